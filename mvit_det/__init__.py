@@ -1,0 +1,51 @@
+"""MViTv2 (Li et al., CVPR 2022) for detection and recognition, as a plugin of Detectron2.
+
+Importing this package makes ``import detectron2`` work. The real Detectron2 is used wherever it is
+installed; otherwise the embedded host, our own implementation of the part of its API that this
+project uses, is appended to the end of ``sys.path``. Nothing is patched and nothing is shadowed.
+
+Set the environment variable ``MVIT_DET_HOST=embedded`` to use the embedded host even where the real
+one is installed (``MVIT_DET_HOST=real`` refuses to fall back).
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+_EMBEDDED = str(Path(__file__).resolve().parent / "embedded")
+
+
+def _select_host() -> None:
+    choice = os.environ.get("MVIT_DET_HOST", "")
+    if choice not in ("", "real", "embedded"):
+        raise ImportError(
+            f"MVIT_DET_HOST={choice!r} is not known: use 'real', 'embedded', or leave it unset."
+        )
+    if choice == "embedded":
+        if "detectron2" in sys.modules and host() != "embedded":
+            raise ImportError(
+                "MVIT_DET_HOST=embedded comes too late: detectron2 is imported already; "
+                "import mvit_det first."
+            )
+        if _EMBEDDED not in sys.path:
+            sys.path.insert(0, _EMBEDDED)
+    # find_spec, not try/import: a real Detectron2 that is installed but broken must fail loudly.
+    elif importlib.util.find_spec("detectron2") is None:
+        if choice == "real":
+            raise ImportError(
+                "MVIT_DET_HOST=real, but Detectron2 is not installed: install it as its "
+                "INSTALL.md says, or unset MVIT_DET_HOST to use the embedded host."
+            )
+        sys.path.append(_EMBEDDED)
+
+
+def host() -> str:
+    """Say which Detectron2 serves ``import detectron2``: ``"real"`` or ``"embedded"``."""
+    spec = importlib.util.find_spec("detectron2")
+    return "embedded" if spec.origin and spec.origin.startswith(_EMBEDDED) else "real"
+
+
+_select_host()

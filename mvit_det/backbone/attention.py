@@ -1,0 +1,205 @@
+"""Multiscale attention with decomposed relative position and residual pooling (section 4.1).
+
+Legend: B = batch, grid = (H, W) or (T, H, W) tokens, C = channels, D = channels of a head,
+G = groups of tokens that see each other (windows), Nq, Nk = queries and keys in a group,
+nq, nk = the same along one axis.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .partition import Full, Windows
+from .plan import BlockSpec, divide
+from .pooling import build_pool, pool_heads
+from .position import relative_position
+
+AXIS_NAMES = {2: ("h", "w"), 3: ("t", "h", "w")}
+
+
+class MultiScaleAttention(nn.Module):
+    """Project, pool, split into groups, attend, merge, add the pooled query, project.
+
+    For every query i and key j of a group (Eq. 3-5):
+
+        Z = softmax(Q K^T / sqrt(D) + E) V + Q,    E_ij = Q_i . (R^h_ij + R^w_ij [+ R^t_ij])
+
+    NOTE: Eq. 3 of the paper scales both terms by 1/sqrt(D). All released code leaves E unscaled, and
+    so do the published weights; this is the form above.
+    """
+
+    def __init__(
+        self,
+        spec: BlockSpec,
+        *,
+        pool_kernel: tuple[int, ...],
+        norm_layer: type[nn.Module],
+        qkv_bias: bool = True,
+        use_rel_pos: bool = True,
+        rel_pos_zero_init: bool = True,
+        residual_pooling: bool = True,
+        fused: bool = True,
+    ):
+        super().__init__()
+        self.num_heads = spec.num_heads
+        head_dim = spec.dim_attention // spec.num_heads
+        self.scale = head_dim**-0.5
+        self.residual_pooling = residual_pooling
+        self.fused = fused
+
+        self.qkv = nn.Linear(spec.dim_in, 3 * spec.dim_attention, bias=qkv_bias)
+        self.proj = nn.Linear(spec.dim_attention, spec.dim_attention)
+        for name, stride in (("q", spec.stride_q), ("k", spec.stride_kv), ("v", spec.stride_kv)):
+            self.add_module(f"pool_{name}", build_pool(head_dim, pool_kernel, stride))
+            self.add_module(f"norm_{name}", norm_layer(head_dim))
+
+        if spec.window is None:
+            self.partition_q = self.partition_kv = Full()
+        else:
+            self.partition_q = Windows(divide(spec.window, spec.stride_q))
+            self.partition_kv = Windows(divide(spec.window, spec.stride_kv))
+
+        self.rel_pos_names: tuple[str, ...] = ()
+        if use_rel_pos:
+            self.rel_pos_names = tuple(f"rel_pos_{axis}" for axis in AXIS_NAMES[len(spec.grid)])
+            for name, nq, nk in zip(self.rel_pos_names, spec.grid_q, spec.grid_kv):
+                table = nn.Parameter(torch.zeros(2 * max(nq, nk) - 1, head_dim))
+                if not rel_pos_zero_init:
+                    nn.init.trunc_normal_(table, std=0.02)
+                self.register_parameter(name, table)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, *grid, dim_in) -> (B, *pooled grid, dim_attention)."""
+        q, k, v = self.project_and_pool(x)
+        grid_q, grid_kv = q.shape[1:-2], k.shape[1:-2]
+        positions = self.relative_positions(grid_q, grid_kv)
+        attend = self.attend_fused if self.fused else self.attend_plain
+        out = self.partition_q.merge(attend(q, k, v, positions), grid_q)
+        if self.residual_pooling:
+            out = out + q
+        # (B, *grid_q, heads, D) -> (B, *grid_q, C)
+        return self.proj(out.flatten(-2))
+
+    def project_and_pool(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, *grid, dim_in) -> pooled and normalised q, k, v, each (B, *its grid, heads, D)."""
+        pooled = []
+        # One GEMM per tensor instead of one for all three: the convolutions then read contiguous
+        # memory, where slices of a joint result would have to be copied first.
+        weights = self.qkv.weight.chunk(3)
+        biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
+        for name, weight, bias in zip("qkv", weights, biases):
+            tokens = pool_heads(
+                F.linear(x, weight, bias), getattr(self, f"pool_{name}"), self.num_heads
+            )
+            tokens = getattr(self, f"norm_{name}")(tokens)
+            if torch.is_autocast_enabled(x.device.type):
+                # autocast runs LayerNorm in float32; attention runs in its lower precision
+                tokens = tokens.to(torch.get_autocast_dtype(x.device.type))
+            pooled.append(tokens)
+        return pooled
+
+    def relative_positions(
+        self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...]
+    ) -> list[torch.Tensor]:
+        """One (nq, nk, D) tensor per axis, within a group; empty without relative position."""
+        extents = zip(self.partition_q.extent(grid_q), self.partition_kv.extent(grid_kv))
+        return [
+            relative_position(getattr(self, name), nq, nk)
+            for name, (nq, nk) in zip(self.rel_pos_names, extents)
+        ]
+
+    def attend_fused(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, positions: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Attention that never holds the (Nq, Nk) map, position included exactly.
+
+        The term of one axis depends on the key only through its coordinate on that axis. So E is
+        an inner product: of the query's nk terms, appended to the query, with the one-hot
+        coordinate of the key, appended to the key. One call of fused attention does the rest:
+
+            q' = [q, q.R^h, q.R^w],   k' = [k / sqrt(D), onehot(h), onehot(w)],   q'.k' = logits
+
+        Args: see ``attend_plain``, to which this is equal.
+        """
+        q = self.partition_q.split(q)
+        k = self.partition_kv.split(k * self.scale)
+        v = self.partition_kv.split(v)
+        head_dim = q.shape[-1]
+        if positions:
+            q = torch.cat([q, *axis_terms(q, positions)], dim=-1)
+            code = coordinate_code([table.shape[1] for table in positions], k)
+            k = torch.cat([k, code.expand(*k.shape[:-1], -1)], dim=-1)
+            # fused kernels want one width for q, k and v
+            v = F.pad(v, (0, q.shape[-1] - head_dim))
+        return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :head_dim]
+
+    def attend_plain(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, positions: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Attention as the equations are written: the readable reference, and what is counted.
+
+        Args:
+            q: (B, *grid_q, heads, D), pooled.
+            k: (B, *grid_kv, heads, D), pooled; likewise v.
+            positions: per axis (nq, nk, D).
+
+        Returns:
+            (G, heads, Nq, D), to be merged by the partition of the queries.
+        """
+        q, k, v = self.partition_q.split(q), self.partition_kv.split(k), self.partition_kv.split(v)
+        logits = (q * self.scale) @ k.transpose(-2, -1)
+        if positions:
+            axes = len(positions)
+            extent_q = [table.shape[0] for table in positions]
+            extent_k = [table.shape[1] for table in positions]
+            # (G, heads, Nq, D) -> (G, heads, *extent_q, D); logits get *extent_q, *extent_k
+            query = q.unflatten(2, extent_q)
+            logits = logits.unflatten(3, extent_k).unflatten(2, extent_q)
+            for axis, table in enumerate(positions):
+                spell = "hwt"[:axes]
+                term = torch.einsum(f"gn{spell}d,{spell[axis]}kd->gn{spell}k", query, table)
+                shape = [1] * axes
+                shape[axis] = extent_k[axis]
+                logits = logits + term.unflatten(-1, shape)
+            logits = logits.flatten(2 + axes, -1).flatten(2, 1 + axes)
+        return logits.softmax(dim=-1) @ v
+
+
+def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Inner products of every query with the nk position embeddings of its own coordinate.
+
+    Args:
+        q: (G, heads, N, D) as a partition leaves it: heads behind tokens in memory.
+        positions: per axis (nq, nk, D), with the product of all nq equal to N.
+
+    Returns:
+        Per axis (G, heads, N, nk), laid out in memory like q.
+    """
+    groups, heads, _, head_dim = q.shape
+    extent = [table.shape[0] for table in positions]
+    tokens = q.transpose(1, 2)  # (G, N, heads, D), contiguous
+    terms = []
+    for axis, table in enumerate(positions):
+        weight = table.to(q.dtype).transpose(1, 2)  # (nq, D, nk)
+        if axis == len(extent) - 1:
+            # (rest, nq * heads, D) -> (nq * heads, rest, D): one matrix per place and head. Its rows
+            # are far apart, which the batched product reads in place.
+            stacked = tokens.reshape(-1, extent[axis] * heads, head_dim).transpose(0, 1)
+            product = torch.bmm(stacked, weight.repeat_interleave(heads, dim=0)).transpose(0, 1)
+        else:
+            # (before * nq, after, D): all tokens behind the axis share one matrix
+            before = groups * math.prod(extent[:axis])
+            stacked = tokens.reshape(before * extent[axis], -1, head_dim)
+            product = torch.bmm(stacked, weight.repeat(before, 1, 1))
+        terms.append(product.reshape(groups, -1, heads, table.shape[1]).transpose(1, 2))
+    return terms
+
+
+def coordinate_code(extent: list[int], like: torch.Tensor) -> torch.Tensor:
+    """One-hot coordinates of every place of a grid: (N, sum of extent), for k' above."""
+    axes = torch.meshgrid(*(torch.arange(n, device=like.device) for n in extent), indexing="ij")
+    return torch.cat(
+        [F.one_hot(axis.flatten(), n).to(like.dtype) for axis, n in zip(axes, extent)], dim=-1
+    )

@@ -1,0 +1,63 @@
+"""Patch embedding, MLP and stochastic depth."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class PatchEmbed(nn.Module):
+    """Cut the input into overlapping patches: one strided convolution (paper, appendix B.1)."""
+
+    def __init__(
+        self,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        in_chans: int,
+        embed_dim: int,
+    ):
+        super().__init__()
+        self.proj = CONVOLUTIONS[len(kernel)](
+            in_chans, embed_dim, tuple(kernel), tuple(stride), tuple(padding)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, [T,] H, W) pixels -> (B, *grid, embed_dim) tokens, grid = ceil(size / stride)."""
+        # (B, C, *grid) -> (B, *grid, C); contiguous, so that every later linear layer is one GEMM
+        return self.proj(x).movedim(1, -1).contiguous()
+
+
+class Mlp(nn.Module):
+    """Linear, activation, linear, on the last axis."""
+
+    def __init__(self, dim_in: int, dim_hidden: int, dim_out: int, act_layer: Callable):
+        super().__init__()
+        self.fc1 = nn.Linear(dim_in, dim_hidden)
+        self.act = act_layer()
+        self.fc2 = nn.Linear(dim_hidden, dim_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., dim_in) -> (..., dim_out)."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth per sample (Huang et al., 2016): zero a branch, or scale it up."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, ...) -> the same shape; in training, whole samples are zeroed with ``rate``."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask.div_(keep) if keep > 0.0 else x * mask
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.3f}"

@@ -1,0 +1,100 @@
+"""The backbone: patch embedding, blocks, and one normalised feature map per stage."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .block import MultiScaleBlock
+from .layers import PatchEmbed
+from .plan import BlockSpec
+from .position import absolute_position
+
+
+class MViT(nn.Module):
+    """Multiscale vision transformer, version 2, for images (grid H, W) and clips (grid T, H, W).
+
+    Parameter names are those of the published checkpoints. Feature maps are named ``scale2`` to
+    ``scale5``, after the base-2 logarithm of their stride, as in Detectron2.
+
+    Args:
+        plan: the blocks, from ``multiscale_plan``.
+        patch_embed: turns the input into tokens.
+        out_features: names of the feature maps to return.
+        norm_layer: builds a norm from its width; all published weights use LayerNorm with eps 1e-6.
+        pos_embed_rows: rows of the absolute position embedding, or 0 for none.
+        pos_embed_has_class_row: whether the first of these rows belongs to a class token.
+        activation_checkpointing: recompute each block in the backward pass instead of storing it.
+        block_options: further arguments of ``MultiScaleBlock``.
+    """
+
+    def __init__(
+        self,
+        plan: Sequence[BlockSpec],
+        patch_embed: PatchEmbed,
+        *,
+        out_features: Sequence[str],
+        norm_layer: type[nn.Module],
+        pos_embed_rows: int = 0,
+        pos_embed_has_class_row: bool = False,
+        activation_checkpointing: bool = False,
+        **block_options,
+    ):
+        super().__init__()
+        self.patch_embed = patch_embed
+        self.pos_embed = None
+        self.pos_embed_has_class_row = pos_embed_has_class_row
+        if pos_embed_rows:
+            self.pos_embed = nn.Parameter(torch.zeros(1, pos_embed_rows, plan[0].dim_in))
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.blocks = nn.ModuleList(
+            MultiScaleBlock(spec, norm_layer=norm_layer, **block_options) for spec in plan
+        )
+        self.activation_checkpointing = activation_checkpointing
+
+        known = {f"scale{spec.stage + 2}": spec for spec in plan if spec.ends_stage}
+        unknown = [name for name in out_features if name not in known]
+        if unknown:
+            raise ValueError(f"out_features has {unknown}: this backbone offers {sorted(known)}.")
+        self._out_features = list(out_features)
+        # index of the block that ends a stage -> name of its feature map
+        self._block_to_feature = {}
+        for index, spec in enumerate(plan):
+            name = f"scale{spec.stage + 2}"
+            if spec.ends_stage and name in out_features:
+                self._block_to_feature[index] = name
+                self.add_module(f"{name}_norm", norm_layer(spec.dim_out))
+        self.apply(_init_weights)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute the feature maps of all requested stages.
+
+        Args:
+            x: (B, 3, H, W) images or (B, 3, T, H, W) clips, normalised; any size.
+
+        Returns:
+            name -> (B, C, *grid) with grid = ceil(size / stride); channels-last in memory.
+        """
+        x = self.patch_embed(x)
+        if self.pos_embed is not None:
+            x = x + absolute_position(self.pos_embed, x.shape[1:-1], self.pos_embed_has_class_row)
+        features = {}
+        for index, block in enumerate(self.blocks):
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+            if index in self._block_to_feature:
+                name = self._block_to_feature[index]
+                # (B, *grid, C) -> (B, C, *grid), a view; the next stage receives the raw tokens
+                features[name] = getattr(self, f"{name}_norm")(x).movedim(-1, 1)
+        return features
+
+
+def _init_weights(module: nn.Module) -> None:
+    # Appendix B.1 names no initialisation; this is the released image code's.
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

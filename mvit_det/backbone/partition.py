@@ -1,0 +1,133 @@
+"""Who sees whom: the groups of tokens within which attention is computed.
+
+A partition splits (B, *grid, heads, D) into groups (G, heads, N, D), for attention within each
+group, and merges the result back. ``extent`` is the size of a group, which the position embeddings
+need. In memory heads stay behind tokens, (G, N, heads, D), so that whole tokens are moved.
+
+Legend: G = groups over the whole batch, N = tokens of a group.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+
+class Full:
+    """All tokens of a sample in one group."""
+
+    def extent(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """Tokens of one group along each axis."""
+        return tuple(grid)
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, *grid, heads, D) -> (B, heads, N, D)."""
+        return x.flatten(1, -3).transpose(1, 2)
+
+    def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
+        """(B, heads, N, D) -> (B, *grid, heads, D)."""
+        return x.transpose(1, 2).unflatten(1, tuple(grid))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Non-overlapping windows; the grid is padded at its far ends to whole windows.
+
+    Padded queries are cut off again. Padded keys are NOT masked: they are zero vectors, whose logit
+    is their relative position alone and whose value is zero. The published detectors were trained
+    that way.
+    """
+
+    size: tuple[int, ...]
+
+    def extent(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """Tokens of one group along each axis."""
+        return self.size
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, *grid, heads, D) -> (B * windows, heads, N, D)."""
+        return _SplitWindows.apply(x, self.size).transpose(1, 2)
+
+    def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
+        """(B * windows, heads, N, D) -> (B, *grid, heads, D)."""
+        return _MergeWindows.apply(x.transpose(1, 2), self.size, tuple(grid))
+
+
+class _SplitWindows(torch.autograd.Function):
+    """Padding, reordering and (backwards) cropping in one copy; torch's own ops need three."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+        ctx.size, ctx.grid = size, x.shape[1:-2]
+        return _split_windows(x, size)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _merge_windows(grad, ctx.size, ctx.grid), None
+
+
+class _MergeWindows(torch.autograd.Function):
+    """The inverse of ``_SplitWindows``: each is the other's gradient."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, size: tuple[int, ...], grid: tuple[int, ...]) -> torch.Tensor:
+        ctx.size = size
+        return _merge_windows(x, size, grid)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _split_windows(grad, ctx.size), None, None
+
+
+def _split_windows(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """(B, *grid, heads, D) -> (B * windows, N, heads, D), zeros where the grid was padded."""
+    axes, grid = len(size), x.shape[1:-2]
+    counts = [-(-n // w) for n, w in zip(grid, size)]
+    # (B, nH, nW, h, w, heads, D)
+    out = x.new_empty(x.shape[0], *counts, *size, *x.shape[-2:])
+    for axis, (n, w) in enumerate(zip(grid, size)):
+        if n % w:
+            last = out.select(1 + axis, counts[axis] - 1)
+            last.narrow(axes + axis, n % w, w - n % w).zero_()
+    for tokens, windows in _pieces(x, out, size):
+        windows.copy_(tokens)
+    return out.flatten(1 + axes, 2 * axes).flatten(0, axes)
+
+
+def _merge_windows(x: torch.Tensor, size: tuple[int, ...], grid: Sequence[int]) -> torch.Tensor:
+    """(B * windows, N, heads, D) -> (B, *grid, heads, D)."""
+    counts = [-(-n // w) for n, w in zip(grid, size)]
+    x = x.unflatten(1, size).unflatten(0, (-1, *counts))
+    out = x.new_empty(x.shape[0], *grid, *x.shape[-2:])
+    for tokens, windows in _pieces(out, x, size):
+        tokens.copy_(windows)
+    return out
+
+
+def _pieces(
+    tokens: torch.Tensor, windows: torch.Tensor, size: tuple[int, ...]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Pair views of a token map with views of its windows, piece by piece in the same order.
+
+    Whole windows are one piece; the cut ones at each far end of the grid are others.
+
+    Args:
+        tokens: (B, *grid, heads, D).
+        windows: (B, *counts, *size, heads, D).
+    """
+    axes = len(size)
+    # per axis: (first window, number of windows, tokens in each)
+    spans = []
+    for n, w in zip(tokens.shape[1:], size):
+        whole = [(0, n // w, w)] if n >= w else []
+        spans.append(whole + ([(n // w, 1, n % w)] if n % w else []))
+    # (B, nH, h, nW, w, ...) -> (B, nH, nW, h, w, ...)
+    order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1, 2 * axes + 2)
+    for span in product(*spans):
+        part, window = tokens, windows
+        for axis, (first, count, extent) in reversed(list(enumerate(span))):
+            part = part.narrow(1 + axis, first * size[axis], count * extent)
+            part = part.unflatten(1 + axis, (count, extent))
+            window = window.narrow(1 + axis, first, count).narrow(1 + axes + axis, 0, extent)
+        yield part.permute(order), window

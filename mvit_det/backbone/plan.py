@@ -1,0 +1,136 @@
+"""From a handful of numbers to the list of blocks: the multiscale schedule as plain data.
+
+Legend: a *grid* is the number of tokens along each axis, (H, W) for images and (T, H, W) for clips;
+strides and windows are tuples of the same length. Sizes here are *nominal*, those of the input that
+the network was designed for (224 pixels for every published image model); they fix the shapes of
+the parameters. Any other input size runs on the same plan.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+Axes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """One transformer block, fully determined (paper, section 4.1 and appendix B.1)."""
+
+    stage: int  # 0 to 3
+    ends_stage: bool  # the output of this block is the stage's feature map
+    dim_in: int  # channels that enter
+    dim_attention: int  # channels of q, k and v over all heads
+    dim_out: int  # channels that leave
+    num_heads: int
+    stride_q: Axes  # pooling stride of the queries: above 1 where a stage begins
+    stride_kv: Axes  # pooling stride of keys and values, relative to the block's input
+    window: Axes | None  # window in tokens of the block's input; None is full attention
+    grid: Axes  # nominal grid of the block's input
+    drop_path: float  # stochastic depth rate
+
+    @property
+    def grid_q(self) -> Axes:
+        """Nominal grid of the queries. Floor, as in the released code, also where ceil is real."""
+        return divide(self.grid, self.stride_q)
+
+    @property
+    def grid_kv(self) -> Axes:
+        """Nominal grid of keys and values."""
+        return divide(self.grid, self.stride_kv)
+
+
+def divide(size: Sequence[int], stride: Sequence[int]) -> Axes:
+    """Divide axis by axis, rounding down but never below 1."""
+    return tuple(max(n // s, 1) for n, s in zip(size, stride, strict=True))
+
+
+def multiscale_plan(
+    *,
+    embed_dim: int,
+    num_heads: int,
+    last_block_indexes: Sequence[int],
+    grid: Axes,
+    stride_kv: Axes,
+    window: Axes | None = None,
+    full_attention: Collection[int] = (),
+    coarse_kv: Collection[int] = (),
+    expand_in: str = "attention",
+    drop_path_rate: float = 0.0,
+) -> list[BlockSpec]:
+    """Lay out all blocks of a multiscale vision transformer.
+
+    The first block of every stage but the first halves the spatial grid by pooling its queries and
+    doubles the number of heads. The window and the key/value stride shrink with the grid, so that
+    the number of keys that a query sees stays the same from stage to stage (paper, section 4.4).
+
+    Args:
+        embed_dim: channels of stage 1; they double with each stage.
+        num_heads: heads of stage 1; they double with each stage.
+        last_block_indexes: index of the last block of each stage, counted from 0.
+        grid: nominal tokens along each axis after the patch embedding.
+        stride_kv: key/value pooling stride of stage 1, the adaptive stride of section 4.1.
+        window: attention window in stage 1, in tokens; None for full attention everywhere.
+        full_attention: blocks without windows. Hybrid window attention (Hwin, section 4.4) names
+            the last blocks of the last three stages.
+        coarse_kv: blocks whose keys and values are pooled once more by 2, see the NOTE below.
+        expand_in: ``"attention"`` doubles the channels in the attention of a stage's first block
+            (appendix B.1), ``"mlp"`` in the MLP of the stage before's last block (MViTv1, and the
+            released ImageNet-1K weights of L).
+        drop_path_rate: rate of the last block; it grows linearly from 0 over all blocks.
+
+    Returns:
+        One ``BlockSpec`` per block, in order.
+    """
+    if expand_in not in ("attention", "mlp"):
+        raise ValueError(f"expand_in={expand_in!r} is not known: use 'attention' or 'mlp'.")
+    ends = [int(index) for index in last_block_indexes]
+    if ends != sorted(set(ends)) or not ends or ends[0] < 0:
+        raise ValueError(
+            f"last_block_indexes={tuple(ends)} must be increasing, e.g. (0, 2, 7, 9) for MViTv2-T."
+        )
+    if embed_dim % num_heads:
+        raise ValueError(f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}.")
+    depth = ends[-1] + 1
+    ones = (1,) * len(grid)
+    # Time is never pooled: only the two spatial axes, the last two, shrink.
+    halving = (1,) * (len(grid) - 2) + (2, 2)
+
+    blocks = []
+    dim, heads, stage = embed_dim, num_heads, 0
+    for index in range(depth):
+        begins_stage = index > 0 and index - 1 in ends
+        ends_stage = index in ends
+        stride_q = halving if begins_stage else ones
+        if begins_stage:
+            stage += 1
+            heads *= 2
+            stride_kv = divide(stride_kv, stride_q)
+        wider = embed_dim * 2**stage if expand_in == "attention" else dim
+        if expand_in == "mlp" and ends_stage and stage + 1 < len(ends):
+            dim_out = 2 * dim
+        else:
+            dim_out = wider
+        # NOTE: Detectron2's release pools keys and values twice as far in the full-attention blocks
+        # of strides 8 and 16. No source says why; it cuts their keys by four. Published detectors
+        # were trained so, hence the switch `coarse_kv`.
+        extra = halving if index in coarse_kv else ones
+        blocks.append(
+            BlockSpec(
+                stage=stage,
+                ends_stage=ends_stage,
+                dim_in=dim,
+                dim_attention=wider,
+                dim_out=dim_out,
+                num_heads=heads,
+                stride_q=stride_q,
+                stride_kv=tuple(s * e for s, e in zip(stride_kv, extra)),
+                window=None if index in full_attention else window,
+                grid=grid,
+                drop_path=drop_path_rate * index / max(depth - 1, 1),
+            )
+        )
+        dim = dim_out
+        # A stage's first block still works on the grid, and with the window, of the stage before.
+        grid = divide(grid, stride_q)
+        window = None if window is None else divide(window, stride_q)
+    return blocks

@@ -1,0 +1,74 @@
+"""Position in tokens: relative (decomposed, Eq. 3-4 of the paper) and absolute.
+
+Legend: nq, nk = tokens along one axis of the queries and of the keys; D = channels of a head.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torch.Tensor:
+    """Row of the position table for every (query, key) pair along one axis.
+
+    Where queries and keys are pooled differently, the coarser axis is stretched onto the finer one.
+    Row 0 stands for the first query and the last key.
+
+    Returns:
+        int64 tensor (nq, nk) with values in [0, 2 * max(nq, nk) - 2].
+    """
+    stretch_q, stretch_k = max(nk / nq, 1.0), max(nq / nk, 1.0)
+    query = torch.arange(nq, device=device)[:, None] * stretch_q
+    key = torch.arange(nk, device=device)[None, :] * stretch_k
+    # NOTE: truncation, not rounding, is what the published weights were trained with.
+    return (query - key + (nk - 1) * stretch_k).long()
+
+
+def resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
+    """Resize a (L, D) position table to (length, D), linearly along its length."""
+    if table.shape[0] == length:
+        return table
+    # float32 because the interpolation has no half-precision form on every device
+    resized = F.interpolate(table.float().T[None], size=length, mode="linear")
+    return resized[0].T.to(table.dtype)
+
+
+def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
+    """Relative position embeddings of one axis for nq queries and nk keys.
+
+    Args:
+        table: (L, D) learned rows, one per distance; any L.
+
+    Returns:
+        (nq, nk, D), the R of Eq. 4 for this axis.
+    """
+    rows = resize_table(table, 2 * max(nq, nk) - 1)
+    return rows[relative_index(nq, nk, table.device)]
+
+
+def absolute_position(
+    pos_embed: torch.Tensor, grid: tuple[int, int], has_class_row: bool
+) -> torch.Tensor:
+    """Absolute position embeddings of a square pre-training grid, resized to another grid.
+
+    Args:
+        pos_embed: (1, N, C) with N = side * side, plus one first row if ``has_class_row``.
+        grid: (H, W) tokens of the input.
+
+    Returns:
+        (1, H, W, C), resized bicubically as in Detectron2's release.
+    """
+    if has_class_row:
+        pos_embed = pos_embed[:, 1:]
+    side = round(pos_embed.shape[1] ** 0.5)
+    if side * side != pos_embed.shape[1]:
+        raise ValueError(
+            f"pos_embed has {pos_embed.shape[1]} rows, which is no square grid: "
+            "check pretrain_img_size and pretrain_use_cls_token."
+        )
+    square = pos_embed.reshape(1, side, side, -1)
+    if (side, side) == tuple(grid):
+        return square
+    resized = F.interpolate(
+        square.movedim(-1, 1).float(), size=tuple(grid), mode="bicubic", align_corners=False
+    )
+    return resized.movedim(1, -1).to(pos_embed.dtype)

@@ -1,0 +1,8 @@
+"""The embedded host: the part of Detectron2's public API that mvit_det uses, written afresh.
+
+It serves ``import detectron2`` only where the real Detectron2 is not installed; see
+``mvit_det/__init__.py``. Names, arguments, defaults, files and numerics are Detectron2's, so that
+configs, checkpoints and habits move between the two unchanged.
+"""
+
+__version__ = "0.6+embedded"
