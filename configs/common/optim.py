@@ -1,0 +1,21 @@
+from detectron2.config import LazyCall as L
+from detectron2.solver import get_default_optimizer_params
+from torch.optim import AdamW as TorchAdamW
+
+# Released COCO recipe: neither norms nor position embeddings decay, biases do (which differs from
+# the classification recipe, where it is the other way round for biases and relative positions).
+AdamW = L(TorchAdamW)(
+    params=L(get_default_optimizer_params)(
+        # params.model is set to the model before the optimiser is instantiated
+        base_lr="${..lr}",
+        weight_decay_norm=0.0,
+        overrides={
+            "pos_embed": {"weight_decay": 0.0},
+            "rel_pos_h": {"weight_decay": 0.0},
+            "rel_pos_w": {"weight_decay": 0.0},
+        },
+    ),
+    lr=1.6e-4,  # at 64 images per iteration (paper, appendix B.3)
+    betas=(0.9, 0.999),
+    weight_decay=0.1,
+)

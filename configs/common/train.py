@@ -1,0 +1,21 @@
+"""What a run needs besides model, data and optimiser; the keys are Detectron2's."""
+
+import torch
+
+train = dict(
+    output_dir="./output",
+    init_checkpoint="",
+    max_iter=90000,
+    seed=-1,  # a fixed seed makes runs repeatable; -1 draws one
+    amp=dict(enabled=False),  # mixed precision, on GPUs only
+    ddp=dict(  # arguments of DistributedDataParallel
+        broadcast_buffers=False,
+        find_unused_parameters=False,
+        fp16_compression=False,
+    ),
+    checkpointer=dict(period=5000, max_to_keep=100),  # arguments of PeriodicCheckpointer
+    best_metric="bbox/AP",  # model_best.pth has the highest value of it; "" for none
+    eval_period=5000,
+    log_period=20,
+    device="cuda" if torch.cuda.is_available() else "cpu",
+)

@@ -1,0 +1,173 @@
+"""What can be wrong with a COCO annotation file, as pure functions on the parsed JSON.
+
+Two kinds of fault. Where the file does not mean anything definite (an unknown category, a box of
+five numbers), `check_coco_json` refuses it. Where one annotation is unusable (a box without area,
+an empty polygon), `annotation_fault` names the reason, and the caller may drop it and go on.
+"""
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+from mvit_det.errors import UserError
+
+_FIELDS = {
+    "images": ("id", "file_name", "width", "height"),
+    "categories": ("id", "name"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+}
+_SINGULAR = {"images": "image", "categories": "category", "annotations": "annotation"}
+
+
+def some(items: Iterable[Any], limit: int = 5) -> str:
+    """List the first few items in words: "3, 8, 9 and 14 more"."""
+    items = list(items)
+    rest = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(str(item) for item in items[:limit]) + rest
+
+
+def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
+    """Parse an annotation file; refuse what is absent, no JSON, or no COCO detection file."""
+    try:
+        with open(json_file, encoding="utf-8") as file:
+            coco = json.load(file)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"Annotation file {json_file} does not exist (looked from {os.getcwd()}): correct the "
+            "path."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{json_file} is no valid JSON: line {error.lineno}, column {error.colno}: "
+            f"{error.msg}; write the file anew."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"Annotation file {json_file} cannot be read as text ({error}): give the path of a "
+            "COCO JSON file."
+        ) from error
+    lacking = [key for key in _FIELDS if not isinstance(coco, dict) or key not in coco]
+    if lacking:
+        raise UserError(
+            f"{json_file} is no COCO detection file, since it lacks {some(map(repr, lacking))}: "
+            "it must be one JSON object with the lists 'images', 'annotations' and 'categories'."
+        )
+    for key in ("images", "categories"):
+        if not coco[key]:
+            raise UserError(f"{json_file}: the list '{key}' is empty: add at least one entry.")
+    return coco
+
+
+def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
+    """Return the parsed file if training and evaluation can rely on it, else raise `UserError`."""
+    coco = read_coco_json(json_file)
+    for key, fields in _FIELDS.items():
+        _check_entries(json_file, key, fields, coco[key])
+    images = {image["id"]: image for image in coco["images"]}
+    _check_references(json_file, coco, images)
+    for image in coco["images"]:
+        for side in ("width", "height"):
+            if not _is_number(image[side]) or not image[side] > 0:
+                raise UserError(
+                    f"{json_file}: {_label('images', image)} has {side}={image[side]!r}: write the "
+                    "picture's size in pixels."
+                )
+    for annotation in coco["annotations"]:
+        problem = _malformed(annotation, images[annotation["image_id"]])
+        if problem:
+            raise UserError(f"{json_file}: {_label('annotations', annotation)} {problem}.")
+    return coco
+
+
+def _label(key: str, entry: dict[str, Any]) -> str:
+    name = f" ({entry['file_name']!r})" if "file_name" in entry else ""
+    return f"{_SINGULAR[key]} {entry['id']!r}{name}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _check_entries(json_file, key: str, fields: Sequence[str], entries: list) -> None:
+    """Every entry has its fields, and no id occurs twice."""
+    for index, entry in enumerate(entries):
+        lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
+        if lacking:
+            known = isinstance(entry, dict) and "id" in entry
+            name = _label(key, entry) if known else f"{key}[{index}]"
+            raise UserError(f"{json_file}: {name} has no {some(map(repr, lacking))}: add it.")
+    repeated = [i for i, count in Counter(entry["id"] for entry in entries).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"{json_file}: the list '{key}' has more than one entry with id "
+            f"{some(map(repr, repeated))}: give each its own."
+        )
+
+
+def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
+    """Annotations point at categories and images that the file holds."""
+    categories = dict.fromkeys(category["id"] for category in coco["categories"])
+    for field, known in (("category_id", categories), ("image_id", images)):
+        strays = [entry for entry in coco["annotations"] if entry[field] not in known]
+        if strays:
+            key = "categories" if field == "category_id" else "images"
+            raise UserError(
+                f"{json_file}: {len(strays)} annotation(s) (id {some(e['id'] for e in strays)}) have "
+                f"{field} {some(sorted({repr(e[field]) for e in strays}))}, which is not in "
+                f"'{key}' (ids there: {some(map(repr, known), 20)}): correct them or add the entry."
+            )
+
+
+def _malformed(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
+    """Say what makes an annotation unreadable, with the fix; None if nothing does."""
+    box = annotation["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return f"has bbox={box!r}: it must be four numbers [x, y, width, height] in pixels"
+    if annotation.get("ignore"):
+        return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
+    mask = annotation.get("segmentation")
+    if isinstance(mask, dict) and mask:
+        if not {"counts", "size"} <= mask.keys():
+            return "has an RLE mask without 'counts' or 'size': write both"
+        if list(mask["size"]) != [image["height"], image["width"]]:
+            return (
+                f"has an RLE mask of size {mask['size']} in an image of height {image['height']} "
+                f"and width {image['width']}: correct one of them"
+            )
+    elif mask and not (
+        isinstance(mask, list)
+        and all(isinstance(part, list) and all(map(_is_number, part)) for part in mask)
+    ):
+        return "has a segmentation that is no list of polygons [[x1, y1, x2, y2, ...], ...]"
+    return None
+
+
+def annotation_fault(
+    box: Sequence[float], mask: Any, width: float, height: float, need_mask: bool
+) -> str | None:
+    """Name what makes one well-formed annotation unusable for training; None if nothing does.
+
+    ``box`` is (x, y, width, height) in pixels, ``mask`` a list of polygons, an RLE dict, or empty.
+    A box that is partly inside is usable: the mapper clips it. A negative size is refused, since
+    Detectron2 would train on the mirrored box.
+    """
+    x, y, w, h = box
+    polygons = mask if isinstance(mask, list) else []
+    if not all(map(math.isfinite, box)):
+        return "box with NaN or infinity"
+    if w < 0 or h < 0:
+        return "box of negative width or height"
+    if w == 0 or h == 0:
+        return "box without area"
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        return "box outside the image"
+    # Detectron2's loader drops these even where only boxes are trained.
+    if polygons and not any(len(part) >= 6 and len(part) % 2 == 0 for part in polygons):
+        return "polygon of fewer than 3 points or of odd length"
+    if not all(math.isfinite(value) for part in polygons for value in part):
+        return "polygon with NaN or infinity"
+    return "no segmentation" if need_mask and not mask else None

@@ -1,0 +1,111 @@
+"""Detectron2's `DatasetMapper` that survives bad images: skipped in training, blank in testing."""
+
+import logging
+from typing import Any
+
+import torch
+from detectron2.data import DatasetMapper
+from detectron2.data.detection_utils import read_image
+
+from mvit_det.data.annotations import some
+from mvit_det.data.images import check_image_file
+from mvit_det.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class TolerantMapper(DatasetMapper):
+    """Maps a dataset dict as `DatasetMapper` does, and goes on when an image is bad.
+
+    Bad is an image that is missing, cannot be decoded, has another size than annotated, is beyond
+    Pillow's limit of pixels, has more than 8 bits per channel, or vanishes when resized. Each is
+    logged once, with file, image id and reason.
+
+    * In training the result is None, for which Detectron2's loader takes another image. Once
+      ``min_seen`` images were asked for, a share of bad ones (among the different files seen so
+      far) above ``max_bad_share`` raises `UserError`; so do five bad ones before any good one.
+    * In testing nothing can be left out without changing what is measured, and a long training
+      must not end in its evaluation. A bad image becomes a small blank one, marked by the key
+      "bad_image" (the reason): its objects count as not found, so the metric can only be too low.
+      `mvit_det.evaluation.UnreadableImages` reports the number with the metrics.
+
+    NOTE: each worker of a loader holds its own copy of the mapper and hence its own counts; as
+    workers draw from the same shuffled stream, each judges a fair sample.
+
+    The other arguments are those of `detectron2.data.DatasetMapper`.
+    """
+
+    def __init__(
+        self, is_train: bool, *, max_bad_share: float = 0.1, min_seen: int = 100, **arguments: Any
+    ) -> None:
+        super().__init__(is_train, **arguments)
+        self.max_bad_share = max_bad_share
+        self.min_seen = min_seen
+        self._calls = 0
+        self._seen: set[str] = set()
+        self._bad: dict[str, str] = {}
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
+        file_name = dataset_dict["file_name"]
+        self._calls += 1
+        self._seen.add(file_name)
+        self._refuse_rle(dataset_dict)
+        try:
+            check_image_file(file_name)
+            return super().__call__(dataset_dict)
+        except Exception as error:
+            # Decoders fail in many ways; a ValueError is also what a vanished image ends in.
+            if not isinstance(error, (OSError, ValueError)) and self._reads(file_name):
+                raise RuntimeError(
+                    f"Image {file_name} (id {dataset_dict.get('image_id')}) reads well, but "
+                    f"mapping it failed: {type(error).__name__}: {error}"
+                ) from error
+            self._count_bad(dataset_dict, str(error) or type(error).__name__)
+            if self.is_train:
+                return None
+            return self._blank(dataset_dict, self._bad[file_name])
+
+    def _refuse_rle(self, dataset_dict: dict[str, Any]) -> None:
+        if not (
+            self.is_train and self.use_instance_mask and self.instance_mask_format == "polygon"
+        ):
+            return
+        for index, annotation in enumerate(dataset_dict.get("annotations", [])):
+            if isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd"):
+                raise UserError(
+                    f"Annotation {annotation.get('id', f'#{index}')} of {dataset_dict['file_name']} "
+                    f"(image id {dataset_dict.get('image_id')}) has an RLE mask, which "
+                    "instance_mask_format='polygon' cannot hold: set it to 'bitmask' in the mapper."
+                )
+
+    def _reads(self, file_name: str) -> bool:
+        try:
+            check_image_file(file_name)
+            read_image(file_name, self.image_format)
+        except Exception:
+            return False
+        return True
+
+    def _count_bad(self, dataset_dict: dict[str, Any], reason: str) -> None:
+        file_name = dataset_dict["file_name"]
+        if file_name not in self._bad:
+            self._bad[file_name] = reason
+            done = "skipped" if self.is_train else "tested as a blank image"
+            image_id = dataset_dict.get("image_id")
+            logger.warning("Image %s (id %s) is %s: %s", file_name, image_id, done, reason)
+        bad, seen = len(self._bad), len(self._seen)
+        judged = self._calls >= self.min_seen or bad == seen >= 5
+        if self.is_train and judged and bad > self.max_bad_share * seen:
+            listed = some((f"{name}: {why}" for name, why in self._bad.items()), limit=3)
+            raise UserError(
+                f"{bad} of the {seen} images seen so far cannot be used, more "
+                f"than max_bad_share={self.max_bad_share} allows ({listed}): repair them, take "
+                "them out of the annotation file, or raise max_bad_share of the mapper."
+            )
+
+    def _blank(self, dataset_dict: dict[str, Any], reason: str) -> dict[str, Any]:
+        """A grey image of 64 x 64; detections are scaled to the annotated size as always."""
+        channels = 1 if self.image_format == "L" else 3
+        image = torch.full((channels, 64, 64), 128, dtype=torch.uint8)
+        kept = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        return {"height": 64, "width": 64, **kept, "image": image, "bad_image": reason}

@@ -1,0 +1,16 @@
+"""One training and one evaluation loop for every task, on top of Detectron2's engine."""
+
+from mvit_det.engine.config import apply_overrides, load_config
+from mvit_det.engine.launch import run
+from mvit_det.engine.summary import summarize
+from mvit_det.engine.train import do_test, do_train, evaluate
+
+__all__ = [
+    "apply_overrides",
+    "do_test",
+    "do_train",
+    "evaluate",
+    "load_config",
+    "run",
+    "summarize",
+]

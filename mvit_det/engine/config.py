@@ -1,0 +1,106 @@
+"""Read a config and apply ``key=value`` overrides, refusing what Detectron2 silently accepts."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Iterator, Sequence
+from numbers import Number
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import LazyConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from mvit_det.errors import UserError
+
+
+def load_config(path: str) -> DictConfig:
+    """Load a LazyConfig, .py or a saved .yaml; a wrong path ends with the nearest existing one."""
+    if not path:
+        raise UserError("No config was given: use --config-file configs/quickstart.py to start.")
+    if not os.path.isfile(path):
+        folder = Path(path).parent
+        names = [str(p) for p in sorted(folder.glob("*.py"))] or [
+            str(p) for p in sorted(Path("configs").rglob("*.py"))
+        ]
+        near = difflib.get_close_matches(path, names, n=1, cutoff=0.0)
+        hint = f"; the nearest is {near[0]}" if near else ""
+        raise UserError(f"Config {path} does not exist{hint}.")
+    if not path.endswith((".py", ".yaml", ".yml")):
+        raise UserError(f"Config {path} is neither a .py nor a .yaml file.")
+    return LazyConfig.load(path)
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Apply overrides in Hydra's grammar (``key=value``, ``+key=value``, ``~key``).
+
+    Raises:
+        UserError: for a key that neither the config nor the constructor behind it knows, with the
+            nearest one that exists, and for a value of another type than the present one. Prefix a
+            key with ``+`` to add it all the same.
+    """
+    for override in overrides:
+        if override.startswith("--"):
+            raise UserError(f"The flag {override} must stand before the key=value overrides.")
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise UserError(
+            f"Override {error.override!r} cannot be read: write key=value without spaces, e.g. "
+            "train.max_iter=1000."
+        ) from error
+    for override in parsed:
+        if override.is_delete() or not override.is_add():
+            _check_key(cfg, override.key_or_group)
+        if not override.is_delete():
+            _check_type(cfg, override.key_or_group, override.value())
+    return LazyConfig.apply_overrides(cfg, list(overrides))
+
+
+def _check_key(cfg: DictConfig, key: str) -> None:
+    """Walk down ``key``; its last part may also be an argument that the config leaves unset."""
+    node, walked = cfg, []
+    for part in key.split("."):
+        choices = list(_children(node))
+        if part not in choices:
+            near = difflib.get_close_matches(part, choices, n=1, cutoff=0.0)
+            dotted = ".".join(walked)
+            where = f"{dotted!r} has no {part!r}" if walked else f"there is no {part!r}"
+            hint = f"; the nearest key is {'.'.join([*walked, near[0]])!r}" if near else ""
+            raise UserError(f"Override {key!r}: {where}{hint} (+{key}=... adds a new key).")
+        walked.append(part)
+        if isinstance(node, ListConfig):
+            node = node[int(part)]
+        else:
+            node = node.get(part) if isinstance(node, DictConfig) else None
+
+
+def _children(node: Any) -> Iterator[str]:
+    """Keys below a config node, with the arguments of the constructor it stands for."""
+    if isinstance(node, ListConfig):
+        yield from map(str, range(len(node)))
+    if not isinstance(node, DictConfig):
+        return
+    yield from (str(key) for key in node if key != "_target_")
+    target = node.get("_target_")
+    if isinstance(target, str):
+        target = get_object(target)
+    if target is not None:
+        function = target.__init__ if inspect.isclass(target) else target
+        for name, parameter in inspect.signature(function).parameters.items():
+            keyword = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if keyword and name != "self" and name not in node:
+                yield name
+
+
+def _check_type(cfg: DictConfig, key: str, value: Any) -> None:
+    """Refuse e.g. a word where the config holds a number."""
+    old = OmegaConf.select(cfg, key, default=None)
+    for kind, name in ((bool, "true or false"), (Number, "a number"), (str, "text")):
+        if isinstance(old, kind):
+            if value is not None and not isinstance(value, kind):
+                raise UserError(f"Override {key}={value} must be {name}: it is {old!r} now.")
+            return

@@ -1,0 +1,123 @@
+"""Loss and AP curves from Detectron2's ``metrics.json`` (one JSON object per line), as PNGs."""
+
+import json
+import math
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+# (title of the panel, how the keys of its curves end)
+_AP_PANELS = (("boxes", "bbox/"), ("masks", "segm/"))
+_AP_KINDS = {"AP": "AP (mean over IoU 0.5 to 0.95)", "AP50": "AP50 (IoU 0.5)"}
+
+
+def read_curves(metrics_json: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return {key: (iterations, values)}, sorted by iteration, of all finite numbers.
+
+    A run that was stopped and resumed writes some iterations twice: the later line counts. A line
+    that is no JSON (a run killed while it wrote) is passed over. Without a file there are no curves.
+    """
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    path = Path(metrics_json)
+    text = path.read_text(errors="replace") if path.exists() else ""
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+            iteration = row.pop("iteration")
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            continue
+        for key, value in row.items():
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                curves[key][iteration] = value
+    return {
+        key: (np.array(sorted(points)), np.array([points[i] for i in sorted(points)]))
+        for key, points in curves.items()
+    }
+
+
+def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+    """Mean over a centred window of about ``share`` of the points, shorter at both ends."""
+    half = int(len(values) * share / 2 + 0.5)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    reach = np.minimum(half, np.minimum(index, index[::-1]))
+    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+
+
+def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) -> list[Path]:
+    """Draw ``losses.png`` and ``ap.png`` into a folder; return those that there was data for."""
+    # Not at the top: it takes a second, and a training needs it only at its end.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves = read_curves(metrics_json)
+    written = []
+    for name, draw in (("losses.png", _draw_losses), ("ap.png", _draw_ap)):
+        figure = Figure(figsize=(10, 4.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        if draw(figure, curves):
+            path = Path(output_dir) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=130)
+            written.append(path)
+    return written
+
+
+def _draw_losses(figure, curves: dict) -> bool:
+    """Total loss and learning rate left, the terms of the loss right."""
+    terms = [key for key in curves if key.startswith("loss_")]
+    if "total_loss" not in curves:
+        return False
+    total, parts = figure.subplots(1, 2)
+    for axes, keys in ((total, ["total_loss"]), (parts, sorted(terms))):
+        for key in keys:
+            iterations, values = curves[key]
+            (line,) = axes.plot(iterations, smoothed(values), label=key, linewidth=2)
+            axes.plot(iterations, values, color=line.get_color(), alpha=0.3, linewidth=0.8)
+        axes.set(xlabel="iteration", ylabel="loss")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    total.set_title("total loss and learning rate")
+    parts.set_title("terms of the loss")
+    if terms:
+        parts.legend()
+    if "lr" in curves:
+        rate = total.twinx()
+        rate.plot(*curves["lr"], color="tab:gray", linestyle="--", linewidth=1.2)
+        rate.set_ylabel("learning rate (dashed)", color="tab:gray")
+        rate.set_ylim(bottom=0)
+    return True
+
+
+def _draw_ap(figure, curves: dict) -> bool:
+    """One panel for boxes and one for masks, where measured, on the same scale."""
+    panels = [
+        (title, [key for key in curves if key.endswith(tuple(task + kind for kind in _AP_KINDS))])
+        for title, task in _AP_PANELS
+    ]
+    panels = [(title, keys) for title, keys in panels if keys]
+    if not panels:
+        return False
+    for axes, (title, keys) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for key in keys:
+            iterations, values = curves[key]
+            prefix, kind = key.rsplit("/", 1)
+            label = _AP_KINDS[kind] + (f", {prefix}" if prefix.count("/") else "")
+            (line,) = axes.plot(iterations, values, marker="o", markersize=4, label=label)
+            axes.annotate(
+                f"{values[-1]:.1f}",
+                (iterations[-1], values[-1]),
+                xytext=(0, 6),
+                textcoords="offset points",
+                color=line.get_color(),
+                ha="center",
+            )
+        axes.set(
+            title=f"test set, {title}", xlabel="iteration", ylabel="AP (percent)", ylim=(0, 105)
+        )
+        axes.grid(alpha=0.3)
+        axes.set_xlim(left=0)
+        axes.legend(loc="best")
+    return True

@@ -1,0 +1,49 @@
+"""The last lines of a run: where everything is, and what to do next."""
+
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+from detectron2.utils import comm
+from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+# what a reader looks for first, in this order
+_HEADLINES = ("AP", "AP50")
+_FILES = (
+    ("config.yaml", "the config as it ran"),
+    ("model_final.pth", "the last weights"),
+    ("model_best.pth", "the weights that evaluated best"),
+    ("metrics.json", "all numbers, one line per logging step"),
+    ("coco_instances_results.json", "the detections, in COCO format"),
+    ("losses.png", "loss curves"),
+    ("ap.png", "AP curves"),
+    ("pictures/overview.png", "predictions beside ground truth"),
+)
+
+
+def summarize(cfg: DictConfig, results: dict[str, Any]) -> None:
+    """Log the main metrics, the files that exist, and the next commands; first process only."""
+    if not comm.is_main_process():
+        return
+    output = Path(cfg.train.output_dir)
+    scores = [
+        f"{task}/{name} {metrics[name]:.1f}"
+        for task, metrics in results.items()
+        if isinstance(metrics, dict)
+        for name in _HEADLINES
+        if name in metrics
+    ]
+    lines = ["Done. " + ", ".join(scores) if scores else "Done."]
+    lines += [f"  {output / name}  {what}" for name, what in _FILES if (output / name).exists()]
+    config, weights = shlex.quote(str(output / "config.yaml")), output / "model_final.pth"
+    lines += [
+        "Next:",
+        f"  python train_net.py --config-file {config} --eval-only train.init_checkpoint={weights}",
+        f"  tensorboard --logdir {shlex.quote(str(output))}",
+        "  your own data: python train_net.py --config-file configs/mask_rcnn_mvitv2_t_3x.py \\",
+        "      --train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
+    ]
+    logger.info("\n".join(lines))

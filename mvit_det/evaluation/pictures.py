@@ -1,0 +1,168 @@
+"""Predictions beside ground truth, as PNG pictures, drawn while a test set is evaluated."""
+
+import colorsys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.detection_utils import annotations_to_instances, read_image
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from detectron2.utils.visualizer import Visualizer
+from PIL import Image, ImageDraw, ImageFont
+
+from mvit_det.errors import UserError
+
+# Sizes in pixels: a small picture is enlarged, a large one reduced, to have a side in this range.
+_SHORT_SIDE, _LONG_SIDE = 480, 1280
+_CAPTION, _GAP = 34, 8
+
+
+class PredictionPictures(DatasetEvaluator):
+    """Draws some images of a test set: predictions left, ground truth right.
+
+    It stands beside the evaluators that measure (`DatasetEvaluators`) and adds no metric. The
+    images are spread evenly over the data set and are the same at each evaluation; files of an
+    earlier one are replaced. Each is drawn when its result comes, by the process that has it, so
+    that nothing is kept in memory; the main process then puts them on one sheet, ``overview.png``.
+
+    Args:
+        dataset_name: a registered data set of the test images, with annotations.
+        output_dir: pictures go to ``pictures/`` in it, as ``00_<name of the image>.png`` ...
+        score_threshold: detections of a lower score are not drawn.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str,
+        *,
+        num_images: int = 8,
+        score_threshold: float = 0.5,
+    ) -> None:
+        if num_images < 1:
+            raise UserError(f"num_images={num_images} pictures cannot be drawn: ask for 1 or more.")
+        self.dataset_name = dataset_name
+        self.folder = Path(output_dir) / "pictures"
+        self.num_images = num_images
+        self.score_threshold = score_threshold
+        self._chosen: dict[Any, tuple[Path, dict[str, Any]]] = {}
+
+    def reset(self) -> None:
+        if self._chosen:
+            return
+        dicts = DatasetCatalog.get(self.dataset_name)
+        count = min(self.num_images, len(dicts))
+        spread = np.linspace(0, len(dicts) - 1, count).round().astype(int)
+        for number, index in enumerate(spread):
+            item = dicts[index]
+            path = self.folder / f"{number:02d}_{Path(item['file_name']).stem}.png"
+            self._chosen[item["image_id"]] = path, item
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        for given, output in zip(inputs, outputs):
+            if given["image_id"] in self._chosen and "bad_image" not in given:
+                path, item = self._chosen[given["image_id"]]
+                found = output["instances"].to("cpu")
+                found = found[found.scores >= self.score_threshold]
+                Image.fromarray(self._side_by_side(item, found)).save(path)
+
+    def evaluate(self) -> dict:
+        comm.synchronize()
+        drawn = [path for path, _ in self._chosen.values() if path.exists()]
+        if comm.is_main_process() and drawn:
+            _sheet(drawn).save(self.folder / "overview.png")
+        return {}
+
+    def _side_by_side(self, item: dict[str, Any], found: Instances) -> np.ndarray:
+        image = read_image(item["file_name"], format="RGB")
+        height, width = image.shape[:2]
+        scale = max(1.0, _SHORT_SIDE / min(height, width))
+        scale = min(scale, _LONG_SIDE / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = cv2.resize(
+            image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        )
+        truth = _ground_truth(item, (height, width))
+        names = MetadataCatalog.get(self.dataset_name).get("thing_classes", None)
+        left = f"predictions (score >= {self.score_threshold:g}): {len(found)}"
+        return np.concatenate(
+            [
+                _captioned(_overlay(image, found, names), left),
+                np.full((size[1] + _CAPTION, _GAP, 3), 255, np.uint8),
+                _captioned(_overlay(image, truth, names), f"ground truth: {len(truth)}"),
+            ],
+            axis=1,
+        )
+
+
+def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:
+    """Annotations of a dataset dict in the form of predictions (without scores)."""
+    annotations = [dict(a) for a in item.get("annotations", []) if not a.get("iscrowd")]
+    if not all(a.get("segmentation") for a in annotations):
+        annotations = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
+    truth = annotations_to_instances(annotations, image_size, mask_format="bitmask")
+    result = Instances(image_size, pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
+    if truth.has("gt_masks"):
+        result.pred_masks = truth.gt_masks.tensor
+    return result
+
+
+def _overlay(image: np.ndarray, instances: Instances, names: list[str] | None) -> np.ndarray:
+    """Draw boxes, masks and labels of instances of another scale onto an RGB image (H, W, 3)."""
+    height, width = image.shape[:2]
+    scale = torch.tensor([width, height, width, height]) / torch.tensor(
+        instances.image_size[::-1] * 2
+    )
+    labels = []
+    for index, label in enumerate(instances.pred_classes.tolist()):
+        text = names[label] if names else str(label)
+        score = f" {instances.scores[index]:.0%}" if instances.has("scores") else ""
+        labels.append(text + score)
+    masks = None
+    if instances.has("pred_masks") and len(instances):
+        masks = np.stack(
+            [cv2.resize(m, (width, height)) > 0.5 for m in instances.pred_masks.float().numpy()]
+        )
+    drawing = Visualizer(image).overlay_instances(
+        boxes=instances.pred_boxes.tensor * scale,
+        labels=labels,
+        masks=masks,
+        assigned_colors=[_class_colour(i) for i in instances.pred_classes.tolist()],
+        alpha=0.35,
+    )
+    return drawing.get_image()
+
+
+def _class_colour(index: int) -> tuple[float, float, float]:
+    # Steps of the golden ratio keep the hues of any number of classes apart.
+    return colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1.0)
+
+
+def _captioned(image: np.ndarray, text: str) -> np.ndarray:
+    """Put a strip with one line of text above an RGB image."""
+    strip = Image.new("RGB", (image.shape[1], _CAPTION), "white")
+    font = ImageFont.load_default(size=18)
+    ImageDraw.Draw(strip).text((4, 6), text, fill="black", font=font)
+    return np.concatenate([np.asarray(strip), image])
+
+
+def _sheet(paths: list[Path], width: int = 900, columns: int = 2) -> Image.Image:
+    """Put picture files on one sheet, row by row, each reduced to the same width."""
+    tiles = []
+    for path in paths:
+        with Image.open(path) as picture:
+            height = round(picture.height * width / picture.width)
+            tiles.append(picture.convert("RGB").resize((width, height), Image.LANCZOS))
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    heights = [max(tile.height for tile in row) + 2 * _GAP for row in rows]
+    sheet = Image.new("RGB", (min(columns, len(tiles)) * (width + 2 * _GAP), sum(heights)), "white")
+    for number, row in enumerate(rows):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (_GAP + column * (width + 2 * _GAP), _GAP + sum(heights[:number])))
+    return sheet

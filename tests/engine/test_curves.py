@@ -1,0 +1,64 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvit_det.engine.curves import draw_curves, read_curves, smoothed
+
+
+def write(path, rows, tail=""):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
+    return path
+
+
+def test_later_lines_win_and_broken_ones_are_passed_over(tmp_path):
+    rows = [
+        {"iteration": 19, "total_loss": 4.0, "lr": 0.1},
+        {"iteration": 39, "total_loss": 3.0, "lr": 0.1},
+        {"iteration": 59, "total_loss": 9.0},  # then killed, and resumed from 39
+        {"iteration": 39, "bbox/AP": 12.5},
+        {"iteration": 59, "total_loss": 2.0, "note": "text", "segm/AP": float("nan")},
+        {"total_loss": 7.0},
+    ]
+    path = write(tmp_path / "metrics.json", rows, tail='[1]\n3\n\n{"iteration": 79, "total_l')
+    curves = read_curves(path)
+    assert set(curves) == {"total_loss", "lr", "bbox/AP"}
+    assert curves["total_loss"][0].tolist() == [19, 39, 59]
+    assert curves["total_loss"][1].tolist() == [4.0, 3.0, 2.0]
+    assert curves["bbox/AP"][1].tolist() == [12.5]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_smoothing_keeps_straight_lines(count):
+    line = np.linspace(3, 1, count)
+    assert np.allclose(smoothed(line), line)
+    assert smoothed(line, share=0.5).shape == (count,)
+
+
+def test_smoothing_is_a_centred_mean():
+    values = np.array([0.0, 0, 0, 9, 0, 0, 0])
+    assert np.allclose(smoothed(values, share=0.3), [0, 0, 3, 3, 3, 0, 0])
+
+
+def test_pictures_are_drawn(tmp_path):
+    rows = [
+        {"iteration": i, "total_loss": 5 / i, "loss_cls": 3 / i, "loss_mask": 2 / i, "lr": 0.1}
+        for i in range(20, 200, 20)
+    ]
+    rows.append({"iteration": 199, "bbox/AP50": 70.0, "segm/AP": 40.0, "bbox/AP-circle": 3.0})
+    path = write(tmp_path / "metrics.json", rows)
+    written = draw_curves(path, tmp_path / "pictures")
+    assert [p.name for p in written] == ["losses.png", "ap.png"]
+    for picture in written:
+        with Image.open(picture) as image:
+            assert min(image.size) > 400 and np.asarray(image.convert("L")).std() > 10
+
+
+def test_only_what_was_measured(tmp_path):
+    path = write(tmp_path / "metrics.json", [{"iteration": 9, "my_set/bbox/AP": 30.0}])
+    assert [p.name for p in draw_curves(path, tmp_path)] == ["ap.png"]
+    path = write(tmp_path / "metrics.json", [{"iteration": 9, "total_loss": 1.0}])
+    assert [p.name for p in draw_curves(path, tmp_path)] == ["losses.png"]
+    assert draw_curves(write(tmp_path / "metrics.json", []), tmp_path) == []
+    assert draw_curves(tmp_path / "absent.json", tmp_path) == []

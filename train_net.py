@@ -1,0 +1,62 @@
+#!/usr/bin/env python
+"""Train or evaluate any config of this project: see README.md."""
+
+import logging
+from argparse import ArgumentParser, Namespace
+
+import mvit_det  # first: it makes detectron2 importable
+from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from mvit_det.data.own import use_own_data
+from mvit_det.engine import apply_overrides, do_train, evaluate, load_config, run, summarize
+
+logger = logging.getLogger("mvit_det")
+
+
+def argument_parser() -> ArgumentParser:
+    """Detectron2's flags, and four for one's own data."""
+    parser = default_argument_parser()
+    own = parser.add_argument_group("one's own data, in COCO format, for any detection config")
+    own.add_argument("--train-json", metavar="FILE", help="annotations to train on")
+    own.add_argument("--train-images", metavar="FOLDER", help="their images")
+    own.add_argument("--val-json", metavar="FILE", help="annotations to evaluate on")
+    own.add_argument("--val-images", metavar="FOLDER", help="their images")
+    return parser
+
+
+def setup(args: Namespace):
+    """Config file, then one's own data, then overrides; the result is saved as config.yaml."""
+    setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
+    cfg = load_config(args.config_file)
+    own = {
+        name: getattr(args, name)
+        for name in ("train_json", "train_images", "val_json", "val_images")
+    }
+    if any(own.values()):
+        processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
+        use_own_data(cfg, **own, num_workers=processes)
+    cfg = apply_overrides(cfg, args.opts)
+    default_setup(cfg, args)
+    # now that the folder is known, the log goes to its file as well
+    setup_logger(
+        cfg.train.output_dir,
+        name="mvit_det",
+        distributed_rank=comm.get_rank(),
+        configure_stdout=False,
+    )
+    logger.info("Detectron2: the %s one serves this run", mvit_det.host())
+    return cfg
+
+
+def main(args: Namespace) -> None:
+    """One process of the run."""
+    cfg = setup(args)
+    if args.eval_only:
+        evaluate(cfg)
+    else:
+        summarize(cfg, do_train(args, cfg))
+
+
+if __name__ == "__main__":
+    run(main, argument_parser().parse_args())
