@@ -38,7 +38,12 @@ model.roi_heads.mask_head.conv_dims = [64, 64, 64]
 # Names with an underscore stay out of the config.
 for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
     _loader.dataset = L(shapes_dataset)(
-        split=_split, num_train=500, num_val=80, image_size=image_size, object_size=(20, 64)
+        split=_split,
+        num_train=500,
+        num_val=80,
+        image_size=image_size,
+        object_size=(20, 64),
+        num_classes="${model.roi_heads.num_classes}",
     )
     _loader.mapper.augmentations = [L(T.ResizeShortestEdge)(short_edge_length=image_size)]
     _loader.num_workers = 1

@@ -3,8 +3,8 @@
 Read ``plan.py`` first, then ``mvit.py``, then ``attention.py``.
 """
 
-from .mvit import MViT
-from .plan import BlockSpec, multiscale_plan
-from .variants import VARIANTS, Variant
+from mvit_det.backbone.mvit import MViT
+from mvit_det.backbone.plan import BlockSpec, multiscale_plan
+from mvit_det.backbone.variants import VARIANTS, Variant
 
 __all__ = ["BlockSpec", "MViT", "VARIANTS", "Variant", "multiscale_plan"]

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .partition import Full, Windows
-from .plan import BlockSpec, divide
-from .pooling import build_pool, pool_heads
-from .position import relative_position
+from mvit_det.backbone.partition import Full, Windows
+from mvit_det.backbone.plan import BlockSpec, divide
+from mvit_det.backbone.pooling import build_pool, pool_heads
+from mvit_det.backbone.position import relative_position
 
 AXIS_NAMES = {2: ("h", "w"), 3: ("t", "h", "w")}
 

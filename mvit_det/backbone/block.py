@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from .attention import MultiScaleAttention
-from .layers import DropPath, Mlp
-from .plan import BlockSpec
-from .pooling import max_pool
+from mvit_det.backbone.attention import MultiScaleAttention
+from mvit_det.backbone.layers import DropPath, Mlp
+from mvit_det.backbone.plan import BlockSpec
+from mvit_det.backbone.pooling import max_pool
 
 
 class MultiScaleBlock(nn.Module):

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .block import MultiScaleBlock
-from .layers import PatchEmbed
-from .plan import BlockSpec
-from .position import absolute_position
+from mvit_det.backbone.block import MultiScaleBlock
+from mvit_det.backbone.layers import PatchEmbed
+from mvit_det.backbone.plan import BlockSpec
+from mvit_det.backbone.position import absolute_position
 
 
 class MViT(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import CONVOLUTIONS
+from mvit_det.backbone.layers import CONVOLUTIONS
 
 _CONV = {2: F.conv2d, 3: F.conv3d}
 _MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}

@@ -27,8 +27,7 @@ def resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
     """Resize a (L, D) position table to (length, D), linearly along its length."""
     if table.shape[0] == length:
         return table
-    # float32 because the interpolation has no half-precision form on every device
-    resized = F.interpolate(table.float().T[None], size=length, mode="linear")
+    resized = F.interpolate(_at_least_single(table).T[None], size=length, mode="linear")
     return resized[0].T.to(table.dtype)
 
 
@@ -69,6 +68,14 @@ def absolute_position(
     if (side, side) == tuple(grid):
         return square
     resized = F.interpolate(
-        square.movedim(-1, 1).float(), size=tuple(grid), mode="bicubic", align_corners=False
+        _at_least_single(square.movedim(-1, 1)),
+        size=tuple(grid),
+        mode="bicubic",
+        align_corners=False,
     )
     return resized.movedim(1, -1).to(pos_embed.dtype)
+
+
+def _at_least_single(x: torch.Tensor) -> torch.Tensor:
+    # interpolation has no half-precision form on every device
+    return x.to(torch.promote_types(x.dtype, torch.float32))

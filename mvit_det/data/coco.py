@@ -61,6 +61,7 @@ def coco_dataset(
     masks: bool = True,
     max_bad_share: float = 0.1,
     same_classes_as: str | os.PathLike | None = None,
+    num_classes: int | None = None,
 ) -> list[dict[str, Any]]:
     """Register one's own COCO file under ``name``, check and clean it, and return its dicts.
 
@@ -73,6 +74,7 @@ def coco_dataset(
             dropped with a warning; above it the data set is refused.
         same_classes_as: another annotation file, whose classes this one must have too. Use it to
             hold a test file against the training file.
+        num_classes: what the model was built for; another number in the file is refused.
 
     Calling it again with the same name replaces the earlier registration.
     """
@@ -80,6 +82,7 @@ def coco_dataset(
     coco = check_coco_json(json_file)
     if same_classes_as is not None:
         _check_same_classes(json_file, str(same_classes_as))
+    _check_num_classes(json_file, len(coco["categories"]), num_classes)
     faulty = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for annotation in coco["annotations"]:
@@ -103,6 +106,7 @@ def named_dataset(
     filter_empty: bool = True,
     masks: bool = True,
     max_bad_share: float = 0.1,
+    num_classes: int | None = None,
 ) -> list[dict[str, Any]]:
     """Load and clean data sets that are registered by name, such as "coco_2017_train".
 
@@ -112,6 +116,8 @@ def named_dataset(
     for name in names:
         _check_available(name)
     dicts = get_detection_dataset_dicts(names, filter_empty=False)
+    for name in names:
+        _check_num_classes(name, len(MetadataCatalog.get(name).thing_classes), num_classes)
     faults, total = defaultdict(list), 0
     for image in dicts:
         usable = []
@@ -200,6 +206,14 @@ def _check_same_classes(json_file: str, other: str) -> None:
         raise UserError(
             f"{json_file} has the classes {some(ours, 20)}, but {other} has {some(theirs, 20)}: "
             "give both files the same 'categories'."
+        )
+
+
+def _check_num_classes(title: str, found: int, wanted: int | None) -> None:
+    if wanted is not None and found != wanted:
+        raise UserError(
+            f"{title} has {found} classes, but the model is built for {wanted}: set "
+            f"model.roi_heads.num_classes={found}."
         )
 
 

@@ -42,13 +42,20 @@ def use_own_data(
     cfg.model.roi_heads.num_classes = len(names)
     if train_json:
         data.train.dataset = L(coco_dataset)(
-            name="own_train", json_file=train_json, image_root=train_images
+            name="own_train",
+            json_file=train_json,
+            image_root=train_images,
+            num_classes="${model.roi_heads.num_classes}",
         )
         if uses_rle(train_json):
             data.train.mapper.instance_mask_format = "bitmask"
         _fit_schedule(cfg, len(check_coco_json(train_json)["images"]), num_workers)
     data.test.dataset = L(coco_dataset)(
-        name="own_val", json_file=val_json, image_root=val_images, filter_empty=False
+        name="own_val",
+        json_file=val_json,
+        image_root=val_images,
+        filter_empty=False,
+        num_classes="${model.roi_heads.num_classes}",
     )
     if train_json:
         data.test.dataset.same_classes_as = train_json

@@ -246,6 +246,7 @@ def shapes_dataset(
     image_size: int = 160,
     seed: int = 0,
     object_size: tuple[float, float] = (24, 80),
+    num_classes: int | None = None,
 ) -> list[dict[str, Any]]:
     """Dataset dicts of the generated shapes, for a ``dataset=L(shapes_dataset)(...)`` node.
 
@@ -260,4 +261,5 @@ def shapes_dataset(
         json_file=str(folder / "annotations.json"),
         image_root=str(folder / "images"),
         filter_empty=split == "train",
+        num_classes=num_classes,
     )

@@ -1,5 +1,5 @@
 """Detection: the backbone with Detectron2's face."""
 
-from .backbone import MViT
+from mvit_det.detection.backbone import MViT
 
 __all__ = ["MViT"]

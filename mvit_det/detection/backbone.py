@@ -6,9 +6,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
-from ..backbone import mvit
-from ..backbone.layers import PatchEmbed
-from ..backbone.plan import divide, multiscale_plan
+from mvit_det.backbone import mvit
+from mvit_det.backbone.layers import PatchEmbed
+from mvit_det.backbone.plan import divide, multiscale_plan
 
 
 @BACKBONE_REGISTRY.register()

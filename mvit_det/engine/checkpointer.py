@@ -70,6 +70,17 @@ class StrictCheckpointer(DetectionCheckpointer):
             )
 
 
+class UntaggedCheckpointer(DetectionCheckpointer):
+    """Saves without becoming the checkpoint that ``--resume`` goes on from.
+
+    For the best weights so far: they are written after the evaluation, when the iteration that the
+    trainer counts has moved on, so that a resumed run would skip one.
+    """
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Leave the file ``last_checkpoint`` as it is."""
+
+
 def _shapes(incompatible: Any) -> Iterable[tuple[str, Any, Any]]:
     """(name, shape in the file, shape in the model) of each tensor that does not fit."""
     return [entry[:3] for entry in incompatible.incorrect_shapes]

@@ -35,7 +35,7 @@ def load_config(path: str) -> DictConfig:
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Apply overrides in Hydra's grammar (``key=value``, ``+key=value``, ``~key``).
+    """Apply overrides in Hydra's grammar (``key=value``, ``+key=value``).
 
     Raises:
         UserError: for a key that neither the config nor the constructor behind it knows, with the
@@ -53,10 +53,14 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             "train.max_iter=1000."
         ) from error
     for override in parsed:
-        if override.is_delete() or not override.is_add():
+        if override.is_delete():
+            raise UserError(
+                f"Override {override.input_line!r}: a key cannot be deleted; set it to another "
+                "value, e.g. key=null."
+            )
+        if not override.is_add():
             _check_key(cfg, override.key_or_group)
-        if not override.is_delete():
-            _check_type(cfg, override.key_or_group, override.value())
+        _check_type(cfg, override.key_or_group, override.value())
     return LazyConfig.apply_overrides(cfg, list(overrides))
 
 

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
-from mvit_det.engine.checkpointer import StrictCheckpointer
+from mvit_det.engine.checkpointer import StrictCheckpointer, UntaggedCheckpointer
 from mvit_det.engine.hooks import DrawCurves
 from mvit_det.engine.trainer import MixedPrecisionTrainer, Trainer, WatchedLoader
 from mvit_det.errors import UserError
@@ -135,9 +135,8 @@ def _hooks(cfg: DictConfig, test: Callable[[], dict], checkpointer: StrictCheckp
     registered.append(hooks.EvalHook(train.eval_period, test))
     if comm.is_main_process():
         if train.get("best_metric") and train.eval_period > 0:
-            registered.append(
-                hooks.BestCheckpointer(train.eval_period, checkpointer, train.best_metric)
-            )
+            best = UntaggedCheckpointer(checkpointer.model, train.output_dir)
+            registered.append(hooks.BestCheckpointer(train.eval_period, best, train.best_metric))
         writers = default_writers(train.output_dir, train.max_iter)
         registered.append(hooks.PeriodicWriter(writers, period=train.log_period))
         registered.append(DrawCurves(train.output_dir, train.eval_period))

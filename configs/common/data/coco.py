@@ -13,7 +13,7 @@ num_workers = min(4, os.cpu_count() or 1)
 dataloader = OmegaConf.create()
 
 dataloader.train = L(build_detection_train_loader)(
-    dataset=L(named_dataset)(names="coco_2017_train"),
+    dataset=L(named_dataset)(names="coco_2017_train", num_classes="${model.roi_heads.num_classes}"),
     mapper=L(TolerantMapper)(
         is_train=True,
         augmentations=[
@@ -43,7 +43,9 @@ dataloader.train = L(build_detection_train_loader)(
 )
 
 dataloader.test = L(build_detection_test_loader)(
-    dataset=L(named_dataset)(names="coco_2017_val", filter_empty=False),
+    dataset=L(named_dataset)(
+        names="coco_2017_val", filter_empty=False, num_classes="${model.roi_heads.num_classes}"
+    ),
     mapper=L(TolerantMapper)(
         is_train=False,
         augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],

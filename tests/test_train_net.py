@@ -1,0 +1,334 @@
+"""End to end through train_net.py: train, resume, evaluate, one's own data, and how faults end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mvit_det.data.shapes import generate_shapes
+from mvit_det.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+import train_net  # noqa: E402  the script, as a module
+
+QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+TINY = [
+    "model.backbone.bottom_up.embed_dim=8",
+    "model.backbone.out_channels=16",
+    "model.roi_heads.box_head.fc_dims=[16,16]",
+    "model.roi_heads.mask_head.conv_dims=[16,16]",
+    "dataloader.train.total_batch_size=2",
+    "dataloader.train.num_workers=0",
+    "dataloader.test.num_workers=0",
+]
+SMALL_DATA = [
+    "dataloader.train.dataset.num_train=8",
+    "dataloader.train.dataset.num_val=4",
+    "dataloader.test.dataset.num_train=8",
+    "dataloader.test.dataset.num_val=4",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def datasets_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(folder))
+        yield folder
+
+
+def start(*arguments: str) -> None:
+    """train_net.py in this process, without the launcher."""
+    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
+
+
+def lines(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The output folder of four tiny iterations with an evaluation every two."""
+    output = tmp_path_factory.mktemp("run")
+    start(
+        "--config-file",
+        QUICKSTART,
+        *TINY,
+        *SMALL_DATA,
+        f"train.output_dir={output}",
+        "train.max_iter=4",
+        "train.eval_period=2",
+        "train.checkpointer.period=2",
+        "train.log_period=1",
+    )
+    return output
+
+
+def test_training_leaves_what_the_readme_promises(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "metrics.json", "model_final.pth", "last_checkpoint", "log.txt"} <= names
+    assert {"losses.png", "ap.png", "coco_instances_results.json"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert (trained / "pictures" / "overview.png").stat().st_size > 1000
+    assert (trained / "last_checkpoint").read_text() == "model_final.pth"
+    rows = lines(trained)
+    assert {row["iteration"] for row in rows} >= {0, 1, 2, 3}
+    last = {key: value for row in rows for key, value in row.items()}
+    assert {"bbox/AP", "bbox/AP50", "segm/AP50", "total_loss", "loss_mask", "lr"} <= set(last)
+    log = (trained / "log.txt").read_text()
+    assert re.search("Detectron2: the (real|embedded) one serves this run", log)
+
+
+def test_resuming_goes_on_where_it_stopped(trained, tmp_path):
+    before = torch.load(trained / "model_final.pth", weights_only=True)["iteration"]
+    start(
+        "--config-file",
+        str(trained / "config.yaml"),
+        "--resume",
+        "train.max_iter=6",
+        "train.eval_period=0",
+    )
+    assert before == 3
+    assert torch.load(trained / "model_final.pth", weights_only=True)["iteration"] == 5
+    assert [row["iteration"] for row in lines(trained) if "total_loss" in row][-2:] == [4, 5]
+
+
+def test_eval_only_repeats_the_evaluation(trained, tmp_path, capsys):
+    from mvit_det.engine import load_config
+    from mvit_det.engine.train import evaluate
+
+    cfg = load_config(str(trained / "config.yaml"))
+    cfg.train.init_checkpoint = str(trained / "model_0000003.pth")
+    cfg.train.output_dir = str(tmp_path)
+    results = evaluate(cfg)
+    # the evaluation behind the last iteration is logged under the next number
+    logged = next(row for row in lines(trained) if "bbox/AP" in row and row["iteration"] == 4)
+    for task in ("bbox", "segm"):
+        assert results[task]["AP"] == pytest.approx(logged[f"{task}/AP"], abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def own_files(tmp_path_factory) -> Path:
+    """Shapes as one's own data: {train,val}/annotations.json and images; three classes are used."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, count in (("train", 6), ("val", 3)):
+        generate_shapes(folder / name, count, seed=count, image_size=96, object_size=(20, 50))
+    return folder
+
+
+def own_flags(folder: Path) -> list[str]:
+    return [
+        "--train-json",
+        str(folder / "train" / "annotations.json"),
+        "--train-images",
+        str(folder / "train" / "images"),
+        "--val-json",
+        str(folder / "val" / "annotations.json"),
+        "--val-images",
+        str(folder / "val" / "images"),
+    ]
+
+
+def test_one_command_trains_a_released_config_on_ones_own_data(own_files, tmp_path):
+    start(
+        "--config-file",
+        str(ROOT / "configs" / "mask_rcnn_mvitv2_t_3x.py"),
+        *own_flags(own_files),
+        *TINY,
+        "train.init_checkpoint=",
+        "train.device=cpu",
+        "train.max_iter=2",
+        f"train.output_dir={tmp_path}",
+        "dataloader.train.mapper.augmentations.1.short_edge_length=[96]",
+        "dataloader.test.mapper.augmentations.0.short_edge_length=96",
+    )
+    from mvit_det.engine import load_config
+
+    cfg = load_config(str(tmp_path / "config.yaml"))
+    assert cfg.model.roi_heads.num_classes == 5
+    assert cfg.dataloader.train.dataset.name == "own_train"
+    # two images per step instead of 64: the rate falls with the square root
+    assert cfg.optimizer.lr == pytest.approx(1.6e-4 * (2 / 64) ** 0.5, rel=1e-3)
+    results = json.loads((tmp_path / "coco_instances_results.json").read_text())
+    ids = {r["category_id"] for r in results}
+    assert ids <= set(range(1, 6))
+
+
+# --- faults: each ends in one sentence that names the value and the fix ---------------------------
+
+
+@pytest.mark.parametrize(
+    "override, sentence",
+    [
+        ("train.max_itr=2", "'train' has no 'max_itr'; the nearest key is 'train.max_iter'"),
+        ("optimzer.lr=3", "there is no 'optimzer'; the nearest key is 'optimizer'"),
+        ("model.roi_heads.num_clases=3", "nearest key is 'model.roi_heads.num_classes'"),
+        ("dataloader.train.total_batch_sise=3", "'dataloader.train.total_batch_size'"),
+        ("dataloader.evaluator.7.dataset_name=x", "'dataloader.evaluator' has no '7'"),
+        ("train.max_iter=abc", "train.max_iter=abc must be a number"),
+        ("train.amp.enabled=3", "train.amp.enabled=3 must be true or false"),
+        ("train.max_iter 2", "write key=value without spaces"),
+        ("--eval-only", "must stand before"),
+        ("~train.seed", "a key cannot be deleted"),
+    ],
+)
+def test_a_wrong_override_is_refused_with_the_nearest_key(override, sentence):
+    from mvit_det.engine import apply_overrides, load_config
+
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        apply_overrides(load_config(QUICKSTART), [override])
+
+
+def test_right_overrides_pass(tmp_path):
+    from mvit_det.engine import apply_overrides, load_config
+
+    cfg = apply_overrides(
+        load_config(QUICKSTART),
+        [
+            "train.max_iter=7",
+            "optimizer.lr=1e-4",
+            "optimizer.eps=1e-6",  # an argument that the config leaves at its default
+            "model.backbone.bottom_up.use_act_checkpoint=True",
+            "dataloader.test.mapper.augmentations.0.short_edge_length=64",
+            "+train.note=mine",
+            "train.init_checkpoint=",
+        ],
+    )
+    assert (cfg.train.max_iter, cfg.train.note) == (7, "mine")
+    assert cfg.optimizer.eps == 1e-6 and cfg.model.backbone.bottom_up.use_act_checkpoint is True
+    assert cfg.dataloader.test.mapper.augmentations[0].short_edge_length == 64
+
+
+def test_a_wrong_config_path_names_the_nearest():
+    with pytest.raises(UserError, match=r"does not exist; the nearest is .*quickstart\.py"):
+        start("--config-file", QUICKSTART.replace("quickstart", "quickstat"))
+
+
+def test_a_dataset_that_is_not_on_disk(tmp_path):
+    with pytest.raises(UserError, match="coco_2017_train.*not on disk.*DETECTRON2_DATASETS"):
+        start(
+            "--config-file",
+            str(ROOT / "configs" / "mask_rcnn_mvitv2_t_3x.py"),
+            f"train.output_dir={tmp_path}",
+            "train.device=cpu",
+        )
+
+
+def test_half_of_ones_own_data(own_files):
+    with pytest.raises(UserError, match="--train-images is missing"):
+        start("--config-file", QUICKSTART, "--train-json", "a.json", *own_flags(own_files)[4:])
+
+
+def evaluate_with(trained, weights, *overrides):
+    start(
+        "--config-file",
+        str(trained / "config.yaml"),
+        "--eval-only",
+        f"train.init_checkpoint={weights}",
+        *overrides,
+    )
+
+
+def test_a_checkpoint_that_is_not_there(trained):
+    with pytest.raises(UserError, match="nowhere.pth does not exist"):
+        evaluate_with(trained, trained / "nowhere.pth")
+
+
+def test_evaluating_without_weights_is_refused(trained):
+    with pytest.raises(UserError, match="--eval-only needs weights"):
+        evaluate_with(trained, "")
+
+
+def test_a_checkpoint_of_another_architecture(trained):
+    with pytest.raises(UserError, match="another architecture.*missing.*unexpected.*mismatched"):
+        evaluate_with(
+            trained,
+            trained / "model_0000003.pth",
+            "model.backbone.bottom_up.depth=5",
+            "model.backbone.bottom_up.last_block_indexes=[0,1,3,4]",
+        )
+
+
+def test_starting_from_another_architecture_is_refused_but_other_classes_are_not(
+    trained, own_files, tmp_path
+):
+    common = [
+        "--config-file",
+        str(trained / "config.yaml"),
+        f"train.init_checkpoint={trained / 'model_0000003.pth'}",
+        f"train.output_dir={tmp_path}",
+        "train.max_iter=1",
+        "train.eval_period=0",
+    ]
+    with pytest.raises(UserError, match="9 classes.*5 classes|5 classes.*9"):
+        start(*common, "model.roi_heads.num_classes=9")
+    # fewer classes: the heads are new, the backbone fits
+    single = json.loads((own_files / "train" / "annotations.json").read_text())
+    single["categories"] = [dict(id=1, name="thing")]
+    for annotation in single["annotations"]:
+        annotation["category_id"] = 1
+    (tmp_path / "single.json").write_text(json.dumps(single))
+    flags = own_flags(own_files)
+    flags[1] = flags[5] = str(tmp_path / "single.json")
+    flags[7] = flags[3]
+    start(*flags, *common)
+    with pytest.raises(UserError, match="another architecture"):
+        start(*common, "model.backbone.bottom_up.embed_dim=16")
+
+
+def test_diverging_names_term_iteration_and_images(trained, tmp_path):
+    weights = torch.load(trained / "model_0000003.pth", weights_only=True)
+    weights["model"]["roi_heads.mask_head.predictor.bias"].fill_(float("nan"))
+    torch.save({"model": weights["model"]}, tmp_path / "nan.pth")
+    with pytest.raises(UserError, match=r"iteration 0: loss_mask=nan, on the images .*\.(png|jpg)"):
+        start(
+            "--config-file",
+            str(trained / "config.yaml"),
+            f"train.init_checkpoint={tmp_path / 'nan.pth'}",
+            f"train.output_dir={tmp_path}",
+        )
+    assert not (tmp_path / "model_final.pth").exists()
+
+
+def script(*arguments: str, launcher=(), **environment) -> subprocess.CompletedProcess:
+    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), **environment)
+    command = [sys.executable, *launcher, str(ROOT / "train_net.py"), *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+
+
+def test_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
+    done = script("--config-file", QUICKSTART, "train.max_itr=2")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: Override 'train.max_itr'")
+
+
+@pytest.mark.parametrize("launcher", ["flag", "torchrun"])
+def test_two_processes_train_and_evaluate_together(launcher, tmp_path):
+    common = [
+        "--config-file",
+        QUICKSTART,
+        *TINY,
+        *SMALL_DATA,
+        f"train.output_dir={tmp_path}",
+        "train.max_iter=2",
+        "train.eval_period=2",
+        "train.log_period=1",
+    ]
+    if launcher == "flag":
+        done = script("--num-gpus", "2", *common)
+    else:
+        torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+        done = script(*common, launcher=torchrun)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    # four test images, each evaluated once although two processes share them
+    found = json.loads((tmp_path / "coco_instances_results.json").read_text())
+    assert {r["image_id"] for r in found} <= {1, 2, 3, 4}
+    assert (tmp_path / "log.txt.rank1").exists()
+    final = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    assert final["iteration"] == 1
