@@ -90,7 +90,7 @@ class MViT(mvit.MViT, Backbone):
             stride_kv=(adaptive_kv_stride,) * 2,
             window=(adaptive_window_size,) * 2 if adaptive_window_size else None,
             full_attention=last_block_indexes[1:],
-            coarse_kv=last_block_indexes[1:-1] if coarse_global_kv else (),
+            coarse_kv=last_block_indexes[1:3] if coarse_global_kv else (),
             expand_in=expand_in,
             drop_path_rate=drop_path_rate,
         )

@@ -1,0 +1,1 @@
+"""What a model costs: parameters, FLOPs, time and memory. Run ``python -m mvit_det.benchmark``."""

@@ -1,0 +1,163 @@
+"""The benchmark's command line and report."""
+
+import json
+import platform
+import statistics
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+import mvit_det
+from mvit_det.benchmark import counts, subjects, timing
+from mvit_det.engine import apply_overrides, load_config
+from mvit_det.errors import UserError
+
+
+def argument_parser() -> ArgumentParser:
+    """See ``python -m mvit_det.benchmark --help``."""
+    parser = ArgumentParser(
+        prog="python -m mvit_det.benchmark",
+        description="Parameters, FLOPs, time and memory of the model of any config, with random "
+        "weights and inputs, in float32. Fused attention, plain attention and, for the backbone "
+        "alone, Detectron2's own MViT where it is installed are measured in turn.",
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument(
+        "--size", nargs=2, type=int, default=[800, 1280], metavar=("H", "W"), help="of the images"
+    )
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per run")
+    parser.add_argument("--device", default=device, help=f"cpu or cuda; {device} unless given")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="rounds of timing; 0: count only"
+    )
+    parser.add_argument(
+        "--backbone-only", action="store_true", help="without pyramid, proposals and heads"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures, as numbers")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the config")
+    return parser
+
+
+def main(args: Namespace) -> dict[str, Any]:
+    """Count, measure and print; returns what ``--json`` writes (seconds, bytes)."""
+    if min(*args.size, args.batch) < 1 or args.repeats < 0:
+        raise UserError("--size and --batch must be at least 1, --repeats at least 0.")
+    if args.json and not Path(args.json).resolve().parent.is_dir():
+        raise UserError(f"--json {args.json}: there is no such folder, create it first.")
+    device = open_device(args.device)
+    cfg = apply_overrides(load_config(args.config_file), args.overrides)
+    backbone_key = subjects.backbone_key(cfg)
+    key = backbone_key if args.backbone_only else "model"
+    report = {
+        "config": args.config_file,
+        "overrides": args.overrides,
+        "measured": key,
+        "repeats": args.repeats,
+        "input": [args.batch, 3, *args.size],
+        **surroundings(device),
+    }
+    torch.manual_seed(0)
+    models = {name: m.to(device) for name, m in subjects.build_variants(cfg, key).items()}
+    plain = models["plain" if "plain" in models else "model"]
+    inputs = subjects.make_inputs(plain, report["input"], device)
+    print("Counting ...", file=sys.stderr)
+    report.update(counts.count(plain, inputs[0]), convention=counts.CONVENTION)
+    print_counts(report)
+    if args.repeats:
+        groups = {} if key == backbone_key else {"model": (models, inputs)}
+        backbones, images = subjects.backbones_alone(cfg, models, inputs[0])
+        groups["backbone"] = (backbones, (images, images))
+        report["times"] = {
+            label: timing.measure(*group, args.repeats, device, label)
+            for label, group in groups.items()
+        }
+        report["ratios"] = {
+            label: timing.compare(results) for label, results in report["times"].items()
+        }
+        print_times(report)
+    if args.json:
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def open_device(name: str) -> torch.device:
+    """The device of that name, which must be a CPU or CUDA one and work."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):  # what torch raises depends on how it was built
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        choices = "cpu or cuda" if torch.cuda.is_available() else "cpu, there is no CUDA device"
+        raise UserError(f"--device {name} cannot be used here: use {choices}.")
+    return device
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """What figures depend on besides the config."""
+    cuda = device.type == "cuda"
+    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if cuda else cpu,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "host": mvit_det.host(),
+    }
+
+
+def print_counts(report: dict[str, Any]) -> None:
+    """The header, and the table of parameters and FLOPs."""
+    print(
+        f"\n{report['measured']} of {' '.join([report['config'], *report['overrides']])}\n"
+        f"Input {' x '.join(map(str, report['input']))}; {report['device_name']}, "
+        f"{report['threads']} threads; torch {report['torch']}; {report['host']} Detectron2\n\n"
+        f"Parameters and FLOPs ({report['convention']})"
+    )
+    rows = {**report["parts"], "in all": report}
+    columns = ["", "parameters, M", "FLOPs, G"]
+    print_table(columns, [(n, x["parameters"] / 1e6, x["flops"] / 1e9) for n, x in rows.items()])
+    unknown = [f"{name} ({n} calls)" for name, n in report["not_counted"].items()]
+    print(f"Not counted: {', '.join(unknown) or 'nothing but what is free'}\n")
+
+
+def print_times(report: dict[str, Any]) -> None:
+    """The tables of times and memory, and of their ratios."""
+    print(
+        "Time (median) and memory; a training step is forward and backward, without optimizer; "
+        "peaks are of tensors,\non top of weights and inputs; saved is what is kept for the "
+        "backward pass"
+    )
+    rows = []
+    for label, results in report["times"].items():
+        for name, result in results.items():
+            times = [1e3 * statistics.median(result[key]) for key in timing.TIMES]
+            sizes = [result[key] / 1e6 for key in timing.SIZES]
+            rows.append([f"{label}, {name}", *times, *sizes])
+    columns = ["forward, ms", "training step, ms", "forward peak, MB", "training peak, MB"]
+    print_table(["", *columns, "saved, MB"], rows)
+    rows = []
+    for label, ratios in report["ratios"].items():
+        for name, ratio in ratios.items():
+            times = ["{median:.2f} ({min:.2f}-{max:.2f})".format(**ratio[k]) for k in timing.TIMES]
+            rows.append([f"{label}, {name}", *times, *(ratio[key] for key in timing.SIZES)])
+    if rows:
+        print(f"\nRatios of medians (smallest-largest of {report['repeats']} rounds)")
+        print_table(["", *(c.split(",")[0] for c in columns), "saved"], rows)
+
+
+def print_table(columns: list[str], rows: list) -> None:
+    """Columns as wide as they need."""
+    print(tabulate(rows, columns, floatfmt=".2f"))
+
+
+if __name__ == "__main__":
+    try:
+        main(argument_parser().parse_args())
+    except UserError as error:
+        sys.exit(f"error: {error}")

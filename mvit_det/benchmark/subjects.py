@@ -1,0 +1,137 @@
+"""What is measured: the variants of a config's model, and inputs for it."""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import detectron2.modeling
+import torch
+from detectron2.config import instantiate
+from detectron2.structures import Boxes, Instances, PolygonMasks
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from mvit_det.errors import UserError
+
+
+def backbone_key(cfg: DictConfig) -> str:
+    """Config key of the backbone without its pyramid; behind ``model`` also its module's path."""
+    for key in ("model.backbone.bottom_up", "model.backbone", "model"):
+        if OmegaConf.select(cfg, key) is not None:
+            return key
+    raise UserError("This config has no `model`, which is what the benchmark builds and measures.")
+
+
+def parameters_of(target: Callable | str) -> Mapping[str, inspect.Parameter]:
+    """What the target of a config node takes; a saved config has the target's path."""
+    function = get_object(target) if isinstance(target, str) else target
+    return inspect.signature(function).parameters
+
+
+def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:
+    """What the key ``root`` describes, with fused and with plain attention, on the same weights.
+
+    Returns:
+        ``fused`` and ``plain``; only ``model`` where the backbone has no such switch.
+    """
+    key = backbone_key(cfg)
+    if "fused_attention" not in parameters_of(OmegaConf.select(cfg, key)["_target_"]):
+        return {"model": instantiate(OmegaConf.select(cfg, root))}
+    models = {}
+    for name, fused in (("fused", True), ("plain", False)):
+        changed = copy.deepcopy(cfg)
+        OmegaConf.update(changed, f"{key}.fused_attention", fused)
+        models[name] = instantiate(OmegaConf.select(changed, root))
+    models["plain"].load_state_dict(models["fused"].state_dict())
+    return models
+
+
+def backbones_alone(
+    cfg: DictConfig, models: dict[str, nn.Module], inputs: Any
+) -> tuple[dict[str, nn.Module], torch.Tensor]:
+    """The backbones of ``build_variants``, joined by ``build_twin``'s, and their input.
+
+    Args:
+        inputs: of the models, for evaluation.
+    """
+    if isinstance(inputs, torch.Tensor):
+        backbones, images = dict(models), inputs
+    else:
+        path = backbone_key(cfg).removeprefix("model.")
+        backbones = {name: model.get_submodule(path) for name, model in models.items()}
+        images = next(iter(models.values())).preprocess_image(inputs).tensor
+    twin = build_twin(cfg, backbones["fused"]) if "fused" in backbones else None
+    if twin is not None:
+        backbones["detectron2"] = twin.to(images.device)
+    return backbones, images
+
+
+def build_twin(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
+    """Detectron2's own MViT with the arguments of the config and the weights of ``ours``.
+
+    Returns:
+        None where the host has no MViT, or where arguments that only ours takes make it another
+        network.
+    """
+    theirs = getattr(detectron2.modeling, "MViT", None)
+    if theirs is None:
+        return None
+    node = OmegaConf.select(copy.deepcopy(cfg), backbone_key(cfg))
+    known = parameters_of(node["_target_"])
+    for name in set(node) - {"_target_", *parameters_of(theirs)}:
+        if name != "fused_attention" and node[name] != known[name].default:
+            return None
+        del node[name]
+    node["_target_"] = theirs
+    twin = instantiate(node)
+    twin.load_state_dict(ours.state_dict())
+    return twin
+
+
+def is_detector(model: nn.Module) -> bool:
+    """Whether the model has the face of Detectron2's two-stage detectors."""
+    return hasattr(model, "proposal_generator") and hasattr(model, "roi_heads")
+
+
+def make_inputs(model: nn.Module, shape: Sequence[int], device: torch.device) -> tuple[Any, Any]:
+    """Random inputs in the form that the model takes: for evaluation, and for training.
+
+    Args:
+        shape: (B, 3, H, W).
+    """
+    size = tuple(shape[2:])
+    if is_detector(model):
+        images = torch.randint(0, 256, tuple(shape), dtype=torch.uint8, device=device)
+        inputs = [{"image": image, "height": size[0], "width": size[1]} for image in images]
+        classes = model.roi_heads.num_classes
+        return inputs, [{**x, "instances": random_instances(size, classes)} for x in inputs]
+    if isinstance(model, detectron2.modeling.Backbone):
+        images = torch.randn(*shape, device=device)
+        return images, images
+    raise UserError(
+        f"{type(model).__name__} is neither a detector nor a backbone, which is what the benchmark "
+        "can feed: try --backbone-only."
+    )
+
+
+def random_boxes(count: int, size: tuple[int, int]) -> Boxes:
+    """Boxes within an image of ``size`` (H, W), their sides a tenth to a half of the image's."""
+    extent = torch.tensor([size[1], size[0]])
+    sides = extent * (0.1 + 0.4 * torch.rand(count, 2))
+    corner = (extent - sides) * torch.rand(count, 2)
+    return Boxes(torch.cat([corner, corner + sides], dim=1))
+
+
+def random_instances(size: tuple[int, int], num_classes: int, count: int = 8) -> Instances:
+    """Ground truth for an image of ``size`` (H, W): boxes, each with a diamond as its mask."""
+    boxes = random_boxes(count, size)
+    (x0, y0, x1, y1), (x, y) = boxes.tensor.T, boxes.get_centers().T
+    diamonds = torch.stack([x0, y, x, y0, x1, y, x, y1], dim=1).double().numpy()
+    return Instances(
+        size,
+        gt_boxes=boxes,
+        gt_classes=torch.randint(num_classes, (count,)),
+        gt_masks=PolygonMasks([[diamond] for diamond in diamonds]),
+    )

@@ -1,0 +1,137 @@
+"""Time and memory of several models, in turn."""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import torch
+from detectron2.utils.events import EventStorage
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.profiler import ProfilerActivity, profile
+from tqdm import tqdm
+
+# What is measured: seconds, one per round, and bytes.
+TIMES = ("forward", "training_step")
+SIZES = ("forward_peak", "training_peak", "saved_for_backward")
+
+
+def measure(
+    models: dict[str, nn.Module],
+    inputs: tuple[Any, Any],
+    repeats: int,
+    device: torch.device,
+    label: str,
+) -> dict[str, dict[str, Any]]:
+    """Memory of each model, which also warms it up; then times, A B C A B C.
+
+    Args:
+        inputs: for evaluation and for training.
+        label: heads the progress bar.
+
+    Returns:
+        Per model a list for each of ``TIMES`` and a number for each of ``SIZES``.
+    """
+    runs = {
+        name: (partial(forward, model, inputs[0]), partial(training_step, model, inputs[1]))
+        for name, model in models.items()
+    }
+    results = {}
+    with EventStorage(), tqdm(total=len(models) * (repeats + 1), desc=label) as progress:
+        for name, (test, train) in runs.items():
+            sizes = (
+                peak_memory(test, device),
+                peak_memory(train, device),
+                saved_memory(train, models[name]),
+            )
+            results[name] = {key: [] for key in TIMES} | dict(zip(SIZES, sizes))
+            progress.update()
+        for _ in range(repeats):
+            for name in runs:
+                for key, run in zip(TIMES, runs[name]):
+                    results[name][key].append(seconds(run, device))
+                progress.update()
+    return results
+
+
+def forward(model: nn.Module, inputs: Any) -> None:
+    """Inference."""
+    with torch.no_grad():
+        model.eval()(inputs)
+
+
+def training_step(model: nn.Module, inputs: Any) -> None:
+    """Forward, and backward from all losses or feature maps; no optimizer."""
+    outputs = list(model.train()(inputs).values())
+    torch.autograd.backward(outputs, [torch.ones_like(x) for x in outputs])
+    model.zero_grad(set_to_none=True)
+
+
+def seconds(run: Callable[[], None], device: torch.device) -> float:
+    """Wall-clock time of ``run`` with all that it queues on the device."""
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    synchronize()
+    start = time.perf_counter()
+    run()
+    synchronize()
+    return time.perf_counter() - start
+
+
+def peak_memory(run: Callable[[], None], device: torch.device) -> int:
+    """Most bytes that tensors take up at once during ``run``, on top of those there before."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    # The CPU's allocator keeps no such figure, but tells the profiler of every change.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or each start is announced on stderr
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "trace.json")
+        profiler.export_chrome_trace(path)
+        with open(path) as file:
+            events = json.load(file)["traceEvents"]
+    changes = sorted((e for e in events if e["name"] == "[memory]"), key=lambda e: e["ts"])
+    return max(accumulate((e["args"]["Bytes"] for e in changes), initial=0))
+
+
+def saved_memory(run: Callable[[], None], model: nn.Module) -> int:
+    """Bytes that ``run`` keeps for its backward pass: distinct storages, without parameters."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    storages = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        run()
+    return sum(storages.values())
+
+
+def compare(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every model but the first over the first: above 1, the first one needs less.
+
+    Returns:
+        ``"plain / fused"`` etc. -> quantity -> ratio; for times the ratio of the medians
+        (``median``), with the smallest and the largest ratio of a round (``min``, ``max``).
+    """
+    (first, base), *others = results.items()
+    ratios = {}
+    for name, result in others:
+        row = ratios[f"{name} / {first}"] = {key: result[key] / base[key] for key in SIZES}
+        for key in TIMES:
+            rounds = [a / b for a, b in zip(result[key], base[key])]
+            ratio = statistics.median(result[key]) / statistics.median(base[key])
+            row[key] = {"median": ratio, "min": min(rounds), "max": max(rounds)}
+    return ratios

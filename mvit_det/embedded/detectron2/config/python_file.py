@@ -1,0 +1,60 @@
+"""Run a config file, with relative imports that mean other config files."""
+
+import builtins
+import os
+from types import ModuleType
+from typing import Any
+
+from omegaconf import DictConfig
+
+from detectron2.utils.file_io import PathManager
+
+
+def as_config(value: Any) -> Any:
+    """Wrap a plain dict, so that a file that imports it can write ``optimizer.lr = 1``."""
+    return DictConfig(value, flags={"allow_objects": True}) if isinstance(value, dict) else value
+
+
+def run_file(path: str) -> dict[str, Any]:
+    """Run the Python file at ``path`` and return its global names.
+
+    ``from ..common.optim import optimizer`` runs ``../../common/optim.py`` afresh, so that the file
+    may change what it imported without changing it for others. Absolute imports are Python's own.
+    """
+    with PathManager.open(path, "r") as file:
+        code = compile(file.read(), path, "exec")
+
+    def import_(name, globals=None, locals=None, fromlist=(), level=0):  # __import__'s signature
+        if level:
+            return _import_config(path, name, level)
+        return builtins.__import__(name, globals, locals, fromlist, level)
+
+    # Builtins of this file's own, instead of a patched builtins.__import__: other modules, even
+    # those imported meanwhile or in another thread, never see the changed import.
+    scope = {
+        "__name__": f"config file {path}",
+        "__file__": path,
+        "__builtins__": {**vars(builtins), "__import__": import_},
+    }
+    exec(code, scope)
+    return scope
+
+
+def _import_config(importer: str, name: str, level: int) -> ModuleType:
+    """The config file that ``from <level dots><name> import ...`` means in the file ``importer``."""
+    shown = "." * level + name
+    if not name:
+        raise ImportError(
+            f"{importer}: `from {shown} import ...` names a folder; a config file can only import "
+            "names from another config file, as in `from .optim import optimizer`."
+        )
+    folder = os.path.join(os.path.dirname(importer), *[".."] * (level - 1))
+    path = os.path.normpath(os.path.join(folder, *name.split("."))) + ".py"
+    if not PathManager.isfile(path):
+        raise ImportError(f"{importer} imports from {shown}, but there is no config file {path}.")
+    module = ModuleType(shown)
+    for key, value in run_file(path).items():
+        if not key.startswith("__"):
+            setattr(module, key, as_config(value))
+    module.__file__ = path
+    return module

@@ -1,0 +1,5 @@
+"""Which images a process sees, in which order."""
+
+from .distributed_sampler import InferenceSampler, TrainingSampler
+
+__all__ = ["InferenceSampler", "TrainingSampler"]

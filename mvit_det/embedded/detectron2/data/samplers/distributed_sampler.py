@@ -1,0 +1,59 @@
+"""Samplers that share one data set out among the processes of a distributed run."""
+
+from collections.abc import Iterator
+from itertools import count, islice
+
+import torch
+from torch.utils.data import Sampler
+
+from detectron2.utils import comm
+
+
+class TrainingSampler(Sampler[int]):
+    """An endless stream of indices: one permutation after the other.
+
+    All processes draw the same stream and each takes every world-size-th index of it, so that
+    together they see each image once per epoch.
+
+    Args:
+        size: number of items in the data set.
+        shuffle: permute anew in every epoch; otherwise go through in order.
+        seed: of the permutations, equal in all processes; drawn and agreed on if not given.
+    """
+
+    def __init__(self, size: int, shuffle: bool = True, seed: int | None = None):
+        if not isinstance(size, int):
+            raise TypeError(f"TrainingSampler needs a whole number of items, got {size!r}.")
+        if size <= 0:
+            raise ValueError(f"TrainingSampler needs at least one item, got size={size}.")
+        self._size, self._shuffle = size, shuffle
+        self._seed = comm.shared_random_seed() if seed is None else int(seed)
+        self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(self._stream(), self._rank, None, self._world_size)
+
+    def _stream(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed)
+        for _ in count():
+            if self._shuffle:
+                yield from torch.randperm(self._size, generator=generator).tolist()
+            else:
+                yield from range(self._size)
+
+
+class InferenceSampler(Sampler[int]):
+    """Every index once: a contiguous part for each process, the first ones one longer if need be."""
+
+    def __init__(self, size: int):
+        assert size > 0, f"InferenceSampler needs at least one item, got size={size}."
+        rank, world = comm.get_rank(), comm.get_world_size()
+        share, longer = divmod(size, world)
+        start = rank * share + min(rank, longer)
+        self._local_indices = range(start, start + share + (rank < longer))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._local_indices)
+
+    def __len__(self) -> int:
+        return len(self._local_indices)

@@ -1,0 +1,52 @@
+"""Geometric changes of an image with its boxes, masks and points.
+
+A transform is one fixed change; its classes are fvcore's, beside our `ResizeTransform`. An
+augmentation looks at the image, draws random numbers and gives a transform.
+"""
+
+from fvcore.transforms.transform import (
+    BlendTransform,
+    CropTransform,
+    HFlipTransform,
+    NoOpTransform,
+    PadTransform,
+    ScaleTransform,
+    Transform,
+    TransformList,
+    VFlipTransform,
+)
+
+from .augmentation import Augmentation, AugmentationList, AugInput
+from .augmentation_impl import (
+    FixedSizeCrop,
+    RandomApply,
+    RandomCrop,
+    RandomFlip,
+    Resize,
+    ResizeScale,
+    ResizeShortestEdge,
+)
+from .transform import ResizeTransform
+
+__all__ = [
+    "AugInput",
+    "Augmentation",
+    "AugmentationList",
+    "BlendTransform",
+    "CropTransform",
+    "FixedSizeCrop",
+    "HFlipTransform",
+    "NoOpTransform",
+    "PadTransform",
+    "RandomApply",
+    "RandomCrop",
+    "RandomFlip",
+    "Resize",
+    "ResizeScale",
+    "ResizeShortestEdge",
+    "ResizeTransform",
+    "ScaleTransform",
+    "Transform",
+    "TransformList",
+    "VFlipTransform",
+]

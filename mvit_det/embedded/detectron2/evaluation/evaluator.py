@@ -1,0 +1,134 @@
+"""The loop that evaluates a model, and the interface of what it feeds."""
+
+import datetime
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+
+class DatasetEvaluator:
+    """Collects a model's outputs batch by batch and turns them into metrics at the end."""
+
+    def reset(self) -> None:
+        """Forget everything; called before the first batch."""
+
+    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Take one batch: what went into the model, and what came out."""
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """Compute the metrics: by task, then by name. Only the main process has to return any."""
+
+
+class DatasetEvaluators(DatasetEvaluator):
+    """Several evaluators as one; their tasks must differ."""
+
+    def __init__(self, evaluators: Sequence[DatasetEvaluator]):
+        self._evaluators = list(evaluators)
+
+    def reset(self) -> None:
+        for evaluator in self._evaluators:
+            evaluator.reset()
+
+    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        for evaluator in self._evaluators:
+            evaluator.process(inputs, outputs)
+
+    def evaluate(self) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for evaluator in self._evaluators:
+            results = evaluator.evaluate() or {}
+            shared = merged.keys() & results.keys()
+            assert not shared, f"Two evaluators give results for {', '.join(sorted(shared))}."
+            merged.update(results if comm.is_main_process() else {})
+        return merged
+
+
+@contextmanager
+def inference_context(model: nn.Module) -> Iterator[None]:
+    """Put the model into evaluation mode, and back into its former mode at the end."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+class _Stopwatch:
+    """Seconds per phase of a batch. The first batches, slow by warm-up, are not counted."""
+
+    def __init__(self, total: int, warm_up: int = 5, log_period: float = 5.0):
+        self.total, self.log_period = total, log_period
+        self.warm_up = min(warm_up, max(total - 1, 0))
+        self.done, self.spent = 0, Counter()
+        self.started = self.last_lap = time.perf_counter()
+        self.next_log = self.started + log_period
+
+    def lap(self, phase: str) -> None:
+        """Book the time since the last lap to ``phase``."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.spent[phase] += now - self.last_lap
+        self.last_lap = now
+
+    def end_batch(self) -> None:
+        """Count a batch; say from time to time how far it is."""
+        self.done += 1
+        if self.done == self.warm_up:
+            self.spent.clear()
+        if self.last_lap >= self.next_log:
+            self.next_log = self.last_lap + self.log_period
+            each = self.spent.total() / max(self.done - self.warm_up, 1)
+            eta = datetime.timedelta(seconds=int(each * (self.total - self.done)))
+            logger.info(f"Batch {self.done} of {self.total}: {self}. ETA {eta}")
+
+    def __str__(self) -> str:
+        counted = max(self.done - self.warm_up, 1)
+        phases = ", ".join(f"{name} {spent / counted:.4f}" for name, spent in self.spent.items())
+        return f"{self.spent.total() / counted:.4f} s per batch ({phases})"
+
+
+def inference_on_dataset(
+    model: nn.Module | Callable[[Any], Any],
+    data_loader: Iterable[Any],
+    evaluator: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
+) -> dict[str, Any]:
+    """Run a model over a loader, let evaluators see every batch, and time it.
+
+    Args:
+        model: a module, evaluated in evaluation mode and left as it was, or a function.
+        data_loader: has a length.
+        evaluator: one, several, or None to measure the speed alone.
+
+    Returns:
+        The evaluator's results; empty where there are none, as in processes of rank 1 and up.
+    """
+    if not isinstance(evaluator, DatasetEvaluator):
+        evaluator = DatasetEvaluators(evaluator or [])
+    batches, processes = len(data_loader), comm.get_world_size()
+    logger.info(f"Evaluating {batches} batches in each of {processes} processes.")
+    evaluator.reset()
+    watch = _Stopwatch(batches)
+    module = model if isinstance(model, nn.Module) else nn.Module()
+    with inference_context(module), torch.no_grad():
+        for inputs in data_loader:
+            watch.lap("loading")
+            outputs = model(inputs)
+            watch.lap("model")
+            evaluator.process(inputs, outputs)
+            watch.lap("evaluator")
+            watch.end_batch()
+    elapsed = datetime.timedelta(seconds=int(time.perf_counter() - watch.started))
+    logger.info(f"Evaluated {watch.done} batches in {elapsed}: {watch} in each process.")
+    return evaluator.evaluate() or {}

@@ -1,0 +1,33 @@
+"""Results as flat numbers, and as log lines to copy into a spreadsheet."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+
+def print_csv_format(results: Mapping[str, Any]) -> None:
+    """Log each task's metrics as a line of names and a line of numbers; per-class ones are left out.
+
+    Args:
+        results: from a task to its metrics by name, as evaluators return it.
+    """
+    logger = logging.getLogger(__name__)
+    for task, metrics in results.items():
+        if not isinstance(metrics, Mapping):
+            logger.info(f"copypaste: {task}={metrics}")
+            continue
+        shown = {name: value for name, value in metrics.items() if "-" not in name}
+        numbers = ",".join(f"{value:.4f}" for value in shown.values())
+        for line in (f"Task: {task}", ",".join(shown), numbers):
+            logger.info(f"copypaste: {line}")
+
+
+def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Join nested keys by slashes: ``{"bbox": {"AP": 1}}`` becomes ``{"bbox/AP": 1}``."""
+    flat = {}
+    for key, value in results.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{key}/{k}": v for k, v in flatten_results_dict(value).items()})
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,5 @@
+"""Whole models: from a list of inputs to losses or results."""
+
+from .rcnn import GeneralizedRCNN
+
+__all__ = ["GeneralizedRCNN"]

@@ -1,0 +1,131 @@
+"""What processes of a distributed run tell each other; every call also serves a lone process."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+# The processes of this machine: set once by create_local_process_group.
+_local_group: dist.ProcessGroup | None = None
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def get_world_size() -> int:
+    """Number of processes over all machines."""
+    return dist.get_world_size() if _distributed() else 1
+
+
+def get_rank() -> int:
+    """Number of this process among all of them."""
+    return dist.get_rank() if _distributed() else 0
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that logs, writes and saves."""
+    return not get_rank()
+
+
+def create_local_process_group(num_workers_per_machine: int) -> None:
+    """Group the processes of each machine; call once in every process, after initialisation.
+
+    Raises:
+        ValueError: the number does not divide the number of all processes.
+    """
+    global _local_group
+    assert _local_group is None, "The local process group exists already."
+    world = get_world_size()
+    if world % num_workers_per_machine:
+        raise ValueError(
+            f"{world} processes cannot be shared out evenly over machines of "
+            f"{num_workers_per_machine}: start as many on each machine."
+        )
+    if not _distributed():
+        return
+    # new_group is collective: every process takes part in making every machine's group.
+    for ranks in torch.arange(world).split(num_workers_per_machine):
+        group = dist.new_group(ranks.tolist())
+        if get_rank() in ranks:
+            _local_group = group
+
+
+def get_local_process_group() -> dist.ProcessGroup:
+    """The group of this machine's processes."""
+    assert _local_group is not None, (
+        "There is no local process group: start the processes by detectron2.engine.launch, "
+        "or call create_local_process_group after init_process_group."
+    )
+    return _local_group
+
+
+def get_local_rank() -> int:
+    """Number of this process among those of its machine, which is also its GPU's number."""
+    return dist.get_rank(group=get_local_process_group()) if _distributed() else 0
+
+
+def get_local_size() -> int:
+    """Number of processes on this machine."""
+    return dist.get_world_size(group=get_local_process_group()) if _distributed() else 1
+
+
+def synchronize() -> None:
+    """Wait until every process has come here."""
+    if get_world_size() > 1:
+        # NCCL has to be told the device, or it guesses by rank and warns.
+        on_gpu = dist.get_backend() == dist.Backend.NCCL
+        dist.barrier(**({"device_ids": [torch.cuda.current_device()]} if on_gpu else {}))
+
+
+@cache
+def _object_group() -> dist.ProcessGroup:
+    """A group that moves pickled objects by CPU: NCCL would spend GPU memory on them."""
+    return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+
+
+def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
+    """Every process's picklable ``data``, in order of rank."""
+    if get_world_size() == 1:
+        return [data]
+    group = group or _object_group()
+    everyone: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, data, group=group)
+    return everyone
+
+
+def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
+    """Like ``all_gather`` for the process of rank ``dst``; the others get an empty list."""
+    if get_world_size() == 1:
+        return [data]
+    group = group or _object_group()
+    everyone = [None] * dist.get_world_size(group) if dist.get_rank(group) == dst else None
+    target = dist.get_global_rank(group, dst)
+    dist.gather_object(data, everyone, dst=target, group=group)
+    return everyone or []
+
+
+def shared_random_seed() -> int:
+    """A number below 2**31 on which all processes agree: the main process's numpy draws it."""
+    return all_gather(np.random.randint(2**31))[0]
+
+
+@torch.no_grad()
+def reduce_dict(
+    input_dict: dict[str, torch.Tensor], average: bool = True
+) -> dict[str, torch.Tensor]:
+    """Sum or average scalar tensors of equal keys over processes; only the main one has it right.
+
+    Args:
+        input_dict: scalar tensors on the device of the process group; the same keys everywhere.
+    """
+    world = get_world_size()
+    if world == 1:
+        return input_dict
+    # Sorted, because processes may have filled their dicts in different order.
+    names = sorted(input_dict)
+    total = torch.stack([input_dict[name] for name in names])
+    dist.reduce(total, dst=0)
+    return dict(zip(names, total / world if average and is_main_process() else total))

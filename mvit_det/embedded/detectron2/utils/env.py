@@ -1,0 +1,20 @@
+"""Seeds of every random number generator that training draws from."""
+
+import logging
+import random
+import secrets
+
+import numpy as np
+import torch
+
+__all__ = ["seed_all_rng"]
+
+
+def seed_all_rng(seed: int | None = None) -> None:
+    """Seed Python, numpy and torch (all devices); without a seed, draw one and log it."""
+    if seed is None:
+        seed = secrets.randbits(31)
+        logging.getLogger(__name__).info(f"No seed was given: {seed} was drawn.")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

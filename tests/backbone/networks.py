@@ -1,0 +1,54 @@
+"""Plans and small networks that the tests of this folder share; torch only, like the backbone."""
+
+from torch import nn
+
+from mvit_det.backbone import BlockSpec, MViT, Variant, multiscale_plan
+from mvit_det.backbone.layers import PatchEmbed
+
+# Every kind of block in few, narrow ones: heads, strides, windows, full attention, widening.
+SMALL = Variant(embed_dim=16, depths=(2, 2, 3, 2), num_heads=1)
+SCALES = ("scale2", "scale3", "scale4", "scale5")
+
+
+def hwin_plan(variant: Variant, **changes) -> list[BlockSpec]:
+    """The plan of Detectron2's MViTv2 for a 224 pixel input, or a change of it."""
+    ends = variant.last_block_indexes
+    arguments = dict(
+        embed_dim=variant.embed_dim,
+        num_heads=variant.num_heads,
+        last_block_indexes=ends,
+        grid=(56, 56),
+        stride_kv=(4, 4),
+        window=(56, 56),
+        full_attention=ends[1:],
+        coarse_kv=ends[1:-1],
+    )
+    return multiscale_plan(**{**arguments, **changes})
+
+
+def small_plan(**changes) -> list[BlockSpec]:
+    """A narrow plan for 64 pixel inputs, with windows of 8 tokens in stage 1."""
+    return hwin_plan(SMALL, **{**dict(grid=(16, 16), window=(8, 8)), **changes})
+
+
+def clip_plan(variant: Variant, grid: tuple[int, int, int], **changes) -> list[BlockSpec]:
+    """The plan of the video classifiers: full attention, keys and values pooled by 8 in space."""
+    unlike = dict(grid=grid, stride_kv=(1, 8, 8), window=None, full_attention=(), coarse_kv=())
+    return hwin_plan(variant, **{**unlike, **changes})
+
+
+def network(plan: list[BlockSpec], **options) -> MViT:
+    """A network on a plan, in evaluation mode; position tables are random and not zero."""
+    if len(plan[0].grid) == 2:
+        stem = PatchEmbed((7, 7), (4, 4), (3, 3), 3, plan[0].dim_in)
+    else:
+        stem = PatchEmbed((3, 7, 7), (2, 4, 4), (1, 3, 3), 3, plan[0].dim_in)
+    arguments = dict(
+        out_features=SCALES,
+        norm_layer=nn.LayerNorm,
+        act_layer=nn.GELU,
+        mlp_ratio=4.0,
+        pool_kernel=(3,) * len(plan[0].grid),
+        rel_pos_zero_init=False,
+    )
+    return MViT(plan, stem, **{**arguments, **options}).eval()

@@ -1,0 +1,125 @@
+"""Partitions against plain Python loops, on whole and on ragged grids."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from mvit_det.backbone.partition import Full, Windows, _MergeWindows, _SplitWindows
+
+# grid, window
+CASES = [
+    pytest.param((8, 12), (4, 4), id="whole"),
+    pytest.param((7, 10), (4, 4), id="ragged"),
+    pytest.param((9, 8), (4, 2), id="ragged-one-axis"),
+    pytest.param((3, 2), (5, 7), id="smaller-than-a-window"),
+    pytest.param((1, 1), (7, 7), id="one-token"),
+    pytest.param((6, 5), (1, 1), id="windows-of-one"),
+    pytest.param((4, 8, 4), (2, 4, 4), id="clip-whole"),
+    pytest.param((3, 7, 5), (2, 4, 3), id="clip-ragged"),
+]
+every_case = pytest.mark.parametrize("grid, size", CASES)
+
+
+def tokens(grid, batch=2, heads=3, head_dim=2, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    # never zero, so that padding can be told from tokens
+    return 1 + torch.rand(batch, *grid, heads, head_dim, generator=generator, dtype=dtype)
+
+
+def split_by_hand(x: torch.Tensor, size) -> torch.Tensor:
+    """Windows one after the other, sample by sample; a place beyond the grid is a zero vector."""
+    grid = x.shape[1:-2]
+    counts = [(n + w - 1) // w for n, w in zip(grid, size)]
+    groups = []
+    for sample in x:
+        for window in product(*map(range, counts)):
+            group = []
+            for offset in product(*map(range, size)):
+                place = tuple(c * w + o for c, w, o in zip(window, size, offset))
+                inside = all(p < n for p, n in zip(place, grid))
+                group.append(sample[place] if inside else torch.zeros(x.shape[-2:]))
+            # (N, heads, D) -> (heads, N, D)
+            groups.append(torch.stack(group, dim=1))
+    return torch.stack(groups)
+
+
+@every_case
+def test_split_equals_the_plain_loop(grid, size):
+    x = tokens(grid)
+    assert torch.equal(Windows(size).split(x), split_by_hand(x, size))
+
+
+@every_case
+def test_merge_undoes_split(grid, size):
+    x = tokens(grid)
+    partition = Windows(size)
+    merged = partition.merge(partition.split(x), grid)
+    assert torch.equal(merged, x)
+    assert merged.is_contiguous()
+
+
+@every_case
+def test_merge_reads_any_memory_layout(grid, size):
+    x = tokens(grid)
+    groups = Windows(size).split(x).contiguous()  # heads before tokens also in memory
+    assert torch.equal(Windows(size).merge(groups, grid), x)
+
+
+@every_case
+def test_split_reads_any_memory_layout(grid, size):
+    x = tokens(grid).transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(Windows(size).split(x), Windows(size).split(x.contiguous()))
+
+
+@every_case
+def test_padding_is_zero_and_nothing_else_is(grid, size):
+    groups = Windows(size).split(tokens(grid))
+    assert groups.shape[2] == torch.Size(size).numel()
+    assert (groups != 0).sum() == tokens(grid).numel()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_type_is_kept(dtype):
+    x = tokens((7, 10), dtype=torch.float64).to(dtype)
+    groups = Windows((4, 4)).split(x)
+    assert groups.dtype == dtype
+    assert torch.equal(Windows((4, 4)).merge(groups, (7, 10)), x)
+
+
+@every_case
+def test_gradients(grid, size):
+    x = tokens(grid, batch=1, heads=1, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: _SplitWindows.apply(t, size), x)
+    groups = _SplitWindows.apply(x, size).detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: _MergeWindows.apply(t, size, grid), groups)
+
+
+@every_case
+def test_gradient_reaches_tokens_and_not_padding(grid, size):
+    x = tokens(grid).requires_grad_()
+    groups = Windows(size).split(x)
+    groups.retain_grad()
+    Windows(size).merge(groups, grid).sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+    # what is cut off when windows are merged receives no gradient
+    assert torch.equal(groups.grad != 0, groups != 0)
+
+
+def test_full_is_one_group_per_sample():
+    x = tokens((3, 5))
+    groups = Full().split(x)
+    assert groups.shape == (2, 3, 15, 2)
+    for sample, head in product(range(2), range(3)):
+        assert torch.equal(groups[sample, head], x[sample, :, :, head].reshape(15, 2))
+    assert torch.equal(Full().merge(groups, (3, 5)), x)
+
+
+def test_one_window_over_the_whole_grid_is_full_attention():
+    x = tokens((3, 4, 5))
+    assert torch.equal(Full().split(x), Windows((3, 4, 5)).split(x))
+
+
+def test_extent_is_the_size_of_a_group():
+    assert Full().extent((7, 10)) == (7, 10)
+    assert Windows((4, 2)).extent((7, 10)) == (4, 2)

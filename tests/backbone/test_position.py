@@ -1,0 +1,166 @@
+"""Relative position: index rule and resizing, by hand; absolute position: resizing."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mvit_det.backbone.position import (
+    absolute_position,
+    relative_index,
+    relative_position,
+    resize_table,
+)
+
+
+@pytest.mark.parametrize(
+    "nq, nk, rows",
+    [
+        (1, 1, [[0]]),
+        (3, 3, [[2, 1, 0], [3, 2, 1], [4, 3, 2]]),
+        # queries lie twice as far apart as keys
+        (2, 4, [[3, 2, 1, 0], [5, 4, 3, 2]]),
+        # keys lie twice as far apart as queries
+        (4, 2, [[2, 0], [3, 1], [4, 2], [5, 3]]),
+        # 1.5 times: 0, 1, 2 against 0, 1.5, shifted by 1.5, then truncated
+        (3, 2, [[1, 0], [2, 1], [3, 2]]),
+        # 0, 1.5 against 0, 1, 2, shifted by 2
+        (2, 3, [[2, 1, 0], [3, 2, 1]]),
+        (1, 3, [[2, 1, 0]]),
+        (3, 1, [[0], [1], [2]]),
+    ],
+)
+def test_index_of_small_cases(nq, nk, rows):
+    assert relative_index(nq, nk).tolist() == rows
+
+
+@pytest.mark.parametrize("nq, nk", [(39, 20), (20, 39), (7, 5), (64, 25), (334, 84), (19, 39)])
+def test_index_with_ratios_that_are_not_whole(nq, nk):
+    index = relative_index(nq, nk)
+    rows = index.tolist()
+    assert index.shape == (nq, nk) and index.dtype == torch.int64
+    assert index.min() == 0 and index.max() <= 2 * max(nq, nk) - 2
+    stretch_q, stretch_k = max(Fraction(nk, nq), 1), max(Fraction(nq, nk), 1)
+    for i in range(nq):
+        for j in range(nk):
+            exact = i * stretch_q - j * stretch_k + (nk - 1) * stretch_k
+            # Truncated, not rounded. Where the exact value is whole, single precision may end just
+            # below it, and the published weights were trained with what it then gives.
+            below = exact.denominator == 1 and exact > 0
+            assert rows[i][j] in {int(exact), int(exact) - below}
+
+
+@pytest.mark.parametrize("nq, nk", [(39, 20), (20, 39), (334, 84)])
+def test_index_is_computed_in_single_precision(nq, nk):
+    one = np.float32
+    stretch_q, stretch_k = one(max(nk / nq, 1)), one(max(nq / nk, 1))
+    shift = one((nk - 1) * max(nq / nk, 1))
+    expected = [
+        [int((one(i) * stretch_q - one(j) * stretch_k) + shift) for j in range(nk)]
+        for i in range(nq)
+    ]
+    assert relative_index(nq, nk).tolist() == expected
+
+
+def resize_by_hand(table: np.ndarray, length: int) -> np.ndarray:
+    """Linear interpolation between the centres of rows, constant beyond the outer ones."""
+    rows = []
+    for place in range(length):
+        source = (place + 0.5) * len(table) / length - 0.5
+        source = min(max(source, 0.0), len(table) - 1.0)
+        low = int(source)
+        high = min(low + 1, len(table) - 1)
+        rows.append((1 - (source - low)) * table[low] + (source - low) * table[high])
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("old, new", [(13, 27), (27, 13), (111, 119), (5, 1), (1, 5), (37, 39)])
+def test_table_is_resized_linearly(old, new):
+    table = torch.randn(old, 6, generator=torch.Generator().manual_seed(old))
+    expected = resize_by_hand(table.double().numpy(), new)
+    # a place near row 100 is known to 1e-5 in single precision, and rows differ by about 1
+    np.testing.assert_allclose(resize_table(table, new).numpy(), expected, atol=5e-5)
+
+
+def test_table_of_the_right_length_is_left_alone():
+    table = torch.randn(7, 3)
+    assert resize_table(table, 7) is table
+
+
+def test_half_precision_table_keeps_its_type():
+    table = torch.randn(7, 3).bfloat16()
+    resized = resize_table(table, 9)
+    assert resized.dtype == torch.bfloat16
+    torch.testing.assert_close(resized, resize_table(table.float(), 9).bfloat16())
+
+
+@pytest.mark.parametrize("length, nq, nk", [(9, 5, 3), (9, 4, 6), (5, 5, 3), (1, 2, 2)])
+def test_relative_position_picks_resized_rows(length, nq, nk):
+    table = torch.randn(length, 4, generator=torch.Generator().manual_seed(0))
+    resized = resize_by_hand(table.double().numpy(), 2 * max(nq, nk) - 1)
+    got = relative_position(table, nq, nk)
+    assert got.shape == (nq, nk, 4)
+    index = relative_index(nq, nk)
+    for i in range(nq):
+        for j in range(nk):
+            np.testing.assert_allclose(got[i, j].numpy(), resized[index[i, j]], atol=1e-5)
+
+
+@pytest.mark.parametrize("nq, nk", [(5, 3), (3, 5)])
+def test_relative_position_has_the_right_gradient(nq, nk):
+    # Resizing runs in single precision, so the numeric gradient needs a table of the right length.
+    table = torch.randn(2 * max(nq, nk) - 1, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: relative_position(t, nq, nk), table)
+
+
+def test_resized_table_gets_a_gradient_everywhere():
+    table = torch.randn(9, 2, requires_grad=True)
+    resize_table(table, 17).sum().backward()
+    # every one of the 17 rows is an average of rows, so the weights add up to 17
+    assert table.grad[:, 0].sum().item() == pytest.approx(17)
+    assert (table.grad > 0).all()
+
+
+def absolute_table(side: int, has_class_row: bool) -> torch.Tensor:
+    table = torch.randn(
+        1, side * side + has_class_row, 5, generator=torch.Generator().manual_seed(1)
+    )
+    if has_class_row:
+        table[:, 0] = 1e6  # would be seen if it were used
+    return table
+
+
+@pytest.mark.parametrize("has_class_row", [True, False])
+def test_absolute_position_of_the_nominal_grid_is_not_resized(has_class_row):
+    table = absolute_table(4, has_class_row)
+    position = absolute_position(table, (4, 4), has_class_row)
+    assert position.shape == (1, 4, 4, 5)
+    assert torch.equal(position.flatten(1, 2), table[:, has_class_row:])
+
+
+@pytest.mark.parametrize("has_class_row", [True, False])
+@pytest.mark.parametrize("grid", [(6, 9), (4, 5), (3, 2), (1, 1)])
+def test_absolute_position_is_resized_bicubically(has_class_row, grid):
+    table = absolute_table(4, has_class_row)
+    position = absolute_position(table, grid, has_class_row)
+    assert position.shape == (1, *grid, 5)
+    for channel in range(5):
+        square = table[0, has_class_row:, channel].reshape(1, 1, 4, 4)
+        expected = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)[0, 0]
+        torch.testing.assert_close(position[0, :, :, channel], expected)
+
+
+def test_absolute_position_keeps_rows_and_columns_apart():
+    # a table that depends on the row only stays so
+    table = torch.arange(4.0)[:, None].expand(4, 4).reshape(1, 16, 1)
+    position = absolute_position(table, (8, 3), has_class_row=False)[0, :, :, 0]
+    torch.testing.assert_close(position, position[:, :1].expand(8, 3))
+    assert (position[1:, 0] > position[:-1, 0]).all()
+
+
+@pytest.mark.parametrize("rows, has_class_row", [(17, False), (16, True)])
+def test_absolute_position_that_is_no_square_is_refused(rows, has_class_row):
+    with pytest.raises(ValueError, match="check pretrain_img_size and pretrain_use_cls_token"):
+        absolute_position(torch.zeros(1, rows, 2), (4, 4), has_class_row)

@@ -1,0 +1,272 @@
+"""The checkpointer: its own files, published weights, and files that must not be trusted."""
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
+from torch import nn
+
+import mvit_det
+
+embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="the embedded host's own")
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    """What detectron2 and fvcore log, whatever handlers other tests have set up."""
+    for name in ("detectron2", "fvcore"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        caplog.set_level(logging.INFO, logger=name)
+    return caplog
+
+
+class Trunk(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+
+class Detector(nn.Module):
+    """Filled with zeros, so that a test sees what was loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = Trunk()
+        self.head = nn.Linear(4, 2)
+        self.register_buffer("pixel_mean", torch.ones(3, 1, 1))
+        for parameter in self.parameters():
+            parameter.data.zero_()
+
+    def filled(self) -> set[str]:
+        return {name for name, p in self.named_parameters() if p.abs().sum() > 0}
+
+
+TRUNK = {"conv.weight", "conv.bias", "norm.weight", "norm.bias"}
+IN_MODEL = {f"backbone.{name}" for name in TRUNK}
+
+
+def _trunk_weights(prefix: str = "") -> dict[str, torch.Tensor]:
+    return {prefix + name: torch.ones_like(value) for name, value in Trunk().state_dict().items()}
+
+
+def _arrays(weights: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in weights.items()}
+
+
+def _load(path: Path | str, content: Any = None, **kwargs: Any) -> tuple[Detector, dict]:
+    if isinstance(path, Path) and content is not None:
+        if path.suffix == ".pkl":
+            path.write_bytes(pickle.dumps(content))
+        else:
+            torch.save(content, path)
+    model = Detector()
+    return model, DetectionCheckpointer(model, **kwargs).load(str(path))
+
+
+# Training.
+
+
+def test_save_and_resume(tmp_path: Path) -> None:
+    model = Detector()
+    nn.init.ones_(model.head.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    checkpointer = DetectionCheckpointer(model, str(tmp_path), optimizer=optimizer)
+    assert not checkpointer.has_checkpoint()
+    assert checkpointer.resume_or_load("", resume=True) == {}
+    checkpointer.save("model_0000004", iteration=4)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000004.pth"
+
+    other = Detector()
+    slow = torch.optim.SGD(other.parameters(), lr=0.1)
+    resumed = DetectionCheckpointer(other, str(tmp_path), optimizer=slow)
+    assert resumed.has_checkpoint()
+    assert resumed.resume_or_load("unused.pth", resume=True) == {"iteration": 4}
+    assert other.filled() == {"head.weight"} and slow.param_groups[0]["lr"] == 0.5
+
+    # Not resumed, the same file gives weights only.
+    third = Detector()
+    fresh = torch.optim.SGD(third.parameters(), lr=0.1)
+    path = str(tmp_path / "model_0000004.pth")
+    left = DetectionCheckpointer(third, str(tmp_path), optimizer=fresh).resume_or_load(
+        path, resume=False
+    )
+    assert set(left) == {"optimizer", "iteration"} and fresh.param_groups[0]["lr"] == 0.1
+    assert third.filled() == {"head.weight"}
+
+
+def test_periodic_checkpoints(tmp_path: Path) -> None:
+    checkpointer = DetectionCheckpointer(Detector(), str(tmp_path))
+    periodic = PeriodicCheckpointer(checkpointer, period=2, max_iter=5, max_to_keep=1)
+    for iteration in range(5):
+        periodic.step(iteration)
+    assert sorted(os.listdir(tmp_path)) == [
+        "last_checkpoint",
+        "model_0000003.pth",
+        "model_final.pth",
+    ]
+
+
+def test_only_the_main_process_saves(tmp_path: Path) -> None:
+    DetectionCheckpointer(Detector(), str(tmp_path), save_to_disk=False).save("x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_file_and_no_file() -> None:
+    with pytest.raises(AssertionError, match="nothere.pth"):
+        _load("nothere.pth")
+    assert _load("")[1] == {}
+
+
+# Published weights.
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_pth(tmp_path: Path, log: pytest.LogCaptureFixture, wrapped: bool) -> None:
+    weights = _trunk_weights("backbone.")
+    model, left = _load(tmp_path / "a.pth", {"model": weights, "x": 1} if wrapped else weights)
+    assert model.filled() == IN_MODEL and left == ({"x": 1} if wrapped else {})
+    assert "head.{bias, weight}" in log.text
+    assert "pixel_mean" not in log.text  # comes from the config, and is not missed
+
+
+def test_pyth_matches_names(tmp_path: Path) -> None:
+    content = {"model_state": _trunk_weights(), "epoch": 3, "optimizer_state": {}}
+    model, left = _load(tmp_path / "a.pyth", content)
+    assert model.filled() == IN_MODEL and left["matching_heuristics"] is True
+
+
+@pytest.mark.parametrize("heuristics, filled", [(True, IN_MODEL), (False, set())])
+def test_pkl_of_the_zoo(tmp_path: Path, heuristics: bool, filled: set[str]) -> None:
+    content = {"model": _arrays(_trunk_weights()), "__author__": "x"}
+    if heuristics:
+        content["matching_heuristics"] = True
+    model, left = _load(tmp_path / "a.pkl", content)
+    assert model.filled() == filled and left["__author__"] == "x"
+
+
+def test_query_turns_matching_on(tmp_path: Path) -> None:
+    torch.save(_trunk_weights(), tmp_path / "a.pth")
+    assert _load(f"{tmp_path}/a.pth?matching_heuristics=True")[0].filled() == IN_MODEL
+    assert _load(f"{tmp_path}/a.pth")[0].filled() == set()
+    with pytest.raises(ValueError, match="other"):
+        _load(f"{tmp_path}/a.pth?other=True")
+
+
+def test_query_does_not_stick(tmp_path: Path) -> None:
+    torch.save(_trunk_weights(), tmp_path / "a.pth")
+    checkpointer = DetectionCheckpointer(Detector())
+    checkpointer.load(f"{tmp_path}/a.pth?matching_heuristics=True")
+    checkpointer.model = Detector()
+    checkpointer.load(f"{tmp_path}/a.pth")
+    assert checkpointer.model.filled() == set()
+
+
+class Twins(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.x = nn.Linear(1, 1, bias=False)
+        self.y = nn.Module()
+        self.y.x = nn.Linear(1, 1, bias=False)
+
+
+def test_longest_ending_wins(tmp_path: Path) -> None:
+    model, path = Twins(), tmp_path / "a.pyth"
+    weights = {"x.weight": torch.full((1, 1), 5.0), "y.x.weight": torch.full((1, 1), 6.0)}
+    torch.save({"model_state": weights}, path)
+    DetectionCheckpointer(model).load(str(path))
+    assert model.x.weight.item() == 5.0 and model.y.x.weight.item() == 6.0
+
+
+def test_ambiguous_endings_are_refused(tmp_path: Path) -> None:
+    torch.save({"model_state": {"x.weight": torch.ones(1, 1)}}, tmp_path / "a.pyth")
+    with pytest.raises(ValueError):
+        DetectionCheckpointer(Twins()).load(str(tmp_path / "a.pyth"))
+
+
+@pytest.mark.parametrize("matched", [True, False])
+def test_other_shapes_are_reported(
+    tmp_path: Path, log: pytest.LogCaptureFixture, matched: bool
+) -> None:
+    weights = {"head.bias": torch.ones(3), "head.weight": torch.ones(2, 4), "odd": torch.ones(1)}
+    torch.save(weights, tmp_path / "a.pth")
+    query = "?matching_heuristics=True" if matched else ""
+    model, _ = _load(f"{tmp_path}/a.pth{query}")
+    assert model.filled() == {"head.weight"}
+    assert "head.bias" in log.text and "(3,)" in log.text and "odd" in log.text
+
+
+def test_old_anchors_are_not_unexpected(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    name = "proposal_generator.anchor_generator.cell_anchors.0"
+    _load(tmp_path / "a.pth", {**_trunk_weights("backbone."), name: torch.ones(3, 4)})
+    assert "cell_anchors" not in log.text
+
+
+# Files that must not be trusted.
+
+
+class Evil:
+    def __init__(self, proof: Path):
+        self.proof = proof
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.proof}",)
+
+
+@embedded_only
+@pytest.mark.parametrize("name", ["a.pkl", "a.pth", "a.pyth", "a.bin"])
+def test_no_file_runs_code(tmp_path: Path, name: str) -> None:
+    proof = tmp_path / "proof"
+    with pytest.raises(ValueError, match=f"{name}.*system") as caught:
+        _load(tmp_path / name, {"model": Evil(proof), "__author__": "x"})
+    assert not proof.exists()
+    assert "weights_only" not in str(caught.value)  # no advice to turn the protection off
+
+
+@embedded_only
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pkl_admits_arrays_of_every_kind(tmp_path: Path, protocol: int) -> None:
+    model = {
+        "head.weight": np.asfortranarray(np.ones((2, 4), np.float64)),
+        "head.bias": np.ones(2, ">f4").astype(np.float16),
+        "backbone.norm.num_batches_tracked": np.int64(3),
+        "backbone.conv.bias": np.ones(8, np.float32)[::2],
+    }
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({"model": model, "epoch": [1, (2, None)]}, protocol=protocol))
+    loaded, left = _load(path)
+    assert loaded.filled() == {"head.weight", "head.bias", "backbone.conv.bias"}
+    assert loaded.backbone.norm.num_batches_tracked == 3 and left == {"epoch": [1, (2, None)]}
+
+
+@embedded_only
+@pytest.mark.parametrize("name", ["a.pkl", "a.pth", "a.pyth"])
+@pytest.mark.parametrize("content", [b"", b"<html>sign in</html>", b"half"])
+def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    if content == b"half":
+        torch.save({"model": _trunk_weights()}, path)
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}.*{'web page' if b'html' in content else ''}"):
+        _load(path)
+
+
+@embedded_only
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.pkl", {"conv1_w": np.ones(1)}, "'model'"),
+        ("a.pkl", [1], "'model'"),
+        ("a.pyth", {"model": {}}, "'model_state'"),
+    ],
+)
+def test_files_of_other_formats(tmp_path: Path, name: str, content: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _load(tmp_path / name, content)

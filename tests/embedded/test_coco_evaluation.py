@@ -1,0 +1,326 @@
+"""The evaluation loop, and COCO metrics against pycocotools."""
+
+import contextlib
+import copy
+import io
+import json
+import logging
+
+import mvit_det
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+from detectron2.evaluation import (
+    COCOEvaluator,
+    DatasetEvaluator,
+    inference_context,
+    inference_on_dataset,
+    print_csv_format,
+)
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+HEIGHT, WIDTH = 90, 110
+NAME = "test_coco_evaluation_only"
+
+
+@pytest.fixture
+def forget():
+    yield
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        if NAME in catalog.list():
+            catalog.remove(NAME)
+
+
+def noisy_mask(rng, box, filled=0.97):
+    x, y, w, h = box
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[int(y) : int(y + h) + 1, int(x) : int(x + w) + 1] = True
+    return mask & (rng.random(mask.shape) < filled)
+
+
+def scene(seed, classes=3):
+    """Random annotations, a fifth of them crowds, and detections with tied scores."""
+    rng = np.random.default_rng(seed)
+    annotations, detections = [], {}
+    for image_id in (4, 1, 9, 6):
+        found = []
+        for _ in range(rng.integers(0, 7)):
+            box = np.concatenate([rng.random(2) * 50, rng.random(2) ** 2 * 50 + 1])
+            rle = coco_mask.encode(np.asfortranarray(noisy_mask(rng, box), dtype=np.uint8))
+            label = int(rng.integers(classes))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=3 * label + 2,
+                    bbox=box.tolist(),
+                    area=float(coco_mask.area(rle)),
+                    iscrowd=int(rng.random() < 0.2),
+                    segmentation=dict(size=rle["size"], counts=rle["counts"].decode()),
+                )
+            )
+            for _ in range(rng.integers(0, 3)):
+                found.append((np.abs(box + rng.normal(size=4)), label, 0.97))
+        # False ones with thin masks: COCO's size class of the mask is not that of the box.
+        found += [(rng.random(4) * 60, int(rng.integers(classes)), 0.3) for _ in range(3)]
+        detections[image_id] = make_instances(rng, found)
+    return annotations, detections
+
+
+def make_instances(rng, found):
+    boxes = np.array([box for box, *_ in found])
+    instances = Instances((HEIGHT, WIDTH))
+    instances.pred_boxes = Boxes(torch.tensor(np.c_[boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
+    instances.scores = torch.tensor(rng.random(len(found)).round(1))
+    instances.pred_classes = torch.tensor([label for _, label, _ in found])
+    instances.pred_masks = torch.tensor(
+        np.array([noisy_mask(rng, box, filled) for box, _, filled in found])
+    )
+    return instances
+
+
+def register(folder, annotations, images=(4, 1, 9, 6), classes=3):
+    coco = dict(
+        images=[dict(id=i, file_name=f"{i}.png", height=HEIGHT, width=WIDTH) for i in images],
+        annotations=annotations,
+        categories=[dict(id=3 * i + 2, name=f"kind{i}") for i in range(classes)],
+    )
+    path = folder / "coco.json"
+    path.write_text(json.dumps(coco))
+    register_coco_instances(NAME, {}, str(path), str(folder))
+    DatasetCatalog.get(NAME)  # fills in the classes
+    return str(path)
+
+
+def evaluate(detections, **options):
+    evaluator = COCOEvaluator(NAME, **options)
+    evaluator.reset()
+    for image_id, instances in detections.items():
+        evaluator.process([dict(image_id=image_id)], [dict(instances=instances)])
+    return evaluator.evaluate()
+
+
+def by_pycocotools(path, detections, task, max_dets=None):
+    """(precision, 12 official numbers) with every -1 as NaN, in percent."""
+    results = []
+    for image_id, instances in detections.items():
+        results += instances_to_coco_json(instances, image_id)
+    for result in results:
+        result["category_id"] = 3 * result["category_id"] + 2
+        if task == "segm":
+            del result["bbox"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(path)
+        official = COCOeval(coco, coco.loadRes(results), task)
+        if max_dets is not None:
+            official.params.maxDets = [1, 10, max_dets]
+        official.evaluate()
+        official.accumulate()
+    precision = official.eval["precision"]
+    defined = np.where(precision > -1, precision * 100, np.nan)
+    return defined[:, :, :, :, -1]  # (IoU, recall, class, area)
+
+
+def mean(values):
+    return np.nanmean(values) if np.isfinite(values).any() else float("nan")
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("max_dets", [None, 3])
+def test_metrics_are_those_of_pycocotools(tmp_path, forget, seed, max_dets):
+    annotations, detections = scene(seed)
+    path = register(tmp_path, annotations)
+    results = evaluate(detections, max_dets_per_image=max_dets)
+    assert list(results) == ["bbox", "segm"]
+    for task, metrics in results.items():
+        precision = by_pycocotools(path, detections, task, max_dets)
+        expected = dict(
+            AP=mean(precision[..., 0]),
+            AP50=mean(precision[0, ..., 0]),
+            AP75=mean(precision[5, ..., 0]),
+            APs=mean(precision[..., 1]),
+            APm=mean(precision[..., 2]),
+            APl=mean(precision[..., 3]),
+        )
+        expected.update({f"AP-kind{i}": mean(precision[:, :, i, 0]) for i in range(3)})
+        assert dict(metrics) == pytest.approx(expected, abs=1e-12, rel=0, nan_ok=True)
+
+
+def test_both_implementations_agree(tmp_path, forget):
+    annotations, detections = scene(11)
+    register(tmp_path, annotations)
+    official = evaluate(detections, use_fast_impl=False)
+    for task, metrics in evaluate(detections).items():
+        assert dict(metrics) == pytest.approx(dict(official[task]), abs=1e-10, nan_ok=True)
+
+
+def test_one_evaluator_serves_a_whole_training(tmp_path, forget):
+    annotations, first = scene(7)
+    _, second = scene(8)
+    register(tmp_path, annotations)
+    evaluator, repeated = COCOEvaluator(NAME), []
+    for detections in (first, second, first):
+        evaluator.reset()
+        for image_id, instances in detections.items():
+            evaluator.process([dict(image_id=image_id)], [dict(instances=instances)])
+        repeated.append(evaluator.evaluate())
+    for detections, results in zip((first, second, first), repeated):
+        for task, metrics in evaluate(detections).items():
+            assert dict(results[task]) == pytest.approx(dict(metrics), rel=0, nan_ok=True)
+    assert repeated[0]["bbox"]["AP"] != repeated[1]["bbox"]["AP"]
+
+
+def test_perfect_detections_reach_100(tmp_path, forget):
+    annotations, _ = scene(2)
+    annotations = [dict(a, iscrowd=0) for a in annotations]
+    register(tmp_path, annotations)
+    detections = {}
+    for image_id in {a["image_id"] for a in annotations}:
+        own = [a for a in annotations if a["image_id"] == image_id]
+        instances = Instances((HEIGHT, WIDTH))
+        boxes = np.array([a["bbox"] for a in own])
+        boxes[:, 2:] += boxes[:, :2]
+        instances.pred_boxes = Boxes(torch.tensor(boxes))
+        instances.scores = torch.ones(len(own))
+        instances.pred_classes = torch.tensor([(a["category_id"] - 2) // 3 for a in own])
+        masks = [coco_mask.decode(a["segmentation"]) for a in own]
+        instances.pred_masks = torch.tensor(np.array(masks)).bool()
+        detections[image_id] = instances
+    results = evaluate(detections)
+    for task in ("bbox", "segm"):
+        assert results[task]["AP"] == pytest.approx(100) and results[task]["AP75"] > 99.99
+
+
+def test_files_of_results(tmp_path, forget):
+    annotations, detections = scene(3)
+    register(tmp_path, annotations)
+    evaluate(detections, output_dir=str(tmp_path / "out"))
+    results = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
+    assert len(results) == sum(map(len, detections.values()))
+    first = detections[4]
+    assert results[0]["image_id"] == 4
+    assert results[0]["category_id"] == 3 * first.pred_classes[0].item() + 2
+    x0, y0, x1, y1 = first.pred_boxes.tensor[0].tolist()
+    assert results[0]["bbox"] == pytest.approx([x0, y0, x1 - x0, y1 - y0])
+    np.testing.assert_array_equal(
+        coco_mask.decode(results[0]["segmentation"]), first.pred_masks[0].numpy()
+    )
+
+
+def test_nothing_detected(tmp_path, forget):
+    annotations, _ = scene(4)
+    register(tmp_path, annotations)
+    nothing = Instances((HEIGHT, WIDTH))
+    nothing.pred_boxes = Boxes(torch.zeros(0, 4))
+    nothing.scores = torch.zeros(0)
+    nothing.pred_classes = torch.zeros(0, dtype=torch.int64)
+    results = evaluate({4: nothing, 1: nothing}, tasks=("bbox", "segm"))
+    assert list(results) == ["bbox", "segm"] and np.isnan(results["segm"]["AP"])
+    assert evaluate({}) == {}
+
+
+def test_predictions_of_all_processes_count(tmp_path, forget, monkeypatch):
+    annotations, detections = scene(5)
+    register(tmp_path, annotations)
+    whole = evaluate(detections)
+    evaluators = []
+    for part in ([4, 1], [9, 6]):
+        evaluator = COCOEvaluator(NAME)
+        evaluator.reset()
+        for image_id in part:
+            evaluator.process([dict(image_id=image_id)], [dict(instances=detections[image_id])])
+        evaluators.append(evaluator)
+    sent = []
+    monkeypatch.setattr(comm, "gather", lambda data, dst=0: sent.append(copy.deepcopy(data)) or [])
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    assert evaluators[1].evaluate() == {}
+    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, *sent])
+    monkeypatch.setattr(comm, "is_main_process", lambda: True)
+    together = evaluators[0].evaluate()
+    for task in whole:
+        assert dict(together[task]) == pytest.approx(dict(whole[task]), nan_ok=True)
+
+
+def test_class_beyond_the_data_set_is_refused(tmp_path, forget):
+    annotations, detections = scene(6)
+    register(tmp_path, annotations)
+    detections[4].pred_classes[0] = 3
+    with pytest.raises(AssertionError, match="class"):
+        evaluate(detections)
+
+
+# ---- the loop
+
+
+class Doubler(torch.nn.Module):
+    def forward(self, inputs):
+        assert not self.training and not torch.is_grad_enabled()
+        return [2 * value for value in inputs]
+
+
+class Sum(DatasetEvaluator):
+    def __init__(self, task="sum"):
+        self.task = task
+
+    def reset(self):
+        self.total = 0
+
+    def process(self, inputs, outputs):
+        self.total += sum(inputs) + sum(outputs)
+
+    def evaluate(self):
+        return {self.task: {"all": self.total}}
+
+
+def test_loop_feeds_evaluators_and_restores_the_model(caplog):
+    model = Doubler().train()
+    batches = [[1, 2], [3], [4, 5]] * 5
+    with caplog.at_level(logging.INFO):
+        assert inference_on_dataset(model, batches, Sum()) == {"sum": {"all": 5 * 45}}
+    assert model.training
+    assert "15 batches" in caplog.text
+    both = inference_on_dataset(model.eval(), batches, [Sum("a"), Sum("b")])
+    assert dict(both) == {"a": {"all": 225}, "b": {"all": 225}} and not model.training
+    assert not inference_on_dataset(model, batches, None)
+    with pytest.raises(AssertionError):
+        inference_on_dataset(model, batches, [Sum(), Sum()])
+
+
+def test_loop_takes_a_function_and_no_data():
+    assert inference_on_dataset(lambda inputs: inputs, [[1]], Sum()) == {"sum": {"all": 2}}
+    assert inference_on_dataset(Doubler(), [], Sum()) == {"sum": {"all": 0}}
+
+
+@pytest.mark.skipif(mvit_det.host() == "real", reason="Detectron2 leaves the mode after an error")
+def test_mode_is_restored_after_an_error():
+    model = Doubler().train()
+    with pytest.raises(RuntimeError), inference_context(model):
+        assert not model.training
+        raise RuntimeError
+    assert model.training
+
+
+def test_results_as_lines_and_as_flat_names(caplog):
+    results = {"bbox": {"AP": 12.34567, "AP50": 20.0, "AP-cat": 1.0}, "loss": 3}
+    with caplog.at_level(logging.INFO):
+        print_csv_format(results)
+    assert caplog.messages == [
+        "copypaste: Task: bbox",
+        "copypaste: AP,AP50",
+        "copypaste: 12.3457,20.0000",
+        "copypaste: loss=3",
+    ]
+    assert flatten_results_dict(results) == {
+        "bbox/AP": 12.34567,
+        "bbox/AP50": 20.0,
+        "bbox/AP-cat": 1.0,
+        "loss": 3,
+    }

@@ -1,0 +1,476 @@
+"""The training loop, its hooks, the start of a run, and several processes."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import LazyCall, LazyConfig
+from detectron2.engine import (
+    AMPTrainer,
+    HookBase,
+    SimpleTrainer,
+    default_argument_parser,
+    default_setup,
+    default_writers,
+    hooks,
+    launch,
+)
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.solver import LRMultiplier
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, JSONWriter
+from fvcore.common.param_scheduler import MultiStepParamScheduler
+from omegaconf import OmegaConf
+from torch import nn
+
+import mvit_det
+
+embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="the embedded host's own")
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    """What detectron2 logs, whatever handlers other tests have set up."""
+    monkeypatch.setattr(logging.getLogger("detectron2"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="detectron2")
+    return caplog
+
+
+class Net(nn.Module):
+    def __init__(self, factor: float = 1.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        y = self.b(self.a(x))
+        return {"loss_square": self.factor * y.pow(2).mean(), "loss_abs": y.abs().mean()}
+
+
+class Stream:
+    """An endless loader."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        while True:
+            yield torch.randn(3, 2, generator=generator)
+
+
+class Trace(HookBase):
+    """Notes which method is called when."""
+
+    def __init__(self):
+        self.calls: list[tuple] = []
+
+    def _note(self, moment: str) -> None:
+        self.calls.append((moment, self.trainer.iter, self.trainer.storage.iter))
+
+    def before_train(self) -> None:
+        self._note("before_train")
+
+    def after_train(self) -> None:
+        self._note("after_train")
+
+    def before_step(self) -> None:
+        self._note("before_step")
+
+    def after_backward(self) -> None:
+        self._note("after_backward")
+
+    def after_step(self) -> None:
+        self._note("after_step")
+
+
+class Failing(HookBase):
+    def after_step(self) -> None:
+        raise KeyError("on purpose")
+
+
+def _trainer(model: nn.Module | None = None, **kwargs) -> SimpleTrainer:
+    model = model or Net()
+    return SimpleTrainer(model, Stream(), torch.optim.SGD(model.parameters(), lr=0.1), **kwargs)
+
+
+# The loop.
+
+
+def test_order_of_hooks() -> None:
+    trainer, trace = _trainer(), Trace()
+    trainer.register_hooks([None, trace])
+    trainer.train(3, 5)
+    step = ("before_step", "after_backward", "after_step")
+    assert trace.calls == [
+        ("before_train", 3, 3),
+        *[(moment, 3, 3) for moment in step],
+        *[(moment, 4, 4) for moment in step],
+        ("after_train", 5, 5),
+    ]
+
+
+def test_a_failure_still_ends_the_hooks(log: pytest.LogCaptureFixture) -> None:
+    trainer, trace = _trainer(), Trace()
+    trainer.register_hooks([trace, Failing()])
+    with pytest.raises(KeyError, match="on purpose"):
+        trainer.train(0, 3)
+    assert trace.calls[-1][0] == "after_train" and trainer.iter == 0
+    assert "on purpose" in log.text
+
+
+def test_losses_are_recorded_with_their_sum() -> None:
+    trainer = _trainer()
+    with torch.no_grad():
+        expected = Net()(next(iter(Stream())))
+    trainer.train(0, 1)
+    latest = {name: value for name, (value, _) in trainer.storage.latest().items()}
+    assert latest["loss_square"] == pytest.approx(float(expected["loss_square"]))
+    assert latest["total_loss"] == pytest.approx(float(sum(expected.values())))
+    assert {"data_time", "rank_data_time"} <= set(latest)
+
+
+def test_a_model_may_return_one_loss() -> None:
+    class OneLoss(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x)["loss_abs"]
+
+    trainer = _trainer(OneLoss())
+    trainer.train(0, 1)
+    assert "total_loss" in trainer.storage.latest()
+    assert len(trainer.storage.history("total_loss").values()) == 1
+
+
+def test_options_do_not_change_training() -> None:
+    weights = []
+    for options in (
+        {},
+        {"zero_grad_before_forward": True},
+        {"gather_metric_period": 2},
+        {"async_write_metrics": True},
+    ):
+        trainer = _trainer(**options)
+        trainer.train(0, 3)
+        weights.append(trainer.model.a.weight.detach())
+        recorded = [i for _, i in trainer.storage.history("total_loss").values()]
+        assert recorded == ([1] if "gather_metric_period" in options else [0, 1, 2])
+    assert all(torch.equal(w, weights[0]) for w in weights)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_non_finite_loss_stops_before_the_optimizer(bad: float) -> None:
+    trainer = _trainer(Net(factor=bad))
+    before = trainer.model.a.weight.clone()
+    with pytest.raises(FloatingPointError, match="loss_square"):
+        trainer.train(7, 9)
+    assert trainer.iter == 7 and torch.equal(trainer.model.a.weight, before)
+
+
+def test_a_model_in_evaluation_mode_is_refused() -> None:
+    trainer = _trainer()
+    trainer.model.eval()
+    with pytest.raises(AssertionError, match="eval"):
+        trainer.run_step()
+
+
+def test_write_metrics_prefix() -> None:
+    with EventStorage() as storage:
+        SimpleTrainer.write_metrics({"a": torch.tensor(2.0), "b": torch.tensor(1.0)}, 0.5, 9, "v/")
+    assert storage.latest()["v/total_loss"] == (3.0, 9) and storage.latest()["a"] == (2.0, 9)
+
+
+@pytest.mark.filterwarnings("ignore:.*GradScaler")
+def test_amp_trainer_on_cpu_says_so_and_keeps_its_state() -> None:
+    model = Net()
+    trainer = AMPTrainer(model, Stream(), torch.optim.SGD(model.parameters(), lr=0.1))
+    assert set(trainer.state_dict()) == {"iteration", "optimizer", "grad_scaler"}
+    if not torch.cuda.is_available():
+        with pytest.raises(AssertionError, match="AMPTrainer"):
+            trainer.run_step()
+
+
+@embedded_only
+@pytest.mark.filterwarnings("ignore:.*GradScaler")
+def test_amp_trainer_goes_on_from_full_precision() -> None:
+    model = Net()
+    trainer = AMPTrainer(model, Stream(), torch.optim.SGD(model.parameters(), lr=0.1))
+    trainer.load_state_dict(_trainer().state_dict())
+    trainer.load_state_dict(trainer.state_dict())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_amp_trainer_on_gpu(precision: torch.dtype) -> None:
+    model = Net().cuda()
+
+    class OnGpu(Stream):
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return (batch.cuda() for batch in super(OnGpu, self).__iter__())
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = AMPTrainer(model, OnGpu(), optimizer, precision=precision, log_grad_scaler=True)
+    trainer.train(0, 20)
+    losses = [value for value, _ in trainer.storage.history("total_loss").values()]
+    assert losses[-1] < losses[0] and trainer.state_dict()["grad_scaler"]["scale"] > 0
+
+
+# Hooks.
+
+
+def _full_trainer(
+    folder: Path, max_iter: int, evaluate=lambda: {"bbox": {"AP": 1.0}}
+) -> tuple[SimpleTrainer, DetectionCheckpointer]:
+    trainer = _trainer()
+    schedule = MultiStepParamScheduler([1.0, 0.1], milestones=[4], num_updates=6)
+    checkpointer = DetectionCheckpointer(trainer.model, str(folder), trainer=trainer)
+    trainer.register_hooks(
+        [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(scheduler=LRMultiplier(trainer.optimizer, schedule, 6)),
+            hooks.PeriodicCheckpointer(checkpointer, 2),
+            hooks.EvalHook(2, evaluate),
+            hooks.BestCheckpointer(2, checkpointer, "bbox/AP"),
+            hooks.PeriodicWriter([JSONWriter(str(folder / "metrics.json"))], period=2),
+        ]
+    )
+    return trainer, checkpointer
+
+
+def test_a_whole_run(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    scores = iter([1.0, 3.0, 2.0])
+    trainer, _ = _full_trainer(tmp_path, 6, lambda: {"bbox": {"AP": next(scores)}})
+    trainer.train(0, 6)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert [(row["iteration"], row.get("bbox/AP")) for row in rows] == [
+        (1, 1.0),
+        (3, 3.0),
+        (5, None),
+        (6, 2.0),  # after training
+    ]
+    assert [row.get("lr") for row in rows] == [0.1, 0.1, pytest.approx(0.01), None]
+    assert "time" not in rows[0] and rows[1]["time"] > 0  # the first iterations are slow
+    assert sorted(os.listdir(tmp_path)) == [
+        "last_checkpoint",
+        "metrics.json",
+        "model_0000001.pth",
+        "model_0000003.pth",
+        "model_0000005.pth",
+        "model_best.pth",
+        "model_final.pth",
+    ]
+    assert torch.load(tmp_path / "model_best.pth")["iteration"] == 3
+    assert "4 iterations" in log.text
+
+
+def test_resumed_training_equals_uninterrupted(tmp_path: Path) -> None:
+    whole, _ = _full_trainer(tmp_path, 6)
+    whole.train(0, 6)
+    resumed, checkpointer = _full_trainer(tmp_path, 6)
+    checkpointer.load(str(tmp_path / "model_0000003.pth"))
+    assert resumed.iter == 3
+
+    class Rest(Stream):
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            batches = super(Rest, self).__iter__()
+            return (batch for i, batch in enumerate(batches) if i > 3)
+
+    resumed.data_loader = Rest()
+    resumed.train(resumed.iter + 1, 6)
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters()):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_state_of_an_absent_hook_is_ignored(log: pytest.LogCaptureFixture) -> None:
+    trainer = _trainer()
+    state = {**trainer.state_dict(), "iteration": 4, "hooks": {"Gone": {"x": 1}}}
+    trainer.load_state_dict(state)
+    assert trainer.iter == 4 and "Gone" in log.text
+
+
+@pytest.mark.parametrize(
+    "mode, scores, best", [("max", [1, 3, float("nan"), 2], 1), ("min", [4, 2, 1, 3], 2)]
+)
+def test_best_checkpoint(tmp_path: Path, mode: str, scores: list[float], best: int) -> None:
+    trainer, it = _trainer(), iter(scores)
+    checkpointer = DetectionCheckpointer(trainer.model, str(tmp_path))
+    trainer.register_hooks(
+        [
+            hooks.EvalHook(1, lambda: {"score": float(next(it))}),
+            hooks.BestCheckpointer(1, checkpointer, "score", mode, file_prefix="top"),
+        ]
+    )
+    trainer.train(0, 4)
+    assert torch.load(tmp_path / "top.pth")["iteration"] == best
+
+
+def test_best_checkpoint_arguments(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    checkpointer = DetectionCheckpointer(Net(), str(tmp_path))
+    with pytest.raises((ValueError, AssertionError), match="most"):
+        hooks.BestCheckpointer(1, checkpointer, "score", mode="most")
+    trainer = _trainer()
+    trainer.register_hooks([hooks.BestCheckpointer(1, checkpointer, "no_such_metric")])
+    trainer.train(0, 1)
+    assert "no_such_metric" in log.text and os.listdir(tmp_path) == []
+
+
+def test_when_evaluation_runs() -> None:
+    trainer, ran = _trainer(), []
+
+    def at(name: str, period: int, **kwargs) -> hooks.EvalHook:
+        return hooks.EvalHook(period, lambda: ran.append((name, trainer.iter)), **kwargs)
+
+    trainer.register_hooks([at("end", 0), at("both", 2), at("not_end", 2, eval_after_train=False)])
+    trainer.train(0, 4)
+    assert ran == [("both", 1), ("not_end", 1), ("end", 4), ("both", 4)]
+
+
+def test_no_evaluation_after_a_failure() -> None:
+    trainer, ran = _trainer(), []
+    trainer.register_hooks([hooks.EvalHook(0, lambda: ran.append(1)), Failing()])
+    with pytest.raises(KeyError):
+        trainer.train(0, 2)
+    assert ran == []
+
+
+def test_evaluation_must_give_numbers() -> None:
+    trainer = _trainer()
+    trainer.register_hooks([hooks.EvalHook(1, lambda: {"bbox": {"AP": "high"}})])
+    with pytest.raises(ValueError, match="high"):
+        trainer.train(0, 2)
+
+
+@pytest.mark.parametrize(
+    "sizes, rates, shown",
+    [([1, 1, 1], [1, 0.5, 0.5], 1), ([1, 1], [1, 0.5], 0), ([1, 3, 1], [1, 0.5, 1], 1)],
+)
+def test_which_rate_is_shown(sizes: list[int], rates: list[float], shown: int) -> None:
+    groups = [
+        {"params": [nn.Parameter(torch.zeros(1)) for _ in range(size)], "lr": rate}
+        for size, rate in zip(sizes, rates)
+    ]
+    optimizer = torch.optim.SGD(groups, lr=1)
+    assert hooks.LRScheduler.get_best_param_group_id(optimizer) == shown
+
+
+def test_schedule_from_multipliers() -> None:
+    trainer = _trainer()
+    steps = MultiStepParamScheduler([1.0, 0.1], milestones=[2], num_updates=4)
+    trainer.register_hooks([hooks.LRScheduler(scheduler=steps)])
+    trainer.train(0, 4)
+    rates = [value for value, _ in trainer.storage.history("lr").values()]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+# The start of a run.
+
+
+def test_arguments() -> None:
+    parse = default_argument_parser().parse_args
+    plain = vars(parse([]))
+    assert plain.pop("dist_url").startswith("tcp://127.0.0.1:")
+    assert plain == {
+        "config_file": "",
+        "resume": False,
+        "eval_only": False,
+        "num_gpus": 1,
+        "num_machines": 1,
+        "machine_rank": 0,
+        "opts": [],
+    }
+    line = "--config-file a.py --resume --eval-only --num-gpus 3 --num-machines 2 --machine-rank 1"
+    given = parse(f"{line} --dist-url auto x=1 +y=2".split())
+    assert given.opts == ["x=1", "+y=2"] and given.num_gpus == 3 and given.dist_url == "auto"
+
+
+def test_setup(tmp_path: Path) -> None:
+    cfg = OmegaConf.create(
+        {
+            "model": LazyCall(nn.Linear)(in_features=1, out_features=1),
+            "train": {"output_dir": str(tmp_path / "out"), "seed": 5, "cudnn_benchmark": False},
+        },
+        flags={"allow_objects": True},
+    )
+    draws = []
+    for _ in range(2):
+        default_setup(cfg, default_argument_parser().parse_args([]))
+        draws.append(float(torch.rand(1)))
+    assert draws[0] == draws[1]
+    again = LazyConfig.load(str(tmp_path / "out" / "config.yaml"))
+    assert again.model._target_ == "torch.nn.Linear" and again.train == cfg.train
+    for handler in logging.getLogger("detectron2").handlers:
+        handler.flush()  # the real host writes the file late
+    assert "torch" in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_writers(tmp_path: Path) -> None:
+    with EventStorage() as storage:
+        writers = default_writers(str(tmp_path / "new"), 10)
+        storage.put_scalar("total_loss", 1.0)
+        for writer in writers:
+            writer.write()
+            writer.close()
+    names = os.listdir(tmp_path / "new")
+    assert "metrics.json" in names and any("tfevents" in name for name in names)
+
+
+# Processes.
+
+
+def test_launch_of_one_process_calls_directly() -> None:
+    called = []
+    launch(called.append, 1, dist_url="auto", args=(3,))
+    assert called == [3]
+
+
+@embedded_only
+def test_launch_wants_an_address_for_several_machines() -> None:
+    with pytest.raises(ValueError, match="tcp://"):
+        launch(print, 1, num_machines=2, dist_url="auto")
+
+
+def _in_one_of_two_processes(folder: str) -> None:
+    rank = comm.get_rank()
+    losses = {"b": torch.tensor(1.0 + rank), "a": torch.tensor(3.0 * rank)}
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        losses = {name: value.cuda() for name, value in losses.items()}
+    reduced = comm.reduce_dict(losses)
+    model = Net().cuda() if on_gpu else Net()
+    ddp = create_ddp_model(
+        model, **({} if on_gpu or mvit_det.host() == "embedded" else {"device_ids": None})
+    )
+    with EventStorage() as storage:
+        SimpleTrainer.write_metrics({"x": losses["a"]}, 1.0 + rank, 0)
+    comm.synchronize()
+    facts = {
+        "size": comm.get_world_size(),
+        "local": (comm.get_local_rank(), comm.get_local_size()),
+        "main": comm.is_main_process(),
+        "gathered": comm.gather(rank),
+        "gathered_at_1": comm.gather(rank, dst=1),
+        "all_gathered": comm.all_gather({"rank": rank}),
+        "seed": comm.shared_random_seed(),
+        "ddp": type(ddp).__name__,
+        "reduced": {name: float(value) for name, value in reduced.items()} if rank == 0 else None,
+        "metrics": {name: value for name, (value, _) in storage.latest().items()},
+    }
+    Path(folder, f"{rank}.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() == 1, reason="needs two GPUs, or none")
+def test_two_processes(tmp_path: Path) -> None:
+    launch(_in_one_of_two_processes, 2, dist_url="auto", args=(str(tmp_path),))
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first["size"] == second["size"] == 2
+    assert first["main"] and not second["main"]
+    assert (first["local"], second["local"]) == ([0, 2], [1, 2])
+    assert (first["gathered"], second["gathered"]) == ([0, 1], [])
+    assert (first["gathered_at_1"], second["gathered_at_1"]) == ([], [0, 1])
+    assert first["all_gathered"] == second["all_gathered"] == [{"rank": 0}, {"rank": 1}]
+    assert first["seed"] == second["seed"]
+    assert first["ddp"] == "DistributedDataParallel"
+    assert first["reduced"] == {"a": 1.5, "b": 1.5}
+    assert first["metrics"] == {"rank_data_time": 1.0, "data_time": 2.0, "total_loss": 1.5}

@@ -1,0 +1,440 @@
+"""The embedded host reads, augments, batches and evaluates exactly as the real Detectron2."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from parity import both_hosts
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+SIZES = [(130, 200), (200, 130), (150, 150), (97, 233), (240, 101), (160, 210), (180, 90)]
+
+
+def _rle(rng, height, width, compressed=True):
+    mask = np.zeros((height, width), np.uint8, order="F")
+    top, left = rng.integers(0, height // 2), rng.integers(0, width // 2)
+    mask[top : top + 40, left : left + 50] = 1
+    if compressed:
+        rle = coco_mask.encode(mask)
+        return dict(size=[height, width], counts=rle["counts"].decode())
+    flat = mask.T.reshape(-1)
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], flat])))
+    runs = np.diff(np.concatenate([[0], changes, [flat.size]]))
+    return dict(size=[height, width], counts=runs.tolist())
+
+
+def _polygon(rng, height, width, whole):
+    angles = np.sort(rng.random(rng.integers(3, 9))) * 2 * np.pi
+    center, radius = rng.random(2) * [width, height], rng.random(2) * 60 + 5
+    points = center + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return (
+        (points.round() if whole else points).reshape(-1).astype(int if whole else float).tolist()
+    )
+
+
+def _annotation(rng, height, width, kind):
+    whole = bool(rng.random() < 0.4)
+    polygon = _polygon(rng, height, width, whole)
+    points = np.array(polygon).reshape(-1, 2)
+    low, high = points.min(axis=0), points.max(axis=0)
+    entry = dict(
+        category_id=int(rng.choice([3, 11, 40])), bbox=[*low.tolist(), *(high - low).tolist()]
+    )
+    entry.update(area=float(entry["bbox"][2] * entry["bbox"][3]), iscrowd=0, note=kind)
+    entry["segmentation"] = {
+        "polygon": [polygon],
+        "two": [polygon, _polygon(rng, height, width, whole)],
+        "rle": _rle(rng, height, width),
+        "runs": _rle(rng, height, width, compressed=False),
+        "crowd": _rle(rng, height, width, compressed=False),
+        "short": [[1, 2, 3, 4], polygon],
+        "invalid": [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7]],
+        "none": [],
+    }[kind]
+    entry["iscrowd"] = int(kind == "crowd")
+    if kind == "none" and whole:
+        del entry["segmentation"], entry["iscrowd"]
+    return entry
+
+
+def make_coco(folder, kinds):
+    """Images of several sizes with annotations of the given kinds, in COCO format."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for number, (height, width) in enumerate(SIZES):
+        image = dict(id=50 - 3 * number, file_name=f"{number}.png", height=height, width=width)
+        pixels = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((width, height)).save(folder / image["file_name"])
+        images.append(image)
+        for _ in range(rng.integers(1, 6) if number != 2 else 0):
+            entry = _annotation(rng, height, width, str(rng.choice(kinds)))
+            annotations.append(dict(entry, id=len(annotations) + 1, image_id=image["id"]))
+    categories = [dict(id=i, name=f"class {i}") for i in (40, 3, 11)]
+    coco = dict(images=images, annotations=annotations, categories=categories)
+    path = folder / f"{'-'.join(kinds)}.json"
+    path.write_text(json.dumps(coco))
+    return str(path)
+
+
+SCRIPT = """
+import itertools, random, copy
+import numpy as np, torch
+from PIL import Image
+import detectron2.data.transforms as T
+import detectron2.data.detection_utils as utils
+from detectron2.data import (DatasetCatalog, DatasetMapper, MetadataCatalog, MapDataset,
+    build_detection_test_loader, build_detection_train_loader, get_detection_dataset_dicts)
+from detectron2.data.common import AspectRatioGroupedDataset, ToIterableDataset
+from detectron2.data.datasets import load_coco_json, register_coco_instances
+from detectron2.data.samplers import InferenceSampler, TrainingSampler
+from detectron2.structures import BoxMode
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+
+result = {}
+names = {}
+for key, path in files.items():
+    names[key] = "parity_" + key
+    register_coco_instances(names[key], {"remark": 1}, path, images)
+
+# ---- sizes and random draws
+rng = np.random.default_rng(0)
+sizes = rng.integers(1, 1500, (4000, 2)).tolist()
+result["shortest_edge"] = [
+    tuple(T.ResizeShortestEdge.get_output_shape(h, w, short, limit))
+    for h, w in sizes for short, limit in ((480, 1333), (800, 1333), (37, 64), (512, 10**9))
+]
+canvas = {hw: np.zeros((*hw, 3), np.uint8) for hw in ((50, 80), (333, 500), (97, 41))}
+augmentations = [
+    T.ResizeScale(0.1, 2.0, 1024, 1024), T.ResizeScale(0.8, 1.25, 77, 31),
+    T.FixedSizeCrop((64, 64)), T.FixedSizeCrop([32, 120], pad=False),
+    T.RandomCrop("relative", (0.37, 0.61)), T.RandomCrop("relative_range", (0.3, 0.7)),
+    T.RandomCrop("relative_range", 0.9), T.RandomCrop("absolute", (60, 60)),
+    T.RandomCrop("absolute_range", (20, 90)), T.ResizeShortestEdge((20, 90), 120),
+    T.ResizeShortestEdge([30, 60, 0], sample_style="choice"),
+    T.RandomApply(T.RandomCrop("absolute_range", (10, 40)), prob=0.3),
+    T.RandomFlip(0.3), T.RandomFlip(0.7, horizontal=False, vertical=True),
+]
+draws = []
+for number, augmentation in enumerate(augmentations):
+    for hw, image in canvas.items():
+        for seed in range(25):
+            np.random.seed(seed)
+            aug_input = T.AugInput(image, boxes=np.array([[1.0, 2, 30, 41]]))
+            augmentation(aug_input)
+            draws.append((number, aug_input.image.shape, aug_input.boxes, np.random.rand()))
+real_rand = np.random.rand
+np.random.rand = lambda *shape: np.zeros(shape)  # ties: how a share of 0.9 is rounded
+for side in range(1, 60):
+    crop = T.RandomCrop("relative_range", (0.9, 0.3)).get_crop_size((side, side))
+    draws.append(tuple(map(int, crop)))
+np.random.rand = real_rand
+result["draws"] = draws
+
+# ---- pixels
+noise = rng.integers(0, 256, (31, 47, 3), dtype=np.uint8)
+pixels = []
+for new in ((62, 94), (17, 20), (40, 13)):
+    for interp in (None, 0, 2, 3):
+        resize = T.ResizeTransform(31, 47, *new, interp)
+        for image in (noise, noise[..., :1], noise[..., 0], noise[:, ::-1]):
+            pixels += [resize.apply_image(image), resize.apply_segmentation(image)]
+            pixels.append(resize.apply_image(image.astype(np.float32) / 7))
+            pixels.append(resize.apply_image(image.astype(np.float64) / 7))
+    for points in (rng.random((5, 2)) * 30, np.arange(8).reshape(4, 2)):
+        for kind in (None, np.float32):
+            given = points.copy() if kind is None else points.astype(kind)
+            pixels.append(resize.apply_coords(given))
+result["pixels"] = pixels
+
+read = {}
+for mode in ("RGB", "L", "P", "CMYK", "RGBA", "I;16"):
+    image = Image.fromarray(noise)
+    if mode == "I;16":
+        image = Image.fromarray(noise[..., 0].astype(np.uint16) * 150)
+    elif mode != "RGB":
+        image = image.convert(mode)
+    file_name = f"{scratch}/{mode.replace(';', '')}.tif"
+    image.save(file_name)
+    for wanted in (None, "RGB", "BGR", "L"):
+        read[mode, wanted] = utils.read_image(file_name, wanted)
+for orientation in range(1, 10):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise).save(f"{scratch}/exif.png", exif=exif)
+    read["exif", orientation] = utils.read_image(f"{scratch}/exif.png", "BGR")
+for wanted in ("RGB", "BGR", "L"):
+    image = utils.read_image(f"{scratch}/RGB.tif", wanted)
+    read["drawn", wanted] = utils.convert_image_to_rgb(torch.as_tensor(image.copy()), wanted)
+result["read"] = read
+
+# ---- annotation files
+loaded = {}
+for key, path in files.items():
+    loaded[key] = load_coco_json(path, images), load_coco_json(path, images, None, ["note", "id"])
+    loaded[key] += (DatasetCatalog.get(names[key]), MetadataCatalog.get(names[key]).as_dict())
+    loaded[key] += tuple(get_detection_dataset_dicts(names[key], filter_empty=e) for e in (0, 1))
+result["loaded"] = loaded
+coco = MetadataCatalog.get("coco_2017_val").as_dict()
+result["builtin"] = [coco, MetadataCatalog.get("coco_2017_train").as_dict()]
+
+# ---- mapper
+def plain(sample):
+    sample = dict(sample)
+    instances = sample.pop("instances", None)
+    if instances is not None:
+        fields = instances.get_fields()
+        sample["size"], sample["fields"] = instances.image_size, sorted(fields)
+        sample["boxes"] = fields["gt_boxes"].tensor
+        sample["classes"] = fields["gt_classes"]
+        masks = fields.get("gt_masks")
+        sample["masks"] = getattr(masks, "polygons", None) or getattr(masks, "tensor", None)
+    return sample
+
+short = list(range(480, 801, 32))
+released = [
+    T.RandomApply(T.AugmentationList([
+        T.ResizeShortestEdge([400, 500, 600], sample_style="choice"),
+        T.RandomCrop("absolute_range", (384, 600)),
+    ]), prob=0.5),
+    T.ResizeShortestEdge(short, max_size=1333, sample_style="choice"),
+    T.RandomFlip(),
+]
+jitter = [
+    T.RandomFlip(), T.ResizeScale(0.1, 2.0, 256, 256),
+    T.FixedSizeCrop((256, 256), pad_value=128),
+]
+branches = {
+    "released": ("polygons", dict(augmentations=released, image_format="RGB",
+                                  use_instance_mask=True), 5),
+    "jitter": ("polygons", dict(augmentations=jitter, image_format="BGR",
+                                use_instance_mask=True, recompute_boxes=True), 20),
+    "bitmask": ("mixed", dict(augmentations=jitter, image_format="BGR", recompute_boxes=True,
+                              use_instance_mask=True, instance_mask_format="bitmask"), 10),
+    "boxes": ("mixed", dict(augmentations=[T.RandomCrop("relative", (0.5, 0.5))],
+                            image_format="L"), 10),
+    "test": ("mixed", dict(augmentations=[T.ResizeShortestEdge(80, max_size=100)],
+                           image_format="BGR", use_instance_mask=True), 1),
+}
+mapped = {}
+for branch, (key, arguments, seeds) in branches.items():
+    mapper = DatasetMapper(is_train=branch != "test", **arguments)
+    dicts = get_detection_dataset_dicts(names[key])
+    for seed in range(seeds):
+        for d in dicts:
+            before = copy.deepcopy(d)
+            np.random.seed(seed)
+            mapped[branch, seed, d["image_id"]] = plain(mapper(d))
+            assert d == before
+result["mapped"] = mapped
+
+# ---- samplers
+real_rank, real_world = comm.get_rank, comm.get_world_size
+streams = {}
+for size, world in ((7, 1), (7, 2), (10, 3), (2, 4)):
+    for rank in range(world):
+        comm.get_rank, comm.get_world_size = lambda: rank, lambda: world
+        for seed in (0, 5):
+            stream = TrainingSampler(size, seed=seed)
+            streams[size, world, rank, seed] = list(itertools.islice(stream, 40))
+        ordered = TrainingSampler(size, shuffle=False, seed=0)
+        streams[size, world, rank] = list(itertools.islice(ordered, 20)), list(InferenceSampler(size))
+comm.get_rank, comm.get_world_size = real_rank, real_world
+np.random.seed(3)
+streams["seed of its own"] = list(itertools.islice(TrainingSampler(9), 30))
+result["streams"] = streams
+
+# ---- loaders
+def draw(d):
+    numbers = np.random.randint(1000), random.randint(0, 999), torch.randint(1000, (1,)).item()
+    return None if d["skip"] else dict(d, numbers=numbers)
+
+items = [dict(number=i, width=(i * 7) % 5 + 1, height=3, skip=i in (4, 5)) for i in range(13)]
+batches = {}
+for workers, grouped, seed in itertools.product((0, 2), (True, False), (None, 4)):
+    seed_all_rng(11)
+    loader = build_detection_train_loader(
+        items, mapper=draw, total_batch_size=3, aspect_ratio_grouping=grouped,
+        num_workers=workers, seed=seed,
+    )
+    batches[workers, grouped, seed] = list(itertools.islice(loader, 12))
+for workers in (0, 2):
+    seed_all_rng(11)
+    loader = build_detection_test_loader(items, mapper=draw, batch_size=2, num_workers=workers)
+    batches["test", workers] = len(loader), list(loader)
+loader = build_detection_train_loader(
+    items, mapper=None, total_batch_size=2, collate_fn=len, sampler=TrainingSampler(13, seed=0))
+batches["collated"] = list(itertools.islice(loader, 3))
+result["batches"] = batches
+sequence = MapDataset(list(range(20)), lambda i: None if i % 3 else i)
+result["skipping"] = [sequence[i] for i in range(20)]
+order = torch.utils.data.SequentialSampler(range(11))
+result["shards"] = [
+    list(torch.utils.data.DataLoader(
+        ToIterableDataset(list(range(11)), order, shard, chunk), batch_size=None, num_workers=n))
+    for shard, chunk, n in ((True, 1, 2), (True, 2, 3), (False, 1, 2))
+]
+np.random.seed(0)
+stream = [dict(width=w, height=h) for w, h in np.random.randint(1, 4, (40, 2)).tolist()]
+result["groups"] = [[dict(d) for d in b] for b in AspectRatioGroupedDataset(stream, 3)]
+"""
+
+
+def assert_same(real: Any, ours: Any, where: str = "result") -> None:
+    """Exact equality of nested containers, arrays and tensors; NaN equals NaN."""
+    if isinstance(real, (torch.Tensor, np.ndarray)):
+        assert type(real) is type(ours) and real.dtype == ours.dtype, where
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(real), err_msg=where)
+    elif isinstance(real, dict):
+        assert list(real) == list(ours) or set(real) == set(ours), where
+        for key in real:
+            assert_same(real[key], ours[key], f"{where}[{key!r}]")
+    elif isinstance(real, (list, tuple)):
+        assert len(real) == len(ours), where
+        for number, (first, second) in enumerate(zip(real, ours)):
+            assert_same(first, second, f"{where}[{number}]")
+    else:
+        assert real == ours or real != real and ours != ours, f"{where}: {real} and {ours}"
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    folder, scratch = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("scratch")
+    files = {
+        "polygons": make_coco(folder, ["polygon", "two", "crowd", "short"]),
+        "mixed": make_coco(folder, ["rle", "runs", "polygon", "crowd"]),
+        "odd": make_coco(folder, ["invalid", "none", "short", "polygon", "crowd"]),
+    }
+    return both_hosts(SCRIPT, files=files, images=str(folder), scratch=str(scratch))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "shortest_edge",
+        "draws",
+        "pixels",
+        "read",
+        "loaded",
+        "builtin",
+        "mapped",
+        "streams",
+        "batches",
+        "skipping",
+        "shards",
+        "groups",
+    ],
+)
+def test_data_is_equal(hosts, part):
+    real, ours = hosts
+    assert_same(real[part], ours[part], part)
+
+
+EVALUATION = """
+import numpy as np, torch
+from detectron2.data import DatasetCatalog
+from detectron2.data.datasets import register_coco_instances
+from detectron2.evaluation import COCOEvaluator
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import Boxes, Instances
+
+result = {}
+for key, (path, outputs) in cases.items():
+    name = "parity_eval_" + key
+    register_coco_instances(name, {}, path, "")
+    DatasetCatalog.get(name)
+    for variant, (arguments, img_ids) in variants.items():
+        evaluator = COCOEvaluator(name, **arguments)
+        evaluator.reset()
+        for image_id, fields in outputs.items():
+            instances = Instances((90, 110))
+            for field, value in fields.items():
+                instances.set(field, Boxes(value) if field == "pred_boxes" else value)
+            evaluator.process([dict(image_id=image_id)], [dict(instances=instances)])
+            result[key, "json", image_id] = instances_to_coco_json(instances, image_id)
+        results = evaluator.evaluate(img_ids=img_ids)
+        result[key, variant] = {task: dict(metrics) for task, metrics in results.items()}
+"""
+
+
+def make_detections(path, rng, masks=True, classes=3, empty=False):
+    """A COCO file with masks and crowds, and detections near and far, with tied scores."""
+    height, width = 90, 110
+
+    def mask(x, y, w, h):
+        bitmap = np.zeros((height, width), bool)
+        bitmap[int(y) : int(y + h) + 1, int(x) : int(x + w) + 1] = True
+        return bitmap & (rng.random((height, width)) < 0.97)
+
+    annotations, outputs = [], {}
+    for number in range(6):
+        boxes, labels, bitmaps = [], [], []
+        for _ in range(rng.integers(0, 6)):
+            x, y, w, h = *(rng.random(2) * 60), *(rng.random(2) ** 2 * 60 + 1)
+            rle = coco_mask.encode(np.asfortranarray(mask(x, y, w, h), dtype=np.uint8))
+            label = int(rng.integers(classes))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=2 * label + 5,
+                    bbox=[x, y, w, h],
+                    area=float(coco_mask.area(rle)),
+                    iscrowd=int(rng.random() < 0.2),
+                    segmentation=dict(size=rle["size"], counts=rle["counts"].decode()),
+                )
+            )
+            for _ in range(rng.integers(0, 4)):
+                near = np.abs(np.array([x, y, w, h]) + rng.normal(size=4))
+                boxes.append(near)
+                labels.append(label if rng.random() < 0.8 else int(rng.integers(classes)))
+        boxes += list(rng.random((rng.integers(0, 4), 4)) * 60)
+        labels += rng.integers(0, classes, len(boxes) - len(labels)).tolist()
+        boxes, labels = ([], []) if empty else (boxes, labels)
+        corners = np.array(boxes).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
+        fields = dict(
+            pred_boxes=torch.tensor(corners, dtype=torch.float32),
+            scores=torch.tensor(rng.random(len(boxes)).round(1), dtype=torch.float32),
+            pred_classes=torch.tensor(labels, dtype=torch.int64),
+        )
+        if masks:
+            bitmaps = [mask(*box) for box in boxes]
+            fields["pred_masks"] = torch.tensor(np.array(bitmaps).reshape(-1, height, width)).bool()
+        outputs[number] = fields
+    images = [dict(id=i, file_name=f"{i}.jpg", height=height, width=width) for i in range(6)]
+    categories = [dict(id=2 * i + 5, name=f"c{i}") for i in range(classes)]
+    path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    return str(path), outputs
+
+
+def test_coco_metrics_are_equal(tmp_path):
+    cases = {
+        f"random{seed}": make_detections(tmp_path / f"{seed}.json", np.random.default_rng(seed))
+        for seed in range(2)
+    }
+    rng = np.random.default_rng(9)
+    cases["boxes"] = make_detections(tmp_path / "boxes.json", rng, masks=False)
+    cases["one_class"] = make_detections(tmp_path / "one.json", rng, classes=1)
+    cases["nothing"] = make_detections(tmp_path / "nothing.json", rng, empty=True)
+    variants = {
+        "default": ({}, None),
+        "official": (dict(use_fast_impl=False), None),
+        "few": (dict(max_dets_per_image=2, distributed=False), None),
+        "tasks": (dict(tasks=("bbox",)), [0, 2, 3]),
+    }
+    real, ours = both_hosts(EVALUATION, cases=cases, variants=variants)
+    assert real.keys() == ours.keys()
+    for key, expected in real.items():
+        if "json" in key:
+            assert ours[key] == expected, key
+            continue
+        assert {t: set(m) for t, m in ours[key].items()} == {t: set(m) for t, m in expected.items()}
+        for task, metrics in expected.items():
+            for metric, value in metrics.items():
+                found = ours[key][task][metric]
+                assert found == pytest.approx(value, abs=1e-10, nan_ok=True), (key, task, metric)
+    assert real["random0", "default"]["segm"]["AP"] > 5  # the detections do find something

@@ -1,0 +1,287 @@
+"""Boxes, Instances, ImageList and masks against numbers computed by hand; on either host."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from detectron2.structures import (
+    BitMasks,
+    Boxes,
+    BoxMode,
+    ImageList,
+    Instances,
+    PolygonMasks,
+    pairwise_iou,
+    polygons_to_bitmask,
+)
+
+ROWS = [[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 5.0, 7.0]]
+
+
+@pytest.fixture
+def boxes():
+    return Boxes(torch.tensor(ROWS))
+
+
+def test_boxes_measure(boxes):
+    assert boxes.area().tolist() == [4, 100, 0]
+    assert boxes.get_centers().tolist() == [[2, 3], [5, 5], [5, 6]]
+    assert boxes.nonempty().tolist() == [True, True, False]
+    assert boxes.nonempty(threshold=2.0).tolist() == [False, True, False]
+    assert len(boxes) == 3 and [b.tolist() for b in boxes] == ROWS
+
+
+def test_boxes_inside_box_excludes_the_far_border(boxes):
+    assert boxes.inside_box((10, 10)).tolist() == [True, False, True]
+    assert boxes.inside_box((10, 10), 1).tolist() == [True, True, True]
+    assert Boxes([[-1, -1, 2, 2]]).inside_box((10, 10)).tolist() == [False]
+    # (height, width), not (width, height)
+    assert boxes.inside_box((8, 5)).tolist() == [True, False, False]
+
+
+def test_boxes_clip_replaces_the_tensor_and_scale_writes_to_it():
+    tensor = torch.tensor([[-1.0, -2.0, 9.0, 12.0]])
+    boxes = Boxes(tensor)
+    boxes.scale(2, 0.5)
+    assert tensor.tolist() == [[-2, -1, 18, 6]]
+    boxes.clip((4, 10))
+    assert boxes.tensor.tolist() == [[0, 0, 10, 4]]
+    assert tensor.tolist() == [[-2, -1, 18, 6]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_boxes_that_are_not_finite_cannot_be_clipped(value):
+    with pytest.raises(AssertionError):
+        Boxes(torch.tensor([[0.0, 0.0, value, 1.0]])).clip((5, 5))
+
+
+def test_boxes_indexing_always_gives_boxes(boxes):
+    assert boxes[0].tensor.tolist() == ROWS[:1]
+    assert boxes[-1].tensor.tolist() == ROWS[2:]
+    for item in ([0, 2], torch.tensor([True, False, True]), torch.tensor([0, 2])):
+        assert boxes[item].tensor.tolist() == [ROWS[0], ROWS[2]]
+    assert boxes[:0].tensor.shape == (0, 4)
+    with pytest.raises(IndexError):
+        boxes[3]
+
+
+def test_boxes_from_other_things_and_joined(boxes):
+    assert Boxes(torch.zeros(0)).tensor.shape == (0, 4)
+    assert Boxes(np.ones((2, 4))).tensor.dtype == torch.float32
+    assert Boxes.cat([]).tensor.shape == (0, 4)
+    joined = Boxes.cat([boxes, boxes[1]])
+    assert joined.tensor.tolist() == ROWS + [ROWS[1]]
+    with pytest.raises(AssertionError):
+        Boxes(torch.zeros(2, 5))
+    other = boxes.clone()
+    other.tensor.zero_()
+    assert boxes.tensor.tolist() == ROWS
+
+
+def test_pairwise_iou_by_hand(boxes):
+    iou = pairwise_iou(boxes, Boxes([[0, 0, 10, 5], [5, 5, 5, 7], [2, 3, 3, 5]]))
+    expected = [[4 / 50, 0, 1 / 5], [0.5, 0, 0.02], [0, 0, 0]]
+    torch.testing.assert_close(iou, torch.tensor(expected))
+    assert pairwise_iou(boxes, Boxes([])).shape == (3, 0)
+    assert pairwise_iou(Boxes([[float("nan")] * 4]), boxes).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_box_mode_converts_lists_and_tuples(kind):
+    xyxy = BoxMode.convert(kind([10, 20, 3, 4]), BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+    assert xyxy == kind([10, 20, 13, 24]) and type(xyxy) is kind
+    assert BoxMode.convert(xyxy, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS) == kind([10, 20, 3, 4])
+    assert BoxMode.convert(xyxy, BoxMode.XYXY_ABS, BoxMode.XYXY_ABS) is xyxy
+
+
+def test_box_mode_converts_arrays_and_tensors_without_writing_to_them():
+    array = np.array([[1.5, 2, 3, 4], [0, 0, 1, 1]])
+    before = array.copy()
+    converted = BoxMode.convert(array, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+    assert converted.dtype == np.float64 and converted.tolist() == [[1.5, 2, 4.5, 6], [0, 0, 1, 1]]
+    assert (array == before).all()
+    tensor = BoxMode.convert(torch.zeros(0, 4), BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+    assert tensor.shape == (0, 4)
+
+
+def test_box_mode_values_and_refusals():
+    names = ["XYXY_ABS", "XYWH_ABS", "XYXY_REL", "XYWH_REL", "XYWHA_ABS"]
+    assert [BoxMode[name].value for name in names] == [0, 1, 2, 3, 4]
+    with pytest.raises((NotImplementedError, AssertionError)):
+        BoxMode.convert([0, 0, 1, 1], BoxMode.XYXY_ABS, BoxMode.XYXY_REL)
+    with pytest.raises(AssertionError):
+        BoxMode.convert([0, 0, 1], BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+
+
+@pytest.fixture
+def instances(boxes):
+    return Instances((10, 20), gt_boxes=boxes, gt_classes=torch.arange(3), names=["a", "b", "c"])
+
+
+def test_instances_fields(instances):
+    assert len(instances) == 3 and instances.image_size == (10, 20)
+    instances.scores = torch.ones(3)
+    assert instances.has("scores") and instances.get("scores") is instances.scores
+    assert list(instances.get_fields()) == ["gt_boxes", "gt_classes", "names", "scores"]
+    instances.remove("scores")
+    assert not instances.has("scores")
+    with pytest.raises(AttributeError, match="scores"):
+        instances.scores
+    with pytest.raises(KeyError):
+        instances.get("scores")
+    with pytest.raises(AssertionError, match="2"):
+        instances.scores = torch.ones(2)
+
+
+def test_instances_indexing(instances):
+    assert instances[1].names == ["b"] and instances[-1].gt_classes.tolist() == [2]
+    assert instances[1:].gt_boxes.tensor.tolist() == ROWS[1:]
+    instances.remove("names")
+    masked = instances[torch.tensor([True, False, True])]
+    assert masked.gt_classes.tolist() == [0, 2] and masked.image_size == (10, 20)
+    for bad in (3, -4):
+        with pytest.raises(IndexError):
+            instances[bad]
+
+
+def test_instances_join_and_move(instances):
+    joined = Instances.cat([instances, instances[0]])
+    assert joined.names == ["a", "b", "c", "a"] and joined.gt_classes.tolist() == [0, 1, 2, 0]
+    assert len(joined.gt_boxes) == 4
+    with pytest.raises(AssertionError):
+        Instances.cat([instances, Instances((1, 1), gt_classes=torch.zeros(1))])
+    assert instances.to("cpu").names == ["a", "b", "c"]
+
+
+def test_instances_print_copy_and_pickle(instances):
+    assert str(instances).startswith(
+        "Instances(num_instances=3, image_height=10, image_width=20, fields=[gt_boxes: Boxes("
+    )
+    for clone in (copy.deepcopy(instances), pickle.loads(pickle.dumps(instances))):
+        assert clone.image_size == (10, 20) and clone.gt_classes.tolist() == [0, 1, 2]
+
+
+def test_instances_without_fields_have_no_length_and_cannot_be_iterated(instances):
+    for call in (lambda: len(Instances((1, 1))), lambda: iter(instances)):
+        with pytest.raises(NotImplementedError):
+            call()
+
+
+def test_image_list_pads_right_and_bottom():
+    batch = ImageList.from_tensors([torch.ones(3, 4, 5), torch.ones(3, 6, 2)], 4, pad_value=7.0)
+    assert batch.tensor.shape == (2, 3, 8, 8) and batch.image_sizes == [(4, 5), (6, 2)]
+    assert batch.tensor[0, :, 4:].unique().tolist() == [7]
+    assert batch.tensor[0, :, :, 5:].unique().tolist() == [7]
+    assert (batch[0] == 1).all() and batch[0].shape == (3, 4, 5) and batch[1].shape == (3, 6, 2)
+    assert len(batch) == 2
+
+
+@pytest.mark.parametrize(
+    "divisor, constraints, shape",
+    [
+        (0, None, (6, 5)),
+        (4, {"square_size": 0}, (8, 8)),
+        (0, {"square_size": 9}, (9, 9)),
+        (4, {"square_size": 9}, (12, 12)),
+        (4, {"size_divisibility": 3}, (6, 6)),
+    ],
+)
+def test_image_list_constraints(divisor, constraints, shape):
+    images = [torch.ones(3, 4, 5), torch.ones(3, 6, 2)]
+    batch = ImageList.from_tensors(images, divisor, padding_constraints=constraints)
+    assert batch.tensor.shape[2:] == shape
+
+
+def test_image_list_refuses_an_image_larger_than_the_square():
+    with pytest.raises((ValueError, RuntimeError)):
+        images = [torch.ones(3, 4, 5), torch.ones(3, 6, 2)]
+        ImageList.from_tensors(images, padding_constraints={"square_size": 3})
+
+
+@pytest.fixture
+def bitmasks():
+    bitmaps = torch.zeros(3, 6, 8)
+    bitmaps[0, 1:4, 2:7] = 1
+    bitmaps[1, 5, 0] = 1
+    return BitMasks(bitmaps)
+
+
+def test_bitmasks_boxes(bitmasks):
+    assert bitmasks.tensor.dtype == torch.bool and tuple(bitmasks.image_size) == (6, 8)
+    assert bitmasks.nonempty().tolist() == [True, True, False]
+    assert bitmasks.get_bounding_boxes().tensor.tolist() == [
+        [2, 1, 7, 4],
+        [0, 5, 1, 6],
+        [0, 0, 0, 0],
+    ]
+    assert bitmasks[1].get_bounding_boxes().tensor.tolist() == [[0, 5, 1, 6]]
+    assert len(BitMasks(torch.zeros(0, 6, 8)).get_bounding_boxes()) == 0
+    assert len(BitMasks.cat([bitmasks, bitmasks[:2]])) == 5
+
+
+def test_bitmasks_crop_and_resize(bitmasks):
+    boxes = torch.tensor([[2.0, 1, 7, 4], [0, 4, 2, 6], [0, 0, 8, 6]])
+    crops = bitmasks.crop_and_resize(boxes, 2)
+    assert crops.tolist() == [
+        [[True, True], [True, True]],
+        [[False, False], [True, False]],
+        [[False, False], [False, False]],
+    ]
+    empty = BitMasks(torch.zeros(0, 6, 8)).crop_and_resize(torch.zeros(0, 4), 2)
+    assert empty.shape == (0, 2, 2)
+
+
+SQUARE, TRIANGLE = [2.0, 2, 6, 2, 6, 6, 2, 6], [10.0, 0, 14, 0, 10, 2]
+
+
+@pytest.fixture
+def polygons():
+    return PolygonMasks([[np.array(SQUARE)], [np.array(SQUARE), np.array(TRIANGLE)], []])
+
+
+def test_polygon_masks_measure(polygons):
+    assert polygons.area().tolist() == [16, 20, 0]
+    assert polygons.nonempty().tolist() == [True, True, False]
+    inf = float("inf")
+    assert polygons.get_bounding_boxes().tensor.tolist() == [
+        [2, 2, 6, 6],
+        [2, 0, 14, 6],
+        [inf, inf, 0, 0],
+    ]
+    assert not polygons.get_bounding_boxes().nonempty()[2]
+
+
+def test_polygon_masks_indexing(polygons):
+    for item in (torch.tensor([True, False, True]), torch.tensor([0, 2]), [0, 2], slice(0, 3, 2)):
+        assert polygons[item].nonempty().tolist() == [True, False]
+    assert len(polygons[1]) == 1 and len(polygons[1].polygons[0]) == 2
+    assert len(PolygonMasks.cat([polygons, polygons[:1]])) == 4
+    assert [len(parts) for parts in polygons] == [1, 2, 0]
+
+
+def test_polygon_masks_crop_and_resize(polygons):
+    boxes = torch.tensor([[2.0, 2, 6, 6], [0, 0, 8, 8], [0, 0, 8, 8]])
+    crops = polygons.crop_and_resize(boxes, 4)
+    assert crops.shape == (3, 4, 4) and crops.dtype == torch.bool
+    assert crops[0].all() and not crops[2].any()
+    assert crops[1].nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert PolygonMasks([]).crop_and_resize(torch.zeros(0, 4), 4).shape == (0, 4, 4)
+    with pytest.raises(AssertionError):
+        polygons.crop_and_resize(boxes[:2], 4)
+
+
+@pytest.mark.parametrize("bad", [[[[1.0, 2, 3, 4]]], [[[1.0, 2, 3, 4, 5, 6, 7]]], "polygons"])
+def test_polygon_masks_refuse_what_is_no_polygon(bad):
+    with pytest.raises(ValueError):
+        PolygonMasks([[np.array(p) for p in parts] for parts in bad] if bad != "polygons" else bad)
+
+
+def test_polygons_to_bitmasks(polygons):
+    bitmap = polygons_to_bitmask([np.array(SQUARE)], 8, 10)
+    assert bitmap.dtype == bool and bitmap[2:6, 2:6].all() and bitmap.sum() == 16
+    assert not polygons_to_bitmask([], 8, 10).any()
+    masks = BitMasks.from_polygon_masks(polygons, 8, 16)
+    assert masks.tensor.shape == (3, 8, 16) and not masks.tensor[2].any()

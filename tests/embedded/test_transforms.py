@@ -1,0 +1,174 @@
+"""Augmentations: sizes, random draws, and that image, boxes and polygons move together."""
+
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+from PIL import Image
+
+RAMP = np.arange(40 * 60 * 3, dtype=np.uint32).reshape(40, 60, 3).astype(np.uint8)
+
+
+def apply(augmentation, image=RAMP, seed=0):
+    np.random.seed(seed)
+    aug_input = T.AugInput(image, boxes=np.array([[5.0, 10, 25, 30]]))
+    return augmentation(aug_input), aug_input
+
+
+@pytest.mark.parametrize(
+    "old, short, limit, expected",
+    [
+        ((480, 640), 800, 1333, (800, 1067)),
+        ((427, 640), 640, 1333, (640, 959)),
+        ((1000, 300), 480, 1333, (1333, 400)),
+        ((1, 2000), 480, 1333, (1, 1333)),
+    ],
+)
+def test_output_shape_of_shortest_edge(old, short, limit, expected):
+    assert T.ResizeShortestEdge.get_output_shape(*old, short, limit) == expected
+
+
+def test_shortest_edge_draws_from_the_list_or_the_range():
+    choice = T.ResizeShortestEdge([20, 30], sample_style="choice")
+    lengths = {apply(choice, seed=seed)[0].new_h for seed in range(20)}
+    assert lengths == {20, 30}
+    ranged = {apply(T.ResizeShortestEdge((20, 23)), seed=seed)[0].new_h for seed in range(60)}
+    assert ranged == {20, 21, 22, 23}
+    with pytest.raises(AssertionError):
+        T.ResizeShortestEdge((20, 21, 22), sample_style="range")
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_bytes_are_resized_by_pillow(channels):
+    image = RAMP[:, :, :channels] if channels else RAMP[:, :, 0]
+    resized = T.ResizeTransform(40, 60, 25, 31).apply_image(image)
+    assert resized.shape == (25, 31) + image.shape[2:] and resized.dtype == np.uint8
+    first = image[:, :, 0] if channels else image
+    expected = np.asarray(Image.fromarray(first.copy()).resize((31, 25), Image.BILINEAR))
+    np.testing.assert_array_equal(resized[:, :, 0] if channels else resized, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_keep_type_and_are_interpolated(dtype):
+    plane = np.add.outer(np.arange(40), 2 * np.arange(60)).astype(dtype)
+    resized = T.ResizeTransform(40, 60, 80, 120).apply_image(plane)
+    assert resized.dtype == dtype
+    # Half-pixel centres: output pixel (i, j) reads the linear ramp at (i + .5) / 2 - .5.
+    rows, columns = (np.arange(80) + 0.5) / 2 - 0.5, (np.arange(120) + 0.5) / 2 - 0.5
+    expected = np.add.outer(rows, 2 * columns)
+    np.testing.assert_allclose(resized[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-4)
+
+
+def test_labels_are_not_mixed_by_resizing():
+    labels = np.random.RandomState(0).choice([0, 7, 200], (40, 60)).astype(np.uint8)
+    resized = T.ResizeTransform(40, 60, 33, 77).apply_segmentation(labels)
+    assert set(np.unique(resized)) <= {0, 7, 200}
+
+
+def test_points_scale_with_the_image_and_back():
+    resize = T.ResizeTransform(40, 60, 20, 180)
+    points = np.array([[3.0, 4.0], [60.0, 40.0]])
+    scaled = resize.apply_coords(points.copy())
+    np.testing.assert_allclose(scaled, [[9, 2], [180, 20]])
+    np.testing.assert_allclose(resize.inverse().apply_coords(scaled), points)
+
+
+def test_resizing_refuses_another_image():
+    with pytest.raises(AssertionError):
+        T.ResizeTransform(41, 60, 20, 30).apply_image(RAMP)
+
+
+def test_flip_moves_image_and_boxes_together():
+    chosen, flipped = apply(T.RandomFlip(prob=1.0))
+    assert isinstance(chosen, T.HFlipTransform)
+    np.testing.assert_array_equal(flipped.image, RAMP[:, ::-1])
+    np.testing.assert_allclose(flipped.boxes, [[35, 10, 55, 30]])
+    chosen, flipped = apply(T.RandomFlip(prob=1.0, horizontal=False, vertical=True))
+    np.testing.assert_array_equal(flipped.image, RAMP[::-1])
+    chosen, _ = apply(T.RandomFlip(prob=0.0))
+    assert isinstance(chosen, T.NoOpTransform)
+    with pytest.raises(ValueError):
+        T.RandomFlip(horizontal=True, vertical=True)
+
+
+@pytest.mark.parametrize(
+    "kind, size, least, most",
+    [
+        ("relative", (0.5, 0.25), (20, 15), (20, 15)),
+        ("relative_range", (0.5, 0.5), (20, 30), (40, 60)),
+        ("absolute", (10, 100), (10, 60), (10, 60)),
+        ("absolute_range", (15, 50), (15, 15), (40, 50)),
+    ],
+)
+def test_random_crop_sizes(kind, size, least, most):
+    crops = [apply(T.RandomCrop(kind, size), seed=seed)[1].image.shape[:2] for seed in range(50)]
+    assert (np.min(crops, axis=0) >= least).all() and (np.max(crops, axis=0) <= most).all()
+    assert least == most or len(set(crops)) > 10
+
+
+def test_random_crop_cuts_where_it_says():
+    crop, cropped = apply(T.RandomCrop("absolute", (11, 13)), seed=3)
+    window = RAMP[crop.y0 : crop.y0 + 11, crop.x0 : crop.x0 + 13]
+    np.testing.assert_array_equal(cropped.image, window)
+    np.testing.assert_allclose(
+        cropped.boxes, [[5 - crop.x0, 10 - crop.y0, 25 - crop.x0, 30 - crop.y0]]
+    )
+    with pytest.raises(AssertionError):
+        T.RandomCrop("sideways", (1, 1))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_large_scale_jitter_gives_the_target_size(seed):
+    jitter = T.AugmentationList(
+        [T.ResizeScale(0.1, 2.0, 48, 48), T.FixedSizeCrop((48, 48), pad_value=128)]
+    )
+    chosen, jittered = apply(jitter, seed=seed)
+    assert jittered.image.shape == (48, 48, 3)
+    resize = chosen.transforms[0]
+    assert abs(resize.new_w / resize.new_h - 1.5) < 0.1  # the aspect ratio stays
+    if resize.new_h < 48:
+        assert (jittered.image[resize.new_h :] == 128).all()
+    np.testing.assert_allclose(
+        jittered.boxes, chosen.apply_box(np.array([[5.0, 10, 25, 30]])), atol=1e-9
+    )
+
+
+def test_fixed_size_crop_without_padding_stays_small():
+    _, cropped = apply(T.FixedSizeCrop((48, 32), pad=False))
+    assert cropped.image.shape == (40, 32, 3)
+
+
+def test_random_apply_applies_its_share():
+    maybe = T.RandomApply(T.AugmentationList([T.Resize(20), T.RandomFlip(1.0)]), prob=0.3)
+    shapes = [apply(maybe, seed=seed)[1].image.shape[0] for seed in range(200)]
+    assert 0.2 < shapes.count(20) / 200 < 0.4
+    with pytest.raises(AssertionError):
+        T.RandomApply(T.RandomFlip(), prob=1.5)
+
+
+def test_own_augmentation_gets_what_it_names():
+    class ShiftToFirstBox(T.Augmentation):
+        def __init__(self, margin=0):
+            super().__init__()
+            self._init(locals())
+
+        def get_transform(self, image, boxes):
+            left, top = boxes[0, :2].astype(int) - self.margin
+            return T.CropTransform(left, top, image.shape[1] - left, image.shape[0] - top)
+
+    _, shifted = apply(T.AugmentationList([T.HFlipTransform(60), ShiftToFirstBox(margin=2)]))
+    np.testing.assert_allclose(shifted.boxes[0, :2], [2, 2])
+    assert repr(ShiftToFirstBox(margin=3)) == "ShiftToFirstBox(margin=3)"
+
+    class NeedsDepth(T.Augmentation):
+        def get_transform(self, image, depth):
+            return T.NoOpTransform()
+
+    with pytest.raises(AttributeError, match="depth"):
+        apply(NeedsDepth())
+
+
+def test_input_must_be_an_image():
+    with pytest.raises(AssertionError):
+        T.AugInput([[1, 2], [3, 4]])
+    with pytest.raises(AssertionError):
+        T.AugInput(np.zeros((2, 3, 4, 5)))

@@ -1,0 +1,279 @@
+"""The benchmark: counts against hand-computed numbers, measures on cases with a known answer."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from torch import nn
+
+import mvit_det
+from conftest import ROOT
+from mvit_det.benchmark import subjects, timing
+from mvit_det.benchmark.__main__ import argument_parser, main
+from mvit_det.errors import UserError
+
+CPU = torch.device("cpu")
+
+# One block of 8 channels in windows of 4 x 4, one of 16 in full attention.
+BACKBONE = """
+from detectron2.config import LazyCall as L
+from mvit_det.detection import MViT
+
+model = L(MViT)(
+    img_size=32, embed_dim=8, depth=2, last_block_indexes=(0, 1), out_features=("scale2", "scale3"),
+    adaptive_kv_stride=2, adaptive_window_size=4,
+)
+"""
+DETECTOR = f"""
+from detectron2.config import LazyConfig
+
+model = LazyConfig.load({str(ROOT / "configs/common/models/mask_rcnn.py")!r}).model
+model.backbone.bottom_up.update(embed_dim=8, depth=4, last_block_indexes=(0, 1, 2, 3))
+model.backbone.out_channels = 8
+model.roi_heads.num_classes = 3
+model.roi_heads.box_head.fc_dims = [16, 16]
+model.roi_heads.mask_head.conv_dims = [8, 8]
+"""
+OTHER_BACKBONE = """
+from detectron2.config import LazyCall as L
+from detectron2.modeling import Backbone
+from torch import nn
+
+class Pixels(Backbone):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 1)
+
+    def forward(self, x):
+        return {"pixels": self.conv(x)}
+
+model = L(Pixels)()
+"""
+
+
+def run(tmp_path, config, *arguments):
+    path = tmp_path / "config.py"
+    path.write_text(config)
+    return main(
+        argument_parser().parse_args(["--config-file", str(path), "--device", "cpu", *arguments])
+    )
+
+
+def block_by_hand(dim_in, dim, heads, grid, stride_q, stride_kv, window):
+    """(parameters, FLOPs) of a block on a square grid whose attention widens dim_in to dim.
+
+    Args:
+        grid, window: tokens along a side, before any pooling.
+    """
+    head = dim // heads
+    tokens, queries = grid**2, (grid // stride_q) ** 2
+    side_kv = window // stride_kv  # of the keys that a query sees
+    keys = (grid // stride_kv) ** 2
+    parameters = (
+        2 * dim_in  # norm1
+        + (dim_in + 1) * 3 * dim
+        + 3 * 9 * head  # pooling q, k, v
+        + 3 * 2 * head  # and their norms
+        + 2 * head * (2 * (grid // stride_q) - 1)  # relative position, two axes
+        + (dim + 1) * dim  # proj
+        + 2 * dim  # norm2
+        + (dim + 1) * 4 * dim
+        + (4 * dim + 1) * dim
+        + ((dim_in + 1) * dim if dim != dim_in else 0)  # the widened skip connection
+    )
+    norm = 5  # fvcore's count for an affine norm, per element
+    flops = (
+        norm * tokens * dim_in
+        + 3 * tokens * dim_in * dim
+        + 9 * (queries + 2 * keys) * dim
+        + norm * (queries + 2 * keys) * dim
+        + 2 * queries * side_kv**2 * dim  # Q K^T and the sum over V
+        + 2 * queries * side_kv * dim  # two axes of relative position
+        + queries * dim * dim
+        + norm * queries * dim
+        + 2 * queries * dim * 4 * dim
+        + (tokens * dim_in * dim if dim != dim_in else 0)
+    )
+    return parameters, flops
+
+
+def test_backbone_counts_equal_hand_computed_numbers(tmp_path, capsys):
+    report = run(tmp_path, BACKBONE, "--size", "32", "32", "--repeats", "0")
+    first = block_by_hand(8, 8, 1, grid=8, stride_q=1, stride_kv=2, window=4)
+    # Its key stride would be 1, but is doubled in full-attention blocks at this scale.
+    second = block_by_hand(8, 16, 2, grid=8, stride_q=2, stride_kv=2, window=8)
+    parts = {
+        "patch_embed": ((3 * 49 + 1) * 8, 64 * 3 * 49 * 8),
+        "blocks": (first[0] + second[0], first[1] + second[1]),
+        "scale2_norm": (2 * 8, 5 * 64 * 8),
+        "scale3_norm": (2 * 16, 5 * 16 * 16),
+    }
+    found = {name: (part["parameters"], part["flops"]) for name, part in report["parts"].items()}
+    assert found == parts
+    assert report["parameters"] == sum(n for n, _ in parts.values())
+    assert report["flops"] == sum(n for _, n in parts.values())
+    assert report["not_counted"] == {}
+    output = capsys.readouterr().out
+    assert "1 multiply-add = 1 FLOP" in output and "1 x 3 x 32 x 32" in output
+
+
+def test_detector_counts_equal_hand_computed_numbers(tmp_path, capsys):
+    report = run(tmp_path, DETECTOR, "--size", "60", "100", "--repeats", "0")
+    flops = {name: part["flops"] for name, part in report["parts"].items()}
+    # The image is padded to 64 x 128, strides are 4 to 64.
+    places = sum(h * w for h, w in ((16, 32), (8, 16), (4, 8), (2, 4), (1, 2)))
+    assert flops["proposal_generator"] == places * (9 * 8 * 8 + 8 * 3 + 8 * 12)
+    assert flops["box head"] == 1000 * (49 * 8 * 16 + 16 * 16 + 16 * (3 + 1) + 16 * 4 * 3)
+    # one 3 x 3 convolution, one that doubles the side, one 1 x 1
+    assert flops["mask head"] == 100 * (14 * 14 * (9 * 8 * 8 + 4 * 8 * 8) + 28 * 28 * 8 * 3)
+    assert report["flops"] == sum(flops.values())
+
+    model = instantiate(LazyConfig.load(report["config"]).model)
+    sizes = {name: part["parameters"] for name, part in report["parts"].items()}
+    assert sum(sizes.values()) == report["parameters"] == sum(p.numel() for p in model.parameters())
+    assert sizes["mask head"] == sum(p.numel() for p in model.roi_heads.mask_head.parameters())
+    # once per level of the pyramid for boxes, and for masks
+    assert report["not_counted"].pop("torchvision::roi_align") == 8
+    assert list(report["not_counted"]) == ["compiled functions such as nms"]
+    assert "roi_align (8 calls)" in capsys.readouterr().out
+
+
+def test_report_of_a_detector(tmp_path, capsys):
+    path = tmp_path / "report.json"
+    report = run(
+        tmp_path, DETECTOR, "--size", "64", "64", "--repeats", "2", "--json", str(path),
+        "model.roi_heads.num_classes=2",
+    )  # fmt: skip
+    assert json.loads(path.read_text()) == report
+    assert report["overrides"] == ["model.roi_heads.num_classes=2"]
+    assert report["host"] == mvit_det.host() and report["torch"] == torch.__version__
+    others = ["plain", "detectron2"] if mvit_det.host() == "real" else ["plain"]
+    assert {part: list(runs) for part, runs in report["times"].items()} == {
+        "model": ["fused", "plain"],
+        "backbone": ["fused", *others],
+    }
+    for runs in report["times"].values():
+        for result in runs.values():
+            assert all(len(result[key]) == 2 and min(result[key]) > 0 for key in timing.TIMES)
+            assert result["training_peak"] > result["saved_for_backward"] > 0
+    assert list(report["ratios"]["backbone"]) == [f"{name} / fused" for name in others]
+    assert "model, plain / fused" in capsys.readouterr().out
+
+
+def test_ratios_are_of_medians_with_the_range_over_rounds():
+    sizes = dict.fromkeys(timing.SIZES, 3)
+    fused = {"forward": [1.0, 2.0, 4.0], "training_step": [1.0, 1.0, 1.0], **sizes}
+    plain = {
+        "forward": [3.0, 3.0, 3.0],
+        "training_step": [2.0, 4.0, 3.0],
+        **sizes,
+        "forward_peak": 6,
+    }
+    ratios = timing.compare({"fused": fused, "plain": plain})["plain / fused"]
+    assert ratios["forward"] == {"median": 1.5, "min": 0.75, "max": 3.0}
+    assert ratios["training_step"] == {"median": 3.0, "min": 2.0, "max": 4.0}
+    assert ratios["forward_peak"] == 2 and ratios["saved_for_backward"] == 1
+
+
+def test_models_are_measured_in_turn(monkeypatch):
+    order = []
+
+    class Noted(nn.Linear):
+        def forward(self, x):
+            order.append((self.out_features, self.training))
+            return {"y": super().forward(x)}
+
+    monkeypatch.setattr(timing, "peak_memory", lambda run, device: 1)
+    monkeypatch.setattr(timing, "saved_memory", lambda run, model: 1)
+    x = torch.ones(1, 2)
+    timing.measure({"a": Noted(2, 3), "b": Noted(2, 4)}, (x, x), 2, CPU, "")
+    assert order == [(3, False), (3, True), (4, False), (4, True)] * 2
+
+
+def test_memory_of_a_known_computation():
+    weight = nn.Linear(100, 100, bias=False)
+    x = torch.ones(1000, 100)
+    element = x.element_size()
+
+    def step():
+        (weight(x).exp() * 2).sum().backward()
+
+    # The input for the weight's gradient and the result of exp; the weight itself is no extra.
+    assert timing.saved_memory(step, weight) == element * (x.numel() + 1000 * 100)
+
+    def copies():
+        a = x + 1  # 1
+        b = torch.cat([a, a])  # 3
+        del a  # 2
+        return b + 1  # 4
+
+    copies()
+    assert timing.peak_memory(copies, CPU) == pytest.approx(4 * x.numel() * element, rel=1e-3)
+
+
+def test_a_backbone_without_the_switch_is_measured_alone(tmp_path):
+    report = run(tmp_path, OTHER_BACKBONE, "--size", "8", "6", "--repeats", "1")
+    assert report["flops"] == 8 * 6 * 3 * 5
+    assert list(report["times"]["backbone"]) == ["model"] and report["ratios"] == {"backbone": {}}
+
+
+def test_backbone_only(tmp_path):
+    report = run(tmp_path, DETECTOR, "--size", "64", "64", "--repeats", "0", "--backbone-only")
+    assert report["measured"] == "model.backbone.bottom_up"
+    assert list(report["parts"])[:2] == ["patch_embed", "blocks"]
+
+
+@pytest.mark.skipif(mvit_det.host() != "real", reason="the embedded host has no MViT")
+def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(BACKBONE)
+    cfg = LazyConfig.load(str(path))
+    cfg.model.rel_pos_zero_init = False
+    ours = instantiate(cfg.model).eval()
+    twin = subjects.build_twin(cfg, ours).eval()
+    images = torch.randn(1, 3, 40, 32)
+    with torch.no_grad():
+        for name, value in ours(images).items():
+            torch.testing.assert_close(twin(images)[name], value, rtol=1e-4, atol=1e-4)
+    cfg.model.coarse_global_kv = False
+    assert subjects.build_twin(cfg, instantiate(cfg.model)) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "message"),
+    [
+        (BACKBONE, ["--device", "tpu9"], "--device tpu9 cannot be used"),
+        (BACKBONE, ["--device", "cuda:77"], "--device cuda:77 cannot be used"),
+        (BACKBONE, ["--repeats", "-1"], "--repeats"),
+        (BACKBONE, ["--json", "no/such/report.json"], "no/such/report.json"),
+        (BACKBONE, ["model.embed_dims=8"], "embed_dim"),
+        ("train = dict(a=1)", [], "no `model`"),
+        (
+            "from detectron2.config import LazyCall as L\nfrom torch import nn\n"
+            "model = L(nn.Linear)(in_features=3, out_features=2)",
+            [],
+            "Linear is neither a detector nor a backbone",
+        ),
+    ],
+)
+def test_user_errors_are_one_sentence(tmp_path, config, arguments, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        run(tmp_path, config, *arguments)
+
+
+def test_command_line(tmp_path):
+    command = [sys.executable, "-m", "mvit_det.benchmark", "--config-file", "configs/nonsense.py"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert "error: Config configs/nonsense.py does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
