@@ -51,6 +51,9 @@ class Windows:
 
     def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
         """(B * windows, heads, N, D) -> (B, *grid, heads, D)."""
+        if torch.jit.is_tracing():
+            # the tracer, by which FLOPs are counted, hands out sizes as tensors
+            grid = map(int, grid)
         return _MergeWindows.apply(x.transpose(1, 2), self.size, tuple(grid))
 
 

@@ -72,8 +72,8 @@ def build_twin(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
     """Detectron2's own MViT with the arguments of the config and the weights of ``ours``.
 
     Returns:
-        None where the host has no MViT, or where arguments that only ours takes make it another
-        network.
+        None where the host has no MViT, where arguments that only ours takes make it another
+        network, or where it does not take theirs (it has three stages at least).
     """
     theirs = getattr(detectron2.modeling, "MViT", None)
     if theirs is None:
@@ -85,7 +85,10 @@ def build_twin(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
             return None
         del node[name]
     node["_target_"] = theirs
-    twin = instantiate(node)
+    try:
+        twin = instantiate(node)
+    except IndexError:  # of last_block_indexes
+        return None
     twin.load_state_dict(ours.state_dict())
     return twin
 

@@ -111,8 +111,8 @@ def test_fused_equals_plain_in_single_precision(name):
     compare_forms(name, torch.float32, 1e-5)
 
 
-# Some CPU builds of torch compute the bfloat16 weight gradient of a depthwise convolution wrongly where
-# its output is a single token, from memory that was never written. Not ours to test.
+# Some CPU builds of torch compute the bfloat16 weight gradient of a depthwise convolution wrongly
+# where its output is a single token, from memory that was never written. Not ours to test.
 @pytest.mark.parametrize("name", [name for name in CASES if name != "full, one token"])
 @pytest.mark.parametrize("fused", [True, False])
 def test_autocast_is_near_single_precision(name, fused):
@@ -126,6 +126,13 @@ def test_autocast_is_near_single_precision(name, fused):
     for key, gradient in exact_gradients.items():
         assert rough_gradients[key].dtype == torch.float32  # parameters and input keep their type
         assert_near(rough_gradients[key], gradient, 0.06, 0.1 * scale)
+
+
+@pytest.mark.parametrize("name", ["windows", "clip, no position"])
+def test_autocast_lets_attention_run_in_its_precision(name):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pooled = build(name).project_and_pool(tokens(name))
+    assert [tensor.dtype for tensor in pooled] == [torch.bfloat16] * 3
 
 
 def attend_by_hand(attention, q, k, v, extent_q, extent_k):

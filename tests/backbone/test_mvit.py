@@ -1,4 +1,4 @@
-"""The whole backbone: golden numbers, frozen names, sizes, checkpointing, stochastic depth."""
+"""The whole backbone: golden numbers, frozen names, sizes, checkpointing."""
 
 import json
 
@@ -20,8 +20,6 @@ from networks import SCALES, SMALL, clip_plan, hwin_plan, network, small_plan
 from torch import nn
 
 from mvit_det.backbone import VARIANTS, Variant
-from mvit_det.backbone.block import MultiScaleBlock
-from mvit_det.backbone.layers import DropPath
 
 # Any input size: whole, ragged, smaller than a patch, wide, tall.
 SIZES = [(64, 64), (33, 70), (1, 1), (5, 3), (32, 203), (97, 8)]
@@ -124,8 +122,8 @@ def test_names_and_shapes_are_the_published_ones(name, expand_in, entry):
     assert {key: list(value.shape) for key, value in state.items()} == expected
 
 
-# Parameters of the published ImageNet classifiers in millions, counted on the released code, whose 1000-way
-# head and single norm replace the four norms here. H was counted with its class token.
+# Parameters of the published ImageNet classifiers in millions, counted on the released code, whose
+# 1000-way head and single norm replace the four norms here. H was counted with its class token.
 @pytest.mark.parametrize(
     "name, expand_in, backbone, classifier",
     [
@@ -316,58 +314,3 @@ def test_checkpointing_rests_without_gradients():
     with torch.no_grad():
         features = model(image((33, 70)))
     assert not any(feature.requires_grad for feature in features.values())
-
-
-# ------------------------------------------------------------------------------ stochastic depth
-
-
-def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():
-    drop = DropPath(0.3).train()
-    torch.manual_seed(0)
-    x = torch.full((20_000, 2, 3), 2.0)
-    out = drop(x)
-    per_sample = out.flatten(1)
-    assert torch.equal(per_sample, per_sample[:, :1].expand_as(per_sample))
-    kept = per_sample[:, 0] != 0
-    torch.testing.assert_close(per_sample[kept][:, 0], torch.full((int(kept.sum()),), 2.0 / 0.7))
-    # standard deviation of the share is sqrt(0.3 * 0.7 / 20000) = 0.0032
-    assert kept.double().mean().item() == pytest.approx(0.7, abs=0.013)
-    assert out.mean().item() == pytest.approx(2.0, abs=0.04)
-
-
-def test_drop_path_is_the_identity_in_evaluation():
-    x = torch.randn(4, 2)
-    assert DropPath(0.9).eval()(x) is x
-    assert DropPath(0.0).train()(x) is x
-
-
-def test_drop_path_of_one_drops_everything():
-    assert not DropPath(1.0).train()(torch.randn(4, 2)).any()
-
-
-def test_drop_path_keeps_the_type():
-    assert DropPath(0.5).train()(torch.randn(4, 2).bfloat16()).dtype == torch.bfloat16
-
-
-def test_blocks_get_the_rates_of_the_plan():
-    model = small_network(drop_path_rate=0.4)
-    # one less than 9 blocks share the way from 0 to 0.4
-    assert isinstance(model.blocks[0].drop_path, nn.Identity)
-    rates = [block.drop_path.rate for block in model.blocks[1:]]
-    assert rates == pytest.approx([0.05 * index for index in range(1, 9)])
-
-
-def test_both_branches_drop_independently():
-    spec = small_plan(drop_path_rate=0.5)[-1]
-    block = MultiScaleBlock(
-        spec, mlp_ratio=4.0, norm_layer=nn.LayerNorm, act_layer=nn.GELU, pool_kernel=(3, 3)
-    ).train()
-    x = torch.randn(1, 2, 2, 128).expand(400, -1, -1, -1)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        out = block(x).flatten(1)
-    # four outcomes: neither branch, either one, both
-    outcomes = torch.unique((out * 1e4).round(), dim=0)
-    assert len(outcomes) == 4
-    untouched = (out == x.flatten(1)).all(dim=1).double().mean().item()
-    assert untouched == pytest.approx(0.25, abs=0.1)

@@ -108,11 +108,16 @@ def test_relative_position_picks_resized_rows(length, nq, nk):
             np.testing.assert_allclose(got[i, j].numpy(), resized[index[i, j]], atol=1e-5)
 
 
-@pytest.mark.parametrize("nq, nk", [(5, 3), (3, 5)])
-def test_relative_position_has_the_right_gradient(nq, nk):
-    # Resizing runs in single precision, so the numeric gradient needs a table of the right length.
-    table = torch.randn(2 * max(nq, nk) - 1, 2, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("length, nq, nk", [(9, 5, 3), (5, 4, 6), (12, 3, 3)])
+def test_relative_position_has_the_right_gradient(length, nq, nk):
+    table = torch.randn(length, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda t: relative_position(t, nq, nk), table)
+
+
+def test_double_precision_is_kept():
+    table = torch.randn(37, 2, dtype=torch.float64)
+    expected = resize_by_hand(table.numpy(), 119)
+    np.testing.assert_allclose(resize_table(table, 119).numpy(), expected, rtol=0, atol=1e-12)
 
 
 def test_resized_table_gets_a_gradient_everywhere():

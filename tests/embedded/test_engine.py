@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,43 @@ def test_amp_trainer_goes_on_from_full_precision() -> None:
     trainer = AMPTrainer(model, Stream(), torch.optim.SGD(model.parameters(), lr=0.1))
     trainer.load_state_dict(_trainer().state_dict())
     trainer.load_state_dict(trainer.state_dict())
+
+
+class CountingScaler:
+    """Scales losses by 4, and gradients back."""
+
+    def __init__(self):
+        self.calls: list[str] = []
+
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        self.calls.append("scale")
+        return loss * 4
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.calls.append("step")
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= 4
+        optimizer.step()
+
+    def update(self) -> None:
+        self.calls.append("update")
+
+
+@embedded_only
+def test_amp_trainer_scales_losses_and_only_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of calls, on any machine: autocast itself is left out."""
+    plain, model, scaler = _trainer(), Net(), CountingScaler()
+    plain.train(0, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = AMPTrainer(model, Stream(), optimizer, grad_scaler=scaler)
+    monkeypatch.setattr(trainer, "_precision", nullcontext)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    trainer.train(0, 2)
+    assert scaler.calls == ["scale", "step", "update"] * 2
+    assert torch.allclose(model.a.weight, plain.model.a.weight)
+    shown = [t.storage.latest()["total_loss"][0] for t in (trainer, plain)]
+    assert shown[0] == pytest.approx(shown[1])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -209,7 +209,7 @@ jitter = [
 ]
 branches = {
     "released": ("polygons", dict(augmentations=released, image_format="RGB",
-                                  use_instance_mask=True), 5),
+                                  use_instance_mask=True), 10),
     "jitter": ("polygons", dict(augmentations=jitter, image_format="BGR",
                                 use_instance_mask=True, recompute_boxes=True), 20),
     "bitmask": ("mixed", dict(augmentations=jitter, image_format="BGR", recompute_boxes=True,

@@ -7,12 +7,12 @@ needs the real Detectron2 and timm, and writes two files beside this script:
 - ``backbone_features.json``: feature maps on small seeded images, each described by its shape, two
   means and a dozen single numbers. ``T`` is Detectron2's MViTv2-T; ``expand_in_mlp`` is a small
   classifier of timm with expansion in the MLP, which Detectron2 does not have.
-- ``backbone_keys.json``: names and shapes of all parameters: T, S, B of Detectron2, and timm's L, which
-  has the layout of the released ImageNet-1K weights, under the published names.
+- ``backbone_keys.json``: names and shapes of all parameters: T, S, B of Detectron2, and timm's L,
+  which has the layout of the released ImageNet-1K weights, under the published names.
 
-Weights and images come from numpy's legacy generator, whose stream is frozen, and each parameter has
-a stream of its own, chosen by its name. So a test needs neither library, nor any stored weights. Tests
-import the functions of the first half; the second half is the generator.
+Weights and images come from numpy's legacy generator, whose stream is frozen, and each parameter
+has a stream of its own, chosen by its name. So a test needs neither library, nor stored weights.
+Tests import the functions of the first half; the second half is the generator.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Normalisation over (N, C, H, W), and how configs name it."""
 
 from functools import partial
-from typing import Callable
+from typing import Any, Callable
 
 import torch
 from fvcore.nn.distributed import differentiable_all_reduce
@@ -11,41 +11,14 @@ from torch.nn import functional as F
 from detectron2.utils import comm
 
 
-class FrozenBatchNorm2d(nn.Module):
-    """Batch norm with fixed statistics and fixed affine parameters, all of them buffers.
-
-    A fresh one is the identity. Its variance starts at ``1 - eps`` for that reason.
-    """
-
-    def __init__(self, num_features: int, eps: float = 1e-5):
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        start = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0 - eps}
-        for name, value in start.items():
-            self.register_buffer(name, torch.full((num_features,), value))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-        )
-
-    def extra_repr(self) -> str:
-        return f"num_features={self.num_features}, eps={self.eps}"
-
-
 class NaiveSyncBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics in training are shared by all processes.
 
-    With one process, and in evaluation, it is ``BatchNorm2d``.
-
-    Args:
-        stats_mode: ``""`` averages the mean and the mean square of all processes, with equal
-            weights; none may have an empty batch. ``"N"`` weights them by the batch size of each
-            process, which may be 0 (a mask head without foreground).
+    ``stats_mode`` "" gives all processes equal weight, and none may have an empty batch; "N"
+    weights them by batch size, which may be 0 (a mask head without foreground).
     """
 
-    def __init__(self, *args, stats_mode: str = "", **kwargs):
+    def __init__(self, *args: Any, stats_mode: str = "", **kwargs: Any):
         super().__init__(*args, **kwargs)
         assert stats_mode in ("", "N"), f"stats_mode must be '' or 'N', got {stats_mode!r}."
         self._stats_mode = stats_mode
@@ -61,8 +34,8 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         # Sums, not means: over an empty batch they are 0, and still pass gradients on, which all
         # processes must do together.
         cells = max(x.numel() // x.shape[1], 1)
-        moments = torch.stack((x.sum(dim=(0, 2, 3)), x.square().sum(dim=(0, 2, 3)))) / cells
-        packed = torch.cat((moments.flatten() * weight, moments.new_tensor([float(weight)])))
+        moments = torch.cat((x.sum(dim=(0, 2, 3)), x.square().sum(dim=(0, 2, 3)))) / cells
+        packed = torch.cat((moments * weight, moments.new_tensor([weight])))
         packed = differentiable_all_reduce(packed)
         total = packed[-1].detach()
         mean, mean_square = (packed[:-1] / total.clamp(min=1)).chunk(2)
@@ -80,25 +53,20 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
 class LayerNorm(nn.Module):
     """Layer norm over the channels of (N, C, H, W), each position by itself."""
 
-    def __init__(self, normalized_shape: int, eps: float = 1e-6):
+    def __init__(self, num_channels: int):
         super().__init__()
-        self.normalized_shape = (normalized_shape,)
-        self.weight = nn.Parameter(torch.ones(normalized_shape))
-        self.bias = nn.Parameter(torch.zeros(normalized_shape))
-        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # (N, C, H, W) -> (N, H, W, C) and back; in full precision under autocast too
         last = x.movedim(1, -1).to(self.weight.dtype)
-        last = F.layer_norm(last, self.normalized_shape, self.weight, self.bias, self.eps)
+        last = F.layer_norm(last, self.weight.shape, self.weight, self.bias, eps=1e-6)
         return last.movedim(-1, 1)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BN": nn.BatchNorm2d,
-    "SyncBN": nn.SyncBatchNorm,
-    "nnSyncBN": nn.SyncBatchNorm,
-    "FrozenBN": FrozenBatchNorm2d,
     "GN": partial(nn.GroupNorm, 32),
     "LN": LayerNorm,
     "naiveSyncBN": NaiveSyncBatchNorm,
@@ -107,14 +75,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def get_norm(norm: str | Callable[[int], nn.Module] | None, out_channels: int) -> nn.Module | None:
-    """Make the norm that a config names.
-
-    Args:
-        norm: a key of ``NORMS``; or a function of the channel count; ``""`` or None for no norm.
-
-    Raises:
-        KeyError: for a name that is not known.
-    """
+    """Make the norm that a config gives: a key of ``NORMS``, a function, or nothing."""
     if norm is None or norm == "":
         return None
     if isinstance(norm, str):

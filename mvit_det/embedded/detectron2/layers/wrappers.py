@@ -1,39 +1,25 @@
-"""Torch functions and modules under the names that Detectron2 configs use."""
+"""What configs and models say about layers: shapes, convolutions with their norm, NMS."""
 
-from typing import Any, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-
-ConvTranspose2d = nn.ConvTranspose2d
-Linear = nn.Linear
+from torchvision.ops import boxes as box_ops
 
 
-def cat(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
-    """``torch.cat`` that hands a single tensor back without a copy."""
-    return torch.cat(tensors, dim) if len(tensors) != 1 else tensors[0]
+@dataclass
+class ShapeSpec:
+    """A feature map: ``stride`` in input pixels per cell; ``height``, ``width`` in cells."""
 
-
-def nonzero_tuple(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Indices of the nonzero elements, one tensor per dimension; a scalar counts as 1-D."""
-    return torch.atleast_1d(x).nonzero(as_tuple=True)
-
-
-def cross_entropy(
-    input: torch.Tensor, target: torch.Tensor, *, reduction: str = "mean", **kwargs: Any
-) -> torch.Tensor:
-    """``F.cross_entropy`` whose mean over no samples is 0, with a gradient, instead of NaN."""
-    if reduction == "mean" and len(target) == 0:
-        reduction = "sum"
-    return F.cross_entropy(input, target, reduction=reduction, **kwargs)
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    stride: int | None = None
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution, then ``norm``, then ``activation``, where given.
-
-    The norm is part of the module, so its parameters are named ``<conv>.norm.*``.
-    """
+    """``torch.nn.Conv2d``, then ``norm`` (its parameters: ``<conv>.norm.*``), then activation."""
 
     def __init__(
         self,
@@ -42,7 +28,6 @@ class Conv2d(nn.Conv2d):
         activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
         **kwargs: Any,
     ):
-        """Positional and further keyword arguments are those of ``torch.nn.Conv2d``."""
         super().__init__(*args, **kwargs)
         self.norm = norm
         self.activation = activation
@@ -51,3 +36,14 @@ class Conv2d(nn.Conv2d):
         for step in (super().forward, self.norm, self.activation):
             x = x if step is None else step(x)
         return x
+
+
+def batched_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, iou_threshold: float
+) -> torch.Tensor:
+    """Suppress those of N boxes (N, 4) that overlap a better one of equal ``idxs`` (N,).
+
+    Returns: indices of the boxes kept, by falling score.
+    """
+    # float: half precision cannot tell neighbouring pixels apart in a large image
+    return box_ops.batched_nms(boxes.float(), scores.float(), idxs, iou_threshold)

@@ -3,15 +3,4 @@
 from .backbone import BACKBONE_REGISTRY, FPN, Backbone
 from .meta_arch import GeneralizedRCNN
 from .postprocessing import detector_postprocess
-from .roi_heads import FastRCNNOutputLayers, ROIHeads, StandardROIHeads
-
-__all__ = [
-    "BACKBONE_REGISTRY",
-    "Backbone",
-    "FPN",
-    "FastRCNNOutputLayers",
-    "GeneralizedRCNN",
-    "ROIHeads",
-    "StandardROIHeads",
-    "detector_postprocess",
-]
+from .roi_heads import FastRCNNOutputLayers, StandardROIHeads

@@ -6,7 +6,12 @@ import torch
 
 
 class Matcher:
-    """Gives each prediction its best ground truth, and a label by how good that is."""
+    """Gives each prediction its best ground truth, and a label by how good that is.
+
+    ``thresholds`` cut the range of qualities into intervals closed below, each with a label: 1
+    positive, 0 negative, -1 ignored. ``allow_low_quality_matches`` also gives 1 to the best of
+    each ground truth, however poor (Ren et al., Faster R-CNN, 2015, section 3.1.2).
+    """
 
     def __init__(
         self,
@@ -14,37 +19,20 @@ class Matcher:
         labels: Sequence[int],
         allow_low_quality_matches: bool = False,
     ):
-        """
-        Args:
-            thresholds: rising and positive; they cut the range of qualities into intervals, each
-                closed below.
-            labels: one per interval, so one more than thresholds: 1 positive, 0 negative,
-                -1 ignored.
-            allow_low_quality_matches: also label as 1 the predictions that are the best for some
-                ground truth, however poor (Ren et al., Faster R-CNN, 2015, section 3.1.2).
-        """
-        cuts = list(thresholds)
-        assert cuts and cuts[0] > 0, f"Thresholds must be positive, got {cuts}."
-        assert cuts == sorted(cuts), f"Thresholds must rise, got {cuts}."
-        assert len(labels) == len(cuts) + 1, f"{len(cuts)} thresholds need {len(cuts) + 1} labels."
+        assert list(thresholds) == sorted(thresholds), f"Thresholds must rise, got {thresholds}."
+        assert len(labels) == len(thresholds) + 1, f"{thresholds} need one label more: {labels}."
         assert set(labels) <= {-1, 0, 1}, f"Labels must be -1, 0 or 1, got {labels}."
-        self.thresholds = cuts
+        self.thresholds = list(thresholds)
         self.labels = list(labels)
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Match by qualities (M ground truths, N predictions) that are not negative, such as IoU.
-
-        Returns:
-            (N,) int64: the index of the best ground truth; 0 if there is none.
-            (N,) int8: labels; that of the lowest interval if there is no ground truth.
-        """
+        """From qualities such as IoU (M ground truths, N predictions), (N,) indices and (N,) labels;
+        without ground truth 0, and the label of the lowest interval."""
         quality = match_quality_matrix
-        assert quality.ndim == 2, f"Expected a matrix, got shape {tuple(quality.shape)}."
         if quality.numel() == 0:
             matches = quality.new_zeros(quality.shape[1], dtype=torch.int64)
             return matches, torch.full_like(matches, self.labels[0], dtype=torch.int8)
-        assert (quality >= 0).all(), "Match qualities must be numbers that are not negative."
         best, matches = quality.max(dim=0)
         cuts = torch.tensor(self.thresholds, dtype=best.dtype, device=best.device)
         labels = torch.tensor(self.labels, dtype=torch.int8, device=best.device)

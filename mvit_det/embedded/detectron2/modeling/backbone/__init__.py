@@ -1,7 +1,4 @@
 """From an image to feature maps."""
 
-from .backbone import Backbone
-from .build import BACKBONE_REGISTRY
+from .backbone import BACKBONE_REGISTRY, Backbone
 from .fpn import FPN
-
-__all__ = ["BACKBONE_REGISTRY", "Backbone", "FPN"]

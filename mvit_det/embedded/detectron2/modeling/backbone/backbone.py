@@ -1,19 +1,25 @@
-"""The face that every backbone shows to a detector."""
+"""The face that every backbone shows to a detector, and the registry of backbones."""
 
 from abc import ABCMeta, abstractmethod
 
 import torch
+from fvcore.common.registry import Registry
 from torch import nn
 
 from detectron2.layers import ShapeSpec
+
+BACKBONE_REGISTRY = Registry("BACKBONE")
 
 
 class Backbone(nn.Module, metaclass=ABCMeta):
     """Maps (N, 3, H, W) to named feature maps.
 
     A subclass sets ``_out_features`` (names, finest first), ``_out_feature_channels`` and
-    ``_out_feature_strides`` (dicts by name), or overrides ``output_shape``.
+    ``_out_feature_strides`` (dicts by name). Heights and widths of its inputs must be multiples
+    of ``size_divisibility``; 0: any will do.
     """
+
+    size_divisibility = 0
 
     @abstractmethod
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -21,19 +27,5 @@ class Backbone(nn.Module, metaclass=ABCMeta):
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature map."""
-        return {
-            name: ShapeSpec(
-                channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]
-            )
-            for name in self._out_features
-        }
-
-    @property
-    def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of it; 0: any size will do."""
-        return 0
-
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        """More about padding, as ``ImageList.from_tensors`` takes it."""
-        return {}
+        channels, strides = self._out_feature_channels, self._out_feature_strides
+        return {k: ShapeSpec(channels=channels[k], stride=strides[k]) for k in self._out_features}

@@ -13,10 +13,10 @@ from .backbone import Backbone
 
 
 class FPN(Backbone):
-    """Merges feature maps top-down, so that each has high resolution and high-level content.
+    """Merges ``in_features``, maps from the finest on, each of twice the stride, top-down.
 
-    Outputs are named by the logarithm of their stride: ``p2`` has stride 4, ``p5`` has 32.
-    Parameters are ``fpn_lateral{2..5}``, ``fpn_output{2..5}`` and ``bottom_up.*``.
+    Outputs are named by the logarithm of their stride: ``p2`` has stride 4. ``top_block`` adds
+    coarser ones. A ``norm`` (see ``get_norm``) replaces the bias of the convolutions.
     """
 
     def __init__(
@@ -26,79 +26,46 @@ class FPN(Backbone):
         out_channels: int,
         norm: str = "",
         top_block: nn.Module | None = None,
-        fuse_type: str = "sum",
-        square_pad: int = 0,
     ):
-        """
-        Args:
-            bottom_up: gives the maps to merge.
-            in_features: names of its outputs, from the finest on, each of twice the stride.
-            norm: after every convolution, see ``get_norm``; with one, convolutions have no bias.
-            top_block: adds coarser levels; has ``in_feature`` and ``num_levels``.
-            fuse_type: how two levels meet: "sum" or "avg".
-            square_pad: pad every batch to this height and width; 0: do not.
-        """
         super().__init__()
-        assert isinstance(bottom_up, Backbone), f"Not a Backbone: {type(bottom_up).__name__}."
         assert in_features, "FPN needs at least one of the backbone's features."
-        assert fuse_type in ("sum", "avg"), f"fuse_type must be 'sum' or 'avg', got {fuse_type!r}."
         shapes = bottom_up.output_shape()
         strides = [shapes[name].stride for name in in_features]
         for fine, coarse in zip(strides, strides[1:]):
             assert coarse == 2 * fine, f"Each stride must be twice the one before: {strides}."
-        levels = [stride.bit_length() - 1 for stride in strides]
-
         self.in_features = tuple(in_features)
-        self.levels = levels
-        for name, level in zip(in_features, levels):
-            pair = [
-                Conv2d(
-                    channels,
-                    out_channels,
-                    kernel_size=size,
-                    padding=size // 2,
-                    bias=norm == "",
-                    norm=get_norm(norm, out_channels),
-                )
-                for channels, size in ((shapes[name].channels, 1), (out_channels, 3))
-            ]
-            for role, conv in zip(("lateral", "output"), pair):
-                weight_init.c2_xavier_fill(conv)
-                self.add_module(f"fpn_{role}{level}", conv)
+        self.levels = [stride.bit_length() - 1 for stride in strides]
+
+        def conv(width: int, size: int) -> Conv2d:
+            after = get_norm(norm, out_channels)
+            return Conv2d(width, out_channels, size, padding=size // 2, bias=not norm, norm=after)
+
+        for name, level in zip(in_features, self.levels):
+            pair = {"lateral": conv(shapes[name].channels, 1), "output": conv(out_channels, 3)}
+            for role, module in pair.items():
+                weight_init.c2_xavier_fill(module)
+                self.add_module(f"fpn_{role}{level}", module)
         self.top_block = top_block
         self.bottom_up = bottom_up
-        self._average = fuse_type == "avg"
-        self._divisor = strides[-1]
-        self._square_pad = square_pad
+        self.size_divisibility = strides[-1]
 
-        if top_block is not None:
-            levels = levels + [levels[-1] + i + 1 for i in range(top_block.num_levels)]
-        self._out_features = [f"p{level}" for level in levels]
+        first, extra = self.levels[0], 0 if top_block is None else top_block.num_levels
+        every_level = range(first, first + len(strides) + extra)
+        self._out_features = [f"p{level}" for level in every_level]
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
-        self._out_feature_strides = {
-            name: strides[0] << step for step, name in enumerate(self._out_features)
-        }
-
-    @property
-    def size_divisibility(self) -> int:
-        return self._divisor
-
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        return {"square_size": self._square_pad}
+        self._out_feature_strides = {f"p{level}": 2**level for level in every_level}
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Args: ``x`` (N, 3, H, W). Returns: {"p2": (N, out_channels, H/4, W/4), ...}."""
+        """(N, 3, H, W) -> {"p2": (N, out_channels, H/4, W/4), ...}."""
         maps = self.bottom_up(x)
         pyramid: dict[str, torch.Tensor] = {}
-        above = None
-        for name, level in reversed(list(zip(self.in_features, self.levels))):
-            merged = self.get_submodule(f"fpn_lateral{level}")(maps[name])
-            if above is not None:
-                upsampled = F.interpolate(above, size=merged.shape[-2:], mode="nearest")
-                merged = torch.lerp(merged, upsampled, 0.5) if self._average else merged + upsampled
+        merged = None
+        for name, level in zip(self.in_features[::-1], self.levels[::-1]):
+            lateral = self.get_submodule(f"fpn_lateral{level}")(maps[name])
+            if merged is not None:
+                lateral = lateral + F.interpolate(merged, size=lateral.shape[-2:], mode="nearest")
+            merged = lateral
             pyramid[f"p{level}"] = self.get_submodule(f"fpn_output{level}")(merged)
-            above = merged
         if self.top_block is not None:
             # its input may be a level of the pyramid or a map of the backbone
             extra = self.top_block({**pyramid, **maps}[self.top_block.in_feature])

@@ -1,5 +1,3 @@
 """Whole models: from a list of inputs to losses or results."""
 
 from .rcnn import GeneralizedRCNN
-
-__all__ = ["GeneralizedRCNN"]

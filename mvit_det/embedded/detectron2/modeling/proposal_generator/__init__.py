@@ -1,5 +1,3 @@
 """Region proposals."""
 
 from .rpn import RPN, StandardRPNHead
-
-__all__ = ["RPN", "StandardRPNHead"]

@@ -3,7 +3,6 @@
 Legend: R boxes over all images, K classes, M the mask's side (28 for crops of 14).
 """
 
-from abc import ABCMeta, abstractmethod
 from typing import Sequence
 
 import torch
@@ -11,11 +10,18 @@ from fvcore.nn import weight_init
 from torch import nn
 from torch.nn import functional as F
 
-from detectron2.layers import Conv2d, ConvTranspose2d, ShapeSpec
+from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.structures import Instances
-from detectron2.utils.events import get_event_storage, has_event_storage
+from detectron2.utils.events import get_event_storage
 
 from .box_head import conv3x3_relu
+
+
+def _of_class(logits: torch.Tensor, classes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(R, K, M, M) -> (R, M, M): each box's mask for its class; the only one if K is 1."""
+    classes = torch.cat(list(classes))
+    rows = torch.arange(len(classes), device=classes.device)
+    return logits[rows, classes if logits.shape[1] > 1 else 0]
 
 
 def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
@@ -33,15 +39,9 @@ def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
 
 
 def mask_rcnn_loss(pred_mask_logits: torch.Tensor, instances: Sequence[Instances]) -> torch.Tensor:
-    """Mean binary cross entropy over the pixels of the true class's mask.
+    """Mean binary cross entropy over the pixels of the true class's mask, (R, K or 1, M, M).
 
-    Args:
-        pred_mask_logits: (R, K, M, M), or (R, 1, M, M) if class-agnostic.
-        instances: per image, with ``proposal_boxes``, ``gt_classes`` and ``gt_masks``; images
-            without foreground may lack ``gt_masks``.
-
-    Returns:
-        A scalar; 0, with a gradient, if there is no box at all.
+    Images without foreground may lack ``gt_masks``. Without any box it is 0, with a gradient.
     """
     present = [inst for inst in instances if len(inst) > 0]
     if not present:
@@ -49,65 +49,16 @@ def mask_rcnn_loss(pred_mask_logits: torch.Tensor, instances: Sequence[Instances
     side = pred_mask_logits.shape[-1]
     targets = torch.cat(
         [inst.gt_masks.crop_and_resize(inst.proposal_boxes.tensor, side) for inst in present]
-    ).to(pred_mask_logits.device)
-    if pred_mask_logits.shape[1] == 1:
-        logits = pred_mask_logits[:, 0]
-    else:
-        classes = torch.cat([inst.gt_classes for inst in present])
-        logits = pred_mask_logits[torch.arange(len(classes), device=classes.device), classes]
-    if has_event_storage():
-        _log_accuracy(logits.detach(), targets)
+    )
+    logits = _of_class(pred_mask_logits, [inst.gt_classes for inst in present])
+    _log_accuracy(logits.detach(), targets)
     return F.binary_cross_entropy_with_logits(logits, targets.float())
 
 
-def mask_rcnn_inference(
-    pred_mask_logits: torch.Tensor, pred_instances: Sequence[Instances]
-) -> None:
-    """Set ``pred_masks`` (n, 1, M, M), probabilities of the predicted class's mask.
-
-    Args:
-        pred_mask_logits: (R, K, M, M), or (R, 1, M, M) if class-agnostic.
-        pred_instances: per image, with ``pred_classes``; R in all.
-    """
-    counts = [len(inst) for inst in pred_instances]
-    if pred_mask_logits.shape[1] > 1:
-        classes = torch.cat([inst.pred_classes for inst in pred_instances])
-        rows = torch.arange(len(classes), device=classes.device)
-        pred_mask_logits = pred_mask_logits[rows, classes][:, None]
-    for inst, masks in zip(pred_instances, pred_mask_logits.sigmoid().split(counts)):
-        inst.pred_masks = masks
-
-
-class BaseMaskRCNNHead(nn.Module, metaclass=ABCMeta):
-    """The loss and the inference of any mask head; a subclass brings the ``layers``."""
-
-    def __init__(self, *, loss_weight: float = 1.0):
-        super().__init__()
-        self.loss_weight = loss_weight
-
-    @abstractmethod
-    def layers(self, x: torch.Tensor) -> torch.Tensor:
-        """(R, C, h, w) crops -> (R, K, M, M) logits."""
-
-    def forward(
-        self, x: torch.Tensor, instances: list[Instances]
-    ) -> dict[str, torch.Tensor] | list[Instances]:
-        """Args: ``x`` (R, C, h, w); ``instances`` per image, R in all.
-
-        Returns:
-            In training {"loss_mask": scalar}; else ``instances``, now with ``pred_masks``.
-        """
-        logits = self.layers(x)
-        if self.training:
-            return {"loss_mask": mask_rcnn_loss(logits, instances) * self.loss_weight}
-        mask_rcnn_inference(logits, instances)
-        return instances
-
-
-class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
+class MaskRCNNConvUpsampleHead(nn.Sequential):
     """3x3 convolutions, a transposed one that doubles the resolution, a 1x1 per class.
 
-    Parameters are ``mask_fcn1.*``, ..., ``deconv.*``, ``predictor.*``.
+    ``conv_dims`` are the widths of the former, with ``conv_norm``, and last of the transposed one.
     """
 
     def __init__(
@@ -117,30 +68,32 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead, nn.Sequential):
         num_classes: int,
         conv_dims: Sequence[int],
         conv_norm: str = "",
-        loss_weight: float = 1.0,
     ):
-        """
-        Args:
-            input_shape: of a crop; only the channels matter.
-            num_classes: 1 makes the head class-agnostic.
-            conv_dims: widths of the 3x3 convolutions, and last that of the transposed one.
-            conv_norm: of the 3x3 convolutions, see ``conv3x3_relu``.
-        """
-        super().__init__(loss_weight=loss_weight)
-        assert len(conv_dims) >= 1, "conv_dims must at least hold the width of the deconvolution."
+        super().__init__()
         width = input_shape.channels
         for k, dim in enumerate(conv_dims[:-1], start=1):
             self.add_module(f"mask_fcn{k}", conv3x3_relu(width, dim, conv_norm))
             width = dim
-        self.deconv = ConvTranspose2d(width, conv_dims[-1], kernel_size=2, stride=2)
-        self.add_module("deconv_relu", nn.ReLU())
-        filled = [layer for layer in self if hasattr(layer, "weight")]
+        self.deconv = nn.ConvTranspose2d(width, conv_dims[-1], kernel_size=2, stride=2)
+        self.deconv_relu = nn.ReLU()
         self.predictor = Conv2d(conv_dims[-1], num_classes, kernel_size=1)
-        for layer in filled:
-            weight_init.c2_msra_fill(layer)
+        for layer in self[:-1]:
+            if hasattr(layer, "weight"):
+                weight_init.c2_msra_fill(layer)
         # small, so that masks start undecided
         nn.init.normal_(self.predictor.weight, std=0.001)
         nn.init.zeros_(self.predictor.bias)
 
-    def layers(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.Sequential.forward(self, x)
+    def forward(
+        self, x: torch.Tensor, instances: list[Instances]
+    ) -> dict[str, torch.Tensor] | list[Instances]:
+        """From crops (R, C, h, w), of all images, the loss; or, in evaluation, ``instances`` with
+        ``pred_masks`` (n, 1, M, M), probabilities of the mask of ``pred_classes``."""
+        logits = super().forward(x)
+        if self.training:
+            return {"loss_mask": mask_rcnn_loss(logits, instances)}
+        probabilities = _of_class(logits, [inst.pred_classes for inst in instances]).sigmoid()
+        counts = [len(inst) for inst in instances]
+        for inst, masks in zip(instances, probabilities[:, None].split(counts)):
+            inst.pred_masks = masks
+        return instances
