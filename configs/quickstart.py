@@ -25,15 +25,15 @@ model.backbone.bottom_up.update(
     drop_path_rate=0.05,
     rel_pos_zero_init=False,
 )
-model.backbone.out_channels = 64
+model.backbone.out_channels = 48
 model.proposal_generator.anchor_generator.sizes = [[8], [16], [32], [64], [128]]
 model.proposal_generator.batch_size_per_image = 64
 model.proposal_generator.pre_nms_topk = (400, 200)
 model.proposal_generator.post_nms_topk = (200, 100)
 model.roi_heads.num_classes = 5
-model.roi_heads.batch_size_per_image = 64
+model.roi_heads.batch_size_per_image = 32
 model.roi_heads.box_head.fc_dims = [256, 256]
-model.roi_heads.mask_head.conv_dims = [64, 64, 64]
+model.roi_heads.mask_head.conv_dims = [32, 32]
 
 # Names with an underscore stay out of the config.
 for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
@@ -48,7 +48,7 @@ for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
     _loader.mapper.augmentations = [L(T.ResizeShortestEdge)(short_edge_length=image_size)]
     _loader.num_workers = 1
 dataloader.train.mapper.augmentations.append(L(T.RandomFlip)(horizontal=True))
-dataloader.train.total_batch_size = 8
+dataloader.train.total_batch_size = 4
 for _evaluator in dataloader.evaluator:
     if "dataset_name" in _evaluator:
         _evaluator.dataset_name = "shapes_val"
@@ -56,8 +56,8 @@ for _evaluator in dataloader.evaluator:
 train.output_dir = "output/quickstart"
 train.device = "cpu"
 train.seed = 1
-train.max_iter = 700  # * 8 images / 500 images = 11 epochs
-train.eval_period = 350
-train.checkpointer.period = 350
-lr_multiplier = step_schedule(train.max_iter, milestones=[500, 630], warmup_iters=50)
+train.max_iter = 1400  # * 4 images / 500 images = 11 epochs
+train.eval_period = 700
+train.checkpointer.period = 700
+lr_multiplier = step_schedule(train.max_iter, milestones=[1000, 1260], warmup_iters=100)
 optimizer.lr = 1e-3

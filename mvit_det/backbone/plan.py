@@ -83,6 +83,10 @@ def multiscale_plan(
     """
     if expand_in not in ("attention", "mlp"):
         raise ValueError(f"expand_in={expand_in!r} is not known: use 'attention' or 'mlp'.")
+    if not len(grid) == len(stride_kv) == len(window or grid):
+        raise ValueError(
+            f"grid={grid}, stride_kv={stride_kv} and window={window} must have one number per axis."
+        )
     ends = [int(index) for index in last_block_indexes]
     if ends != sorted(set(ends)) or not ends or ends[0] < 0:
         raise ValueError(
@@ -114,6 +118,13 @@ def multiscale_plan(
         # of strides 8 and 16. No source says why; it cuts their keys by four. Published detectors
         # were trained so, hence the switch `coarse_kv`.
         extra = halving if index in coarse_kv else ones
+        pooled_kv = tuple(s * e for s, e in zip(stride_kv, extra))
+        block_window = None if index in full_attention else window
+        if block_window and any(w % s for w, s in zip(block_window * 2, stride_q + pooled_kv)):
+            raise ValueError(
+                f"The window {block_window} of block {index} is not a multiple of its pooling "
+                f"strides {stride_q} and {pooled_kv}: choose a window that is, e.g. 56 with stride 4."
+            )
         blocks.append(
             BlockSpec(
                 stage=stage,
@@ -123,8 +134,8 @@ def multiscale_plan(
                 dim_out=dim_out,
                 num_heads=heads,
                 stride_q=stride_q,
-                stride_kv=tuple(s * e for s, e in zip(stride_kv, extra)),
-                window=None if index in full_attention else window,
+                stride_kv=pooled_kv,
+                window=block_window,
                 grid=grid,
                 drop_path=drop_path_rate * index / max(depth - 1, 1),
             )

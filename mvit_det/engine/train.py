@@ -93,7 +93,10 @@ def do_train(args: Namespace, cfg: DictConfig) -> dict[str, Any]:
 
 
 def _on_device(cfg: DictConfig) -> nn.Module:
-    model = instantiate(cfg.model).to(cfg.train.device)
+    try:
+        model = instantiate(cfg.model).to(cfg.train.device)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The model of the config cannot be built: {error}") from error
     count = sum(p.numel() for p in model.parameters())
     logger.info(
         "%s with %.2f M parameters on %s", type(model).__name__, count / 1e6, cfg.train.device

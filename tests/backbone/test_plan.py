@@ -131,11 +131,21 @@ def test_time_is_never_pooled(name):
 
 def test_clip_windows_and_coarse_keys_leave_time_alone():
     plan = clip_plan(
-        VARIANTS["T"], (8, 56, 56), window=(4, 56, 56), full_attention=(9,), coarse_kv=(2,)
+        VARIANTS["T"], (8, 56, 56), window=(4, 56, 56), full_attention=(2, 9), coarse_kv=(2,)
     )
-    assert [spec.window for spec in plan[:4]] == [(4, 56, 56)] * 2 + [(4, 28, 28)] * 2
+    assert [spec.window for spec in plan[:4]] == [(4, 56, 56)] * 2 + [None, (4, 28, 28)]
     assert plan[2].stride_kv == (1, 8, 8)
     assert plan[9].window is None
+
+
+def test_a_window_must_be_a_multiple_of_the_pooling_strides():
+    with pytest.raises(ValueError, match=r"window \(10, 10\) of block 0 is not a multiple"):
+        hwin_plan(VARIANTS["T"], window=(10, 10))
+
+
+def test_every_axis_needs_its_numbers():
+    with pytest.raises(ValueError, match="one number per axis"):
+        multiscale_plan(**small_arguments(stride_kv=(2, 2, 2)))
 
 
 def test_key_stride_stops_at_one():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
+from detectron2.structures import Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
 from detectron2.utils.visualizer import ColorMode, Visualizer
 from pycocotools import mask as coco_mask
 
@@ -31,7 +31,8 @@ def predictions():
     instances.pred_boxes = Boxes(torch.tensor(BOXES))
     instances.scores = torch.tensor([0.9, 0.5])
     instances.pred_classes = torch.tensor([0, 1])
-    instances.pred_masks = BitMasks.from_polygon_masks(POLYGONS, 120, 160).tensor
+    bitmaps = [polygons_to_bitmask(polygons, 120, 160) for polygons in POLYGONS]
+    instances.pred_masks = torch.from_numpy(np.stack(bitmaps))
     return instances
 
 

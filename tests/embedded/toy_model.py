@@ -41,9 +41,7 @@ class ToyBackbone(Backbone):
         return {"res2": res2, "res3": res3, "res4": self.down4(res3).relu()}
 
 
-def toy_mask_rcnn(
-    norm="", agnostic=False, loss_type="smooth_l1", beta=0.0, conv_dims=(-1,), mask=True, width=8
-):
+def toy_mask_rcnn(norm="", agnostic=False, conv_dims=(-1,), mask=True, width=8):
     """Make the model; its options are those where the two hosts could differ."""
     levels, strides = ["p2", "p3", "p4"], [4, 8, 16]
     scales = [1 / stride for stride in strides]
@@ -74,8 +72,6 @@ def toy_mask_rcnn(
             positive_fraction=0.5,
             pre_nms_topk=(200, 100),
             post_nms_topk=(100, 50),
-            box_reg_loss_type=loss_type,
-            smooth_l1_beta=beta,
         ),
         roi_heads=StandardROIHeads(
             num_classes=NUM_CLASSES,
@@ -97,8 +93,6 @@ def toy_mask_rcnn(
                 test_score_thresh=0.05,
                 test_topk_per_image=20,
                 cls_agnostic_bbox_reg=agnostic,
-                box_reg_loss_type=loss_type,
-                smooth_l1_beta=beta,
             ),
             **masks,
         ),

@@ -27,8 +27,10 @@ class Matcher:
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """From qualities such as IoU (M ground truths, N predictions), (N,) indices and (N,) labels;
-        without ground truth 0, and the label of the lowest interval."""
+        """(M ground truths, N predictions) of qualities such as IoU -> (N,) indices, (N,) labels.
+
+        Without ground truth these are 0 and the label of the lowest interval.
+        """
         quality = match_quality_matrix
         if quality.numel() == 0:
             matches = quality.new_zeros(quality.shape[1], dtype=torch.int64)

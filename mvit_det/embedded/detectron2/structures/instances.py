@@ -25,21 +25,22 @@ class Instances:
     __iter__ = None  # index the instances, or iterate over a field
 
     def __init__(self, image_size: tuple[int, int], **kwargs: Any):
-        self._image_size = image_size
-        self._fields: dict[str, Any] = {}
-        for name, value in kwargs.items():
-            self.set(name, value)
+        vars(self).update(_image_size=image_size, _fields={})  # attributes, but no fields
+        for name in kwargs:
+            self.set(name, kwargs[name])
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the image; fixed."""
         return self._image_size
 
-    def __setattr__(self, name: str, val: Any) -> None:
-        if name.startswith("_"):  # a plain attribute, not a field
-            super().__setattr__(name, val)
-        else:
-            self.set(name, val)
+    def set(self, name: str, value: Any) -> None:
+        """Add or replace a field."""
+        if self._fields and len(value) != len(self):
+            raise AssertionError(f"Field '{name}' has length {len(value)}, others {len(self)}.")
+        self._fields[name] = value
+
+    __setattr__ = set
 
     def __getattr__(self, name: str) -> Any:
         # `vars`, not `self._fields`: during unpickling there is none, and this would recurse
@@ -47,12 +48,6 @@ class Instances:
         if name not in fields:
             raise AttributeError(f"These Instances have no field '{name}', only {list(fields)}.")
         return fields[name]
-
-    def set(self, name: str, value: Any) -> None:
-        """Add or replace a field."""
-        if self._fields and len(value) != len(self):
-            raise AssertionError(f"Field '{name}' has length {len(value)}, others {len(self)}.")
-        self._fields[name] = value
 
     def has(self, name: str) -> bool:
         return name in self._fields

@@ -28,7 +28,8 @@ def find_top_rpn_proposals(
     """Per image the ``proposal_boxes`` and ``objectness_logits`` that are best, best first.
 
     Of L tensors (N, A_i, 4) XYXY and (N, A_i), the ``pre_nms_topk`` of each level and image enter
-    NMS by level; ``post_nms_topk`` of each image remain. Those that are not finite are dropped.
+    NMS by level; ``post_nms_topk`` of each image remain. A box or logit that is not finite is an
+    error in ``training``; else it is dropped.
     """
     per_level = []
     for level, (boxes, logits) in enumerate(zip(proposals, pred_objectness_logits)):

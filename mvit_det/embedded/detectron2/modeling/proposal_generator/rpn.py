@@ -173,13 +173,6 @@ class RPN(nn.Module):
             starts = level_anchors.tensor.repeat(len(deltas), 1)  # (N * A_i, 4)
             boxes = self.box2box_transform.apply_deltas(deltas.flatten(0, 1), starts)
             decoded.append(boxes.unflatten(0, deltas.shape[:2]))
-        return find_top_rpn_proposals(
-            decoded,
-            pred_objectness_logits,
-            image_sizes,
-            self.nms_thresh,
-            self.pre_nms_topk[self.training],
-            self.post_nms_topk[self.training],
-            self.min_box_size,
-            self.training,
-        )
+        topk = self.pre_nms_topk[self.training], self.post_nms_topk[self.training]
+        choice = self.nms_thresh, *topk, self.min_box_size, self.training
+        return find_top_rpn_proposals(decoded, pred_objectness_logits, image_sizes, *choice)

@@ -77,7 +77,7 @@ class MaskRCNNConvUpsampleHead(nn.Sequential):
         self.deconv = nn.ConvTranspose2d(width, conv_dims[-1], kernel_size=2, stride=2)
         self.deconv_relu = nn.ReLU()
         self.predictor = Conv2d(conv_dims[-1], num_classes, kernel_size=1)
-        for layer in self[:-1]:
+        for layer in list(self)[:-1]:
             if hasattr(layer, "weight"):
                 weight_init.c2_msra_fill(layer)
         # small, so that masks start undecided

@@ -133,8 +133,9 @@ class StandardROIHeads(nn.Module):
     ) -> dict[str, torch.Tensor] | list[Instances]:
         """Losses of the foreground in training, instances with masks in evaluation."""
         if self.training:
-            K = self.num_classes
-            instances = [x[(x.gt_classes >= 0) & (x.gt_classes < K)] for x in instances]
+            labels = [x.gt_classes for x in instances]  # -1: ignored
+            foreground = [(y >= 0) & (y < self.num_classes) for y in labels]
+            instances = [x[chosen] for x, chosen in zip(instances, foreground)]
         boxes = [x.proposal_boxes if self.training else x.pred_boxes for x in instances]
         maps = [features[name] for name in self.mask_in_features]
         return self.mask_head(self.mask_pooler(maps, boxes), instances)
