@@ -160,6 +160,7 @@ API = {
     "detectron2.layers": [
         "Conv2d",
         "NaiveSyncBatchNorm",
+        "ROIAlign",
         "ShapeSpec",
         "batched_nms",
         "get_norm",

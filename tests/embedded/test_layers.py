@@ -7,6 +7,7 @@ from torch import nn
 from detectron2.layers import (
     Conv2d,
     NaiveSyncBatchNorm,
+    ROIAlign,
     ShapeSpec,
     batched_nms,
     get_norm,
@@ -103,3 +104,14 @@ def test_paste_masks_cuts_at_the_border_and_takes_no_masks():
     pasted = paste_masks_in_image(ones, torch.tensor([[-4.0, -4, 3, 2]]), (6, 8))
     assert pasted.sum() == 3 * 2 and pasted[0, :2, :3].all()
     assert paste_masks_in_image(ones[:0], torch.zeros(0, 4), (6, 8)).shape == (0, 6, 8)
+
+
+def test_roi_align_reads_the_cells_of_a_box():
+    # every cell holds its own column, so an aligned bin's value is the column of its centre
+    columns = torch.arange(16.0).expand(1, 1, 16, 16)
+    box = torch.tensor([[0.0, 8, 8, 24, 24]])  # cells 2 to 6 at stride 4
+    crop = ROIAlign(2, 0.25, 0)(columns, box)
+    assert crop.shape == (1, 1, 2, 2)
+    assert torch.allclose(crop[0, 0, 0], torch.tensor([2.5, 4.5]))
+    shifted = ROIAlign((2, 2), 0.25, 0, aligned=False)(columns, box)
+    assert torch.allclose(shifted, crop + 0.5)

@@ -2,4 +2,4 @@
 
 from .batch_norm import NaiveSyncBatchNorm, get_norm
 from .mask_ops import paste_masks_in_image
-from .wrappers import Conv2d, ShapeSpec, batched_nms
+from .wrappers import Conv2d, ROIAlign, ShapeSpec, batched_nms

@@ -5,7 +5,7 @@ from typing import Any, Callable
 
 import torch
 from torch import nn
-from torchvision.ops import boxes as box_ops
+from torchvision.ops import boxes as box_ops, roi_align
 
 
 @dataclass
@@ -36,6 +36,25 @@ class Conv2d(nn.Conv2d):
         for step in (super().forward, self.norm, self.activation):
             x = x if step is None else step(x)
         return x
+
+
+class ROIAlign(nn.Module):
+    """RoIAlign (Mask R-CNN, section 3) of one map: boxes are scaled by ``spatial_scale`` to cells,
+    and shifted by half a cell if ``aligned``; ``sampling_ratio`` 0 adapts to the size of a box."""
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool = True,
+    ):
+        super().__init__()
+        self.options = output_size, spatial_scale, sampling_ratio, aligned
+
+    def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W), boxes (M, 5) with the image's index first -> (M, C, *output_size)."""
+        return roi_align(input, rois.to(input.dtype), *self.options)
 
 
 def batched_nms(

@@ -5,8 +5,8 @@ from typing import Sequence
 
 import torch
 from torch import nn
-from torchvision.ops import roi_align
 
+from detectron2.layers import ROIAlign
 from detectron2.structures import Boxes
 
 
@@ -46,22 +46,19 @@ class ROIPooler(nn.Module):
         finest = round(-math.log2(scales[0]))
         expected = [0.5 ** (finest + step) for step in range(len(scales))]
         assert list(scales) == expected, f"Pooler scales must halve from level to level: {scales}."
-        self.output_size = output_size
-        self.scales = list(scales)
-        self.sampling_ratio = sampling_ratio
+        self.level_poolers = nn.ModuleList(
+            ROIAlign(output_size, scale, sampling_ratio) for scale in scales
+        )
         self.level_range = finest, finest + len(scales) - 1
         self.canonical = canonical_box_size, canonical_level
 
     def forward(self, x: Sequence[torch.Tensor], box_lists: Sequence[Boxes]) -> torch.Tensor:
         """M boxes of N images, from a map (N, C, H, W) per level -> (M, C, *output_size)."""
-        assert len(x) == len(self.scales), f"{len(x)} maps for {len(self.scales)} levels."
+        assert len(x) == len(self.level_poolers), f"{len(x)} maps do not match the scales."
         images = [boxes.tensor.new_full((len(boxes), 1), i) for i, boxes in enumerate(box_lists)]
         rois = torch.cat((torch.cat(images), Boxes.cat(box_lists).tensor), dim=1)  # (M, 5)
         assigned = assign_boxes_to_levels(box_lists, *self.level_range, *self.canonical)
         members = [(assigned == level).nonzero()[:, 0] for level in range(len(x))]
-        crops = [
-            roi_align(m, rois[rows].to(m.dtype), self.output_size, scale, self.sampling_ratio, True)
-            for m, scale, rows in zip(x, self.scales, members)
-        ]
+        crops = [pool(m, rois[rows]) for m, pool, rows in zip(x, self.level_poolers, members)]
         # by level -> by image
         return torch.cat(crops)[torch.cat(members).argsort()]
