@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,11 @@ from detectron2.config import LazyConfig, instantiate
 from torch import nn
 
 import mvit_det
-from conftest import ROOT
 from mvit_det.benchmark import subjects, timing
 from mvit_det.benchmark.__main__ import argument_parser, main
 from mvit_det.errors import UserError
 
+ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 
 # One block of 8 channels in windows of 4 x 4, one of 16 in full attention.

@@ -308,6 +308,25 @@ def test_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
     assert done.stderr.strip().splitlines()[-1].startswith("error: Override 'train.max_itr'")
 
 
+def test_a_diverging_run_ends_in_one_line_too(trained, tmp_path):
+    done = script(
+        "--config-file",
+        str(trained / "config.yaml"),
+        f"train.output_dir={tmp_path}",
+        "train.init_checkpoint=",
+        "optimizer.lr=1e30",
+        "lr_multiplier.warmup_factor=1.0",
+        "train.eval_period=0",
+        "train.max_iter=50",
+    )
+    assert done.returncode == 1, done.stdout[-2000:]
+    assert "Traceback" not in done.stderr + done.stdout
+    assert re.match(
+        r"error: Training has diverged at iteration \d+: .* on the images .*lower optimizer.lr",
+        done.stderr.strip().splitlines()[-1],
+    )
+
+
 @pytest.mark.parametrize("launcher", ["flag", "torchrun"])
 def test_two_processes_train_and_evaluate_together(launcher, tmp_path):
     common = [

@@ -49,7 +49,14 @@ def _join_torchrun() -> None:
     comm.synchronize()
 
 
+def _not_a_user_error(record: logging.LogRecord) -> bool:
+    """Filter out the traceback of what ends in one sentence anyway."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
+
+
 def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
+    # where Detectron2 logs what has ended a training
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_not_a_user_error)
     try:
         main(args)
     except UserError as error:

@@ -108,7 +108,7 @@ def evaluate(detections, **options):
     return evaluator.evaluate()
 
 
-def by_pycocotools(path, detections, task, max_dets=None):
+def by_pycocotools(path, detections, task):
     """(precision, 12 official numbers) with every -1 as NaN, in percent."""
     results = []
     for image_id, instances in detections.items():
@@ -120,8 +120,6 @@ def by_pycocotools(path, detections, task, max_dets=None):
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(path)
         official = COCOeval(coco, coco.loadRes(results), task)
-        if max_dets is not None:
-            official.params.maxDets = [1, 10, max_dets]
         official.evaluate()
         official.accumulate()
     precision = official.eval["precision"]
@@ -134,14 +132,13 @@ def mean(values):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("max_dets", [None, 3])
-def test_metrics_are_those_of_pycocotools(tmp_path, forget, seed, max_dets):
+def test_metrics_are_those_of_pycocotools(tmp_path, forget, seed):
     annotations, detections = scene(seed)
     path = register(tmp_path, annotations)
-    results = evaluate(detections, max_dets_per_image=max_dets)
+    results = evaluate(detections)
     assert list(results) == ["bbox", "segm"]
     for task, metrics in results.items():
-        precision = by_pycocotools(path, detections, task, max_dets)
+        precision = by_pycocotools(path, detections, task)
         expected = dict(
             AP=mean(precision[..., 0]),
             AP50=mean(precision[0, ..., 0]),
@@ -152,14 +149,6 @@ def test_metrics_are_those_of_pycocotools(tmp_path, forget, seed, max_dets):
         )
         expected.update({f"AP-kind{i}": mean(precision[:, :, i, 0]) for i in range(3)})
         assert dict(metrics) == pytest.approx(expected, abs=1e-12, rel=0, nan_ok=True)
-
-
-def test_both_implementations_agree(tmp_path, forget):
-    annotations, detections = scene(11)
-    register(tmp_path, annotations)
-    official = evaluate(detections, use_fast_impl=False)
-    for task, metrics in evaluate(detections).items():
-        assert dict(metrics) == pytest.approx(dict(official[task]), abs=1e-10, nan_ok=True)
 
 
 def test_one_evaluator_serves_a_whole_training(tmp_path, forget):
@@ -294,8 +283,7 @@ def test_loop_feeds_evaluators_and_restores_the_model(caplog):
         inference_on_dataset(model, batches, [Sum(), Sum()])
 
 
-def test_loop_takes_a_function_and_no_data():
-    assert inference_on_dataset(lambda inputs: inputs, [[1]], Sum()) == {"sum": {"all": 2}}
+def test_loop_takes_no_data():
     assert inference_on_dataset(Doubler(), [], Sum()) == {"sum": {"all": 0}}
 
 
@@ -309,18 +297,16 @@ def test_mode_is_restored_after_an_error():
 
 
 def test_results_as_lines_and_as_flat_names(caplog):
-    results = {"bbox": {"AP": 12.34567, "AP50": 20.0, "AP-cat": 1.0}, "loss": 3}
+    results = {"bbox": {"AP": 12.34567, "AP50": 20.0, "AP-cat": 1.0}}
     with caplog.at_level(logging.INFO):
         print_csv_format(results)
     assert caplog.messages == [
         "copypaste: Task: bbox",
         "copypaste: AP,AP50",
         "copypaste: 12.3457,20.0000",
-        "copypaste: loss=3",
     ]
     assert flatten_results_dict(results) == {
         "bbox/AP": 12.34567,
         "bbox/AP50": 20.0,
         "bbox/AP-cat": 1.0,
-        "loss": 3,
     }

@@ -15,7 +15,6 @@ from detectron2.data import (
     MapDataset,
     MetadataCatalog,
     ToIterableDataset,
-    build_batch_data_loader,
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
@@ -27,7 +26,7 @@ from detectron2.data.datasets import load_coco_json, register_coco_instances
 from detectron2.data.samplers import TrainingSampler
 from detectron2.structures import BitMasks, BoxMode, PolygonMasks
 from PIL import Image
-from torch.utils.data import IterableDataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
 INVALID = [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7]]
@@ -105,8 +104,8 @@ def test_metadata_is_set_once(name):
     with pytest.raises(AttributeError, match="colour"):
         metadata.colour
     assert metadata.get("colour", 3) == 3 and metadata.get("note") == 1
-    assert metadata.as_dict() == dict(name=name, thing_classes=["a"], note=1)
-    assert pickle.loads(pickle.dumps(metadata)).as_dict() == metadata.as_dict()
+    assert vars(metadata) == dict(name=name, thing_classes=["a"], note=1)
+    assert vars(pickle.loads(pickle.dumps(metadata))) == vars(metadata)
 
 
 def test_coco_is_known_by_name():
@@ -189,7 +188,6 @@ def test_data_sets_of_different_classes_are_not_mixed(tmp_path, name):
     try:
         with pytest.raises(ValueError, match="thing_classes"):
             get_detection_dataset_dicts(names)
-        assert len(get_detection_dataset_dicts(names, check_consistency=False)) == 2
     finally:
         DatasetCatalog.remove(names[1])
         MetadataCatalog.remove(names[1])
@@ -237,16 +235,6 @@ def test_image_size_is_compared():
         utils.check_image_size(dict(width=5, height=7, file_name="photo.jpg"), image)
 
 
-@pytest.mark.parametrize("form", ["BGR", "RGB", "L"])
-def test_images_are_converted_for_drawing(form):
-    rgb = np.random.RandomState(0).randint(0, 256, (4, 6, 3)).astype(np.uint8)
-    given = dict(RGB=rgb, BGR=rgb[:, :, ::-1].copy(), L=rgb[:, :, :1])[form]
-    expected = rgb if form != "L" else np.repeat(rgb[:, :, :1], 3, axis=2)
-    np.testing.assert_array_equal(
-        utils.convert_image_to_rgb(torch.as_tensor(given), form), expected
-    )
-
-
 def test_annotation_moves_with_the_image():
     annotation = dict(bbox=[10, 5, 50, 10], bbox_mode=BoxMode.XYWH_ABS, segmentation=[SQUARE])
     transforms = [T.HFlipTransform(40), T.ResizeTransform(20, 40, 40, 40)]
@@ -280,10 +268,8 @@ def test_empty_instances_are_filtered():
         dict(box, bbox=[1.0, 1, 9, 9], segmentation=[]),
     ]
     instances = utils.annotations_to_instances(annotations, (40, 60))
-    _, kept = utils.filter_empty_instances(instances, return_mask=True)
-    assert kept.tolist() == [True, False, False]
-    assert len(utils.filter_empty_instances(instances, by_mask=False)) == 2
-    assert len(utils.filter_empty_instances(instances, box_threshold=8.5)) == 0
+    kept = utils.filter_empty_instances(instances)
+    assert kept.gt_boxes.tensor.tolist() == [[1, 1, 9, 9]]
 
 
 # ---- mapper
@@ -333,15 +319,9 @@ def test_mapper_recomputes_boxes_of_cut_objects(picture):
 # ---- data sets made of others
 
 
-class Numbers(IterableDataset):
-    def __iter__(self):
-        return iter(range(7))
-
-
-@pytest.mark.parametrize("serialize", [True, False])
-def test_list_is_protected_from_its_readers(serialize):
+def test_list_is_protected_from_its_readers():
     items = [dict(values=[1, 2]), dict(values=[])]
-    dataset = DatasetFromList(items, serialize=serialize)
+    dataset = DatasetFromList(items)
     dataset[0]["values"].append(3)
     assert len(dataset) == 2 and list(dataset) == items and dataset[-1] == items[-1]
     with pytest.raises(IndexError):
@@ -359,17 +339,11 @@ def test_map_replaces_what_is_none():
         MapDataset([1, 2], lambda i: None)[0]
 
 
-def test_map_shortens_a_stream():
-    mapped = MapDataset(Numbers(), lambda i: 10 * i if i % 3 else None)
-    assert isinstance(mapped, IterableDataset)
-    assert list(mapped) == [10, 20, 40, 50]
-
-
 def test_stream_follows_the_sampler():
     order = SequentialSampler(range(4))
     assert list(ToIterableDataset("abcd", order)) == ["a", "b", "c", "d"]
     with pytest.raises(AssertionError):
-        ToIterableDataset(Numbers(), order)
+        ToIterableDataset("abcd", range(4))
 
 
 def test_batches_by_aspect_ratio():
@@ -422,23 +396,16 @@ def test_test_loader_goes_through_once_in_order():
     ]
 
 
-def test_loaders_take_streams():
-    loader = build_detection_train_loader(
-        Numbers(), mapper=None, total_batch_size=2, aspect_ratio_grouping=False
-    )
-    assert list(loader) == [[0, 1], [2, 3], [4, 5]]
-    assert list(build_detection_test_loader(Numbers(), mapper=lambda i: -i))[:2] == [[0], [-1]]
-    with pytest.raises(AssertionError):
-        build_detection_train_loader(
-            Numbers(), mapper=None, sampler=TrainingSampler(7), total_batch_size=2
-        )
-
-
 def test_seed_fixes_the_workers_draws():
     def draws(seed):
-        dataset = MapDataset(ITEMS, random_mapper)
-        loader = build_batch_data_loader(
-            dataset, TrainingSampler(10, seed=0), 2, num_workers=1, seed=seed
+        torch.manual_seed(seed)
+        loader = build_detection_train_loader(
+            ITEMS,
+            mapper=random_mapper,
+            sampler=TrainingSampler(10, seed=0),
+            total_batch_size=2,
+            aspect_ratio_grouping=False,
+            num_workers=1,
         )
         return [entry["draw"] for batch in islice(loader, 3) for entry in batch]
 

@@ -83,14 +83,9 @@ def test_warmup_then_schedule() -> None:
     assert schedule(0.0) == pytest.approx(0.001)
     assert schedule(0.05) == pytest.approx((0.001 + 1) / 2)
     assert [schedule(t) for t in (0.1, 0.59, 0.6, 0.8)] == [1.0, 1.0, 0.1, 0.01]
-    constant = WarmupParamScheduler(_steps(), 0.5, 0.1, "constant")
-    assert [constant(t) for t in (0.0, 0.09, 0.1)] == [0.5, 0.5, 1.0]
-    # A warm-up in the way of a cosine meets it; squeezed, the cosine starts after it.
+    # A warm-up in the way of a cosine meets it.
     cosine = CosineParamScheduler(1.0, 0.0)
     assert WarmupParamScheduler(cosine, 0.1, 0.5)(0.4999) == pytest.approx(0.5, abs=1e-3)
-    assert WarmupParamScheduler(cosine, 0.1, 0.5, rescale_interval=True)(0.5) == pytest.approx(1)
-    with pytest.raises(ValueError, match="quadratic"):
-        WarmupParamScheduler(_steps(), 0.1, 0.1, "quadratic")
 
 
 def _optimizer() -> torch.optim.SGD:

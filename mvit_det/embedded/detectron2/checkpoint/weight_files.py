@@ -7,13 +7,15 @@ from typing import Any, BinaryIO
 import torch
 
 # What numpy arrays and scalars are pickled by, over numpy 1 and 2 and all pickle protocols.
-_NUMPY = {"multiarray": {"_reconstruct", "scalar"}, "numeric": {"_frombuffer"}}
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("collections", "OrderedDict"),
     ("_codecs", "encode"),
-} | {(f"numpy._core.{module}", name) for module, names in _NUMPY.items() for name in names}
+}
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -22,14 +24,11 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core.", "numpy._core.")
         if (module, name) not in _ALLOWED:
-            raise ValueError(
-                f"It asks for {module}.{name}, but a .pkl checkpoint may hold numpy arrays and "
-                "plain containers only, because anything else could run code."
-            )
+            raise ValueError(f"It asks for {module}.{name}: only arrays are read from a .pkl file.")
         return super().find_class(module, name)
 
 
-def _read_arrays(file: BinaryIO) -> dict[str, Any]:
+def _read_pkl(file: BinaryIO) -> dict[str, Any]:
     # latin1 reads the zoo's oldest files, which Python 2 wrote.
     content = _ArrayUnpickler(file, encoding="latin1").load()
     if not isinstance(content, dict) or "model" not in content:
@@ -41,11 +40,7 @@ def _read_pyth(file: BinaryIO) -> dict[str, Any]:
     content = torch.load(file, map_location="cpu", weights_only=True)
     if "model_state" not in content:
         raise ValueError("A .pyth file must have a 'model_state', as those of pycls and mvit do.")
-    return {
-        "model": content["model_state"],
-        "__author__": "pycls",
-        "matching_heuristics": True,
-    }
+    return {"model": content["model_state"], "__author__": "pycls", "matching_heuristics": True}
 
 
 def _read_pth(file: BinaryIO) -> dict[str, Any]:
@@ -54,15 +49,11 @@ def _read_pth(file: BinaryIO) -> dict[str, Any]:
 
 
 def read_weights(path: str) -> dict[str, Any]:
-    """Read a ``.pth``, ``.pyth`` or ``.pkl`` file (others are taken for ``.pth``).
+    """Read a ``.pkl``, ``.pyth``, or else ``.pth`` file: "model", and what else the file has.
 
-    Returns:
-        "model": names to tensors or arrays; and whatever else the file has beside it.
-
-    Raises:
-        ValueError: the file is damaged, or holds what could run code, or has no weights.
+    ValueError: the file is damaged, or holds what could run code, or has no weights.
     """
-    readers = {".pkl": _read_arrays, ".pyth": _read_pyth}
+    readers = {".pkl": _read_pkl, ".pyth": _read_pyth}
     read = readers.get(os.path.splitext(path)[1], _read_pth)
     try:
         with open(path, "rb") as file:

@@ -19,7 +19,7 @@ def run_file(path: str) -> dict[str, Any]:
     """Run the Python file at ``path`` and return its global names.
 
     ``from ..common.optim import optimizer`` runs ``../../common/optim.py`` afresh, so that the file
-    may change what it imported without changing it for others. Absolute imports are Python's own.
+    may change what it imported without changing it for others.
     """
     with PathManager.open(path, "r") as file:
         code = compile(file.read(), path, "exec")
@@ -29,13 +29,9 @@ def run_file(path: str) -> dict[str, Any]:
             return _import_config(path, name, level)
         return builtins.__import__(name, globals, locals, fromlist, level)
 
-    # Builtins of this file's own, instead of a patched builtins.__import__: other modules, even
-    # those imported meanwhile or in another thread, never see the changed import.
-    scope = {
-        "__name__": f"config file {path}",
-        "__file__": path,
-        "__builtins__": {**vars(builtins), "__import__": import_},
-    }
+    # Builtins of this file's own: modules that it imports never see the changed import.
+    own_builtins = {**vars(builtins), "__import__": import_}
+    scope = {"__name__": f"config {path}", "__file__": path, "__builtins__": own_builtins}
     exec(code, scope)
     return scope
 
@@ -44,10 +40,7 @@ def _import_config(importer: str, name: str, level: int) -> ModuleType:
     """The config file that ``from <level dots><name> import ...`` means in the file ``importer``."""
     shown = "." * level + name
     if not name:
-        raise ImportError(
-            f"{importer}: `from {shown} import ...` names a folder; a config file can only import "
-            "names from another config file, as in `from .optim import optimizer`."
-        )
+        raise ImportError(f"{importer}: a config can only import names from a file, not {shown!r}.")
     folder = os.path.join(os.path.dirname(importer), *[".."] * (level - 1))
     path = os.path.normpath(os.path.join(folder, *name.split("."))) + ".py"
     if not PathManager.isfile(path):

@@ -6,7 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 
-class _DatasetCatalog(UserDict):
+class _Catalog(UserDict):
+    def list(self) -> list[str]:
+        """All names, in the order of registration."""
+        return [*self]
+
+    def remove(self, name: str) -> None:
+        """Forget what is known under ``name``."""
+        del self[name]
+
+
+class _DatasetCatalog(_Catalog):
     """Maps a name to a function without arguments that returns the data set's list of dicts."""
 
     def register(self, name: str, func: Callable[[], list[dict[str, Any]]]) -> None:
@@ -16,35 +26,18 @@ class _DatasetCatalog(UserDict):
         self[name] = func
 
     def get(self, name: str) -> list[dict[str, Any]]:
-        """Load the data set.
-
-        Raises:
-            KeyError: nobody registered this name.
-        """
+        """Load the data set; KeyError for an unknown name."""
         if name not in self:
-            raise KeyError(
-                f"Dataset {name!r} is not registered; these are: {', '.join(self) or 'none'}."
-            )
+            known = ", ".join(self) or "none"
+            raise KeyError(f"Dataset {name!r} is not registered; these are: {known}.")
         return self[name]()
-
-    def list(self) -> list[str]:
-        """All names, in the order of registration."""
-        return [*self]
-
-    def remove(self, name: str) -> None:
-        """Forget the data set."""
-        del self[name]
 
 
 class Metadata(SimpleNamespace):
     """What is known of one data set, as attributes that can be set only once.
 
-    Attributes:
-        name: the data set's name.
-        thing_classes: names of the classes, by contiguous id.
-        thing_colors: one (R, G, B) of 0..255 per class.
-        thing_dataset_id_to_contiguous_id: from the ids in the annotation file to 0..classes-1.
-        json_file, image_root, evaluator_type: as `register_coco_instances` sets them.
+    ``thing_classes`` are the names of the classes by contiguous id, 0..classes-1, and
+    ``thing_dataset_id_to_contiguous_id`` maps the ids of the annotation file to these.
     """
 
     name: str = "N/A"
@@ -62,10 +55,6 @@ class Metadata(SimpleNamespace):
         )
         super().__setattr__(key, value)
 
-    def as_dict(self) -> dict[str, Any]:
-        """A copy of all attributes."""
-        return dict(vars(self))
-
     def set(self, **kwargs: Any) -> "Metadata":
         """Set several attributes; returns itself."""
         for key, value in kwargs.items():
@@ -77,21 +66,11 @@ class Metadata(SimpleNamespace):
         return vars(self).get(key, default)
 
 
-class _MetadataCatalog(UserDict):
-    """Maps a name to its `Metadata`."""
-
+class _MetadataCatalog(_Catalog):
     def get(self, name: str) -> Metadata:
         """The metadata of ``name``; made on the first call."""
         assert name, "A data set without a name has no metadata."
         return self.setdefault(name, Metadata(name=name))
-
-    def list(self) -> list[str]:
-        """All names, in the order of registration."""
-        return [*self]
-
-    def remove(self, name: str) -> None:
-        """Forget the metadata."""
-        del self[name]
 
 
 DatasetCatalog = _DatasetCatalog()

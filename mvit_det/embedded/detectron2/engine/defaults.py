@@ -1,11 +1,9 @@
 """What most training scripts begin with: arguments, folders, logs, seeds, data parallelism."""
 
-import argparse
 import os
-import sys
+from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
@@ -15,63 +13,39 @@ from detectron2.config import LazyConfig
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import (
-    CommonMetricPrinter,
-    EventWriter,
-    JSONWriter,
-    TensorboardXWriter,
-)
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
-__all__ = ["create_ddp_model", "default_argument_parser", "default_setup", "default_writers"]
-
 _EXAMPLES = """
 Examples:
-  one GPU, or a CPU:   {0} --config-file CONFIG train.max_iter=1000
-  8 GPUs:              {0} --config-file CONFIG --num-gpus 8
-  2 machines, each:    {0} --config-file CONFIG --num-gpus 8 --num-machines 2 \\
+  one GPU, or a CPU:   %(prog)s --config-file CONFIG train.max_iter=1000
+  8 GPUs:              %(prog)s --config-file CONFIG --num-gpus 8
+  2 machines, each:    %(prog)s --config-file CONFIG --num-gpus 8 --num-machines 2 \\
                            --machine-rank <0 or 1> --dist-url tcp://<machine 0>:<port>
 """
 
 
-def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """The command line of training scripts.
-
-    Args:
-        epilog: the text below the help; examples by default.
-    """
-    parser = argparse.ArgumentParser(
-        epilog=epilog or _EXAMPLES.format(sys.argv[0]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def default_argument_parser() -> ArgumentParser:
+    """The command line of training scripts."""
+    parser = ArgumentParser(epilog=_EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
     # A private port (RFC 6335) of each user's own, so that two users of one machine don't meet.
     port = 49152 + (os.getuid() if hasattr(os, "getuid") else 1) % 16384
     flag = parser.add_argument
     flag("--config-file", default="", metavar="FILE", help="a .py or .yaml config")
-    flag(
-        "--resume", action="store_true", help="go on from the last checkpoint in the output folder"
-    )
+    flag("--resume", action="store_true", help="go on from output_dir's last checkpoint")
     flag("--eval-only", action="store_true", help="evaluate and do not train")
     flag("--num-gpus", type=int, default=1, help="processes on each machine")
     flag("--num-machines", type=int, default=1, help="machines in all")
     flag("--machine-rank", type=int, default=0, help="number of this machine, from 0")
     flag("--dist-url", default=f"tcp://127.0.0.1:{port}", help="address of machine 0, or auto")
-    flag("opts", nargs=argparse.REMAINDER, help="changes to the config, as key=value ...")
+    flag("opts", nargs=REMAINDER, help="changes to the config, as key=value ...")
     return parser
 
 
-def default_setup(cfg: DictConfig, args: argparse.Namespace) -> None:
-    """Begin a run: make the output folder, start the logs, save the config, seed.
-
-    Reads ``cfg.train``'s ``output_dir``, ``seed`` (negative or absent for a random one),
-    ``cudnn_benchmark`` and ``float32_precision``.
-
-    Args:
-        args: the command line; it is logged, and ``eval_only`` is read.
-    """
-    train = cfg.train
-    output_dir, rank = train.get("output_dir"), comm.get_rank()
+def default_setup(cfg: DictConfig, args: Namespace) -> None:
+    """Make ``cfg.train.output_dir``, log there, save the config, and seed by ``cfg.train.seed``."""
+    output_dir, rank = cfg.train.get("output_dir"), comm.get_rank()
     if output_dir and comm.is_main_process():
         PathManager.mkdirs(output_dir)
     for name in ("fvcore", "detectron2"):
@@ -83,37 +57,24 @@ def default_setup(cfg: DictConfig, args: argparse.Namespace) -> None:
         LazyConfig.save(cfg, path)
         logger.info(f"The full config is in {path}.")
 
-    seed = train.get("seed", -1)
+    seed = cfg.train.get("seed", -1)
     # Processes differ, or all of them would draw the same augmentations.
     seed_all_rng(None if seed is None or seed < 0 else seed + rank)
-    if not getattr(args, "eval_only", False):
-        torch.backends.cudnn.benchmark = bool(train.get("cudnn_benchmark", False))
-    if train.get("float32_precision"):
-        torch.set_float32_matmul_precision(train.float32_precision)
 
 
 def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
-    """Writers to the log, to ``output_dir/metrics.json``, and for TensorBoard.
-
-    Args:
-        max_iter: the end of training, for the ETA.
-    """
+    """Writers to the log, with an ETA by ``max_iter``, to metrics.json, and for TensorBoard."""
     PathManager.mkdirs(output_dir)
-    return [
-        CommonMetricPrinter(max_iter),
-        JSONWriter(os.path.join(output_dir, "metrics.json")),
-        TensorboardXWriter(output_dir),
-    ]
+    json_writer = JSONWriter(os.path.join(output_dir, "metrics.json"))
+    return [CommonMetricPrinter(max_iter), json_writer, TensorboardXWriter(output_dir)]
 
 
 def create_ddp_model(
     model: nn.Module, *, fp16_compression: bool = False, **kwargs: Any
 ) -> nn.Module:
-    """Wrap a model for training by several processes; with one process, return it as it is.
+    """Wrap a model in DistributedDataParallel(**kwargs), unless there is only one process.
 
-    Args:
-        fp16_compression: exchange gradients in half precision.
-        kwargs: go to DistributedDataParallel; ``device_ids`` is set for a model on GPU.
+    ``fp16_compression`` exchanges gradients in half precision.
     """
     if comm.get_world_size() == 1:
         return model

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
-import torch
 from fvcore.common.checkpoint import Checkpointer
 from fvcore.common.checkpoint import PeriodicCheckpointer as _PeriodicCheckpointer
 from fvcore.common.param_scheduler import ParamScheduler
 from fvcore.common.timer import Timer
+from torch.optim import Optimizer, lr_scheduler
 
 from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
@@ -20,23 +20,11 @@ from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
-__all__ = [
-    "IterationTimer",
-    "LRScheduler",
-    "PeriodicWriter",
-    "PeriodicCheckpointer",
-    "BestCheckpointer",
-    "EvalHook",
-]
-
 
 class IterationTimer(HookBase):
-    """Record "time", the seconds of each iteration without hooks; log the overall speed.
+    """Record "time", the seconds of each iteration without later hooks; log the overall speed.
 
-    It has to be the first hook: what later ones take counts as their time.
-
-    Args:
-        warmup_iter: leave out the first iterations, which are slow for many reasons.
+    The first ``warmup_iter`` iterations are left out: they are slow for many reasons.
     """
 
     def __init__(self, warmup_iter: int = 3):
@@ -64,59 +52,50 @@ class IterationTimer(HookBase):
         timed = self.trainer.iter - self.trainer.start_iter + 1 - self._warmup_iter
         inside, total = self._steps.seconds(), self._all.seconds()
         shown, in_hooks = (timedelta(seconds=int(s)) for s in (total, total - inside))
-        logger = logging.getLogger(__name__)
-        if timed > 0:
-            logger.info(f"{timed} iterations took {inside / timed:.4f} s each.")
-        logger.info(f"Training took {shown}, of which {in_hooks} went to hooks.")
+        each = f"{timed} iterations took {inside / timed:.4f} s each. " if timed > 0 else ""
+        logging.getLogger(__name__).info(f"{each}Training took {shown}, {in_hooks} of it in hooks.")
 
 
 class LRScheduler(HookBase):
     """Record "lr" and step a schedule after each iteration.
 
-    Args:
-        optimizer: the trainer's by default.
-        scheduler: a torch schedule, or a fvcore ParamScheduler of multipliers; by default the
-            trainer's attribute of that name.
+    ``scheduler`` is a torch schedule, or a fvcore ParamScheduler of multipliers; by default the
+    trainer's attribute of that name.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer | None = None, scheduler: Any = None):
-        self._optimizer, self._scheduler = optimizer, scheduler
+    def __init__(self, scheduler: Any = None):
+        self.scheduler = scheduler
 
     def before_train(self) -> None:
-        self._optimizer = self._optimizer or self.trainer.optimizer
+        trainer = self.trainer
+        self.scheduler = self.scheduler or trainer.scheduler
         if isinstance(self.scheduler, ParamScheduler):
-            self._scheduler = LRMultiplier(
-                self._optimizer, self.scheduler, self.trainer.max_iter, self.trainer.iter - 1
+            self.scheduler = LRMultiplier(
+                trainer.optimizer, self.scheduler, trainer.max_iter, trainer.iter - 1
             )
-        self._shown_group = self.get_best_param_group_id(self._optimizer)
+        self._shown_group = self.get_best_param_group_id(trainer.optimizer)
 
     @staticmethod
-    def get_best_param_group_id(optimizer: torch.optim.Optimizer) -> int:
+    def get_best_param_group_id(optimizer: Optimizer) -> int:
         """The group whose rate stands for all: the largest, or, if each parameter is a group of
         its own, the first with the most common rate."""
-        groups = optimizer.param_groups
-        sizes = [len(group["params"]) for group in groups]
+        sizes = [len(group["params"]) for group in optimizer.param_groups]
         if max(sizes) > 1:
             return sizes.index(max(sizes))
-        rates = [group["lr"] for group in groups]
+        rates = [group["lr"] for group in optimizer.param_groups]
         return rates.index(Counter(rates).most_common(1)[0][0])
 
     def after_step(self) -> None:
-        lr = self._optimizer.param_groups[self._shown_group]["lr"]
+        lr = self.trainer.optimizer.param_groups[self._shown_group]["lr"]
         self.trainer.storage.put_scalar("lr", lr, smoothing_hint=False)
         self.scheduler.step()
 
-    @property
-    def scheduler(self) -> Any:
-        """The schedule that was given, or the trainer's."""
-        return self._scheduler or self.trainer.scheduler
-
     def state_dict(self) -> dict[str, Any]:
-        stepped = isinstance(self.scheduler, torch.optim.lr_scheduler.LRScheduler)
+        stepped = isinstance(self.scheduler, lr_scheduler.LRScheduler)
         return self.scheduler.state_dict() if stepped else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if isinstance(self.scheduler, torch.optim.lr_scheduler.LRScheduler):
+        if isinstance(self.scheduler, lr_scheduler.LRScheduler):
             self.scheduler.load_state_dict(state_dict)
 
 
@@ -171,14 +150,7 @@ class _AtEvaluation(HookBase):
 
 
 class BestCheckpointer(_AtEvaluation):
-    """Save a checkpoint when an evaluation metric is better than ever; after EvalHook.
-
-    Args:
-        eval_period: EvalHook's.
-        val_metric: name of the metric, as in "bbox/AP50".
-        mode: "max" or "min": which is better.
-        file_prefix: the file's name without ".pth".
-    """
+    """Behind EvalHook: save a checkpoint when ``val_metric`` ("bbox/AP") is better than ever."""
 
     def __init__(
         self,
@@ -208,33 +180,21 @@ class BestCheckpointer(_AtEvaluation):
 
 
 class EvalHook(_AtEvaluation):
-    """Evaluate each so many iterations and at the end, and record the results.
+    """Call ``eval_function()`` each so many iterations and at the end; a period of 0: only there.
 
-    Args:
-        eval_period: 0 for only at the end.
-        eval_function: takes nothing, and returns a nested dict of numbers, recorded as "bbox/AP",
-            or None.
-        eval_after_train: evaluate at the end too.
+    Recorded are the numbers of the nested dict that it returns, as "bbox/AP"; or it returns None.
     """
 
-    def __init__(
-        self, eval_period: int, eval_function: Callable[[], Any], eval_after_train: bool = True
-    ):
+    def __init__(self, eval_period: int, eval_function: Callable[[], Any]):
         super().__init__(eval_period)
-        self._evaluate, self._at_end = eval_function, eval_after_train
+        self._evaluate = eval_function
 
     def _act(self) -> None:
         for name, value in flatten_results_dict(self._evaluate() or {}).items():
             try:
                 number = float(value)
             except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"Evaluation gave {name}={value!r}, which is no number."
-                ) from error
+                raise ValueError(f"Evaluation gave {name}={value!r}, no number.") from error
             self.trainer.storage.put_scalar(name, number, smoothing_hint=False)
         # Processes that had nothing to evaluate must not run ahead into training.
         comm.synchronize()
-
-    def after_train(self) -> None:
-        if self._at_end:
-            super().after_train()

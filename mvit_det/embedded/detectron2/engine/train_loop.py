@@ -4,8 +4,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partialmethod
 from statistics import fmean
@@ -13,19 +12,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, get_event_storage
 
-__all__ = ["HookBase", "TrainerBase", "SimpleTrainer", "AMPTrainer"]
-
 
 class HookBase:
-    """Something to do around the iterations; override what is needed.
-
-    Attributes:
-        trainer: the trainer that the hook was registered with.
-    """
+    """Something to do around the iterations of ``trainer``; override what is needed."""
 
     trainer: "TrainerBase" = None
 
@@ -50,12 +44,9 @@ class HookBase:
 
 
 class TrainerBase:
-    """Runs iterations and hooks.
+    """Runs hooks and the iterations ``start_iter`` .. ``max_iter - 1``; ``iter`` is the current one.
 
-    Attributes:
-        iter: the current iteration, from 0.
-        start_iter, max_iter: where this run began, and the first iteration that it leaves out.
-        storage: the EventStorage of this run, there once training has begun.
+    ``storage`` is the EventStorage of the run, there once training has begun.
     """
 
     def __init__(self) -> None:
@@ -119,39 +110,20 @@ class TrainerBase:
             if name in by_name:
                 by_name[name].load_state_dict(state)
             else:
-                logging.getLogger(__name__).warning(
-                    f"The checkpoint has a state for the hook {name}, which this run has not."
-                )
+                logging.getLogger(__name__).warning(f"This run has no hook {name} to restore.")
 
 
 class SimpleTrainer(TrainerBase):
     """One optimiser, one loss: the sum of the dict of losses that the model returns.
 
-    Args:
-        model: is set to training mode.
-        data_loader: yields what the model takes; without an end.
-        gather_metric_period: collect metrics from all processes only each so many iterations.
-        zero_grad_before_forward: free the gradients' memory before the forward pass.
-        async_write_metrics: let a thread wait for the loss values, not the training loop.
+    ``data_loader`` yields what the model takes, without an end.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data_loader: Iterable,
-        optimizer: torch.optim.Optimizer,
-        gather_metric_period: int = 1,
-        zero_grad_before_forward: bool = False,
-        async_write_metrics: bool = False,
-    ):
+    def __init__(self, model: nn.Module, data_loader: Iterable, optimizer: Optimizer) -> None:
         super().__init__()
         self.model = model.train()
         self.data_loader, self.optimizer = data_loader, optimizer
-        self.gather_metric_period = gather_metric_period
-        self.zero_grad_before_forward = zero_grad_before_forward
         self._batches: Iterator | None = None  # begun late, as it starts the loader's workers
-        self._metrics_thread = ThreadPoolExecutor(1) if async_write_metrics else None
-        self._written: Future | None = None
 
     # What mixed precision does differently.
 
@@ -172,14 +144,11 @@ class SimpleTrainer(TrainerBase):
         data = next(self._batches)
         data_time = time.perf_counter() - started
 
-        if self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
         with self._precision():
             outputs = self.model(data)
             loss_dict = {"total_loss": outputs} if torch.is_tensor(outputs) else outputs
             losses = sum(loss_dict.values())
-        if not self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
+        self.optimizer.zero_grad()
         self._backward(losses)
         self.after_backward()
         # Before the optimiser: a loss that is not finite raises, and must not reach the weights.
@@ -187,34 +156,13 @@ class SimpleTrainer(TrainerBase):
         self._optimizer_step()
 
     def _write_metrics(self, loss_dict: dict[str, torch.Tensor], data_time: float) -> None:
-        if (self.iter + 1) % self.gather_metric_period:
-            return
-        metrics = {name: loss.detach() for name, loss in loss_dict.items()}, data_time, self.iter
-        if self._metrics_thread is None:
-            return self.write_metrics(*metrics)
-        if self._written is not None:
-            self._written.result()  # raises here what the thread met with
-        self._written = self._metrics_thread.submit(self.write_metrics, *metrics)
-
-    def after_train(self) -> None:
-        """Wait for the thread that writes metrics, then run the hooks."""
-        if self._metrics_thread is not None:
-            self._metrics_thread.shutdown(wait=True)
-        super().after_train()
+        self.write_metrics(loss_dict, data_time, self.iter)
 
     @staticmethod
-    def write_metrics(
-        loss_dict: Mapping[str, torch.Tensor], data_time: float, cur_iter: int, prefix: str = ""
-    ) -> None:
-        """Put the losses' mean over processes, and their sum, into the event storage.
+    def write_metrics(loss_dict: dict[str, torch.Tensor], data_time: float, cur_iter: int) -> None:
+        """Record scalar losses as means over processes, their sum, and seconds of waiting for data.
 
-        Args:
-            loss_dict: scalar losses by name.
-            data_time: seconds of waiting for data; the slowest process counts.
-            prefix: goes before "total_loss".
-
-        Raises:
-            FloatingPointError: the sum is infinite or not a number.
+        FloatingPointError: the sum is infinite or not a number.
         """
         measured = {name: float(loss.detach()) for name, loss in loss_dict.items()}
         storage = get_event_storage()
@@ -228,7 +176,7 @@ class SimpleTrainer(TrainerBase):
         total = sum(means.values())
         if not math.isfinite(total):
             raise FloatingPointError(f"The loss is not finite at iteration {cur_iter}: {means}")
-        storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
+        storage.put_scalar("total_loss", total, cur_iter=cur_iter)
         if len(means) > 1:
             storage.put_scalars(cur_iter=cur_iter, **means)
 
@@ -243,48 +191,22 @@ class SimpleTrainer(TrainerBase):
 
 
 class AMPTrainer(SimpleTrainer):
-    """Mixed precision on a GPU: autocast and a gradient scaler.
+    """Mixed precision on a GPU: autocast to float16, and ``grad_scaler`` scales the loss."""
 
-    Args:
-        grad_scaler: a ``torch.amp.GradScaler``; a default one where None.
-        precision: of autocast: torch.float16 or torch.bfloat16.
-        log_grad_scaler: record the scale of each iteration.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        data_loader: Iterable,
-        optimizer: torch.optim.Optimizer,
-        gather_metric_period: int = 1,
-        zero_grad_before_forward: bool = False,
-        grad_scaler: torch.amp.GradScaler | None = None,
-        precision: torch.dtype = torch.float16,
-        log_grad_scaler: bool = False,
-        async_write_metrics: bool = False,
-    ):
-        periods = (gather_metric_period, zero_grad_before_forward, async_write_metrics)
-        super().__init__(model, data_loader, optimizer, *periods)
-        self.grad_scaler = torch.amp.GradScaler("cuda") if grad_scaler is None else grad_scaler
-        self.precision = precision
-        self.log_grad_scaler = log_grad_scaler
+    def __init__(self, model: nn.Module, data_loader: Iterable, optimizer: Optimizer) -> None:
+        super().__init__(model, data_loader, optimizer)
+        self.grad_scaler = torch.amp.GradScaler("cuda")
 
     def _precision(self) -> AbstractContextManager:
-        return torch.autocast("cuda", dtype=self.precision)
+        assert torch.cuda.is_available(), "AMPTrainer needs a GPU: train with SimpleTrainer on CPU."
+        return torch.autocast("cuda", dtype=torch.float16)
 
     def _backward(self, losses: torch.Tensor) -> None:
         self.grad_scaler.scale(losses).backward()
 
     def _optimizer_step(self) -> None:
-        if self.log_grad_scaler:
-            get_event_storage().put_scalar("[metric]grad_scaler", self.grad_scaler.get_scale())
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
-
-    def run_step(self) -> None:
-        """SimpleTrainer's iteration, under autocast."""
-        assert torch.cuda.is_available(), "AMPTrainer needs a GPU: train with SimpleTrainer on CPU."
-        super().run_step()
 
     def state_dict(self) -> dict[str, Any]:
         """SimpleTrainer's, and the gradient scaler's."""

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from faster_coco_eval import COCO, COCOeval_faster
 from pycocotools import mask as coco_mask
-from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
 from detectron2.data import MetadataCatalog
@@ -34,12 +32,7 @@ class COCOEvaluator(DatasetEvaluator):
         dataset_name: registered by `register_coco_instances`.
         tasks: of "bbox" and "segm"; by default what the predictions hold.
         distributed: collect the predictions of all processes; only the main one has the results.
-        output_dir: gets coco_instances_results.json (COCO's result format) and
-            instances_predictions.pth.
-        max_dets_per_image: count so many of the best detections of an image, instead of 100.
-        use_fast_impl: compute by faster-coco-eval; otherwise by pycocotools, with equal results.
-        kpt_oks_sigmas: Detectron2 has it; keypoints are refused here.
-        allow_cached_coco: Detectron2 has it, for data sets not in COCO format; not needed here.
+        output_dir: gets coco_instances_results.json (COCO's result format).
     """
 
     def __init__(
@@ -48,53 +41,28 @@ class COCOEvaluator(DatasetEvaluator):
         tasks: Sequence[str] | None = None,
         distributed: bool = True,
         output_dir: str | None = None,
-        *,
-        max_dets_per_image: int | None = None,
-        use_fast_impl: bool = True,
-        kpt_oks_sigmas: Sequence[float] = (),
-        allow_cached_coco: bool = True,
     ):
         unknown = set(tasks or ()) - set(_TASKS)
-        if unknown or kpt_oks_sigmas:
-            what = ", ".join(sorted(unknown)) or "keypoints"
-            raise NotImplementedError(f"COCOEvaluator computes bbox and segm, not {what}.")
+        assert not unknown, f"COCOEvaluator computes bbox and segm, not {', '.join(unknown)}."
         self._tasks, self._distributed, self._output_dir = tasks, distributed, output_dir
-        self._max_dets_per_image = max_dets_per_image
-        self._eval_class = COCOeval_faster if use_fast_impl else COCOeval
         self._metadata = MetadataCatalog.get(dataset_name)
-        json_file = self._metadata.get("json_file")
-        if json_file is None:
-            raise ValueError(
-                f"Dataset {dataset_name!r} has no annotation file in COCO format: register it by "
-                "register_coco_instances, or use another evaluator."
-            )
-        self._coco = COCO(PathManager.get_local_path(json_file))
+        # faster-coco-eval gives the numbers of pycocotools.
+        self._coco = COCO(PathManager.get_local_path(self._metadata.json_file))
         self.reset()
 
     def reset(self) -> None:
         self._predictions: list[dict[str, Any]] = []
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
-        """Take one batch.
-
-        Args:
-            inputs: each with the "image_id" of the annotation file.
-            outputs: each with "instances" in pixels of the original image.
-        """
+        """Take a batch: inputs with "image_id", outputs with "instances" in the original size."""
         for given, found in zip(inputs, outputs):
             instances = found["instances"].to("cpu")
-            results = instances_to_coco_json(instances, given["image_id"])
-            self._predictions.append(dict(image_id=given["image_id"], instances=results))
+            self._predictions.append(instances_to_coco_json(instances, given["image_id"]))
 
-    def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, dict[str, float]]:
-        """Compute the metrics.
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Compute, by task, AP, AP50, AP75, APs, APm, APl and "AP-<name>" of each class.
 
-        Args:
-            img_ids: evaluate these images only.
-
-        Returns:
-            By task: AP, AP50, AP75, APs, APm, APl and, of several classes, "AP-<name>" for each;
-            NaN where no annotation counts, and where there is no prediction at all.
+        NaN stands where no annotation counts, and where there is no prediction at all.
         """
         predictions = self._predictions
         if self._distributed:
@@ -105,22 +73,23 @@ class COCOEvaluator(DatasetEvaluator):
         if not predictions:
             logger.warning("COCOEvaluator has seen no predictions: the loader gave no batch.")
             return {}
-        results = [result for image in predictions for result in image["instances"]]
-        results = self._original_ids(results)
+        results = self._original_ids([result for image in predictions for result in image])
         if self._output_dir:
-            self._save(predictions, results)
+            PathManager.mkdirs(self._output_dir)
+            path = os.path.join(self._output_dir, "coco_instances_results.json")
+            with PathManager.open(path, "w") as file:
+                json.dump(results, file)
+            logger.info(f"Detections in COCO format: {path}")
         if "annotations" not in self._coco.dataset:
             logger.info("The annotation file has no annotations, so there are no metrics.")
             return {}
         has_masks = any("segmentation" in result for result in results)
         tasks = self._tasks or (_TASKS if has_masks else ("bbox",))
-        return {task: self._evaluate_task(task, results, img_ids) for task in tasks}
+        return {task: self._evaluate_task(task, results) for task in tasks}
 
     def _original_ids(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The results with the category ids of the annotation file for the model's 0..N-1."""
-        contiguous = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if contiguous is None:
-            return results
+        contiguous = self._metadata.thing_dataset_id_to_contiguous_id
         original = {number: category_id for category_id, number in contiguous.items()}
         strays = {result["category_id"] for result in results} - original.keys()
         assert not strays, (
@@ -129,20 +98,7 @@ class COCOEvaluator(DatasetEvaluator):
         )
         return [{**result, "category_id": original[result["category_id"]]} for result in results]
 
-    def _save(self, predictions: list, results: list) -> None:
-        PathManager.mkdirs(self._output_dir)
-        with PathManager.open(
-            os.path.join(self._output_dir, "instances_predictions.pth"), "wb"
-        ) as file:
-            torch.save(predictions, file)
-        path = os.path.join(self._output_dir, "coco_instances_results.json")
-        with PathManager.open(path, "w") as file:
-            json.dump(results, file)
-        logger.info(f"Detections in COCO format: {path}")
-
-    def _evaluate_task(
-        self, task: str, results: list[dict[str, Any]], img_ids: Sequence[int] | None
-    ) -> dict[str, float]:
+    def _evaluate_task(self, task: str, results: list[dict[str, Any]]) -> dict[str, float]:
         if not results:
             logger.warning(f"{task}: the model detects nothing at all.")
             return dict.fromkeys(_METRICS, float("nan"))
@@ -150,22 +106,14 @@ class COCOEvaluator(DatasetEvaluator):
             # Without its box a result gets the area of its mask, by which COCO tells APs/APm/APl.
             results = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-            coco_eval = self._eval_class(self._coco, self._coco.loadRes(results), task)
-            if img_ids is not None:
-                coco_eval.params.imgIds = list(img_ids)
-            if self._max_dets_per_image is not None:
-                coco_eval.params.maxDets = [1, 10, self._max_dets_per_image]
+            coco_eval = COCOeval_faster(self._coco, self._coco.loadRes(results), task)
             coco_eval.evaluate()
             coco_eval.accumulate()
-        class_names = self._metadata.get("thing_classes") or ()
-        precision = np.asarray(coco_eval.eval["precision"])
-        metrics = _average_precisions(precision, class_names)
-        recall = np.asarray(coco_eval.eval["recall"])
-        extra = {
-            f"AR{limit}": _mean(recall[:, :, 0, number])
-            for number, limit in enumerate(sorted(coco_eval.params.maxDets))
-        }
-        _log_metrics(task, metrics, extra)
+        precision, recall = (np.asarray(coco_eval.eval[key]) for key in ("precision", "recall"))
+        metrics = _average_precisions(precision, self._metadata.get("thing_classes") or ())
+        limits = enumerate(coco_eval.params.maxDets)
+        recalls = {f"AR{limit}": _mean(recall[:, :, 0, number]) for number, limit in limits}
+        _log_metrics(task, metrics, recalls)
         return metrics
 
 
@@ -179,19 +127,16 @@ def _average_precisions(precision: np.ndarray, class_names: Sequence[str]) -> di
     """Average COCO's precision of shape (IoU .5:.95:.05, recall, class, area, max. detections)."""
     by_area = [precision[:, :, :, area, -1] for area in range(4)]  # all, small, medium, large
     everything = by_area[0]
-    values = map(_mean, (everything, everything[0], everything[5], *by_area[1:]))
-    metrics = dict(zip(_METRICS, values))
+    parts = everything, everything[0], everything[5], *by_area[1:]
+    metrics = dict(zip(_METRICS, map(_mean, parts)))
     if len(class_names) > 1:
-        assert (
-            len(class_names) == everything.shape[2]
-        ), f"{len(class_names)} class names for {everything.shape[2]} categories."
         for number, name in enumerate(class_names):
             metrics[f"AP-{name}"] = _mean(everything[:, :, number])
     return metrics
 
 
-def _log_metrics(task: str, metrics: dict[str, float], extra: dict[str, float]) -> None:
-    head = {**{name: metrics[name] for name in _METRICS}, **extra}
+def _log_metrics(task: str, metrics: dict[str, float], recalls: dict[str, float]) -> None:
+    head = {**{name: metrics[name] for name in _METRICS}, **recalls}
     table = tabulate([head.values()], list(head), tablefmt="pipe", floatfmt=".2f")
     logger.info(f"{task}, in percent (nan: nothing to measure):\n{table}")
     classes = [(name[3:], value) for name, value in metrics.items() if name.startswith("AP-")]
@@ -204,12 +149,7 @@ def _log_metrics(task: str, metrics: dict[str, float], extra: dict[str, float]) 
 
 
 def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, Any]]:
-    """Write one image's detections in COCO's result format.
-
-    Args:
-        instances: on the CPU, with pred_boxes, scores, pred_classes and perhaps pred_masks,
-            (N, H, W) bool.
-    """
+    """One image's detections in COCO's result format; pred_masks are (N, H, W) bool, if any."""
     if not len(instances):
         return []
     corners = instances.pred_boxes.tensor.numpy()

@@ -4,7 +4,7 @@ import datetime
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from detectron2.utils import comm
+from detectron2.utils.logger import log_every_n_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +66,12 @@ def inference_context(model: nn.Module) -> Iterator[None]:
 
 
 class _Stopwatch:
-    """Seconds per phase of a batch. The first batches, slow by warm-up, are not counted."""
+    """Seconds per phase of a batch, without the first batches, which are slow by warm-up."""
 
-    def __init__(self, total: int, warm_up: int = 5, log_period: float = 5.0):
-        self.total, self.log_period = total, log_period
-        self.warm_up = min(warm_up, max(total - 1, 0))
+    def __init__(self, total: int, warm_up: int = 5):
+        self.total, self.warm_up = total, min(warm_up, max(total - 1, 0))
         self.done, self.spent = 0, Counter()
         self.started = self.last_lap = time.perf_counter()
-        self.next_log = self.started + log_period
 
     def lap(self, phase: str) -> None:
         """Book the time since the last lap to ``phase``."""
@@ -87,11 +86,11 @@ class _Stopwatch:
         self.done += 1
         if self.done == self.warm_up:
             self.spent.clear()
-        if self.last_lap >= self.next_log:
-            self.next_log = self.last_lap + self.log_period
-            each = self.spent.total() / max(self.done - self.warm_up, 1)
-            eta = datetime.timedelta(seconds=int(each * (self.total - self.done)))
-            logger.info(f"Batch {self.done} of {self.total}: {self}. ETA {eta}")
+        left = self.spent.total() / max(self.done - self.warm_up, 1) * (self.total - self.done)
+        eta = datetime.timedelta(seconds=int(left))
+        log_every_n_seconds(
+            logging.INFO, f"Batch {self.done} of {self.total}: {self}. ETA {eta}", n=5
+        )
 
     def __str__(self) -> str:
         counted = max(self.done - self.warm_up, 1)
@@ -100,19 +99,14 @@ class _Stopwatch:
 
 
 def inference_on_dataset(
-    model: nn.Module | Callable[[Any], Any],
+    model: nn.Module,
     data_loader: Iterable[Any],
     evaluator: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
 ) -> dict[str, Any]:
-    """Run a model over a loader, let evaluators see every batch, and time it.
+    """Run a model in evaluation mode over a loader (with a length), and time it.
 
-    Args:
-        model: a module, evaluated in evaluation mode and left as it was, or a function.
-        data_loader: has a length.
-        evaluator: one, several, or None to measure the speed alone.
-
-    Returns:
-        The evaluator's results; empty where there are none, as in processes of rank 1 and up.
+    ``evaluator`` sees every batch; None measures the speed alone. The results are empty where
+    there are none, as in processes of rank 1 and up.
     """
     if not isinstance(evaluator, DatasetEvaluator):
         evaluator = DatasetEvaluators(evaluator or [])
@@ -120,8 +114,7 @@ def inference_on_dataset(
     logger.info(f"Evaluating {batches} batches in each of {processes} processes.")
     evaluator.reset()
     watch = _Stopwatch(batches)
-    module = model if isinstance(model, nn.Module) else nn.Module()
-    with inference_context(module), torch.no_grad():
+    with inference_context(model), torch.no_grad():
         for inputs in data_loader:
             watch.lap("loading")
             outputs = model(inputs)

@@ -5,17 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def print_csv_format(results: Mapping[str, Any]) -> None:
-    """Log each task's metrics as a line of names and a line of numbers; per-class ones are left out.
-
-    Args:
-        results: from a task to its metrics by name, as evaluators return it.
-    """
+def print_csv_format(results: Mapping[str, Mapping[str, float]]) -> None:
+    """Log each task's metrics as a line of names and a line of numbers, without per-class ones."""
     logger = logging.getLogger(__name__)
     for task, metrics in results.items():
-        if not isinstance(metrics, Mapping):
-            logger.info(f"copypaste: {task}={metrics}")
-            continue
         shown = {name: value for name, value in metrics.items() if "-" not in name}
         numbers = ",".join(f"{value:.4f}" for value in shown.values())
         for line in (f"Task: {task}", ",".join(shown), numbers):

@@ -1,69 +1,37 @@
 """Schedules as multipliers of each group's learning rate, by fvcore's ``ParamScheduler``."""
 
-from typing import Any, Literal
+from typing import Any
 
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
-    ConstantParamScheduler,
     LinearParamScheduler,
     ParamScheduler,
 )
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["WarmupParamScheduler", "LRMultiplier"]
-
 
 class WarmupParamScheduler(CompositeParamScheduler):
-    """Put a warm-up before a schedule.
+    """A linear warm-up in place of the beginning of ``scheduler``, whose steps stay where they are.
 
-    Args:
-        scheduler: what to follow after the warm-up.
-        warmup_factor: the first value, in units of the first value of ``scheduler``.
-        warmup_length: share of the whole training, in 0..1.
-        warmup_method: "linear" up to where ``scheduler`` takes over, or "constant".
-        rescale_interval: squeeze all of ``scheduler`` into what the warm-up leaves; otherwise the
-            warm-up replaces its beginning, and its steps stay where they are.
+    It starts at ``warmup_factor`` times the schedule's first value, and takes the share
+    ``warmup_length``, in 0..1, of the whole training.
     """
 
-    def __init__(
-        self,
-        scheduler: ParamScheduler,
-        warmup_factor: float,
-        warmup_length: float,
-        warmup_method: Literal["linear", "constant"] = "linear",
-        rescale_interval: bool = False,
-    ):
-        first = warmup_factor * scheduler(0.0)
-        if warmup_method == "linear":
-            last = scheduler(0.0 if rescale_interval else warmup_length)
-            warmup: ParamScheduler = LinearParamScheduler(first, last)
-        elif warmup_method == "constant":
-            warmup = ConstantParamScheduler(first)
-        else:
-            raise ValueError(f"warmup_method={warmup_method!r}: use 'linear' or 'constant'.")
-        super().__init__(
-            [warmup, scheduler],
-            lengths=[warmup_length, 1 - warmup_length],
-            interval_scaling=["rescaled", "rescaled" if rescale_interval else "fixed"],
-        )
+    def __init__(self, scheduler: ParamScheduler, warmup_factor: float, warmup_length: float):
+        warmup = LinearParamScheduler(warmup_factor * scheduler(0.0), scheduler(warmup_length))
+        lengths = [warmup_length, 1 - warmup_length]
+        super().__init__([warmup, scheduler], lengths, interval_scaling=["rescaled", "fixed"])
 
 
 class LRMultiplier(LRScheduler):
-    """Learning rate = the group's own initial one times a multiplier that training time decides.
+    """Learning rate = the group's own initial one times ``multiplier(iteration / max_iter)``.
 
-    Args:
-        multiplier: maps the share of training that is done, in 0..1, to a factor.
-        max_iter: the number of iterations that make up the whole training.
-        last_iter: the iteration after which training goes on; -1 for a new one.
+    ``last_iter`` is the iteration after which training goes on; -1 for a new one.
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        multiplier: ParamScheduler,
-        max_iter: int,
-        last_iter: int = -1,
+        self, optimizer: Optimizer, multiplier: ParamScheduler, max_iter: int, last_iter: int = -1
     ):
         if not isinstance(multiplier, ParamScheduler):
             raise ValueError(f"LRMultiplier needs a fvcore ParamScheduler, not {multiplier!r}.")

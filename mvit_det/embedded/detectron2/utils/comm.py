@@ -31,19 +31,12 @@ def is_main_process() -> bool:
 
 
 def create_local_process_group(num_workers_per_machine: int) -> None:
-    """Group the processes of each machine; call once in every process, after initialisation.
-
-    Raises:
-        ValueError: the number does not divide the number of all processes.
-    """
+    """Group the processes of each machine; call once in every process, after initialisation."""
     global _local_group
     assert _local_group is None, "The local process group exists already."
     world = get_world_size()
     if world % num_workers_per_machine:
-        raise ValueError(
-            f"{world} processes cannot be shared out evenly over machines of "
-            f"{num_workers_per_machine}: start as many on each machine."
-        )
+        raise ValueError(f"{world} processes don't make machines of {num_workers_per_machine}.")
     if not _distributed():
         return
     # new_group is collective: every process takes part in making every machine's group.
@@ -55,10 +48,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
 
 def get_local_process_group() -> dist.ProcessGroup:
     """The group of this machine's processes."""
-    assert _local_group is not None, (
-        "There is no local process group: start the processes by detectron2.engine.launch, "
-        "or call create_local_process_group after init_process_group."
-    )
+    assert _local_group is not None, "Call create_local_process_group in every process first."
     return _local_group
 
 
@@ -116,11 +106,7 @@ def shared_random_seed() -> int:
 def reduce_dict(
     input_dict: dict[str, torch.Tensor], average: bool = True
 ) -> dict[str, torch.Tensor]:
-    """Sum or average scalar tensors of equal keys over processes; only the main one has it right.
-
-    Args:
-        input_dict: scalar tensors on the device of the process group; the same keys everywhere.
-    """
+    """Average or sum scalar tensors of equal keys over processes; only the main one has it right."""
     world = get_world_size()
     if world == 1:
         return input_dict

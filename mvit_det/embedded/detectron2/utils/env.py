@@ -7,8 +7,6 @@ import secrets
 import numpy as np
 import torch
 
-__all__ = ["seed_all_rng"]
-
 
 def seed_all_rng(seed: int | None = None) -> None:
     """Seed Python, numpy and torch (all devices); without a seed, draw one and log it."""

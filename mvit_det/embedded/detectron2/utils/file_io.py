@@ -5,8 +5,6 @@ from typing import Any
 from iopath.common.file_io import HTTPURLHandler, PathHandler
 from iopath.common.file_io import PathManager as _PathManager
 
-__all__ = ["PathManager", "PathHandler"]
-
 _ZOO_PREFIX = "detectron2://"
 _ZOO_URL = "https://dl.fbaipublicfiles.com/detectron2/"
 

@@ -1,6 +1,4 @@
 """Data sets in COCO format, and those that are known by name."""
 
-from . import builtin  # noqa: F401  registers them
+from . import builtin  # registers them
 from .coco import load_coco_json, register_coco_instances
-
-__all__ = ["load_coco_json", "register_coco_instances"]

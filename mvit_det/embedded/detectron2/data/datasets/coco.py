@@ -22,32 +22,30 @@ def load_coco_json(
     dataset_name: str | None = None,
     extra_annotation_keys: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Read an annotation file into Detectron2's dataset dicts.
+    """Read an annotation file into Detectron2's dataset dicts, one per image, by ascending id.
 
     Args:
         image_root: the folder that the file names of the images are relative to.
         dataset_name: put the classes into this data set's metadata, and replace category ids by
             contiguous ones, 0..classes-1 in the order of the ids. Without it ids stay as they are.
         extra_annotation_keys: entries of the annotations to take over as they are.
-
-    Returns:
-        One dict per image, by ascending id: "file_name", "height", "width", "image_id" and
-        "annotations". An annotation whose polygons all have fewer than 3 points, or an odd number
-        of coordinates, is left out and counted in a warning.
     """
     with PathManager.open(json_file) as file:
         coco = json.load(file)
     contiguous = None
     if dataset_name is not None:
         contiguous = _register_classes(dataset_name, coco["categories"])
-    annotations = _by_image(json_file, coco)
+    entries = coco.get("annotations", [])
+    assert len({e["id"] for e in entries}) == len(entries), f"{json_file} repeats annotation ids."
+    by_image = defaultdict(list)
+    for entry in entries:
+        by_image[entry["image_id"]].append(entry)
     keys = ["iscrowd", "bbox", "category_id", *(extra_annotation_keys or ())]
     records, dropped = [], 0
     for image_id, image in sorted({image["id"]: image for image in coco["images"]}.items()):
         path = os.path.join(image_root, image["file_name"])
         record = dict(file_name=path, height=image["height"], width=image["width"])
-        own = annotations.get(image_id, [])
-        read = [_read_annotation(entry, keys, contiguous) for entry in own]
+        read = [_read_annotation(entry, keys, contiguous) for entry in by_image[image_id]]
         record.update(image_id=image_id, annotations=[entry for entry in read if entry])
         dropped += read.count(None)
         records.append(record)
@@ -67,41 +65,18 @@ def _register_classes(dataset_name: str, categories: list[dict[str, Any]]) -> di
     names = [category["name"] for category in ordered]
     metadata = MetadataCatalog.get(dataset_name)
     metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=contiguous)
-    if list(contiguous) != list(range(1, len(ordered) + 1)):
-        logger.info(f"{dataset_name}: category ids are mapped to 0..{len(ordered) - 1}.")
     return contiguous
-
-
-def _by_image(json_file: str, coco: dict[str, Any]) -> dict[Any, list[dict[str, Any]]]:
-    """The annotations of each image, in the order of the file."""
-    entries = coco.get("annotations", [])
-    ids = [entry["id"] for entry in entries]
-    # Old releases of COCO 2014's minival repeat some annotations.
-    assert (
-        len(set(ids)) == len(ids) or "minival" in json_file
-    ), f"{json_file}: annotation ids are not unique."
-    groups = defaultdict(list)
-    for entry in entries:
-        assert not entry.get(
-            "ignore", 0
-        ), f"{json_file}: annotation {entry['id']} is marked 'ignore', which is not COCO's format."
-        groups[entry["image_id"]].append(entry)
-    strays = len(groups.keys() - {image["id"] for image in coco["images"]})
-    if strays:
-        logger.warning(f"{json_file}: {strays} images have annotations but are not listed.")
-    return groups
 
 
 def _read_annotation(
     entry: dict[str, Any], keys: Sequence[str], contiguous: dict[int, int] | None
 ) -> dict[str, Any] | None:
     """One annotation of a dataset dict; None if it has polygons, but not a valid one."""
+    where = f"Annotation {entry['id']} of image {entry['image_id']}"
+    assert not entry.get("ignore", 0), f"{where} is marked 'ignore', which is not COCO's format."
     result = {key: entry[key] for key in keys if key in entry}
     if "bbox" in result and not result["bbox"]:
-        raise ValueError(
-            f"Annotation {entry['id']} of image {entry['image_id']} has an empty bbox: it needs "
-            "four numbers (x, y, width, height)."
-        )
+        raise ValueError(f"{where} has an empty bbox: it needs (x, y, width, height).")
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
         segmentation = coco_mask.frPyObjects(segmentation, *segmentation["size"])
@@ -113,12 +88,10 @@ def _read_annotation(
         result["segmentation"] = segmentation
     result["bbox_mode"] = BoxMode.XYWH_ABS
     if contiguous is not None:
-        if entry["category_id"] not in contiguous:
-            raise KeyError(
-                f"Annotation {entry['id']} of image {entry['image_id']} has category_id "
-                f"{entry['category_id']}, which is not among the file's categories."
-            )
-        result["category_id"] = contiguous[entry["category_id"]]
+        category_id = entry["category_id"]
+        if category_id not in contiguous:
+            raise KeyError(f"{where} has category_id {category_id}, which the file does not list.")
+        result["category_id"] = contiguous[category_id]
     return result
 
 
@@ -127,13 +100,9 @@ def register_coco_instances(
 ) -> None:
     """Let a COCO annotation file be loaded by ``name``.
 
-    Args:
-        metadata: more entries for the data set's metadata; may be empty.
-        image_root: the folder that the file names of the images are relative to.
+    ``metadata`` are more entries for the data set's metadata. The file names of the images are
+    relative to ``image_root``.
     """
-    assert isinstance(name, str), f"A data set's name is a string, not {name!r}."
-    for path in (json_file, image_root):
-        assert isinstance(path, (str, os.PathLike)), f"{path!r} is no path."
     DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
     entry = MetadataCatalog.get(name)
     entry.set(json_file=json_file, image_root=image_root, evaluator_type="coco", **metadata)

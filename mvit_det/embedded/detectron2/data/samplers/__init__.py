@@ -1,5 +1,3 @@
 """Which images a process sees, in which order."""
 
 from .distributed_sampler import InferenceSampler, TrainingSampler
-
-__all__ = ["InferenceSampler", "TrainingSampler"]

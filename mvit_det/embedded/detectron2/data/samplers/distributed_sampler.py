@@ -1,7 +1,7 @@
 """Samplers that share one data set out among the processes of a distributed run."""
 
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 
 import torch
 from torch.utils.data import Sampler
@@ -10,15 +10,10 @@ from detectron2.utils import comm
 
 
 class TrainingSampler(Sampler[int]):
-    """An endless stream of indices: one permutation after the other.
+    """An endless stream of indices 0..size-1: one permutation (or the plain order) after the other.
 
     All processes draw the same stream and each takes every world-size-th index of it, so that
-    together they see each image once per epoch.
-
-    Args:
-        size: number of items in the data set.
-        shuffle: permute anew in every epoch; otherwise go through in order.
-        seed: of the permutations, equal in all processes; drawn and agreed on if not given.
+    together they see each image once per epoch. They agree on a ``seed`` if none is given.
     """
 
     def __init__(self, size: int, shuffle: bool = True, seed: int | None = None):
@@ -35,7 +30,7 @@ class TrainingSampler(Sampler[int]):
 
     def _stream(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed)
-        for _ in count():
+        while True:
             if self._shuffle:
                 yield from torch.randperm(self._size, generator=generator).tolist()
             else:

@@ -4,17 +4,8 @@ A transform is one fixed change; its classes are fvcore's, beside our `ResizeTra
 augmentation looks at the image, draws random numbers and gives a transform.
 """
 
-from fvcore.transforms.transform import (
-    BlendTransform,
-    CropTransform,
-    HFlipTransform,
-    NoOpTransform,
-    PadTransform,
-    ScaleTransform,
-    Transform,
-    TransformList,
-    VFlipTransform,
-)
+from fvcore.transforms.transform import CropTransform, HFlipTransform, NoOpTransform, PadTransform
+from fvcore.transforms.transform import Transform, TransformList, VFlipTransform
 
 from .augmentation import Augmentation, AugmentationList, AugInput
 from .augmentation_impl import (
@@ -27,26 +18,3 @@ from .augmentation_impl import (
     ResizeShortestEdge,
 )
 from .transform import ResizeTransform
-
-__all__ = [
-    "AugInput",
-    "Augmentation",
-    "AugmentationList",
-    "BlendTransform",
-    "CropTransform",
-    "FixedSizeCrop",
-    "HFlipTransform",
-    "NoOpTransform",
-    "PadTransform",
-    "RandomApply",
-    "RandomCrop",
-    "RandomFlip",
-    "Resize",
-    "ResizeScale",
-    "ResizeShortestEdge",
-    "ResizeTransform",
-    "ScaleTransform",
-    "Transform",
-    "TransformList",
-    "VFlipTransform",
-]
