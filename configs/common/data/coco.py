@@ -1,4 +1,5 @@
 import os
+import sys
 
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
@@ -10,6 +11,26 @@ from omegaconf import OmegaConf
 
 num_workers = min(4, os.cpu_count() or 1)
 
+
+def resize(short_sides, max_size):
+    """Short side to one of the sizes at random, unless the long one would exceed max_size."""
+    return L(T.ResizeShortestEdge)(
+        short_edge_length=short_sides, max_size=max_size, sample_style="choice"
+    )
+
+
+# Half of the images are first cropped, as in DETR: resized, then cut to 384 to 600 pixels a side.
+# The paper does not mention it; the released models were trained so.
+random_crop = L(T.RandomApply)(
+    prob=0.5,
+    tfm_or_aug=L(T.AugmentationList)(
+        augs=[
+            resize([400, 500, 600], max_size=sys.maxsize),
+            L(T.RandomCrop)(crop_type="absolute_range", crop_size=(384, 600)),
+        ]
+    ),
+)
+
 dataloader = OmegaConf.create()
 
 dataloader.train = L(build_detection_train_loader)(
@@ -17,22 +38,8 @@ dataloader.train = L(build_detection_train_loader)(
     mapper=L(TolerantMapper)(
         is_train=True,
         augmentations=[
-            # Half of the images are first cropped, as in DETR. The paper does not mention it; the
-            # released models were trained so.
-            L(T.RandomApply)(
-                tfm_or_aug=L(T.AugmentationList)(
-                    augs=[
-                        L(T.ResizeShortestEdge)(
-                            short_edge_length=[400, 500, 600], sample_style="choice"
-                        ),
-                        L(T.RandomCrop)(crop_type="absolute_range", crop_size=(384, 600)),
-                    ]
-                ),
-                prob=0.5,
-            ),
-            L(T.ResizeShortestEdge)(
-                short_edge_length=tuple(range(480, 801, 32)), sample_style="choice", max_size=1333
-            ),
+            random_crop,
+            resize(tuple(range(480, 801, 32)), max_size=1333),
             L(T.RandomFlip)(horizontal=True),
         ],
         image_format="RGB",
@@ -48,7 +55,7 @@ dataloader.test = L(build_detection_test_loader)(
     ),
     mapper=L(TolerantMapper)(
         is_train=False,
-        augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
+        augmentations=[resize([800], max_size=1333)],
         image_format="${...train.mapper.image_format}",
     ),
     num_workers=num_workers,

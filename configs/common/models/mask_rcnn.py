@@ -38,14 +38,29 @@ def mvitv2(variant, drop_path_rate, **changes):
     )
 
 
+# Levels of the feature pyramid; regions are cropped from all but the coarsest one.
+levels = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+roi_levels = list(levels)[:-1]
+
+
 def roi_pooler(output_size):
-    """RoIAlign on the pyramid's levels of strides 4 to 32."""
+    """RoIAlign with a sampling grid that adapts to the size of the region."""
     return L(ROIPooler)(
-        output_size=output_size,
-        scales=tuple(1 / stride for stride in (4, 8, 16, 32)),
-        sampling_ratio=0,
         pooler_type="ROIAlignV2",
+        output_size=output_size,
+        scales=tuple(1 / levels[name] for name in roi_levels),
+        sampling_ratio=0,
     )
+
+
+def box_coder(x, y, width, height):
+    """Weights of the four box offsets in the regression target (Faster R-CNN, Eq. 2)."""
+    return L(Box2BoxTransform)(weights=(x, y, width, height))
+
+
+def matcher(thresholds, labels, **options):
+    """IoU up to each threshold gets the label: 0 background, 1 object, -1 ignored."""
+    return L(Matcher)(thresholds=thresholds, labels=labels, **options)
 
 
 model = L(GeneralizedRCNN)(
@@ -56,18 +71,15 @@ model = L(GeneralizedRCNN)(
         top_block=L(LastLevelMaxPool)(),
     ),
     proposal_generator=L(RPN)(
-        in_features=["p2", "p3", "p4", "p5", "p6"],
+        in_features=list(levels),
         head=L(StandardRPNHead)(in_channels="${...backbone.out_channels}", num_anchors=3),
         anchor_generator=L(DefaultAnchorGenerator)(
-            sizes=[[32], [64], [128], [256], [512]],
-            aspect_ratios=[0.5, 1.0, 2.0],
-            strides=[4, 8, 16, 32, 64],
-            offset=0.0,
+            sizes=[[8 * stride] for stride in levels.values()],
+            aspect_ratios=[0.5, 1.0, 2.0],  # height / width
+            strides=list(levels.values()),
         ),
-        anchor_matcher=L(Matcher)(
-            thresholds=[0.3, 0.7], labels=[0, -1, 1], allow_low_quality_matches=True
-        ),
-        box2box_transform=L(Box2BoxTransform)(weights=[1.0, 1.0, 1.0, 1.0]),
+        anchor_matcher=matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+        box2box_transform=box_coder(1.0, 1.0, 1.0, 1.0),
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_topk=(2000, 1000),  # in training, in testing; per level
@@ -78,10 +90,8 @@ model = L(GeneralizedRCNN)(
         num_classes=80,
         batch_size_per_image=512,
         positive_fraction=0.25,
-        proposal_matcher=L(Matcher)(
-            thresholds=[0.5], labels=[0, 1], allow_low_quality_matches=False
-        ),
-        box_in_features=["p2", "p3", "p4", "p5"],
+        proposal_matcher=matcher([0.5], [0, 1]),
+        box_in_features=roi_levels,
         box_pooler=roi_pooler(7),
         box_head=L(FastRCNNConvFCHead)(
             input_shape=L(ShapeSpec)(channels="${....backbone.out_channels}", height=7, width=7),
@@ -90,11 +100,11 @@ model = L(GeneralizedRCNN)(
         ),
         box_predictor=L(FastRCNNOutputLayers)(
             input_shape=L(ShapeSpec)(channels="${...box_head.fc_dims[1]}"),
-            box2box_transform=L(Box2BoxTransform)(weights=(10, 10, 5, 5)),
+            box2box_transform=box_coder(10, 10, 5, 5),
             num_classes="${..num_classes}",
             test_score_thresh=0.05,
         ),
-        mask_in_features=["p2", "p3", "p4", "p5"],
+        mask_in_features=roi_levels,
         mask_pooler=roi_pooler(14),
         mask_head=L(MaskRCNNConvUpsampleHead)(
             input_shape=L(ShapeSpec)(channels="${....backbone.out_channels}", height=14, width=14),
