@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from mvit_det.backbone.attention import MultiScaleAttention
-from mvit_det.backbone.layers import DropPath, Mlp
+from mvit_det.backbone.layers import DropPath, Mlp, in_chunks, wants_whole_tensors
 from mvit_det.backbone.plan import BlockSpec
 from mvit_det.backbone.pooling import max_pool
 
@@ -48,7 +48,12 @@ class MultiScaleBlock(nn.Module):
         if self.stride_skip:
             skip = max_pool(skip, self.stride_skip)
         x = skip + self.drop_path(self.attn(normed))
+        if self.training or wants_whole_tensors(x):
+            return self.feed_forward(x)
+        return in_chunks(self.feed_forward, x)
 
+    def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The second half of the block, token by token: (..., dim_attention) -> (..., dim_out)."""
         normed = self.norm2(x)
         skip = self.proj(normed) if self.widens_mlp else x
         return skip + self.drop_path(self.mlp(normed))

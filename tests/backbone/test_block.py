@@ -6,7 +6,7 @@ from networks import network, small_plan
 from torch import nn
 
 from mvit_det.backbone.block import MultiScaleBlock
-from mvit_det.backbone.layers import DropPath
+from mvit_det.backbone.layers import DropPath, in_chunks
 
 
 def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():
@@ -59,3 +59,20 @@ def test_both_branches_drop_independently():
     assert len(outcomes) == 4
     untouched = (out == x.flatten(1)).all(dim=1).double().mean().item()
     assert untouched == pytest.approx(0.25, abs=0.1)
+
+
+def test_inference_in_chunks_equals_whole_tensors_bit_for_bit():
+    torch.manual_seed(0)
+    model = network(small_plan())
+    x = torch.randn(2, 3, 200, 204)  # 2 x 50 x 51 tokens: more than one chunk
+    whole = model(x)
+    assert all(feature.requires_grad for feature in whole.values())
+    with torch.no_grad():
+        chunked = model(x)
+    assert all(torch.equal(whole[name], chunked[name]) for name in whole)
+
+
+def test_chunks_of_single_tokens_and_of_none():
+    x = torch.arange(6.0).view(3, 1, 2)
+    assert torch.equal(in_chunks(lambda tokens: 2 * tokens, x, tokens=2), 2 * x)
+    assert in_chunks(lambda tokens: tokens[..., :1], torch.empty(0, 4, 2)).shape == (0, 4, 1)
