@@ -2,9 +2,13 @@
 """Train or evaluate any config of this project: see README.md."""
 
 import logging
+import warnings
 from argparse import ArgumentParser, Namespace
 
-import mvit_det  # first: it makes detectron2 importable
+# fvcore and torchvision still compile small functions with it; a user cannot do anything about that
+warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+
+import mvit_det  # before detectron2, which it makes importable
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger

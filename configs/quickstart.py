@@ -57,7 +57,7 @@ train.output_dir = "output/quickstart"
 train.device = "cpu"
 train.seed = 1
 train.max_iter = 1300  # * 4 images / 500 images = 10 epochs
-train.eval_period = 650
+train.eval_period = 325
 train.checkpointer.period = 650
 lr_multiplier = step_schedule(train.max_iter, milestones=[920, 1170], warmup_iters=100)
 optimizer.lr = 1e-3
