@@ -29,7 +29,10 @@ def measure(
     device: torch.device,
     label: str,
 ) -> dict[str, dict[str, Any]]:
-    """Memory of each model, which also warms it up; then times, A B C A B C.
+    """Times of inference, A B C A B C; then memory; then times of training, A B C A B C.
+
+    Inference comes first because training leaves the CPU's allocator with memory at hand, which a
+    process that only infers does not have: there large temporaries cost more.
 
     Args:
         inputs: for evaluation and for training.
@@ -42,21 +45,25 @@ def measure(
         name: (partial(forward, model, inputs[0]), partial(training_step, model, inputs[1]))
         for name, model in models.items()
     }
-    results = {}
-    with EventStorage(), tqdm(total=len(models) * (repeats + 1), desc=label) as progress:
-        for name, (test, train) in runs.items():
-            sizes = (
-                peak_memory(test, device),
-                peak_memory(train, device),
-                saved_memory(train, models[name]),
-            )
-            results[name] = {key: [] for key in TIMES} | dict(zip(SIZES, sizes))
+    results = {name: {key: [] for key in TIMES} for name in models}
+    with EventStorage(), tqdm(total=len(models) * (2 * repeats + 2), desc=label) as progress:
+
+        def time_in_turn(kind: int) -> None:
+            for _ in range(repeats):
+                for name in models:
+                    results[name][TIMES[kind]].append(seconds(runs[name][kind], device))
+                    progress.update()
+
+        for test, _ in runs.values():
+            test()  # warm-up
             progress.update()
-        for _ in range(repeats):
-            for name in runs:
-                for key, run in zip(TIMES, runs[name]):
-                    results[name][key].append(seconds(run, device))
-                progress.update()
+        time_in_turn(0)
+        for name, (test, train) in runs.items():
+            results[name]["forward_peak"] = peak_memory(test, device)
+            results[name]["training_peak"] = peak_memory(train, device)
+            results[name]["saved_for_backward"] = saved_memory(train, models[name])
+            progress.update()
+        time_in_turn(1)
     return results
 
 
