@@ -191,7 +191,8 @@ def test_models_are_measured_in_turn(monkeypatch):
     monkeypatch.setattr(timing, "saved_memory", lambda run, model: 1)
     x = torch.ones(1, 2)
     timing.measure({"a": Noted(2, 3), "b": Noted(2, 4)}, (x, x), 2, CPU, "")
-    assert order == [(3, False), (3, True), (4, False), (4, True)] * 2
+    # one warm-up and two rounds of inference, then two rounds of training
+    assert order == [(3, False), (4, False)] * 3 + [(3, True), (4, True)] * 2
 
 
 def test_memory_of_a_known_computation():
