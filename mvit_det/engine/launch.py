@@ -20,10 +20,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     """Run ``main(args)`` in every process: this one, ``--num-gpus`` new ones, or torchrun's."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _join_torchrun()
-        try:
-            _guarded(main, args)
-        finally:
-            dist.destroy_process_group()
+        _guarded(main, args)
         return
     try:
         launch(
@@ -59,6 +56,9 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     logging.getLogger("detectron2.engine.train_loop").addFilter(_not_a_user_error)
     try:
         main(args)
+        if dist.is_initialized():
+            # left to the interpreter's exit, its threads may abort the process
+            dist.destroy_process_group()
     except UserError as error:
         _end(_sentence(error), code=1)
     except KeyboardInterrupt:

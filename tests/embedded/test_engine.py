@@ -475,6 +475,8 @@ def _in_one_of_two_processes(folder: str) -> None:
         "metrics": {name: value for name, (value, _) in storage.latest().items()},
     }
     Path(folder, f"{rank}.json").write_text(json.dumps(facts))
+    del ddp
+    torch.distributed.destroy_process_group()  # or its threads may abort the process at its exit
 
 
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason="needs two GPUs, or none")

@@ -61,3 +61,6 @@ def _run_process(
     # Nobody may time out on the first message because another process is still starting.
     comm.synchronize()
     main_func(*args)
+    if distributed.is_initialized():
+        # left to the interpreter's exit, its threads may abort the process
+        distributed.destroy_process_group()
