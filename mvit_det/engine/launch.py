@@ -57,8 +57,11 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     try:
         main(args)
         if dist.is_initialized():
-            # left to the interpreter's exit, its threads may abort the process
+            # At the interpreter's exit gloo's threads may abort a process that has done its work.
             dist.destroy_process_group()
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(0)
     except UserError as error:
         _end(_sentence(error), code=1)
     except KeyboardInterrupt:
