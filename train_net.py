@@ -2,18 +2,16 @@
 """Train or evaluate any config of this project: see README.md."""
 
 import logging
-import warnings
 from argparse import ArgumentParser, Namespace
-
-# fvcore and torchvision still compile small functions with it; a user cannot do anything about that
-warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
 
 import mvit_det  # before detectron2, which it makes importable
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from mvit_det.data.categories import dataset_categories
 from mvit_det.data.own import use_own_data
 from mvit_det.engine import apply_overrides, do_train, evaluate, load_config, run, summarize
+from omegaconf import OmegaConf
 
 logger = logging.getLogger("mvit_det")
 
@@ -41,6 +39,9 @@ def setup(args: Namespace):
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
         use_own_data(cfg, **own, num_workers=processes)
     cfg = apply_overrides(cfg, args.opts)
+    categories = dataset_categories(OmegaConf.select(cfg, "dataloader.test.dataset") or {})
+    if categories:
+        cfg.categories = categories  # so that config.yaml is enough to predict with
     default_setup(cfg, args)
     # now that the folder is known, the log goes to its file as well
     setup_logger(

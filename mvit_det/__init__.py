@@ -11,11 +11,16 @@ one is installed (``MVIT_DET_HOST=real`` refuses to fall back).
 import importlib.util
 import os
 import sys
+import warnings
 from pathlib import Path
 
 __version__ = "0.1.0"
 
 _EMBEDDED = str(Path(__file__).resolve().parent / "embedded")
+
+# fvcore and torchvision still compile small functions with it when they are imported; a user of
+# this package cannot do anything about that.
+warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
 
 
 def _select_host() -> None:

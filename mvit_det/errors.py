@@ -1,4 +1,7 @@
-"""The one exception type for what a user can cause and mend."""
+"""The one exception type for what a user can cause and mend, and words for its messages."""
+
+from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -7,3 +10,10 @@ class UserError(ValueError):
     Its message is one clear sentence that names the offending value and the fix. The command line
     prints it alone, without a traceback.
     """
+
+
+def some(items: Iterable[Any], limit: int = 5) -> str:
+    """List the first few items in words: "3, 8, 9 and 14 more"."""
+    items = list(items)
+    rest = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(str(item) for item in items[:limit]) + rest

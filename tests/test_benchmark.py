@@ -38,6 +38,30 @@ model.roi_heads.num_classes = 3
 model.roi_heads.box_head.fc_dims = [16, 16]
 model.roi_heads.mask_head.conv_dims = [8, 8]
 """
+CASCADE = f"""
+from detectron2.config import LazyConfig
+
+model = LazyConfig.load({str(ROOT / "configs/common/models/cascade_mask_rcnn.py")!r}).model
+model.backbone.bottom_up.update(embed_dim=8, depth=4, last_block_indexes=(0, 1, 2, 3))
+model.backbone.out_channels = 8
+model.roi_heads.num_classes = 3
+for head in model.roi_heads.box_heads:
+    head.update(conv_dims=[8, 8], fc_dims=[16])
+model.roi_heads.mask_head.conv_dims = [8, 8]
+"""
+SINGLE_SCALE = f"""
+from detectron2.config import LazyConfig
+
+name = {str(ROOT / "configs/mask_rcnn_mvitv2_s_single_scale_3x.py")!r}
+model, published = LazyConfig.load(name, ("model", "published"))
+model.backbone.update(embed_dim=1, depth=4, last_block_indexes=(0, 1, 2, 3))
+model.proposal_generator.head.in_channels = 8
+model.roi_heads.num_classes = 3
+model.roi_heads.box_head.update(fc_dims=[16, 16])
+model.roi_heads.mask_head.conv_dims = [8, 8]
+for head in (model.roi_heads.box_head, model.roi_heads.mask_head):
+    head.input_shape.channels = 8
+"""
 OTHER_BACKBONE = """
 from detectron2.config import LazyCall as L
 from detectron2.modeling import Backbone
@@ -140,6 +164,91 @@ def test_detector_counts_equal_hand_computed_numbers(tmp_path, capsys):
     assert report["not_counted"].pop("torchvision::roi_align") == 8
     assert list(report["not_counted"]) == ["compiled functions such as nms"]
     assert "roi_align (8 calls)" in capsys.readouterr().out
+
+
+def test_cascade_counts_equal_hand_computed_numbers(tmp_path):
+    report = run(tmp_path, CASCADE, "--size", "60", "100", "--repeats", "0")
+    flops = {name: part["flops"] for name, part in report["parts"].items()}
+    places = sum(h * w for h, w in ((16, 32), (8, 16), (4, 8), (2, 4), (1, 2)))
+    assert flops["proposal_generator"] == places * (2 * 9 * 8 * 8 + 8 * 3 + 8 * 12)
+    norm = 2 * 8  # per place: fvcore's count for an affine norm with known statistics
+    stage = 49 * 2 * (9 * 8 * 8 + norm) + 49 * 8 * 16 + 16 * (3 + 1) + 16 * 4
+    assert flops["box head"] == 3 * 1000 * stage
+    convolutions = 14 * 14 * (9 * 8 * 8 + norm + 4 * 8 * 8) + 28 * 28 * 8 * 3
+    assert flops["mask head"] == 100 * convolutions
+    sizes = {name: part["parameters"] for name, part in report["parts"].items()}
+    # two convolutions with norms, a fully connected layer, classes, one box
+    stage = 2 * (9 * 8 * 8 + 2 * 8) + (49 * 8 + 1) * 16 + 17 * (3 + 1) + 17 * 4
+    assert sizes["box head"] == 3 * stage
+    # once per stage and level of the pyramid, and for masks
+    assert report["not_counted"].pop("torchvision::roi_align") == 3 * 4 + 4
+    assert list(report["not_counted"]) == ["compiled functions such as nms"]
+
+
+def test_single_scale_counts_equal_hand_computed_numbers(tmp_path):
+    report = run(tmp_path, SINGLE_SCALE, "--size", "64", "96", "--repeats", "0")
+    flops = {name: part["flops"] for name, part in report["parts"].items()}
+    anchors = 5 * 3
+    assert flops["proposal_generator"] == 2 * 3 * (9 * 8 * 8 + 8 * anchors + 8 * 4 * anchors)
+    assert flops["box head"] == 1000 * (49 * 8 * 16 + 16 * 16 + 16 * (3 + 1) + 16 * 4 * 3)
+    assert flops["mask head"] == 100 * (14 * 14 * (9 * 8 * 8 + 4 * 8 * 8) + 28 * 28 * 8 * 3)
+    assert report["flops"] == sum(flops.values())
+
+
+def test_what_is_only_counted_equals_what_is_measured(tmp_path):
+    counted, measured = (
+        run(tmp_path, CASCADE, "--size", "64", "64", "--repeats", n) for n in ("0", "1")
+    )
+    assert counted["parts"] == measured["parts"] and "times" not in counted
+
+
+def table(tmp_path, *arguments, **configs):
+    paths = [tmp_path / f"{name}.py" for name in configs]
+    for path, text in zip(paths, configs.values()):
+        path.write_text(text)
+    command = ["--table", *map(str, paths), "--device", "cpu", "--size", "64", "64", *arguments]
+    return main(argument_parser().parse_args(command))
+
+
+def test_table_has_a_row_per_config_by_size_with_what_the_paper_says(tmp_path, capsys):
+    train = """
+train = dict(init_checkpoint="detectron2://ImageNetPretrained/some.pyth")
+published = dict(table="5", box_ap=52.0, mask_ap=45.1, parameters=76, flops=701, weights="https://a.b/c.pkl")
+"""
+    path = tmp_path / "report.json"
+    report = table(
+        tmp_path, "--json", str(path), large=CASCADE + train, own=DETECTOR, one_map=SINGLE_SCALE
+    )  # fmt: skip
+    assert json.loads(path.read_text()) == report and report["input"] == [1, 3, 64, 64]
+    assert [Path(row["config"]).stem for row in report["rows"]] == ["one_map", "own", "large"]
+    output = capsys.readouterr()
+    head, rule, *rows = [line.strip("|").split("|") for line in output.out.strip().splitlines()]
+    assert {len(row) for row in (head, rule, *rows)} == {9} and len(rows) == 3
+    one_map, own, large = [[cell.strip() for cell in row] for row in rows]
+    single = run(tmp_path, CASCADE, "--size", "64", "64", "--repeats", "0")
+    figures = f"{single['parameters'] / 1e6:.1f}", f"{single['flops'] / 1e9:.1f}"
+    base = "https://dl.fbaipublicfiles.com/detectron2/"
+    assert large == [
+        "[large](large.py)", "5", "52.0", "45.1", "76", "701", *figures,
+        f"[some]({base}ImageNetPretrained/some.pyth), [detector](https://a.b/c.pkl)",
+    ]  # fmt: skip
+    assert own[1:6] == ["-"] * 5 and own[8] == "-"
+    assert one_map[1:6] == ["9", "47.0", "-", "-", "276"]
+    assert "Counting 3 of 3" in output.err and "1 multiply-add = 1 FLOP" in output.err
+
+
+def test_table_refuses_before_it_counts(tmp_path, capsys):
+    with pytest.raises(UserError, match="no `model`"):
+        table(tmp_path, good=DETECTOR, bad="train = dict(a=1)")
+    with pytest.raises(UserError, match="leave out --backbone-only"):
+        table(tmp_path, "--backbone-only", good=DETECTOR)
+    with pytest.raises(UserError, match="missing.py does not exist"):
+        main(argument_parser().parse_args(["--table", "missing.py", "--device", "cpu"]))
+    assert "Counting" not in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        argument_parser().parse_args(["--table", "a.py", "--config-file", "b.py"])
+    with pytest.raises(SystemExit):
+        argument_parser().parse_args([])
 
 
 def test_report_of_a_detector(tmp_path, capsys):

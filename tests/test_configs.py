@@ -1,29 +1,97 @@
-"""Every config loads, survives saving and reloading, and trains a shrunken step."""
+"""Every config loads, survives saving and reloading, trains a shrunken step, and is its recipe."""
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
-from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from detectron2.utils.events import EventStorage
 from mvit_det.backbone import VARIANTS
 from mvit_det.engine import load_config
 from omegaconf import OmegaConf
+from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted(CONFIGS.glob("*.py"))
-COCO = [path for path in FILES if path.stem != "quickstart"]
+COCO = [path for path in FILES if not path.stem.startswith("quickstart")]
+MILLION = 1e6
+
+
+class Recipe(NamedTuple):
+    """What tells one COCO config from another."""
+
+    variant: str
+    weights: str  # of ImageNet
+    parameters: int
+    drop_path: float
+    expand_in: str = "attention"
+    lr: float = 1.6e-4
+    max_iter: int = 67500
+    drops: tuple[int, int] = (52500, 62500)
+    large_scale_jitter: bool = False
+
+
+# Where Detectron2 has a config of the same name, parameters are those of its model.
+RECIPES = {
+    "mask_rcnn_mvitv2_t_3x": Recipe("T", "MViTv2_T_in1k", 43679568, 0.2),
+    "mask_rcnn_mvitv2_s_3x": Recipe("S", "MViTv2_S_in1k", 54376464, 0.2),
+    "mask_rcnn_mvitv2_s_single_scale_3x": Recipe("S", "MViTv2_S_in1k", 83287820, 0.2),
+    "mask_rcnn_mvitv2_b_3x": Recipe("B", "MViTv2_B_in1k", 70978992, 0.4),
+    "mask_rcnn_mvitv2_b_in21k_3x": Recipe("B", "MViTv2_B_in21k", 70978992, 0.4),
+    "mask_rcnn_mvitv2_l_3x": Recipe("L", "MViTv2_L_in1k", 237560256, 0.5, "mlp"),
+    "mask_rcnn_mvitv2_l_in21k_3x": Recipe("L", "MViTv2_L_in21k", 232942608, 0.5),
+    "cascade_mask_rcnn_mvitv2_t_3x": Recipe("T", "MViTv2_T_in1k", 75847614, 0.2),
+    "cascade_mask_rcnn_mvitv2_s_3x": Recipe("S", "MViTv2_S_in1k", 86544510, 0.2),
+    "cascade_mask_rcnn_mvitv2_b_3x": Recipe("B", "MViTv2_B_in1k", 103147038, 0.4),
+    "cascade_mask_rcnn_mvitv2_b_in21k_3x": Recipe("B", "MViTv2_B_in21k", 103147038, 0.4),
+    "cascade_mask_rcnn_mvitv2_l_3x": Recipe("L", "MViTv2_L_in1k", 269728302, 0.5, "mlp"),
+    "cascade_mask_rcnn_mvitv2_l_in21k_lsj_50ep": Recipe(
+        "L",
+        "MViTv2_L_in21k",
+        265110654,
+        0.5,
+        lr=1e-4,
+        max_iter=92187,
+        drops=(81944, 88773),
+        large_scale_jitter=True,
+    ),
+    "cascade_mask_rcnn_mvitv2_h_in21k_lsj_3x": Recipe(
+        "H", "MViTv2_H_in21k", 718155998, 0.6, large_scale_jitter=True
+    ),
+}
+RECIPES["cascade_mask_rcnn_mvitv2_l_in21k_lsj_50ep_multiscale"] = RECIPES[
+    "cascade_mask_rcnn_mvitv2_l_in21k_lsj_50ep"
+]
+
+
+def test_every_coco_config_has_a_recipe_here():
+    assert {path.stem for path in COCO} == set(RECIPES)
+
+
+def vit_of(model):
+    """The config of the backbone without its pyramid."""
+    return model.backbone.get("bottom_up", model.backbone)
 
 
 def shrink(model) -> None:
-    """Keep the structure of a detector, but with a few channels."""
-    vit = model.backbone.bottom_up
-    vit.embed_dim = 8 * vit.num_heads
-    model.backbone.out_channels = 16
-    model.roi_heads.box_head.fc_dims = [32, 32]
-    model.roi_heads.mask_head.conv_dims = [16] * len(model.roi_heads.mask_head.conv_dims)
+    """Keep the structure of a detector, but with few blocks and channels."""
+    vit, heads = vit_of(model), model.roi_heads
+    vit.update(embed_dim=8 * vit.num_heads, depth=4, last_block_indexes=(0, 1, 2, 3))
+    if "bottom_up" in model.backbone:
+        model.backbone.out_channels = 16
+    else:
+        model.proposal_generator.head.in_channels = 8 * vit.embed_dim
+        for head in (heads.box_head, heads.mask_head):
+            head.input_shape.channels = 8 * vit.embed_dim
+    for head in heads.get("box_heads", [heads.get("box_head")]):
+        head.update(conv_dims=[16] * len(head.conv_dims), fc_dims=[32] * len(head.fc_dims))
+    heads.mask_head.conv_dims = [16] * len(heads.mask_head.conv_dims)
+    if "test_short_sides" in model:
+        model.test_short_sides = [48, 64]
 
 
 def batch(num_classes: int) -> list[dict]:
@@ -59,13 +127,9 @@ def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
     assert schedule(0.0) < schedule(0.5) == pytest.approx(1.0)
     with EventStorage():
         losses = model(batch(reloaded.model.roi_heads.num_classes))
-    assert set(losses) == {
-        "loss_rpn_cls",
-        "loss_rpn_loc",
-        "loss_cls",
-        "loss_box_reg",
-        "loss_mask",
-    }
+    stages = [f"_stage{k}" for k in range(3)] if "cascade" in path.stem else [""]
+    boxes = {f"{loss}{stage}" for loss in ("loss_cls", "loss_box_reg") for stage in stages}
+    assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_mask", *boxes}
     total = sum(losses.values())
     total.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None]
@@ -82,31 +146,68 @@ def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
 
 @pytest.mark.parametrize("path", COCO, ids=lambda p: p.stem)
 def test_coco_recipe_is_the_released_one(path):
-    cfg = load_config(str(path))
-    variant = VARIANTS[path.stem.split("_")[3].upper()]
-    vit = cfg.model.backbone.bottom_up
-    assert (vit.embed_dim, vit.depth, vit.num_heads) == (
-        variant.embed_dim,
-        variant.depth,
-        variant.num_heads,
-    )
-    assert tuple(vit.last_block_indexes) == variant.last_block_indexes
-    drop_path = {"T": 0.2, "S": 0.2, "B": 0.4, "L": 0.5}
-    assert vit.drop_path_rate == drop_path[path.stem.split("_")[3].upper()]
-    assert vit.get("expand_in", "attention") == ("mlp" if "_l_" in path.stem else "attention")
-    assert cfg.train.max_iter == 67500 and cfg.dataloader.train.total_batch_size == 64
+    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+    row, vit = VARIANTS[recipe.variant], vit_of(cfg.model)
+    assert (vit.embed_dim, vit.depth, vit.num_heads) == (row.embed_dim, row.depth, row.num_heads)
+    assert tuple(vit.last_block_indexes) == row.last_block_indexes
+    assert vit.drop_path_rate == recipe.drop_path
+    assert vit.get("expand_in", "attention") == recipe.expand_in
+    assert vit.get("use_act_checkpoint", False) == (recipe.variant == "H")
+    assert vit.norm_layer.keywords == {"eps": 1e-6}
+    assert Path(cfg.train.init_checkpoint).name == f"{recipe.weights}.pyth"
+    assert cfg.train.max_iter == recipe.max_iter
+    assert cfg.dataloader.train.total_batch_size == 64
     assert cfg.train.amp.enabled and cfg.train.ddp.fp16_compression
     optimizer = cfg.optimizer
-    assert (optimizer.lr, optimizer.weight_decay, tuple(optimizer.betas)) == (
-        1.6e-4,
-        0.1,
-        (0.9, 0.999),
-    )
+    assert (optimizer.lr, optimizer.weight_decay) == (recipe.lr, 0.1)
+    assert tuple(optimizer.betas) == (0.9, 0.999)
     schedule = instantiate(cfg.lr_multiplier)
-    at = lambda iteration: schedule(iteration / 67500)  # noqa: E731
+    at = lambda iteration: schedule(iteration / recipe.max_iter)  # noqa: E731
     assert at(0) == pytest.approx(0.001) and at(125) == pytest.approx(0.5005, abs=1e-3)
-    assert at(250) == 1.0 and at(52499) == 1.0
-    assert at(52501) == pytest.approx(0.1) and at(62501) == pytest.approx(0.01)
+    first, second = recipe.drops
+    assert at(250) == 1.0 and at(first - 1) == 1.0
+    assert at(first + 1) == at(second - 1) == pytest.approx(0.1)
+    assert at(second + 1) == at(recipe.max_iter - 1) == pytest.approx(0.01)
+    jitter = cfg.dataloader.train.mapper.get("recompute_boxes", False)
+    assert jitter == recipe.large_scale_jitter
+
+
+@pytest.mark.parametrize("path", COCO, ids=lambda p: p.stem)
+def test_parameters_are_the_papers(path):
+    cfg = load_config(str(path))
+    for expand_in in {RECIPES[path.stem].expand_in, "mlp"}:
+        vit_of(cfg.model).expand_in = expand_in
+        with torch.device("meta"):  # L and H need no memory there
+            parameters = sum(p.numel() for p in instantiate(cfg.model).parameters())
+        if expand_in == RECIPES[path.stem].expand_in:
+            assert parameters == RECIPES[path.stem].parameters
+        # The paper's L widens in the MLP throughout; the released one with IN-21K does not.
+        paper = cfg.published.get("parameters")
+        if paper and expand_in == ("mlp" if "_l_" in path.stem else "attention"):
+            assert round(parameters / MILLION) == paper
+
+
+def test_cascade_heads_are_the_released_ones():
+    model = load_config(str(CONFIGS / "cascade_mask_rcnn_mvitv2_t_3x.py")).model
+    assert list(model.proposal_generator.head.conv_dims) == [-1, -1]
+    heads = model.roi_heads
+    assert heads.mask_head.conv_norm == "naiveSyncBN_N"
+    assert [list(m.thresholds) for m in heads.proposal_matchers] == [[0.5], [0.6], [0.7]]
+    weights = [tuple(p.box2box_transform.weights) for p in heads.box_predictors]
+    assert weights == [(10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)]
+    for head, predictor in zip(heads.box_heads, heads.box_predictors, strict=True):
+        assert list(head.conv_dims) == [256] * 4 and list(head.fc_dims) == [1024]
+        assert head.conv_norm == "naiveSyncBN_N"
+        assert predictor.cls_agnostic_bbox_reg and predictor.test_score_thresh == 0.05
+        assert predictor.num_classes == 80 and predictor.input_shape.channels == 1024
+
+
+def test_anchors_are_those_that_released_detectors_were_trained_with():
+    for name in ("mask_rcnn_mvitv2_t_3x", "mask_rcnn_mvitv2_s_single_scale_3x"):
+        anchors = load_config(str(CONFIGS / f"{name}.py")).model.proposal_generator.anchor_generator
+        assert anchors.offset == 0.0
+        assert [s for level in anchors.sizes for s in level] == [32, 64, 128, 256, 512]
+        assert list(anchors.aspect_ratios) == [0.5, 1.0, 2.0]
 
 
 def test_weight_decay_spares_norms_and_positions_but_not_biases():
@@ -126,23 +227,63 @@ def test_weight_decay_spares_norms_and_positions_but_not_biases():
 
 
 def test_augmentation_has_the_released_crop_branch():
-    augmentations = load_config(str(COCO[0])).dataloader.train.mapper.augmentations
-    branch, resize, flip = augmentations
+    cfg = load_config(str(CONFIGS / "mask_rcnn_mvitv2_t_3x.py"))
+    branch, resize, flip = cfg.dataloader.train.mapper.augmentations
     assert branch.prob == 0.5
     first, crop = branch.tfm_or_aug.augs
     assert list(first.short_edge_length) == [400, 500, 600]
     assert (crop.crop_type, tuple(crop.crop_size)) == ("absolute_range", (384, 600))
-    assert tuple(resize.short_edge_length) == (
-        480,
-        512,
-        544,
-        576,
-        608,
-        640,
-        672,
-        704,
-        736,
-        768,
-        800,
-    )
+    sides = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+    assert tuple(resize.short_edge_length) == sides
     assert resize.max_size == 1333 and flip.horizontal
+
+
+def test_large_scale_jitter_is_the_released_one_and_pads_masks_with_background():
+    cfg = load_config(str(CONFIGS / "cascade_mask_rcnn_mvitv2_h_in21k_lsj_3x.py"))
+    flip, scale, crop = cfg.dataloader.train.mapper.augmentations
+    assert flip.horizontal
+    assert (scale.min_scale, scale.max_scale) == (0.1, 2.0)
+    assert (scale.target_height, scale.target_width) == tuple(crop.crop_size) == (1024, 1024)
+    assert cfg.dataloader.train.mapper.image_format == "RGB"
+    pad = instantiate(crop).get_transform(np.zeros((10, 20, 3), dtype=np.uint8))
+    image = pad.apply_image(np.zeros((10, 20, 3), dtype=np.uint8))
+    assert image.shape == (1024, 1024, 3) and image[10:].min() == image[:, 20:].max() == 128
+    assert pad.apply_segmentation(np.ones((10, 20), dtype=np.uint8)).sum() == 200
+
+
+def test_large_scale_jitter_gives_cut_objects_the_box_of_what_is_left(tmp_path):
+    cfg = load_config(str(CONFIGS / "cascade_mask_rcnn_mvitv2_h_in21k_lsj_3x.py"))
+    cfg.dataloader.train.mapper.augmentations[1].min_scale = 2.0
+    mapper = instantiate(cfg.dataloader.train.mapper)
+    Image.new("RGB", (64, 64)).save(tmp_path / "image.png")
+    wedge = [0, 0, 64, 0, 0, 16]
+    thing = dict(bbox=[0, 0, 64, 16], bbox_mode=BoxMode.XYWH_ABS, segmentation=[wedge])
+    image = dict(file_name=str(tmp_path / "image.png"), height=64, width=64, image_id=1)
+    np.random.seed(0)
+    seen = []
+    for _ in range(8):
+        mapped = mapper({**image, "annotations": [{**thing, "category_id": 0, "iscrowd": 0}]})
+        objects = mapped["instances"]
+        assert mapped["image"].shape == (3, 1024, 1024)
+        tight = objects.gt_masks.get_bounding_boxes().tensor
+        torch.testing.assert_close(objects.gt_boxes.tensor, tight)
+        seen += tight.tolist()
+    # cut anywhere, the wedge ends before the corner of its cut box
+    assert seen
+
+
+@pytest.mark.parametrize("path", COCO, ids=lambda p: p.stem)
+def test_readme_has_a_row_for_every_coco_config(path):
+    cfg, text = load_config(str(path)), (CONFIGS / "README.md").read_text()
+    rows = [line for line in text.splitlines() if f"]({path.name})" in line]
+    assert len(rows) == 1, f"make the table of configs/README.md again: {rows}"
+    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    keys = ("table", "box_ap", "mask_ap", "parameters", "flops")
+    assert cells[1:6] == [str(cfg.published.get(key, "-")) for key in keys]
+    parameters, flops = map(float, cells[6:8])
+    assert parameters == round(RECIPES[path.stem].parameters / MILLION, 1)
+    # The released L of ImageNet-21K is not quite the paper's.
+    released_l = "_l_in21k" in path.stem
+    assert flops == pytest.approx(cfg.published.flops, rel=0.05 if released_l else 0.01)
+    for link in (cfg.train.init_checkpoint, cfg.published.get("weights", "")):
+        assert re.sub("^detectron2://", "", link) in cells[8]

@@ -10,15 +10,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mvit_det"
 
 # folder of mvit_det -> (may import detectron2, parts of mvit_det that it may import)
-# `errors` is a leaf that everybody but the torch-only backbone may import.
+# `errors` is a leaf that everybody but the torch-only backbone may import; `files` and `randomness`
+# are leaves as well.
 RULES = {
     "backbone": (False, {"backbone"}),
     "detection": (True, {"backbone", "detection", "errors"}),
-    "data": (True, {"data", "errors"}),
-    "evaluation": (True, {"evaluation", "errors"}),
-    "engine": (True, {"engine", "errors"}),
+    "data": (True, {"data", "errors", "files", "randomness"}),
+    "evaluation": (True, {"evaluation", "errors", "files"}),
+    "engine": (True, {"engine", "errors", "files", "randomness"}),
     "benchmark": (True, {"benchmark", "engine", "errors"}),
+    "predict": (True, {"predict", "engine", "evaluation", "data", "errors", "files"}),
     "errors": (False, set()),
+    "files": (False, set()),
+    "randomness": (False, set()),
     "__init__": (False, set()),
 }
 BACKBONE_PACKAGES = {"torch", "mvit_det"}

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,7 @@ def test_one_command_trains_a_released_config_on_ones_own_data(own_files, tmp_pa
         ("model.roi_heads.num_clases=3", "nearest key is 'model.roi_heads.num_classes'"),
         ("dataloader.train.total_batch_sise=3", "'dataloader.train.total_batch_size'"),
         ("dataloader.evaluator.7.dataset_name=x", "'dataloader.evaluator' has no '7'"),
+        ("model.soft_nsm=linear", "nearest key is 'model.soft_nms'"),
         ("train.max_iter=abc", "train.max_iter=abc must be a number"),
         ("train.amp.enabled=3", "train.amp.enabled=3 must be true or false"),
         ("train.max_iter 2", "write key=value without spaces"),
@@ -195,10 +197,14 @@ def test_right_overrides_pass(tmp_path):
             "optimizer.eps=1e-6",  # an argument that the config leaves at its default
             "model.backbone.bottom_up.use_act_checkpoint=True",
             "dataloader.test.mapper.augmentations.0.short_edge_length=64",
+            "dataloader.train.mapper.recompute_boxes=true",  # one that goes on to the base class
+            "model.soft_nms=linear",
+            "model.test_short_sides=[96,128]",
             "+train.note=mine",
             "train.init_checkpoint=",
         ],
     )
+    assert cfg.model.soft_nms == "linear" and cfg.model.test_short_sides == [96, 128]
     assert (cfg.train.max_iter, cfg.train.note) == (7, "mine")
     assert cfg.optimizer.eps == 1e-6 and cfg.model.backbone.bottom_up.use_act_checkpoint is True
     assert cfg.dataloader.test.mapper.augmentations[0].short_edge_length == 64
@@ -278,7 +284,7 @@ def test_starting_from_another_architecture_is_refused_but_other_classes_are_not
     flags[7] = flags[3]
     start(*flags, *common)
     with pytest.raises(UserError, match="another architecture"):
-        start(*common, "model.backbone.bottom_up.embed_dim=16")
+        start(*common, "model.backbone.bottom_up.embed_dim=16", f"train.output_dir={tmp_path}/2")
 
 
 def test_diverging_names_term_iteration_and_images(trained, tmp_path):
@@ -351,3 +357,120 @@ def test_two_processes_train_and_evaluate_together(launcher, tmp_path):
     assert (tmp_path / "log.txt.rank1").exists()
     final = torch.load(tmp_path / "model_final.pth", weights_only=True)
     assert final["iteration"] == 1
+
+
+def losses(output: Path) -> dict[int, dict[str, float]]:
+    """iteration -> losses; after a resume the later of two lines counts."""
+    return {
+        row["iteration"]: {key: row[key] for key in sorted(row) if "loss" in key}
+        for row in lines(output)
+        if "total_loss" in row
+    }
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_was_killed_goes_on_with_the_very_losses(workers, tmp_path):
+    def arguments(output):
+        changes = dict(max_iter=10, eval_period=4, log_period=1, output_dir=output)
+        return [
+            "--config-file",
+            QUICKSTART,
+            *TINY,
+            *SMALL_DATA,
+            *(f"train.{key}={value}" for key, value in changes.items()),
+            "train.checkpointer.period=3",
+            "model.backbone.bottom_up.drop_path_rate=0.3",
+            f"dataloader.train.num_workers={workers}",
+        ]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert script(*arguments(whole)).returncode == 0
+    command = [sys.executable, str(ROOT / "train_net.py"), *arguments(killed)]
+    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=env, **silent)
+    while not (killed / "metrics.json").exists() or len(losses(killed)) < 8:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert (killed / "last_checkpoint").read_text() in ("model_0000005.pth", "model_0000008.pth")
+    done = script("--resume", *arguments(killed))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(killed) == losses(whole) and len(losses(whole)) == 10
+    a, b = (
+        torch.load(folder / "model_final.pth", weights_only=True)["model"]
+        for folder in (whole, killed)
+    )
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def one_object_each(own_files) -> Path:
+    """The annotations of one's own training images, cut down to one object per image."""
+    coco = json.loads((own_files / "train" / "annotations.json").read_text())
+    firsts = {a["image_id"]: a for a in reversed(coco["annotations"])}
+    coco["annotations"] = list(firsts.values())
+    path = own_files / "single.json"
+    path.write_text(json.dumps(coco))
+    return path
+
+
+def test_two_processes_learn_and_find_what_one_does(own_files, one_object_each, tmp_path):
+    """Nothing is sampled, and every image has as many proposals and objects as any other.
+
+    Then the mean of the processes' losses is the loss of the joint batch. In general it is not:
+    Detectron2's losses are means over the proposals of a process.
+    """
+    flags = own_flags(own_files)
+    flags[1] = flags[5] = str(one_object_each)
+    flags[7] = flags[3]
+    common = [
+        "--config-file",
+        QUICKSTART,
+        *flags,
+        *TINY,
+        "train.init_checkpoint=",
+        "train.max_iter=3",
+        "train.eval_period=0",
+        "train.log_period=1",
+        "model.backbone.bottom_up.drop_path_rate=0",
+        "model.proposal_generator.batch_size_per_image=100000",
+        "model.proposal_generator.post_nms_topk=[30,30]",
+        "model.roi_heads.batch_size_per_image=1000",
+        "model.roi_heads.proposal_matcher.thresholds=[0.99]",
+        "optimizer.lr=1e-3",
+        "dataloader.train.mapper.augmentations.0.short_edge_length=96",
+        "dataloader.test.mapper.augmentations.0.short_edge_length=96",
+    ]
+    folders = {}
+    for processes in (1, 2):
+        folders[processes] = folder = tmp_path / str(processes)
+        done = script("--num-gpus", str(processes), *common, f"train.output_dir={folder}")
+        assert done.returncode == 0, done.stderr[-2000:]
+    alone, together = losses(folders[1]), losses(folders[2])
+    assert alone.keys() == together.keys() == {0, 1, 2}
+    for iteration, expected in alone.items():
+        assert together[iteration] == pytest.approx(expected, rel=1e-4)
+    assert alone[0] != alone[2]
+
+    weights = [
+        "train.init_checkpoint=" + str(folders[1] / "model_final.pth"),
+        "model.roi_heads.box_predictor.test_score_thresh=0.0",
+    ]
+    found = {}
+    for processes in (1, 2):
+        folder = tmp_path / f"evaluated{processes}"
+        done = script(
+            "--num-gpus",
+            str(processes),
+            *common[:2],
+            "--eval-only",
+            *common[2:],
+            *weights,
+            f"train.output_dir={folder}",
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        numbers = re.findall(r"copypaste: (.*)", (folder / "log.txt").read_text())
+        found[processes] = numbers, (folder / "coco_instances_results.json").read_bytes()
+    assert found[1] == found[2] and len(json.loads(found[1][1])) > 100

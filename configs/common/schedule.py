@@ -21,3 +21,7 @@ def step_schedule(max_iter, milestones, warmup_iters=250):
 # 3x: 67500 iterations * 64 images / 118287 images of coco_2017_train = 36.5 epochs
 max_iter_3x = 67500
 lr_multiplier_3x = step_schedule(max_iter_3x, milestones=[52500, 62500])
+
+# 92187 iterations * 64 images / 118287 images = 49.9 epochs, for large-scale jitter
+max_iter_50ep = 92187
+lr_multiplier_50ep = step_schedule(max_iter_50ep, milestones=[81944, 88773])

@@ -7,13 +7,14 @@ train = dict(
     init_checkpoint="",
     max_iter=90000,
     seed=-1,  # a fixed seed makes runs repeatable; -1 draws one
-    amp=dict(enabled=False),  # mixed precision, on GPUs only
+    amp=dict(enabled=False, dtype="float16"),  # mixed precision, on GPUs only; or "bfloat16"
+    gradient_accumulation=1,  # parts of a batch that go through the model one by one
     ddp=dict(  # arguments of DistributedDataParallel
         broadcast_buffers=False,
         find_unused_parameters=False,
         fp16_compression=False,
     ),
-    checkpointer=dict(period=5000, max_to_keep=100),  # arguments of PeriodicCheckpointer
+    checkpointer=dict(period=5000, max_to_keep=100),  # in iterations; files
     best_metric="bbox/AP",  # model_best.pth has the highest value of it; "" for none
     eval_period=5000,
     log_period=20,

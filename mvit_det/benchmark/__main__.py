@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate
 
 import mvit_det
-from mvit_det.benchmark import counts, subjects, timing
+from mvit_det.benchmark import counts, subjects, table, timing
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
 
@@ -26,7 +26,11 @@ def argument_parser() -> ArgumentParser:
         "alone, Detectron2's own MViT where it is installed are measured in turn.",
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--config-file", required=True, metavar="FILE")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config-file", metavar="FILE")
+    what.add_argument(
+        "--table", nargs="+", metavar="FILE", help="count only: a row per config, in Markdown"
+    )
     parser.add_argument(
         "--size", nargs=2, type=int, default=[800, 1280], metavar=("H", "W"), help="of the images"
     )
@@ -50,6 +54,28 @@ def main(args: Namespace) -> dict[str, Any]:
     if args.json and not Path(args.json).resolve().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder, create it first.")
     device = open_device(args.device)
+    report = report_table(args, device) if args.table else report_config(args, device)
+    if args.json:
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
+    """Count the models of many configs."""
+    if args.overrides or args.backbone_only:
+        raise UserError(
+            "--table counts configs as they are: leave out --backbone-only and key=value."
+        )
+    rows = table.make_rows(args.table, args.size, device)
+    print(
+        f"FLOPs of {' x '.join(map(str, args.size))} pixels {counts.CONVENTION}.\n", file=sys.stderr
+    )
+    print(table.to_markdown(rows))
+    return {"input": [1, 3, *args.size], **surroundings(device), "rows": rows}
+
+
+def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
+    """Count and measure the model of one config."""
     cfg = apply_overrides(load_config(args.config_file), args.overrides)
     backbone_key = subjects.backbone_key(cfg)
     key = backbone_key if args.backbone_only else "model"
@@ -62,7 +88,11 @@ def main(args: Namespace) -> dict[str, Any]:
         **surroundings(device),
     }
     torch.manual_seed(0)
-    models = {name: m.to(device) for name, m in subjects.build_variants(cfg, key).items()}
+    if args.repeats:
+        models = subjects.build_variants(cfg, key)
+    else:
+        models = {"model": subjects.build(cfg, key)}
+    models = {name: model.to(device) for name, model in models.items()}
     plain = models["plain" if "plain" in models else "model"]
     inputs = subjects.make_inputs(plain, report["input"], device)
     print("Counting ...", file=sys.stderr)
@@ -80,8 +110,6 @@ def main(args: Namespace) -> dict[str, Any]:
             label: timing.compare(results) for label, results in report["times"].items()
         }
         print_times(report)
-    if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 

@@ -20,7 +20,7 @@ CONVENTION = (
 # Free by convention: elementwise operations, comparisons, pooling, and moving or making data.
 FREE = set(
     """add all any argsort atleast_1d cartesian_prod div exp flip gelu isfinite log2 max_pool2d
-    meshgrid min movedim mul nonzero_numpy numpy_T repeat repeat_interleave sigmoid softmax sort
+    mean meshgrid min movedim mul nonzero_numpy numpy_T repeat repeat_interleave sigmoid softmax sort
     sqrt sub topk unflatten upsample_linear1d PythonOp._SplitWindows PythonOp._MergeWindows""".split()
 )
 

@@ -30,20 +30,29 @@ def parameters_of(target: Callable | str) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(function).parameters
 
 
+def has_switch(cfg: DictConfig) -> bool:
+    """Whether the backbone can be built with fused and with plain attention."""
+    target = OmegaConf.select(cfg, backbone_key(cfg))["_target_"]
+    return "fused_attention" in parameters_of(target)
+
+
+def build(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
+    """What the key ``root`` describes, with fused or plain attention where there is a choice."""
+    changed = copy.deepcopy(cfg)
+    if has_switch(cfg):
+        OmegaConf.update(changed, f"{backbone_key(cfg)}.fused_attention", fused)
+    return instantiate(OmegaConf.select(changed, root))
+
+
 def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:
     """What the key ``root`` describes, with fused and with plain attention, on the same weights.
 
     Returns:
         ``fused`` and ``plain``; only ``model`` where the backbone has no such switch.
     """
-    key = backbone_key(cfg)
-    if "fused_attention" not in parameters_of(OmegaConf.select(cfg, key)["_target_"]):
-        return {"model": instantiate(OmegaConf.select(cfg, root))}
-    models = {}
-    for name, fused in (("fused", True), ("plain", False)):
-        changed = copy.deepcopy(cfg)
-        OmegaConf.update(changed, f"{key}.fused_attention", fused)
-        models[name] = instantiate(OmegaConf.select(changed, root))
+    if not has_switch(cfg):
+        return {"model": build(cfg, root)}
+    models = {"fused": build(cfg, root, fused=True), "plain": build(cfg, root)}
     models["plain"].load_state_dict(models["fused"].state_dict())
     return models
 

@@ -9,11 +9,11 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, some
 
 _FIELDS = {
     "images": ("id", "file_name", "width", "height"),
@@ -21,13 +21,6 @@ _FIELDS = {
     "annotations": ("id", "image_id", "category_id", "bbox"),
 }
 _SINGULAR = {"images": "image", "categories": "category", "annotations": "annotation"}
-
-
-def some(items: Iterable[Any], limit: int = 5) -> str:
-    """List the first few items in words: "3, 8, 9 and 14 more"."""
-    items = list(items)
-    rest = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(str(item) for item in items[:limit]) + rest
 
 
 def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:

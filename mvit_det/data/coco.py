@@ -21,14 +21,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
 
-from mvit_det.data.annotations import (
-    annotation_fault,
-    check_coco_json,
-    read_coco_json,
-    some,
-)
+from mvit_det.data.annotations import annotation_fault, check_coco_json, read_coco_json
 from mvit_det.data.images import missing_files, unreadable_files
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
 

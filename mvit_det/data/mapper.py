@@ -7,9 +7,8 @@ import torch
 from detectron2.data import DatasetMapper
 from detectron2.data.detection_utils import read_image
 
-from mvit_det.data.annotations import some
 from mvit_det.data.images import check_image_file
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
 

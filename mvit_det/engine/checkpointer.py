@@ -1,20 +1,30 @@
-"""A checkpointer that refuses weights of another network instead of training on what is left."""
+"""Checkpoints that are whole or not there, and that must fit the model they are loaded into."""
 
+import logging
 import os
+import shutil
+import zipfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
 
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, some
+from mvit_det.files import atomic_file
+
+logger = logging.getLogger(__name__)
 
 
 class StrictCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer; loading ends in an error where the weights do not fit.
+    """Detectron2's checkpointer; file names and contents are the same.
 
-    A file to *start* from may lack heads, or bring heads for other classes: that is what
-    fine-tuning is. But at least 90 % of the backbone's tensors must fit. A file to *evaluate* or to
-    *resume* must fit completely.
+    Saving goes through a temporary file, so that no crash leaves a part of one. Resuming takes the
+    newest file that is undamaged. Loading ends in an error where the weights do not fit: a file to
+    *start* from may lack heads, or bring heads for other classes, as fine-tuning does, but at least
+    90 % of the backbone's tensors must fit; a file to *evaluate* or to *resume* must fit completely.
 
     Args:
         complete: whether every tensor of the model must be in the file.
@@ -26,11 +36,59 @@ class StrictCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **checkpointables)
         self.complete = complete
 
-    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """As in Detectron2, where a resumed checkpoint must fit completely."""
-        if resume and self.has_checkpoint():
-            self.complete = True
-        return super().resume_or_load(path, resume=resume)
+    def save(self, name: str, *, tag: bool = True, **contents: Any) -> None:
+        """Write ``name``.pth with the model, the checkpointables and ``contents``.
+
+        Args:
+            tag: whether ``--resume`` shall go on from it.
+
+        Raises:
+            UserError: no space is left, or the weights are not finite; what was there before is
+                untouched.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict()}
+        data.update({key: object_.state_dict() for key, object_ in self.checkpointables.items()})
+        data.update(contents)
+        path = Path(self.save_dir) / f"{name}.pth"
+        _refuse_non_finite(data["model"], path)
+        logger.info("Saving %s", path)
+        try:
+            with atomic_file(path) as partial, open(partial, "wb") as file:
+                torch.save(data, file)
+            if tag:
+                self.tag_last_checkpoint(path.name)
+        except (OSError, RuntimeError) as error:
+            raise UserError(_why_not_written(path, data, error)) from error
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Make it the one that ``--resume`` goes on from."""
+        with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as partial:
+            partial.write_text(last_filename_basename)
+
+    def get_checkpoint_file(self) -> str:
+        """The newest undamaged checkpoint of the folder; "" if there never was one.
+
+        Raises:
+            UserError: all are damaged.
+        """
+        chosen = _newest_sound(Path(self.save_dir)) if comm.is_main_process() else None
+        path, damaged = comm.all_gather(chosen)[0]  # all processes take the same file
+        if damaged and comm.is_main_process():
+            listed = some(damaged)
+            if not path:
+                raise UserError(
+                    f"No checkpoint in {self.save_dir} can be read ({listed}): start without "
+                    "--resume in another train.output_dir."
+                )
+            logger.warning("Skipped damaged checkpoints: %s; resuming from %s.", listed, path)
+        return path
+
+    def resume(self, path: str) -> dict[str, Any]:
+        """Load a checkpoint of this run, which must fit completely; return what no object took."""
+        self.complete = True
+        return self.load(path)
 
     def load(self, path: str, checkpointables=None) -> dict[str, Any]:
         """As in Detectron2; a path that is not there ends in a sentence."""
@@ -64,31 +122,77 @@ class StrictCheckpointer(DetectionCheckpointer):
             mismatched = [f"{name} {a} for {b}" for name, (a, b) in wrong.items()]
             raise UserError(
                 f"Checkpoint {self._path} is for another architecture: {fitting} of "
-                f"{len(backbone)} backbone tensors fit; missing {_some(missing)}; unexpected "
-                f"{_some(incompatible.unexpected_keys)}; mismatched {_some(mismatched)}. "
-                "Use the config that it was trained with, or another checkpoint."
+                f"{len(backbone)} backbone tensors fit; missing: {some(missing, 3) or 'none'}; "
+                f"unexpected: {some(incompatible.unexpected_keys, 3) or 'none'}; mismatched: "
+                f"{some(mismatched, 3) or 'none'}. Use the config that it was trained with, or "
+                "another checkpoint."
             )
 
 
-class UntaggedCheckpointer(DetectionCheckpointer):
-    """Saves without becoming the checkpoint that ``--resume`` goes on from.
+def fault_of(path: str | os.PathLike) -> str | None:
+    """What is wrong with a checkpoint file, by the checksums that torch writes; None if nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        return "missing" if not os.path.exists(path) else f"truncated or no checkpoint ({error})"
+    return f"checksum of {damaged} is wrong" if damaged else None
 
-    For the best weights so far: they are written after the evaluation, when the iteration that the
-    trainer counts has moved on, so that a resumed run would skip one.
-    """
 
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Leave the file ``last_checkpoint`` as it is."""
+def _newest_sound(folder: Path) -> tuple[str, list[str]]:
+    """(path of the checkpoint to resume from or "", those passed over with the reason)."""
+    tag = folder / "last_checkpoint"
+    tagged = tag.read_text().strip() if tag.exists() else ""
+    files = [path for path in folder.glob("model_*.pth") if path.name != "model_best.pth"]
+    files.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    if tagged:
+        files = [folder / tagged, *(path for path in files if path.name != tagged)]
+    damaged = [f"{tag} is empty"] if tag.exists() and not tagged else []
+    for path in files:
+        fault = fault_of(path)
+        if fault is None:
+            return str(path), damaged
+        damaged.append(f"{path}: {fault}")
+    return "", damaged
+
+
+def _refuse_non_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
+    bad = [
+        name for name, value in weights.items() if value.is_floating_point() and not _finite(value)
+    ]
+    if bad:
+        raise UserError(
+            f"Training has diverged: {path} is not written, since {some(bad, 3)} are not finite; "
+            "lower optimizer.lr and go on from the last checkpoint with --resume."
+        )
+
+
+def _finite(value: torch.Tensor) -> bool:
+    # a sum is infinite or NaN if any element is, and needs no mask of the tensor's size
+    return bool(value.double().sum().isfinite()) if value.numel() else True
+
+
+def _why_not_written(path: Path, data: dict[str, Any], error: Exception) -> str:
+    needed, free = _nbytes(data), shutil.disk_usage(path.parent).free
+    reason = "no space is left on the device" if free < needed else str(error).split("\n")[0]
+    return (
+        f"Checkpoint {path} cannot be written: {reason} (it needs {needed / 2**20:.1f} MiB, and "
+        f"{free / 2**20:.1f} MiB are free there); the checkpoints before it are kept, so make room "
+        "and go on with --resume."
+    )
+
+
+def _nbytes(data: Any) -> int:
+    """Bytes of all tensors in nested dicts, lists and tuples."""
+    if isinstance(data, torch.Tensor):
+        return data.nbytes
+    if isinstance(data, dict):
+        data = data.values()
+    return (
+        sum(map(_nbytes, data)) if isinstance(data, Iterable) and not isinstance(data, str) else 0
+    )
 
 
 def _shapes(incompatible: Any) -> Iterable[tuple[str, Any, Any]]:
     """(name, shape in the file, shape in the model) of each tensor that does not fit."""
     return [entry[:3] for entry in incompatible.incorrect_shapes]
-
-
-def _some(names: Iterable[str], limit: int = 3) -> str:
-    """Count names and show the first few."""
-    names = list(names)
-    if not names:
-        return "none"
-    return f"{len(names)} ({', '.join(names[:limit])}{', ...' if len(names) > limit else ''})"

@@ -93,11 +93,23 @@ def _children(node: Any) -> Iterator[str]:
     if isinstance(target, str):
         target = get_object(target)
     if target is not None:
-        function = target.__init__ if inspect.isclass(target) else target
-        for name, parameter in inspect.signature(function).parameters.items():
-            keyword = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            if keyword and name != "self" and name not in node:
-                yield name
+        yield from (name for name in _arguments(target) if name not in node)
+
+
+def _arguments(target: Any) -> dict[str, None]:
+    """Keywords that a callable takes; those that a class hands on by ``**kwargs`` are its bases'."""
+    makers = [target]
+    if inspect.isclass(target):
+        makers = [vars(kind)["__init__"] for kind in target.__mro__ if "__init__" in vars(kind)]
+    names: dict[str, None] = {}
+    for maker in makers:
+        parameters = inspect.signature(maker).parameters.values()
+        kinds = {p.name: p.kind for p in parameters if p.name != "self"}
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        names |= dict.fromkeys(name for name, kind in kinds.items() if kind in by_name)
+        if inspect.Parameter.VAR_KEYWORD not in kinds.values():
+            break
+    return names
 
 
 def _check_type(cfg: DictConfig, key: str, value: Any) -> None:

@@ -1,29 +1,176 @@
-"""Hooks that Detectron2 does not have."""
+"""Hooks that Detectron2 does not have, or that lose something when a run is resumed."""
 
-import os
-from collections.abc import Sequence
+import logging
+import math
+import re
+from pathlib import Path
+from typing import Any
 
+import torch
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
+from mvit_det import randomness
+from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
 from mvit_det.engine.curves import draw_curves
+from mvit_det.engine.stop import StopRequest
+
+logger = logging.getLogger(__name__)
+
+# how many values of a loss the log's medians look back on
+_WINDOW = 20
+
+
+class Checkpoints(HookBase):
+    """Detectron2's files (model_0004999.pth, ..., model_final.pth), from which a run resumes exactly.
+
+    Beside model and trainer they hold, for each process, the random number generators; the position
+    in the data; and the last values of the losses, so that the smoothed log goes on as well.
+
+    Args:
+        checkpointer: saves on the main process.
+        loader: has ``state_dict`` and ``load_state_dict``, if it can be resumed.
+        stop: ends the training after an iteration, with a checkpoint.
+        period: in iterations.
+        max_to_keep: numbered files to keep, those of earlier parts of the run included.
+
+    ``resumed`` is to be set to what `StrictCheckpointer.resume` returned.
+    """
+
+    def __init__(
+        self,
+        checkpointer: StrictCheckpointer,
+        loader: Any,
+        stop: StopRequest,
+        *,
+        period: int,
+        max_to_keep: int | None = None,
+    ):
+        self.checkpointer = checkpointer
+        self.loader = loader
+        self.stop = stop
+        self.period = period
+        self.max_to_keep = max_to_keep
+        self.resumed: dict[str, Any] = {}
+
+    def before_train(self) -> None:
+        """Restore what the model does not hold; register this hook before those that draw."""
+        if "loader" in self.resumed and hasattr(self.loader, "load_state_dict"):
+            self.loader.load_state_dict(self.resumed["loader"])
+        for name, (smooth, points) in self.resumed.get("history", {}).items():
+            for value, iteration in points:
+                self.trainer.storage.put_scalar(
+                    name, value, smoothing_hint=smooth, cur_iter=iteration
+                )
+        states = self.resumed.get("random", [])
+        if len(states) == comm.get_world_size():
+            randomness.set_state(states[comm.get_rank()])
+        elif self.resumed:
+            logger.warning(
+                "The checkpoint holds the random states of %d processes and this run has %d: it "
+                "goes on with other random numbers than an uninterrupted run.",
+                len(states),
+                comm.get_world_size(),
+            )
+
+    def after_step(self) -> None:
+        """Save when due, or when the run is asked to stop."""
+        done = self.trainer.iter + 1
+        final = done >= self.trainer.max_iter
+        stopping = self.stop.agreed() and not final
+        if stopping or (self.period > 0 and done % self.period == 0):
+            self.save(f"model_{self.trainer.iter:07d}")
+        if final:
+            self.save("model_final")
+        if stopping:
+            self.stop.end(f"after iteration {self.trainer.iter}, which is saved")
+
+    def save(self, name: str) -> None:
+        """Save the state after the present iteration; all processes call this."""
+        states = comm.gather(randomness.get_state())
+        if comm.is_main_process():
+            contents = dict(random=states, history=self._history())
+            if hasattr(self.loader, "state_dict"):
+                contents["loader"] = self.loader.state_dict()
+            self.checkpointer.save(name, iteration=self.trainer.iter, **contents)
+            self._drop_old()
+        comm.synchronize()  # nobody ends or goes on while the file is being written
+
+    def _history(self) -> dict[str, Any]:
+        storage, iteration = self.trainer.storage, self.trainer.iter
+        smooth = storage.smoothing_hints()
+        return {
+            name: (smooth[name], [tuple(point) for point in history.values()[-_WINDOW:]])
+            for name, history in storage.histories().items()
+            if history.values()[-1][1] == iteration
+        }
+
+    def _drop_old(self) -> None:
+        folder = Path(self.checkpointer.save_dir)
+        numbered = [p for p in folder.glob("model_*.pth") if re.fullmatch(r"model_\d+", p.stem)]
+        for path in sorted(numbered)[: -self.max_to_keep] if self.max_to_keep else []:
+            path.unlink()
+
+
+class KeepBest(HookBase):
+    """Keep the weights with the highest value of a metric as model_best.pth; behind EvalHook.
+
+    The file holds the value, so that a resumed run knows what to beat.
+
+    Args:
+        metric: e.g. "bbox/AP".
+    """
+
+    NAME = "model_best"
+
+    def __init__(self, checkpointer: StrictCheckpointer, metric: str):
+        self.checkpointer = checkpointer
+        self.metric = metric
+        self.best = -math.inf
+        self._seen = -1
+
+    def before_train(self) -> None:
+        """Look for the best of an earlier part of this run."""
+        path = Path(self.checkpointer.save_dir) / f"{self.NAME}.pth"
+        if self.trainer.start_iter > 0 and fault_of(path) is None:
+            content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            if content.get("metric") == self.metric:
+                self.best = content["value"]
+
+    def after_step(self) -> None:
+        """Save if there was an evaluation, and it is the best."""
+        value, iteration = self.trainer.storage.latest().get(self.metric, (-math.inf, -1))
+        if iteration <= self._seen:
+            return
+        self._seen = iteration
+        if value > self.best:
+            self.best = value
+            logger.info("%s = %.4f is the best so far.", self.metric, value)
+            self.checkpointer.save(
+                self.NAME, tag=False, iteration=iteration, metric=self.metric, value=value
+            )
+
+    def after_train(self) -> None:
+        """The last evaluation comes behind the last step."""
+        self.after_step()
 
 
 class DrawCurves(HookBase):
     """Draw the loss and AP curves from metrics.json, every ``period`` iterations and at the end."""
 
     def __init__(self, output_dir: str, period: int):
-        self.output_dir = output_dir
+        self.output_dir = Path(output_dir)
         self.period = period
 
     def after_step(self) -> None:
         """Draw when due; register this hook behind the writer of metrics.json."""
-        if self.period > 0 and (self.trainer.iter + 1) % self.period == 0:
+        done = self.trainer.iter + 1
+        if self.period > 0 and done % self.period == 0 and done < self.trainer.max_iter:
             self._draw()
 
     def after_train(self) -> None:
         """Draw the whole run."""
         self._draw()
 
-    def _draw(self) -> Sequence[os.PathLike]:
-        metrics = os.path.join(self.output_dir, "metrics.json")
-        return draw_curves(metrics, self.output_dir) if os.path.isfile(metrics) else []
+    def _draw(self) -> None:
+        draw_curves(self.output_dir / "metrics.json", self.output_dir)

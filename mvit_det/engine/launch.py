@@ -1,19 +1,28 @@
 """Start the processes of a run, and end it with one sentence where the user can mend the cause."""
 
+import errno
 import logging
+import multiprocessing
 import os
+import re
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from types import FrameType
 
 import torch
 import torch.distributed as dist
 from detectron2.engine import launch
 from detectron2.utils import comm
 
+from mvit_det.engine.stop import SIGNALS, Stopped
 from mvit_det.errors import UserError
 
-logger = logging.getLogger(__name__)
+# how gloo and NCCL say that a process at the other end is gone
+_LOST_PEER = re.compile(
+    r"connection (closed|reset|refused)|remote process exited|NCCL|broken pipe", re.IGNORECASE
+)
 
 
 def run(main: Callable[[Namespace], None], args: Namespace) -> None:
@@ -22,6 +31,9 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         _join_torchrun()
         _guarded(main, args)
         return
+    if args.num_gpus * args.num_machines > 1:
+        for number in SIGNALS:
+            signal.signal(number, _pass_on)
     try:
         launch(
             _guarded,
@@ -32,8 +44,20 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
             args=(main, args),
         )
     except torch.multiprocessing.ProcessExitedException as error:
-        # The process has said why before it ended.
-        sys.exit(error.exit_code or 1)
+        if error.signal_name is None:
+            sys.exit(error.exit_code)  # the process has said why before it ended
+        _end(
+            f"Process {error.error_index} of {args.num_gpus} on this machine was ended by {error.signal_name} (by "
+            "the system, where memory runs out), so the others were ended too: start again with "
+            "--resume to go on from the last checkpoint.",
+            code=1,
+        )
+
+
+def _pass_on(number: int, frame: FrameType | None) -> None:
+    """The processes that train end themselves, with a checkpoint; this one waits for them."""
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, number)
 
 
 def _join_torchrun() -> None:
@@ -46,35 +70,59 @@ def _join_torchrun() -> None:
     comm.synchronize()
 
 
-def _not_a_user_error(record: logging.LogRecord) -> bool:
-    """Filter out the traceback of what ends in one sentence anyway."""
-    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
-
-
 def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     # where Detectron2 logs what has ended a training
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_not_a_user_error)
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_needs_a_traceback)
     try:
         main(args)
-        if dist.is_initialized():
-            # At the interpreter's exit gloo's threads may abort a process that has done its work.
-            dist.destroy_process_group()
-            logging.shutdown()
-            sys.stdout.flush()
-            os._exit(0)
-    except UserError as error:
-        _end(_sentence(error), code=1)
+    except Stopped as stopped:
+        _end(str(stopped) if comm.is_main_process() else "", code=stopped.exit_code)
     except KeyboardInterrupt:
         _end("Interrupted: start again with --resume to go on from the last checkpoint.", code=130)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        _end(sentence, code=1)
+    if dist.is_initialized():
+        # At the interpreter's exit gloo's threads may abort a process that has done its work.
+        dist.destroy_process_group()
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
-def _sentence(error: UserError) -> str:
-    """The message alone, also where a data loader's worker has wrapped it in its traceback."""
+def _needs_a_traceback(record: logging.LogRecord) -> bool:
+    """Filter out the traceback of what ends in one sentence anyway."""
+    return not record.exc_info or _sentence(record.exc_info[1]) is None
+
+
+def _sentence(error: BaseException | None) -> str | None:
+    """What to tell a user who can mend it; None for a fault of the program."""
     text = str(error).strip()
-    marker = "UserError: "
-    return text.rsplit(marker, 1)[-1] if "Original Traceback" in text else text
+    if isinstance(error, UserError):
+        # a data loader's worker wraps the message in its traceback
+        return text.rsplit("UserError: ", 1)[-1] if "Original Traceback" in text else text
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"No space is left for {error.filename or 'the output folder'}: the checkpoints so far "
+            "are kept, so make room and go on with --resume."
+        )
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader timed out"):
+        return (
+            f"A worker of the data loader gave no batch for {text.split()[4]} seconds: its disk or "
+            "an image holds it up; go on from the last checkpoint with --resume."
+        )
+    if dist.is_initialized() and isinstance(error, RuntimeError) and _LOST_PEER.search(text):
+        return (
+            f"Process {dist.get_rank()} of {dist.get_world_size()} ends because another one has "
+            "ended or cannot be reached (its own output says why): start all of them again with "
+            "--resume to go on from the last checkpoint."
+        )
+    return None
 
 
 def _end(message: str, code: int) -> None:
-    print(f"\nerror: {message}", file=sys.stderr, flush=True)
+    if message:
+        print(f"\nerror: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

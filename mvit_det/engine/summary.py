@@ -21,6 +21,8 @@ _FILES = (
     ("losses.png", "loss curves"),
     ("ap.png", "AP curves"),
     ("pictures/overview.png", "predictions beside ground truth"),
+    ("pictures/precision_recall.png", "precision over recall"),
+    ("pictures/confusion.png", "which classes are taken for which"),
 )
 
 
@@ -42,6 +44,8 @@ def summarize(cfg: DictConfig, results: dict[str, Any]) -> None:
     lines += [
         "Next:",
         f"  python train_net.py --config-file {config} --eval-only train.init_checkpoint={weights}",
+        f"  python -m mvit_det.predict --config-file {config} --weights {weights} PICTURES "
+        "--output FOLDER",
         f"  tensorboard --logdir {shlex.quote(str(output))}",
         "  your own data: python train_net.py --config-file configs/mask_rcnn_mvitv2_t_3x.py \\",
         "      --train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",

@@ -7,18 +7,24 @@ per input; loaders, evaluators and models come from the config.
 import logging
 from argparse import Namespace
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+import torch
 from detectron2.config import instantiate
 from detectron2.engine import create_ddp_model, default_writers, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
+from torch.optim import Optimizer
 
-from mvit_det.engine.checkpointer import StrictCheckpointer, UntaggedCheckpointer
-from mvit_det.engine.hooks import DrawCurves
-from mvit_det.engine.trainer import MixedPrecisionTrainer, Trainer, WatchedLoader
+from mvit_det import randomness
+from mvit_det.engine.checkpointer import StrictCheckpointer
+from mvit_det.engine.folder import claimed
+from mvit_det.engine.hooks import Checkpoints, DrawCurves, KeepBest
+from mvit_det.engine.stop import Stopped, StopRequest
+from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -55,41 +61,111 @@ def do_train(args: Namespace, cfg: DictConfig) -> dict[str, Any]:
     """Train, with checkpoints, evaluations and curves as ``cfg.train`` says.
 
     Args:
-        args: from the command line; only ``args.resume`` is read.
+        args: from the command line; only ``args.resume`` is read. A resumed run continues exactly:
+            with the same seed, config and number of processes its losses are bit for bit those of
+            a run that was never interrupted (on CPU, and on GPUs as far as these repeat themselves).
         cfg: has model, dataloader.{train,test,evaluator}, optimizer, lr_multiplier, and train with
             the keys of ``configs/common/train.py``.
 
     Returns:
         The results of the last evaluation, on the main process.
     """
+    with claimed(cfg.train.output_dir, args.resume), StopRequest() as stop:
+        return _train(cfg, args.resume, stop)
+
+
+def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
     # Data come first: what is wrong with them shows before anything expensive is built.
-    loader = WatchedLoader(instantiate(cfg.dataloader.train))
+    loader = _train_loader(cfg)
     model = _on_device(cfg)
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     model = _distributed(cfg, model)
 
-    trainer = _trainer_class(cfg)(model, loader, optimizer)
+    trainer = Trainer(
+        model,
+        WatchedLoader(loader),
+        optimizer,
+        accumulation=cfg.train.get("gradient_accumulation", 1),
+        precision=_precision(cfg),
+        stop=stop,
+    )
     checkpointer = StrictCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}
-
-    def test() -> dict[str, Any]:
-        results.update(do_test(cfg, model))
-        return results
-
-    trainer.register_hooks(_hooks(cfg, test, checkpointer))
-    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
-    # The checkpoint holds the iteration that had just ended.
-    resumed = args.resume and checkpointer.has_checkpoint()
-    start = trainer.iter + 1 if resumed else 0
+    trainer.register_hooks(_hooks(cfg, _tester(cfg, model, checkpoints, results), checkpoints))
+    start = 0
+    newest = checkpointer.get_checkpoint_file() if resume else ""
+    if newest:
+        configured = [dict(group) for group in optimizer.param_groups]
+        checkpoints.resumed = checkpointer.resume(newest)
+        start = trainer.iter + 1  # the checkpoint holds the iteration that had just ended
+        _reconfigure(optimizer, configured)
+    else:
+        if resume:
+            logger.warning("No checkpoint is in %s yet: starting anew.", cfg.train.output_dir)
+        checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
     if start >= cfg.train.max_iter:
         logger.warning(
             "Nothing to train: the checkpoint is of iteration %d and train.max_iter is %d.",
             start,
             cfg.train.max_iter,
         )
-    trainer.train(start, cfg.train.max_iter)
+    try:
+        trainer.train(start, cfg.train.max_iter)
+    finally:
+        trainer.close()
     return results
+
+
+def _train_loader(cfg: DictConfig) -> Any:
+    """The loader of the config, with batches cut into as many parts as gradients are summed over."""
+    parts = cfg.train.get("gradient_accumulation", 1)
+    batch = cfg.dataloader.train.total_batch_size
+    if parts < 1 or batch % parts:
+        raise UserError(
+            f"train.gradient_accumulation={parts} must divide dataloader.train.total_batch_size="
+            f"{batch}: it is the number of parts of a batch that go through the model one by one."
+        )
+    cut = deepcopy(cfg)
+    cut.dataloader.train.total_batch_size = batch // parts
+    return instantiate(cut.dataloader.train)
+
+
+def _reconfigure(optimizer: Optimizer, configured: list[dict[str, Any]]) -> None:
+    """The config of this run, not the checkpoint's, says rates, decay and betas."""
+    changed = set()
+    for group, wanted in zip(optimizer.param_groups, configured):
+        wanted["initial_lr"] = wanted["lr"]  # which the schedule multiplies
+        for key, value in wanted.items():
+            if key not in ("params", "lr") and group.get(key) != value:
+                changed.add(f"{key.replace('initial_', '')}: {group.get(key)} -> {value}")
+                group[key] = value
+    if changed:
+        logger.info("Changed for the optimizer since the checkpoint: %s", "; ".join(changed))
+
+
+def _tester(
+    cfg: DictConfig, model: nn.Module, checkpoints: Checkpoints, results: dict[str, Any]
+) -> Callable[[], dict[str, Any]]:
+    """An evaluation that leaves no trace in training, not even when it is cut short."""
+    stop = checkpoints.stop
+
+    def test() -> dict[str, Any]:
+        try:
+            # Alone, it need not agree with others on where to end.
+            stop.interruptible = comm.get_world_size() == 1
+            with randomness.preserved():
+                results.update(do_test(cfg, model))
+        except Stopped:
+            if checkpoints.trainer.iter < cfg.train.max_iter:
+                checkpoints.save(f"model_{checkpoints.trainer.iter:07d}")
+            raise
+        finally:
+            stop.interruptible = False
+        return results
+
+    return test
 
 
 def _on_device(cfg: DictConfig) -> nn.Module:
@@ -112,34 +188,38 @@ def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
     """Wrap the model for several processes; unchanged for one."""
     options = dict(cfg.train.ddp)
     if _on_cpu(cfg):
-        # gloo takes modules on the CPU, and no compression of their gradients
-        options.update(device_ids=None, fp16_compression=False)
+        options["device_ids"] = None  # as DistributedDataParallel wants it for modules on the CPU
     return create_ddp_model(model, **options)
 
 
-def _trainer_class(cfg: DictConfig) -> type:
-    if not cfg.train.amp.enabled:
-        return Trainer
+def _precision(cfg: DictConfig) -> torch.dtype | None:
+    """The type of mixed precision, None for full."""
+    amp = cfg.train.amp
+    if not amp.enabled:
+        return None
     if _on_cpu(cfg):
         logger.info("Mixed precision needs a GPU: training in float32 on this CPU.")
-        return Trainer
-    return MixedPrecisionTrainer
+        return None
+    types = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    name = amp.get("dtype", "float16")
+    if name not in types:
+        raise UserError(f"train.amp.dtype={name} must be one of {', '.join(types)}.")
+    return types[name]
 
 
-def _hooks(cfg: DictConfig, test: Callable[[], dict], checkpointer: StrictCheckpointer) -> list:
-    """Detectron2's hooks in their usual order, and ours behind the writers."""
+def _hooks(cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints) -> list:
+    """In the order in which they see an iteration: the schedule, then saving, evaluation, reports."""
     train = cfg.train
     registered = [
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+        checkpoints,
+        hooks.EvalHook(train.eval_period, test),
     ]
     if comm.is_main_process():
-        registered.append(hooks.PeriodicCheckpointer(checkpointer, **train.checkpointer))
-    registered.append(hooks.EvalHook(train.eval_period, test))
-    if comm.is_main_process():
-        if train.get("best_metric") and train.eval_period > 0:
-            best = UntaggedCheckpointer(checkpointer.model, train.output_dir)
-            registered.append(hooks.BestCheckpointer(train.eval_period, best, train.best_metric))
+        if train.get("best_metric"):
+            weights_only = StrictCheckpointer(checkpoints.checkpointer.model, train.output_dir)
+            registered.append(KeepBest(weights_only, train.best_metric))
         writers = default_writers(train.output_dir, train.max_iter)
         registered.append(hooks.PeriodicWriter(writers, period=train.log_period))
         registered.append(DrawCurves(train.output_dir, train.eval_period))

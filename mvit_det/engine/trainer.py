@@ -1,62 +1,163 @@
-"""Detectron2's trainers, with an explanation when the loss is no number any more."""
+"""Detectron2's trainer with gradient accumulation, and an explanation where training diverges."""
 
+import math
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from detectron2.engine import AMPTrainer, SimpleTrainer
+from detectron2.engine import SimpleTrainer
+from torch import nn
+from torch.optim import Optimizer
 
+from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
 
 
 class WatchedLoader:
-    """Passes batches on and remembers what was in the last one, for error messages."""
+    """Passes batches on and remembers those since `forget`, for error messages."""
 
     def __init__(self, loader: Iterable):
         self.loader = loader
-        self.last_batch: Any = None
+        self._batches: list[Any] = []
 
     def __iter__(self) -> Iterator:
-        for self.last_batch in self.loader:
-            yield self.last_batch
+        for batch in self.loader:
+            self._batches.append(batch)
+            yield batch
+
+    def forget(self) -> None:
+        """A new iteration begins."""
+        self._batches.clear()
 
     def describe(self) -> str:
-        """Name the images of the last batch."""
-        if not isinstance(self.last_batch, list):
-            return "a batch of tensors"
-        return ", ".join(str(item.get("file_name", "?")) for item in self.last_batch)
+        """Name the images of the iteration."""
+        items = [item for batch in self._batches if isinstance(batch, list) for item in batch]
+        names = ", ".join(str(item.get("file_name", "?")) for item in items)
+        return f"the images {names}" if names else "a batch of tensors"
 
 
-class _Explains:
-    """Mixed into a trainer: non-finite losses end in a sentence with term, iteration and images."""
+class Trainer(SimpleTrainer):
+    """One iteration: ``accumulation`` batches forward and backward, then one step of the optimiser.
 
-    def _write_metrics(self, loss_dict: dict[str, torch.Tensor], *args, **kwargs) -> None:
-        values = {name: float(value.detach()) for name, value in loss_dict.items()}
-        # NaN is the one number that differs from itself; x - x is NaN for infinities as well
-        bad = [name for name, value in values.items() if value - value != 0.0]
-        if bad:
-            raise UserError(self._explain(", ".join(f"{name}={values[name]}" for name in bad)))
-        super()._write_metrics(loss_dict, *args, **kwargs)
+    Args:
+        model, data_loader, optimizer: as in Detectron2.
+        accumulation: batches per iteration; gradients and losses are means over them.
+        precision: autocast to this type on the GPU, with loss scaling for float16; None for full
+            precision.
+        stop: when it is set, workers that die with this process are no error.
+
+    Raises:
+        UserError: a loss or a gradient is no number; the weights are still those of before.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: WatchedLoader,
+        optimizer: Optimizer,
+        *,
+        accumulation: int = 1,
+        precision: torch.dtype | None = None,
+        stop: StopRequest | None = None,
+    ):
+        super().__init__(model, data_loader, optimizer)
+        self.accumulation = accumulation
+        self.precision = precision
+        self.stop = stop or StopRequest()
+        self.grad_scaler = torch.amp.GradScaler("cuda", enabled=precision is torch.float16)
+        self._stream: Iterator | None = None
 
     def run_step(self) -> None:
-        """One iteration; divergence noticed inside the model is explained in the same way."""
-        try:
-            super().run_step()
-        except FloatingPointError as error:
-            raise UserError(self._explain(str(error).split("\n")[0])) from error
+        """One iteration."""
+        self.optimizer.zero_grad()
+        self.data_loader.forget()
+        losses: Counter = Counter()
+        waited = 0.0
+        for part in range(self.accumulation):
+            started = time.perf_counter()
+            batch = self._next_batch(first=part == 0)
+            waited += time.perf_counter() - started
+            # Processes exchange gradients once per iteration.
+            last = part == self.accumulation - 1
+            wait = (
+                nullcontext()
+                if last or not hasattr(self.model, "no_sync")
+                else self.model.no_sync()
+            )
+            with wait:
+                losses.update(self._forward_backward(batch))
+        self.after_backward()
+        self.grad_scaler.unscale_(self.optimizer)
+        self._check_gradients(losses)
+        means = {name: value / self.accumulation for name, value in losses.items()}
+        self.write_metrics(means, waited, self.iter)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
 
-    def _explain(self, terms: str) -> str:
+    def _next_batch(self, first: bool) -> Any:
+        if self._stream is None:
+            self._stream = iter(self.data_loader)
+        try:
+            return next(self._stream)
+        except RuntimeError:
+            # A signal to the whole group ends the workers before this process is asked to stop.
+            if first and self.stop.requested:
+                self.stop.end(f"before iteration {self.iter}")
+            raise
+
+    def close(self) -> None:
+        """End the loader's workers now: left to the garbage collector it may take seconds."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def _forward_backward(self, batch: Any) -> dict[str, torch.Tensor]:
+        precise = self.precision is None
+        with nullcontext() if precise else torch.autocast("cuda", dtype=self.precision):
+            try:
+                output = self.model(batch)
+            except FloatingPointError as error:  # noticed inside the model
+                raise UserError(self._explain(str(error).split("\n")[0])) from error
+            losses = output if isinstance(output, dict) else {"total_loss": output}
+            total = sum(losses.values()) / self.accumulation
+        self._check_losses(losses)
+        self.grad_scaler.scale(total).backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _check_losses(self, losses: dict[str, torch.Tensor]) -> None:
+        # one transfer from the GPU for all of them
+        values = torch.stack([value.detach().float() for value in losses.values()]).tolist()
+        bad = [f"{name}={value}" for name, value in zip(losses, values) if not math.isfinite(value)]
+        if bad:
+            raise UserError(self._explain(", ".join(bad)))
+
+    def _check_gradients(self, losses: dict[str, torch.Tensor]) -> None:
+        if self.grad_scaler.is_enabled():
+            return  # it leaves out a step that overflows, and lowers its scale
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if not torch.nn.utils.get_total_norm(gradients).isfinite():
+            terms = ", ".join(f"{name}={float(value):.4g}" for name, value in losses.items())
+            raise UserError(self._explain(f"a gradient is not finite ({terms})"))
+
+    def _explain(self, what: str) -> str:
         rates = sorted({group["lr"] for group in self.optimizer.param_groups})
         return (
-            f"Training has diverged at iteration {self.iter}: {terms}, on the images "
+            f"Training has diverged at iteration {self.iter}: {what}, on "
             f"{self.data_loader.describe()}; lower optimizer.lr (the rate is {rates[-1]:.3g} now) or "
             "lengthen the warm-up, and go on from the last checkpoint with --resume."
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Detectron2's, and the gradient scaler's as its AMPTrainer has it."""
+        state = super().state_dict()
+        if self.grad_scaler.is_enabled():
+            state["grad_scaler"] = self.grad_scaler.state_dict()
+        return state
 
-class Trainer(_Explains, SimpleTrainer):
-    """Full precision."""
-
-
-class MixedPrecisionTrainer(_Explains, AMPTrainer):
-    """float16 where it is safe, with loss scaling; CUDA only."""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; a run in full precision will do too."""
+        super().load_state_dict(state_dict)
+        if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

@@ -1,6 +1,7 @@
-"""What an evaluation leaves besides its metrics: pictures, and a count of unreadable images."""
+"""What an evaluation leaves: COCO metrics, pictures, and a count of unreadable images."""
 
+from mvit_det.evaluation.coco import CocoMetrics
 from mvit_det.evaluation.pictures import PredictionPictures
 from mvit_det.evaluation.unreadable import UnreadableImages
 
-__all__ = ["PredictionPictures", "UnreadableImages"]
+__all__ = ["CocoMetrics", "PredictionPictures", "UnreadableImages"]

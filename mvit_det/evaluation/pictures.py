@@ -1,25 +1,20 @@
 """Predictions beside ground truth, as PNG pictures, drawn while a test set is evaluated."""
 
-import colorsys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import annotations_to_instances, read_image
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from detectron2.utils.visualizer import Visualizer
 from PIL import Image, ImageDraw, ImageFont
 
 from mvit_det.errors import UserError
+from mvit_det.evaluation.drawing import LONG_SIDE, enlargement, overlay, resized
 
-# Sizes in pixels: a small picture is enlarged, a large one reduced, to have a side in this range.
-_SHORT_SIDE, _LONG_SIDE = 480, 1280
-_CAPTION, _GAP = 34, 8
+_CAPTION, _GAP = 34, 8  # pixels
 
 
 class PredictionPictures(DatasetEvaluator):
@@ -82,20 +77,17 @@ class PredictionPictures(DatasetEvaluator):
     def _side_by_side(self, item: dict[str, Any], found: Instances) -> np.ndarray:
         image = read_image(item["file_name"], format="RGB")
         height, width = image.shape[:2]
-        scale = max(1.0, _SHORT_SIDE / min(height, width))
-        scale = min(scale, _LONG_SIDE / max(height, width))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(
-            image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-        )
+        # a large picture is reduced, as two of them must fit on a screen
+        scale = min(enlargement(height, width), LONG_SIDE / max(height, width))
+        image = resized(image, scale)
         truth = _ground_truth(item, (height, width))
         names = MetadataCatalog.get(self.dataset_name).get("thing_classes", None)
         left = f"predictions (score >= {self.score_threshold:g}): {len(found)}"
         return np.concatenate(
             [
-                _captioned(_overlay(image, found, names), left),
-                np.full((size[1] + _CAPTION, _GAP, 3), 255, np.uint8),
-                _captioned(_overlay(image, truth, names), f"ground truth: {len(truth)}"),
+                _captioned(overlay(image, found, names), left),
+                np.full((image.shape[0] + _CAPTION, _GAP, 3), 255, np.uint8),
+                _captioned(overlay(image, truth, names), f"ground truth: {len(truth)}"),
             ],
             axis=1,
         )
@@ -111,37 +103,6 @@ def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instance
     if truth.has("gt_masks"):
         result.pred_masks = truth.gt_masks.tensor
     return result
-
-
-def _overlay(image: np.ndarray, instances: Instances, names: list[str] | None) -> np.ndarray:
-    """Draw boxes, masks and labels of instances of another scale onto an RGB image (H, W, 3)."""
-    height, width = image.shape[:2]
-    scale = torch.tensor([width, height, width, height]) / torch.tensor(
-        instances.image_size[::-1] * 2
-    )
-    labels = []
-    for index, label in enumerate(instances.pred_classes.tolist()):
-        text = names[label] if names else str(label)
-        score = f" {instances.scores[index]:.0%}" if instances.has("scores") else ""
-        labels.append(text + score)
-    masks = None
-    if instances.has("pred_masks") and len(instances):
-        masks = np.stack(
-            [cv2.resize(m, (width, height)) > 0.5 for m in instances.pred_masks.float().numpy()]
-        )
-    drawing = Visualizer(image).overlay_instances(
-        boxes=instances.pred_boxes.tensor * scale,
-        labels=labels,
-        masks=masks,
-        assigned_colors=[_class_colour(i) for i in instances.pred_classes.tolist()],
-        alpha=0.35,
-    )
-    return drawing.get_image()
-
-
-def _class_colour(index: int) -> tuple[float, float, float]:
-    # Steps of the golden ratio keep the hues of any number of classes apart.
-    return colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1.0)
 
 
 def _captioned(image: np.ndarray, text: str) -> np.ndarray:

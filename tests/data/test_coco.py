@@ -9,10 +9,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from mvit_det.data.annotations import annotation_fault, check_coco_json, some
+from mvit_det.data.annotations import annotation_fault, check_coco_json
 from mvit_det.data.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.images import missing_files, unreadable_files
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, some
 
 SQUARE = [[1, 1, 9, 1, 9, 9, 1, 9]]
 RLE = {"size": [48, 64], "counts": [0, 10, 48 * 64 - 10]}

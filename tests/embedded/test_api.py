@@ -171,6 +171,7 @@ API = {
     "detectron2.modeling.poolers": ["ROIPooler"],
     "detectron2.modeling.proposal_generator": ["RPN", "StandardRPNHead"],
     "detectron2.modeling.roi_heads": [
+        "CascadeROIHeads",
         "FastRCNNConvFCHead",
         "FastRCNNOutputLayers",
         "MaskRCNNConvUpsampleHead",

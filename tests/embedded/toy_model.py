@@ -17,6 +17,7 @@ from detectron2.modeling.roi_heads import (
     MaskRCNNConvUpsampleHead,
 )
 from detectron2.structures import Boxes, Instances, PolygonMasks
+from detectron2.utils.events import EventStorage
 
 # Tensors are tiny here: a second thread costs far more than it brings.
 torch.set_num_threads(1)
@@ -124,3 +125,18 @@ def toy_inputs(seed, sizes=((90, 120), (112, 80)), counts=(4, 2)):
             {"image": image, "instances": instances, "height": 2 * height, "width": 2 * width}
         )
     return inputs
+
+
+def assert_learns_one_batch(model, steps):
+    """The loss of one batch falls."""
+    inputs = toy_inputs(5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    totals = []
+    with EventStorage():
+        for _ in range(steps):
+            loss = sum(model(inputs).values())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            totals.append(loss.item())
+    assert sum(totals[-5:]) < 0.85 * sum(totals[:5])

@@ -3,10 +3,9 @@ import sys
 
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.evaluation import COCOEvaluator
-from mvit_det.data import TolerantMapper, named_dataset
-from mvit_det.evaluation import PredictionPictures, UnreadableImages
+from detectron2.data import build_detection_test_loader
+from mvit_det.data import TolerantMapper, build_train_loader, named_dataset
+from mvit_det.evaluation import CocoMetrics, PredictionPictures, UnreadableImages
 from omegaconf import OmegaConf
 
 num_workers = min(4, os.cpu_count() or 1)
@@ -33,7 +32,7 @@ random_crop = L(T.RandomApply)(
 
 dataloader = OmegaConf.create()
 
-dataloader.train = L(build_detection_train_loader)(
+dataloader.train = L(build_train_loader)(
     dataset=L(named_dataset)(names="coco_2017_train", num_classes="${model.roi_heads.num_classes}"),
     mapper=L(TolerantMapper)(
         is_train=True,
@@ -62,7 +61,7 @@ dataloader.test = L(build_detection_test_loader)(
 )
 
 dataloader.evaluator = [
-    L(COCOEvaluator)(
+    L(CocoMetrics)(
         dataset_name="${dataloader.test.dataset.names}", output_dir="${train.output_dir}"
     ),
     L(PredictionPictures)(

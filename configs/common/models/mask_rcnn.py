@@ -9,7 +9,6 @@ from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.matcher import Matcher
-from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads import (
@@ -19,7 +18,7 @@ from detectron2.modeling.roi_heads import (
     StandardROIHeads,
 )
 from mvit_det.backbone import VARIANTS
-from mvit_det.detection import MViT
+from mvit_det.detection import GeneralizedRCNN, MViT
 from torch import nn
 
 
@@ -43,12 +42,12 @@ levels = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 roi_levels = list(levels)[:-1]
 
 
-def roi_pooler(output_size):
+def roi_pooler(output_size, strides=tuple(levels[name] for name in roi_levels)):
     """RoIAlign with a sampling grid that adapts to the size of the region."""
     return L(ROIPooler)(
         pooler_type="ROIAlignV2",
         output_size=output_size,
-        scales=tuple(1 / levels[name] for name in roi_levels),
+        scales=tuple(1 / stride for stride in strides),
         sampling_ratio=0,
     )
 
@@ -77,14 +76,15 @@ model = L(GeneralizedRCNN)(
             sizes=[[8 * stride] for stride in levels.values()],
             aspect_ratios=[0.5, 1.0, 2.0],  # height / width
             strides=list(levels.values()),
+            offset=0.0,  # the first anchor's centre is the image's corner, as in all released models
         ),
         anchor_matcher=matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
         box2box_transform=box_coder(1.0, 1.0, 1.0, 1.0),
-        batch_size_per_image=256,
         positive_fraction=0.5,
+        batch_size_per_image=256,
+        nms_thresh=0.7,
         pre_nms_topk=(2000, 1000),  # in training, in testing; per level
         post_nms_topk=(1000, 1000),
-        nms_thresh=0.7,
     ),
     roi_heads=L(StandardROIHeads)(
         num_classes=80,

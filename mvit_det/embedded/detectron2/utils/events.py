@@ -70,6 +70,10 @@ class EventStorage:
         """For each name, the value put last and its iteration."""
         return self._latest
 
+    def smoothing_hints(self) -> dict[str, bool]:
+        """For each name, the hint that it came with."""
+        return self._hints
+
     def count_samples(self, name: str, window_size: int = 20) -> int:
         """How many values of ``name`` its last ``window_size`` iterations hold."""
         values = self.history(name).values()

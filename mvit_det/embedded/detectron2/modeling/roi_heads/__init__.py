@@ -1,6 +1,7 @@
 """What happens to each proposal: its class, its box, its mask."""
 
 from .box_head import FastRCNNConvFCHead
+from .cascade_rcnn import CascadeROIHeads
 from .fast_rcnn import FastRCNNOutputLayers
 from .mask_head import MaskRCNNConvUpsampleHead
 from .roi_heads import StandardROIHeads

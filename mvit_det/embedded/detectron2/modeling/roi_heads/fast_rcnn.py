@@ -15,6 +15,7 @@ from detectron2.utils.events import get_event_storage
 
 from ..box_regression import Box2BoxTransform
 
+PerImage = Sequence[Instances]
 Predictions = tuple[torch.Tensor, torch.Tensor]  # logits (R, K + 1), deltas (R, K * 4) or (R, 4)
 
 
@@ -99,9 +100,7 @@ class FastRCNNOutputLayers(nn.Module):
         x = x.flatten(start_dim=1)
         return self.cls_score(x), self.bbox_pred(x)
 
-    def losses(
-        self, predictions: Predictions, proposals: Sequence[Instances]
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, predictions: Predictions, proposals: PerImage) -> dict[str, torch.Tensor]:
         """Cross entropy over all proposals, L1 of the deltas over the foreground.
 
         Both are divided by the number of all proposals: so a foreground box weighs the same
@@ -126,7 +125,7 @@ class FastRCNNOutputLayers(nn.Module):
         }
 
     def inference(
-        self, predictions: Predictions, proposals: Sequence[Instances]
+        self, predictions: Predictions, proposals: PerImage
     ) -> tuple[list[Instances], list[torch.Tensor]]:
         """``fast_rcnn_inference`` on decoded predictions."""
         return fast_rcnn_inference(
@@ -139,7 +138,7 @@ class FastRCNNOutputLayers(nn.Module):
         )
 
     def predict_boxes(
-        self, predictions: Predictions, proposals: Sequence[Instances]
+        self, predictions: Predictions, proposals: PerImage
     ) -> tuple[torch.Tensor, ...]:
         """Per image (R_i, K * 4) or (R_i, 4) boxes, XYXY."""
         starts = torch.cat([p.proposal_boxes.tensor for p in proposals])
@@ -147,7 +146,7 @@ class FastRCNNOutputLayers(nn.Module):
         return boxes.split([len(p) for p in proposals])
 
     def predict_probs(
-        self, predictions: Predictions, proposals: Sequence[Instances]
+        self, predictions: Predictions, proposals: PerImage
     ) -> tuple[torch.Tensor, ...]:
         """Per image (R_i, K + 1) probabilities."""
         return F.softmax(predictions[0], dim=-1).split([len(p) for p in proposals])

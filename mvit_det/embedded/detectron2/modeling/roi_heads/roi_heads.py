@@ -15,6 +15,7 @@ from ..matcher import Matcher
 from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from ..sampling import subsample_labels
+from .fast_rcnn import PerImage
 
 Features = Mapping[str, torch.Tensor]  # maps (N, C, H, W) by name
 
@@ -56,9 +57,7 @@ class StandardROIHeads(nn.Module):
         self.mask_head = mask_head
 
     @torch.no_grad()
-    def label_and_sample_proposals(
-        self, proposals: Sequence[Instances], targets: Sequence[Instances]
-    ) -> list[Instances]:
+    def label_and_sample_proposals(self, proposals: PerImage, targets: PerImage) -> list[Instances]:
         """Match proposals, and ground truth boxes as more of them; choose some for training.
 
         They get ``gt_classes``; if the image has objects, also the other ``gt_*`` fields of their
@@ -66,17 +65,9 @@ class StandardROIHeads(nn.Module):
         """
         chosen = []
         for candidates, truth in zip(add_ground_truth_to_proposals(targets, proposals), targets):
-            overlap = pairwise_iou(truth.gt_boxes, candidates.proposal_boxes)
-            matches, labels = self.proposal_matcher(overlap)
-            classes = torch.full_like(matches, self.num_classes)
-            if len(truth) > 0:
-                classes = torch.where(labels == 1, truth.gt_classes[matches], classes)
-                classes[labels == -1] = -1
-            rows = torch.cat(
-                subsample_labels(
-                    classes, self.batch_size_per_image, self.positive_fraction, self.num_classes
-                )
-            )
+            matches, classes = self._match(self.proposal_matcher, candidates, truth)
+            quota = self.batch_size_per_image, self.positive_fraction
+            rows = torch.cat(subsample_labels(classes, *quota, self.num_classes))
             sampled = candidates[rows]
             if len(truth) > 0:
                 for name, values in truth.get_fields().items():
@@ -84,19 +75,33 @@ class StandardROIHeads(nn.Module):
                         sampled.set(name, values[matches[rows]])
             sampled.gt_classes = classes[rows]
             chosen.append(sampled)
-        classes = torch.cat([p.gt_classes for p in chosen])
-        num_bg = int((classes == self.num_classes).sum())
-        storage = get_event_storage()
-        storage.put_scalar("roi_head/num_fg_samples", (len(classes) - num_bg) / len(chosen))
-        storage.put_scalar("roi_head/num_bg_samples", num_bg / len(chosen))
+        self._log_samples(chosen)
         return chosen
+
+    def _match(
+        self, matcher: Matcher, proposals: Instances, truth: Instances
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Per proposal the index of its object, and its class: K for background, -1 if ignored."""
+        matches, labels = matcher(pairwise_iou(truth.gt_boxes, proposals.proposal_boxes))
+        classes = torch.full_like(matches, self.num_classes)
+        if len(truth) > 0:
+            classes = torch.where(labels == 1, truth.gt_classes[matches], classes)
+            classes[labels == -1] = -1
+        return matches, classes
+
+    def _log_samples(self, proposals: PerImage, prefix: str = "") -> None:
+        """How many are foreground and background, per image."""
+        is_bg = torch.cat([p.gt_classes for p in proposals]) == self.num_classes
+        num_bg, put = int(is_bg.sum()), get_event_storage().put_scalar
+        put(f"{prefix}roi_head/num_fg_samples", (len(is_bg) - num_bg) / len(proposals))
+        put(f"{prefix}roi_head/num_bg_samples", num_bg / len(proposals))
 
     def forward(
         self,
         images: ImageList,
         features: Features,
-        proposals: Sequence[Instances],
-        targets: Sequence[Instances] | None = None,
+        proposals: PerImage,
+        targets: PerImage | None = None,
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
         """In training the sampled proposals and losses; in evaluation detections, no losses.
 
@@ -106,21 +111,19 @@ class StandardROIHeads(nn.Module):
             found = self._forward_box(features, proposals)
             return self.forward_with_given_boxes(features, found), {}
         sampled = self.label_and_sample_proposals(proposals, targets)
-        losses = dict(self._forward_box(features, sampled))
+        losses = dict(self._forward_box(features, sampled, targets))
         if self.mask_on:
             losses.update(self._forward_mask(features, sampled))
         return sampled, losses
 
-    def forward_with_given_boxes(
-        self, features: Features, instances: Sequence[Instances]
-    ) -> list[Instances]:
+    def forward_with_given_boxes(self, features: Features, instances: PerImage) -> list[Instances]:
         """In evaluation, add ``pred_masks`` to known ``pred_boxes`` and ``pred_classes``."""
         return self._forward_mask(features, instances) if self.mask_on else instances
 
     def _forward_box(
-        self, features: Features, proposals: Sequence[Instances]
+        self, features: Features, proposals: PerImage, targets: PerImage | None = None
     ) -> dict[str, torch.Tensor] | list[Instances]:
-        """Losses in training, detections in evaluation."""
+        """Losses in training, detections in evaluation; other heads may match ``targets`` anew."""
         maps = [features[name] for name in self.box_in_features]
         crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
         predictions = self.box_predictor(self.box_head(crops))
@@ -129,7 +132,7 @@ class StandardROIHeads(nn.Module):
         return self.box_predictor.inference(predictions, proposals)[0]
 
     def _forward_mask(
-        self, features: Features, instances: Sequence[Instances]
+        self, features: Features, instances: PerImage
     ) -> dict[str, torch.Tensor] | list[Instances]:
         """Losses of the foreground in training, instances with masks in evaluation."""
         if self.training:

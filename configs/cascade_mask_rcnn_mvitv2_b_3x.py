@@ -1,0 +1,13 @@
+from .common.models.cascade_mask_rcnn import cascade
+from .mask_rcnn_mvitv2_b_3x import dataloader, lr_multiplier, model, optimizer, train
+
+cascade(model)
+
+published = dict(
+    table="5",
+    box_ap=54.1,
+    mask_ap=46.8,
+    parameters=103,
+    flops=814,
+    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_b_3x/f308109448/model_final_421a91.pkl",
+)

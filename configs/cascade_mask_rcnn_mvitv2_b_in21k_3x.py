@@ -1,0 +1,13 @@
+from .common.models.cascade_mask_rcnn import cascade
+from .mask_rcnn_mvitv2_b_in21k_3x import dataloader, lr_multiplier, model, optimizer, train
+
+cascade(model)
+
+published = dict(
+    table="5",
+    box_ap=54.9,
+    mask_ap=47.4,
+    parameters=103,
+    flops=814,
+    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_b_in12k_3x/f309003202/model_final_be5168.pkl",
+)

@@ -1,0 +1,95 @@
+"""What the classes of a model are called, on a machine that need not have its data."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from mvit_det.data.annotations import read_coco_json
+from mvit_det.data.shapes import CLASSES, shapes_dataset
+from mvit_det.errors import UserError
+
+# One class as in a COCO file: its "id" and "name". In a list they stand in the order of the model's
+# outputs, 0, 1, ...
+Category = dict[str, Any]
+
+
+def numbered(names: Sequence[str]) -> list[Category]:
+    """Classes with the ids 1, 2, ..."""
+    return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+
+
+def given_categories(names: Sequence[str] | str | os.PathLike) -> list[Category]:
+    """Classes that the user names.
+
+    Args:
+        names: the names themselves; or a text file with one per line; or a COCO file (.json), whose
+            ids are taken as well.
+    """
+    if not isinstance(names, (str, os.PathLike)):
+        return numbered(list(names))
+    path = Path(names)
+    if not path.is_file():
+        raise UserError(f"The file of class names {path} does not exist: correct the path.")
+    if path.suffix == ".json":
+        return _from_coco_file(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"Class names cannot be read from {path} ({error}): write one name per line."
+        ) from error
+    return numbered([line.strip() for line in lines if line.strip()])
+
+
+def config_categories(cfg: DictConfig) -> list[Category] | None:
+    """The key ``categories`` of a config, else what is known of its test data; None if nothing is.
+
+    The data need not be there: the classes of COCO and of the generated shapes are known by
+    themselves. Only for one's own data is the annotation file read, if it exists.
+    """
+    stored = cfg.get("categories")
+    if stored:
+        return OmegaConf.to_container(stored, resolve=True)
+    return dataset_categories(OmegaConf.select(cfg, "dataloader.test.dataset") or {})
+
+
+def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
+    """Classes of a ``dataset=L(...)(...)`` node of a config, which is not instantiated."""
+    target = dataset.get("_target_")
+    if isinstance(target, str):
+        target = get_object(target)
+    if target is shapes_dataset:
+        return numbered(CLASSES)
+    name = dataset.get("names")
+    if name is not None:
+        return _from_metadata(name if isinstance(name, str) else name[0])
+    return _from_file_if_there(dataset.get("json_file"))
+
+
+def _from_metadata(name: str) -> list[Category] | None:
+    if name not in MetadataCatalog.list():
+        return None
+    metadata = MetadataCatalog.get(name)
+    names = metadata.get("thing_classes", None)
+    if names is None:
+        return _from_file_if_there(metadata.get("json_file", None))
+    contiguous = metadata.get("thing_dataset_id_to_contiguous_id", None)
+    if contiguous is None:
+        return numbered(names)
+    ids = sorted(contiguous, key=contiguous.get)
+    return [{"id": number, "name": name} for number, name in zip(ids, names)]
+
+
+def _from_file_if_there(json_file: str | None) -> list[Category] | None:
+    return _from_coco_file(json_file) if json_file and os.path.isfile(json_file) else None
+
+
+def _from_coco_file(json_file: str | os.PathLike) -> list[Category]:
+    entries = read_coco_json(json_file)["categories"]
+    entries = sorted(entries, key=lambda entry: entry["id"])
+    return [{"id": entry["id"], "name": entry["name"]} for entry in entries]

@@ -1,0 +1,218 @@
+"""Detectron2's two-stage detectors, tested with Soft-NMS and on several views of an image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from detectron2 import modeling
+from detectron2.layers import batched_nms
+from detectron2.modeling import detector_postprocess
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import nn
+
+from mvit_det.detection.soft_nms import SoftNMS
+from mvit_det.detection.views import View, plan_views
+from mvit_det.errors import UserError
+
+# One image, as Detectron2's mapper makes it: "image" (C, H, W); perhaps "height" and "width" that
+# the results should have.
+Input = Mapping[str, Any]
+
+
+class GeneralizedRCNN(modeling.GeneralizedRCNN):
+    """``detectron2.modeling.GeneralizedRCNN`` with four options for testing.
+
+    Training, parameters and, without these options, testing are the parent's. The RoI heads are
+    Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.
+
+    With Soft-NMS, or with several views, every box that scores enough is a candidate, and one
+    selection among the candidates of all views decides. This differs from Detectron2's
+    ``GeneralizedRCNNWithTTA``, which suppresses within each view and then among the survivors:
+    Soft-NMS done twice would lower scores twice. Masks are predicted for the chosen boxes in every
+    view, averaged as probabilities, and drawn once. With a single view of the size that the model
+    was given, the result is that of plain testing image by image, bit for bit.
+
+    Views are tested one after the other, image by image, so memory is bounded by the largest; for
+    masks the features of a view are computed again rather than kept, unless it is the only one.
+
+    NOTE: views are made from the image that the model is given. After the usual resize of the test
+    mapper they are copies of a copy; ``dataloader.test.mapper.augmentations=[]`` hands over the
+    original image, which is best.
+
+    Args:
+        soft_nms: settings, or just the method, ``"linear"`` or ``"gaussian"``; in place of the
+            box predictor's ``test_nms_thresh`` and ``test_score_thresh``. Its
+            ``test_topk_per_image`` holds in any case.
+        test_short_sides: lengths of the short side to test at, in pixels; none: as given.
+        test_max_size: limit of the long side, as in ``ResizeShortestEdge``.
+        test_flip: test the mirror image of each view, too.
+        arguments: those of the parent.
+    """
+
+    def __init__(
+        self,
+        *,
+        soft_nms: SoftNMS | str | None = None,
+        test_short_sides: Sequence[int] = (),
+        test_max_size: int = 1333,
+        test_flip: bool = False,
+        **arguments: Any,
+    ):
+        super().__init__(**arguments)
+        self.soft_nms = SoftNMS(method=soft_nms) if isinstance(soft_nms, str) else soft_nms
+        if not isinstance(self.soft_nms, (SoftNMS, type(None))):
+            raise UserError(
+                f"soft_nms={soft_nms} must be linear, gaussian, null or a SoftNMS, e.g. "
+                "{_target_: mvit_det.detection.SoftNMS, method: gaussian, sigma: 0.3}."
+            )
+        if isinstance(test_short_sides, (int, float, str)):
+            raise UserError(
+                f"test_short_sides={test_short_sides} must be a list of lengths in pixels, e.g. "
+                "[800] or [600,800,1000]."
+            )
+        self.test_short_sides = tuple(test_short_sides)
+        for name, sides in (
+            ("test_short_sides", self.test_short_sides),
+            ("test_max_size", (test_max_size,)),
+        ):
+            for side in sides:
+                if type(side) is not int or side < 1:
+                    raise UserError(f"{name} has {side!r}: lengths are whole pixels, e.g. 800.")
+        self.test_max_size = test_max_size
+        self.test_flip = test_flip
+
+    def inference(
+        self,
+        batched_inputs: Sequence[Input],
+        detected_instances: Sequence[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[Any]:
+        """Detect, or give masks to ``detected_instances``, in images of any size.
+
+        Returns:
+            With ``do_postprocess`` {"instances": Instances} per image, brought to ``height`` and
+            ``width`` of the input; else Instances, of the size of the first view. Boxes of
+            ``detected_instances`` are understood in their own ``image_size``.
+        """
+        in_views = len(self.test_short_sides) > 0 or self.test_flip
+        if not in_views and (self.soft_nms is None or detected_instances is not None):
+            return super().inference(batched_inputs, detected_instances, do_postprocess)
+        assert not self.training, "Call eval() first: inference is for evaluation."
+        if not in_views:
+            results = self._detect(batched_inputs)
+        elif detected_instances is None:
+            results = [self._detect_in_views(x) for x in batched_inputs]
+        else:
+            # copies: the real detector_postprocess scales boxes in place
+            known = [deepcopy(found).to(self.device) for found in detected_instances]
+            results = [self._outline(x, found) for x, found in zip(batched_inputs, known)]
+        if not do_postprocess:
+            return results
+        processed = []
+        for x, result in zip(batched_inputs, results):
+            height, width = x["image"].shape[-2:]
+            size = x.get("height", height), x.get("width", width)
+            processed.append({"instances": detector_postprocess(result, *size)})
+        return processed
+
+    @torch.no_grad()
+    def _detect(self, batched_inputs: Sequence[Input]) -> list[Instances]:
+        """Images as they are, in one batch."""
+        images, features = self._extract(batched_inputs)
+        chosen = [self._choose(found) for found in self._candidates(images, features)]
+        return self.roi_heads.forward_with_given_boxes(features, chosen)
+
+    def _detect_in_views(self, x: Input) -> Instances:
+        """One image in all its views; boxes are those of the first one."""
+        views = self._views(x)
+        if len(views) == 1:
+            return self._detect([_seen(x, views[0])])[0]
+        frame = views[0].size
+        found = Instances.cat([self._candidates_in_view(x, view, frame) for view in views])
+        return self._outline(x, self._choose(found))
+
+    def _views(self, x: Input) -> list[View]:
+        size = tuple(x["image"].shape[-2:])
+        return plan_views(size, self.test_short_sides, self.test_max_size, self.test_flip)
+
+    def _extract(self, batched_inputs: Sequence[Input]) -> tuple[ImageList, dict]:
+        images = self.preprocess_image(batched_inputs)
+        return images, self.backbone(images.tensor)
+
+    @torch.no_grad()
+    def _candidates_in_view(self, x: Input, view: View, frame: tuple[int, int]) -> Instances:
+        # A function of its own: with its end the feature maps are free.
+        (found,) = self._candidates(*self._extract([_seen(x, view)]))
+        boxes = view.boxes_to_frame(found.pred_boxes.tensor, frame)
+        return Instances(frame, **{**found.get_fields(), "pred_boxes": Boxes(boxes)})
+
+    def _candidates(self, images: ImageList, features: dict) -> list[Instances]:
+        """All boxes of each image that score enough, overlapping or not."""
+        predictor = self._box_predictor()
+        threshold = predictor.test_score_thresh
+        if self.soft_nms is not None:
+            threshold = self.soft_nms.score_threshold
+        proposals, _ = self.proposal_generator(images, features)
+        with _unselective(predictor, threshold):
+            return self.roi_heads._forward_box(features, proposals)
+
+    def _box_predictor(self) -> nn.Module:
+        """The one with the settings of the selection: the last one of a cascade."""
+        predictor = self.roi_heads.box_predictor
+        return predictor[-1] if isinstance(predictor, nn.ModuleList) else predictor
+
+    def _choose(self, found: Instances) -> Instances:
+        """The detections among the candidates of one image, best first."""
+        predictor = self._box_predictor()
+        top_k = predictor.test_topk_per_image
+        if self.soft_nms is not None:
+            return self.soft_nms(found, top_k)
+        boxes = found.pred_boxes.tensor
+        keep = batched_nms(boxes, found.scores, found.pred_classes, predictor.test_nms_thresh)
+        return found[keep[: top_k if top_k >= 0 else None]]
+
+    def _outline(self, x: Input, found: Instances) -> Instances:
+        """Add the mean of all views' masks to the boxes of one image."""
+        if not self.roi_heads.mask_on:
+            return found
+        # without boxes one view is enough: it gives the empty field its shape
+        views = self._views(x)[: None if len(found) > 0 else 1]
+        found.pred_masks = sum(self._masks_in_view(x, view, found) for view in views) / len(views)
+        return found
+
+    @torch.no_grad()
+    def _masks_in_view(self, x: Input, view: View, found: Instances) -> torch.Tensor:
+        """(N, 1, M, M) probabilities over the N boxes."""
+        boxes = view.boxes_from_frame(found.pred_boxes.tensor, found.image_size)
+        shown = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=found.pred_classes)
+        _, features = self._extract([_seen(x, view)])
+        (outlined,) = self.roi_heads.forward_with_given_boxes(features, [shown])
+        return view.masks_to_frame(outlined.pred_masks)
+
+
+def _seen(x: Input, view: View) -> Input:
+    return {**x, "image": view.show(x["image"])}
+
+
+@contextmanager
+def _unselective(predictor: nn.Module, score_threshold: float) -> Iterator[None]:
+    """Let a box predictor return all boxes that score above the threshold.
+
+    Its three settings are the only way that the RoI heads of Detectron2 have in common, Cascade
+    or not, to reach the boxes before NMS.
+    """
+    changed = dict(
+        test_score_thresh=score_threshold,
+        test_nms_thresh=2.0,  # an IoU never exceeds 1
+        test_topk_per_image=-1,
+    )
+    kept = {name: getattr(predictor, name) for name in changed}
+    try:
+        for name, value in changed.items():
+            setattr(predictor, name, value)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(predictor, name, value)

@@ -1,0 +1,82 @@
+"""Views of an image at test time: sizes, mirrors, and the way of boxes and masks between them.
+
+Legend: N boxes, M the side of a mask that lies over a box. Sizes are (height, width) in pixels;
+boxes are XYXY in pixels, continuous.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+
+from mvit_det.errors import UserError
+
+
+@dataclass(frozen=True)
+class View:
+    """An image resized to ``size``, then mirrored left-right if ``mirrored``.
+
+    A *frame* is the same image, upright, at some size; boxes travel between the two.
+    """
+
+    size: tuple[int, int]
+    mirrored: bool = False
+
+    def show(self, image: torch.Tensor) -> torch.Tensor:
+        """The image (C, H, W) as seen in this view: resized as Detectron2's mapper does it.
+
+        Raises:
+            UserError: if it has to be resized and does not hold bytes.
+        """
+        old = tuple(image.shape[-2:])
+        if old != self.size:
+            if image.dtype != torch.uint8:
+                raise UserError(
+                    f"An image of type {image.dtype} cannot be resized for test_short_sides: give "
+                    "uint8 pixels from 0 to 255, as Detectron2's DatasetMapper does."
+                )
+            pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+            pixels = T.ResizeTransform(*old, *self.size).apply_image(pixels)
+            image = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(image.device)
+        return image.flip(-1) if self.mirrored else image
+
+    def boxes_to_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:
+        """(N, 4) boxes of this view -> those of the frame; exact if nothing is to change."""
+        return _scale(self._mirror(boxes), self.size, frame)
+
+    def boxes_from_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:
+        """(N, 4) boxes of the frame -> those of this view."""
+        return self._mirror(_scale(boxes, frame, self.size))
+
+    def masks_to_frame(self, masks: torch.Tensor) -> torch.Tensor:
+        """(N, 1, M, M) masks, each over its box, which the size of the image does not touch."""
+        return masks.flip(-1) if self.mirrored else masks
+
+    def _mirror(self, boxes: torch.Tensor) -> torch.Tensor:
+        if not self.mirrored:
+            return boxes
+        left, top, right, bottom = boxes.unbind(dim=1)
+        return torch.stack((self.size[1] - right, top, self.size[1] - left, bottom), dim=1)
+
+
+def _scale(boxes: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
+    height, width = (after / before for before, after in zip(old, new))
+    return boxes * boxes.new_tensor((width, height, width, height))
+
+
+def plan_views(
+    size: tuple[int, int], short_sides: Sequence[int], max_size: int, flip: bool
+) -> list[View]:
+    """The views of an image of ``size``: each short side, with ``flip`` also its mirror image.
+
+    The long side stays within ``max_size``, at the cost of the short one. Without short sides the
+    image keeps its size. Where two short sides give one size, it occurs once: it would say nothing
+    new.
+    """
+    resize = T.ResizeShortestEdge.get_output_shape
+    sizes = [resize(*size, short_side, max_size) for short_side in short_sides] or [size]
+    # a side of a very long image could vanish
+    sizes = dict.fromkeys((max(height, 1), max(width, 1)) for height, width in sizes)
+    return [View(s, mirrored) for s in sizes for mirrored in ((False, True) if flip else (False,))]

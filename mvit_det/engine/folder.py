@@ -1,0 +1,50 @@
+"""One run, one output folder."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detectron2.utils import comm
+
+from mvit_det.errors import UserError
+from mvit_det.files import PARTIAL
+
+
+@contextmanager
+def claimed(output_dir: str | os.PathLike, resume: bool) -> Iterator[None]:
+    """Keep the folder for this training alone; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: another process trains into it; or it holds checkpoints and ``resume`` is not
+            set: a later ``--resume`` could not tell which run to go on with.
+    """
+    if not comm.is_main_process():
+        yield
+        return
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as lock:
+        try:
+            # a lock of this process, which the loader's workers do not inherit
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise UserError(
+                f"{folder} is in use by {lock.read().strip() or 'another process'}: wait until it "
+                "ends, or choose another train.output_dir."
+            ) from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
+        if checkpoints and not resume:
+            raise UserError(
+                f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): go on with it "
+                "by --resume, or choose another train.output_dir."
+            )
+        for stale in folder.glob(f"model_*{PARTIAL}"):  # a run was killed while it saved
+            stale.unlink()
+        yield

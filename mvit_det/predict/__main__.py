@@ -1,0 +1,161 @@
+"""The command line of prediction."""
+
+import logging
+import os
+import re
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+
+# OpenCV's decoders write their own complaints to stderr; ours say the same in a sentence.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+from detectron2.structures import Instances
+from detectron2.utils.logger import setup_logger
+from mvit_det.engine.stop import StopRequest
+from mvit_det.errors import UserError
+from mvit_det.predict.predictor import Predictor
+from mvit_det.predict.progress import Progress
+from mvit_det.predict.sources import Frame, find_sources, stream
+from mvit_det.predict.writers import Results, make_folder, open_results
+
+logger = logging.getLogger("mvit_det.predict")
+
+
+def argument_parser() -> ArgumentParser:
+    """See ``python -m mvit_det.predict --help``."""
+    parser = ArgumentParser(
+        prog="python -m mvit_det.predict",
+        description="Detect objects in pictures and videos with the model of any config. Writes "
+        "annotated pictures and videos, predictions.json (COCO's result format) and images.json "
+        "(which image_id is which file and frame, and the categories).",
+    )
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="a .py, or the config.yaml of a run"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="model_best.pth or else model_final.pth of the config's run unless given",
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="made if it is not there")
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="detections of a lower score are neither drawn nor written; 0.5 unless given",
+    )
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images at once")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the config's unless given")
+    parser.add_argument(
+        "--class-names",
+        metavar="NAMES",
+        help="a,b,c, or a file with one per line, or a COCO .json; where the config does not tell",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="input",
+        help="pictures, videos, folders (with those below) and quoted glob patterns; then "
+        "key=value changes to the config",
+    )
+    return parser
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell inputs from ``key=value`` overrides; a file of such a name is an input."""
+    overrides = [w for w in words if re.match(r"[+~]*[A-Za-z_][\w.]*=", w) and not Path(w).exists()]
+    inputs = [word for word in words if word not in overrides]
+    if not inputs:
+        raise UserError("No input was given: name pictures, videos, folders or glob patterns.")
+    return inputs, overrides
+
+
+def class_names(text: str | None) -> list[str] | str | None:
+    """The value of --class-names for `Predictor`."""
+    if text is None or Path(text).is_file() or text.endswith((".json", ".txt")):
+        return text
+    return [name.strip() for name in text.split(",")]
+
+
+def main(args: Namespace) -> int:
+    """Detect, draw and write; returns the exit status."""
+    words, overrides = split_overrides(args.inputs)
+    sources = find_sources(words, args.output)
+    folder = Path(args.output)
+    make_folder(folder)
+    predictor = Predictor(
+        args.config_file,
+        args.weights,
+        overrides=overrides,
+        device=args.device,
+        score_threshold=args.score_threshold,
+        batch_size=args.batch_size,
+        class_names=class_names(args.class_names),
+    )
+    faults: dict[Path, str] = {}
+
+    def report(path: Path, reason: str) -> None:
+        if path not in faults:
+            faults[path] = reason
+            logger.warning("%s: %s", path, reason)
+
+    counts = [source.count for source in sources]
+    progress = Progress(sum(counts) if all(counts) else 0)
+    files = [source.path for source in sources]
+    # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
+    with StopRequest() as stop, open_results(folder, predictor.categories, files) as results:
+        frames = stream(sources, report)
+        while not stop.requested and (batch := list(islice(frames, args.batch_size))):
+            for frame, instances in zip(batch, detect(predictor, batch, report)):
+                if instances is not None:
+                    results.add(frame, instances)
+            progress.update(len(batch))
+    logger.info(summary(results, predictor.score_threshold, len(faults), stop.requested))
+    return 128 + stop.requested if stop.requested else int(bool(faults))
+
+
+def detect(
+    predictor: Predictor, batch: list[Frame], report: Callable[[Path, str], None]
+) -> list[Instances | None]:
+    """Instances of each frame; None, and a report, where the model cannot take it."""
+    try:
+        return predictor([frame.image for frame in batch])
+    except UserError as error:
+        if len(batch) == 1:
+            report(batch[0].source.path, str(error))
+            return [None]
+    return [instances for frame in batch for instances in detect(predictor, [frame], report)]
+
+
+def summary(results: Results, threshold: float, faults: int, stopped: int | None) -> str:
+    """What was written, in one line."""
+    frames = len(results.images) - results.pictures
+    counts = {
+        "annotated pictures": results.pictures,
+        f"annotated videos ({frames} frames)": results.videos,
+    }
+    written = [f"{count} {what}" for what, count in counts.items() if count]
+    line = (
+        f"Wrote {', '.join([*written, 'predictions.json'])} and images.json to {results.folder}: "
+        f"{results.objects} objects of score >= {threshold:g}."
+    )
+    if faults:
+        line += f" Faulty inputs: {faults}, see above."
+    return line + (" Interrupted: the rest was not looked at." if stopped else "")
+
+
+if __name__ == "__main__":
+    setup_logger(name="mvit_det")
+    # the checkpointer's table of what does not fit; the error that follows says it
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    try:
+        sys.exit(main(argument_parser().parse_intermixed_args()))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

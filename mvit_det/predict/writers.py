@@ -1,0 +1,230 @@
+"""What a prediction leaves: annotated pictures and videos, and detections as COCO-style JSON."""
+
+import errno
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import cv2
+import numpy as np
+from detectron2.structures import BoxMode, Instances
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from mvit_det.errors import UserError
+from mvit_det.evaluation.drawing import enlargement, overlay, resized
+from mvit_det.files import atomic_file
+from mvit_det.data.categories import Category
+from mvit_det.predict.sources import Frame
+
+# MPEG-4, which OpenCV's own encoder writes on every machine and players know.
+_VIDEO_CODEC, _VIDEO_SUFFIX = "mp4v", ".mp4"
+_JPEG = (".jpg", ".jpeg")
+
+
+def coco_results(
+    instances: Instances, image_id: int, category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Detections of one picture in COCO's result format.
+
+    Args:
+        category_ids: by ``pred_classes``.
+    """
+    corners = instances.pred_boxes.tensor
+    boxes = BoxMode.convert(corners, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
+    results = []
+    for index, (box, score) in enumerate(zip(boxes, instances.scores.tolist())):
+        category = category_ids[int(instances.pred_classes[index])]
+        result = dict(image_id=image_id, category_id=category, bbox=box, score=score)
+        if instances.has("pred_masks"):
+            mask = instances.pred_masks[index].numpy().astype(np.uint8)
+            rle = coco_mask.encode(np.asfortranarray(mask))
+            result["segmentation"] = dict(size=rle["size"], counts=rle["counts"].decode())
+        results.append(result)
+    return results
+
+
+def draw(image: np.ndarray, instances: Instances, names: list[str]) -> np.ndarray:
+    """Detections on an image (H, W, 3), both BGR; a small image is enlarged."""
+    large = resized(image, enlargement(*image.shape[:2]))
+    return overlay(large[:, :, ::-1], instances, names)[:, :, ::-1]
+
+
+def _save(picture: np.ndarray, path: Path) -> None:
+    """Write a picture (BGR) whole or not at all."""
+    if path.suffix.lower() in _JPEG:
+        options = dict(format="JPEG", quality=95)
+    else:
+        options = dict(format="PNG")
+    # NOTE: not straight into the file, since on a full disk Pillow may cut it short in silence.
+    encoded = io.BytesIO()
+    Image.fromarray(picture[:, :, ::-1]).save(encoded, **options)
+    try:
+        path.write_bytes(encoded.getvalue())
+    except OSError:
+        path.unlink(missing_ok=True)  # which also makes room for the JSON files
+        raise
+
+
+class VideoFile:
+    """An annotated video while it is written.
+
+    Args:
+        size: (H, W) of its frames; an odd side is rounded up, as codecs need.
+    """
+
+    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+        self.size = [2 * math.ceil(side / 2) for side in size]
+        codec = cv2.VideoWriter_fourcc(*_VIDEO_CODEC)
+        self._video = cv2.VideoWriter(str(path), codec, fps, self.size[::-1])
+        if not self._video.isOpened():
+            raise UserError(f"The video {path} cannot be written: choose another --output.")
+
+    def add(self, image: np.ndarray) -> None:
+        """Append a frame, (H, W, 3) BGR."""
+        down, right = (side - have for side, have in zip(self.size, image.shape))
+        if min(down, right) < 0 or max(down, right) > 1:  # frames may change their size on the way
+            image = cv2.resize(image, self.size[::-1])
+            down = right = 0
+        self._video.write(cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._video.release()
+
+
+class Results:
+    """Writes annotated pictures and videos, and ``predictions.json``; see `open_results`."""
+
+    def __init__(
+        self, folder: Path, predictions: TextIO, categories: list[Category], inputs: Sequence[Path]
+    ) -> None:
+        self.folder = folder
+        self.images: list[dict[str, Any]] = []
+        self.pictures = self.videos = self.objects = 0
+        self._predictions = predictions
+        self._ids = [category["id"] for category in categories]
+        self._names = [category["name"] for category in categories]
+        self._inputs = {path.resolve() for path in inputs}
+        self._taken: set[str] = set()
+        self._source: Any = None
+        self._video: VideoFile | None = None
+        self._file_name = ""
+
+    def add(self, frame: Frame, instances: Instances) -> None:
+        """Write one picture or frame; those of one video must come in a row."""
+        picture = draw(frame.image, instances, self._names)
+        is_video = frame.source.fps is not None
+        if frame.source is not self._source:
+            self.close_video()
+            self._source = frame.source
+            self._file_name = self._free_name(frame.source.path, is_video)
+            if is_video:
+                path = self.folder / self._file_name
+                self._video = VideoFile(path, frame.source.fps, picture.shape[:2])
+                self.videos += 1
+        if is_video:
+            self._video.add(picture)
+        else:
+            _save(picture, self.folder / self._file_name)
+            self.pictures += 1
+        self._note(frame, instances, is_video)
+
+    def _note(self, frame: Frame, instances: Instances, is_video: bool) -> None:
+        height, width = frame.image.shape[:2]
+        image = dict(
+            id=len(self.images) + 1,
+            file_name=str(frame.source.path),
+            width=width,
+            height=height,
+            annotated=self._file_name,
+        )
+        if is_video:
+            image.update(frame=frame.index, seconds=round(frame.index / frame.source.fps, 6))
+        results = coco_results(instances, image["id"], self._ids)
+        lines = [json.dumps(result) for result in results]
+        if lines:
+            start = ",\n" if self.objects else "\n"
+            self._predictions.write(start + ",\n".join(lines))
+        self.objects += len(lines)
+        self.images.append(image)
+
+    def close_video(self) -> None:
+        """Finish the video, if one is open."""
+        if self._video is not None:
+            self._video.close()
+            self._video = None
+
+    def _free_name(self, path: Path, is_video: bool) -> str:
+        """A file name in the folder that is neither another result nor an input.
+
+        JPEG files stay JPEG, other pictures become PNG.
+        """
+        suffix = path.suffix if path.suffix.lower() in _JPEG else ".png"
+        suffix = _VIDEO_SUFFIX if is_video else suffix
+        number, name = 1, path.stem + suffix
+        # some file systems ignore case
+        while name.lower() in self._taken or (self.folder / name).resolve() in self._inputs:
+            number += 1
+            name = f"{path.stem}-{number}{suffix}"
+        self._taken.add(name.lower())
+        return name
+
+
+@contextmanager
+def open_results(
+    folder: Path, categories: list[Category], inputs: Sequence[Path]
+) -> Iterator[Results]:
+    """Give `Results` to write to, and finish its files at the end, also after an exception.
+
+    ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list in
+    COCO's result format. ``images.json`` has COCO's lists "images" and "categories", with the
+    file of each image id, its number in a video ("frame", from 0, and "seconds"), and the
+    annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the other.
+    ``predictions.json`` is written as detections come, so that they are never all in memory.
+
+    Args:
+        inputs: files that must not be overwritten.
+    """
+    failure = None
+    with _writing_to(folder), ExitStack() as stack:
+        partial = stack.enter_context(atomic_file(folder / "predictions.json"))
+        predictions = stack.enter_context(open(partial, "w"))
+        results = Results(folder, predictions, categories, inputs)
+        predictions.write("[")
+        try:
+            yield results
+        except BaseException as error:  # what is done is kept, whatever has ended the run
+            failure = error
+        results.close_video()
+        predictions.write("\n]\n")
+        with atomic_file(folder / "images.json") as companion:
+            companion.write_text(json.dumps(dict(images=results.images, categories=categories)))
+        predictions.flush()
+    if failure is not None:
+        with _writing_to(folder):
+            raise failure
+
+
+@contextmanager
+def _writing_to(folder: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Results cannot be written to {folder} ({error.strerror or error}): free some space, "
+            "or choose another --output."
+        ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Create an output folder, which must be writable."""
+    with _writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission to write")

@@ -1,0 +1,468 @@
+"""Soft-NMS and views in whole detectors: small real ones, and one whose outputs are known."""
+
+import weakref
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2 import modeling
+from detectron2.config import LazyCall, instantiate
+from detectron2.layers import batched_nms
+from detectron2.modeling import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+from omegaconf import OmegaConf
+from torch import nn
+from torch.nn import functional as F
+from toy_cascade import stir, toy_cascade
+from toy_model import toy_inputs, toy_mask_rcnn
+
+from mvit_det.detection import GeneralizedRCNN, SoftNMS
+from mvit_det.detection.views import plan_views
+from mvit_det.engine import apply_overrides, load_config
+from mvit_det.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+MODELS = {
+    "mask": toy_mask_rcnn,
+    "box only": lambda: toy_mask_rcnn(mask=False),
+    "cascade": toy_cascade,
+}
+SIZES = ((91, 120), (112, 91))
+
+
+def parts(model):
+    """Arguments that build another detector with the same modules."""
+    names = ("backbone", "proposal_generator", "roi_heads", "pixel_mean", "pixel_std")
+    chosen = {name: getattr(model, name) for name in names}
+    return {k: v.flatten().tolist() if "pixel" in k else v for k, v in chosen.items()}
+
+
+def parent(kind):
+    torch.manual_seed(0)
+    model = MODELS[kind]()
+    stir(model)
+    return model.eval()
+
+
+def ours(model, **options):
+    return GeneralizedRCNN(**parts(model), **options).eval()
+
+
+def last_predictor(model):
+    predictor = model.roi_heads.box_predictor
+    return predictor[-1] if isinstance(predictor, nn.ModuleList) else predictor
+
+
+def settings(model):
+    predictor = last_predictor(model)
+    return [
+        getattr(predictor, f"test_{x}") for x in ("score_thresh", "nms_thresh", "topk_per_image")
+    ]
+
+
+def assert_same(a, b, exactly=True):
+    assert tuple(a.image_size) == tuple(b.image_size)
+    assert set(a.get_fields()) == set(b.get_fields())
+    tolerance = dict(rtol=0, atol=0) if exactly else {}
+    for name, value in a.get_fields().items():
+        other = b.get(name)
+        if isinstance(value, Boxes):
+            value, other = value.tensor, other.tensor
+        torch.testing.assert_close(value, other, **tolerance)
+
+
+def run(model, inputs, *args, **kwargs):
+    with torch.no_grad():
+        return model.inference(inputs, *args, **kwargs)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_without_options_it_is_the_parent(kind):
+    model = parent(kind)
+    same = ours(model)
+    assert list(same.state_dict()) == list(model.state_dict())
+    inputs = toy_inputs(0, SIZES)
+    for a, b in zip(run(same, inputs), run(model, inputs)):
+        assert_same(a["instances"], b["instances"])
+
+
+def test_training_is_the_parent_s():
+    model = toy_mask_rcnn()
+    losses = []
+    for detector in (model, ours(model, soft_nms="linear", test_short_sides=[50], test_flip=True)):
+        torch.manual_seed(1)
+        with EventStorage():
+            losses.append(detector.train()(toy_inputs(0, SIZES)))
+    assert losses[0] == losses[1] and len(losses[0]) == 5
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_one_view_of_the_given_size_is_plain_inference_bit_for_bit(kind):
+    model = parent(kind)
+    viewer = ours(model, test_short_sides=[91])
+    inputs = toy_inputs(0, SIZES)
+    for do_postprocess in (True, False):
+        for x, found in zip(inputs, run(viewer, inputs, do_postprocess=do_postprocess)):
+            (expected,) = run(model, [x], do_postprocess=do_postprocess)
+            if do_postprocess:
+                found, expected = found["instances"], expected["instances"]
+            assert len(found) == 20
+            assert_same(found, expected)
+    # of detections that are given, too
+    given = [expected[:3] for expected in run(model, inputs, do_postprocess=False)]
+    for g in given:
+        if g.has("pred_masks"):
+            g.remove("pred_masks")
+    for i, x in enumerate(inputs):
+        # a copy: the real detector_postprocess scales boxes in place
+        copies = [deepcopy(given[i]) for _ in range(2)]
+        (found,), (expected,) = run(viewer, [x], copies[:1]), run(model, [x], copies[1:])
+        assert_same(found["instances"], expected["instances"])
+        assert not copies[0].has("pred_masks")
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_soft_nms_chooses_among_all_boxes_above_its_threshold(kind):
+    model = parent(kind)
+    soft = SoftNMS("gaussian", sigma=0.3, score_threshold=0.02)
+    inputs, before = toy_inputs(1, SIZES), settings(model)
+    found = run(ours(model, soft_nms=soft), inputs, do_postprocess=False)
+    assert settings(model) == before == [0.05, 0.5, 20]
+
+    predictor = last_predictor(model)
+    predictor.test_score_thresh, predictor.test_nms_thresh = 0.02, 1.1
+    predictor.test_topk_per_image = 100000
+    for result, candidates in zip(found, run(model, inputs, do_postprocess=False)):
+        assert len(candidates) > 40
+        assert_same(result, soft(candidates, 20), exactly=False)
+        assert result.scores[0] == candidates.scores[0]
+        assert (result.scores[1:] <= result.scores[:-1]).all()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("soft_nms", [None, "linear"])
+def test_candidates_of_all_views_are_joined_and_chosen_once(kind, soft_nms):
+    model = parent(kind)
+    x = toy_inputs(2, SIZES)[0]
+    detector = ours(model, test_short_sides=[70, 91], test_flip=True, soft_nms=soft_nms)
+    (found,) = run(detector, [x], do_postprocess=False)
+
+    # The same by the parent and by hand.
+    views = plan_views(SIZES[0], [70, 91], 1333, True)
+    frame = views[0].size
+    predictor = last_predictor(model)
+    predictor.test_nms_thresh, predictor.test_topk_per_image = 1.1, 100000
+    predictor.test_score_thresh = 0.05 if soft_nms is None else 1e-3
+    joined = []
+    for view in views:
+        (seen,) = run(model, [{"image": view.show(x["image"])}], do_postprocess=False)
+        boxes = seen.pred_boxes.tensor * (frame[1] / view.size[1])
+        if view.mirrored:
+            boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor(
+                [frame[1], 0, frame[1], 0]
+            )
+        joined.append(
+            Instances(frame, pred_boxes=Boxes(boxes), scores=seen.scores, classes=seen.pred_classes)
+        )
+    joined = Instances.cat(joined)
+    joined.pred_classes = joined.classes
+    boxes = joined.pred_boxes.tensor
+    if soft_nms is None:
+        keep = batched_nms(boxes, joined.scores, joined.pred_classes, 0.5)[:20]
+        expected = joined[keep]
+    else:
+        expected = SoftNMS()(joined, 20)
+    assert torch.equal(found.pred_classes, expected.pred_classes)
+    # aspect ratios of the views differ by the rounding to whole pixels
+    torch.testing.assert_close(found.scores, expected.scores, rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(
+        found.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=0, atol=1.0
+    )
+    if kind == "box only":
+        assert not found.has("pred_masks")
+        return
+    masks = []
+    for view in views:
+        boxes = view.boxes_from_frame(found.pred_boxes.tensor, frame)
+        given = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=found.pred_classes)
+        (seen,) = run(model, [{"image": view.show(x["image"])}], [given], do_postprocess=False)
+        masks.append(seen.pred_masks.flip(-1) if view.mirrored else seen.pred_masks)
+    torch.testing.assert_close(found.pred_masks, torch.stack(masks).mean(dim=0))
+
+
+def test_a_batch_is_its_images_one_by_one():
+    detector = ours(parent("mask"), test_short_sides=[60, 90], test_flip=True, soft_nms="linear")
+    inputs = toy_inputs(3, SIZES)
+    for x, found in zip(inputs, run(detector, inputs)):
+        assert_same(found["instances"], run(detector, [x])[0]["instances"])
+        size = found["instances"].image_size
+        assert tuple(size) == (x["height"], x["width"])
+        assert found["instances"].pred_masks.shape[1:] == size
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_image_with_nothing_in_it_gives_empty_instances_with_all_fields(kind):
+    model = parent(kind)
+    last_predictor(model).test_score_thresh = 1.1
+    detector = ours(model, test_short_sides=[60, 90], test_flip=True)
+    (x,) = toy_inputs(4, SIZES[:1], counts=[0])
+    (plain,), (found,) = run(model, [x]), run(detector, [x])
+    assert len(found["instances"]) == 0
+    assert_same(found["instances"], plain["instances"])
+    never = ours(model, test_flip=True, soft_nms=SoftNMS(score_threshold=1.0))
+    assert_same(run(never, [x])[0]["instances"], plain["instances"])
+
+
+class CountingBackbone(nn.Module):
+    """Notes how many of the feature maps that it made are alive whenever it is called."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.size_divisibility = backbone.size_divisibility
+        self.padding_constraints = getattr(backbone, "padding_constraints", None)
+        self.made, self.alive = [], []
+
+    def forward(self, x):
+        assert not torch.is_grad_enabled()  # a graph would hold what is inside
+        self.alive.append(sum(ref() is not None for ref in self.made))
+        features = self.backbone(x)
+        self.made += [weakref.ref(value) for value in features.values()]
+        return features
+
+
+@pytest.mark.parametrize("kind", ["mask", "cascade"])
+def test_memory_is_bounded_by_one_view(kind):
+    model = parent(kind)
+    model.backbone = CountingBackbone(model.backbone)
+    detector = ours(model, test_short_sides=[60, 75, 90], test_flip=True, soft_nms="linear")
+    detector(toy_inputs(5, SIZES))
+    # 2 images, 6 views, for boxes and for masks
+    assert model.backbone.alive == [0] * 24
+    assert len(model.backbone.made) == 24 * 3
+
+
+def test_the_only_view_is_looked_at_once():
+    model = parent("mask")
+    model.backbone = CountingBackbone(model.backbone)
+    ours(model, test_short_sides=[60], soft_nms="linear")(toy_inputs(5, SIZES))
+    assert model.backbone.alive == [0, 0]
+    model.backbone.alive.clear()
+    ours(model, soft_nms="linear")(toy_inputs(5, SIZES))  # no views: one batch
+    assert model.backbone.alive == [0]
+
+
+def test_masks_of_no_boxes_cost_one_view():
+    model = parent("mask")
+    model.backbone = CountingBackbone(model.backbone)
+    model.roi_heads.box_predictor.test_score_thresh = 1.1
+    ours(model, test_short_sides=[60, 90], test_flip=True)(toy_inputs(5, SIZES[:1], [0]))
+    assert model.backbone.alive == [0] * 5
+
+
+class Identity(nn.Module):
+    """A backbone whose feature map is the picture."""
+
+    size_divisibility = 0
+    padding_constraints = None
+
+    def forward(self, x):
+        return {"picture": x}
+
+
+class NoProposals(nn.Module):
+    """Says only how large the images are."""
+
+    def forward(self, images, features):
+        return [Instances(size) for size in images.image_sizes], {}
+
+
+class FindsBright(nn.Module):
+    """RoI heads that find the bright rectangle; its mask is what they see in it, 4 x 4 cells."""
+
+    mask_on = True
+
+    def __init__(self, seen=None):
+        super().__init__()
+        self.box_predictor = nn.Module()
+        self.box_predictor.test_score_thresh = 0.05
+        self.box_predictor.test_nms_thresh = 0.6
+        self.box_predictor.test_topk_per_image = 100
+        self.seen = seen or (lambda crop: F.adaptive_avg_pool2d(crop, 4))
+
+    def _forward_box(self, features, proposals):
+        predictor = self.box_predictor
+        self.threshold = predictor.test_score_thresh
+        assert predictor.test_nms_thresh > 1 and predictor.test_topk_per_image < 0
+        (picture,), (image,) = features["picture"], proposals
+        rows, columns = (picture[0] > 0.1).nonzero(as_tuple=True)
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        found = Instances(image.image_size, pred_boxes=Boxes(torch.tensor([box]).float()))
+        found.scores = torch.tensor([0.9 - image.image_size[0] / 1000])
+        found.pred_classes = torch.tensor([4])
+        return [found]
+
+    def forward_with_given_boxes(self, features, instances):
+        (picture,), (given,) = features["picture"], instances
+        crops = [picture[:1, y0:y1, x0:x1] for x0, y0, x1, y1 in given.pred_boxes.tensor.int()]
+        given.pred_masks = torch.stack([self.seen(crop) for crop in crops])
+        return [given]
+
+
+def known_detector(seen=None, **options):
+    return GeneralizedRCNN(
+        backbone=Identity(),
+        proposal_generator=NoProposals(),
+        roi_heads=FindsBright(seen),
+        pixel_mean=[0.0] * 3,
+        pixel_std=[255.0] * 3,
+        **options,
+    ).eval()
+
+
+def shaded_rectangle():
+    """x 8 to 24 and y 16 to 32 of a dark image of 48 x 64; darker to the right and below."""
+    image = torch.zeros(3, 48, 64)
+    column, row = torch.arange(16).float(), torch.arange(16)[:, None]
+    image[:, 16:32, 8:24] = 250 - 4 * column - 6 * row
+    return image.to(torch.uint8)
+
+
+def test_a_mirror_image_gives_the_same_boxes_and_masks():
+    x = {"image": shaded_rectangle(), "height": 48, "width": 64}
+    (plain,) = run(known_detector(test_short_sides=[48]), [x], do_postprocess=False)
+    assert plain.pred_boxes.tensor.tolist() == [[8, 16, 24, 32]]
+    # the mask of each view is the same, so its mean is, too
+    (both,) = run(known_detector(test_flip=True), [x], do_postprocess=False)
+    assert len(both) == 1  # the two boxes are equal
+    assert_same(both, plain, exactly=False)
+    mirrored = {**x, "image": x["image"].flip(-1)}
+    (other,) = run(known_detector(test_flip=True), [mirrored], do_postprocess=False)
+    assert other.pred_boxes.tensor.tolist() == [[40, 16, 56, 32]]
+    torch.testing.assert_close(other.pred_masks, plain.pred_masks.flip(-1))
+
+
+def test_views_of_several_sizes_meet_in_the_first():
+    x = {"image": shaded_rectangle()}
+    detector = known_detector(test_short_sides=[96, 48, 144], test_flip=True)
+    (found,) = run(detector, [x], do_postprocess=False)
+    assert tuple(found.image_size) == (96, 128)
+    # the best is the box of the smallest view; those of the others overlap it
+    assert found.pred_boxes.tensor.tolist() == [[16, 32, 48, 64]]
+    assert found.scores.tolist() == pytest.approx([0.9 - 0.048])
+    (result,) = run(detector, [x])
+    assert result["instances"].pred_boxes.tensor.tolist() == [[8, 16, 24, 32]]
+    assert tuple(result["instances"].image_size) == (48, 64)
+
+
+def test_masks_are_the_mean_of_all_views():
+    def seen(crop):  # left to right 0, 1, 2, 3 tenths, and more the larger the view
+        return (torch.arange(4) / 10 + crop.shape[-1] / 100).expand(1, 4, 4)
+
+    x = {"image": shaded_rectangle()}
+    detector = known_detector(seen, test_short_sides=[48, 96])
+    (found,) = run(detector, [x], do_postprocess=False)
+    ramp = torch.arange(4) / 10
+    expected = ramp + (0.16 + 0.32) / 2
+    torch.testing.assert_close(found.pred_masks, expected.expand(1, 1, 4, 4))
+    # the mirrored views are turned back: a head that prefers the right then prefers no side
+    detector = known_detector(seen, test_short_sides=[48, 96], test_flip=True)
+    (found,) = run(detector, [x], do_postprocess=False)
+    torch.testing.assert_close(found.pred_masks, torch.full((1, 1, 4, 4), 0.15 + 0.24))
+
+
+def test_masks_of_given_boxes_in_the_frame_that_they_name():
+    x = {"image": shaded_rectangle(), "height": 96, "width": 128}
+    detector = known_detector(test_short_sides=[96, 48], test_flip=True)
+    for scale in (1, 2):
+        given = Instances((48 * scale, 64 * scale))
+        given.pred_boxes = Boxes(torch.tensor([[8.0, 16, 24, 32]]) * scale)
+        given.pred_classes = torch.tensor([2])
+        given.note = torch.tensor([7])
+        (found,) = run(detector, [x], [given], do_postprocess=False)
+        assert found.note.tolist() == [7] and not given.has("pred_masks")
+        assert found.pred_boxes.tensor.tolist() == given.pred_boxes.tensor.tolist()
+        pixels = shaded_rectangle()[:1, 16:32, 8:24] / 255
+        torch.testing.assert_close(
+            found.pred_masks[0], F.adaptive_avg_pool2d(pixels, 4), rtol=0, atol=0.05
+        )
+        (drawn,) = run(detector, [x], [given])
+        assert drawn["instances"].pred_boxes.tensor.tolist() == [[16, 32, 48, 64]]
+        assert given.pred_boxes.tensor.tolist() == [[8 * scale, 16 * scale, 24 * scale, 32 * scale]]
+        assert_same(drawn["instances"], detector_postprocess(found, 96, 128))
+
+
+@pytest.mark.parametrize("views", [{}, dict(test_flip=True)])
+def test_the_threshold_of_candidates_is_that_of_the_selection(views):
+    x = {"image": shaded_rectangle()}
+    soft = SoftNMS(score_threshold=0.01)
+    for soft_nms, threshold in ((None, 0.05), ("linear", 1e-3), (soft, 0.01)):
+        if soft_nms or views:
+            detector = known_detector(soft_nms=soft_nms, **views)
+            run(detector, [x])
+            assert detector.roi_heads.threshold == threshold
+            assert settings(detector) == [0.05, 0.6, 100]
+
+
+def test_settings_are_restored_after_a_failure():
+    detector = known_detector(soft_nms="linear")
+    detector.roi_heads._forward_box = None  # cannot be called
+    with pytest.raises(TypeError):
+        run(detector, [{"image": shaded_rectangle()}])
+    assert settings(detector) == [0.05, 0.6, 100]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(soft_nms="hard"), "no method 'hard'"),
+        (dict(soft_nms=True), "soft_nms=True must be linear, gaussian, null or a SoftNMS"),
+        (dict(test_short_sides=800), r"test_short_sides=800 must be a list .* e.g. \[800\]"),
+        (dict(test_short_sides=[800, -1]), "test_short_sides has -1: lengths are whole pixels"),
+        (dict(test_short_sides=["big"]), "test_short_sides has 'big'"),
+        (dict(test_max_size=0), "test_max_size has 0"),
+    ],
+)
+def test_bad_options_end_in_one_sentence(options, words):
+    with pytest.raises(UserError, match=words):
+        known_detector(**options)
+
+
+def test_one_override_switches_each_option_on():
+    cfg = load_config(str(CONFIGS / "quickstart.py"))
+    cfg.model["_target_"] = LazyCall(GeneralizedRCNN)()["_target_"]
+    plain = instantiate(cfg.model)
+    assert isinstance(plain, modeling.GeneralizedRCNN)
+    assert (plain.soft_nms, plain.test_short_sides, plain.test_flip) == (None, (), False)
+    overrides = [
+        "model.soft_nms=linear",
+        "model.test_short_sides=[600,800,1000]",
+        "model.test_max_size=1600",
+        "model.test_flip=true",
+    ]
+    model = instantiate(apply_overrides(cfg, overrides).model)
+    assert model.soft_nms == SoftNMS(method="linear")
+    assert (model.test_short_sides, model.test_max_size) == ((600, 800, 1000), 1600)
+    assert model.test_flip is True
+    whole = "model.soft_nms={_target_: mvit_det.detection.SoftNMS, method: gaussian, sigma: 0.3}"
+    cfg.model.soft_nms = None
+    model = instantiate(apply_overrides(cfg, [whole]).model)
+    assert model.soft_nms == SoftNMS("gaussian", sigma=0.3)
+
+
+def test_the_protocol_config_differs_from_its_parent_in_testing_only():
+    name = "cascade_mask_rcnn_mvitv2_l_in21k_lsj_50ep"
+    base, protocol = (load_config(str(CONFIGS / f"{name}{x}.py")) for x in ("", "_multiscale"))
+    soft = instantiate(protocol.model.pop("soft_nms"))
+    assert soft == SoftNMS("linear", score_threshold=1e-3)
+    assert protocol.model.pop("test_short_sides") == list(range(400, 1201, 100))
+    assert (protocol.model.pop("test_max_size"), protocol.model.pop("test_flip")) == (1600, True)
+    assert protocol.dataloader.test.mapper.augmentations == []
+    assert protocol.published.box_ap == 58.7
+    for cfg in (base, protocol):
+        cfg.dataloader.test.mapper.augmentations = cfg.published = None
+        cfg.model.backbone.bottom_up.norm_layer = None  # a partial equals only itself
+    containers = [OmegaConf.to_container(cfg) for cfg in (base, protocol)]
+    assert containers[0] == containers[1]

@@ -1,0 +1,129 @@
+"""Checkpoints are whole or not there, and the newest undamaged one is resumed from."""
+
+import errno
+import logging
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
+from mvit_det.errors import UserError
+
+
+def saved(folder, *names: str) -> StrictCheckpointer:
+    """Checkpoints of the given names, of falling age; each holds its number."""
+    checkpointer = StrictCheckpointer(nn.Linear(64, 64), str(folder))
+    for number, name in enumerate(names):
+        checkpointer.save(name, number=number)
+        os.utime(folder / f"{name}.pth", (number, number))
+    return checkpointer
+
+
+def truncate(path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[2000:2064] = bytes(byte ^ 255 for byte in content[2000:2064])
+    path.write_bytes(content)
+
+
+def test_saving_leaves_the_file_its_tag_and_nothing_else(tmp_path):
+    saved(tmp_path, "model_0000004")
+    assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000004.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000004.pth"
+    assert fault_of(tmp_path / "model_0000004.pth") is None
+
+
+def test_untagged_files_are_not_resumed_from(tmp_path):
+    checkpointer = saved(tmp_path, "model_0000001")
+    checkpointer.save("model_best", tag=False)
+    assert checkpointer.get_checkpoint_file().endswith("model_0000001.pth")
+    (tmp_path / "last_checkpoint").unlink()
+    (tmp_path / "model_0000001.pth").unlink()
+    assert checkpointer.get_checkpoint_file() == ""
+
+
+@pytest.mark.parametrize("damage, word", [(truncate, "truncated"), (flip, "checksum")])
+def test_a_damaged_checkpoint_is_skipped_with_a_word(damage, word, tmp_path, caplog):
+    checkpointer = saved(tmp_path, "model_0000001", "model_0000003", "model_0000005")
+    damage(tmp_path / "model_0000005.pth")
+    with caplog.at_level(logging.WARNING):
+        path = checkpointer.get_checkpoint_file()
+    assert path == str(tmp_path / "model_0000003.pth")
+    assert "model_0000005.pth" in caplog.text and word in caplog.text
+    assert checkpointer.resume(path)["number"] == 1
+
+
+@pytest.mark.parametrize("tag", ["", "model_0000099.pth", None])
+def test_a_tag_that_is_empty_dangling_or_gone(tag, tmp_path, caplog):
+    checkpointer = saved(tmp_path, "model_0000001", "model_0000003")
+    if tag is None:
+        (tmp_path / "last_checkpoint").unlink()
+    else:
+        (tmp_path / "last_checkpoint").write_text(tag)
+    with caplog.at_level(logging.WARNING):
+        assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000003.pth")
+    assert bool(caplog.text) == (tag is not None)
+
+
+def test_all_damaged(tmp_path):
+    checkpointer = saved(tmp_path, "model_0000001", "model_0000003")
+    for path in tmp_path.glob("*.pth"):
+        truncate(path)
+    with pytest.raises(UserError, match="No checkpoint in .* can be read .*without --resume"):
+        checkpointer.get_checkpoint_file()
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
+    checkpointer = saved(tmp_path, "model_final")
+    before = (tmp_path / "model_final.pth").read_bytes()
+
+    def full(data, file):
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"No space left.* needs 0\.0 MiB.* free .*--resume"):
+        checkpointer.save("model_final")
+    assert (tmp_path / "model_final.pth").read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_final.pth"]
+
+
+def test_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
+    """The system refuses files above 8 KiB; torch's writer fails in its own way then."""
+    program = (
+        "import sys, mvit_det\n"
+        "from torch import nn\n"
+        "from mvit_det.engine.checkpointer import StrictCheckpointer\n"
+        "from mvit_det.errors import UserError\n"
+        "try: StrictCheckpointer(nn.Linear(64, 64), sys.argv[1]).save('model_0000001')\n"
+        "except UserError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+    )
+    assert "cannot be written" in done.stdout and "Traceback" not in done.stderr, done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    checkpointer = saved(tmp_path, "model_0000001")
+    checkpointer.model.weight.data[3, 5] = float("nan")
+    with pytest.raises(UserError, match="has diverged: .*model_0000003.pth is not written.*weight"):
+        checkpointer.save("model_0000003")
+    checkpointer.model.weight.data[3, 5] = float("inf")
+    with pytest.raises(UserError, match="diverged"):
+        checkpointer.save("model_0000003")
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+    checkpointer.model.weight.data.fill_(3e38)  # finite, though their sum in float32 is not
+    checkpointer.save("model_0000003")

@@ -1,0 +1,77 @@
+"""What happens to one process of two, and how the run ends."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toy
+import torch
+
+SCRIPT = Path(__file__).with_name("toy_processes.py")
+
+
+def start(*arguments) -> subprocess.CompletedProcess:
+    path = os.pathsep.join(map(str, [SCRIPT.parent, *sys.path]))
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    done = start("nothing", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_killed_process_ends_the_others_which_say_why_and_the_run_resumes_exactly(
+    whole, tmp_path
+):
+    started = time.monotonic()
+    done = start("die", tmp_path)
+    assert time.monotonic() - started < 60 and done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert any(
+        line.startswith("error: Process 1 of 2 on this machine was ended by SIGKILL")
+        for line in said
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
+
+    assert start("nothing", tmp_path, "resume").returncode == 0
+    assert toy.logged(tmp_path) == toy.logged(whole)
+    a, b = toy.weights(whole), toy.weights(tmp_path)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_fault_in_one_process_is_one_line(tmp_path):
+    done = start("fail", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("error: Nothing is right with 42: mend it.") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_interrupt_of_the_launcher_alone_ends_all_with_a_checkpoint(whole, tmp_path):
+    done = start("interrupt", tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.count("error: Stopped by SIGINT after iteration 4") == 1
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000004.pth"
+    assert start("nothing", tmp_path, "resume").returncode == 0
+    a, b = toy.weights(whole), toy.weights(tmp_path)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_gradients_are_exchanged_in_half_precision_where_the_config_says_so(whole, tmp_path):
+    assert start("compress", tmp_path).returncode == 0
+    a, b = toy.weights(whole), toy.weights(tmp_path)
+    weight = "layers.0.weight"
+    assert not torch.equal(a[weight], b[weight])
+    torch.testing.assert_close(a[weight], b[weight], rtol=0.01, atol=0.005)

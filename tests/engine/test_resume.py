@@ -1,0 +1,208 @@
+"""A resumed run is the run that was never interrupted: on a toy model that draws everywhere."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import toy
+import torch
+from mvit_det.engine.folder import claimed
+from mvit_det.engine.stop import Stopped
+from mvit_det.engine.trainer import Trainer
+from mvit_det.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    monkeypatch.setattr("mvit_det.engine.hooks.draw_curves", lambda *_: [])
+
+
+class Killed(BaseException):
+    """Stands for kill -9, which tests/test_train_net.py tries on a real process."""
+
+
+def killed_before(iteration: int, monkeypatch) -> None:
+    """From now on the training ends where that iteration begins."""
+    original = Trainer.run_step
+
+    def run_step(self):
+        if self.iter == iteration:
+            raise Killed
+        original(self)
+
+    monkeypatch.setattr(Trainer, "run_step", run_step)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_killed_run_goes_on_bit_for_bit(workers, parts, tmp_path, monkeypatch):
+    def config(folder):
+        cfg = toy.config(folder, gradient_accumulation=parts, eval_period=2)
+        cfg.dataloader.train.num_workers = workers
+        cfg.dataloader.train.total_batch_size = 2 * parts
+        return cfg
+
+    toy.train(config(tmp_path / "whole"))
+    for last in (4, 6, 8):
+        folder = tmp_path / f"killed{last}"
+        with monkeypatch.context() as patch:
+            killed_before(last, patch)
+            with pytest.raises(Killed):
+                toy.train(config(folder))
+        toy.train(config(folder), resume=True)
+        assert toy.logged(folder) == toy.logged(tmp_path / "whole")
+        expected = toy.weights(tmp_path / "whole")
+        assert all(torch.equal(expected[k], v) for k, v in toy.weights(folder).items())
+
+
+def test_runs_of_other_seeds_differ(tmp_path):
+    """The comparison above can fail."""
+    for seed in (3, 4):
+        cfg = toy.config(tmp_path / str(seed))
+        cfg.dataloader.train.seed = seed
+        toy.train(cfg)
+    a, b = toy.logged(tmp_path / "3"), toy.logged(tmp_path / "4")
+    assert a.keys() == b.keys() and all(a[i]["total_loss"] != b[i]["total_loss"] for i in range(10))
+
+
+def test_evaluation_leaves_no_trace_in_training(tmp_path):
+    toy.train(toy.config(tmp_path / "without"))
+    toy.train(toy.config(tmp_path / "with", eval_period=2))
+    a, b = toy.weights(tmp_path / "without"), toy.weights(tmp_path / "with")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_without_a_checkpoint_resume_starts_anew_and_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        toy.train(toy.config(tmp_path), resume=True)
+    assert "No checkpoint" in caplog.text and (tmp_path / "model_final.pth").exists()
+
+
+def test_the_config_of_the_resumed_run_is_honoured(tmp_path, caplog):
+    toy.train(toy.config(tmp_path, max_iter=6))
+    cfg = toy.config(tmp_path, max_iter=8)
+    cfg.optimizer.lr, cfg.optimizer.weight_decay = 1e-3, 0.2
+    with caplog.at_level(logging.INFO):
+        toy.train(cfg, resume=True)
+    assert "lr: 0.01 -> 0.001" in caplog.text and "weight_decay: 0.1 -> 0.2" in caplog.text
+    group = torch.load(tmp_path / "model_final.pth", weights_only=True)["trainer"]["optimizer"]
+    assert group["param_groups"][0]["weight_decay"] == 0.2
+    # past the only milestone of eight iterations: a tenth
+    assert toy.logged(tmp_path)[7]["lr"] == pytest.approx(1e-4)
+
+
+def test_more_parts_of_a_batch_keep_the_position_in_the_data(tmp_path, monkeypatch):
+    cfg = toy.config(tmp_path / "a", max_iter=3)
+    cfg.dataloader.train.total_batch_size = 4
+    toy.train(cfg)
+    state = torch.load(tmp_path / "a" / "model_final.pth", weights_only=True)["loader"]
+    assert state == {"seed": 3, "samples": 12}
+    cfg.train.gradient_accumulation, cfg.train.max_iter = 2, 4
+    toy.train(cfg, resume=True)
+    state = torch.load(tmp_path / "a" / "model_final.pth", weights_only=True)["loader"]
+    assert state == {"seed": 3, "samples": 16}
+
+
+def test_retention_and_best_survive_a_resume(tmp_path, monkeypatch):
+    """Neither is started anew: Detectron2 keeps six files here, and the worse weights."""
+
+    def config(max_iter):
+        keep = dict(period=1, max_to_keep=2)
+        return toy.config(tmp_path, max_iter=max_iter, checkpointer=keep, eval_period=2)
+
+    toy.Score.scores = [10.0, 50.0]
+    toy.train(config(4))
+    best = torch.load(tmp_path / "model_best.pth", weights_only=True)
+    assert best["value"] == 50.0 and "trainer" not in best
+    toy.Score.scores = [40.0, 30.0]
+    toy.train(config(8), resume=True)
+    assert torch.load(tmp_path / "model_best.pth", weights_only=True)["value"] == 50.0
+    numbered = sorted(path.name for path in tmp_path.glob("model_0*.pth"))
+    assert numbered == ["model_0000006.pth", "model_0000007.pth"]
+    toy.Score.scores = [60.0]
+    toy.train(config(9), resume=True)
+    assert torch.load(tmp_path / "model_best.pth", weights_only=True)["value"] == 60.0
+
+
+def test_a_used_folder_is_refused(tmp_path):
+    toy.train(toy.config(tmp_path, max_iter=3))
+    before = (tmp_path / "model_final.pth").read_bytes()
+    with pytest.raises(UserError, match=r"holds the checkpoints of another run .*--resume"):
+        toy.train(toy.config(tmp_path, max_iter=3))
+    assert (tmp_path / "model_final.pth").read_bytes() == before
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    """Until the process that holds it ends; workers that outlive it do not count."""
+    hold = (
+        "import os, sys, time, mvit_det\n"
+        "from mvit_det.engine.folder import claimed\n"
+        "with claimed(sys.argv[1], resume=False):\n"
+        "    os.fork() or time.sleep(60)\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path)]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=rf"in use by process {holder.pid} on "):
+            with claimed(tmp_path, resume=True):
+                pass
+        holder.kill()
+        holder.wait()
+        with claimed(tmp_path, resume=True):
+            pass
+    finally:
+        os.killpg(holder.pid, signal.SIGKILL)
+
+
+def test_parts_must_divide_the_batch(tmp_path):
+    with pytest.raises(UserError, match=r"gradient_accumulation=3 must divide .*=2"):
+        toy.train(toy.config(tmp_path, gradient_accumulation=3))
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_the_run_behind_an_iteration_with_a_checkpoint(
+    name, code, tmp_path, monkeypatch
+):
+    toy.train(toy.config(tmp_path / "whole"))
+    original = toy.Toy.forward
+
+    def forward(self, batch):
+        forward.calls += 1
+        if forward.calls == 5:
+            os.kill(os.getpid(), getattr(signal, name))
+        return original(self, batch)
+
+    forward.calls = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(toy.Toy, "forward", forward)
+        with pytest.raises(Stopped, match=f"Stopped by {name} after iteration 4.*--resume") as end:
+            toy.train(toy.config(tmp_path / "stopped"))
+    assert end.value.exit_code == code
+    assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    toy.train(toy.config(tmp_path / "stopped"), resume=True)
+    a, b = toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypatch):
+    toy.train(toy.config(tmp_path / "whole"))
+
+    def process(self, inputs, outputs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the evaluation went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toy.Score, "process", process)
+        with pytest.raises(Stopped):
+            toy.train(toy.config(tmp_path / "stopped", eval_period=5))
+    assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
+    toy.train(toy.config(tmp_path / "stopped"), resume=True)
+    a, b = toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped")
+    assert all(torch.equal(a[k], b[k]) for k in a)

@@ -1,0 +1,83 @@
+"""One iteration: accumulation of gradients, and how divergence ends."""
+
+import pytest
+import toy
+import torch
+from detectron2.utils.events import EventStorage
+
+from mvit_det.engine.trainer import Trainer, WatchedLoader
+from mvit_det.errors import UserError
+
+
+def batches(count: int, size: int) -> list[list[dict]]:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(count * size, toy.WIDTH, generator=generator)
+    named = [dict(x=row, file_name=f"{i}.jpg") for i, row in enumerate(rows)]
+    return [named[i : i + size] for i in range(0, count * size, size)]
+
+
+def trained(data: list, accumulation: int = 1, steps: int = 3) -> tuple[torch.nn.Module, dict]:
+    torch.manual_seed(0)
+    model = toy.Toy(dropout=0.0, norm=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    trainer = Trainer(model, WatchedLoader(data), optimizer, accumulation=accumulation)
+    with EventStorage() as trainer.storage:
+        for trainer.iter in range(steps):
+            trainer.storage.iter = trainer.iter
+            trainer.run_step()
+        return model, {name: value for name, (value, _) in trainer.storage.latest().items()}
+
+
+def test_parts_of_a_batch_give_the_step_of_the_whole():
+    whole, whole_losses = trained(batches(3, 8))
+    parts, parts_losses = trained(batches(12, 2), accumulation=4)
+    for expected, found in zip(whole.parameters(), parts.parameters()):
+        torch.testing.assert_close(found, expected)
+    for name in ("total_loss", "loss_square", "loss_abs"):
+        assert parts_losses[name] == pytest.approx(whole_losses[name], rel=1e-5)
+
+
+def test_gradients_of_earlier_iterations_do_not_add_up():
+    once, _ = trained(batches(1, 4), steps=1)
+    again, _ = trained(batches(2, 4), steps=2)
+    gradient = once.layers[0].weight.grad
+    assert not torch.allclose(gradient, again.layers[0].weight.grad)
+    assert again.layers[0].weight.grad.norm() < 3 * gradient.norm()
+
+
+@pytest.mark.parametrize("place, words", [("x", "loss_square=inf"), ("grad", "gradient is not")])
+def test_divergence_names_the_images_and_leaves_the_weights(place, words):
+    data = batches(4, 2)
+    if place == "x":
+        data[3][1]["x"].fill_(1e30)
+    torch.manual_seed(0)
+    model = toy.Toy(dropout=0.0, norm=False)
+    if place == "grad":  # a finite loss with a gradient that is none
+        model.layers[0].weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0 if place == "x" else 0.1)
+    trainer = Trainer(model, WatchedLoader(data), optimizer, accumulation=2)
+    with EventStorage(), pytest.raises(UserError) as error:
+        for trainer.iter in range(2):
+            trainer.run_step()
+    iteration, images = (1, "4.jpg, 5.jpg, 6.jpg, 7.jpg")
+    if place == "grad":
+        iteration, images = (0, "0.jpg, 1.jpg, 2.jpg, 3.jpg")
+    assert f"diverged at iteration {iteration}: " in str(error.value)
+    assert words in str(error.value) and f"the images {images};" in str(error.value)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="mixed precision needs a GPU")
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_mixed_precision_trains(precision):
+    data = [[dict(x=item["x"].cuda()) for item in batch] for batch in batches(6, 8)]
+    model = toy.Toy(dropout=0.0, norm=False).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    trainer = Trainer(model, WatchedLoader(data), optimizer, precision=precision)
+    with EventStorage() as storage:
+        for trainer.iter in range(6):
+            trainer.run_step()
+        losses = [value for value, _ in storage.history("total_loss").values()]
+    assert losses[-1] < losses[0]
+    assert ("grad_scaler" in trainer.state_dict()) == (precision is torch.float16)

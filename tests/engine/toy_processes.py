@@ -1,0 +1,67 @@
+"""A script: trains the toy in two processes, in one of which something happens."""
+
+import os
+import signal
+import sys
+from argparse import Namespace
+
+import mvit_det  # noqa: F401  before detectron2
+import toy
+from detectron2.utils import comm
+from mvit_det.engine import run
+from mvit_det.errors import UserError
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail() -> None:
+    raise UserError("Nothing is right with 42: mend it.")
+
+
+def interrupt_launcher() -> None:
+    os.kill(os.getppid(), signal.SIGINT)
+
+
+EVENTS = {
+    "die": kill_myself,
+    "fail": fail,
+    "interrupt": interrupt_launcher,
+    "nothing": lambda: None,
+    "compress": lambda: None,
+}
+
+
+def main(args: Namespace) -> None:
+    if comm.get_rank() == 1:
+        forward = toy.Toy.forward
+
+        def eventful(self, batch):
+            eventful.calls += 1
+            if eventful.calls == 5:
+                EVENTS[args.event]()
+            return forward(self, batch)
+
+        eventful.calls = 0
+        toy.Toy.forward = eventful
+    ddp = dict(broadcast_buffers=False, fp16_compression=args.event == "compress")
+    cfg = toy.config(args.folder, seed=1 + comm.get_rank(), ddp=ddp)
+    cfg.dataloader.train.total_batch_size = 4
+    toy.train(cfg, resume=args.resume)
+
+
+if __name__ == "__main__":
+    event, folder, *resume = sys.argv[1:]
+    run(
+        main,
+        Namespace(
+            event=event,
+            folder=folder,
+            resume=bool(resume),
+            num_gpus=2,
+            num_machines=1,
+            machine_rank=0,
+            dist_url="auto",
+        ),
+    )

@@ -1,0 +1,211 @@
+"""``python -m mvit_det.evaluation``: numbers, files, and how each fault ends."""
+
+import json
+import math
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from coco_scenes import by_pycocotools, scene
+
+from mvit_det.errors import UserError
+from mvit_det.evaluation.__main__ import argument_parser, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """(annotation file, results, arguments without --output) of a scene with masks."""
+    truth, results = scene(100, images=8, masks=True)
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    paths = ["--ground-truth", tmp_path / "truth.json", "--results", tmp_path / "results.json"]
+    return truth, results, list(map(str, paths))
+
+
+def run(arguments):
+    return main(argument_parser().parse_args(arguments))
+
+
+def official(truth, results, task):
+    stats = by_pycocotools(truth, results, task).stats * 100
+    return [math.nan if value < 0 else value for value in stats]
+
+
+def test_as_a_command(files, tmp_path):
+    truth, results, arguments = files
+    output = tmp_path / "new" / "folder"
+    done = subprocess.run(
+        [sys.executable, "-m", "mvit_det.evaluation", *arguments, "--output", str(output)],
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = official(truth, results, "segm")
+    numbers = json.loads((output / "coco_metrics.json").read_text())
+    written = [v for k, v in numbers.items() if k.startswith("segm/")][:12]
+    assert [math.nan if v is None else v for v in written] == pytest.approx(expected, nan_ok=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("| masks"))
+    assert [float(cell) for cell in line.split("|")[2:-1]] == pytest.approx(
+        expected, abs=0.0051, nan_ok=True
+    )
+    for name in ("precision_recall.png", "confusion.png"):
+        assert (output / "pictures" / name).stat().st_size > 10_000
+
+
+def test_a_fault_is_one_line_on_the_command_line(files, tmp_path, monkeypatch):
+    arguments = [*files[2][:3], str(tmp_path / "absent.json")]
+    monkeypatch.delitem(sys.modules, "mvit_det.evaluation.__main__")
+    monkeypatch.setattr(sys, "argv", ["mvit_det.evaluation", *arguments])
+    with pytest.raises(SystemExit, match="^error: Result file .*absent.json does not exist"):
+        runpy.run_module("mvit_det.evaluation", run_name="__main__")
+
+
+def test_boxes_alone_and_masks_alone(files, tmp_path):
+    truth, results, arguments = files
+    for result in results:
+        del result["segmentation"]
+    Path(arguments[3]).write_text(json.dumps(results))
+    metrics = run(arguments)
+    assert list(metrics) == ["bbox"]
+    expected = official(truth, results, "bbox")
+    assert list(metrics["bbox"].values())[:12] == pytest.approx(expected, abs=1e-10, nan_ok=True)
+
+    _, results = scene(100, images=8, masks=True)
+    Path(arguments[3]).write_text(json.dumps([{**r, "bbox": None} for r in results]))
+    with pytest.raises(UserError, match="entry 0 has bbox=None"):
+        run(arguments)
+    bare = [{k: v for k, v in r.items() if k != "bbox"} for r in results]
+    Path(arguments[3]).write_text(json.dumps(bare))
+    metrics = run(arguments)
+    expected = official(truth, results, "segm")
+    assert list(metrics["segm"].values())[:12] == pytest.approx(expected, abs=1e-10, nan_ok=True)
+
+
+def test_polygons_and_plain_rle_are_masks_too(files):
+    truth, _, arguments = files
+    image = truth["images"][0]
+    square = [[10, 10, 40, 10, 40, 40, 10, 40]]
+    box = dict(image_id=image["id"], category_id=truth["categories"][0]["id"])
+    box.update(bbox=[10, 10, 30, 30])
+    truth["annotations"] = [dict(box, id=1, area=900, iscrowd=0, segmentation=square)]
+    Path(arguments[1]).write_text(json.dumps(truth))
+    column = image["height"]
+    counts = [10 * column + 10, *[30, column - 30] * 29, 30]
+    counts.append(column * image["width"] - sum(counts))
+    plain = dict(size=[image["height"], image["width"]], counts=counts)
+    Path(arguments[3]).write_text(json.dumps([dict(box, score=1.0, segmentation=plain)]))
+    assert run(arguments)["segm"]["AP"] == pytest.approx(100)
+
+
+def test_annotations_that_cannot_be_measured_are_counted(files, caplog):
+    truth, results, arguments = files
+    first, second, third = truth["annotations"][:3]
+    first["segmentation"], second["image_id"] = [], 999
+    third["segmentation"] = [[1, 2]]
+    Path(arguments[1]).write_text(json.dumps(truth))
+    run(arguments)
+    total = len(truth["annotations"])
+    assert f"1 of {total} annotations are of images" in caplog.text
+    assert f"2 of {total - 1} annotations have no usable mask" in caplog.text
+
+
+def changed(results, **entries):
+    """The results with other entries in the third one; None removes one."""
+    other = {**results[2], **entries}
+    return [*results[:2], {k: v for k, v in other.items() if v is not None}, *results[3:]]
+
+
+RESULT_FAULTS = {
+    "no list": (lambda r: dict(results=r), "holds no list but dict"),
+    "empty": (lambda r: [], "is an empty list"),
+    "no object": (lambda r: [*r, 3], f"entry .* is no object"),
+    "no score": (lambda r: changed(r, score=None), "entry 2 has no 'score': add it"),
+    "no image": (lambda r: changed(r, image_id=None), "entry 2 has no 'image_id'"),
+    "word score": (lambda r: changed(r, score="high"), "entry 2 has score='high'"),
+    "nan score": (lambda r: changed(r, score=math.nan), "entry 2 has score=nan"),
+    "other image": (
+        lambda r: changed(r, image_id=999),
+        "1 results have image_id 999, which .*json",
+    ),
+    "list as image": (lambda r: changed(r, image_id=[1]), r"image_id \[1\], which"),
+    "other class": (lambda r: changed(r, category_id="cat"), "category_id 'cat', which .*json"),
+    "three sides": (lambda r: changed(r, bbox=[1, 2, 3]), r"entry 2 has bbox=\[1, 2, 3\]"),
+    "endless box": (lambda r: changed(r, bbox=[1, 2, 3, math.inf]), "entry 2 has bbox"),
+    "no shape": (lambda r: changed(r, bbox=None, segmentation=None), "entry 2 has neither"),
+    "a mask less": (lambda r: changed(r, segmentation=None), "entry 2 has no mask"),
+    "broken mask": (
+        lambda r: changed(r, segmentation=dict(size=[150, 170], counts=5)),
+        "entry 2 has a mask that cannot be used",
+    ),
+    "mask of another size": (
+        lambda r: changed(r, segmentation=dict(size=[9, 9], counts="11")),
+        r"its size is \[9, 9\], the image's \[150, 170\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", RESULT_FAULTS)
+def test_faulty_results(files, fault):
+    _, results, arguments = files
+    change, message = RESULT_FAULTS[fault]
+    Path(arguments[3]).write_text(json.dumps(change(results)))
+    with pytest.raises(UserError, match=message) as caught:
+        run(arguments)
+    assert arguments[3] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def truth_without(truth, key):
+    return {k: v for k, v in truth.items() if k != key}
+
+
+TRUTH_FAULTS = {
+    "no categories": (lambda t: truth_without(t, "categories"), "lacks 'categories'"),
+    "no annotations": (lambda t: truth_without(t, "annotations"), "no 'annotations'"),
+    "a list": (lambda t: [t], "lacks 'images', 'categories'"),
+    "no images": (lambda t: {**t, "images": []}, "lacks 'images'"),
+    "twice": (lambda t: {**t, "images": t["images"] * 2}, "'images' has more than one .* id"),
+    "nameless": (lambda t: {**t, "categories": [dict(id=1)]}, "'name'"),
+    "mixed ids": (lambda t: {**t, "images": [*t["images"], dict(id="a")]}, "all numbers or all"),
+    "no box": (
+        lambda t: {**t, "annotations": [truth_without(t["annotations"][0], "bbox")]},
+        "each annotation needs",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", TRUTH_FAULTS)
+def test_faulty_annotation_files(files, fault):
+    truth, _, arguments = files
+    change, message = TRUTH_FAULTS[fault]
+    Path(arguments[1]).write_text(json.dumps(change(truth)))
+    with pytest.raises(UserError, match=message) as caught:
+        run(arguments)
+    assert arguments[1] in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("which", [1, 3])
+def test_faulty_paths(files, tmp_path, which):
+    _, _, arguments = files
+    good = arguments[which]
+    for path, message in (("absent.json", "does not exist"), ("", "cannot be read as text")):
+        arguments[which] = str(tmp_path / path)
+        with pytest.raises(UserError, match=message):
+            run(arguments)
+    (tmp_path / "broken.json").write_text('[{"image_id": 1, ')
+    arguments[which] = str(tmp_path / "broken.json")
+    with pytest.raises(UserError, match="no valid JSON: line 1, column"):
+        run(arguments)
+    arguments[which] = good
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "coco_metrics.json").mkdir()  # a name that cannot be written
+    with pytest.raises(UserError, match="coco_metrics.json cannot be written"):
+        run([*arguments, "--output", str(tmp_path / "full")])
+    assert not list((tmp_path / "full").glob("*.tmp"))
+    with pytest.raises(UserError, match="is a file: give a folder"):
+        run([*arguments, "--output", good])

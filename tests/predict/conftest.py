@@ -1,0 +1,46 @@
+"""A tiny detector with random weights, and a folder of inputs."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from PIL import Image
+from predict_scenes import QUICKSTART, TINY, picture, write_video
+
+from mvit_det.engine import apply_overrides, load_config
+
+
+@pytest.fixture(autouse=True)
+def log_is_seen(monkeypatch):
+    """Detectron2's setup_logger, which other tests call, keeps the log from pytest's caplog."""
+    monkeypatch.setattr(logging.getLogger("mvit_det"), "propagate", True)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory) -> SimpleNamespace:
+    """As a training leaves it: ``folder`` with config.yaml and model_final.pth (``weights``)."""
+    folder = tmp_path_factory.mktemp("run")
+    cfg = apply_overrides(load_config(QUICKSTART), [*TINY, f"train.output_dir={folder}"])
+    torch.manual_seed(0)
+    model = instantiate(cfg.model)
+    weights = folder / "model_final.pth"
+    torch.save({"model": model.state_dict(), "iteration": 0}, weights)
+    LazyConfig.save(cfg, str(folder / "config.yaml"))
+    return SimpleNamespace(folder=folder, weights=weights, config=folder / "config.yaml", cfg=cfg)
+
+
+@pytest.fixture
+def inputs(tmp_path) -> Path:
+    """A folder with pictures, one of them broken, one in a folder below, and a video."""
+    folder = tmp_path / "inputs"
+    (folder / "below").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    for number, name in enumerate(("a.jpg", "b.png", "below/a.jpg", ".hidden/c.png")):
+        Image.fromarray(picture(48, 64, number)[:, :, ::-1]).save(folder / name)
+    (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:300])
+    (folder / "notes.txt").write_text("no picture")
+    write_video(folder / "clip.avi", count=5, fps=12.5, size=(49, 65))
+    return folder

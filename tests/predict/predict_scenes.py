@@ -1,0 +1,32 @@
+"""What the tests of prediction look at, and a config of a tiny detector."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+QUICKSTART = str(Path(__file__).resolve().parents[2] / "configs" / "quickstart.py")
+TINY = [
+    "model.backbone.bottom_up.embed_dim=8",
+    "model.backbone.out_channels=16",
+    "model.roi_heads.box_head.fc_dims=[16,16]",
+    "model.roi_heads.mask_head.conv_dims=[16,16]",
+    "model.roi_heads.box_predictor.test_topk_per_image=8",
+    "dataloader.test.mapper.augmentations.0.short_edge_length=64",
+]
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Coloured squares, (H, W, 3) BGR."""
+    small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def write_video(path: Path, count: int, fps: float, size: tuple[int, int]) -> None:
+    """Frames of one gray each, lighter by 10 each; in a codec that any OpenCV has."""
+    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    video = cv2.VideoWriter(str(path), codec, fps, size[::-1])
+    assert video.isOpened()
+    for index in range(count):
+        video.write(np.full((*size, 3), 10 * index % 250, np.uint8))
+    video.release()

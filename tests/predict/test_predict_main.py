@@ -1,0 +1,160 @@
+"""The command line: in this process, and as a process that is interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from predict_scenes import write_video
+from pycocotools.coco import COCO
+
+from mvit_det.errors import UserError
+from mvit_det.predict import progress
+from mvit_det.predict.__main__ import argument_parser, main, split_overrides
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def predict(run, tmp_path, caplog):
+    """Run main with the tiny detector; gives the exit status, the output folder and the log."""
+    caplog.set_level("INFO", logger="mvit_det")
+
+    def start(*words: str, threshold: str = "0.05") -> tuple[int, Path, str]:
+        output = tmp_path / "out"
+        line = ["--config-file", str(run.config), *map(str, words), "--output", str(output)]
+        line += ["--score-threshold", threshold]
+        status = main(argument_parser().parse_intermixed_args(line))
+        return status, output, caplog.text
+
+    return start
+
+
+def read(output: Path) -> tuple[list, list]:
+    images = json.loads((output / "images.json").read_text())["images"]
+    return json.loads((output / "predictions.json").read_text()), images
+
+
+def test_a_folder_with_a_broken_file(predict, inputs):
+    status, output, log = predict(inputs, "--batch-size", 3)
+    assert status == 1
+    names = {path.name for path in output.iterdir()}
+    pictures = {"a.jpg", "b.png", "a-2.jpg", "clip.mp4"}
+    assert names == pictures | {"predictions.json", "images.json"}
+    predictions, images = read(output)
+    assert [image["annotated"] for image in images] == [
+        "a.jpg",
+        "b.png",
+        *["clip.mp4"] * 5,
+        "a-2.jpg",
+    ]
+    assert f"{inputs / 'broken.jpg'}: " in log
+    assert (
+        f"Wrote 3 annotated pictures, 1 annotated videos (5 frames), predictions.json and "
+        f"images.json to {output}: {len(predictions)} objects of score >= 0.05. Faulty inputs: 1"
+    ) in log
+    results = COCO(str(output / "images.json")).loadRes(str(output / "predictions.json"))
+    assert len(results.anns) == len(predictions) > 0
+    assert {result["score"] >= 0.05 for result in predictions} == {True}
+
+
+def test_batches_and_overrides_change_nothing_but_what_they_say(predict, inputs):
+    _, output, _ = predict(inputs)
+    one_by_one, images = read(output)
+    _, output, _ = predict(inputs, "--batch-size", 8)
+    predictions, again = read(output)
+    assert again == images and len(predictions) == len(one_by_one)
+    for a, b in zip(predictions, one_by_one):
+        assert a["image_id"] == b["image_id"] and a["score"] == pytest.approx(b["score"], abs=1e-5)
+    _, output, _ = predict(inputs, "model.roi_heads.box_predictor.test_topk_per_image=1")
+    assert len(read(output)[0]) == len(images)
+
+
+def test_all_is_well(predict, inputs):
+    status, output, log = predict(inputs / "a.jpg", "--class-names", "v,w, x,y,z", threshold="1")
+    assert status == 0 and "Faulty" not in log
+    assert "1 annotated pictures, predictions.json and images.json" in log
+    assert read(output)[0] == []
+    categories = json.loads((output / "images.json").read_text())["categories"]
+    assert [category["name"] for category in categories] == ["v", "w", "x", "y", "z"]
+
+
+def test_a_picture_that_the_model_cannot_take_is_left_out(predict, inputs):
+    Image.new("RGB", (300, 2)).save(inputs / "a-line.png")
+    status, output, log = predict(inputs, "--batch-size", 4)
+    assert status == 1 and "Faulty inputs: 2" in log
+    assert "a-line.png: A picture of 2 x 300" in log
+    assert len(read(output)[1]) == 8
+
+
+def test_nothing_but_faults(predict, inputs):
+    status, output, log = predict(inputs / "broken.jpg")
+    assert status == 1 and read(output) == ([], [])
+    assert "Wrote predictions.json and images.json" in log
+
+
+def test_progress(predict, inputs, monkeypatch):
+    ticks = iter(range(0, 1000, 3))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(ticks))
+    _, _, log = predict(inputs)
+    # 9 inputs of which one is broken; every second one, three seconds each
+    assert "2 of 9 images, 0.33 images/s, ETA 0:00:21" in log
+    assert "8 of 9 images, 0.33 images/s, ETA 0:00:03" in log
+
+
+def test_progress_without_a_total(caplog, monkeypatch):
+    caplog.set_level("INFO", logger="mvit_det")
+    ticks = iter([0, 10])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(ticks))
+    progress.Progress(total=1).update(20)
+    assert "20 images, 2.00 images/s" in caplog.text and "ETA" not in caplog.text
+
+
+def test_inputs_and_overrides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a=b.jpg").write_text("")
+    words = ["x.jpg", "a=b.jpg", "model.test_flip=true", "dir/c=d.jpg", "+train.extra=[1,2]"]
+    inputs, overrides = split_overrides(words)
+    assert inputs == ["x.jpg", "a=b.jpg", "dir/c=d.jpg"]
+    assert overrides == ["model.test_flip=true", "+train.extra=[1,2]"]
+    with pytest.raises(UserError, match="No input was given"):
+        split_overrides(["train.seed=1"])
+
+
+def command(run, *words) -> tuple[list[str], dict[str, str]]:
+    line = [sys.executable, "-m", "mvit_det.predict", "--config-file", str(run.config)]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return [*line, *map(str, words)], dict(os.environ, PYTHONPATH=path)
+
+
+def test_faults_of_the_user_end_in_one_sentence(run, inputs, tmp_path):
+    line, env = command(run, inputs, "--output", tmp_path / "out", "--weights", "no.pth")
+    done = subprocess.run(line, env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-1] == "error: The weights no.pth do not exist: correct the path."
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_run_keeps_what_is_done(run, inputs, tmp_path):
+    write_video(inputs / "clip.avi", count=500, fps=10.0, size=(96, 128))
+    output = tmp_path / "out"
+    line, env = command(run, inputs, "--output", output, "--score-threshold", 0)
+    with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (output / "clip.mp4").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        log = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "Interrupted: the rest was not looked at." in log.splitlines()[-1]
+    predictions, images = read(output)
+    assert 3 <= len(images) < 503
+    assert {result["image_id"] for result in predictions} <= {image["id"] for image in images}
+    assert not list(output.glob("*.partial"))

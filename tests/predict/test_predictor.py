@@ -1,0 +1,243 @@
+"""Predictor, and the names of classes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig, instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import read_image
+from omegaconf import OmegaConf
+from predict_scenes import QUICKSTART, TINY, picture
+
+from mvit_det.data import coco_dataset, named_dataset
+from mvit_det.engine import load_config
+from mvit_det.errors import UserError
+from mvit_det.predict import Predictor
+from mvit_det.data.categories import config_categories, dataset_categories, given_categories
+from mvit_det.predict.predictor import find_weights
+
+SHAPES = ["circle", "square", "triangle", "star", "cross"]
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return Predictor(run.config, run.weights)
+
+
+def equal(a, b) -> bool:
+    """Whether two `Instances` are the same to the last bit."""
+    assert a.image_size == b.image_size
+    boxes = torch.equal(a.pred_boxes.tensor, b.pred_boxes.tensor)
+    fields = ("scores", "pred_classes", "pred_masks")
+    return boxes and all(torch.equal(a.get(name), b.get(name)) for name in fields)
+
+
+def test_equals_an_evaluation(run, predictor, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    test = load_config(str(run.config)).dataloader.test
+    test.dataset.update(num_train=1, num_val=3, image_size=96)
+    test.num_workers = 0
+    count = 0
+    for [given] in instantiate(test):
+        with torch.no_grad():
+            [output] = predictor.model([given])
+        ours = predictor(read_image(given["file_name"], format="BGR"))
+        assert len(ours) > 0 and ours.image_size == (96, 96)
+        assert equal(ours, output["instances"])
+        count += 1
+    assert count == 3
+
+
+def test_result_is_in_the_frame_of_the_picture(predictor):
+    found = predictor(picture(90, 160))
+    assert found.image_size == (90, 160)
+    assert found.pred_masks.shape == (len(found), 90, 160)
+    assert found.pred_boxes.tensor[:, 2].max() > 100  # beyond the model's own 64 x 114
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+
+
+def test_pictures_are_bgr(run, predictor):
+    image = picture(64, 80)
+    swapped = Predictor(
+        run.config, run.weights, overrides=["dataloader.train.mapper.image_format=BGR"]
+    )
+    assert equal(swapped(image[:, :, ::-1]), predictor(image))
+    assert not equal(swapped(image), predictor(image))
+
+
+def test_a_list_gives_what_each_picture_alone_gives(run, predictor):
+    batches = []
+    many = Predictor(run.config, run.weights, batch_size=2)
+    many.model.register_forward_pre_hook(lambda model, given: batches.append(len(given[0])))
+    images = [picture(64, 80, 0), picture(80, 64, 1), picture(32, 40, 2), picture(64, 80, 3)]
+    results = many(images)
+    assert batches == [2, 1, 1]  # by the size that the model sees
+    assert [found.image_size for found in results] == [image.shape[:2] for image in images]
+    for image, found in zip(images, results):
+        alone = predictor(image)
+        assert torch.allclose(found.scores, alone.scores, atol=1e-5)
+        assert torch.allclose(found.pred_boxes.tensor, alone.pred_boxes.tensor, atol=1e-3)
+    assert many([]) == []
+
+
+def test_score_threshold(run, predictor):
+    image = picture(64, 80)
+    scores = predictor(image).scores
+    middle = scores.median().item()
+    found = Predictor(run.config, run.weights, score_threshold=middle)(image)
+    assert 0 < len(found) == int((scores >= middle).sum()) < len(scores)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 200), (200, 5), (333, 77)])
+def test_any_size(predictor, shape):
+    found = predictor(np.full((*shape, 3), 100, np.uint8))
+    assert found.image_size == shape
+    corners = found.pred_boxes.tensor
+    assert (corners >= 0).all() and (corners <= torch.tensor([*shape[::-1] * 2])).all()
+
+
+@pytest.mark.parametrize(
+    "image, told",
+    [
+        (np.zeros((4, 4), np.uint8), r"not uint8 of shape \(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"not uint8 of shape \(4, 4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"not uint8 of shape \(0, 4, 3\)"),
+        (np.zeros((4, 4, 3), np.float32), "not float32 of shape"),
+        ([None], "not NoneType"),
+        (np.zeros((2, 201, 3), np.uint8), "2 x 201 .* no side is more than 100 times the other"),
+    ],
+)
+def test_what_is_no_picture(predictor, image, told):
+    with pytest.raises(UserError, match=told):
+        predictor(image)
+
+
+def test_no_data_are_needed(run, predictor, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
+    monkeypatch.chdir(tmp_path)
+    python = Predictor(QUICKSTART, run.weights, overrides=TINY)
+    assert python.class_names == predictor.class_names == SHAPES
+    assert equal(python(picture(64, 64)), predictor(picture(64, 64)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_the_run(run, tmp_path):
+    assert find_weights(run.cfg, run.config) == str(run.weights)
+    moved = tmp_path / "config.yaml"
+    assert find_weights(run.cfg, moved) == str(run.weights)  # by train.output_dir
+    for name in ("model_final.pth", "model_best.pth"):
+        shutil.copy(run.weights, tmp_path / name)
+        assert find_weights(run.cfg, moved) == str(tmp_path / name)
+    empty = OmegaConf.create({"train": {"output_dir": str(tmp_path / "none")}})
+    with pytest.raises(UserError, match="No weights were given, and neither .* is in .*none"):
+        find_weights(empty, run.folder / "config.py")
+
+
+def test_bad_weights(run, tmp_path):
+    with pytest.raises(UserError, match="weights .*absent.pth do not exist"):
+        Predictor(run.config, tmp_path / "absent.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(UserError, match="weights .*text.pth cannot be read"):
+        Predictor(run.config, tmp_path / "text.pth")
+    half = run.weights.read_bytes()[: run.weights.stat().st_size // 2]
+    (tmp_path / "half.pth").write_bytes(half)
+    with pytest.raises(UserError, match="weights .*half.pth cannot be read"):
+        Predictor(run.config, tmp_path / "half.pth")
+    with pytest.raises(UserError, match="another architecture"):
+        Predictor(run.config, run.weights, overrides=["model.backbone.out_channels=32"])
+    state = torch.load(run.weights, weights_only=True)
+    del state["model"]["roi_heads.mask_head.predictor.weight"]
+    torch.save(state, tmp_path / "headless.pth")
+    with pytest.raises(UserError, match="missing.*mask_head.predictor.weight"):
+        Predictor(run.config, tmp_path / "headless.pth")
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(device="gpu"), "device gpu cannot be used here: choose from cpu"),
+        (dict(device="cuda:99"), "device cuda:99 cannot be used here"),
+        (dict(device="meta"), "device meta cannot be used here"),
+        (dict(score_threshold=50), "score_threshold=50 must be from 0 to 1"),
+        (dict(batch_size=0), "batch_size=0 must be at least 1"),
+        (dict(class_names=["a", "b"]), "2 class names were given, but the model has 5 classes"),
+        (dict(overrides=["model.backbone.out_chanels=1"]), "nearest key is"),
+        (dict(overrides=["dataloader.test.mapper=null"]), "no dataloader.test.mapper"),
+    ],
+)
+def test_bad_options(run, options, told):
+    with pytest.raises(UserError, match=told):
+        Predictor(run.config, run.weights, **options)
+
+
+def test_too_little_memory_on_the_gpu(run):
+    predictor = Predictor(run.config, run.weights)
+
+    def full(model, given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    predictor.model.register_forward_pre_hook(full)
+    with pytest.raises(UserError, match=r"1 pictures of \(64, 80\) .* lower batch_size"):
+        predictor(picture(64, 80))
+
+
+def test_a_config_from_a_gpu_runs_without_one(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    predictor = Predictor(run.config, run.weights, overrides=["train.device=cuda"])
+    assert predictor.model.device.type == "cpu"
+
+
+def test_names_of_coco():
+    node = L(named_dataset)(names="coco_2017_val", filter_empty=False)
+    classes = dataset_categories(node)
+    assert len(classes) == 80
+    assert classes[0] == {"id": 1, "name": "person"}
+    assert classes[-1] == {"id": 90, "name": "toothbrush"}
+
+
+@pytest.fixture
+def coco_file(tmp_path):
+    path = tmp_path / "own.json"
+    classes = [{"id": 7, "name": "fig", "supercategory": "fruit"}, {"id": 3, "name": "date"}]
+    path.write_text(json.dumps(dict(images=[{"id": 1}], annotations=[], categories=classes)))
+    return path
+
+
+def test_names_of_ones_own_data(coco_file):
+    wanted = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
+    node = L(coco_dataset)(name="own_val", json_file=str(coco_file), image_root="nowhere")
+    assert dataset_categories(node) == wanted
+    MetadataCatalog.get("predict_registered").set(json_file=str(coco_file))
+    assert dataset_categories({"names": ["predict_registered"]}) == wanted
+    MetadataCatalog.remove("predict_registered")
+    assert given_categories(coco_file) == wanted
+    # on a machine without the file, what the training has put into its config.yaml
+    coco_file.unlink()
+    cfg = OmegaConf.create({"dataloader": {"test": {"dataset": {"json_file": str(coco_file)}}}})
+    assert config_categories(cfg) is None
+    cfg.categories = wanted
+    assert config_categories(cfg) == wanted
+
+
+def test_given_names(run, tmp_path):
+    assert given_categories(["a", "b"]) == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    (tmp_path / "names.txt").write_text("B\u00e4r\n\n big cat \n", encoding="utf-8")
+    assert [c["name"] for c in given_categories(tmp_path / "names.txt")] == ["B\u00e4r", "big cat"]
+    with pytest.raises(UserError, match="class names .*absent.txt does not exist"):
+        given_categories(tmp_path / "absent.txt")
+    predictor = Predictor(run.config, run.weights, class_names="v w x y z".split())
+    assert predictor.class_names == ["v", "w", "x", "y", "z"]
+
+
+def test_unknown_names_are_numbers(run, tmp_path, caplog):
+    cfg = load_config(str(run.config))
+    absent = str(tmp_path / "absent.json")
+    cfg.dataloader.test.dataset = L(coco_dataset)(name="x", json_file=absent, image_root="")
+    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
+    predictor = Predictor(tmp_path / "config.yaml", run.weights)
+    assert predictor.categories[3] == {"id": 4, "name": "class 4"}
+    assert "--class-names" in caplog.text
