@@ -37,7 +37,7 @@ def setup(args: Namespace):
     }
     if any(own.values()):
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
-        use_own_data(cfg, **own, num_workers=processes)
+        use_own_data(cfg, **own, processes=processes)
     cfg = apply_overrides(cfg, args.opts)
     categories = dataset_categories(OmegaConf.select(cfg, "dataloader.test.dataset") or {})
     if categories:

@@ -24,7 +24,7 @@ def use_own_data(
     train_images: str | None,
     val_json: str | None,
     val_images: str | None,
-    num_workers: int = 1,
+    processes: int = 1,
 ) -> DictConfig:
     """Replace the data of a detection config, its number of classes, and its schedule.
 
@@ -32,7 +32,7 @@ def use_own_data(
         cfg: any of ``configs/``; changed in place.
         train_json, val_json: COCO annotation files. To evaluate only, the second is enough.
         train_images, val_images: the folders that their ``file_name`` entries are relative to.
-        num_workers: processes that train (``--num-gpus`` times ``--num-machines``).
+        processes: that train (``--num-gpus`` times ``--num-machines``).
 
     Overrides on the command line are applied afterwards, so they win.
     """
@@ -49,7 +49,7 @@ def use_own_data(
         )
         if uses_rle(train_json):
             data.train.mapper.instance_mask_format = "bitmask"
-        _fit_schedule(cfg, len(check_coco_json(train_json)["images"]), num_workers)
+        _fit_schedule(cfg, len(check_coco_json(train_json)["images"]), processes)
     data.test.dataset = L(coco_dataset)(
         name="own_val",
         json_file=val_json,
@@ -83,13 +83,13 @@ def _check_pairs(train_json, train_images, val_json, val_images) -> None:
             )
 
 
-def _fit_schedule(cfg: DictConfig, num_images: int, num_workers: int) -> None:
+def _fit_schedule(cfg: DictConfig, num_images: int, processes: int) -> None:
     """Scale the released COCO schedule to the size of the data and of the machine.
 
     Two images per process, 36 epochs (but at least 500 iterations). The learning rate falls with
     the square root of the batch size, the usual rule for Adam.
     """
-    batch = 2 * num_workers
+    batch = 2 * processes
     iterations = max(MIN_ITERATIONS, EPOCHS * num_images // batch)
     period = max(1, iterations // EVALUATIONS)
     cfg.dataloader.train.total_batch_size = batch

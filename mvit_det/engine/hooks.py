@@ -3,16 +3,18 @@
 import logging
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.engine import HookBase
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
 from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
-from mvit_det.engine.curves import draw_curves
+from mvit_det.engine.curves import draw_curves, read_curves
 from mvit_det.engine.stop import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Checkpoints(HookBase):
         self.period = period
         self.max_to_keep = max_to_keep
         self.resumed: dict[str, Any] = {}
+        self._ended: int | None = None
 
     def before_train(self) -> None:
         """Restore what the model does not hold; register this hook before those that draw."""
@@ -75,6 +78,7 @@ class Checkpoints(HookBase):
 
     def after_step(self) -> None:
         """Save when due, or when the run is asked to stop."""
+        self._ended = self.trainer.iter
         done = self.trainer.iter + 1
         final = done >= self.trainer.max_iter
         stopping = self.stop.agreed() and not final
@@ -84,6 +88,11 @@ class Checkpoints(HookBase):
             self.save("model_final")
         if stopping:
             self.stop.end(f"after iteration {self.trainer.iter}, which is saved")
+
+    def save_between_steps(self) -> None:
+        """Save, where an evaluation behind an iteration is broken off."""
+        if self._ended == self.trainer.iter:
+            self.save(f"model_{self._ended:07d}")
 
     def save(self, name: str) -> None:
         """Save the state after the present iteration; all processes call this."""
@@ -112,8 +121,57 @@ class Checkpoints(HookBase):
             path.unlink()
 
 
+class Evaluations(HookBase):
+    """Detectron2's EvalHook, which also makes up for an evaluation that a killed run has missed.
+
+    Args:
+        test: returns metrics by task and name, on the main process.
+        period: in iterations; 0 for the end alone.
+        output_dir: its metrics.json tells which evaluations were made.
+        metric: by which one is recognised, e.g. "bbox/AP".
+    """
+
+    def __init__(
+        self, test: Callable[[], dict[str, Any]], period: int, output_dir: str, metric: str
+    ):
+        self.test = test
+        self.period = period
+        self.output_dir = Path(output_dir)
+        self.metric = metric
+
+    def before_train(self) -> None:
+        """Evaluate if the checkpoint that the run resumes from was saved just before one."""
+        if self._due(self.trainer.start_iter) and comm.all_gather(self._missed())[0]:
+            logger.info("The evaluation behind the checkpoint was not finished: doing it now.")
+            self._evaluate(self.trainer.start_iter - 1)
+
+    def after_step(self) -> None:
+        """Evaluate when due; at the last iteration it is left to `after_train`."""
+        if self._due(self.trainer.iter + 1):
+            self._evaluate(self.trainer.iter)
+
+    def after_train(self) -> None:
+        """Evaluate what has come of a training that was not broken off."""
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self._evaluate(self.trainer.iter)
+
+    def _due(self, done: int) -> bool:
+        return self.period > 0 and 0 < done < self.trainer.max_iter and done % self.period == 0
+
+    def _missed(self) -> bool:
+        iterations, _ = read_curves(self.output_dir / "metrics.json").get(self.metric, ([], []))
+        return bool(self.metric) and self.trainer.start_iter - 1 not in iterations
+
+    def _evaluate(self, iteration: int) -> None:
+        for name, value in flatten_results_dict(self.test() or {}).items():
+            self.trainer.storage.put_scalar(
+                name, float(value), smoothing_hint=False, cur_iter=iteration
+            )
+        comm.synchronize()  # those with nothing to evaluate must not run ahead into training
+
+
 class KeepBest(HookBase):
-    """Keep the weights with the highest value of a metric as model_best.pth; behind EvalHook.
+    """Keep the weights with the highest value of a metric as model_best.pth; behind `Evaluations`.
 
     The file holds the value, so that a resumed run knows what to beat.
 
@@ -136,6 +194,7 @@ class KeepBest(HookBase):
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
             if content.get("metric") == self.metric:
                 self.best = content["value"]
+        self.after_step()  # there may have been an evaluation to make up for
 
     def after_step(self) -> None:
         """Save if there was an evaluation, and it is the best."""

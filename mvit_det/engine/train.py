@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.folder import claimed
-from mvit_det.engine.hooks import Checkpoints, DrawCurves, KeepBest
+from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError
@@ -158,8 +158,7 @@ def _tester(
             with randomness.preserved():
                 results.update(do_test(cfg, model))
         except Stopped:
-            if checkpoints.trainer.iter < cfg.train.max_iter:
-                checkpoints.save(f"model_{checkpoints.trainer.iter:07d}")
+            checkpoints.save_between_steps()
             raise
         finally:
             stop.interruptible = False
@@ -214,7 +213,7 @@ def _hooks(cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints) 
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
         checkpoints,
-        hooks.EvalHook(train.eval_period, test),
+        Evaluations(test, train.eval_period, train.output_dir, train.get("best_metric", "")),
     ]
     if comm.is_main_process():
         if train.get("best_metric"):

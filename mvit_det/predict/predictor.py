@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
+from mvit_det.data.categories import Category, config_categories, given_categories, numbered
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.data.categories import Category, config_categories, given_categories, numbered
 
 logger = logging.getLogger(__name__)
 

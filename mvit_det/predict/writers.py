@@ -16,10 +16,10 @@ from detectron2.structures import BoxMode, Instances
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from mvit_det.data.categories import Category
 from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing import enlargement, overlay, resized
 from mvit_det.files import atomic_file
-from mvit_det.data.categories import Category
 from mvit_det.predict.sources import Frame
 
 # MPEG-4, which OpenCV's own encoder writes on every machine and players know.

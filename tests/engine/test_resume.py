@@ -24,6 +24,10 @@ class Killed(BaseException):
     """Stands for kill -9, which tests/test_train_net.py tries on a real process."""
 
 
+def raise_killed(*_) -> None:
+    raise Killed
+
+
 def killed_before(iteration: int, monkeypatch) -> None:
     """From now on the training ends where that iteration begins."""
     original = Trainer.run_step
@@ -127,6 +131,29 @@ def test_retention_and_best_survive_a_resume(tmp_path, monkeypatch):
     assert torch.load(tmp_path / "model_best.pth", weights_only=True)["value"] == 60.0
 
 
+@pytest.mark.parametrize("missed", [True, False])
+def test_an_evaluation_that_the_kill_has_cost_is_made_up_for(missed, tmp_path, monkeypatch):
+    def config():
+        return toy.config(tmp_path, eval_period=3, best_metric="toy/score")
+
+    toy.Score.scores = [70.0]
+    with monkeypatch.context() as patch:
+        if missed:  # killed in the evaluation behind iteration 2
+            patch.setattr(toy.Score, "process", raise_killed)
+        else:
+            killed_before(3, patch)
+        with pytest.raises(Killed):
+            toy.train(config())
+    toy.Score.scores = [70.0, 20.0, 20.0, 20.0] if missed else [20.0, 20.0, 20.0]
+    toy.train(config(), resume=True)
+    assert toy.Score.scores == []
+    assert [toy.logged(tmp_path)[i]["toy/score"] for i in (2, 5, 8, 10)] == [70.0, 20.0, 20.0, 20.0]
+    best = torch.load(tmp_path / "model_best.pth", weights_only=True)
+    assert (best["value"], best["iteration"]) == (70.0, 2)
+    expected = toy.weights(tmp_path, "model_0000002")
+    assert all(torch.equal(expected[key], value) for key, value in best["model"].items())
+
+
 def test_a_used_folder_is_refused(tmp_path):
     toy.train(toy.config(tmp_path, max_iter=3))
     before = (tmp_path / "model_final.pth").read_bytes()
@@ -202,7 +229,11 @@ def test_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypat
         patch.setattr(toy.Score, "process", process)
         with pytest.raises(Stopped):
             toy.train(toy.config(tmp_path / "stopped", eval_period=5))
-    assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
+        assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
+        # once more, in the evaluation that the resumed run makes up for
+        with pytest.raises(Stopped):
+            toy.train(toy.config(tmp_path / "stopped", eval_period=5), resume=True)
+        assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
     toy.train(toy.config(tmp_path / "stopped"), resume=True)
     a, b = toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped")
     assert all(torch.equal(a[k], b[k]) for k in a)
