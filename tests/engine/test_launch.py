@@ -1,14 +1,19 @@
 """What happens to one process of two, and how the run ends."""
 
+import errno
 import os
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import toy
 import torch
+
+from mvit_det.engine import run
+from mvit_det.errors import UserError
 
 SCRIPT = Path(__file__).with_name("toy_processes.py")
 
@@ -30,6 +35,34 @@ def whole(tmp_path_factory) -> Path:
     done = start("nothing", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "run/log.txt"), "No space is left for"),
+        (RuntimeError("DataLoader timed out after 600 seconds"), "no batch for 600 seconds"),
+        (UserError("Mend 3."), "Mend 3."),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, sentence, capsys):
+    def main(args):
+        raise error
+
+    alone = Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto")
+    with pytest.raises(SystemExit) as end:
+        run(main, alone)
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ") and sentence in line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    def main(args):
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        run(main, Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto"))
 
 
 def test_a_killed_process_ends_the_others_which_say_why_and_the_run_resumes_exactly(
