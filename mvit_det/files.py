@@ -1,9 +1,13 @@
-"""Files that are there completely or not at all."""
+"""Files that are there completely or not at all, and what keeps one from being read."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from mvit_det.errors import UserError
 
 PARTIAL = ".partial"
 
@@ -37,3 +41,27 @@ def _flush(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: str | os.PathLike, what: str) -> Any:
+    """Parse a file; ``what`` names it in the sentence that a fault ends in.
+
+    Raises:
+        UserError: the file is absent, no text, or no JSON.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{what} {path} does not exist (looked from {os.getcwd()}): correct the path."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{what} {path} is no valid JSON: line {error.lineno}, column {error.colno}: "
+            f"{error.msg}; write the file anew."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{what} {path} cannot be read as text ({error}): give the path of a JSON file."
+        ) from error

@@ -21,7 +21,7 @@ RULES = {
     "benchmark": (True, {"benchmark", "engine", "errors"}),
     "predict": (True, {"predict", "engine", "evaluation", "data", "errors", "files"}),
     "errors": (False, set()),
-    "files": (False, set()),
+    "files": (False, {"errors"}),
     "randomness": (False, set()),
     "__init__": (False, set()),
 }

@@ -250,6 +250,13 @@ def test_evaluating_without_weights_is_refused(trained):
         evaluate_with(trained, "")
 
 
+@pytest.mark.parametrize("content", [b"<html>Log in first.</html>", b""])
+def test_a_file_that_is_no_checkpoint(content, trained, tmp_path):
+    (tmp_path / "page.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"page.pth cannot be read \("):
+        evaluate_with(trained, tmp_path / "page.pth")
+
+
 def test_a_checkpoint_of_another_architecture(trained):
     with pytest.raises(UserError, match="another architecture.*missing.*unexpected.*mismatched"):
         evaluate_with(

@@ -5,7 +5,6 @@ five numbers), `check_coco_json` refuses it. Where one annotation is unusable (a
 an empty polygon), `annotation_fault` names the reason, and the caller may drop it and go on.
 """
 
-import json
 import math
 import os
 from collections import Counter
@@ -14,6 +13,7 @@ from numbers import Real
 from typing import Any
 
 from mvit_det.errors import UserError, some
+from mvit_det.files import read_json
 
 _FIELDS = {
     "images": ("id", "file_name", "width", "height"),
@@ -25,24 +25,7 @@ _SINGULAR = {"images": "image", "categories": "category", "annotations": "annota
 
 def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
     """Parse an annotation file; refuse what is absent, no JSON, or no COCO detection file."""
-    try:
-        with open(json_file, encoding="utf-8") as file:
-            coco = json.load(file)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"Annotation file {json_file} does not exist (looked from {os.getcwd()}): correct the "
-            "path."
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{json_file} is no valid JSON: line {error.lineno}, column {error.colno}: "
-            f"{error.msg}; write the file anew."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"Annotation file {json_file} cannot be read as text ({error}): give the path of a "
-            "COCO JSON file."
-        ) from error
+    coco = read_json(json_file, "Annotation file")
     lacking = [key for key in _FIELDS if not isinstance(coco, dict) or key not in coco]
     if lacking:
         raise UserError(

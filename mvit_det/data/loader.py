@@ -5,7 +5,6 @@ sample has a seed of its own, made of the run's seed and of its position in the 
 a run that is stopped and resumed sees what it would have seen, with any number of workers.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -20,8 +19,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mvit_det import randomness
 from mvit_det.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 MAX_TRIES = 1000
 TIMEOUT_SECONDS = 600  # for a batch, after which its worker is taken for frozen

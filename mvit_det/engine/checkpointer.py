@@ -109,6 +109,16 @@ class StrictCheckpointer(DetectionCheckpointer):
                 "weights."
             ) from error
 
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        try:
+            return super()._load_file(filename)
+        except Exception as error:  # a file that is no checkpoint fails in many ways
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(
+                f"The weights {self._path} cannot be read ({reason}): give a checkpoint of this "
+                "model."
+            ) from error
+
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         super()._log_incompatible_keys(incompatible)
         wrong = {name: (tuple(theirs), tuple(ours)) for name, theirs, ours in _shapes(incompatible)}

@@ -47,9 +47,9 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process has said why before it ended
         _end(
-            f"Process {error.error_index} of {args.num_gpus} on this machine was ended by {error.signal_name} (by "
-            "the system, where memory runs out), so the others were ended too: start again with "
-            "--resume to go on from the last checkpoint.",
+            f"Process {error.error_index} of {args.num_gpus} on this machine was ended by "
+            f"{error.signal_name} (by the system, where memory runs out), so the others were ended "
+            "too: start again with --resume to go on from the last checkpoint.",
             code=1,
         )
 
@@ -107,6 +107,12 @@ def _sentence(error: BaseException | None) -> str | None:
         return (
             f"No space is left for {error.filename or 'the output folder'}: the checkpoints so far "
             "are kept, so make room and go on with --resume."
+        )
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid"):
+        return (
+            "A worker of the data loader was ended from outside (by the system, where memory runs "
+            "out): go on from the last checkpoint with --resume, with a lower "
+            "dataloader.train.num_workers if memory is short."
         )
     if isinstance(error, RuntimeError) and text.startswith("DataLoader timed out"):
         return (

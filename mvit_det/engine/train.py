@@ -52,7 +52,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
             "--eval-only needs weights: add train.init_checkpoint=FILE, for example "
             f"{cfg.train.output_dir}/model_final.pth."
         )
-    model = _on_device(cfg)
+    model = build_model(cfg, cfg.train.device)
     StrictCheckpointer(model, complete=True).load(cfg.train.init_checkpoint)
     return do_test(cfg, _distributed(cfg, model))
 
@@ -76,8 +76,9 @@ def do_train(args: Namespace, cfg: DictConfig) -> dict[str, Any]:
 
 def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
     # Data come first: what is wrong with them shows before anything expensive is built.
-    loader = _train_loader(cfg)
-    model = _on_device(cfg)
+    parts = cfg.train.get("gradient_accumulation", 1)
+    loader = _train_loader(cfg, parts)
+    model = build_model(cfg, cfg.train.device)
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     model = _distributed(cfg, model)
@@ -86,9 +87,8 @@ def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
         model,
         WatchedLoader(loader),
         optimizer,
-        accumulation=cfg.train.get("gradient_accumulation", 1),
+        accumulation=parts,
         precision=_precision(cfg),
-        stop=stop,
     )
     checkpointer = StrictCheckpointer(model, cfg.train.output_dir, trainer=trainer)
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
@@ -118,9 +118,8 @@ def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
     return results
 
 
-def _train_loader(cfg: DictConfig) -> Any:
+def _train_loader(cfg: DictConfig, parts: int) -> Any:
     """The loader of the config, with batches cut into as many parts as gradients are summed over."""
-    parts = cfg.train.get("gradient_accumulation", 1)
     batch = cfg.dataloader.train.total_batch_size
     if parts < 1 or batch % parts:
         raise UserError(
@@ -167,15 +166,14 @@ def _tester(
     return test
 
 
-def _on_device(cfg: DictConfig) -> nn.Module:
+def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
+    """The model of a config on a device; a `UserError` where its constructor refuses the config."""
     try:
-        model = instantiate(cfg.model).to(cfg.train.device)
+        model = instantiate(cfg.model).to(device)
     except (TypeError, ValueError) as error:
         raise UserError(f"The model of the config cannot be built: {error}") from error
     count = sum(p.numel() for p in model.parameters())
-    logger.info(
-        "%s with %.2f M parameters on %s", type(model).__name__, count / 1e6, cfg.train.device
-    )
+    logger.info("%s with %.2f M parameters on %s", type(model).__name__, count / 1e6, device)
     return model
 
 

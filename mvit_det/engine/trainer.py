@@ -12,7 +12,6 @@ from detectron2.engine import SimpleTrainer
 from torch import nn
 from torch.optim import Optimizer
 
-from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
 
 
@@ -47,7 +46,6 @@ class Trainer(SimpleTrainer):
         accumulation: batches per iteration; gradients and losses are means over them.
         precision: autocast to this type on the GPU, with loss scaling for float16; None for full
             precision.
-        stop: when it is set, workers that die with this process are no error.
 
     Raises:
         UserError: a loss or a gradient is no number; the weights are still those of before.
@@ -61,12 +59,10 @@ class Trainer(SimpleTrainer):
         *,
         accumulation: int = 1,
         precision: torch.dtype | None = None,
-        stop: StopRequest | None = None,
     ):
         super().__init__(model, data_loader, optimizer)
         self.accumulation = accumulation
         self.precision = precision
-        self.stop = stop or StopRequest()
         self.grad_scaler = torch.amp.GradScaler("cuda", enabled=precision is torch.float16)
         self._stream: Iterator | None = None
 
@@ -78,7 +74,7 @@ class Trainer(SimpleTrainer):
         waited = 0.0
         for part in range(self.accumulation):
             started = time.perf_counter()
-            batch = self._next_batch(first=part == 0)
+            batch = self._next_batch()
             waited += time.perf_counter() - started
             # Processes exchange gradients once per iteration.
             last = part == self.accumulation - 1
@@ -97,16 +93,10 @@ class Trainer(SimpleTrainer):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _next_batch(self, first: bool) -> Any:
-        if self._stream is None:
+    def _next_batch(self) -> Any:
+        if self._stream is None:  # begun late, as it starts the loader's workers
             self._stream = iter(self.data_loader)
-        try:
-            return next(self._stream)
-        except RuntimeError:
-            # A signal to the whole group ends the workers before this process is asked to stop.
-            if first and self.stop.requested:
-                self.stop.end(f"before iteration {self.iter}")
-            raise
+        return next(self._stream)
 
     def close(self) -> None:
         """End the loader's workers now: left to the garbage collector it may take seconds."""

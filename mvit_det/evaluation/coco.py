@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class CocoMetrics(DatasetEvaluator):
                     "that file."
                 )
             self._has_masks |= found.has("pred_masks")
-            self._images.append(dict(image_id=image_id, **_compact(found)))
+            self._images.append(dict(image_id=image_id, **compact(found)))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return by task the 12 numbers and "AP-<name>" of each class, in percent.
@@ -115,13 +115,7 @@ class CocoMetrics(DatasetEvaluator):
     def _rows(self, images: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         """The detections as COCO's result format has them, with the category ids of the file."""
         for image in images:
-            columns = zip(image["label"].tolist(), image["box"].tolist(), image["score"].tolist())
-            for index, (label, box, score) in enumerate(columns):
-                row = dict(image_id=image["image_id"], category_id=self._category_ids[label])
-                row.update(bbox=box, score=score)
-                if "masks" in image:
-                    row["segmentation"] = image["masks"][index]
-                yield row
+            yield from result_rows(image, image["image_id"], self._category_ids)
 
     def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> dict[str, Detections]:
         numbers = self._truth.image_numbers([image["image_id"] for image in images])
@@ -141,7 +135,7 @@ class CocoMetrics(DatasetEvaluator):
         return found
 
 
-def _compact(instances: Instances) -> dict[str, Any]:
+def compact(instances: Instances) -> dict[str, Any]:
     """One image's detections: box (N, 4) as x, y, width, height; label, score (N,); masks as RLE."""
     corners = instances.pred_boxes.tensor
     # Sizes in the model's own precision, as Detectron2 writes them.
@@ -153,10 +147,28 @@ def _compact(instances: Instances) -> dict[str, Any]:
         score=instances.scores.double().numpy(),
     )
     if instances.has("pred_masks"):
-        # (N, H, W) -> (H, W, N), column by column, as pycocotools wants it
-        masks = instances.pred_masks.numpy().transpose(1, 2, 0)
-        encoded = coco_mask.encode(np.asfortranarray(masks, dtype=np.uint8))
-        columns["masks"] = [
-            dict(size=list(rle["size"]), counts=rle["counts"].decode()) for rle in encoded
-        ]
+        # one by one: a second copy of all masks of a large picture may not fit into memory
+        columns["masks"] = [_encoded(mask.numpy()) for mask in instances.pred_masks]
     return columns
+
+
+def _encoded(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (H, W) as compressed RLE that JSON takes; pycocotools wants it column by column."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(size=list(rle["size"]), counts=rle["counts"].decode())
+
+
+def result_rows(
+    detections: dict[str, Any], image_id: Any, category_ids: Mapping[int, Any] | Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    """What `compact` made of one image, in COCO's result format.
+
+    Args:
+        category_ids: of the annotation file, by label.
+    """
+    columns = (detections[name].tolist() for name in ("label", "box", "score"))
+    for index, (label, box, score) in enumerate(zip(*columns)):
+        row = dict(image_id=image_id, category_id=category_ids[label], bbox=box, score=score)
+        if "masks" in detections:
+            row["segmentation"] = detections["masks"][index]
+        yield row

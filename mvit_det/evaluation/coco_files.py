@@ -3,7 +3,6 @@
 What is wrong with a file ends in one sentence here, before anything is computed.
 """
 
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -14,28 +13,9 @@ from pycocotools import mask as coco_mask
 
 from mvit_det.errors import UserError, some
 from mvit_det.evaluation.coco_matching import Detections, Objects
+from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
-
-
-def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Parse a file; ``what`` names it in the sentence that a fault ends in."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{what} {path} does not exist (looked from {os.getcwd()}): correct the path."
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{what} {path} is no valid JSON: line {error.lineno}, column {error.colno}: "
-            f"{error.msg}; write the file anew."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{what} {path} cannot be read as text ({error}): give the path of a JSON file."
-        ) from error
 
 
 class CocoTruth:

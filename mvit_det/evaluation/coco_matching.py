@@ -12,7 +12,7 @@ thresholds and areas.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -21,8 +21,27 @@ from pycocotools import mask as coco_mask
 _PAIRS_AT_ONCE = 1_000_000
 
 
+Table = TypeVar("Table", bound="_Table")
+
+
+class _Table:
+    """Columns of one length; one row per object or detection."""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def rows(self: Table, index: np.ndarray) -> Table:
+        """The rows that an array of numbers or of booleans selects."""
+        columns = dict(vars(self))
+        masks = columns.pop("masks")
+        columns = {name: column[index] for name, column in columns.items()}
+        if masks is not None:
+            masks = [masks[i] for i in np.arange(len(self))[index]]
+        return replace(self, **columns, masks=masks)
+
+
 @dataclass(frozen=True)
-class Objects:
+class Objects(_Table):
     """Ground truth, one row per object, in the order of the annotation file.
 
     image: index of its image; label: index of its class; box: (N, 4) as x, y, width, height in
@@ -37,16 +56,9 @@ class Objects:
     crowd: np.ndarray
     masks: Sequence[dict[str, Any]] | None = None
 
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def rows(self, index: np.ndarray) -> "Objects":
-        """The rows that an array of numbers or of booleans selects."""
-        return _rows(self, index)
-
 
 @dataclass(frozen=True)
-class Detections:
+class Detections(_Table):
     """Detections, one row each; as `Objects`, with a score instead of crowd.
 
     Where there are masks, the area is theirs.
@@ -58,13 +70,6 @@ class Detections:
     area: np.ndarray
     score: np.ndarray
     masks: Sequence[dict[str, Any]] | None = None
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def rows(self, index: np.ndarray) -> "Detections":
-        """The rows that an array of numbers or of booleans selects."""
-        return _rows(self, index)
 
 
 class Pairs(NamedTuple):
@@ -87,15 +92,6 @@ class Matches(NamedTuple):
     found: np.ndarray
     ignored: np.ndarray
     object: np.ndarray
-
-
-def _rows(table, index: np.ndarray):
-    columns = dict(vars(table))
-    masks = columns.pop("masks")
-    columns = {name: column[index] for name, column in columns.items()}
-    if masks is not None:
-        masks = [masks[i] for i in np.arange(len(table))[index]]
-    return replace(table, **columns, masks=masks)
 
 
 def groups(table: Objects | Detections, num_classes: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from mvit_det.data.categories import Category, config_categories, given_categories, numbered
-from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine import apply_overrides, build_model, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
 
@@ -79,14 +79,7 @@ class Predictor:
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
         self.model = _on_device(cfg, device)
         _load(self.model, path)
-        count = sum(p.numel() for p in self.model.parameters())
-        logger.info(
-            "%s with %.2f M parameters on %s, weights %s",
-            type(self.model).__name__,
-            count / 1e6,
-            next(self.model.parameters()).device,
-            path,
-        )
+        logger.info("Weights: %s", path)
 
     @property
     def class_names(self) -> list[str]:
@@ -208,22 +201,11 @@ def _on_device(cfg: DictConfig, device: str | None) -> nn.Module:
         raise UserError(
             f"The device {wanted} cannot be used here: choose from {', '.join(others)}."
         ) from error
-    try:
-        return instantiate(cfg.model).to(wanted).eval()
-    except (TypeError, ValueError) as error:
-        raise UserError(f"The model of the config cannot be built: {error}") from error
+    return build_model(cfg, wanted).eval()
 
 
 def _load(model: nn.Module, path: str) -> None:
     """Load a checkpoint completely, or end in a sentence."""
     if "://" not in path and not os.path.isfile(path):
         raise UserError(f"The weights {path} do not exist: correct the path.")
-    try:
-        StrictCheckpointer(model, complete=True).load(path)
-    except UserError:
-        raise
-    except Exception as error:  # a file that is no checkpoint fails in many ways
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(
-            f"The weights {path} cannot be read ({reason}): give a checkpoint of this model."
-        ) from error
+    StrictCheckpointer(model, complete=True).load(path)

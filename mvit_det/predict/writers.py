@@ -12,12 +12,12 @@ from typing import Any, TextIO
 
 import cv2
 import numpy as np
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import Instances
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from mvit_det.data.categories import Category
 from mvit_det.errors import UserError
+from mvit_det.evaluation.coco import compact, result_rows
 from mvit_det.evaluation.drawing import enlargement, overlay, resized
 from mvit_det.files import atomic_file
 from mvit_det.predict.sources import Frame
@@ -35,18 +35,7 @@ def coco_results(
     Args:
         category_ids: by ``pred_classes``.
     """
-    corners = instances.pred_boxes.tensor
-    boxes = BoxMode.convert(corners, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
-    results = []
-    for index, (box, score) in enumerate(zip(boxes, instances.scores.tolist())):
-        category = category_ids[int(instances.pred_classes[index])]
-        result = dict(image_id=image_id, category_id=category, bbox=box, score=score)
-        if instances.has("pred_masks"):
-            mask = instances.pred_masks[index].numpy().astype(np.uint8)
-            rle = coco_mask.encode(np.asfortranarray(mask))
-            result["segmentation"] = dict(size=rle["size"], counts=rle["counts"].decode())
-        results.append(result)
-    return results
+    return list(result_rows(compact(instances), image_id, category_ids))
 
 
 def draw(image: np.ndarray, instances: Instances, names: list[str]) -> np.ndarray:
@@ -64,11 +53,8 @@ def _save(picture: np.ndarray, path: Path) -> None:
     # NOTE: not straight into the file, since on a full disk Pillow may cut it short in silence.
     encoded = io.BytesIO()
     Image.fromarray(picture[:, :, ::-1]).save(encoded, **options)
-    try:
-        path.write_bytes(encoded.getvalue())
-    except OSError:
-        path.unlink(missing_ok=True)  # which also makes room for the JSON files
-        raise
+    with atomic_file(path) as partial:
+        partial.write_bytes(encoded.getvalue())
 
 
 class VideoFile:

@@ -1,4 +1,3 @@
-import logging
 import pickle
 
 import numpy as np

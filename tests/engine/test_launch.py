@@ -42,6 +42,10 @@ def whole(tmp_path_factory) -> Path:
     [
         (OSError(errno.ENOSPC, "No space left on device", "run/log.txt"), "No space is left for"),
         (RuntimeError("DataLoader timed out after 600 seconds"), "no batch for 600 seconds"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "lower dataloader",
+        ),
         (UserError("Mend 3."), "Mend 3."),
     ],
 )
