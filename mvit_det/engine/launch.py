@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import torch
@@ -31,9 +32,18 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         _join_torchrun()
         _guarded(main, args)
         return
+    asked: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        """The processes that train end themselves, with a checkpoint; this one waits for them."""
+        asked.append(number)
+        for process in multiprocessing.active_children():
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(process.pid, number)
+
     if args.num_gpus * args.num_machines > 1:
         for number in SIGNALS:
-            signal.signal(number, _pass_on)
+            signal.signal(number, pass_on)
     try:
         launch(
             _guarded,
@@ -46,18 +56,15 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     except torch.multiprocessing.ProcessExitedException as error:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process has said why before it ended
+        if error.signal_name == "SIGTERM":
+            # That is how torch ends the others where one has ended, and that one has said why.
+            sys.exit(128 + asked[0] if asked else 1)
         _end(
             f"Process {error.error_index} of {args.num_gpus} on this machine was ended by "
             f"{error.signal_name} (by the system, where memory runs out), so the others were ended "
             "too: start again with --resume to go on from the last checkpoint.",
             code=1,
         )
-
-
-def _pass_on(number: int, frame: FrameType | None) -> None:
-    """The processes that train end themselves, with a checkpoint; this one waits for them."""
-    for process in multiprocessing.active_children():
-        os.kill(process.pid, number)
 
 
 def _join_torchrun() -> None:
