@@ -2,7 +2,8 @@
 
 Legend: B = batch, grid = (H, W) or (T, H, W) tokens, C = channels, D = channels of a head,
 G = groups of tokens that see each other (windows), Nq, Nk = queries and keys in a group,
-nq, nk = the same along one axis.
+nq, nk = the same along one axis. The class token, where there is one, is kept apart from the grid:
+it sees all tokens and is seen by all, is not pooled, has no position and no residual pooling.
 """
 
 import math
@@ -70,17 +71,24 @@ class MultiScaleAttention(nn.Module):
                     nn.init.trunc_normal_(table, std=0.02)
                 self.register_parameter(name, table)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, *grid, dim_in) -> (B, *pooled grid, dim_attention)."""
+    def forward(
+        self, x: torch.Tensor, class_token: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, *grid, dim_in) and (B, 1, dim_in) -> (B, *pooled grid, C) and (B, 1, C)."""
         q, k, v = self.project_and_pool(x)
         grid_q, grid_kv = q.shape[1:-2], k.shape[1:-2]
         positions = self.relative_positions(grid_q, grid_kv)
         attend = self.attend_fused if self.fused else self.attend_plain
-        out = self.partition_q.merge(attend(q, k, v, positions), grid_q)
+        own = None if class_token is None else self.project_class_token(class_token)
+        out, class_out = attend(q, k, v, positions, own)
+        out = self.partition_q.merge(out, grid_q)
         if self.residual_pooling:
             out = out + q
+        if class_out is not None:
+            # (B, heads, 1, D) -> (B, 1, C)
+            class_out = self.proj(class_out.transpose(1, 2).flatten(-2))
         # (B, *grid_q, heads, D) -> (B, *grid_q, C)
-        return self.proj(out.flatten(-2))
+        return self.proj(out.flatten(-2)), class_out
 
     def project_and_pool(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, *grid, dim_in) -> pooled and normalised q, k, v, each (B, *its grid, heads, D)."""
@@ -90,15 +98,27 @@ class MultiScaleAttention(nn.Module):
         weights = self.qkv.weight.chunk(3)
         biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
         for name, weight, bias in zip("qkv", weights, biases):
-            tokens = pool_heads(
-                F.linear(x, weight, bias), getattr(self, f"pool_{name}"), self.num_heads
-            )
-            tokens = getattr(self, f"norm_{name}")(tokens)
-            if torch.is_autocast_enabled(x.device.type):
-                # autocast runs LayerNorm in float32; attention runs in its lower precision
-                tokens = tokens.to(torch.get_autocast_dtype(x.device.type))
-            pooled.append(tokens)
+            tokens = F.linear(x, weight, bias)
+            tokens = pool_heads(tokens, getattr(self, f"pool_{name}"), self.num_heads)
+            pooled.append(self.normalise(tokens, name))
         return pooled
+
+    def project_class_token(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 1, dim_in) -> normalised q, k, v of the class token, each (B, heads, 1, D)."""
+        tokens = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        return [
+            self.normalise(token, name).transpose(1, 2)
+            for token, name in zip(tokens.unbind(2), "qkv")
+        ]
+
+    def normalise(self, tokens: torch.Tensor, name: str) -> torch.Tensor:
+        """The norm behind the pooling of ``name`` (q, k or v): (..., heads, D), same shape."""
+        tokens = getattr(self, f"norm_{name}")(tokens)
+        device = tokens.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            # autocast runs LayerNorm in float32; attention runs in its lower precision
+            tokens = tokens.to(torch.get_autocast_dtype(device))
+        return tokens
 
     def relative_positions(
         self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...]
@@ -111,8 +131,13 @@ class MultiScaleAttention(nn.Module):
         ]
 
     def attend_fused(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, positions: list[torch.Tensor]
-    ) -> torch.Tensor:
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        positions: list[torch.Tensor],
+        own: list[torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attention that never holds the (Nq, Nk) map, position included exactly.
 
         The term of one axis depends on the key only through its coordinate on that axis. So E is
@@ -121,7 +146,10 @@ class MultiScaleAttention(nn.Module):
 
             q' = [q, q.R^h, q.R^w],   k' = [k / sqrt(D), onehot(h), onehot(w)],   q'.k' = logits
 
-        Args: see ``attend_plain``, to which this is equal.
+        The class token has zeros there instead. Its query is one row, and attends in a call of its
+        own: putting it in front of the others would copy them all.
+
+        Args and returns: see ``attend_plain``, to which this is equal.
         """
         q = self.partition_q.split(q)
         k = self.partition_kv.split(k * self.scale)
@@ -133,20 +161,35 @@ class MultiScaleAttention(nn.Module):
             k = torch.cat([k, code.expand(*k.shape[:-1], -1)], dim=-1)
             # fused kernels want one width for q, k and v
             v = F.pad(v, (0, q.shape[-1] - head_dim))
-        return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :head_dim]
+        class_out = None
+        if own is not None:
+            padding = (0, q.shape[-1] - head_dim)
+            class_q, class_k, class_v = (F.pad(token, padding) for token in own)
+            k = torch.cat([class_k * self.scale, k], dim=2)
+            v = torch.cat([class_v, v], dim=2)
+            class_out = F.scaled_dot_product_attention(class_q, k, v, scale=1.0)[..., :head_dim]
+        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :head_dim]
+        return out, class_out
 
     def attend_plain(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, positions: list[torch.Tensor]
-    ) -> torch.Tensor:
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        positions: list[torch.Tensor],
+        own: list[torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attention as the equations are written: the readable reference, and what is counted.
 
         Args:
             q: (B, *grid_q, heads, D), pooled.
             k: (B, *grid_kv, heads, D), pooled; likewise v.
             positions: per axis (nq, nk, D).
+            own: q, k and v of the class token, each (B, heads, 1, D), or None; with full attention.
 
         Returns:
-            (G, heads, Nq, D), to be merged by the partition of the queries.
+            (G, heads, Nq, D), to be merged by the partition of the queries; and the class token's
+            (B, heads, 1, D), or None.
         """
         q, k, v = self.partition_q.split(q), self.partition_kv.split(k), self.partition_kv.split(v)
         logits = (q * self.scale) @ k.transpose(-2, -1)
@@ -164,7 +207,13 @@ class MultiScaleAttention(nn.Module):
                 shape[axis] = extent_k[axis]
                 logits = logits + term.unflatten(-1, shape)
             logits = logits.flatten(2 + axes, -1).flatten(2, 1 + axes)
-        return logits.softmax(dim=-1) @ v
+        if own is None:
+            return logits.softmax(dim=-1) @ v, None
+        class_q, class_k, class_v = own
+        logits = torch.cat([(q * self.scale) @ class_k.transpose(-2, -1), logits], dim=-1)
+        k, v = torch.cat([class_k, k], dim=2), torch.cat([class_v, v], dim=2)
+        class_logits = (class_q * self.scale) @ k.transpose(-2, -1)
+        return logits.softmax(dim=-1) @ v, class_logits.softmax(dim=-1) @ v
 
 
 def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Tensor]:

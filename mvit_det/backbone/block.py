@@ -1,5 +1,7 @@
 """One transformer block: attention and MLP, each with its skip connection."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -32,7 +34,7 @@ class MultiScaleBlock(nn.Module):
 
         self.norm1 = norm_layer(spec.dim_in)
         self.attn = MultiScaleAttention(spec, norm_layer=norm_layer, **attention_options)
-        self.drop_path = DropPath(spec.drop_path) if spec.drop_path > 0.0 else nn.Identity()
+        self.drop_path = DropPath(spec.drop_path)
         self.norm2 = norm_layer(spec.dim_attention)
         self.mlp = Mlp(
             spec.dim_attention, int(spec.dim_attention * mlp_ratio), spec.dim_out, act_layer
@@ -40,20 +42,30 @@ class MultiScaleBlock(nn.Module):
         if self.widens_attention or self.widens_mlp:
             self.proj = nn.Linear(spec.dim_in, spec.dim_out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, *grid, dim_in) -> (B, *pooled grid, dim_out)."""
-        normed = self.norm1(x)
+    def forward(
+        self, x: torch.Tensor, class_token: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, *grid, dim_in) and (B, 1, dim_in) -> (B, *pooled grid, dim_out) and (B, 1, dim_out)."""
+        parts = (x,) if class_token is None else (x, class_token)
+        normed = [self.norm1(part) for part in parts]
         # NOTE: a widened skip starts from the normalised tokens, a plain one from the raw tokens.
-        skip = self.proj(normed) if self.widens_attention else x
+        skips = [self.proj(part) for part in normed] if self.widens_attention else list(parts)
         if self.stride_skip:
-            skip = max_pool(skip, self.stride_skip)
-        x = skip + self.drop_path(self.attn(normed))
+            skips[0] = max_pool(skips[0], self.stride_skip)
+        parts = self.add(skips, self.attn(*normed)[: len(parts)])
         if self.training or wants_whole_tensors(x):
-            return self.feed_forward(x)
-        return in_chunks(self.feed_forward, x)
+            parts = self.add(*zip(*map(self.feed_forward, parts)))
+        else:
+            parts = [in_chunks(lambda part: sum(self.feed_forward(part)), part) for part in parts]
+        return parts[0], None if class_token is None else parts[1]
 
-    def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The second half of the block, token by token: (..., dim_attention) -> (..., dim_out)."""
+    def feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The second half of the block, token by token: (..., dim_attention) -> skip and branch."""
         normed = self.norm2(x)
-        skip = self.proj(normed) if self.widens_mlp else x
-        return skip + self.drop_path(self.mlp(normed))
+        return self.proj(normed) if self.widens_mlp else x, self.mlp(normed)
+
+    def add(
+        self, skips: Sequence[torch.Tensor], branches: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """Skip connections plus branches, grid and class token of a sample dropped together."""
+        return [skip + branch for skip, branch in zip(skips, self.drop_path(branches))]

@@ -79,13 +79,15 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, ...) -> the same shape; in training, whole samples are zeroed with ``rate``."""
+    def forward(self, parts: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """In training, zero whole samples with ``rate``, the same ones in all tensors (B, ...)."""
         if not self.training or self.rate == 0.0:
-            return x
+            return parts
         keep = 1.0 - self.rate
-        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
-        return x * mask.div_(keep) if keep > 0.0 else x * mask
+        mask = parts[0].new_empty(parts[0].shape[0]).bernoulli_(keep)
+        if keep > 0.0:
+            mask.div_(keep)
+        return [part * mask.view(-1, *(1,) * (part.ndim - 1)) for part in parts]
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"

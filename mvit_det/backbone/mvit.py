@@ -1,5 +1,6 @@
 """The backbone: patch embedding, blocks, and one normalised feature map per stage."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +24,11 @@ class MViT(nn.Module):
         patch_embed: turns the input into tokens.
         out_features: names of the feature maps to return.
         norm_layer: builds a norm from its width; all published weights use LayerNorm with eps 1e-6.
-        pos_embed_rows: rows of the absolute position embedding, or 0 for none.
-        pos_embed_has_class_row: whether the first of these rows belongs to a class token.
+        class_token: a learned token in front of the others that sees them all, for a classifier to
+            read (every released model but those of ImageNet-1K and of detection). It needs full
+            attention.
+        pos_embed_grid: grid (H, W) of the absolute position embedding, or None for none.
+        pos_embed_has_class_row: whether a first row of it belongs to a class token.
         activation_checkpointing: recompute each block in the backward pass instead of storing it.
         block_options: further arguments of ``MultiScaleBlock``.
     """
@@ -36,18 +40,23 @@ class MViT(nn.Module):
         *,
         out_features: Sequence[str],
         norm_layer: type[nn.Module],
-        pos_embed_rows: int = 0,
+        class_token: bool = False,
+        pos_embed_grid: tuple[int, int] | None = None,
         pos_embed_has_class_row: bool = False,
         activation_checkpointing: bool = False,
         **block_options,
     ):
         super().__init__()
         self.patch_embed = patch_embed
+        self.cls_token = _learned(1, plan[0].dim_in) if class_token else None
+        if class_token and any(spec.window for spec in plan):
+            raise ValueError("A class token sees all tokens: it needs a plan without windows.")
         self.pos_embed = None
+        self.pos_embed_grid = pos_embed_grid
         self.pos_embed_has_class_row = pos_embed_has_class_row
-        if pos_embed_rows:
-            self.pos_embed = nn.Parameter(torch.zeros(1, pos_embed_rows, plan[0].dim_in))
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        if pos_embed_grid:
+            rows = math.prod(pos_embed_grid) + pos_embed_has_class_row
+            self.pos_embed = _learned(rows, plan[0].dim_in)
         self.blocks = nn.ModuleList(
             MultiScaleBlock(spec, norm_layer=norm_layer, **block_options) for spec in plan
         )
@@ -76,20 +85,51 @@ class MViT(nn.Module):
         Returns:
             name -> (B, C, *grid) with grid = ceil(size / stride); channels-last in memory.
         """
-        x = self.patch_embed(x)
-        if self.pos_embed is not None:
-            x = x + absolute_position(self.pos_embed, x.shape[1:-1], self.pos_embed_has_class_row)
+        x, class_token = self.embed(x)
         features = {}
         for index, block in enumerate(self.blocks):
-            if self.activation_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x, class_token = self._run(block, x, class_token)
             if index in self._block_to_feature:
                 name = self._block_to_feature[index]
                 # (B, *grid, C) -> (B, C, *grid), a view; the next stage receives the raw tokens
                 features[name] = getattr(self, f"{name}_norm")(x).movedim(-1, 1)
         return features
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Compute the tokens behind the last block, before any norm.
+
+        Args:
+            x: as in ``forward``.
+
+        Returns:
+            (B, *grid, C), and the class token (B, 1, C) or None.
+        """
+        x, class_token = self.embed(x)
+        for block in self.blocks:
+            x, class_token = self._run(block, x, class_token)
+        return x, class_token
+
+    def embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Input -> tokens with absolute position (B, *grid, C), and the class token (B, 1, C)."""
+        x = self.patch_embed(x)
+        class_token = None if self.cls_token is None else self.cls_token.expand(x.shape[0], -1, -1)
+        if self.pos_embed is None:
+            return x, class_token
+        rows = self.pos_embed
+        if self.pos_embed_has_class_row:
+            class_row, rows = rows[:, :1], rows[:, 1:]
+            class_token = None if class_token is None else class_token + class_row
+        return x + absolute_position(rows, self.pos_embed_grid, x.shape[1:-1]), class_token
+
+    def _run(self, block: nn.Module, *tokens: torch.Tensor | None) -> tuple:
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *tokens, use_reentrant=False)
+        return block(*tokens)
+
+
+def _learned(rows: int, dim: int) -> nn.Parameter:
+    """A learned embedding (1, rows, dim), initialised as in all released code."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, rows, dim), std=0.02))
 
 
 def _init_weights(module: nn.Module) -> None:

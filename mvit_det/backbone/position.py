@@ -45,30 +45,22 @@ def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
 
 
 def absolute_position(
-    pos_embed: torch.Tensor, grid: tuple[int, int], has_class_row: bool
+    pos_embed: torch.Tensor, nominal_grid: tuple[int, int], grid: tuple[int, int]
 ) -> torch.Tensor:
-    """Absolute position embeddings of a square pre-training grid, resized to another grid.
+    """Absolute position embeddings of the nominal grid, resized to another grid.
 
     Args:
-        pos_embed: (1, N, C) with N = side * side, plus one first row if ``has_class_row``.
+        pos_embed: (1, N, C) with N = the product of ``nominal_grid``.
         grid: (H, W) tokens of the input.
 
     Returns:
         (1, H, W, C), resized bicubically as in Detectron2's release.
     """
-    if has_class_row:
-        pos_embed = pos_embed[:, 1:]
-    side = round(pos_embed.shape[1] ** 0.5)
-    if side * side != pos_embed.shape[1]:
-        raise ValueError(
-            f"pos_embed has {pos_embed.shape[1]} rows, which is no square grid: "
-            "check pretrain_img_size and pretrain_use_cls_token."
-        )
-    square = pos_embed.reshape(1, side, side, -1)
-    if (side, side) == tuple(grid):
-        return square
+    table = pos_embed.unflatten(1, tuple(nominal_grid))
+    if tuple(nominal_grid) == tuple(grid):
+        return table
     resized = F.interpolate(
-        _at_least_single(square.movedim(-1, 1)),
+        _at_least_single(table.movedim(-1, 1)),
         size=tuple(grid),
         mode="bicubic",
         align_corners=False,

@@ -94,13 +94,13 @@ class MViT(mvit.MViT, Backbone):
             expand_in=expand_in,
             drop_path_rate=drop_path_rate,
         )
-        rows = (pretrain_img_size // patch_stride[0]) * (pretrain_img_size // patch_stride[1])
+        pretrain_grid = divide((pretrain_img_size, pretrain_img_size), patch_stride)
         super().__init__(
             plan,
             PatchEmbed(patch_kernel, patch_stride, patch_padding, in_chans, embed_dim),
             out_features=out_features,
             norm_layer=norm_layer,
-            pos_embed_rows=rows + pretrain_use_cls_token if use_abs_pos else 0,
+            pos_embed_grid=pretrain_grid if use_abs_pos else None,
             pos_embed_has_class_row=pretrain_use_cls_token,
             activation_checkpointing=use_act_checkpoint,
             mlp_ratio=mlp_ratio,

@@ -66,16 +66,30 @@ def tokens(name: str, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, *grid, heads * HEAD_DIM // 2, generator=generator)
 
 
-def values_and_gradients(attention, x, autocast=False):
-    """The output, and the gradients of all parameters and of the input, by name."""
+def a_class_token(name: str, batch: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(batch, 1, CASES[name][5] * HEAD_DIM // 2, generator=generator)
+
+
+def values_and_gradients(attention, x, autocast=False, class_token=None):
+    """The output, and the gradients of all parameters and of the inputs, by name.
+
+    With a class token its output stands behind the flattened grid's.
+    """
     attention.zero_grad(set_to_none=True)
     x = x.detach().clone().requires_grad_()
+    if class_token is not None:
+        class_token = class_token.detach().clone().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        out = attention(x)
+        out, class_out = attention(x, class_token)
+    if class_token is not None:
+        out = torch.cat([out.flatten(1, -2), class_out], dim=1)
     generator = torch.Generator().manual_seed(2)
     cotangent = torch.randn(out.shape, generator=generator, dtype=torch.float64)
     out.backward(cotangent.to(out.dtype))
     gradients = {name: parameter.grad for name, parameter in attention.named_parameters()}
+    if class_token is not None:
+        gradients["class token"] = class_token.grad
     return out.detach(), {**gradients, "input": x.grad}
 
 
@@ -86,13 +100,13 @@ def assert_near(got: torch.Tensor, expected: torch.Tensor, tolerance: float, sca
     assert difference <= tolerance * max(expected.double().norm().item(), scale)
 
 
-def compare_forms(name, dtype, tolerance):
+def compare_forms(name, dtype, tolerance, class_token=None):
     x = tokens(name).to(dtype)
     attention = build(name).to(dtype)
     attention.fused = False
-    plain, plain_gradients = values_and_gradients(attention, x)
+    plain, plain_gradients = values_and_gradients(attention, x, class_token=class_token)
     attention.fused = True
-    fused, fused_gradients = values_and_gradients(attention, x)
+    fused, fused_gradients = values_and_gradients(attention, x, class_token=class_token)
     assert fused.dtype == dtype
     assert_near(fused, plain, tolerance)
     # A bias of all keys alike leaves the softmax alone, so without padding its gradient is zero.
@@ -109,6 +123,55 @@ def test_fused_equals_plain_in_double_precision(name):
 @every_case
 def test_fused_equals_plain_in_single_precision(name):
     compare_forms(name, torch.float32, 1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "windows" not in name])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_fused_equals_plain_with_a_class_token(name, dtype, tolerance):
+    compare_forms(name, dtype, tolerance, class_token=a_class_token(name).to(dtype))
+
+
+@pytest.mark.parametrize("name", ["full, keys pooled, ragged", "full, no position"])
+@torch.no_grad()
+def test_class_token_sees_all_is_seen_by_all_and_has_neither_position_nor_residual(name):
+    attention = build(name, fused=False).double()
+    x, class_token = tokens(name).double(), a_class_token(name).double()
+    q, k, v = (tensor.flatten(1, -3) for tensor in attention.project_and_pool(x))
+    # by hand, from the parameters: projected and normalised, but not pooled
+    rows = nn.functional.linear(class_token, attention.qkv.weight, attention.qkv.bias)
+    own = [
+        getattr(attention, f"norm_{part}")(row.unflatten(-1, (attention.num_heads, HEAD_DIM)))
+        for part, row in zip("qkv", rows.chunk(3, dim=-1))
+    ]
+    keys, values = torch.cat([own[1], k], dim=1), torch.cat([own[2], v], dim=1)
+    logits = torch.einsum("bqhd,bkhd->bhqk", own[0], keys) / math.sqrt(HEAD_DIM)
+    seen = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), values)
+    out, class_out = attention(x, class_token)
+    torch.testing.assert_close(class_out, attention.proj(seen.flatten(-2)), rtol=1e-9, atol=1e-9)
+    # Without position, all other queries see it as they see any key; with it, at position zero.
+    if not attention.rel_pos_names:
+        logits = torch.einsum("bqhd,bkhd->bhqk", q, keys) / math.sqrt(HEAD_DIM)
+        seen = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), values)
+        expected = attention.proj((seen + q).flatten(-2))
+        torch.testing.assert_close(out.flatten(1, -2), expected, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+def test_class_key_has_no_position():
+    # Position makes every logit of the grid very negative, so that only the class token is seen.
+    attention = build("full", fused=False).double()
+    x, class_token = tokens("full").double(), a_class_token("full").double()
+    q = attention.project_and_pool(x)[0]
+    direction = torch.randn(HEAD_DIM).double()
+    for table in (attention.rel_pos_h, attention.rel_pos_w):
+        table.copy_(1e6 * direction)
+    value = attention.project_class_token(class_token)[2].transpose(1, 2)  # (B, 1, heads, D)
+    repelled = (q @ direction < 0).flatten(1)  # there is one head
+    out = attention(x, class_token)[0].flatten(1, -2)
+    expected = attention.proj((value[:, None] + q).flatten(-2)).flatten(1, -2)
+    assert 10 < int(repelled.sum()) < repelled.numel() - 10
+    torch.testing.assert_close(out[repelled], expected[repelled])
+    assert not torch.allclose(out[~repelled], expected[~repelled], atol=0.1)
 
 
 # Some CPU builds of torch compute the bfloat16 weight gradient of a depthwise convolution wrongly
@@ -182,7 +245,7 @@ def test_plain_form_is_the_equation(name, nominal, monkeypatch):
         z[0, ..., head, :] = result.reshape(*grid_q, HEAD_DIM) + q[0, ..., head, :]
     # heads one after the other in the channels
     expected = attention.proj(z.flatten(-2))
-    torch.testing.assert_close(attention(x), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(attention(x)[0], expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -200,7 +263,7 @@ def test_padded_keys_are_zero_vectors_that_are_seen(fused):
     flat = [tensor.reshape(-1, HEAD_DIM) for tensor in (queries, keys, values)]
     result = attend_by_hand(attention, *flat, (8, 8), (4, 4)).reshape(8, 8, HEAD_DIM)
     expected = attention.proj(result[:3, :2] + q)
-    torch.testing.assert_close(attention(x)[0], expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(attention(x)[0][0], expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -211,7 +274,7 @@ def test_residual_pooling_adds_the_pooled_query(fused):
     without.residual_pooling = False
     x = tokens(name)
     q = with_residual.project_and_pool(x)[0]
-    difference = with_residual(x) - without(x)
+    difference = with_residual(x)[0] - without(x)[0]
     expected = nn.functional.linear(q.flatten(-2), with_residual.proj.weight)
     torch.testing.assert_close(difference, expected, rtol=1e-4, atol=1e-4)
 
@@ -262,7 +325,7 @@ def test_fused_form_keeps_no_attention_map_for_the_backward_pass(name, grid, aut
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-                out = attention(x)
+                out, _ = attention(x)
         out.sum().backward()
         return sum(size for size, _ in sizes.values()), max(numel for _, numel in sizes.values())
 

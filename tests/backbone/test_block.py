@@ -13,7 +13,7 @@ def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():
     drop = DropPath(0.3).train()
     torch.manual_seed(0)
     x = torch.full((20_000, 2, 3), 2.0)
-    out = drop(x)
+    (out,) = drop([x])
     per_sample = out.flatten(1)
     assert torch.equal(per_sample, per_sample[:, :1].expand_as(per_sample))
     kept = per_sample[:, 0] != 0
@@ -24,25 +24,32 @@ def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():
 
 
 def test_drop_path_is_the_identity_in_evaluation():
-    x = torch.randn(4, 2)
-    assert DropPath(0.9).eval()(x) is x
-    assert DropPath(0.0).train()(x) is x
+    parts = [torch.randn(4, 2)]
+    assert DropPath(0.9).eval()(parts) is parts
+    assert DropPath(0.0).train()(parts) is parts
 
 
 def test_drop_path_of_one_drops_everything():
-    assert not DropPath(1.0).train()(torch.randn(4, 2)).any()
+    assert not DropPath(1.0).train()([torch.randn(4, 2)])[0].any()
 
 
 def test_drop_path_keeps_the_type():
-    assert DropPath(0.5).train()(torch.randn(4, 2).bfloat16()).dtype == torch.bfloat16
+    assert DropPath(0.5).train()([torch.randn(4, 2).bfloat16()])[0].dtype == torch.bfloat16
+
+
+def test_drop_path_drops_the_same_samples_of_grid_and_class_token():
+    torch.manual_seed(0)
+    grid, class_token = DropPath(0.5).train()([torch.ones(100, 2, 2, 3), torch.ones(100, 1, 3)])
+    kept = grid.flatten(1).any(dim=1)
+    assert torch.equal(kept, class_token.flatten(1).any(dim=1))
+    assert 30 < int(kept.sum()) < 70
 
 
 def test_blocks_get_the_rates_of_the_plan():
     model = network(small_plan(drop_path_rate=0.4))
     # one less than 9 blocks share the way from 0 to 0.4
-    assert isinstance(model.blocks[0].drop_path, nn.Identity)
-    rates = [block.drop_path.rate for block in model.blocks[1:]]
-    assert rates == pytest.approx([0.05 * index for index in range(1, 9)])
+    rates = [block.drop_path.rate for block in model.blocks]
+    assert rates == pytest.approx([0.05 * index for index in range(9)])
 
 
 def test_both_branches_drop_independently():
@@ -53,7 +60,7 @@ def test_both_branches_drop_independently():
     x = torch.randn(1, 2, 2, 128).expand(400, -1, -1, -1)
     torch.manual_seed(0)
     with torch.no_grad():
-        out = block(x).flatten(1)
+        out = block(x)[0].flatten(1)
     # four outcomes: neither branch, either one, both
     outcomes = torch.unique((out * 1e4).round(), dim=0)
     assert len(outcomes) == 4

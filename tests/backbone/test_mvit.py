@@ -236,7 +236,7 @@ def test_windows_hold_back_what_full_attention_carries(window, reach):
 
 @torch.no_grad()
 def test_absolute_position_is_added_to_the_patches():
-    with_position = small_network(pos_embed_rows=17, pos_embed_has_class_row=True)
+    with_position = small_network(pos_embed_grid=(4, 4), pos_embed_has_class_row=True)
     assert with_position.pos_embed.shape == (1, 17, 16)
     x = image((33, 70))
     features = with_position(x)
@@ -247,6 +247,54 @@ def test_absolute_position_is_added_to_the_patches():
     for name, feature in without(x).items():
         torch.testing.assert_close(with_position(x)[name], feature)
         assert not torch.allclose(features[name], feature, atol=0.1)
+
+
+# ------------------------------------------------------------------------------------ class token
+
+
+def unwindowed(**options):
+    plan = small_plan(window=None, coarse_kv=())
+    return fill_parameters(network(plan, class_token=True, **options))
+
+
+@torch.no_grad()
+def test_class_token_reads_the_whole_image_and_is_read():
+    model = unwindowed()
+    x = image((64, 64), batch=2)
+    tokens, class_token = model.encode(x)
+    assert tokens.shape == (2, 2, 2, 128) and class_token.shape == (2, 1, 128)
+    changed = x.clone()
+    changed[1, :, :8, :8] += 1.0
+    other = model.encode(changed)[1]
+    assert torch.equal(other[0], class_token[0])
+    assert not torch.allclose(other[1], class_token[1], atol=1e-3)
+    model.cls_token.mul_(-3.0)
+    assert not torch.allclose(model.encode(x)[0], tokens, atol=1e-3)
+
+
+@torch.no_grad()
+def test_encode_gives_what_the_last_norm_receives():
+    model = unwindowed()
+    x = image((33, 70))
+    tokens, _ = model.encode(x)
+    feature = model.scale5_norm(tokens).movedim(-1, 1)
+    torch.testing.assert_close(model(x)["scale5"], feature)
+
+
+@torch.no_grad()
+def test_class_row_of_the_absolute_position_is_the_class_tokens():
+    model = unwindowed(pos_embed_grid=(4, 4), pos_embed_has_class_row=True)
+    x = image((64, 64))
+    before = model.embed(x)
+    model.pos_embed[:, 0] += 1.0
+    tokens, class_token = model.embed(x)
+    assert torch.equal(tokens, before[0])
+    torch.testing.assert_close(class_token, before[1] + 1.0)
+
+
+def test_class_token_with_windows_is_refused():
+    with pytest.raises(ValueError, match="needs a plan without windows"):
+        network(small_plan(), class_token=True)
 
 
 # ------------------------------------------------------------------------------ what is returned

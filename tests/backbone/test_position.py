@@ -128,44 +128,32 @@ def test_resized_table_gets_a_gradient_everywhere():
     assert (table.grad > 0).all()
 
 
-def absolute_table(side: int, has_class_row: bool) -> torch.Tensor:
-    table = torch.randn(
-        1, side * side + has_class_row, 5, generator=torch.Generator().manual_seed(1)
-    )
-    if has_class_row:
-        table[:, 0] = 1e6  # would be seen if it were used
-    return table
+def absolute_table(side: int) -> torch.Tensor:
+    return torch.randn(1, side * side, 5, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("has_class_row", [True, False])
-def test_absolute_position_of_the_nominal_grid_is_not_resized(has_class_row):
-    table = absolute_table(4, has_class_row)
-    position = absolute_position(table, (4, 4), has_class_row)
+def test_absolute_position_of_the_nominal_grid_is_not_resized():
+    table = absolute_table(4)
+    position = absolute_position(table, (4, 4), (4, 4))
     assert position.shape == (1, 4, 4, 5)
-    assert torch.equal(position.flatten(1, 2), table[:, has_class_row:])
+    assert torch.equal(position.flatten(1, 2), table)
 
 
-@pytest.mark.parametrize("has_class_row", [True, False])
+@pytest.mark.parametrize("nominal", [(4, 4), (2, 8)])
 @pytest.mark.parametrize("grid", [(6, 9), (4, 5), (3, 2), (1, 1)])
-def test_absolute_position_is_resized_bicubically(has_class_row, grid):
-    table = absolute_table(4, has_class_row)
-    position = absolute_position(table, grid, has_class_row)
+def test_absolute_position_is_resized_bicubically(nominal, grid):
+    table = absolute_table(4)
+    position = absolute_position(table, nominal, grid)
     assert position.shape == (1, *grid, 5)
     for channel in range(5):
-        square = table[0, has_class_row:, channel].reshape(1, 1, 4, 4)
-        expected = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)[0, 0]
+        map_ = table[0, :, channel].reshape(1, 1, *nominal)
+        expected = F.interpolate(map_, size=grid, mode="bicubic", align_corners=False)[0, 0]
         torch.testing.assert_close(position[0, :, :, channel], expected)
 
 
 def test_absolute_position_keeps_rows_and_columns_apart():
     # a table that depends on the row only stays so
     table = torch.arange(4.0)[:, None].expand(4, 4).reshape(1, 16, 1)
-    position = absolute_position(table, (8, 3), has_class_row=False)[0, :, :, 0]
+    position = absolute_position(table, (4, 4), (8, 3))[0, :, :, 0]
     torch.testing.assert_close(position, position[:, :1].expand(8, 3))
     assert (position[1:, 0] > position[:-1, 0]).all()
-
-
-@pytest.mark.parametrize("rows, has_class_row", [(17, False), (16, True)])
-def test_absolute_position_that_is_no_square_is_refused(rows, has_class_row):
-    with pytest.raises(ValueError, match="check pretrain_img_size and pretrain_use_cls_token"):
-        absolute_position(torch.zeros(1, rows, 2), (4, 4), has_class_row)

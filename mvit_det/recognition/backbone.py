@@ -1,0 +1,114 @@
+"""MViT as the classifiers use it: full attention, a class token or none, images and clips."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import nn
+
+from mvit_det.backbone import mvit
+from mvit_det.backbone.layers import PatchEmbed
+from mvit_det.backbone.plan import divide, multiscale_plan
+
+
+class MViT(mvit.MViT):
+    """MViTv2 with pooling attention over the whole input (paper, section 4.1).
+
+    Two numbers per tuple make it a network for images, (H, W), three one for clips, (T, H, W). It
+    has the state_dict of facebookresearch/mvit and PySlowFast, without their last norm and head,
+    which are the `Recognizer`'s.
+
+    Args:
+        input_size: nominal input in pixels (and frames); fixes the length of the position tables
+            only. Any other size runs as well; tables are resized to it.
+        patch_kernel, patch_stride, patch_padding: of the patch embedding, in pixels.
+        in_chans: channels of the input.
+        embed_dim, num_heads: channels and heads of stage 1 (Table 1).
+        last_block_indexes: last block of each stage; ``mvit_det.backbone.VARIANTS`` has them.
+        pool_kernel: kernel of the pooling convolutions.
+        adaptive_kv_stride: key/value pooling stride of stage 1; halves from stage to stage.
+        class_token: as in the released IN-21K and video models; without, as in the IN-1K ones.
+        expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L).
+        drop_path_rate: stochastic depth rate of the last block.
+        use_abs_pos, use_rel_pos: absolute (images only) and decomposed relative position.
+        rel_pos_zero_init: start the relative position tables at zero, not at N(0, 0.02).
+        residual_pooling: add the pooled query to the attention output (Eq. 5).
+        mlp_ratio: hidden width of the MLP over the attention width.
+        qkv_bias: whether q, k and v have a bias.
+        norm_layer, act_layer: classes or callables that build the norm (from a width) and the
+            activation.
+        use_act_checkpoint: recompute activations in the backward pass.
+        fused_attention: never hold the attention map in memory; off, the plain reference form.
+    """
+
+    def __init__(
+        self,
+        input_size: Sequence[int] = (224, 224),
+        patch_kernel: Sequence[int] = (7, 7),
+        patch_stride: Sequence[int] = (4, 4),
+        patch_padding: Sequence[int] = (3, 3),
+        in_chans: int = 3,
+        embed_dim: int = 96,
+        num_heads: int = 1,
+        last_block_indexes: Sequence[int] = (0, 2, 7, 9),
+        pool_kernel: Sequence[int] = (3, 3),
+        adaptive_kv_stride: Sequence[int] = (4, 4),
+        *,
+        class_token: bool = False,
+        expand_in: str = "attention",
+        drop_path_rate: float = 0.0,
+        use_abs_pos: bool = False,
+        use_rel_pos: bool = True,
+        rel_pos_zero_init: bool = False,
+        residual_pooling: bool = True,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        norm_layer: Callable[[int], nn.Module] = partial(nn.LayerNorm, eps=1e-6),
+        act_layer: Callable[[], nn.Module] = nn.GELU,
+        use_act_checkpoint: bool = False,
+        fused_attention: bool = True,
+    ):
+        axes = len(input_size)
+        per_axis = (patch_kernel, patch_stride, patch_padding, pool_kernel, adaptive_kv_stride)
+        if axes not in (2, 3) or any(len(numbers) != axes for numbers in per_axis):
+            raise ValueError(
+                f"input_size={tuple(input_size)} has {axes} numbers: it must have 2 for images or 3 "
+                "for clips, and as many as patch_kernel, patch_stride, patch_padding, pool_kernel "
+                "and adaptive_kv_stride."
+            )
+        if use_abs_pos and axes == 3:
+            raise ValueError("use_abs_pos=True is for images: clips have relative position only.")
+        grid = divide(input_size, patch_stride)
+        plan = multiscale_plan(
+            embed_dim=embed_dim,
+            num_heads=num_heads,
+            last_block_indexes=last_block_indexes,
+            grid=grid,
+            stride_kv=tuple(adaptive_kv_stride),
+            expand_in=expand_in,
+            drop_path_rate=drop_path_rate,
+        )
+        super().__init__(
+            plan,
+            PatchEmbed(patch_kernel, patch_stride, patch_padding, in_chans, embed_dim),
+            out_features=(),
+            norm_layer=norm_layer,
+            class_token=class_token,
+            pos_embed_grid=grid if use_abs_pos else None,
+            pos_embed_has_class_row=class_token,
+            activation_checkpointing=use_act_checkpoint,
+            mlp_ratio=mlp_ratio,
+            act_layer=act_layer,
+            pool_kernel=tuple(pool_kernel),
+            qkv_bias=qkv_bias,
+            use_rel_pos=use_rel_pos,
+            rel_pos_zero_init=rel_pos_zero_init,
+            residual_pooling=residual_pooling,
+            fused=fused_attention,
+        )
+        self.input_size = tuple(input_size)
+        self.out_channels = plan[-1].dim_out
+        # of the tokens that `encode` returns, in input pixels (and frames)
+        self.out_stride = tuple(
+            stride * 2 ** plan[-1].stage if axis >= axes - 2 else stride
+            for axis, stride in enumerate(patch_stride)
+        )

@@ -1,0 +1,102 @@
+"""The classifier of images and clips: tokens, norm, readout, linear layer."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mvit_det.recognition.backbone import MViT
+
+READOUTS = ("class_token", "mean", "mean_before_norm")
+
+
+class Recognizer(nn.Module):
+    """Classify images or clips; the readout and the head of the released classifiers.
+
+    Args:
+        backbone: computes the tokens.
+        num_classes: outputs of the head.
+        readout: ``"class_token"``; ``"mean"`` of all other tokens, behind the norm; or
+            ``"mean_before_norm"``, as models fine-tuned from MaskFeat do. None takes the class
+            token where the backbone has one, else the mean.
+        norm_layer: builds the last norm from its width.
+        head_dropout: probability of dropout before the linear layer (0.5 for video).
+        head_init_scale: factor on the initial weights of the linear layer (0.001 for MaskFeat).
+    """
+
+    def __init__(
+        self,
+        backbone: MViT,
+        num_classes: int,
+        *,
+        readout: str | None = None,
+        norm_layer: Callable[[int], nn.Module] = partial(nn.LayerNorm, eps=1e-6),
+        head_dropout: float = 0.0,
+        head_init_scale: float = 1.0,
+    ):
+        super().__init__()
+        has_class_token = backbone.cls_token is not None
+        if readout is None:
+            readout = "class_token" if has_class_token else "mean"
+        if readout not in READOUTS or (readout == "class_token" and not has_class_token):
+            choices = READOUTS if has_class_token else READOUTS[1:]
+            raise ValueError(
+                f"readout={readout!r} is not possible with class_token={has_class_token} of the "
+                f"backbone: use one of {', '.join(choices)}."
+            )
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.readout = readout
+        self.norm = norm_layer(backbone.out_channels)
+        self.head = ClassificationHead(
+            backbone.out_channels, num_classes, head_dropout, head_init_scale
+        )
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor] | torch.Tensor:
+        """Losses in training, probabilities in evaluation.
+
+        Args:
+            batch: ``inputs`` (B, 3, H, W) or (B, 3, T, H, W), normalised; in training ``labels`` as
+                well, int64 (B,) or soft ones (B, num_classes) that sum to 1.
+
+        Returns:
+            ``{"loss_cls": cross-entropy}``; in evaluation (B, num_classes), one row per input.
+        """
+        logits = self.logits(batch["inputs"])
+        if self.training:
+            labels = batch["labels"].to(logits.device, non_blocking=True)
+            return {"loss_cls": F.cross_entropy(logits.float(), labels)}
+        return logits.float().softmax(dim=-1)
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) or (B, 3, T, H, W) -> (B, num_classes), before the softmax."""
+        weight = self.head.projection.weight
+        tokens, class_token = self.backbone.encode(inputs.to(weight.device, non_blocking=True))
+        tokens = tokens.flatten(1, -2)
+        if self.readout == "class_token":
+            # The others come along so that what they alone use in the last block gets a gradient,
+            # of zero: DistributedDataParallel waits for it.
+            return self.head(self.norm(torch.cat([class_token, tokens], dim=1))[:, 0])
+        if self.readout == "mean":
+            return self.head(self.norm(tokens).mean(dim=1))
+        return self.head(self.norm(tokens.mean(dim=1)))
+
+
+class ClassificationHead(nn.Module):
+    """Dropout and one linear layer: (B, C) -> (B, num_classes)."""
+
+    def __init__(self, dim: int, num_classes: int, dropout: float, init_scale: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(dim, num_classes)
+        nn.init.trunc_normal_(self.projection.weight, std=0.02)
+        nn.init.zeros_(self.projection.bias)
+        with torch.no_grad():
+            self.projection.weight.mul_(init_scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C) -> (B, num_classes)."""
+        return self.projection(self.dropout(x))

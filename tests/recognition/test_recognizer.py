@@ -1,0 +1,150 @@
+"""The classifier: readouts, head, losses, inputs of any size, images and clips."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mvit_det.recognition import MViT, Recognizer
+
+SMALL = dict(input_size=(64, 64), embed_dim=16, last_block_indexes=(0, 1, 3, 4))
+CLIP = dict(
+    input_size=(4, 64, 64),
+    patch_kernel=(3, 7, 7),
+    patch_stride=(2, 4, 4),
+    patch_padding=(1, 3, 3),
+    pool_kernel=(3, 3, 3),
+    adaptive_kv_stride=(1, 8, 8),
+    embed_dim=16,
+    last_block_indexes=(0, 1, 3, 4),
+)
+
+
+def recognizer(backbone=SMALL, num_classes=7, **options) -> Recognizer:
+    torch.manual_seed(0)
+    parts = {key: options.pop(key) for key in ("class_token", "use_abs_pos") if key in options}
+    return Recognizer(MViT(**backbone, **parts), num_classes, **options)
+
+
+def images(*size: int, batch: int = 3) -> torch.Tensor:
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("use_abs_pos", [False, True])
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (33, 70), (16, 16)])
+@torch.no_grad()
+def test_any_input_size_gives_one_row_of_probabilities_per_input(class_token, use_abs_pos, size):
+    model = recognizer(class_token=class_token, use_abs_pos=use_abs_pos).eval()
+    scores = model({"inputs": images(*size)})
+    assert scores.shape == (3, 7) and scores.dtype == torch.float32
+    torch.testing.assert_close(scores.sum(dim=1), torch.ones(3))
+    # samples do not see each other
+    torch.testing.assert_close(model({"inputs": images(*size)[1:2]}), scores[1:2])
+
+
+@torch.no_grad()
+def test_clips_with_a_class_token():
+    model = recognizer(CLIP, class_token=True).eval()
+    assert model.readout == "class_token"
+    assert model.backbone.out_stride == (2, 32, 32)
+    assert model.logits(images(4, 64, 64)).shape == (3, 7)
+    assert model.logits(images(6, 48, 80)).shape == (3, 7)
+
+
+@torch.no_grad()
+def test_readouts_are_what_they_are_called():
+    for readout in ("class_token", "mean", "mean_before_norm"):
+        model = recognizer(class_token=True, readout=readout).eval()
+        torch.nn.init.normal_(model.norm.weight)
+        torch.nn.init.normal_(model.norm.bias)
+        tokens, class_token = model.backbone.encode(images(64, 64))
+        mean = tokens.mean(dim=(1, 2))
+        features = {
+            "class_token": model.norm(class_token[:, 0]),
+            "mean": model.norm(tokens).mean(dim=(1, 2)),
+            "mean_before_norm": model.norm(mean),
+        }
+        projection = model.head.projection
+        got = model.logits(images(64, 64))
+        for name, feature in features.items():
+            equal = torch.allclose(got, F.linear(feature, projection.weight), atol=1e-5)
+            assert equal == (name == readout)
+
+
+def test_readout_follows_the_backbone():
+    assert recognizer().readout == "mean"
+    assert recognizer(class_token=True).readout == "class_token"
+
+
+@pytest.mark.parametrize("readout", ["class_token", "max"])
+def test_impossible_readout_is_refused(readout):
+    with pytest.raises(ValueError, match="use one of mean, mean_before_norm"):
+        recognizer(readout=readout)
+
+
+def test_loss_is_cross_entropy_with_hard_and_with_soft_labels():
+    model = recognizer().train()
+    inputs, labels = images(64, 64), torch.tensor([2, 0, 6])
+    logits = model.logits(inputs)
+    by_hand = -logits.log_softmax(dim=1)[range(3), labels].mean()
+    hard = model({"inputs": inputs, "labels": labels})
+    assert set(hard) == {"loss_cls"}
+    torch.testing.assert_close(hard["loss_cls"], by_hand)
+    soft = F.one_hot(labels, 7).float()
+    torch.testing.assert_close(model({"inputs": inputs, "labels": soft})["loss_cls"], by_hand)
+    mixed = torch.rand(3, 7).softmax(dim=1)
+    by_hand = -(mixed * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(model({"inputs": inputs, "labels": mixed})["loss_cls"], by_hand)
+
+
+def test_loss_reaches_every_parameter():
+    for options in ({}, {"class_token": True}, {"class_token": True, "readout": "mean"}):
+        model = recognizer(**options).train()
+        model({"inputs": images(64, 64), "labels": torch.tensor([1, 2, 3])})["loss_cls"].backward()
+        assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
+def test_head_starts_small_and_drops_out():
+    usual, small = recognizer(), recognizer(head_init_scale=0.001)
+    torch.testing.assert_close(
+        small.head.projection.weight, 0.001 * usual.head.projection.weight, rtol=1e-5, atol=0
+    )
+    assert not usual.head.projection.bias.any()
+    assert usual.head.projection.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    dropping = recognizer(head_dropout=0.5).train()
+    a, b = dropping.logits(images(64, 64)), dropping.logits(images(64, 64))
+    assert not torch.equal(a, b)
+    dropping.eval()
+    assert torch.equal(dropping.logits(images(64, 64)), dropping.logits(images(64, 64)))
+
+
+def test_initial_loss_is_that_of_a_guess():
+    loss = recognizer(num_classes=1000).train()(
+        {"inputs": images(64, 64), "labels": torch.tensor([1, 2, 3])}
+    )
+    assert loss["loss_cls"].item() == pytest.approx(math.log(1000), abs=1.0)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(input_size=(16, 64, 64)), "as many as patch_kernel"),
+        (dict(input_size=(64,)), "must have 2 for images or 3 for clips"),
+    ],
+)
+def test_numbers_of_axes_must_agree(changes, words):
+    with pytest.raises(ValueError, match=words):
+        MViT(**{**SMALL, **changes})
+
+
+def test_absolute_position_of_clips_is_refused():
+    with pytest.raises(ValueError, match="use_abs_pos=True is for images"):
+        MViT(**CLIP, use_abs_pos=True)
+
+
+def test_absolute_position_has_the_nominal_grid():
+    wide = dict(SMALL, input_size=(64, 96))
+    assert MViT(**wide, use_abs_pos=True).pos_embed.shape == (1, 16 * 24, 16)
+    assert MViT(**wide, use_abs_pos=True, class_token=True).pos_embed.shape == (1, 16 * 24 + 1, 16)
