@@ -12,6 +12,9 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
+from mvit_det.checkpoint import fit, read_weights
+from mvit_det.checkpoint.fitting import Report
+from mvit_det.checkpoint.published import fetch
 from mvit_det.errors import UserError, some
 from mvit_det.files import atomic_file
 
@@ -22,9 +25,11 @@ class StrictCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer; file names and contents are the same.
 
     Saving goes through a temporary file, so that no crash leaves a part of one. Resuming takes the
-    newest file that is undamaged. Loading ends in an error where the weights do not fit: a file to
-    *start* from may lack heads, or bring heads for other classes, as fine-tuning does, but at least
-    90 % of the backbone's tensors must fit; a file to *evaluate* or to *resume* must fit completely.
+    newest file that is undamaged. Loading takes any published format, or the name of a published
+    file, never runs code from it, says what was used, and ends in an error where the weights do not
+    fit: a file to *start* from may lack heads, or bring heads for other classes, as fine-tuning
+    does, but at least 90 % of the backbone's tensors must fit; a file to *evaluate* must fit
+    completely, one to *resume* without any change.
 
     Args:
         complete: whether every tensor of the model must be in the file.
@@ -35,6 +40,7 @@ class StrictCheckpointer(DetectionCheckpointer):
     def __init__(self, model, save_dir: str = "", *, complete: bool = False, **checkpointables):
         super().__init__(model, save_dir, **checkpointables)
         self.complete = complete
+        self.unchanged = False  # whether position tables must not be resized
 
     def save(self, name: str, *, tag: bool = True, **contents: Any) -> None:
         """Write ``name``.pth with the model, the checkpointables and ``contents``.
@@ -86,57 +92,41 @@ class StrictCheckpointer(DetectionCheckpointer):
         return path
 
     def resume(self, path: str) -> dict[str, Any]:
-        """Load a checkpoint of this run, which must fit completely; return what no object took."""
-        self.complete = True
+        """Load a checkpoint of this run, which must fit as it is; return what no object took."""
+        self.complete = self.unchanged = True
         return self.load(path)
 
     def load(self, path: str, checkpointables=None) -> dict[str, Any]:
-        """As in Detectron2; a path that is not there ends in a sentence."""
-        self._path = path
-        if path and "://" not in path and not os.path.isfile(path):
-            raise UserError(
-                f"Checkpoint {path} does not exist: correct train.init_checkpoint, or set "
-                'train.init_checkpoint="" to start from random weights.'
-            )
+        """As in Detectron2, for any published format, and by name (`mvit_det.checkpoint`)."""
+        self._source = path
         try:
-            return super().load(path, checkpointables)
-        except OSError as error:
-            if "://" not in path:
-                raise
-            raise UserError(
-                f"Weights {path} cannot be downloaded ({error}): give a local file as "
-                'train.init_checkpoint=FILE, or train.init_checkpoint="" to start from random '
-                "weights."
-            ) from error
+            return super().load(fetch(path) if path else path, checkpointables)
+        except UserError as error:
+            hint = 'To start from random weights set train.init_checkpoint="".'
+            raise UserError(str(error) if self.complete else f"{error} {hint}") from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        try:
-            return super()._load_file(filename)
-        except Exception as error:  # a file that is no checkpoint fails in many ways
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UserError(
-                f"The weights {self._path} cannot be read ({reason}): give a checkpoint of this "
-                "model."
-            ) from error
+        weights = read_weights(filename)
+        fitted = fit(weights, self.model.state_dict())
+        self._judge(fitted.report)
+        return {**weights.companions, "model": fitted.state}
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
-        super()._log_incompatible_keys(incompatible)
-        wrong = {name: (tuple(theirs), tuple(ours)) for name, theirs, ours in _shapes(incompatible)}
-        absent = {*incompatible.missing_keys, *wrong}
-        names = [name for name, _ in self.model.named_parameters()]
-        backbone = [name for name in names if "bottom_up." in name] or names
-        fitting = sum(name not in absent for name in backbone)
-        too_few = fitting < self.MIN_BACKBONE_SHARE * len(backbone)
-        if too_few or (self.complete and absent):
-            missing = [name for name in incompatible.missing_keys if name not in wrong]
-            mismatched = [f"{name} {a} for {b}" for name, (a, b) in wrong.items()]
+        """The report of `_load_file` has said more."""
+
+    def _judge(self, report: Report) -> None:
+        wrong = report.mismatched | (report.resized if self.unchanged else {})
+        too_few = report.backbone_share < self.MIN_BACKBONE_SHARE
+        if too_few or (self.complete and (report.missing or wrong)):
             raise UserError(
-                f"Checkpoint {self._path} is for another architecture: {fitting} of "
-                f"{len(backbone)} backbone tensors fit; missing: {some(missing, 3) or 'none'}; "
-                f"unexpected: {some(incompatible.unexpected_keys, 3) or 'none'}; mismatched: "
-                f"{some(mismatched, 3) or 'none'}. Use the config that it was trained with, or "
-                "another checkpoint."
+                f"Checkpoint {self._source} is for another architecture: {report.backbone_fitting} "
+                f"of {len(report.backbone)} backbone tensors fit; missing: "
+                f"{some(report.missing, 3) or 'none'}; unexpected: "
+                f"{some(report.dropped, 3) or 'none'}; mismatched: "
+                f"{some((f'{name} ({why})' for name, why in wrong.items()), 3) or 'none'}. Use the "
+                "config that it was trained with, or another checkpoint."
             )
+        logger.info("%s", report)
 
 
 def fault_of(path: str | os.PathLike) -> str | None:
@@ -201,8 +191,3 @@ def _nbytes(data: Any) -> int:
     return (
         sum(map(_nbytes, data)) if isinstance(data, Iterable) and not isinstance(data, str) else 0
     )
-
-
-def _shapes(incompatible: Any) -> Iterable[tuple[str, Any, Any]]:
-    """(name, shape in the file, shape in the model) of each tensor that does not fit."""
-    return [entry[:3] for entry in incompatible.incorrect_shapes]

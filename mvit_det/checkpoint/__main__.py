@@ -1,0 +1,97 @@
+"""Say what a file of weights holds, or convert it: ``python -m mvit_det.checkpoint --help``."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from mvit_det.checkpoint.converting import check_output, express, write
+from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.published import fetch
+from mvit_det.checkpoint.reasons import DETECTOR
+from mvit_det.checkpoint.report import grouped
+from mvit_det.checkpoint.weights import Weights, read_weights
+from mvit_det.errors import UserError
+
+
+def argument_parser() -> ArgumentParser:
+    """One file in, one out."""
+    parser = ArgumentParser(
+        prog="python -m mvit_det.checkpoint",
+        description="Say what a file of weights holds; with --to and --output, convert it into the "
+        "format of another code base. No code in the file is run.",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="a path, a URL or the name of published weights"
+    )
+    parser.add_argument("--to", choices=FORMATS, help="the format to write")
+    parser.add_argument("--output", metavar="FILE", help="the file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
+    return parser
+
+
+def main(args: Namespace) -> Weights:
+    """Read, print, and write; returns what was read."""
+    if bool(args.to) != bool(args.output):
+        raise UserError("--to and --output belong together: give both to convert, or neither.")
+    if args.to:
+        check_output(args.output, args.to, args.overwrite)
+    weights = read_weights(fetch(args.file))
+    print("\n".join(describe(weights)))
+    if args.to:
+        tensors, renamed, left_out = express(weights, args.to)
+        write(tensors, args.to, args.output, args.overwrite)
+        print(f"\nWrote {len(tensors)} tensors for {FORMATS[args.to].title} to {args.output}.")
+        if left_out:
+            print("\n".join([f"Left out, {len(left_out)}:", *grouped(left_out)]))
+        changed = {old: new for old, new in renamed.items() if old != new}
+        print(f"Renamed {len(changed)}" + (", such as:" if changed else "."))
+        for old, new in list(changed.items())[:3]:
+            print(f"  {old} -> {new}")
+    return weights
+
+
+def describe(weights: Weights) -> list[str]:
+    """Lines about a file: its format, its network, and what of it cannot be used."""
+    numbers = sum(tensor.numel() for tensor in weights.tensors.values())
+    kinds = sorted({str(t.dtype).removeprefix("torch.") for t in weights.tensors.values()})
+    facts = {"file": weights.path, "format": title(weights)}
+    layout = weights.layout
+    if layout:
+        facts |= {
+            "network": str(layout),
+            "grid of tokens": (
+                "unknown" if layout.grid is None else " x ".join(map(str, layout.grid))
+            ),
+            "channels grow in": layout.expand_in or "no block",
+            "class token": "yes" if layout.class_token else "no",
+            "head": head(weights),
+        }
+    facts["tensors"] = f"{len(weights.tensors)} of {numbers:,} numbers, {', '.join(kinds)}"
+    if weights.companions:
+        facts["beside them"] = ", ".join(weights.companions)
+    lines = [f"{name + ':':18}{fact}" for name, fact in facts.items()]
+    if weights.left_out:
+        lines += [f"not used, {len(weights.left_out)}:", *grouped(weights.left_out)]
+    return lines
+
+
+def title(weights: Weights) -> str:
+    """Name of the format."""
+    if weights.format is None:
+        return "tensors that are no MViT of a known format"
+    name, owner = weights.format, FORMATS[weights.format].title
+    return name if name == owner else f"{name} ({owner})"
+
+
+def head(weights: Weights) -> str:
+    """What the network is for."""
+    if weights.layout and weights.layout.classes:
+        return f"{weights.layout.classes} classes"
+    heads = sorted({name.split(".")[0] for name in weights.tensors if DETECTOR.fullmatch(name)})
+    return ", ".join(heads) or "none"
+
+
+if __name__ == "__main__":
+    try:
+        main(argument_parser().parse_args())
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,148 @@
+"""Write weights as another code base does."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.reasons import DETECTOR
+from mvit_det.checkpoint.weights import Weights
+from mvit_det.errors import UserError, some
+from mvit_det.files import atomic_file
+
+INPUTS = {2: "images", 3: "clips"}
+
+
+def express(
+    weights: Weights, target: str
+) -> tuple[dict[str, torch.Tensor], dict[str, str], dict[str, str]]:
+    """Translate weights into another format.
+
+    Args:
+        target: key of ``FORMATS``.
+
+    Returns:
+        Their name -> tensor; name in the file -> their name; name in the file -> why it is left out.
+
+    Raises:
+        UserError: models of that format cannot be this network.
+    """
+    form, layout = FORMATS[target], weights.layout
+    _refuse_impossible(weights, target)
+    detector = [name for name in weights.tensors if DETECTOR.fullmatch(name)]
+    prefix = form.prefix
+    if "{other}" in form.rows and detector:
+        pyramid = any(name.startswith("backbone.fpn_") for name in detector)
+        prefix = "backbone.bottom_up." if pyramid else "backbone."
+    theirs = form.theirs(weights.tensors, layout, prefix)
+    left_out, impossible = {}, []
+    for name in weights.tensors:
+        if name not in theirs:
+            reason = form.why_left_out(name)
+            left_out[weights.sources[name]] = str(reason)
+            impossible += [name] if reason is None else []
+    if impossible:
+        raise UserError(
+            f"{weights.path} cannot be written for {form.title}, whose models have no "
+            f"{some(impossible, 3)}: choose another --to."
+        )
+    tensors = {
+        theirs[name]: _reshaped(name, tensor, target)
+        for name, tensor in weights.tensors.items()
+        if name in theirs
+    }
+    return tensors, {weights.sources[name]: their for name, their in theirs.items()}, left_out
+
+
+def _refuse_impossible(weights: Weights, target: str) -> None:
+    form, layout = FORMATS[target], weights.layout
+    if layout is None:
+        raise UserError(f"{weights.path} is no MViT of a known format: it cannot be converted.")
+    if layout.axes not in form.axes:
+        why = f"is for {INPUTS[layout.axes]}, and its models take {INPUTS[form.axes[0]]} only"
+    elif layout.expand_in not in (None, *form.expand_in):
+        why = "widens its channels in the MLP, and its models can do so in the attention only"
+    elif form.needs_class_token and not layout.class_token:
+        why = "has no class token, and its models always have one"
+    elif "{other}" not in form.rows and any(map(DETECTOR.fullmatch, weights.tensors)):
+        why = "is a detector, and its models are classifiers"
+    else:
+        return
+    raise UserError(
+        f"{weights.path} cannot be written for {form.title}: it {why}; choose another --to."
+    )
+
+
+def _reshaped(name: str, tensor: torch.Tensor, target: str) -> torch.Tensor:
+    """Canonical shape -> theirs, in memory of its own."""
+    tensor = tensor.reshape(tensor.shape[FORMATS[target].unit_axes.get(name, 0) :])
+    if target == "pyslowfast" and ".attn.pool_" in name and tensor.ndim == 4:
+        tensor = tensor.unsqueeze(2)  # it pools images by 1x3x3 convolutions
+    # a file would hold the whole memory that a view looks into
+    return tensor.contiguous().clone()
+
+
+def check_output(path: str | Path, target: str, overwrite: bool) -> None:
+    """Whether a file in a format can be written to ``path``.
+
+    Args:
+        target: key of ``FORMATS``.
+        overwrite: whether ``path`` may exist.
+
+    Raises:
+        UserError: it exists, its folder does not, or its ending is not one of the format's.
+    """
+    path, form = Path(path), FORMATS[target]
+    if path.suffix not in form.suffixes:
+        raise UserError(
+            f"--output {path}: files of {form.title} end in {' or '.join(form.suffixes)}."
+        )
+    if path.exists() and (path.is_dir() or not overwrite):
+        fix = "choose a file" if path.is_dir() else "add --overwrite to replace it"
+        raise UserError(f"--output {path} exists: {fix}.")
+    if not path.resolve().parent.is_dir():
+        raise UserError(f"--output {path}: there is no such folder, create it first.")
+
+
+def write(
+    tensors: Mapping[str, torch.Tensor], target: str, path: str | Path, overwrite: bool = False
+) -> None:
+    """Write tensors under names of a format into a file as that family has it.
+
+    Args and errors: see `check_output`; a full disk as well.
+    """
+    check_output(path, target, overwrite)
+    path, form = Path(path), FORMATS[target]
+    content = {form.wrapper: dict(tensors), **form.companions} if form.wrapper else dict(tensors)
+    try:
+        with atomic_file(path) as partial:
+            _SAVERS.get(path.suffix, torch.save)(content, partial)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"--output {path} cannot be written ({reason}): make room, or choose another place."
+        ) from error
+
+
+def _save_pickle(content: dict[str, Any], path: Path) -> None:
+    content = {
+        key: {name: _array(t) for name, t in value.items()} if isinstance(value, dict) else value
+        for key, value in content.items()
+    }
+    with open(path, "wb") as file:
+        pickle.dump(content, file, protocol=4)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.dtype == torch.bfloat16:
+        raise UserError("These weights are in bfloat16, which no .pkl can hold: write a .pth.")
+    return tensor.numpy()
+
+
+_SAVERS = {".pkl": _save_pickle, ".safetensors": save_file}

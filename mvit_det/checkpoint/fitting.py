@@ -1,0 +1,170 @@
+"""Fit weights to a model: what is used, what is changed on the way, and what is not, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from mvit_det.checkpoint.layout import BACKBONE, Layout, backbone_prefix, layout_of
+from mvit_det.checkpoint.reasons import is_configured, why_dropped, why_missing
+from mvit_det.checkpoint.resize import Unfit, adapt
+from mvit_det.checkpoint.report import grouped
+from mvit_det.checkpoint.weights import Weights
+from mvit_det.errors import UserError
+
+
+@dataclass
+class Report:
+    """What became of every tensor of the file and of the model.
+
+    Attributes:
+        source: the file, and what is in it.
+        used: names in the model that take a tensor as it is.
+        resized: name in the model -> what was done to the tensor it takes.
+        missing: name in the model -> why the file has nothing for it.
+        mismatched: name in the model -> why the file's tensor of that name does not fit.
+        dropped: name in the file -> why it has no place in the model.
+        configured: names in the model that the file has not, and that come from the config.
+        backbone: names in the model that belong to the transformer; all, if it has none.
+    """
+
+    source: str
+    used: list[str] = field(default_factory=list)
+    resized: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    mismatched: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    configured: list[str] = field(default_factory=list)
+    backbone: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the model has got its weights from the file."""
+        return not self.missing and not self.mismatched
+
+    @property
+    def backbone_fitting(self) -> int:
+        """How many tensors of the transformer got theirs."""
+        return sum(
+            name not in self.missing and name not in self.mismatched for name in self.backbone
+        )
+
+    @property
+    def backbone_share(self) -> float:
+        """The same as a share, 0 to 1."""
+        return self.backbone_fitting / max(len(self.backbone), 1)
+
+    def __str__(self) -> str:
+        total = sum(map(len, (self.used, self.resized, self.missing, self.mismatched)))
+        taken = len(self.used) + len(self.resized)
+        lines = [f"{taken} of the model's {total} tensors come from {self.source}"]
+        for title, notes in (
+            ("resized", self.resized),
+            ("not in the file", self.missing),
+            ("do not fit", self.mismatched),
+            ("in the file, not used", self.dropped),
+        ):
+            if notes:
+                lines += [f"{title}, {len(notes)}:", *grouped(notes)]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights as a model takes them.
+
+    Attributes:
+        state: name in the model -> tensor of the shape it has there.
+        report: what was done, and what was not.
+    """
+
+    state: dict[str, torch.Tensor]
+    report: Report
+
+
+def fit(weights: Weights, model_state: Mapping[str, torch.Tensor]) -> Fitted:
+    """Find for every tensor of a model its weights. The model is not changed.
+
+    Position tables are resized, and convolutions over one frame and over none are exchanged;
+    nothing else is made to fit.
+
+    Args:
+        model_state: the model's ``state_dict``; where its names hold a ``patch_embed.proj.weight``,
+            the transformer's prefix is taken from it.
+
+    Raises:
+        UserError: file and model widen their channels at different places.
+    """
+    prefix = backbone_prefix(model_state)
+    ours = {_canonical(name, prefix): name for name in model_state}
+    model = layout_of({name: model_state[full] for name, full in ours.items()})
+    _refuse_other_expansion(weights, model, prefix)
+
+    report = Report(_describe(weights), dropped=dict(weights.left_out))
+    state = {}
+    for name, tensor in weights.tensors.items():
+        source = weights.sources[name]
+        if name not in ours:
+            report.dropped[source] = why_dropped(name, weights.layout, model, ours)
+            continue
+        full = ours[name]
+        try:
+            state[full], note = _adapted(name, tensor, model_state[full], weights.layout, model)
+        except Unfit as error:
+            report.mismatched[full] = str(error)
+            continue
+        if note is None:
+            report.used.append(full)
+        else:
+            report.resized[full] = note
+    for name, full in ours.items():
+        if full in state or full in report.mismatched:
+            continue
+        if is_configured(full):
+            report.configured.append(full)
+        else:
+            report.missing[full] = why_missing(name, weights.layout, model)
+    named = [full for name, full in ours.items() if prefix is None or BACKBONE.fullmatch(name)]
+    report.backbone = [full for full in named if not is_configured(full)]
+    return Fitted(state, report)
+
+
+def _canonical(name: str, prefix: str | None) -> str:
+    if prefix and name.startswith(prefix) and BACKBONE.fullmatch(name[len(prefix) :]):
+        return name[len(prefix) :]
+    return name
+
+
+def _adapted(
+    name: str,
+    tensor: torch.Tensor,
+    target: torch.Tensor,
+    source: Layout | None,
+    model: Layout | None,
+) -> tuple[torch.Tensor, str | None]:
+    if source is not None and model is not None:
+        return adapt(name, tensor, target, source, model)
+    if tensor.shape != target.shape:
+        raise Unfit(f"shape {tuple(tensor.shape)}, the model has {tuple(target.shape)}")
+    return tensor, None
+
+
+def _refuse_other_expansion(weights: Weights, model: Layout | None, prefix: str | None) -> None:
+    file = weights.layout
+    if file is None or model is None or None in (file.expand_in, model.expand_in):
+        return
+    same = (file.embed_dim, file.depths) == (model.embed_dim, model.depths)
+    if same and file.expand_in != model.expand_in:
+        key = f"model.{prefix}expand_in={file.expand_in}"
+        raise UserError(
+            f"{weights.path} widens its channels in the {_PLACES[file.expand_in]}, and this model in "
+            f"the {_PLACES[model.expand_in]}: add {key} to the command."
+        )
+
+
+_PLACES = {"attention": "attention of a stage's first block", "mlp": "MLP of a stage's last block"}
+
+
+def _describe(weights: Weights) -> str:
+    kind = f" ({weights.layout}, {weights.format})" if weights.layout else ""
+    return f"{weights.path}{kind}"

@@ -1,0 +1,273 @@
+"""The published weight formats: one table of names each, read in both directions.
+
+*Canonical* names are those of facebookresearch/mvit; heads of detectors keep Detectron2's. In the
+tables below
+
+    {vit}          what stands before the transformer, such as `backbone.bottom_up.`
+    {n}            block, counted over the network; {s}, {b}: stage, and block counted within it
+    {x}, {a}, {i}  q, k or v; axis t, h or w; a number
+    {p}            weight or bias
+    {where}        where the block widens its tokens, attn or mlp
+    {other}        any name that has no other row
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mvit_det.checkpoint.layout import STEM, Layout, backbone_prefix
+from mvit_det.checkpoint.reasons import DETECTOR
+
+PLACEHOLDERS = {
+    "vit": r"(?:.+\.)?",
+    "n": r"\d+",
+    "s": r"\d+",
+    "b": r"\d+",
+    "i": r"\d",
+    "x": "[qkv]",
+    "a": "[thw]",
+    "p": "weight|bias",
+    "where": "attn|mlp",
+    "other": ".+",
+}
+CANONICAL = (
+    "patch_embed.proj.{p}",
+    "cls_token",
+    "pos_embed",
+    "pos_embed_spatial",
+    "pos_embed_temporal",
+    "pos_embed_class",
+    "blocks.{n}.norm{i}.{p}",
+    "blocks.{n}.attn.qkv.{p}",
+    "blocks.{n}.attn.proj.{p}",
+    "blocks.{n}.attn.pool_{x}.weight",
+    "blocks.{n}.attn.norm_{x}.{p}",
+    "blocks.{n}.attn.rel_pos_{a}",
+    "blocks.{n}.mlp.fc1.{p}",
+    "blocks.{n}.mlp.fc2.{p}",
+    "blocks.{n}.proj.{p}",
+    "norm.{p}",
+    "head.projection.{p}",
+)
+HEADS = ("norm.{p}", "head.projection.{p}")
+# What all formats but one call the same, behind the prefix.
+_PREFIXED = {name: "{vit}" + name for name in CANONICAL if name not in HEADS}
+_STAGED = {
+    name: name.replace("blocks.{n}", "stages.{s}.blocks.{b}")
+    for name in CANONICAL
+    if name.startswith("blocks.")
+}
+# Norms of the feature maps, and whatever else a detector has.
+_DETECTOR = {"scale{i}_norm.{p}": "{vit}scale{i}_norm.{p}", "{other}": "{other}"}
+_JOINT_POSITION = dict.fromkeys(("pos_embed_spatial", "pos_embed_temporal", "pos_embed_class"))
+
+
+@dataclass(frozen=True)
+class Format:
+    """One family of files.
+
+    Attributes:
+        title: whose format it is.
+        wrapper: key of the file under which the tensors lie; "" if they are the whole file.
+        changes: canonical name -> theirs, where it is another; None if they have no such tensor.
+        drops: canonical name of a tensor that a model can do without -> why theirs has none.
+        prefix: what stands before the transformer.
+        axes: inputs of its models, 2 for images and 3 for clips.
+        expand_in: where its models can widen tokens.
+        needs_class_token: whether none of its models is without.
+        unit_axes: canonical name -> leading axes of length 1 that its tensors lack.
+        suffixes: endings of its files, the customary one first.
+        companions: what its readers look for beside the tensors.
+    """
+
+    title: str
+    wrapper: str
+    changes: Mapping[str, str | None]
+    drops: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    axes: tuple[int, ...] = (2,)
+    expand_in: tuple[str, ...] = ("attention", "mlp")
+    needs_class_token: bool = False
+    unit_axes: Mapping[str, int] = field(default_factory=dict)
+    suffixes: tuple[str, ...] = (".pth", ".pyth", ".pt")
+    companions: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> dict[str, str | None]:
+        """The whole table: canonical name -> theirs, or None."""
+        return {name: name for name in CANONICAL} | dict(self.changes)
+
+    @cached_property
+    def _inward(self) -> list[tuple[re.Pattern, str]]:
+        return [(_pattern(theirs), ours) for ours, theirs in self.rows.items() if theirs]
+
+    @cached_property
+    def _outward(self) -> list[tuple[re.Pattern, str | None]]:
+        return [(_pattern(ours), theirs) for ours, theirs in self.rows.items()]
+
+    def canonical(self, names: Iterable[str]) -> dict[str, str]:
+        """Name in the file -> canonical name, of all names that this format knows."""
+        names = list(names)
+        stem = _pattern(self.rows["patch_embed.proj.{p}"])
+        stems = filter(None, map(stem.fullmatch, names))
+        prefix = next((found.groupdict().get("vit", "") for found in stems), "")
+        blocks: dict[int, int] = {}  # per stage, where blocks are counted within stages
+        for name in names:
+            if counted := re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name):
+                stage, block = map(int, counted.groups())
+                blocks[stage] = max(blocks.get(stage, 0), block + 1)
+        found = {}
+        for name in names:
+            for pattern, ours in self._inward:
+                match = pattern.fullmatch(name)
+                if match is None or match.groupdict().get("vit", prefix) != prefix:
+                    continue
+                values = match.groupdict()
+                if "s" in values:
+                    before = sum(blocks.get(stage, 0) for stage in range(int(values["s"])))
+                    values["n"] = before + int(values["b"])
+                found[name] = ours.format(**values)
+                break
+        return found
+
+    def theirs(self, names: Iterable[str], layout: Layout, prefix: str) -> dict[str, str]:
+        """Canonical name -> name in this format, of all names that it can express."""
+        found = {}
+        for name in names:
+            for pattern, theirs in self._outward:
+                match = pattern.fullmatch(name)
+                if match is None:
+                    continue
+                values = {"vit": prefix, **match.groupdict()}
+                if "n" in values:
+                    block = int(values["n"])
+                    stage = max(s for s, start in enumerate(layout.starts) if start <= block)
+                    values |= {"s": stage, "b": block - layout.starts[stage]}
+                    values["where"] = "mlp" if layout.expand_in == "mlp" else "attn"
+                if theirs is not None:
+                    found[name] = theirs.format(**values)
+                break
+        return found
+
+    def why_left_out(self, name: str) -> str | None:
+        """Why theirs has no place for a canonical name; None if a model needs what it lacks."""
+        for row, reason in self.drops.items():
+            if _pattern(row).fullmatch(name):
+                return reason
+        return None
+
+
+def _pattern(row: str) -> re.Pattern:
+    """A row of a table as an expression with one group per placeholder."""
+    pieces = re.split(r"\{(\w+)\}", row)
+    for index, piece in enumerate(pieces):
+        pieces[index] = f"(?P<{piece}>{PLACEHOLDERS[piece]})" if index % 2 else re.escape(piece)
+    return re.compile("".join(pieces))
+
+
+FORMATS = {
+    "mvit": Format(
+        "facebookresearch/mvit",
+        "model_state",
+        {**_PREFIXED, **_JOINT_POSITION},
+        suffixes=(".pyth", ".pth"),
+    ),
+    "pyslowfast": Format(
+        "PySlowFast", "model_state", _PREFIXED, axes=(2, 3), suffixes=(".pyth", ".pth")
+    ),
+    "detectron2": Format(
+        "Detectron2",
+        "model",
+        {**_PREFIXED, **_JOINT_POSITION, "cls_token": None, **dict.fromkeys(HEADS), **_DETECTOR},
+        drops={
+            "cls_token": "its backbone has no class token",
+            "norm.{p}": "its backbone has a norm per feature map instead",
+            "head.projection.{p}": "its models are detectors",
+        },
+        prefix="backbone.bottom_up.",
+        expand_in=("attention",),
+        suffixes=(".pkl", ".pth"),
+        # by which Detectron2 knows that the names are its own and need no guessing
+        companions={"__author__": "mvit_det"},
+    ),
+    "mvit_det": Format(
+        "this project",
+        "model",
+        {**_PREFIXED, **_JOINT_POSITION, **_DETECTOR},
+        prefix="backbone.",
+        axes=(2, 3),
+    ),
+    "timm": Format(
+        "timm",
+        "",
+        {
+            **_STAGED,
+            **_JOINT_POSITION,
+            "blocks.{n}.proj.{p}": "stages.{s}.blocks.{b}.shortcut_proj_{where}.{p}",
+            "head.projection.{p}": "head.fc.{p}",
+        },
+        suffixes=(".pth", ".safetensors", ".pt", ".bin"),
+    ),
+    "torchvision": Format(
+        "torchvision",
+        "",
+        {
+            "patch_embed.proj.{p}": "conv_proj.{p}",
+            "cls_token": "pos_encoding.class_token",
+            "pos_embed": None,
+            "pos_embed_spatial": "pos_encoding.spatial_pos",
+            "pos_embed_temporal": "pos_encoding.temporal_pos",
+            "pos_embed_class": "pos_encoding.class_pos",
+            "blocks.{n}.attn.proj.{p}": "blocks.{n}.attn.project.0.{p}",
+            "blocks.{n}.attn.pool_{x}.weight": "blocks.{n}.attn.pool_{x}.pool.weight",
+            "blocks.{n}.attn.norm_{x}.{p}": "blocks.{n}.attn.pool_{x}.norm_act.0.{p}",
+            "blocks.{n}.mlp.fc1.{p}": "blocks.{n}.mlp.0.{p}",
+            "blocks.{n}.mlp.fc2.{p}": "blocks.{n}.mlp.3.{p}",
+            "blocks.{n}.proj.{p}": "blocks.{n}.project.{p}",
+            "head.projection.{p}": "head.1.{p}",
+        },
+        axes=(3,),
+        needs_class_token=True,
+        unit_axes=dict(cls_token=2, pos_embed_class=2, pos_embed_spatial=1, pos_embed_temporal=1),
+    ),
+    "mmaction2": Format(
+        "MMAction2",
+        "state_dict",
+        {
+            **_PREFIXED,
+            **_JOINT_POSITION,
+            "patch_embed.proj.{p}": "{vit}patch_embed.projection.{p}",
+            "norm.{p}": "{vit}norm3.{p}",
+            "head.projection.{p}": "cls_head.fc_cls.{p}",
+        },
+        prefix="backbone.",
+        axes=(3,),
+        companions={"meta": {}},
+    ),
+}
+
+
+def recognise(tensors: Mapping) -> str | None:
+    """Name of the format that a file's tensors are in; None if they are no MViT."""
+    names = set(tensors)
+    if "conv_proj.weight" in names:
+        return "torchvision"
+    if any(name.endswith("patch_embed.projection.weight") for name in names):
+        return "mmaction2"
+    prefix = backbone_prefix(names)
+    if prefix is None:
+        return None
+    if any(name.startswith("stages.") for name in names):
+        return "timm"
+    if prefix.endswith("backbone.") and not any(
+        DETECTOR.fullmatch(name) or name.startswith(f"{prefix}scale") for name in names
+    ):
+        return "mvit_det"
+    if prefix.startswith("backbone."):
+        return "detectron2"
+    # Both write the same names: clips, and pooling over clips, are PySlowFast's.
+    pools = [tensor for name, tensor in tensors.items() if ".attn.pool_" in name]
+    clips = tensors[prefix + STEM].ndim == 5 or any(pool.ndim == 5 for pool in pools)
+    return "pyslowfast" if clips else "mvit"

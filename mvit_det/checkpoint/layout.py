@@ -1,0 +1,116 @@
+"""Which network a set of tensors belongs to, told from names and shapes alone."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from mvit_det.backbone.variants import VARIANTS
+
+# What belongs to the transformer, before its final norm; the rest is heads.
+BACKBONE = re.compile(r"(patch_embed|blocks)\..+|cls_token|pos_embed(_\w+)?|scale\d_norm\..+")
+STEM = "patch_embed.proj.weight"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What can be told of an MViT from its tensors.
+
+    Attributes:
+        axes: 2 for images, 3 for clips.
+        embed_dim: channels of stage 1.
+        depths: blocks per stage.
+        expand_in: where channels grow, ``"attention"`` or ``"mlp"``; None if they do not.
+        class_token: whether it has one.
+        grid: nominal tokens along each axis, from the tables of relative position; None without.
+        classes: outputs of a classification head; 0 without.
+    """
+
+    axes: int
+    embed_dim: int
+    depths: tuple[int, ...]
+    expand_in: str | None
+    class_token: bool
+    grid: tuple[int, ...] | None
+    classes: int
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Index of the first block of each stage."""
+        return tuple(sum(self.depths[:stage]) for stage in range(len(self.depths)))
+
+    @property
+    def variant(self) -> str | None:
+        """Letter of the paper's Table 1, if it is one of them.
+
+        Without relative position it is none: MViTv1-B has the widths and depths of MViTv2-S.
+        """
+        if self.grid is None:
+            return None
+        for letter, row in VARIANTS.items():
+            if (row.embed_dim, row.depths) == (self.embed_dim, self.depths):
+                return letter
+        return None
+
+    def __str__(self) -> str:
+        name = f"MViTv2-{self.variant}" if self.variant else "MViT"
+        depths = "-".join(map(str, self.depths))
+        return (
+            f"{name} for {'clips' if self.axes == 3 else 'images'}, {depths} blocks, "
+            f"{self.embed_dim} channels"
+        )
+
+
+def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout | None:
+    """The network of tensors under canonical names (`formats`); None if they are no MViT."""
+    stem = tensors.get(STEM)
+    blocks = {int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", name) for name in tensors) if m}
+    if stem is None or not blocks or stem.ndim not in (4, 5):
+        return None
+    depth, expand_in, starts = max(blocks) + 1, None, [0]
+    for index in sorted(blocks):
+        expand_here = expansion(tensors, index)
+        if expand_here:
+            expand_in = expand_here
+            starts.append(index if expand_here == "attention" else index + 1)
+    bounds = [*starts, depth]
+    head = tensors.get("head.projection.weight")
+    return Layout(
+        axes=stem.ndim - 2,
+        embed_dim=stem.shape[0],
+        depths=tuple(b - a for a, b in zip(bounds, bounds[1:])),
+        expand_in=expand_in,
+        class_token="cls_token" in tensors,
+        grid=_nominal_grid(tensors, stem.ndim - 2),
+        classes=0 if head is None else head.shape[0],
+    )
+
+
+def expansion(tensors: Mapping[str, torch.Tensor], index: int) -> str | None:
+    """Where a block widens its tokens: ``"attention"``, ``"mlp"``, or None for nowhere.
+
+    Either way the skip connection has a ``proj``; attention that is as wide as its output has
+    widened.
+    """
+    skip = tensors.get(f"blocks.{index}.proj.weight")
+    attention = tensors.get(f"blocks.{index}.attn.proj.weight")
+    if skip is None or attention is None:
+        return None
+    return "attention" if attention.shape[0] == skip.shape[0] else "mlp"
+
+
+def _nominal_grid(tensors: Mapping[str, torch.Tensor], axes: int) -> tuple[int, ...] | None:
+    # queries of block 0 are not pooled, so its tables have 2n - 1 rows along an axis of n tokens
+    tables = [tensors.get(f"blocks.0.attn.rel_pos_{axis}") for axis in "thw"[-axes:]]
+    if any(table is None for table in tables):
+        return None
+    return tuple((table.shape[0] + 1) // 2 for table in tables)
+
+
+def backbone_prefix(names) -> str | None:
+    """What stands before the transformer's names; None if there is no transformer."""
+    for name in names:
+        if name == STEM or name.endswith("." + STEM):
+            return name.removesuffix(STEM)
+    return None

@@ -1,0 +1,98 @@
+"""Published weights by name.
+
+    python -m mvit_det.checkpoint.published
+
+prints the table of them. `fetch` brings one into iopath's cache; nothing is redistributed.
+"""
+
+import difflib
+import os
+from argparse import ArgumentParser
+
+from mvit_det.checkpoint.catalog import HUB_FILE, PUBLISHED, ZOO, Published
+from mvit_det.checkpoint.download import download
+from mvit_det.errors import UserError
+
+ZOO_PREFIX = "detectron2://"
+ENDINGS = (".pth", ".pyth", ".pt", ".pkl", ".ckpt", ".bin", ".safetensors")
+COLUMNS = ("name", "what", "format", "licence", "source")
+
+
+def find(spelling: str) -> Published | None:
+    """The published file of that name, file name or URL; None if there is none.
+
+    Capitals do not matter. A file name that several have means the first of `PUBLISHED`.
+    """
+    wanted = _without_prefix(spelling).lower()
+    for row in PUBLISHED.values():
+        own_name = row.file if row.file != HUB_FILE else row.name
+        if wanted in (row.name.lower(), own_name.lower(), row.url.lower()):
+            return row
+    return None
+
+
+def fetch(source: str) -> str:
+    """Give weights as a local file.
+
+    Args:
+        source: a path, returned as it is if it exists; else the name of a published file, its own
+            file name, or a URL (http, https, detectron2), all of which are downloaded once.
+
+    Raises:
+        UserError: there is no such path or name, or the file cannot be downloaded.
+    """
+    source = os.fspath(source)
+    if os.path.isfile(source):
+        return source
+    row = find(source)
+    if row:
+        return download(row.url, row.checksum)
+    url = _without_prefix(source)
+    if url.lower().startswith(("http://", "https://")):
+        return download(url)
+    if os.path.exists(source):  # a folder, which whoever reads it refuses
+        return source
+    raise UserError(_unknown(source))
+
+
+def _without_prefix(source: str) -> str:
+    """Write out what Detectron2's prefix stands for."""
+    return ZOO + source.removeprefix(ZOO_PREFIX) if source.startswith(ZOO_PREFIX) else source
+
+
+def _unknown(source: str) -> str:
+    """The sentence for what is no file, no name and no URL that we can open."""
+    if "://" in source:
+        return (
+            f"Weights {source} cannot be opened: give a URL that starts with https://, http:// or "
+            f"{ZOO_PREFIX}, or download the file and give its path."
+        )
+    spellings = {row.name.lower(): row.name for row in PUBLISHED.values()}
+    close = difflib.get_close_matches(source.lower(), spellings, n=3, cutoff=0.6)
+    nearest = " or ".join(spellings[name] for name in close)
+    listed = "`python -m mvit_det.checkpoint.published` lists all names"
+    if os.sep in source or source.lower().endswith(ENDINGS):
+        hint = f", or take a published name such as {nearest}" if nearest else ""
+        return (
+            f"Weights {source} do not exist (looked from {os.getcwd()}): correct the path{hint}; "
+            f"{listed}."
+        )
+    hint = f"did you mean {nearest}? " if nearest else "give a path, a URL or such a name: "
+    return f"Weights {source} are no file here and no published name: {hint}{listed}."
+
+
+def to_markdown() -> str:
+    """The table of all published files."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS)]
+    for row in PUBLISHED.values():
+        name, source = f"[{row.name}]({row.url})", f"[page]({row.source})"
+        lines.append((name, row.what, row.format, row.licence, source))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    ArgumentParser(
+        prog="python -m mvit_det.checkpoint.published",
+        description="Print the table of published weights, in Markdown.",
+    ).parse_args()
+    print(to_markdown())

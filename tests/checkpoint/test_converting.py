@@ -1,0 +1,294 @@
+"""Files for other code bases: there and back bit for bit, refusals, the command line."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+from torchvision.models.video import mvit_v2_s
+from weight_files import (
+    backbone_of_detector,
+    classifier,
+    clip_classifier,
+    detector_state,
+    mvit_names,
+)
+
+import mvit_det
+from mvit_det.checkpoint import read_weights
+from mvit_det.checkpoint.__main__ import argument_parser, main
+from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.weights import from_content
+from mvit_det.errors import UserError
+
+NETWORKS = {
+    "images": lambda: mvit_names(classifier()),
+    "images, class token": lambda: mvit_names(classifier(class_token=True)),
+    "images, MLP": lambda: mvit_names(classifier(expand_in="mlp")),
+    "images, absolute position": lambda: mvit_names(classifier(use_abs_pos=True)),
+    "clips, class token": lambda: mvit_names(clip_classifier()),
+    "clips": lambda: mvit_names(clip_classifier(class_token=False)),
+    "clips, MLP": lambda: mvit_names(clip_classifier(expand_in="mlp")),
+    "clips, no head": lambda: {
+        name: value
+        for name, value in mvit_names(clip_classifier()).items()
+        if not name.startswith(("norm.", "head."))
+    },
+    "detector": lambda: detector_state(backbone_of_detector()),
+    "detector, MLP": lambda: detector_state(backbone_of_detector(expand_in="mlp")),
+}
+IMAGES = {"mvit", "pyslowfast", "mvit_det", "timm"}
+CLIPS = {"pyslowfast", "mvit_det", "mmaction2"}
+# which formats can express which network
+POSSIBLE = {
+    "images": IMAGES | {"detectron2"},
+    "images, class token": IMAGES | {"detectron2"},
+    "images, MLP": IMAGES,
+    "images, absolute position": IMAGES | {"detectron2"},
+    "clips, class token": CLIPS | {"torchvision"},
+    "clips": CLIPS,
+    "clips, MLP": CLIPS | {"torchvision"},
+    "clips, no head": CLIPS | {"torchvision"},
+    "detector": {"mvit_det", "detectron2"},
+    "detector, MLP": {"mvit_det"},
+}
+FIRST = [(network, first) for network, formats in POSSIBLE.items() for first in sorted(formats)]
+
+NOT_IN_DETECTORS = {
+    "cls_token",
+    "norm.weight",
+    "norm.bias",
+    "head.projection.weight",
+    "head.projection.bias",
+}
+
+
+def convert(weights, target, path):
+    """Write weights in a format and read them again."""
+    tensors, _, left_out = express(weights, target)
+    write(tensors, target, path)
+    return read_weights(path), left_out
+
+
+@pytest.mark.parametrize("network, first", FIRST)
+def test_there_and_back_is_equal_bit_for_bit(tmp_path, network, first):
+    weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
+    one, lost = convert(weights, first, tmp_path / f"one{FORMATS[first].suffixes[0]}")
+    assert {weights.sources[name] for name in weights.tensors.keys() - one.tensors.keys()} == {
+        *lost
+    }
+    for second in POSSIBLE[network]:
+        two, lost = convert(one, second, tmp_path / f"two {second}{FORMATS[second].suffixes[0]}")
+        # a detector's backbone has neither class token nor final norm nor head for classes
+        gone = (
+            (NOT_IN_DETECTORS & weights.tensors.keys()) if "detectron2" in (first, second) else ()
+        )
+        assert two.tensors.keys() == weights.tensors.keys() - gone
+        assert len(lost) == (len(gone) if first != "detectron2" else 0)
+        for name, tensor in two.tensors.items():
+            assert tensor.dtype == weights.tensors[name].dtype
+            assert tensor.equal(weights.tensors[name]), name
+        assert not one.left_out and not two.left_out
+        back, _, _ = express(two, first)
+        assert back.keys() == {one.sources[name] for name in two.tensors}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_a_format_cannot_express_is_refused(network):
+    weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
+    for target in FORMATS.keys() - POSSIBLE[network]:
+        with pytest.raises(UserError, match="x.pyth cannot be written for .*choose another --to"):
+            express(weights, target)
+
+
+@pytest.mark.parametrize(
+    "network, target, sentence",
+    [
+        ("images, MLP", "detectron2", "widens its channels in the MLP"),
+        ("detector", "timm", "is a detector, and its models are classifiers"),
+        ("clips", "timm", "is for clips, and its models take images only"),
+        ("images", "mmaction2", "is for images, and its models take clips only"),
+        ("clips", "torchvision", "has no class token, and its models always have one"),
+    ],
+)
+def test_a_refusal_says_why(network, target, sentence):
+    weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
+    with pytest.raises(UserError, match=sentence):
+        express(weights, target)
+
+
+def test_norms_of_feature_maps_are_refused_by_classifiers():
+    state = {f"backbone.bottom_up.{n}": v for n, v in backbone_of_detector().state_dict().items()}
+    with pytest.raises(UserError, match="whose models have no scale2_norm.weight"):
+        express(from_content(state, "x"), "timm")
+
+
+def test_a_file_that_is_no_mvit_is_not_converted():
+    with pytest.raises(UserError, match="is no MViT of a known format"):
+        express(from_content({"fc.weight": torch.ones(1)}, "x"), "timm")
+
+
+def test_timm_loads_a_converted_file_strictly(tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("mvitv2_tiny", num_classes=7, img_size=64)
+    ours = classifier(7, embed_dim=96, last_block_indexes=(0, 2, 7, 9))
+    torch.save({"model": ours.state_dict()}, tmp_path / "ours.pth")
+    for suffix in (".safetensors", ".pth"):
+        out = tmp_path / f"theirs{suffix}"
+        main(argument_parser().parse_args([f"{tmp_path}/ours.pth", "--to=timm", f"--output={out}"]))
+        timm.models.load_checkpoint(model, str(out), strict=True)
+        x = torch.randn(2, 3, 64, 64)
+        with torch.no_grad():
+            torch.testing.assert_close(model.eval()(x), ours.logits(x), rtol=1e-5, atol=1e-5)
+
+
+def test_torchvision_loads_a_converted_file_strictly(tmp_path):
+    row = dict(embed_dim=96, last_block_indexes=(0, 2, 13, 15), input_size=(16, 224, 224))
+    ours = clip_classifier(400, **row)
+    torch.save({"model": ours.state_dict()}, tmp_path / "ours.pth")
+    tensors, _, _ = express(read_weights(tmp_path / "ours.pth"), "torchvision")
+    write(tensors, "torchvision", tmp_path / "theirs.pth")
+    model = mvit_v2_s()
+    model.load_state_dict(torch.load(tmp_path / "theirs.pth", weights_only=True), strict=True)
+    assert model.blocks[3].project.weight.equal(ours.backbone.blocks[3].proj.weight)
+
+
+@pytest.mark.skipif(mvit_det.host() != "real", reason="is about the real Detectron2")
+def test_detectron2s_own_checkpointer_loads_a_converted_file(tmp_path):
+    source = classifier(class_token=True)
+    tensors, _, _ = express(from_content(mvit_names(source), "x"), "detectron2")
+    write(tensors, "detectron2", tmp_path / "a.pkl")
+    model = nn.Module()
+    model.backbone = nn.Module()
+    model.backbone.bottom_up = backbone_of_detector()
+    DetectionCheckpointer(model).load(f"{tmp_path}/a.pkl")
+    state = source.backbone.state_dict()
+    loaded = model.backbone.bottom_up.state_dict()
+    assert {name for name in loaded if name not in state} == {
+        f"scale{k}_norm.{p}" for k in (2, 3, 4, 5) for p in ("weight", "bias")
+    }
+    assert all(loaded[name].equal(state[name]) for name in loaded if name in state)
+
+
+def test_the_wrappers_are_those_of_the_families(tmp_path):
+    images = from_content(mvit_names(classifier()), "x")
+    clips = from_content(mvit_names(clip_classifier()), "x")
+    keys = {}
+    for target, form in FORMATS.items():
+        path = tmp_path / f"{target}{form.suffixes[0]}"
+        weights = clips if target in ("torchvision", "mmaction2") else images
+        tensors, _, _ = express(weights, target)
+        write(tensors, target, path)
+        if path.suffix != ".pkl":
+            content = torch.load(path, weights_only=True)
+            keys[target] = [key for key in content if not isinstance(content[key], torch.Tensor)]
+    assert keys == {
+        "mvit": ["model_state"],
+        "pyslowfast": ["model_state"],
+        "mvit_det": ["model"],
+        "timm": [],
+        "torchvision": [],
+        "mmaction2": ["state_dict", "meta"],
+    }
+    with open(tmp_path / "detectron2.pkl", "rb") as file:
+        content = pickle.load(file)
+    assert content.keys() == {"model", "__author__"}
+    assert all(isinstance(value, np.ndarray) for value in content["model"].values())
+
+
+def test_a_slice_is_written_without_the_rest_of_its_memory(tmp_path):
+    state = mvit_names(classifier())
+    state["head.projection.weight"] = torch.randn(1000, 5, 128)[0]
+    tensors, _, _ = express(from_content(state, "x"), "mvit")
+    write(tensors, "mvit", tmp_path / "a.pyth")
+    assert (tmp_path / "a.pyth").stat().st_size < 1.2 * sum(t.nbytes for t in tensors.values())
+
+
+def test_half_precision_stays(tmp_path):
+    state = {name: value.bfloat16() for name, value in mvit_names(classifier()).items()}
+    weights, _ = convert(from_content(state, "x"), "timm", tmp_path / "a.safetensors")
+    assert (
+        weights.tensors["cls_token" if weights.class_token else "norm.bias"].dtype == torch.bfloat16
+    )
+    tensors, _, _ = express(weights, "detectron2")
+    with pytest.raises(UserError, match="bfloat16, which no .pkl can hold: write a .pth"):
+        write(tensors, "detectron2", tmp_path / "a.pkl")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
+
+
+def run(*arguments):
+    return main(argument_parser().parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.fixture
+def file(tmp_path):
+    state = {"model_state": mvit_names(classifier(class_token=True)), "epoch": 7, "cfg": "A: 1"}
+    state["model_state"]["mask_token"] = torch.ones(1)
+    torch.save(state, tmp_path / "in.pyth")
+    return tmp_path / "in.pyth"
+
+
+def test_the_command_describes_a_file(file, capsys):
+    run(file)
+    out = capsys.readouterr().out
+    for line in (
+        "format:           mvit (facebookresearch/mvit)",
+        "network:          MViT for images, 1-2-2-1 blocks, 16 channels",
+        "grid of tokens:   16 x 16",
+        "channels grow in: attention",
+        "class token:      yes",
+        "head:             5 classes",
+        "beside them:      epoch, cfg",
+        "  mask_token: part of masked pre-training",
+    ):
+        assert line in out, line
+
+
+def test_the_command_converts_and_reports(file, tmp_path, capsys):
+    run(file, "--to", "detectron2", "--output", tmp_path / "out.pkl")
+    out = capsys.readouterr().out
+    assert f"tensors for Detectron2 to {tmp_path}/out.pkl." in out
+    assert "  cls_token: its backbone has no class token" in out
+    assert "  head.projection.{weight,bias}: its models are detectors" in out
+    assert "  cls_token -> " not in out
+    assert "  patch_embed.proj.weight -> backbone.bottom_up.patch_embed.proj.weight" in out
+    assert read_weights(tmp_path / "out.pkl").format == "detectron2"
+
+
+def test_the_command_overwrites_only_when_told(file, tmp_path):
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="in.pyth exists: add --overwrite to replace it"):
+        run(file, "--to", "mvit", "--output", file)
+    assert file.read_bytes() == before
+    run(file, "--to", "mvit", "--output", file, "--overwrite")  # onto what it reads from
+    assert read_weights(file).companions == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pyth"]
+
+
+@pytest.mark.parametrize(
+    "target, output, sentence",
+    [
+        ("timm", "out.pkl", "files of timm end in .pth or .safetensors"),
+        ("mvit", "out.pkl", "files of facebookresearch/mvit end in .pyth or .pth"),
+        ("timm", "no/out.pth", "there is no such folder"),
+        ("timm", None, "--to and --output belong together"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(file, tmp_path, target, output, sentence):
+    arguments = [file, "--to", target]
+    arguments += ["--output", tmp_path / output] if output else []
+    with pytest.raises(UserError, match=sentence):
+        run(*arguments)
+
+
+def test_the_command_line_prints_an_error_alone(tmp_path):
+    command = [sys.executable, "-m", "mvit_det.checkpoint", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path} is a folder: give the file of weights in it.\n"

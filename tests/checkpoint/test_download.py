@@ -1,0 +1,271 @@
+"""Downloads from a server that fails in every way that servers do; the cache holds no part."""
+
+import hashlib
+import http.server
+import io
+import multiprocessing
+import os
+import socket
+import struct
+import tempfile
+import threading
+import time
+import zipfile
+
+import pytest
+
+from mvit_det.checkpoint import download as module
+from mvit_det.checkpoint.download import cache_path, download
+from mvit_det.errors import UserError
+
+BODY = bytes(range(256)) * 400
+SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()[:8]}"
+
+
+def answer(handler, body=BODY, *, status=200, announced=len(BODY), cut=None) -> None:
+    """Send a body; ``announced`` None leaves the length out; ``cut`` bytes end in a reset."""
+    handler.send_response(status)
+    if announced is not None:
+        handler.send_header("Content-Length", str(announced))
+    handler.end_headers()
+    handler.wfile.write(body[:cut])
+    if cut is not None:
+        handler.wfile.flush()
+        # lingering for 0 seconds: close by a reset, as a broken line does
+        reset = struct.pack("ii", 1, 0)
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        handler.connection.close()
+
+
+def silent(handler) -> None:
+    """Send a part, and then nothing, until the client has gone."""
+    answer(handler, BODY[:1000])
+    handler.wfile.flush()
+    handler.connection.settimeout(30)  # not what the client's side has made the default
+    handler.connection.recv(1)
+
+
+def slow(handler) -> None:
+    """Send all, in a while in which a second process has asked as well."""
+    time.sleep(1)
+    answer(handler)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Gives each path its answers in turn, the last one for ever; keeps the paths asked for."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers, self.asked = {}, []
+        self.base = f"http://127.0.0.1:{self.server_port}"
+
+    def on(self, path: str, *answers) -> str:
+        self.answers[path] = list(answers)
+        return self.base + path
+
+    def handle_error(self, *_) -> None:
+        """The client of a reset connection has gone: no traceback."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        answers = self.server.answers[self.path]
+        (answers.pop(0) if len(answers) > 1 else answers[0])(self)
+
+    def log_message(self, *_) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and no waiting between attempts."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    return tmp_path / "cache"
+
+
+def content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def files(folder) -> list[str]:
+    """All files of the cache but the locks, which are empty and stay."""
+    found = [name for _, _, names in os.walk(folder) for name in names]
+    return sorted(name for name in found if not name.endswith(".lock"))
+
+
+def message(url: str, checksum: str = "") -> str:
+    """The sentence that a download ends in; nothing is left in the cache."""
+    with pytest.raises(UserError) as caught:
+        download(url, checksum)
+    assert files(os.environ["FVCORE_CACHE"]) == []
+    assert url in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_whole_file_is_fetched_once_and_found_in_the_cache(server, cache, capfd):
+    url = server.on("/models/a.pth", answer)
+    path = download(url, SHA256)
+    assert content(path) == BODY and path == cache_path(url)
+    assert os.path.commonpath([path, cache]) == str(cache)
+    shown = capfd.readouterr().err
+    assert "a.pth: " in shown and "B/s]" in shown
+    assert download(url, SHA256) == path and download(url) == path
+    assert server.asked == ["/models/a.pth"] and files(cache) == ["a.pth"]
+
+
+FAULTS = {
+    "cut off": (lambda h: answer(h, cut=5000), "reset"),
+    "shorter than announced": (lambda h: answer(h, BODY[:5000]), "5000 out of 102400 bytes"),
+    "another content": (lambda h: answer(h, BODY[::-1]), "its sha256 starts with"),
+    "empty": (lambda h: answer(h, b"", announced=0), "empty file"),
+    "overloaded": (lambda h: answer(h, b"", status=503, announced=0), "HTTP 503"),
+    "a page": (lambda h: answer(h, b"\n<!DOCTYPE html><p>Log in", announced=None), "a web page"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_mended_by_another_attempt(server, cache, fault):
+    url = server.on("/b.pth", FAULTS[fault][0], FAULTS[fault][0], answer)
+    assert content(download(url, SHA256)) == BODY
+    assert len(server.asked) == 3 and files(cache) == ["b.pth"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_lasting_fault_ends_in_a_sentence_and_leaves_nothing(server, fault):
+    faulty, reason = FAULTS[fault]
+    url = server.on("/c.pth", faulty)
+    assert reason in message(url, SHA256)
+    assert len(server.asked) == module.ATTEMPTS
+
+
+def test_an_archive_without_its_end_is_refused_where_no_length_was_announced(server):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("data.pkl", BODY)
+    whole = archive.getvalue()
+    bad = server.on("/bad.pth", lambda h: answer(h, whole[:-200], announced=None))
+    assert "its end is missing" in message(bad)
+    good = server.on("/good.pth", lambda h: answer(h, whole, announced=None))
+    assert content(download(good)) == whole
+
+
+def test_a_connection_that_falls_silent_is_cut(server, monkeypatch):
+    monkeypatch.setattr(module, "SILENCE", 0.2)
+    url = server.on("/d.pth", silent, answer)
+    assert content(download(url)) == BODY
+    assert socket.getdefaulttimeout() is None
+
+
+def test_a_server_that_stays_silent_ends_in_a_sentence(server, monkeypatch):
+    monkeypatch.setattr(module, "SILENCE", 0.1)
+    assert "timed out" in message(server.on("/e.pth", silent))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refusal_is_final(server, status):
+    url = server.on("/f.pth", lambda h: answer(h, b"", status=status, announced=0))
+    assert f"HTTP {status}" in message(url)
+    assert len(server.asked) == 1
+
+
+def test_offline_names_the_url_and_the_place_for_a_copy(cache):
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/g.pth"
+        sentence = message(url)
+    place = cache_path(url)
+    assert "Connection refused" in sentence and f"put it at {place}," in sentence
+    with open(place, "wb") as file:
+        file.write(BODY)
+    assert download(url, SHA256) == place
+
+
+def test_a_damaged_file_in_the_cache_is_replaced(server, caplog):
+    url = server.on("/h.pth", answer)
+    path = download(url)
+    with open(path, "wb") as file:
+        file.write(BODY[:-1])
+    assert content(download(url, SHA256)) == BODY
+    assert f"Removing {path}" in caplog.text and len(server.asked) == 2
+
+
+def test_what_a_killed_process_has_left_does_no_harm(server, cache):
+    url = server.on("/i.pth", answer)
+    left = cache_path(url) + ".download/i.pth"
+    os.makedirs(os.path.dirname(left))
+    for name in (left, left + ".tmp"):  # arrived and not checked; on its way
+        with open(name, "wb") as file:
+            file.write(BODY[:5000])
+    assert content(download(url, SHA256)) == BODY and files(cache) == ["i.pth"]
+
+
+def test_hosts_and_queries_are_kept_apart():
+    urls = ["https://a.org/x.pth", "https://b.org/x.pth", "https://b.org:8/x.pth"]
+    urls += ["https://b.org/x.pth?id=1/x.pth", "https://b.org/x.pth?id=2/x.pth"]
+    paths = [cache_path(url) for url in urls]
+    assert len(set(paths)) == len(urls)
+    assert len({os.path.dirname(path) for path in paths}) == 3
+
+
+def test_the_cache_is_shared_with_detectron2(cache):
+    url = "https://dl.fbaipublicfiles.com/detectron2/MViTv2/x/model.pkl"
+    assert cache_path(url) == str(cache / "detectron2/MViTv2/x/model.pkl")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.org", "https://a.org/", "https:///x.pth", "https://a.org/../../x.pth"]
+)
+def test_a_url_without_a_file_is_refused(url):
+    assert "names no file" in message(url)
+
+
+def test_a_cache_that_cannot_be_written_is_left_for_the_temporary_folder(
+    server, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    path = download(server.on("/j.pth", answer))
+    assert content(path) == BODY and path.startswith(str(tmp_path / "tmp"))
+
+
+def test_a_folder_that_is_a_file_ends_in_a_sentence(server, cache):
+    url = server.on("/folder/k.pth", answer)
+    cache.mkdir()
+    folder = cache / os.path.basename(os.path.dirname(os.path.dirname(cache_path(url))))
+    folder.touch()  # where the host's folder would be
+    with pytest.raises(UserError, match="cannot be written to .*set FVCORE_CACHE"):
+        download(url)
+
+
+def test_a_full_disk_ends_in_a_sentence_without_further_attempts(server, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    url = server.on("/l.pth", answer)
+    monkeypatch.setattr("iopath.common.download.shutil.move", full)
+    sentence = message(url)
+    assert "No space left on device" in sentence and "make room" in sentence
+    assert len(server.asked) == 1
+
+
+def test_processes_at_once_download_once(server, cache):
+    url = server.on("/m.pth", slow)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:
+        paths = pool.starmap(download, [(url, SHA256)] * 2, chunksize=1)
+    assert paths == [cache_path(url)] * 2 and content(paths[0]) == BODY
+    assert len(server.asked) == 1 and files(cache) == ["m.pth"]

@@ -1,0 +1,245 @@
+"""Every name of every format: against the models themselves, and against lists made by hand."""
+
+import pytest
+import timm
+import torch
+from torchvision.models.video import mvit_v1_b, mvit_v2_s
+from weight_files import classifier, clip_classifier, detector_state, mvit_names
+from weight_files import backbone_of_detector
+
+from mvit_det.backbone import VARIANTS
+from mvit_det.checkpoint import fit
+from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.weights import from_content
+from mvit_det.recognition import MViT, Recognizer
+
+TIMM = {
+    "mvitv2_tiny": ("T", "attention", False, 1000),
+    "mvitv2_small": ("S", "attention", False, 1000),
+    "mvitv2_base": ("B", "attention", False, 1000),
+    "mvitv2_large": ("L", "mlp", False, 1000),
+    "mvitv2_small_cls": ("S", "attention", True, 1000),
+    "mvitv2_base_cls": ("B", "attention", True, 19168),
+    "mvitv2_large_cls": ("L", "attention", True, 19168),
+    "mvitv2_huge_cls": ("H", "attention", True, 19168),
+}
+
+
+def shapes(state):
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def test_timm_has_no_other_mvitv2():
+    assert set(TIMM) == set(timm.list_models("mvitv2*"))
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timms_models_are_ours_name_by_name(name):
+    variant, expand_in, class_token, classes = TIMM[name]
+    row = VARIANTS[variant]
+    with torch.device("meta"):
+        state = timm.create_model(name).state_dict()
+        ours = Recognizer(
+            MViT(
+                embed_dim=row.embed_dim,
+                num_heads=row.num_heads,
+                last_block_indexes=row.last_block_indexes,
+                class_token=class_token,
+                expand_in=expand_in,
+            ),
+            classes,
+        ).state_dict()
+    weights = from_content(state, name)
+    assert (weights.format, weights.left_out) == ("timm", {})
+    assert weights.layout.variant == variant and weights.layout.depths == row.depths
+    assert (weights.expand_in, weights.class_token) == (expand_in, class_token)
+    assert weights.layout.classes == classes
+    fitted = fit(weights, ours)
+    assert shapes(fitted.state) == shapes(ours)
+    assert not fitted.report.resized and not fitted.report.dropped and fitted.report.complete
+    back, _, left_out = express(weights, "timm")
+    assert shapes(back) == shapes(state) and not left_out
+
+
+def test_torchvisions_mvit_v2_s_is_ours_name_by_name():
+    row = VARIANTS["S"]
+    with torch.device("meta"):
+        state = mvit_v2_s().state_dict()
+        widths = dict(embed_dim=96, num_heads=1, last_block_indexes=row.last_block_indexes)
+        ours = clip_classifier(400, input_size=(16, 224, 224), **widths).state_dict()
+    weights = from_content(state, "mvit_v2_s")
+    assert (weights.format, weights.left_out) == ("torchvision", {})
+    assert str(weights.layout) == "MViTv2-S for clips, 1-2-11-2 blocks, 96 channels"
+    assert weights.class_token and weights.tensors["cls_token"].shape == (1, 1, 96)
+    fitted = fit(weights, ours)
+    assert shapes(fitted.state) == shapes(ours) and fitted.report.complete
+    assert not fitted.report.resized and not fitted.report.dropped
+    back, _, _ = express(weights, "torchvision")
+    assert shapes(back) == shapes(state)
+
+
+def test_torchvisions_mvit_v1_b_is_translated_whole():
+    with torch.device("meta"):
+        state = mvit_v1_b().state_dict()
+    weights = from_content(state, "mvit_v1_b")
+    assert (weights.format, weights.left_out, weights.expand_in) == ("torchvision", {}, "mlp")
+    assert weights.layout.depths == (1, 2, 11, 2) and weights.layout.variant is None
+    assert weights.tensors["pos_embed_spatial"].shape == (1, 3136, 96)
+    assert weights.tensors["pos_embed_temporal"].shape == (1, 8, 96)
+    assert weights.tensors["pos_embed_class"].shape == (1, 1, 96)
+    back, _, _ = express(weights, "torchvision")
+    assert shapes(back) == shapes(state)
+    theirs, _, _ = express(weights, "pyslowfast")
+    assert from_content({"model_state": theirs}, "k400.pyth").tensors.keys() == theirs.keys()
+
+
+# Every kind of name, by hand; the stages are blocks 0, 1-2, 3-4 and 5.
+BY_HAND = {
+    "patch_embed.proj.bias": dict(
+        mmaction2="backbone.patch_embed.projection.bias",
+        torchvision="conv_proj.bias",
+        detectron2="backbone.bottom_up.patch_embed.proj.bias",
+        mvit_det="backbone.patch_embed.proj.bias",
+        timm="patch_embed.proj.bias",
+    ),
+    "cls_token": dict(
+        mmaction2="backbone.cls_token",
+        torchvision="pos_encoding.class_token",
+        mvit_det="backbone.cls_token",
+        timm="cls_token",
+    ),
+    "blocks.3.norm2.weight": dict(
+        mmaction2="backbone.blocks.3.norm2.weight",
+        torchvision="blocks.3.norm2.weight",
+        detectron2="backbone.bottom_up.blocks.3.norm2.weight",
+        mvit_det="backbone.blocks.3.norm2.weight",
+        timm="stages.2.blocks.0.norm2.weight",
+    ),
+    "blocks.4.attn.qkv.bias": dict(
+        mmaction2="backbone.blocks.4.attn.qkv.bias",
+        torchvision="blocks.4.attn.qkv.bias",
+        timm="stages.2.blocks.1.attn.qkv.bias",
+    ),
+    "blocks.4.attn.proj.weight": dict(
+        mmaction2="backbone.blocks.4.attn.proj.weight",
+        torchvision="blocks.4.attn.project.0.weight",
+        timm="stages.2.blocks.1.attn.proj.weight",
+    ),
+    "blocks.3.proj.weight": dict(
+        mmaction2="backbone.blocks.3.proj.weight",
+        torchvision="blocks.3.project.weight",
+        detectron2="backbone.bottom_up.blocks.3.proj.weight",
+        timm="stages.2.blocks.0.shortcut_proj_attn.weight",
+    ),
+    "blocks.5.attn.pool_k.weight": dict(
+        mmaction2="backbone.blocks.5.attn.pool_k.weight",
+        torchvision="blocks.5.attn.pool_k.pool.weight",
+        timm="stages.3.blocks.0.attn.pool_k.weight",
+    ),
+    "blocks.0.attn.norm_v.bias": dict(
+        mmaction2="backbone.blocks.0.attn.norm_v.bias",
+        torchvision="blocks.0.attn.pool_v.norm_act.0.bias",
+        timm="stages.0.blocks.0.attn.norm_v.bias",
+    ),
+    "blocks.0.attn.rel_pos_w": dict(
+        mmaction2="backbone.blocks.0.attn.rel_pos_w",
+        torchvision="blocks.0.attn.rel_pos_w",
+        timm="stages.0.blocks.0.attn.rel_pos_w",
+    ),
+    "blocks.1.mlp.fc1.bias": dict(torchvision="blocks.1.mlp.0.bias"),
+    "blocks.1.mlp.fc2.bias": dict(torchvision="blocks.1.mlp.3.bias"),
+    "norm.weight": dict(
+        mmaction2="backbone.norm3.weight",
+        torchvision="norm.weight",
+        mvit_det="norm.weight",
+        timm="norm.weight",
+    ),
+    "head.projection.weight": dict(
+        mmaction2="cls_head.fc_cls.weight",
+        torchvision="head.1.weight",
+        mvit_det="head.projection.weight",
+        timm="head.fc.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_names_written_by_hand(target):
+    clips = 3 in FORMATS[target].axes
+    model = clip_classifier() if clips else classifier(class_token=True)
+    weights = from_content({"model_state": mvit_names(model)}, "x.pyth")
+    _, renamed, left_out = express(weights, target)
+    for canonical, by_format in BY_HAND.items():
+        expected = by_format.get(target)
+        if target in ("mvit", "pyslowfast"):
+            expected = canonical
+        if expected:
+            assert renamed[canonical] == expected
+        elif target == "detectron2" and not canonical.startswith(("blocks", "patch")):
+            assert canonical not in renamed and canonical in left_out
+
+
+def test_mlp_expansion_has_its_own_name_in_timm():
+    weights = from_content(mvit_names(classifier(expand_in="mlp")), "x.pyth")
+    _, renamed, _ = express(weights, "timm")
+    assert renamed["blocks.2.proj.weight"] == "stages.1.blocks.1.shortcut_proj_mlp.weight"
+    assert weights.layout.depths == (1, 2, 2, 1)
+
+
+def recognised(state, wrapper="model"):
+    return from_content({wrapper: state}, "x").format
+
+
+def test_the_format_is_told_from_the_content():
+    images, clips = mvit_names(classifier()), mvit_names(clip_classifier())
+    assert recognised(images) == "mvit"
+    assert recognised(clips) == "pyslowfast"
+    assert recognised(classifier().state_dict()) == "mvit_det"
+    assert recognised(detector_state(backbone_of_detector())) == "detectron2"
+    prefixed = {f"backbone.{n}": v for n, v in backbone_of_detector().state_dict().items()}
+    assert recognised(prefixed) == "detectron2"  # a detector without a pyramid
+    assert recognised({"layers.0.weight": torch.ones(1)}) is None
+    # saved from within DistributedDataParallel
+    assert recognised({f"module.{n}": v for n, v in images.items()}) == "mvit"
+
+
+def test_images_pooled_in_three_dimensions_are_pyslowfasts_and_become_two():
+    state = mvit_names(classifier())
+    deep = {n: v.unsqueeze(2) if ".pool_" in n else v for n, v in state.items()}
+    weights = from_content({"model_state": deep}, "x.pyth")
+    assert weights.format == "pyslowfast" and weights.layout.axes == 2
+    assert shapes(weights.tensors) == shapes(state)
+    back, _, _ = express(weights, "pyslowfast")
+    assert shapes(back) == shapes(deep)
+
+
+def test_every_name_is_translated_or_left_out_with_a_reason():
+    state = mvit_names(clip_classifier())
+    extra = {
+        "mask_token": "part of masked pre-training",
+        "pred_head.transforms.0.weight": "part of masked pre-training",
+        "blocks.0.gamma_1": "layer scale, without which its network computes something else",
+        "blocks.0.attn.q.weight": "q, k and v apart, which is not supported",
+        "something.else": "not a name of PySlowFast's MViT",
+    }
+    state |= {name: torch.ones(1) for name in extra}
+    state |= {"steps": 7, "sparse": torch.eye(2).to_sparse()}
+    weights = from_content({"model_state": state, "epoch": 3, "cfg": "A: 1"}, "x.pyth")
+    assert weights.left_out == extra | {
+        "steps": "no dense tensor of numbers, but int",
+        "sparse": "no dense tensor of numbers, but Tensor",
+    }
+    assert {*weights.sources.values(), *weights.left_out} == set(state)
+    assert weights.companions == {"epoch": 3, "cfg": "A: 1"}
+
+
+def test_two_tensors_for_one_place_are_told():
+    with torch.device("meta"):
+        state = dict(timm.create_model("mvitv2_tiny").state_dict())
+    state["stages.1.blocks.0.shortcut_proj_mlp.bias"] = torch.ones(192)
+    left_out = from_content(state, "x").left_out
+    assert left_out == {
+        "stages.1.blocks.0.shortcut_proj_mlp.bias": "it is a second blocks.1.proj.bias, beside "
+        "stages.1.blocks.0.shortcut_proj_attn.bias"
+    }

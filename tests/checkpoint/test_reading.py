@@ -1,0 +1,300 @@
+"""What a file may be, and what it must not do; every fault ends in one sentence."""
+
+import argparse
+import os
+import pickle
+import random
+import re
+import sys
+import types
+import zipfile
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mvit_det.checkpoint.reading import read_file
+from mvit_det.errors import UserError
+
+
+def legacy_save(content, path):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def pickle_save(content, path, protocol):
+    with open(path, "wb") as file:
+        pickle.dump(content, file, protocol=protocol)
+
+
+PICKLERS = {f"protocol {p}.pkl": partial(pickle_save, protocol=p) for p in range(6)}
+SAVERS = {
+    "zip.pth": torch.save,
+    "zip of protocol 4.pth": partial(torch.save, pickle_protocol=4),
+    "legacy.pyth": legacy_save,
+    "pickle by another name.pth": partial(pickle_save, protocol=2),
+    "torch by another name.pkl": torch.save,
+    **PICKLERS,
+}
+
+
+class Calls:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def payload(name: str, marker) -> Calls:
+    """What creates the file ``marker`` when it is unpickled the usual way."""
+    code = f"open({str(marker)!r}, 'w').close()"
+    return {
+        "builtins.exec": Calls(exec, code),
+        "builtins.eval": Calls(eval, code),
+        f"{os.name}.system": Calls(os.system, f"touch '{marker}'"),
+    }[name]
+
+
+PAYLOADS = ("builtins.exec", "builtins.eval", f"{os.name}.system")
+PLACES = {
+    "alone": lambda bad: bad,
+    "beside weights": lambda bad: {"model": {"w": np.ones(2)}, "epoch": bad},
+    "deep in a dict": lambda bad: {"model": {"w": np.ones(2), "v": [{"u": ({"t": bad},)}]}},
+    "in an argument": lambda bad: {"model": {"w": np.ones(2)}, "args": Calls(dict, [("a", bad)])},
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_the_payloads_work_where_pickles_are_run(tmp_path, name):
+    pickle.loads(pickle.dumps(payload(name, tmp_path / "marker")))
+    assert (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", SAVERS)
+def test_a_payload_is_refused_by_name_and_not_run(tmp_path, name, place, kind):
+    SAVERS[kind](PLACES[place](payload(name, tmp_path / "marker")), tmp_path / kind)
+    with pytest.raises(UserError, match="is refused: it asks for") as caught:
+        read_file(tmp_path / kind)
+    # of several names in a file, one is given
+    if place != "in an argument":
+        assert f" {name}, " in str(caught.value)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_payload_is_named_also_in_a_damaged_file(tmp_path):
+    pickle_save([payload("builtins.exec", tmp_path / "marker"), "x" * 99], tmp_path / "a.pkl", 2)
+    whole = (tmp_path / "a.pkl").read_bytes()
+    (tmp_path / "a.pkl").write_bytes(whole[:-50])
+    with pytest.raises(UserError, match="refused: it asks for builtins.exec"):
+        read_file(tmp_path / "a.pkl")
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip.pth", "legacy.pyth", "protocol 2.pkl"])
+def test_what_leads_to_code_inside_torch_is_refused(tmp_path, kind):
+    inner = pickle.dumps(payload("builtins.exec", tmp_path / "marker"))
+    SAVERS[kind](
+        {"w": torch.ones(1), "v": Calls(torch.storage._load_from_bytes, inner)}, tmp_path / kind
+    )
+    with pytest.raises(UserError, match="asks for torch.storage._load_from_bytes"):
+        read_file(tmp_path / kind)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_names_that_become_blanks_lead_nowhere(tmp_path):
+    # getattr(argparse.Namespace, "x")("y"): both names are admitted, as what does nothing
+    program = b"\x80\x02c__builtin__\ngetattr\ncargparse\nNamespace\nX\x01\x00\x00\x00x\x86R"
+    program += b"X\x01\x00\x00\x00y\x85R."
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("a/data.pkl", program)
+        archive.writestr("a/version", "3\n")
+    with pytest.raises(UserError, match="unrecognized function.*not written by torch.save"):
+        read_file(tmp_path / "a.pth")
+
+
+@pytest.fixture
+def history_buffer(monkeypatch):
+    """A class like that of mmengine's logs, which pickles its own methods, under its name."""
+
+    class HistoryBuffer:
+        def __init__(self):
+            self.history = np.arange(4.0)
+            self.statistics = {"mean": self.mean}
+
+        def mean(self):
+            return self.history.mean()
+
+    module = types.ModuleType("mmengine.logging.history_buffer")
+    module.HistoryBuffer = HistoryBuffer
+    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = module.__name__, "HistoryBuffer"
+    for name in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return HistoryBuffer
+
+
+@pytest.mark.parametrize("kind", ["zip.pth", "legacy.pyth"])
+def test_what_honest_programs_leave_beside_weights_does_no_harm(tmp_path, kind, history_buffer):
+    content = {
+        "state_dict": {"w": torch.arange(6.0).view(2, 3)},
+        "args": argparse.Namespace(lr=0.1),
+        "best": np.float64(0.75),
+        "seen": np.arange(3, dtype=np.int64),
+        "message_hub": {"log_scalars": {"loss": history_buffer()}},
+        "meta": {"cfg": "a = 1", "epoch": 3},
+    }
+    SAVERS[kind](content, tmp_path / kind)
+    read = read_file(tmp_path / kind)
+    assert read["state_dict"]["w"].equal(content["state_dict"]["w"])
+    assert read["best"] == 0.75 and read["seen"].tolist() == [0, 1, 2]
+    assert read["meta"] == content["meta"]
+    assert not isinstance(read["args"], argparse.Namespace)
+    assert type(read["message_hub"]["log_scalars"]["loss"]).__name__ == "Blank"
+
+
+@pytest.mark.parametrize("kind", PICKLERS)
+def test_pickled_arrays_are_read_bit_for_bit(tmp_path, kind):
+    arrays = {
+        "single": np.random.randn(2, 3).astype(np.float32),
+        "half, columns first": np.asfortranarray(np.random.randn(2, 3).astype(np.float16)),
+        "big endian": np.arange(3, dtype=">i4"),
+        "scalar": np.float32(0.1),
+        "empty": np.zeros((0, 4)),
+        "no axes": np.array(7),
+    }
+    SAVERS[kind]({"model": arrays, "__author__": "someone"}, tmp_path / kind)
+    read = read_file(tmp_path / kind)
+    assert read["__author__"] == "someone"
+    for name, array in arrays.items():
+        assert read["model"][name].dtype.str[1:] == array.dtype.str[1:]
+        assert np.array_equal(read["model"][name], array)
+
+
+def test_arrays_that_python_2_pickled_as_strings_are_read(tmp_path):
+    # protocol 1, where the bytes of an array are a string and numpy's module is the old one
+    text = (
+        b"(dU\x01wcnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+        b"(K\x01(K\x02tcnumpy\ndtype\n(U\x02f4K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xff"
+        b"J\xff\xff\xff\xffK\x00tb\x89U\x08\x00\x00\x80\x3f\x00\x00\x80\xbftbs."
+    ).replace(b"\x89", b"I00\n")
+    (tmp_path / "old.pkl").write_bytes(text)
+    assert read_file(tmp_path / "old.pkl")["w"].tolist() == [1.0, -1.0]
+
+
+def test_a_state_that_makes_addresses_of_numbers_has_no_effect(tmp_path):
+    # numpy.dtype("f4") whose state sets the byte order, and all flags: that its items are objects
+    program = b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x00\x87R"
+    program += b"(K\x03X\x01\x00\x00\x00>NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x7ftb."
+    (tmp_path / "a.pkl").write_bytes(program)
+    read = read_file(tmp_path / "a.pkl")
+    assert read == np.dtype(">f4") and not read.hasobject
+    assert np.dtype("f4").isnative
+
+
+def test_arrays_of_objects_are_refused(tmp_path):
+    pickle_save({"w": np.array([{}, None])}, tmp_path / "a.pkl", 2)
+    with pytest.raises(UserError, match="an array of 'O8' holds no numbers"):
+        read_file(tmp_path / "a.pkl")
+
+
+def test_safetensors(tmp_path):
+    tensors = {"a": torch.randn(3), "b": torch.ones(2, 2, dtype=torch.bfloat16)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    read = read_file(tmp_path / "w.safetensors")
+    assert read.keys() == tensors.keys() and all(read[k].equal(v) for k, v in tensors.items())
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (b"", "are an empty file: fetch it anew"),
+        (b"\n<!DOCTYPE html><html>503</html>", "is a web page and no weights"),
+        (b"<html><head></head></html>", "is a web page and no weights"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (b"cfg: abc\nlearning rate: 0.1\n", "is no file of weights, it begins with 'cfg: abc"),
+        (b"{'a': 1}", "is no file of weights, it begins with"),
+        (b"\x89PNG\r\n\x1a\n0000", "is no file of weights, it begins with"),
+        (b"\x80", "cannot be read .UnpicklingError: .*fetch it anew"),
+        (b"\x80\x63abc", "cannot be read .*unsupported pickle protocol: 99.*fetch it anew"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00{garbage garbage", "cannot be read .*fetch it anew"),
+    ],
+)
+def test_other_files_end_in_a_sentence(tmp_path, content, sentence):
+    (tmp_path / "model.pth").write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        read_file(tmp_path / "model.pth")
+
+
+def test_folders_and_absent_files_end_in_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="is a folder: give the file"):
+        read_file(tmp_path)
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path}/no.pth cannot be opened (No such")):
+        read_file(tmp_path / "no.pth")
+
+
+@pytest.mark.parametrize("kind", ["zip.pth", "legacy.pyth", "protocol 2.pkl", "protocol 4.pkl"])
+def test_a_truncated_file_ends_in_a_sentence(tmp_path, kind):
+    w = np.arange(50.0) if kind.endswith(".pkl") else torch.arange(50.0)
+    SAVERS[kind]({"model": {"w": w}}, tmp_path / kind)
+    whole = (tmp_path / kind).read_bytes()
+    for length in (1, 4, len(whole) // 3, len(whole) * 2 // 3, len(whole) - 1):
+        (tmp_path / kind).write_bytes(whole[:length])
+        with pytest.raises(UserError, match="fetch it anew|is no file of weights"):
+            read_file(tmp_path / kind)
+
+
+def test_a_truncated_safetensors_file_ends_in_a_sentence(tmp_path):
+    save_file({"a": torch.randn(30)}, tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    for length in (9, 40, len(whole) - 1):
+        (tmp_path / "w.safetensors").write_bytes(whole[:length])
+        with pytest.raises(UserError, match="cannot be read .SafetensorError.*fetch it anew"):
+            read_file(tmp_path / "w.safetensors")
+
+
+def test_flipped_bytes_are_noticed(tmp_path):
+    torch.save({"w": torch.zeros(1000)}, tmp_path / "w.pth")
+    whole = bytearray((tmp_path / "w.pth").read_bytes())
+    middle = whole.index(bytes(2000))
+    whole[middle + 1000] ^= 255
+    (tmp_path / "w.pth").write_bytes(whole)
+    with pytest.raises(UserError, match="is damaged .checksum of .*data/0.: fetch it anew"):
+        read_file(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("kind", ["zip.pth", "legacy.pyth", *PICKLERS])
+def test_random_damage_ends_in_a_sentence_if_anything(tmp_path, kind):
+    numbers = np.arange(30.0) if kind in PICKLERS else torch.arange(30.0)
+    SAVERS[kind](
+        {"model": {"w": numbers, "v": numbers[:1]}, "best": np.float64(1)}, tmp_path / kind
+    )
+    whole, draw = (tmp_path / kind).read_bytes(), random.Random(kind)
+    refused = 0
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for _ in range(draw.choice((1, 3, 9))):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        (tmp_path / kind).write_bytes(damaged)
+        try:
+            read_file(tmp_path / kind)
+        except UserError:
+            refused += 1
+    assert refused > 10
+
+
+def test_archives_of_other_things_end_in_a_sentence(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("photo.jpg", "x")
+    with pytest.raises(UserError, match="archive without weights, of photo.jpg: unpack it"):
+        read_file(tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "b.pth", "w") as archive:
+        archive.writestr("b/data.pkl", "x")
+        archive.writestr("b/constants.pkl", "x")
+    with pytest.raises(UserError, match="is a TorchScript program: give the state_dict"):
+        read_file(tmp_path / "b.pth")
