@@ -8,10 +8,9 @@ import mvit_det  # before detectron2, which it makes importable
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from mvit_det.data.categories import dataset_categories
+from mvit_det.data.categories import as_config, data_categories
 from mvit_det.data.own import use_own_data
 from mvit_det.engine import apply_overrides, do_train, evaluate, load_config, run, summarize
-from omegaconf import OmegaConf
 
 logger = logging.getLogger("mvit_det")
 
@@ -19,11 +18,15 @@ logger = logging.getLogger("mvit_det")
 def argument_parser() -> ArgumentParser:
     """Detectron2's flags, and four for one's own data."""
     parser = default_argument_parser()
-    own = parser.add_argument_group("one's own data, in COCO format, for any detection config")
+    own = parser.add_argument_group(
+        "one's own data",
+        "for a detection config annotations in COCO format and images; for a classification config "
+        "images alone, in one folder per class or in tar files",
+    )
     own.add_argument("--train-json", metavar="FILE", help="annotations to train on")
-    own.add_argument("--train-images", metavar="FOLDER", help="their images")
+    own.add_argument("--train-images", metavar="FOLDER", help="images to train on")
     own.add_argument("--val-json", metavar="FILE", help="annotations to evaluate on")
-    own.add_argument("--val-images", metavar="FOLDER", help="their images")
+    own.add_argument("--val-images", metavar="FOLDER", help="images to evaluate on")
     return parser
 
 
@@ -39,9 +42,9 @@ def setup(args: Namespace):
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
         use_own_data(cfg, **own, processes=processes)
     cfg = apply_overrides(cfg, args.opts)
-    categories = dataset_categories(OmegaConf.select(cfg, "dataloader.test.dataset") or {})
+    categories = data_categories(cfg)
     if categories:
-        cfg.categories = categories  # so that config.yaml is enough to predict with
+        cfg.categories = as_config(categories)  # so that config.yaml is enough to predict with
     default_setup(cfg, args)
     # now that the folder is known, the log goes to its file as well
     setup_logger(

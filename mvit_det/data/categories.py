@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from mvit_det.data.annotations import read_coco_json
+from mvit_det.data.class_names import given_classes, shown_names
+from mvit_det.data.crops import BACKGROUND
+from mvit_det.data.labelled_images import class_folders, image_classes
+from mvit_det.data.shape_crops import shape_classes
 from mvit_det.data.shapes import CLASSES, shapes_dataset
 from mvit_det.errors import UserError
 
 # One class as in a COCO file: its "id" and "name". In a list they stand in the order of the model's
 # outputs, 0, 1, ...
 Category = dict[str, Any]
+MAX_ENTRIES = 1000
 
 
 def numbered(names: Sequence[str]) -> list[Category]:
@@ -46,16 +52,44 @@ def given_categories(names: Sequence[str] | str | os.PathLike) -> list[Category]
     return numbered([line.strip() for line in lines if line.strip()])
 
 
+def as_config(categories: list[Category]) -> list[Category] | str:
+    """What to keep under the key ``categories`` of a config.
+
+    Thousands of entries would take a config seconds to load, and again for each copy: where their
+    ids are 1, 2, ... they become one text, a name per line.
+    """
+    names = [category["name"] for category in categories]
+    if len(names) <= MAX_ENTRIES or categories != numbered(names):
+        return categories
+    return "\n".join(names)
+
+
 def config_categories(cfg: DictConfig) -> list[Category] | None:
     """The key ``categories`` of a config, else what is known of its test data; None if nothing is.
 
     The data need not be there: the classes of COCO and of the generated shapes are known by
-    themselves. Only for one's own data is the annotation file read, if it exists.
+    themselves. Only for one's own data is the annotation file or folder read, if it exists.
     """
     stored = cfg.get("categories")
+    if isinstance(stored, str):
+        return numbered(stored.split("\n"))
     if stored:
         return OmegaConf.to_container(stored, resolve=True)
-    return dataset_categories(OmegaConf.select(cfg, "dataloader.test.dataset") or {})
+    return data_categories(cfg)
+
+
+def data_categories(cfg: DictConfig) -> list[Category] | None:
+    """What is known of the classes of the data that a config names; None if nothing is.
+
+    A classifier has one class per output: where its test data have fewer, as ImageNet-1K has that a
+    model of ImageNet-21K is tested on, those of its training data are meant.
+    """
+    nodes = [OmegaConf.select(cfg, f"dataloader.{split}.dataset") for split in ("test", "train")]
+    outputs = OmegaConf.select(cfg, "model.num_classes")
+    if outputs is None:
+        return dataset_categories(nodes[0] or {})
+    found = (dataset_categories(node) for node in nodes if node)
+    return next((classes for classes in found if classes and len(classes) == outputs), None)
 
 
 def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
@@ -65,10 +99,23 @@ def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
         target = get_object(target)
     if target is shapes_dataset:
         return numbered(CLASSES)
+    if target is shape_classes:
+        return numbered(sorted([*CLASSES, BACKGROUND]))  # folders, in their order
+    if target is image_classes:
+        return _from_image_classes(dataset)
     name = dataset.get("names")
     if name is not None:
         return _from_metadata(name if isinstance(name, str) else name[0])
     return _from_file_if_there(dataset.get("json_file"))
+
+
+def _from_image_classes(dataset: Mapping[str, Any]) -> list[Category] | None:
+    with suppress(UserError):  # that the data are not here is no fault yet
+        if dataset.get("classes") is not None:
+            return numbered(given_classes(dataset["classes"])[1])
+        root = dataset.get("same_classes_as") or dataset["root"]
+        return numbered(shown_names(class_folders(root)))
+    return None
 
 
 def _from_metadata(name: str) -> list[Category] | None:

@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
@@ -11,18 +12,17 @@ from mvit_det.errors import UserError
 
 # Pillow's modes of 8 bits per channel (or fewer), which it converts to RGB as one expects.
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+NO_PICTURE = "the file is no picture that can be read (empty, or a web page under this name?)"
 
 
 def check_image_file(file_name: str) -> None:
     """Raise an error that says why a file is no picture of 8 bits per channel.
 
-    Pixels are not decoded. Pictures of 16 or 32 bits per channel ("I;16", "I", "F") are refused
-    and not scaled, since the file does not tell which value is white: a plain conversion would
-    show them all white or all black.
+    Pixels are not decoded.
     """
     try:
         with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
-            mode = image.mode
+            check_pixel_type(image)
             # NOTE: reading the EXIF tags of a damaged PNG makes Pillow swallow the damage, and
             # Detectron2 would go on with a black picture. The checksums tell, in a millisecond.
             if image.format == "PNG":
@@ -30,13 +30,31 @@ def check_image_file(file_name: str) -> None:
     except FileNotFoundError as error:
         raise ValueError("the file does not exist") from error
     except UnidentifiedImageError as error:
+        raise ValueError(NO_PICTURE) from error
+
+
+def check_pixel_type(image: Image.Image) -> None:
+    """Refuse more than 8 bits per channel ("I;16", "I", "F").
+
+    They are not scaled, since the file does not tell which value is white: a plain conversion
+    would show them all white or all black.
+    """
+    if image.mode not in _EIGHT_BIT_MODES:
         raise ValueError(
-            "the file is no picture that can be read (empty, or a web page under this name?)"
-        ) from error
-    if mode not in _EIGHT_BIT_MODES:
-        raise ValueError(
-            f"pixels of type {mode!r} have no fixed range: convert the picture to 8 bits per channel"
+            f"pixels of type {image.mode!r} have no fixed range: convert the picture to 8 bits per "
+            "channel"
         )
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is meant as a picture, as far as its name tells."""
+    return os.path.splitext(name)[1].lower() in _readable_endings()
+
+
+@cache
+def _readable_endings() -> frozenset[str]:
+    formats = Image.registered_extensions()
+    return frozenset(ending for ending, name in formats.items() if name in Image.OPEN)
 
 
 def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:

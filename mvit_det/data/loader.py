@@ -2,12 +2,13 @@
 
 Detectron2's loader draws augmentations from generators that live as long as its workers. Here each
 sample has a seed of its own, made of the run's seed and of its position in the stream of samples:
-a run that is stopped and resumed sees what it would have seen, with any number of workers.
+a run that is stopped and resumed sees what it would have seen, with any number of workers. The
+same holds for what is drawn for a batch as a whole (mixup): its seed is that of its first position.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from mvit_det.errors import UserError
 
 MAX_TRIES = 1000
 TIMEOUT_SECONDS = 600  # for a batch, after which its worker is taken for frozen
+_WHOLE_BATCH = 1  # makes the seed of a batch another than that of its first sample
 
 
 def build_train_loader(
@@ -31,17 +33,24 @@ def build_train_loader(
     total_batch_size: int,
     num_workers: int = 0,
     aspect_ratio_grouping: bool = True,
+    collate: Callable[[list[Any]], Any] | None = None,
+    repeats: int = 1,
     seed: int | None = None,
 ) -> "TrainLoader":
-    """An endless loader of training batches (lists of samples); each process loads its share.
+    """An endless loader of training batches; each process loads its share.
 
     Args:
-        dataset: dataset dicts; with grouping they need "width" and "height".
+        dataset: dataset dicts, with "width" and "height" for grouping. A `torch.utils.data.Dataset`
+            is taken to be compact already; of a list the dicts are packed.
         mapper: makes a sample of a dataset dict; where it returns None another image is taken.
         total_batch_size: images per batch over all processes, which share it evenly.
         num_workers: processes that load, for each process that trains; 0 loads in the latter.
         aspect_ratio_grouping: the images of a batch are all wide, or all not wide, so that little
-            is padded.
+            is padded. With ``collate`` there is no such grouping: it joins samples of one size.
+        collate: makes a batch of a list of samples; by default the list itself is the batch.
+        repeats: samples of each image, read once and augmented differently, side by side in one
+            batch (Hoffer et al., CVPR 2020). A batch then has ``repeats`` times as many samples, as
+            in the released code. More than 1 needs a mapper with `repeated`, like `ImageMapper`.
         seed: of order and augmentation; by default the processes draw one together.
     """
     world = comm.get_world_size()
@@ -50,11 +59,19 @@ def build_train_loader(
             f"dataloader.train.total_batch_size={total_batch_size} cannot be shared evenly by "
             f"{world} processes: choose a multiple of {world}."
         )
-    wide = [False] * len(dataset)
-    if aspect_ratio_grouping:
+    if repeats != 1 and (repeats < 1 or not hasattr(mapper, "repeated")):
+        raise UserError(
+            f"dataloader.train.repeats={repeats} must be 1, or for an ImageMapper more, samples per "
+            "image."
+        )
+    wide = None
+    if aspect_ratio_grouping and collate is None:
         wide = [item["width"] > item["height"] for item in dataset]
     seed = comm.shared_random_seed() if seed is None else seed
-    return TrainLoader(dataset, mapper, wide, total_batch_size, num_workers, int(seed))
+    if not isinstance(dataset, Dataset):
+        dataset = DatasetFromList(list(dataset))  # in memory that the workers share
+    samples = _Samples(dataset, mapper, repeats)
+    return TrainLoader(samples, collate or list, wide, total_batch_size, num_workers, int(seed))
 
 
 class TrainLoader:
@@ -65,28 +82,30 @@ class TrainLoader:
 
     def __init__(
         self,
-        dataset: Sequence[dict[str, Any]],
-        mapper: Callable[[dict[str, Any]], Any | None],
-        wide: Sequence[bool],
+        samples: "_Samples",
+        collate: Callable[[list[Any]], Any],
+        wide: Sequence[bool] | None,
         total_batch_size: int,
         num_workers: int,
         seed: int,
     ):
-        self.dataset = DatasetFromList(list(dataset))  # in memory that the workers share
-        self.mapper = mapper
+        self.samples = samples
+        self.collate = collate
         self.wide = wide
         self.total_batch_size = total_batch_size
         self.num_workers = num_workers
         self.seed = seed
         self.batches = 0
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[Any]:
         batch_size = self.total_batch_size // comm.get_world_size()
+        order = (len(self.samples), batch_size, self.seed, self.batches)
         loader = DataLoader(
-            _Samples(self.dataset, self.mapper, self.seed),
-            batch_sampler=_Batches(self.wide, batch_size, self.seed, self.batches),
+            _Batches(self.samples, self.collate, self.seed),
+            sampler=_Plain(*order) if self.wide is None else _Grouped(self.wide, *order),
+            batch_size=None,  # the sampler gives whole batches
+            collate_fn=_as_it_is,
             num_workers=self.num_workers,
-            collate_fn=list,
             worker_init_fn=_leave_process_group,
             timeout=TIMEOUT_SECONDS if self.num_workers else 0,
             generator=torch.Generator(),  # the workers' seeds are not drawn from the model's stream
@@ -111,24 +130,33 @@ def _leave_process_group(worker_id: int) -> None:
     os.setsid()
 
 
-class _Batches(Sampler[list[tuple[int, int]]]):
-    """Batches of (position in the stream of all processes, index in the data set), without end."""
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
-    def __init__(self, wide: Sequence[bool], batch_size: int, seed: int, start: int):
+
+# A batch, before it is loaded: (position in the stream of all processes, index in the data set).
+Keys = list[tuple[int, int]]
+
+
+class _Grouped(Sampler[Keys]):
+    """Batches of images that are all wide, or all not wide; without end."""
+
+    def __init__(self, wide: Sequence[bool], size: int, batch_size: int, seed: int, start: int):
         self.wide = wide
+        self.size = size
         self.batch_size = batch_size
         self.seed = seed
         self.start = start
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[Keys]:
         # From the beginning every time: a replay of millions of indices takes seconds, and what
         # waits in the two groups is then right as well.
         return islice(self._from_the_beginning(), self.start, None)
 
-    def _from_the_beginning(self) -> Iterator[list[tuple[int, int]]]:
+    def _from_the_beginning(self) -> Iterator[Keys]:
         rank, world = comm.get_rank(), comm.get_world_size()
         groups: tuple[list, list] = ([], [])
-        for place, index in enumerate(TrainingSampler(len(self.wide), seed=self.seed)):
+        for place, index in enumerate(TrainingSampler(self.size, seed=self.seed)):
             group = groups[self.wide[index]]
             group.append((place * world + rank, index))
             if len(group) == self.batch_size:
@@ -136,22 +164,79 @@ class _Batches(Sampler[list[tuple[int, int]]]):
                 group.clear()
 
 
-class _Samples(Dataset):
-    """Mapped samples by (position, index)."""
+class _Plain(Sampler[Keys]):
+    """Batches in the order of Detectron2's `TrainingSampler`; without end.
 
-    def __init__(self, dataset: Dataset, mapper: Callable[[Any], Any | None], seed: int):
+    A resumed run must not replay a billion indices one by one, so whole epochs are drawn at once.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, start: int):
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[Keys]:
+        rank, world = comm.get_rank(), comm.get_world_size()
+        first = self.start * self.batch_size * world + rank  # position of this process's next image
+        generator = torch.Generator().manual_seed(self.seed)
+        left = np.empty((0, 2), dtype=np.int64)  # too few for a batch so far
+        for epoch in count():
+            order = torch.randperm(self.size, generator=generator).numpy()
+            begin = epoch * self.size
+            # The processes take turns in the stream, which does not stop between epochs.
+            mine = range(max(first, begin + (rank - begin) % world), begin + self.size, world)
+            if not mine:
+                continue
+            positions = np.array(mine)
+            left = np.concatenate([left, np.stack([positions, order[positions - begin]], axis=1)])
+            whole = len(left) - len(left) % self.batch_size
+            for at in range(0, whole, self.batch_size):
+                yield [(place, index) for place, index in left[at : at + self.batch_size].tolist()]
+            left = left[whole:]
+
+
+class _Samples:
+    """Lists of mapped samples by position and index."""
+
+    def __init__(self, dataset: Dataset, mapper: Callable[[Any], Any | None], repeats: int):
         self.dataset = dataset
         self.mapper = mapper
-        self.seed = seed
+        self.repeats = repeats
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        position, index = key
-        with randomness.seeded(self.seed, position):
-            for _ in range(MAX_TRIES):
-                sample = self.mapper(self.dataset[index])
-                if sample is not None:
-                    return sample
-                index = np.random.randint(len(self.dataset))
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def get(self, index: int) -> list[Any]:
+        """All samples of one image, or of another in its place."""
+        for _ in range(MAX_TRIES):
+            samples = self._mapped(self.dataset[index])
+            if samples is not None:
+                return samples
+            index = np.random.randint(len(self.dataset))
         raise UserError(
             f"{MAX_TRIES} images in a row cannot be used for training (the mapper returned None)."
         )
+
+    def _mapped(self, item: Any) -> list[Any] | None:
+        if self.repeats > 1:
+            return self.mapper.repeated(item, self.repeats)
+        sample = self.mapper(item)
+        return None if sample is None else [sample]
+
+
+class _Batches(Dataset):
+    """Batches by their keys."""
+
+    def __init__(self, samples: _Samples, collate: Callable[[list[Any]], Any], seed: int):
+        self.samples = samples
+        self.collate = collate
+        self.seed = seed
+
+    def __getitem__(self, keys: Keys) -> Any:
+        batch = []
+        for position, index in keys:
+            with randomness.seeded(self.seed, position):
+                batch += self.samples.get(index)
+        with randomness.seeded(self.seed, keys[0][0], _WHOLE_BATCH):
+            return self.collate(batch)

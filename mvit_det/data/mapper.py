@@ -1,16 +1,14 @@
 """Detectron2's `DatasetMapper` that survives bad images: skipped in training, blank in testing."""
 
-import logging
 from typing import Any
 
 import torch
 from detectron2.data import DatasetMapper
 from detectron2.data.detection_utils import read_image
 
+from mvit_det.data.bad_images import BadImages
 from mvit_det.data.images import check_image_file
-from mvit_det.errors import UserError, some
-
-logger = logging.getLogger(__name__)
+from mvit_det.errors import UserError
 
 
 class TolerantMapper(DatasetMapper):
@@ -28,9 +26,6 @@ class TolerantMapper(DatasetMapper):
       "bad_image" (the reason): its objects count as not found, so the metric can only be too low.
       `mvit_det.evaluation.UnreadableImages` reports the number with the metrics.
 
-    NOTE: each worker of a loader holds its own copy of the mapper and hence its own counts; as
-    workers draw from the same shuffled stream, each judges a fair sample.
-
     The other arguments are those of `detectron2.data.DatasetMapper`.
     """
 
@@ -38,16 +33,11 @@ class TolerantMapper(DatasetMapper):
         self, is_train: bool, *, max_bad_share: float = 0.1, min_seen: int = 100, **arguments: Any
     ) -> None:
         super().__init__(is_train, **arguments)
-        self.max_bad_share = max_bad_share
-        self.min_seen = min_seen
-        self._calls = 0
-        self._seen: set[str] = set()
-        self._bad: dict[str, str] = {}
+        self.bad_images = BadImages(is_train, max_bad_share, min_seen, "tested as a blank image")
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         file_name = dataset_dict["file_name"]
-        self._calls += 1
-        self._seen.add(file_name)
+        self.bad_images.asked_for(file_name)
         self._refuse_rle(dataset_dict)
         try:
             check_image_file(file_name)
@@ -59,10 +49,9 @@ class TolerantMapper(DatasetMapper):
                     f"Image {file_name} (id {dataset_dict.get('image_id')}) reads well, but "
                     f"mapping it failed: {type(error).__name__}: {error}"
                 ) from error
-            self._count_bad(dataset_dict, str(error) or type(error).__name__)
-            if self.is_train:
-                return None
-            return self._blank(dataset_dict, self._bad[file_name])
+            reason = str(error) or type(error).__name__
+            self.bad_images.add(file_name, f" (id {dataset_dict.get('image_id')})", reason)
+            return None if self.is_train else self._blank(dataset_dict, reason)
 
     def _refuse_rle(self, dataset_dict: dict[str, Any]) -> None:
         if not (
@@ -84,23 +73,6 @@ class TolerantMapper(DatasetMapper):
         except Exception:
             return False
         return True
-
-    def _count_bad(self, dataset_dict: dict[str, Any], reason: str) -> None:
-        file_name = dataset_dict["file_name"]
-        if file_name not in self._bad:
-            self._bad[file_name] = reason
-            done = "skipped" if self.is_train else "tested as a blank image"
-            image_id = dataset_dict.get("image_id")
-            logger.warning("Image %s (id %s) is %s: %s", file_name, image_id, done, reason)
-        bad, seen = len(self._bad), len(self._seen)
-        judged = self._calls >= self.min_seen or bad == seen >= 5
-        if self.is_train and judged and bad > self.max_bad_share * seen:
-            listed = some((f"{name}: {why}" for name, why in self._bad.items()), limit=3)
-            raise UserError(
-                f"{bad} of the {seen} images seen so far cannot be used, more "
-                f"than max_bad_share={self.max_bad_share} allows ({listed}): repair them, take "
-                "them out of the annotation file, or raise max_bad_share of the mapper."
-            )
 
     def _blank(self, dataset_dict: dict[str, Any], reason: str) -> dict[str, Any]:
         """A grey image of 64 x 64; detections are scaled to the annotated size as always."""

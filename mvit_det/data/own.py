@@ -1,4 +1,4 @@
-"""One's own data in one command: point any detection config at COCO files and image folders."""
+"""One's own data in one command: point any config at COCO files, or at folders of classes."""
 
 import logging
 
@@ -7,14 +7,11 @@ from omegaconf import DictConfig
 
 from mvit_det.data.annotations import check_coco_json
 from mvit_det.data.coco import class_names, coco_dataset, uses_rle
+from mvit_det.data.own_classes import use_own_classes
+from mvit_det.data.own_schedule import fit_schedule
 from mvit_det.errors import UserError
 
 logger = logging.getLogger(__name__)
-
-# The released recipe: 36 epochs at 64 images per iteration.
-EPOCHS, RELEASED_BATCH = 36, 64
-MIN_ITERATIONS = 500
-EVALUATIONS = 10
 
 
 def use_own_data(
@@ -26,16 +23,24 @@ def use_own_data(
     val_images: str | None,
     processes: int = 1,
 ) -> DictConfig:
-    """Replace the data of a detection config, its number of classes, and its schedule.
+    """Replace the data of a config, its number of classes, and its schedule.
 
     Args:
         cfg: any of ``configs/``; changed in place.
-        train_json, val_json: COCO annotation files. To evaluate only, the second is enough.
-        train_images, val_images: the folders that their ``file_name`` entries are relative to.
+        train_json, val_json: COCO annotation files. To evaluate only, the second is enough. A
+            classifier has none.
+        train_images, val_images: the folders that their ``file_name`` entries are relative to. For
+            a classifier: class folders, or tar files, as for `image_classes`.
         processes: that train (``--num-gpus`` times ``--num-machines``).
 
     Overrides on the command line are applied afterwards, so they win.
     """
+    if "roi_heads" not in cfg.model:
+        given = {"--train-json": train_json, "--val-json": val_json}
+        _refuse_json([flag for flag, path in given.items() if path])
+        return use_own_classes(
+            cfg, train_images=train_images, val_images=val_images, processes=processes
+        )
     _check_pairs(train_json, train_images, val_json, val_images)
     data = cfg.dataloader
     names = class_names(train_json or val_json)
@@ -49,7 +54,9 @@ def use_own_data(
         )
         if uses_rle(train_json):
             data.train.mapper.instance_mask_format = "bitmask"
-        _fit_schedule(cfg, len(check_coco_json(train_json)["images"]), processes)
+        # Two images per process; 36 epochs as released.
+        num_images = len(check_coco_json(train_json)["images"])
+        fit_schedule(cfg, num_images, 2 * processes, epochs=36, released_batch=64)
     data.test.dataset = L(coco_dataset)(
         name="own_val",
         json_file=val_json,
@@ -64,6 +71,14 @@ def use_own_data(
             evaluator.dataset_name = "own_val"
     logger.info("Own data with %d classes: %s", len(names), ", ".join(names))
     return cfg
+
+
+def _refuse_json(flags: list[str]) -> None:
+    if flags:
+        raise UserError(
+            f"Annotations ({' and '.join(flags)}) are for detection: this config is a classifier, "
+            "which takes folders of classes by --train-images and --val-images alone."
+        )
 
 
 def _check_pairs(train_json, train_images, val_json, val_images) -> None:
@@ -81,29 +96,3 @@ def _check_pairs(train_json, train_images, val_json, val_images) -> None:
                 f"One's own data need {' and '.join(pair)} together: {' and '.join(absent)} "
                 "is missing (validation may be the training files again)."
             )
-
-
-def _fit_schedule(cfg: DictConfig, num_images: int, processes: int) -> None:
-    """Scale the released COCO schedule to the size of the data and of the machine.
-
-    Two images per process, 36 epochs (but at least 500 iterations). The learning rate falls with
-    the square root of the batch size, the usual rule for Adam.
-    """
-    batch = 2 * processes
-    iterations = max(MIN_ITERATIONS, EPOCHS * num_images // batch)
-    period = max(1, iterations // EVALUATIONS)
-    cfg.dataloader.train.total_batch_size = batch
-    cfg.optimizer.lr = round(cfg.optimizer.lr * (batch / RELEASED_BATCH) ** 0.5, 8)
-    cfg.train.max_iter = iterations
-    cfg.train.eval_period = period
-    cfg.train.checkpointer.period = period
-    cfg.train.checkpointer.max_to_keep = 3
-    logger.info(
-        "Schedule for %d images: train.max_iter=%d dataloader.train.total_batch_size=%d "
-        "optimizer.lr=%.3g train.eval_period=%d (override any of them)",
-        num_images,
-        iterations,
-        batch,
-        cfg.optimizer.lr,
-        period,
-    )

@@ -7,8 +7,6 @@ and a larger set starts with the smaller one's pictures. Coordinates are pixels,
 import json
 import math
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mvit_det.data.coco import coco_dataset, datasets_root
+from mvit_det.data.whole_folder import whole_folder
 from mvit_det.errors import UserError
 
 CLASSES = ("circle", "square", "triangle", "star", "cross")
@@ -216,26 +215,12 @@ def shapes_folder(
     folder = datasets_root() / "shapes" / name
     if folder.exists():
         return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
-    except OSError as error:
-        raise UserError(
-            f"Cannot write the generated shapes to {folder.parent} ({error.strerror}): set "
-            "DETECTRON2_DATASETS to a folder that is writable."
-        ) from error
-    try:
+    fix = "set DETECTRON2_DATASETS to a folder that is writable."
+    with whole_folder(folder, "the generated shapes", fix) as draft:
         for number, (split, count) in enumerate(zip(SPLITS, (num_train, num_val))):
             generate_shapes(
                 draft / split, count, (seed, number), image_size, object_size=object_size
             )
-        draft.chmod(0o755)  # mkdtemp lets nobody else read
-        draft.rename(folder)
-    except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        # Renaming onto a folder that another process has finished meanwhile fails.
-        if not (isinstance(error, OSError) and folder.exists()):
-            raise
     return folder
 
 

@@ -5,9 +5,20 @@ import random
 import numpy as np
 import pytest
 import torch
+from detectron2.data import build_detection_test_loader
+from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
+from image_sets import LABELS, PICTURES, write_folders, write_tar
 
-from mvit_det.data import build_train_loader
+from mvit_det.data import (
+    ImageMapper,
+    Mixup,
+    StackSamples,
+    build_train_loader,
+    image_classes,
+    train_transform,
+)
+from mvit_det.data import test_transform as make_test_transform
 from mvit_det.errors import UserError
 
 
@@ -118,3 +129,140 @@ def test_a_batch_that_cannot_be_shared(monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: 8)
     with pytest.raises(UserError, match="total_batch_size=4 .* 8 processes: .* multiple of 8"):
         build()
+
+
+# --------------------------------------------------------------- one order without grouping by shape
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("start", [0, 5, 17])
+def test_the_order_is_that_of_the_sampler_of_detectron2(monkeypatch, world, start):
+    """Whole epochs are skipped; 10 images, batches of 4 per process and 3 processes fit nowhere."""
+    monkeypatch.setattr(comm, "get_world_size", lambda: world)
+    for rank in range(world):
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        stream = iter(TrainingSampler(10, seed=5))
+        expected = [[next(stream) for _ in range(4)] for _ in range(start + 9)][start:]
+        loader = build(aspect_ratio_grouping=False, total_batch_size=4 * world)
+        loader.load_state_dict({"seed": 5, "samples": start * 4 * world})
+        taken = [[item["index"] for item in batch] for batch in first(loader, 9)]
+        assert taken == expected
+
+
+class Compact(torch.utils.data.Dataset):
+    """Makes its items when they are asked for."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> dict:
+        return items(10)[index]
+
+
+def test_a_compact_data_set_is_not_turned_into_a_list():
+    options = dict(mapper=drawing, total_batch_size=4, seed=5, aspect_ratio_grouping=False)
+    compact = Compact()
+    loader = build_train_loader(compact, **options)
+    assert loader.samples.dataset is compact
+    assert first(loader, 6) == first(build_train_loader(items(10), **options), 6)
+
+
+# -------------------------------------------------------------------------------- images and batches
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_folders(tmp_path_factory.mktemp("set"))
+
+
+def build_images(dataset, total_batch_size=3, transform=None, **options):
+    options.setdefault("collate", Mixup(3))
+    options.setdefault("seed", 7)
+    transform = transform or train_transform((16, 24))
+    return build_train_loader(
+        dataset,
+        mapper=ImageMapper(True, transform=transform),
+        total_batch_size=total_batch_size,
+        **options,
+    )
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for one, other in zip(batches, others):
+        assert one.keys() == other.keys() and one["file_name"] == other["file_name"]
+        assert torch.equal(one["inputs"], other["inputs"])
+        assert torch.equal(one["labels"], other["labels"])
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_mixed_batches_do_not_depend_on_workers_or_interruptions(pictures, repeats):
+    dataset = image_classes(pictures)
+    whole = first(build_images(dataset, repeats=repeats), 9)
+    assert whole[0]["inputs"].shape == (3 * repeats, 3, 16, 24)
+    assert whole[0]["labels"].shape == (3 * repeats, 3)
+    mixes = {tuple(batch["labels"].sort().values[0].tolist()) for batch in whole}
+    assert len(mixes) == 9  # each batch draws a ratio of its own
+    assert_same(first(build_images(dataset, repeats=repeats, num_workers=2), 9), whole)
+    loader = build_images(dataset, repeats=repeats, num_workers=1)
+    first(loader, 4)
+    assert loader.state_dict() == {"seed": 7, "samples": 12}
+    resumed = build_images(dataset, repeats=repeats, seed=1)
+    resumed.load_state_dict(loader.state_dict())
+    assert_same(first(resumed, 5), whole[4:])
+
+
+def test_tar_files_are_trained_on_as_folders_are(pictures, tmp_path):
+    shard = image_classes(write_tar(tmp_path / "a.tar", dict(sorted(PICTURES.items()))))
+    folders = image_classes(pictures)
+    assert shard.labels.tolist() == folders.labels.tolist()
+    for one, other in zip(first(build_images(shard), 4), first(build_images(folders), 4)):
+        assert torch.equal(one["inputs"], other["inputs"])
+
+
+def test_repeats_stand_side_by_side(pictures):
+    loader = build_images(image_classes(pictures), 2, collate=StackSamples(), repeats=3)
+    batch = first(loader, 1)[0]
+    names = batch["file_name"]
+    assert names[:3] == [names[0]] * 3 and names[3:] == [names[3]] * 3 and names[0] != names[3]
+    labels = batch["labels"].tolist()
+    assert labels == [labels[0]] * 3 + [labels[3]] * 3
+    assert len({image.sum().item() for image in batch["inputs"]}) == 6
+    # An epoch still has each image once.
+    epoch = first(build_images(image_classes(pictures), 2, collate=StackSamples(), repeats=3), 3)
+    assert len({name for batch in epoch for name in batch["file_name"]}) == 6
+
+
+def test_corrupt_images_are_replaced(tmp_path, caplog):
+    root = write_folders(tmp_path, PICTURES | {"dog/bad.jpg": b"", "eel/bad.jpg": b"<html>"})
+    loader = build_images(image_classes(root), 4, collate=StackSamples(), repeats=2)
+    batches = first(loader, 6)
+    assert all(batch["inputs"].shape == (8, 3, 16, 24) for batch in batches)
+    assert not any("bad" in name for batch in batches for name in batch["file_name"])
+    assert "dog/bad.jpg is skipped" in caplog.text
+
+
+def test_no_repeats_at_all(pictures):
+    with pytest.raises(UserError, match="repeats=0 must be 1, or for an ImageMapper more"):
+        build_images(image_classes(pictures), repeats=0)
+    with pytest.raises(UserError, match="repeats=2 must be 1"):
+        build(repeats=2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_image_is_tested_once_in_order(tmp_path, workers):
+    root = write_folders(tmp_path, PICTURES | {"dog/bad.jpg": b""})
+    dataset = image_classes(root)
+    loader = build_detection_test_loader(
+        dataset=dataset,
+        mapper=ImageMapper(False, transform=make_test_transform((16, 24))),
+        batch_size=4,
+        num_workers=workers,
+        collate_fn=StackSamples(),
+    )
+    batches = list(loader)
+    assert len(loader) == 2 and [len(batch["inputs"]) for batch in batches] == [4, 3]
+    labels = [label for batch in batches for label in batch["labels"].tolist()]
+    assert labels == sorted([*LABELS, 1]) == dataset.labels.tolist()
+    reasons = [reason for batch in batches for reason in batch["bad_image"]]
+    assert [bool(reason) for reason in reasons] == [False] * 4 + [True] + [False] * 2

@@ -234,7 +234,6 @@ LEFT_OUT = {
     "Visualizer.draw_instance_predictions": {"jittering"},
     "Visualizer.overlay_instances": {"keypoints"},
     "WarmupParamScheduler": {"rescale_interval", "warmup_method"},
-    "build_detection_test_loader": {"collate_fn"},
     "build_detection_train_loader": {"collate_fn"},
     "default_argument_parser": {"epilog"},
     "detector_postprocess": {"mask_threshold"},

@@ -142,13 +142,13 @@ def build_detection_test_loader(
     sampler: data.Sampler | None = None,
     batch_size: int = 1,
     num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
 ) -> data.DataLoader:
     """A loader that goes through the data set once, in order, each process through its part.
 
-    ``batch_size`` is per process; the last batch may be smaller.
+    ``batch_size`` is per process; the last batch may be smaller. Batches are lists by default.
     """
     dataset = _mapped(dataset, mapper)
     sampler = sampler or InferenceSampler(len(dataset))
-    return data.DataLoader(
-        dataset, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=_as_given
-    )
+    options = dict(num_workers=num_workers, collate_fn=collate_fn or _as_given)
+    return data.DataLoader(dataset, batch_size, sampler=sampler, **options)

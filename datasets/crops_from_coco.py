@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""Cut the objects of a COCO data set out into class folders, to train a classifier on.
+
+    python datasets/crops_from_coco.py --json my/train.json --images my/images --output my/crops/train
+    python datasets/crops_from_coco.py --json my/val.json --images my/images --output my/crops/val
+    python train_net.py --config-file configs/imagenet/mvitv2_t_in1k.py \\
+        --train-images my/crops/train --val-images my/crops/val train.init_checkpoint=""
+
+Give photographs of training and of validation apart, as above: crops of one photograph are alike.
+"""
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+# Started as a script, it finds the package beside its folder even where that is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import mvit_det  # noqa: E402, F401  before detectron2, which it makes importable
+from mvit_det.data.crops import BACKGROUND, crop_objects  # noqa: E402
+from mvit_det.errors import UserError  # noqa: E402
+
+
+def argument_parser() -> ArgumentParser:
+    """The arguments of `crop_objects`."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", required=True, metavar="FILE", help="annotations, COCO format")
+    parser.add_argument("--images", required=True, metavar="FOLDER", help="their images")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="must not exist yet")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.1,
+        help="around each box, as a share of its longer side (default: %(default)s)",
+    )
+    parser.add_argument("--size", type=int, help="side of the pictures in pixels; else as they are")
+    parser.add_argument(
+        "--no-background",
+        action="store_true",
+        help=f"no class {BACKGROUND!r} of places that meet no object",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of these places")
+    return parser
+
+
+def main() -> None:
+    """Cut, and say how many crops each class has."""
+    args = argument_parser().parse_args()
+    try:
+        counts = crop_objects(
+            args.json,
+            args.images,
+            args.output,
+            margin=args.margin,
+            background=not args.no_background,
+            size=args.size,
+            seed=args.seed,
+        )
+    except UserError as error:
+        sys.exit(str(error))
+    for name, count in counts.items():
+        print(f"{count:7d}  {args.output}/{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The classes of image folders: their order, which is that of the labels, and what they are called."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from timm.data import ImageNetInfo
+
+from mvit_det.data.found_images import located
+from mvit_det.errors import UserError, some
+
+# ImageNet's classes, which are named by WordNet's synsets.
+_SYNSET = re.compile(r"n\d{8}")
+
+
+def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str], list[str]]:
+    """Folders of the classes in the order of the labels, and their names to show.
+
+    Args:
+        classes: the folders; or a text file with one per line, behind which a tab and a name to
+            show may stand, found as image folders are; or "imagenet-1k".
+    """
+    if str(classes) == "imagenet-1k":
+        folders = ImageNetInfo("imagenet-1k").label_names()
+        return folders, shown_names(folders)
+    if not isinstance(classes, (str, os.PathLike)):
+        return _distinct(list(map(str, classes)), "classes"), shown_names(classes)
+    try:
+        text = located(classes, "The list of classes").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"The list of classes {classes} cannot be read ({error}): give the path of a text file "
+            "with one folder name per line."
+        ) from error
+    rows = [line.strip().partition("\t") for line in text.splitlines() if line.strip()]
+    folders = _distinct([row[0].strip() for row in rows], str(classes))
+    names = shown_names(folders)
+    return folders, [row[2].strip() or name for row, name in zip(rows, names)]
+
+
+def _distinct(folders: list[str], source: str) -> list[str]:
+    twice = [folder for folder, count in Counter(folders).items() if count > 1]
+    if twice or not folders:
+        what = f"names {some(twice)} more than once" if twice else "names no class"
+        raise UserError(f"{source} {what}: give each class one line.")
+    return folders
+
+
+@cache
+def _descriptions() -> dict[str, str]:
+    """English words of the synsets of ImageNet."""
+    known = [ImageNetInfo("imagenet-22k"), ImageNetInfo("imagenet-1k")]
+    return {k: v for info in known for k, v in zip(info.label_names(), info.label_descriptions())}
+
+
+def shown_names(folders: Iterable[str]) -> list[str]:
+    """What to call classes: ImageNet's by their first English word, others by their folder.
+
+    Where two would be called the same ("crane" is a bird and a machine) the folder follows.
+    """
+    folders = list(folders)
+    if not all(map(_SYNSET.fullmatch, folders)):
+        return folders
+    words = [_descriptions().get(folder, folder).split(",")[0] for folder in folders]
+    count = Counter(words)
+    return [w if count[w] == 1 else f"{w} ({f})" for w, f in zip(words, folders)]

@@ -1,0 +1,137 @@
+"""Looking for images below a folder: in class folders, or in tar files."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mvit_det.data.coco import datasets_root
+from mvit_det.data.images import is_image_name
+from mvit_det.data.packed import PackedText
+from mvit_det.data.shards import shard_index
+from mvit_det.errors import UserError, some
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Images below one root, or in one tar file.
+
+    Attributes:
+        source: the folder or the tar file.
+        names: of the images inside it.
+        numbers: per image its row in ``folders``, or its label where there are none.
+        folders: class folders.
+        places: None, or offset and size in bytes of each image in the tar file: (2, N).
+        ignored: in words, what of the source is not used; "" if nothing.
+    """
+
+    source: str
+    names: PackedText
+    numbers: np.ndarray
+    folders: list[str]
+    places: np.ndarray | None
+    ignored: str
+
+
+def located(path: str | os.PathLike, what: str = "Image folder") -> Path:
+    """A path as seen from the working directory, or else from the datasets folder."""
+    places = [Path(path).expanduser(), datasets_root() / path]
+    for place in places:
+        if place.exists():
+            return place
+    looked = " and ".join(str(place) for place in dict.fromkeys(map(Path.absolute, places)))
+    raise UserError(
+        f"{what} {path} does not exist (looked for {looked}): correct the path, or set "
+        "DETECTRON2_DATASETS as datasets/README.md shows."
+    )
+
+
+def find_images(root: Path, names_only: bool = False) -> list[FoundImages]:
+    """What is below one root; with ``names_only`` the files of class folders are not looked for."""
+    if root.is_file():
+        return _from_shards(root, [root])
+    try:
+        inside = sorted(name for name in os.listdir(root) if not name.startswith("."))
+    except OSError as error:
+        raise _unreadable(error) from error
+    shards = [root / name for name in inside if name.endswith(".tar")]
+    folders = [name for name in inside if (root / name).is_dir()]
+    if shards and folders:
+        raise UserError(
+            f"{root} holds tar files ({some([path.name for path in shards], 2)}) and folders "
+            f"({some(folders, 2)}), which may be the same images: move one kind away."
+        )
+    if shards:
+        return _from_shards(root, shards)
+    if not folders:
+        raise UserError(_why_nothing(root, inside))
+    return [_from_folders(root, folders, sum(map(is_image_name, inside)), names_only)]
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(
+        f"Folder {error.filename} cannot be read ({error.strerror}): correct its permissions or disk."
+    )
+
+
+def _why_nothing(root: Path, inside: list[str]) -> str:
+    if any(name.endswith((".tgz", ".gz", ".bz2", ".xz", ".zst")) for name in inside):
+        return f"{root} holds compressed archives: unpack them to plain .tar files, or to folders."
+    images = sum(map(is_image_name, inside))
+    what = f"{images} images, but no class folders" if images else "neither folders nor tar files"
+    return f"{root} holds {what}: make one folder per class, and put the images of the class there."
+
+
+def _from_folders(root: Path, folders: list[str], outside: int, names_only: bool) -> FoundImages:
+    # Packed folder by folder: as a list, millions of names would take gigabytes.
+    packed = [PackedText.of([] if names_only else _files(root, folder)) for folder in folders]
+    numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
+    ignored = f"{outside} images that are in no class folder" if outside else ""
+    return FoundImages(str(root), PackedText.joined(packed), numbers, folders, None, ignored)
+
+
+def _files(root: Path, folder: str) -> Iterator[str]:
+    """Images below a folder, seen from the root, in an order that does not depend on the disk."""
+
+    def fail(error: OSError) -> None:
+        raise _unreadable(error) from error
+
+    top = len(os.path.join(root, ""))
+    for here, inside, files in os.walk(os.path.join(root, folder), onerror=fail, followlinks=True):
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        for name in sorted(files):
+            if is_image_name(name) and not name.startswith("."):
+                yield os.path.join(here, name)[top:]
+
+
+def _from_shards(root: Path, shards: list[Path]) -> list[FoundImages]:
+    progress = tqdm(shards, "Index of tar files", disable=len(shards) < 10, leave=False)
+    indexes = [shard_index(shard) for shard in progress]
+    inside = [folder for index in indexes for folder in index.folders if folder]
+    depth = _common_depth([folder.split("/") for folder in inside])
+    parts = []
+    for shard, index in zip(shards, indexes):
+        ignored = f"{index.unlabelled} images without a label" if index.unlabelled else ""
+        classes = [folder.split("/")[depth] if folder else shard.stem for folder in index.folders]
+        folders = sorted(set(classes))
+        row_of = {folder: row for row, folder in enumerate(folders)}
+        rows = np.array([row_of[name] for name in classes], dtype=np.int64)
+        numbers = rows[index.numbers] if folders else index.numbers
+        places = np.stack([index.offsets, index.sizes])
+        parts.append(FoundImages(str(shard), index.names, numbers, folders, places, ignored))
+    return parts
+
+
+def _common_depth(folders: list[list[str]]) -> int:
+    """How many folders all images share above their class folder, as in train/cat, train/dog."""
+    depth = 0
+    while (
+        folders
+        and all(len(folder) > depth + 1 for folder in folders)
+        and len({folder[depth] for folder in folders}) == 1
+    ):
+        depth += 1
+    return depth

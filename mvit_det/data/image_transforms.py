@@ -1,0 +1,122 @@
+"""Augmentation and test transforms of ImageNet classification, put together by timm.
+
+They take an RGB picture of Pillow and give a normalised float tensor (3, H, W).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+from timm.data.auto_augment import posterize
+from torchvision.transforms import Compose
+
+from mvit_det.errors import UserError
+
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+def train_transform(
+    size: Sequence[int],
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    hflip: float = 0.5,
+    auto_augment: str | None = "rand-m9-n6-mstd0.5-inc1",
+    color_jitter: float = 0.4,
+    interpolation: str = "bicubic",
+    erase_prob: float = 0.25,
+    erase_mode: str = "pixel",
+    erase_count: int = 1,
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: Sequence[float] = IMAGENET_DEFAULT_STD,
+) -> Transform:
+    """Crop, flip, RandAugment, normalise, erase: the released recipe (paper, appendix B.2).
+
+    Args:
+        size: height and width of the result in pixels.
+        scale, ratio: of the crop: its share of the area, and width over height.
+        auto_augment: timm's description of the policy: "rand-m9-n6-mstd0.5-inc1" is RandAugment
+            with 6 operations of magnitude 9, its spread 0.5, from the 15 that grow with it. Moved
+            pictures, by at most 0.45 of their side, are filled with ``mean``.
+        color_jitter: only without ``auto_augment``.
+        erase_prob, erase_mode, erase_count: random erasing; "pixel" fills with normal noise.
+        mean, std: of RGB values in 0..1.
+    """
+    transform = create_transform(
+        _size(size),
+        is_training=True,
+        scale=tuple(scale),
+        ratio=tuple(ratio),
+        hflip=hflip,
+        auto_augment=auto_augment,
+        color_jitter=color_jitter,
+        interpolation=interpolation,
+        re_prob=erase_prob,
+        re_mode=erase_mode,
+        re_count=erase_count,
+        mean=tuple(mean),
+        std=tuple(std),
+    )
+    return _with_black_pictures(transform)
+
+
+def _with_black_pictures(transform: Compose) -> Compose:
+    # NOTE: at its highest magnitude RandAugment keeps 0 bits of each pixel. Pillow gave a black
+    # picture when the released models were trained; since version 12 it refuses, which would end
+    # the training at one image in 200.
+    for step in transform.transforms:
+        for operation in getattr(step, "ops", ()):
+            if operation.aug_fn is posterize:
+                operation.aug_fn = _posterize
+    return transform
+
+
+def _posterize(picture: Image.Image, bits: int, **options) -> Image.Image:
+    if bits == 0:
+        return Image.new(picture.mode, picture.size)
+    return posterize(picture, bits, **options)
+
+
+def test_transform(
+    size: Sequence[int],
+    *,
+    protocol: str = "center",
+    crop_ratio: float = 0.875,
+    interpolation: str = "bicubic",
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: Sequence[float] = IMAGENET_DEFAULT_STD,
+) -> Transform:
+    """The two test protocols of the released code.
+
+    Args:
+        size: height and width of the result in pixels.
+        protocol: "center": resized, keeping its shape, until it covers ``size / crop_ratio``
+            (short side 256 for 224), of which the centre is cut out. "resize": straight to ``size``.
+        mean, std: of RGB values in 0..1.
+    """
+    modes = {"center": ("center", crop_ratio), "resize": ("squash", 1.0)}
+    if protocol not in modes:
+        raise UserError(
+            f"protocol={protocol!r} of test_transform must be one of {', '.join(modes)}."
+        )
+    mode, share = modes[protocol]
+    return create_transform(
+        _size(size),
+        crop_mode=mode,
+        crop_pct=share,
+        interpolation=interpolation,
+        mean=tuple(mean),
+        std=tuple(std),
+    )
+
+
+# A function of this name in a test module is no test.
+test_transform.__test__ = False
+
+
+def _size(size: Sequence[int]) -> tuple[int, int]:
+    size = tuple(size)
+    if len(size) != 2 or min(size) < 1:
+        raise UserError(f"size={size} of a transform must be height and width in pixels.")
+    return size

@@ -1,0 +1,45 @@
+"""Tiny image sets of three classes, as folders and as tar files."""
+
+import io
+import tarfile
+from pathlib import Path
+
+from PIL import Image
+
+
+def jpeg(colour: int) -> bytes:
+    """A small grey picture, as a file."""
+    content = io.BytesIO()
+    Image.new("RGB", (20, 16), (colour, colour, colour)).save(content, "jpeg")
+    return content.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    """A tar file of these members."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+# Of three classes 3, 2 and 1 pictures: {class folder/file: content}.
+PICTURES = {
+    "cat/a.jpg": jpeg(10),
+    "cat/b.JPEG": jpeg(20),
+    "cat/deep/er/c.png": jpeg(30),
+    "dog/a.jpg": jpeg(40),
+    "dog/d.webp": jpeg(50),
+    "eel/e.jpg": jpeg(60),
+}
+LABELS = [0, 0, 0, 1, 1, 2]
+
+
+def write_folders(root: Path, pictures: dict[str, bytes] = PICTURES) -> Path:
+    """The pictures as files."""
+    for name, content in pictures.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
