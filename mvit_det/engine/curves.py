@@ -1,16 +1,27 @@
-"""Loss and AP curves from Detectron2's ``metrics.json`` (one JSON object per line), as PNGs."""
+"""Curves of losses and metrics from ``metrics.json`` (one JSON object per line), as PNGs."""
 
 import json
 import math
 import os
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-# (title of the panel, how the keys of its curves end)
-_AP_PANELS = (("boxes", "bbox/"), ("masks", "segm/"))
-_AP_KINDS = {"AP": "AP (mean over IoU 0.5 to 0.95)", "AP50": "AP50 (IoU 0.5)"}
+# file -> (its axis, (title of a panel, task in the keys of its curves) ..., {metric: label})
+_METRICS = {
+    "ap.png": (
+        "AP (percent)",
+        (("boxes", "bbox/"), ("masks", "segm/")),
+        {"AP": "AP (mean over IoU 0.5 to 0.95)", "AP50": "AP50 (IoU 0.5)"},
+    ),
+    "accuracy.png": (
+        "accuracy (percent)",
+        (("classification", "classification/"),),
+        {"top1": "top-1", "top5": "top-5"},
+    ),
+}
 
 
 def read_curves(metrics_json: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -47,14 +58,16 @@ def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
 
 
 def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) -> list[Path]:
-    """Draw ``losses.png`` and ``ap.png`` into a folder; return those that there was data for."""
+    """Draw ``losses.png``, ``ap.png`` and ``accuracy.png``; return those that there was data for."""
     # Not at the top: it takes a second, and a training needs it only at its end.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     curves = read_curves(metrics_json)
     written = []
-    for name, draw in (("losses.png", _draw_losses), ("ap.png", _draw_ap)):
+    pictures = {"losses.png": _draw_losses}
+    pictures |= {name: partial(_draw_metrics, metrics) for name, metrics in _METRICS.items()}
+    for name, draw in pictures.items():
         figure = Figure(figsize=(10, 4.8), layout="constrained")
         FigureCanvasAgg(figure)
         if draw(figure, curves):
@@ -91,11 +104,12 @@ def _draw_losses(figure, curves: dict) -> bool:
     return True
 
 
-def _draw_ap(figure, curves: dict) -> bool:
-    """One panel for boxes and one for masks, where measured, on the same scale."""
+def _draw_metrics(metrics: tuple, figure, curves: dict) -> bool:
+    """One panel for each task that was measured, on the same scale."""
+    unit, panels, kinds = metrics
     panels = [
-        (title, [key for key in curves if key.endswith(tuple(task + kind for kind in _AP_KINDS))])
-        for title, task in _AP_PANELS
+        (title, [key for key in curves if key.endswith(tuple(task + kind for kind in kinds))])
+        for title, task in panels
     ]
     panels = [(title, keys) for title, keys in panels if keys]
     if not panels:
@@ -104,7 +118,7 @@ def _draw_ap(figure, curves: dict) -> bool:
         for key in keys:
             iterations, values = curves[key]
             prefix, kind = key.rsplit("/", 1)
-            label = _AP_KINDS[kind] + (f", {prefix}" if prefix.count("/") else "")
+            label = kinds[kind] + (f", {prefix}" if prefix.count("/") else "")
             (line,) = axes.plot(iterations, values, marker="o", markersize=4, label=label)
             axes.annotate(
                 f"{values[-1]:.1f}",
@@ -114,9 +128,7 @@ def _draw_ap(figure, curves: dict) -> bool:
                 color=line.get_color(),
                 ha="center",
             )
-        axes.set(
-            title=f"test set, {title}", xlabel="iteration", ylabel="AP (percent)", ylim=(0, 105)
-        )
+        axes.set(title=f"test set, {title}", xlabel="iteration", ylabel=unit, ylim=(0, 105))
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)
         axes.legend(loc="best")

@@ -6,23 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 logger = logging.getLogger(__name__)
 
 # what a reader looks for first, in this order
-_HEADLINES = ("AP", "AP50")
+_HEADLINES = ("AP", "AP50", "top1", "top5")
 _FILES = (
     ("config.yaml", "the config as it ran"),
     ("model_final.pth", "the last weights"),
+    ("averaged_final.pth", "the moving average of the weights"),
     ("model_best.pth", "the weights that evaluated best"),
     ("metrics.json", "all numbers, one line per logging step"),
     ("coco_instances_results.json", "the detections, in COCO format"),
+    ("classification_predictions.npz", "the five best classes of each image (numpy.load)"),
+    ("class_accuracy.csv", "accuracy of each class, and what it is taken for"),
     ("losses.png", "loss curves"),
     ("ap.png", "AP curves"),
-    ("pictures/overview.png", "predictions beside ground truth"),
+    ("accuracy.png", "accuracy curves"),
+    ("pictures/overview.png", "predictions beside what is true"),
     ("pictures/precision_recall.png", "precision over recall"),
+    ("pictures/class_accuracy.png", "accuracy by class"),
     ("pictures/confusion.png", "which classes are taken for which"),
+)
+# own data for a model of the same task: (config, flags)
+_DETECTION = (
+    "configs/mask_rcnn_mvitv2_t_3x.py",
+    "--train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
+)
+_CLASSIFICATION = (
+    "configs/imagenet/mvitv2_t_in1k.py",
+    "--train-images FOLDER --val-images FOLDER  (one folder per class)",
 )
 
 
@@ -40,14 +54,18 @@ def summarize(cfg: DictConfig, results: dict[str, Any]) -> None:
     ]
     lines = ["Done. " + ", ".join(scores) if scores else "Done."]
     lines += [f"  {output / name}  {what}" for name, what in _FILES if (output / name).exists()]
-    config, weights = shlex.quote(str(output / "config.yaml")), output / "model_final.pth"
+    averaged = output / "averaged_final.pth"  # which was evaluated, where it exists
+    weights = averaged if averaged.exists() else output / "model_final.pth"
+    config = shlex.quote(str(output / "config.yaml"))
+    detects = OmegaConf.select(cfg, "model.roi_heads") is not None
+    own_config, own_flags = _DETECTION if detects else _CLASSIFICATION
     lines += [
         "Next:",
         f"  python train_net.py --config-file {config} --eval-only train.init_checkpoint={weights}",
         f"  python -m mvit_det.predict --config-file {config} --weights {weights} PICTURES "
         "--output FOLDER",
         f"  tensorboard --logdir {shlex.quote(str(output))}",
-        "  your own data: python train_net.py --config-file configs/mask_rcnn_mvitv2_t_3x.py \\",
-        "      --train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
+        f"  your own data: python train_net.py --config-file {own_config} \\",
+        f"      {own_flags}",
     ]
     logger.info("\n".join(lines))

@@ -1,7 +1,8 @@
-"""What an evaluation leaves: COCO metrics, pictures, and a count of unreadable images."""
+"""What an evaluation leaves: metrics, predictions, pictures, and a count of unreadable images."""
 
+from mvit_det.evaluation.classification import ClassificationAccuracy
 from mvit_det.evaluation.coco import CocoMetrics
 from mvit_det.evaluation.pictures import PredictionPictures
 from mvit_det.evaluation.unreadable import UnreadableImages
 
-__all__ = ["CocoMetrics", "PredictionPictures", "UnreadableImages"]
+__all__ = ["ClassificationAccuracy", "CocoMetrics", "PredictionPictures", "UnreadableImages"]

@@ -9,42 +9,50 @@ from pathlib import Path
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
 from mvit_det.errors import UserError
+from mvit_det.evaluation import classification_report, coco_report
+from mvit_det.evaluation.classification_files import read_predictions
 from mvit_det.evaluation.coco_files import CocoTruth, read_results
-from mvit_det.evaluation.coco_report import report, write_whole
+from mvit_det.evaluation.writing import write_whole
 
 
 def argument_parser() -> ArgumentParser:
-    """Three paths."""
+    """Paths alone: which ones are given tells detections from classes."""
     parser = ArgumentParser(
         prog="python -m mvit_det.evaluation",
-        description="COCO metrics of saved detections: tables, and with --output the numbers as "
-        "JSON, precision-recall curves and a confusion matrix. Boxes are measured always, masks "
-        "where the results have them.",
+        description="Metrics of saved predictions: tables, and with --output the numbers as JSON "
+        "and pictures. Of detections (--ground-truth and --results) COCO's metrics, with "
+        "precision-recall curves and a confusion matrix; boxes are measured always, masks where "
+        "the results have them. Of classes (--predictions) top-1 and top-5 accuracy, accuracy by "
+        "class, and a confusion matrix.",
     )
-    parser.add_argument("--ground-truth", required=True, metavar="FILE", help="COCO annotations")
+    parser.add_argument("--ground-truth", metavar="FILE", help="COCO annotations")
+    parser.add_argument("--results", metavar="FILE", help="such as coco_instances_results.json")
     parser.add_argument(
-        "--results", required=True, metavar="FILE", help="such as coco_instances_results.json"
+        "--predictions", metavar="FILE", help="such as classification_predictions.npz"
     )
     parser.add_argument(
-        "--output", metavar="FOLDER", help="gets coco_metrics.json and pictures/; made if need be"
+        "--output",
+        metavar="FOLDER",
+        help="gets coco_metrics.json or classification_metrics.json, and pictures/; made if need be",
     )
     return parser
 
 
 def main(args: Namespace) -> dict[str, dict[str, float]]:
     """Read, measure, print and write; returns the numbers by task, in percent."""
-    if args.output and Path(args.output).exists() and not Path(args.output).is_dir():
-        raise UserError(f"--output {args.output} is a file: give a folder.")
-    truth = CocoTruth(args.ground_truth)
-    if not truth.annotated:
+    of_detections = bool(args.ground_truth and args.results)
+    if of_detections == bool(args.predictions) or bool(args.ground_truth) != bool(args.results):
         raise UserError(
-            f"{args.ground_truth} has no 'annotations' to measure against: give a file with them."
+            "Give either --ground-truth FILE and --results FILE (detections), or --predictions FILE "
+            "(classes)."
         )
-    detections = read_results(args.results, truth)
-    results = report(truth, detections, truth.names, args.output)
-    if args.output:
+    folder = Path(args.output) if args.output else None
+    if folder and folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {args.output} is a file: give a folder.")
+    results = _detections(args, folder) if of_detections else _classes(args, folder)
+    if folder:
         # named apart from the metrics.json of a training, which may be in the same folder
-        path = Path(args.output) / "coco_metrics.json"
+        path = folder / ("coco_metrics.json" if of_detections else "classification_metrics.json")
         # JSON has no NaN
         numbers = {
             f"{task}/{name}": None if math.isnan(value) else value
@@ -54,6 +62,20 @@ def main(args: Namespace) -> dict[str, dict[str, float]]:
         write_whole(path, json.dumps(numbers, indent=2) + "\n")
         logging.getLogger("mvit_det").info("Numbers: %s", path)
     return results
+
+
+def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
+    truth = CocoTruth(args.ground_truth)
+    if not truth.annotated:
+        raise UserError(
+            f"{args.ground_truth} has no 'annotations' to measure against: give a file with them."
+        )
+    detections = read_results(args.results, truth)
+    return coco_report.report(truth, detections, truth.names, folder)
+
+
+def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
+    return classification_report.report(read_predictions(args.predictions), folder)
 
 
 if __name__ == "__main__":

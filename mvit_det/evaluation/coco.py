@@ -17,7 +17,8 @@ from pycocotools import mask as coco_mask
 from mvit_det.errors import UserError, some
 from mvit_det.evaluation.coco_files import CocoTruth
 from mvit_det.evaluation.coco_matching import Detections, mask_areas
-from mvit_det.evaluation.coco_report import report, write_whole
+from mvit_det.evaluation.coco_report import report
+from mvit_det.evaluation.writing import write_whole
 
 logger = logging.getLogger(__name__)
 

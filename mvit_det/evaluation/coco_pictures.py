@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from mvit_det.evaluation.coco_metrics import RECALLS, THRESHOLDS, CocoScores
+from mvit_det.evaluation.figures import MANY_ROWS, draw_matrix, new_figure, save_figure, short
 
 TITLES = {"bbox": "boxes", "segm": "masks"}
-# the most classes whose curves, and whose rows, can be told apart on one picture
-_MANY_CURVES, _MANY_ROWS = 10, 30
+# the most classes whose curves can be told apart on one picture
+_MANY_CURVES = 10
 # the thresholds that have a curve of their own colour
 _NAMED = {0: "tab:blue", 5: "tab:orange"}
 
@@ -24,7 +25,7 @@ def draw_precision_recall(path: Path, scores: dict[str, CocoScores], names: Sequ
     """
     by_class = 1 < len(names) <= _MANY_CURVES
     rows = 2 if by_class else 1
-    figure = _figure(6.4 * len(scores), 4.8 * rows)
+    figure = new_figure(6.4 * len(scores), 4.8 * rows)
     panels = figure.subplots(rows, len(scores), squeeze=False, sharex=True, sharey=True)
     for column, (task, score) in enumerate(scores.items()):
         curves = score.curves()
@@ -38,7 +39,7 @@ def draw_precision_recall(path: Path, scores: dict[str, CocoScores], names: Sequ
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.grid(alpha=0.3)
         axes.label_outer()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_means(axes, curves: np.ndarray) -> None:
@@ -63,7 +64,7 @@ def _draw_means(axes, curves: np.ndarray) -> None:
 def _draw_classes(axes, curves: np.ndarray, names: Sequence[str]) -> None:
     """Precision (R, K) of each class that has objects."""
     for k in np.flatnonzero(np.isfinite(curves[0])):
-        label = f"{_short(names[k])}: {100 * curves[:, k].mean():.1f}"
+        label = f"{short(names[k])}: {100 * curves[:, k].mean():.1f}"
         axes.plot(RECALLS, curves[:, k], color=f"C{k}", linewidth=1.6, label=label)
     axes.legend(loc="best", fontsize=9, title="AP50 of each class", title_fontsize=9)
 
@@ -79,37 +80,16 @@ def draw_confusion(
         names: of the K classes.
         overlap, min_score: what the matrix was made with, for the caption.
     """
-    total = len(names)
-    rows, columns, shown = _most_confused(matrix, _MANY_ROWS)
-    labels = [_short(names[k]) for k in shown]
-    counts = rows.sum(axis=1)
-    share = rows / np.maximum(counts, 1)[:, None]
-    side = 0.4 * len(rows)
-    figure = _figure(max(7, 4 + side), max(5, 2.6 + side))
-    axes = figure.subplots()
-    image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    figure.colorbar(image, ax=axes, label="percent of the row", fraction=0.03, pad=0.02)
-    left = [f"{name} ({n})" for name, n in zip([*labels, "background"], counts)]
-    bottom = [*labels, *columns]
-    axes.set_yticks(range(len(left)), left)
-    axes.set_xticks(range(len(bottom)), bottom, rotation=90 if len(bottom) > 8 else 30)
-    if len(bottom) <= 8:
-        for text in axes.get_xticklabels():
-            text.set(ha="right", rotation_mode="anchor")
-    axes.set(xlabel="prediction", ylabel="truth (number in the row)")
-    for row, column in zip(*np.nonzero(share >= 0.005)):
-        value = share[row, column]
-        colour = "white" if value > 0.5 else "black"
-        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour)
-    # The background is no class: a line sets it apart.
-    for draw_line in (axes.axhline, axes.axvline):
-        draw_line(len(shown) - 0.5, color="0.4", linewidth=1)
+    rows, columns, shown = _most_confused(matrix, MANY_ROWS)
+    labels = [names[k] for k in shown]
     lines = [f"Boxes: IoU >= {overlap:g}, score >= {min_score:g}"]
-    if len(shown) < total:
-        lines.append(f"the {len(shown)} of {total} classes most often confused with another")
+    if len(shown) < len(names):
+        lines.append(f"the {len(shown)} of {len(names)} classes most often confused with another")
     lines.append("right column: missed objects; bottom row: false detections")
-    axes.set_title("\n".join(lines), fontsize=10)
-    _save(figure, path)
+    # The background is no class: a line sets it apart.
+    dividers = (len(shown), len(shown))
+    left, bottom = [*labels, "background"], [*labels, *columns]
+    draw_matrix(path, rows, left, bottom, "\n".join(lines), dividers)
 
 
 def _most_confused(matrix: np.ndarray, limit: int) -> tuple[np.ndarray, list[str], np.ndarray]:
@@ -126,22 +106,3 @@ def _most_confused(matrix: np.ndarray, limit: int) -> tuple[np.ndarray, list[str
     rows = matrix[[*shown, -1]]
     others = rows[:, :-1].sum(axis=1) - rows[:, shown].sum(axis=1)
     return np.column_stack([rows[:, shown], others, rows[:, -1]]), ["others", "background"], shown
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:22]}..."
-
-
-def _figure(width: float, height: float):
-    # Not at the top: it takes a second, and pyplot would keep the figures in memory.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from mvit_det.errors import UserError
 from mvit_det.evaluation.coco_files import CocoTruth
 from mvit_det.evaluation.coco_matching import Detections
 from mvit_det.evaluation.coco_metrics import METRICS, CocoScores, measure
 from mvit_det.evaluation.coco_pictures import TITLES, draw_confusion, draw_precision_recall
 from mvit_det.evaluation.confusion import OVERLAP, confusion_matrix
-from mvit_det.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +47,6 @@ def report(
     if folder is not None:
         _draw(Path(folder) / "pictures", truth, detections["bbox"], scores, names)
     return results
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that at no time a part of it stands under its name."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as partial:
-            partial.write_text(text)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error}): free some space or choose another folder."
-        ) from error
 
 
 def _numbers(score: CocoScores, names: Sequence[str]) -> dict[str, float]:

@@ -8,12 +8,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 # OpenCV's decoders write their own complaints to stderr; ours say the same in a sentence.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
-from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
@@ -29,9 +29,10 @@ def argument_parser() -> ArgumentParser:
     """See ``python -m mvit_det.predict --help``."""
     parser = ArgumentParser(
         prog="python -m mvit_det.predict",
-        description="Detect objects in pictures and videos with the model of any config. Writes "
-        "annotated pictures and videos, predictions.json (COCO's result format) and images.json "
-        "(which image_id is which file and frame, and the categories).",
+        description="Detect objects in pictures and videos, or classify them, with the model of any "
+        "config. Writes annotated pictures and videos, predictions.json (COCO's result format, or "
+        "the best classes of each) and images.json (which image_id is which file and frame, and the "
+        "categories).",
     )
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="a .py, or the config.yaml of a run"
@@ -39,7 +40,8 @@ def argument_parser() -> ArgumentParser:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="model_best.pth or else model_final.pth of the config's run unless given",
+        help="or the name of published weights; model_best.pth or else model_final.pth of the "
+        "config's run unless given",
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="made if it is not there")
     parser.add_argument(
@@ -47,7 +49,8 @@ def argument_parser() -> ArgumentParser:
         type=float,
         default=0.5,
         metavar="S",
-        help="detections of a lower score are neither drawn nor written; 0.5 unless given",
+        help="detections of a lower score are neither drawn nor written; 0.5 unless given (of a "
+        "classifier the five best classes are, whatever their score)",
     )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images at once")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the config's unless given")
@@ -83,7 +86,7 @@ def class_names(text: str | None) -> list[str] | str | None:
 
 
 def main(args: Namespace) -> int:
-    """Detect, draw and write; returns the exit status."""
+    """Predict, draw and write; returns the exit status."""
     words, overrides = split_overrides(args.inputs)
     sources = find_sources(words, args.output)
     folder = Path(args.output)
@@ -108,31 +111,32 @@ def main(args: Namespace) -> int:
     progress = Progress(sum(counts) if all(counts) else 0)
     files = [source.path for source in sources]
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
-    with StopRequest() as stop, open_results(folder, predictor.categories, files) as results:
+    opened = open_results(folder, predictor.task, predictor.categories, files)
+    with StopRequest() as stop, opened as results:
         frames = stream(sources, report)
         while not stop.requested and (batch := list(islice(frames, args.batch_size))):
-            for frame, instances in zip(batch, detect(predictor, batch, report)):
-                if instances is not None:
-                    results.add(frame, instances)
+            for frame, result in zip(batch, predict(predictor, batch, report)):
+                if result is not None:
+                    results.add(frame, result)
             progress.update(len(batch))
-    logger.info(summary(results, predictor.score_threshold, len(faults), stop.requested))
+    logger.info(summary(results, predictor.task.told(results.rows), len(faults), stop.requested))
     return 128 + stop.requested if stop.requested else int(bool(faults))
 
 
-def detect(
+def predict(
     predictor: Predictor, batch: list[Frame], report: Callable[[Path, str], None]
-) -> list[Instances | None]:
-    """Instances of each frame; None, and a report, where the model cannot take it."""
+) -> list[Any | None]:
+    """The result of each frame; None, and a report, where the model cannot take it."""
     try:
         return predictor([frame.image for frame in batch])
     except UserError as error:
         if len(batch) == 1:
             report(batch[0].source.path, str(error))
             return [None]
-    return [instances for frame in batch for instances in detect(predictor, [frame], report)]
+    return [result for frame in batch for result in predict(predictor, [frame], report)]
 
 
-def summary(results: Results, threshold: float, faults: int, stopped: int | None) -> str:
+def summary(results: Results, told: str, faults: int, stopped: int | None) -> str:
     """What was written, in one line."""
     frames = len(results.images) - results.pictures
     counts = {
@@ -142,7 +146,7 @@ def summary(results: Results, threshold: float, faults: int, stopped: int | None
     written = [f"{count} {what}" for what, count in counts.items() if count]
     line = (
         f"Wrote {', '.join([*written, 'predictions.json'])} and images.json to {results.folder}: "
-        f"{results.objects} objects of score >= {threshold:g}."
+        f"{told}."
     )
     if faults:
         line += f" Faulty inputs: {faults}, see above."

@@ -1,4 +1,4 @@
-"""Config and weights -> a function from pictures to detections."""
+"""Config and weights -> a function from pictures to detections, or to classes."""
 
 import logging
 import os
@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import detectron2.data.transforms as T
 import numpy as np
 import torch
-from detectron2.config import instantiate
-from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 from torch import nn
 
 from mvit_det.data.categories import Category, config_categories, given_categories, numbered
 from mvit_det.engine import apply_overrides, build_model, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
+from mvit_det.predict.classification import Classification
+from mvit_det.predict.detection import Detection
 
 logger = logging.getLogger(__name__)
 
@@ -32,28 +30,30 @@ MAX_ASPECT = 100
 
 
 class Predictor:
-    """The model of a config, ready to detect: ``instances = Predictor(config, weights)(image)``.
+    """The model of a config, ready for pictures: ``result = Predictor(config, weights)(image)``.
 
-    Pictures are resized as the config's test pictures are, and detections are what an evaluation
-    of the same picture gives. Of the config's data nothing else is needed, neither files nor
-    annotations.
+    A detector gives `Instances`, a classifier the scores of all classes. Pictures are prepared as
+    the config's test pictures are, and results are what an evaluation of the same picture gives.
+    Of the config's data nothing else is needed, neither files nor annotations.
 
     Args:
         config: a LazyConfig, .py or the config.yaml of a run.
-        weights: a checkpoint that fits the model completely; by default the best or else the last
-            one beside the config.yaml, or in the config's train.output_dir.
+        weights: a checkpoint that fits the model completely, in any published format, or the name of
+            published weights; by default the best or else the last one beside the config.yaml, or
+            in the config's train.output_dir.
         overrides: ``key=value`` changes to the config.
         device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU where it has CUDA
             and this machine has not.
-        score_threshold: detections of a lower score are dropped. At 0 the model's own threshold
-            remains (test_score_thresh of its box predictor).
+        score_threshold: detections (not classes) of a lower score are dropped. At 0 the model's
+            own threshold remains (test_score_thresh of its box predictor).
         batch_size: the most pictures that go through the model at once.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO's
             JSON. By default what the config or its test data tell.
 
     Attributes:
         categories: {"id", "name"} of each class, as in a COCO file, in the order of
-            ``pred_classes``.
+            ``pred_classes`` or of the scores.
+        task: what is done with pictures and results; the config's test mapper decides it.
     """
 
     def __init__(
@@ -72,31 +72,31 @@ class Predictor:
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be at least 1.")
         cfg = apply_overrides(load_config(os.fspath(config)), overrides)
-        self.score_threshold = score_threshold
         self.batch_size = batch_size
-        self.categories = _categories(cfg, class_names)
-        self.augmentations, self.image_format = _test_mapper(cfg)
+        self.task = _task(cfg, score_threshold)
+        self.categories = _categories(cfg, self.task.num_classes_key, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
         self.model = _on_device(cfg, device)
-        _load(self.model, path)
+        StrictCheckpointer(self.model, complete=True).load(path)
         logger.info("Weights: %s", path)
 
     @property
     def class_names(self) -> list[str]:
-        """Names in the order of ``pred_classes``."""
+        """Names in the order of ``pred_classes`` or of the scores."""
         return [category["name"] for category in self.categories]
 
-    def __call__(self, image: np.ndarray | Sequence[np.ndarray]) -> Instances | list[Instances]:
-        """Detect objects in one picture, or in each of a list.
+    def __call__(self, image: np.ndarray | Sequence[np.ndarray]) -> Any:
+        """Detect objects in one picture, or classify it; or in each of a list.
 
         Args:
             image: (H, W, 3) uint8, BGR: what ``cv2.imread`` returns and Detectron2's own predictor
                 takes. From RGB: ``image[:, :, ::-1]``.
 
         Returns:
-            Detectron2's `Instances`, on the CPU, in the frame of the given picture: pred_boxes
-            (XYXY in pixels), scores, pred_classes and, if the model has masks, pred_masks
-            (N, H, W); best score first. For a list, one per picture.
+            Of a detector Detectron2's `Instances`, on the CPU, in the frame of the given picture:
+            pred_boxes (XYXY in pixels), scores, pred_classes and, if the model has masks,
+            pred_masks (N, H, W); best score first. Of a classifier the scores (K,) of all classes,
+            a tensor on the CPU; they sum to 1. For a list, one per picture.
         """
         if isinstance(image, np.ndarray):
             return self([image])[0]
@@ -105,16 +105,16 @@ class Predictor:
         # changes what the model sees, and detections would depend on the neighbours in the list.
         by_shape = defaultdict(list)
         for index, one in enumerate(inputs):
-            by_shape[one["image"].shape].append(index)
-        results: dict[int, Instances] = {}
+            by_shape[one[0].shape].append(index)
+        results: dict[int, Any] = {}
         for indices in by_shape.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
-                results.update(zip(batch, self._detect([inputs[index] for index in batch])))
+                results.update(zip(batch, self._run([inputs[index] for index in batch])))
         return [results[index] for index in range(len(inputs))]
 
-    def _prepare(self, image: np.ndarray) -> dict[str, Any]:
-        """A picture as the test mapper gives it to the model."""
+    def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
+        """A picture as the test mapper gives it to the model, and what the task adds."""
         shape = getattr(image, "shape", ())
         if len(shape) != 3 or shape[2] != 3 or 0 in shape or image.dtype != np.uint8:
             what = f"{image.dtype} of shape {shape}" if shape else type(image).__name__
@@ -128,26 +128,17 @@ class Predictor:
                 f"A picture of {height} x {width} (H x W) cannot be resized for the model: cut it, "
                 f"so that no side is more than {MAX_ASPECT} times the other."
             )
-        if self.image_format != "BGR":
-            image = np.asarray(Image.fromarray(image[:, :, ::-1]).convert(self.image_format))
-            image = image.reshape(height, width, -1)
-        given = T.AugInput(image)
-        self.augmentations(given)
-        channels_first = np.ascontiguousarray(given.image.transpose(2, 0, 1))
-        return {"image": torch.as_tensor(channels_first), "height": height, "width": width}
+        return self.task.prepare(image)
 
-    def _detect(self, batch: list[dict[str, Any]]) -> list[Instances]:
+    def _run(self, samples: list[tuple[torch.Tensor, Any]]) -> list[Any]:
         try:
             with torch.no_grad():
-                outputs = self.model(batch)
+                return self.task.results(self.model(self.task.batch(samples)))
         except torch.OutOfMemoryError as error:
-            sizes = {tuple(one["image"].shape[1:]) for one in batch}
             raise UserError(
-                f"{len(batch)} pictures of {sizes.pop()} (H, W) are too many for the memory of the "
-                "GPU: lower batch_size, or use the device cpu."
+                f"{len(samples)} pictures of {tuple(samples[0][0].shape[1:])} (H, W) are too many for "
+                "the memory of the GPU: lower batch_size, or use the device cpu."
             ) from error
-        found = [output["instances"].to("cpu") for output in outputs]
-        return [one[one.scores >= self.score_threshold] for one in found]
 
 
 def find_weights(cfg: DictConfig, config: Path) -> str:
@@ -164,9 +155,9 @@ def find_weights(cfg: DictConfig, config: Path) -> str:
     )
 
 
-def _categories(cfg: DictConfig, class_names: Any) -> list[Category]:
+def _categories(cfg: DictConfig, count_key: str, class_names: Any) -> list[Category]:
     """The classes of the model; numbers for names where nothing tells them."""
-    count = OmegaConf.select(cfg, "model.roi_heads.num_classes")
+    count = OmegaConf.select(cfg, count_key)
     known = config_categories(cfg) if class_names is None else given_categories(class_names)
     if known is not None and count in (None, len(known)):
         return known
@@ -178,15 +169,18 @@ def _categories(cfg: DictConfig, class_names: Any) -> list[Category]:
     return numbered([f"class {number}" for number in range(1, count + 1)])
 
 
-def _test_mapper(cfg: DictConfig) -> tuple[T.AugmentationList, str]:
-    """How the config resizes its test pictures, and the order of their channels."""
-    mapper = OmegaConf.select(cfg, "dataloader.test.mapper")
-    if mapper is None or "augmentations" not in mapper or "image_format" not in mapper:
-        raise UserError(
-            "This config has no dataloader.test.mapper with augmentations and image_format, which "
-            "tell how pictures are resized for the model: add it."
-        )
-    return T.AugmentationList(instantiate(mapper.augmentations)), mapper.image_format
+def _task(cfg: DictConfig, score_threshold: float) -> Detection | Classification:
+    """What the config's test mapper prepares pictures for."""
+    mapper = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
+    if "transform" in mapper:
+        return Classification.of_mapper(mapper)
+    if "augmentations" in mapper and "image_format" in mapper:
+        return Detection.of_mapper(mapper, score_threshold)
+    raise UserError(
+        "This config has no dataloader.test.mapper with augmentations and image_format (of a "
+        "detector) or transform (of a classifier), which tell how pictures are prepared for the "
+        "model: add it."
+    )
 
 
 def _on_device(cfg: DictConfig, device: str | None) -> nn.Module:
@@ -202,10 +196,3 @@ def _on_device(cfg: DictConfig, device: str | None) -> nn.Module:
             f"The device {wanted} cannot be used here: choose from {', '.join(others)}."
         ) from error
     return build_model(cfg, wanted).eval()
-
-
-def _load(model: nn.Module, path: str) -> None:
-    """Load a checkpoint completely, or end in a sentence."""
-    if "://" not in path and not os.path.isfile(path):
-        raise UserError(f"The weights {path} do not exist: correct the path.")
-    StrictCheckpointer(model, complete=True).load(path)

@@ -1,4 +1,4 @@
-"""What a prediction leaves: annotated pictures and videos, and detections as COCO-style JSON."""
+"""What a prediction leaves: annotated pictures and videos, and JSON files of what was found."""
 
 import errno
 import io
@@ -12,36 +12,18 @@ from typing import Any, TextIO
 
 import cv2
 import numpy as np
-from detectron2.structures import Instances
 from PIL import Image
 
 from mvit_det.data.categories import Category
 from mvit_det.errors import UserError
-from mvit_det.evaluation.coco import compact, result_rows
-from mvit_det.evaluation.drawing import enlargement, overlay, resized
 from mvit_det.files import atomic_file
+from mvit_det.predict.classification import Classification
+from mvit_det.predict.detection import Detection
 from mvit_det.predict.sources import Frame
 
 # MPEG-4, which OpenCV's own encoder writes on every machine and players know.
 _VIDEO_CODEC, _VIDEO_SUFFIX = "mp4v", ".mp4"
 _JPEG = (".jpg", ".jpeg")
-
-
-def coco_results(
-    instances: Instances, image_id: int, category_ids: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Detections of one picture in COCO's result format.
-
-    Args:
-        category_ids: by ``pred_classes``.
-    """
-    return list(result_rows(compact(instances), image_id, category_ids))
-
-
-def draw(image: np.ndarray, instances: Instances, names: list[str]) -> np.ndarray:
-    """Detections on an image (H, W, 3), both BGR; a small image is enlarged."""
-    large = resized(image, enlargement(*image.shape[:2]))
-    return overlay(large[:, :, ::-1], instances, names)[:, :, ::-1]
 
 
 def _save(picture: np.ndarray, path: Path) -> None:
@@ -88,23 +70,28 @@ class Results:
     """Writes annotated pictures and videos, and ``predictions.json``; see `open_results`."""
 
     def __init__(
-        self, folder: Path, predictions: TextIO, categories: list[Category], inputs: Sequence[Path]
+        self,
+        folder: Path,
+        predictions: TextIO,
+        task: Detection | Classification,
+        categories: list[Category],
+        inputs: Sequence[Path],
     ) -> None:
         self.folder = folder
         self.images: list[dict[str, Any]] = []
-        self.pictures = self.videos = self.objects = 0
+        self.pictures = self.videos = self.rows = 0
         self._predictions = predictions
-        self._ids = [category["id"] for category in categories]
-        self._names = [category["name"] for category in categories]
+        self._task = task
+        self._categories = categories
         self._inputs = {path.resolve() for path in inputs}
         self._taken: set[str] = set()
         self._source: Any = None
         self._video: VideoFile | None = None
         self._file_name = ""
 
-    def add(self, frame: Frame, instances: Instances) -> None:
+    def add(self, frame: Frame, result: Any) -> None:
         """Write one picture or frame; those of one video must come in a row."""
-        picture = draw(frame.image, instances, self._names)
+        picture = self._task.draw(frame.image, result, self._categories)
         is_video = frame.source.fps is not None
         if frame.source is not self._source:
             self.close_video()
@@ -119,9 +106,9 @@ class Results:
         else:
             _save(picture, self.folder / self._file_name)
             self.pictures += 1
-        self._note(frame, instances, is_video)
+        self._note(frame, result, is_video)
 
-    def _note(self, frame: Frame, instances: Instances, is_video: bool) -> None:
+    def _note(self, frame: Frame, result: Any, is_video: bool) -> None:
         height, width = frame.image.shape[:2]
         image = dict(
             id=len(self.images) + 1,
@@ -132,12 +119,12 @@ class Results:
         )
         if is_video:
             image.update(frame=frame.index, seconds=round(frame.index / frame.source.fps, 6))
-        results = coco_results(instances, image["id"], self._ids)
-        lines = [json.dumps(result) for result in results]
+        rows = self._task.rows(result, image["id"], self._categories)
+        lines = [json.dumps(row) for row in rows]
         if lines:
-            start = ",\n" if self.objects else "\n"
+            start = ",\n" if self.rows else "\n"
             self._predictions.write(start + ",\n".join(lines))
-        self.objects += len(lines)
+        self.rows += len(lines)
         self.images.append(image)
 
     def close_video(self) -> None:
@@ -164,15 +151,20 @@ class Results:
 
 @contextmanager
 def open_results(
-    folder: Path, categories: list[Category], inputs: Sequence[Path]
+    folder: Path,
+    task: Detection | Classification,
+    categories: list[Category],
+    inputs: Sequence[Path],
 ) -> Iterator[Results]:
     """Give `Results` to write to, and finish its files at the end, also after an exception.
 
-    ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list in
-    COCO's result format. ``images.json`` has COCO's lists "images" and "categories", with the
-    file of each image id, its number in a video ("frame", from 0, and "seconds"), and the
-    annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the other.
-    ``predictions.json`` is written as detections come, so that they are never all in memory.
+    ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list: of a
+    detector in COCO's result format; of a classifier {"image_id", "classes"} with "category_id",
+    "name" and "score" of each of the best. ``images.json`` has COCO's lists "images" and
+    "categories", with the file of each image id, its number in a video ("frame", from 0, and
+    "seconds"), and the annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the
+    detections. ``predictions.json`` is written as results come, so that they are never all in
+    memory.
 
     Args:
         inputs: files that must not be overwritten.
@@ -181,7 +173,7 @@ def open_results(
     with _writing_to(folder), ExitStack() as stack:
         partial = stack.enter_context(atomic_file(folder / "predictions.json"))
         predictions = stack.enter_context(open(partial, "w"))
-        results = Results(folder, predictions, categories, inputs)
+        results = Results(folder, predictions, task, categories, inputs)
         predictions.write("[")
         try:
             yield results

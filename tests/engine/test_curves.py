@@ -62,3 +62,23 @@ def test_only_what_was_measured(tmp_path):
     assert [p.name for p in draw_curves(path, tmp_path)] == ["losses.png"]
     assert draw_curves(write(tmp_path / "metrics.json", []), tmp_path) == []
     assert draw_curves(tmp_path / "absent.json", tmp_path) == []
+
+
+def test_accuracy_of_a_classifier(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    labels = []
+    original = Axes.plot
+    monkeypatch.setattr(
+        Axes, "plot", lambda axes, *a, **k: labels.append(k.get("label")) or original(axes, *a, **k)
+    )
+    metrics = {"top1": 40.0, "top5": 80.0, "mean_class_accuracy": 35.0, "top1-fig": 12.0}
+    rows = [
+        {"iteration": i, **{f"classification/{name}": v + i for name, v in metrics.items()}}
+        for i in (9, 19)
+    ]
+    written = draw_curves(write(tmp_path / "metrics.json", rows), tmp_path)
+    assert [p.name for p in written] == ["accuracy.png"]
+    assert labels == ["top-1", "top-5"]
+    with Image.open(written[0]) as image:
+        assert min(image.size) > 400 and np.asarray(image.convert("L")).std() > 10

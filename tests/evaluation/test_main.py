@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from coco_scenes import by_pycocotools, scene
 
 from mvit_det.errors import UserError
+from mvit_det.evaluation import ClassificationAccuracy
 from mvit_det.evaluation.__main__ import argument_parser, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,3 +212,57 @@ def test_faulty_paths(files, tmp_path, which):
     assert not list((tmp_path / "full").glob("*.tmp"))
     with pytest.raises(UserError, match="is a file: give a folder"):
         run([*arguments, "--output", good])
+
+
+@pytest.fixture
+def classified(tmp_path):
+    """(what the evaluator returned, its folder); one class has no image."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(8, (50,), generator=generator)
+    scores = torch.rand(50, 9, generator=generator)
+    scores[torch.arange(50), labels] += 0.3
+    names = [f"photo{number}.jpg" for number in range(50)]
+    evaluator = ClassificationAccuracy(output_dir=str(tmp_path / "run"))
+    batch = dict(inputs=torch.rand(50, 3, 8, 8), labels=labels, file_name=names)
+    evaluator.process(batch, scores)
+    return evaluator.evaluate(), tmp_path / "run"
+
+
+def test_saved_classes_give_the_same_numbers(classified, tmp_path):
+    metrics, folder = classified
+    predictions = str(folder / "classification_predictions.npz")
+    again = run(["--predictions", predictions])
+    assert repr(again) == repr(metrics) and math.isnan(again["classification"]["top1-8"])
+    output = tmp_path / "again"
+    done = subprocess.run(
+        [sys.executable, "-m", "mvit_det.evaluation", "--predictions", predictions]
+        + ["--output", str(output)],
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((output / "classification_metrics.json").read_text())
+    assert list(numbers) == [f"classification/{name}" for name in metrics["classification"]]
+    # to the last bit, and NaN as null
+    for name, value in metrics["classification"].items():
+        number = numbers[f"classification/{name}"]
+        assert number is None if math.isnan(value) else number == value
+    assert f"| {metrics['classification']['top1']:.2f} |" in " ".join(done.stdout.split())
+    for name in ("class_accuracy.csv", "pictures/confusion.png", "pictures/class_accuracy.png"):
+        assert (output / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_either_classes_or_detections(files, classified, tmp_path):
+    _, _, arguments = files
+    predictions = ["--predictions", str(classified[1] / "classification_predictions.npz")]
+    for given in ([], arguments[:2], arguments[2:], arguments + predictions):
+        with pytest.raises(UserError, match="Give either --ground-truth FILE and --results FILE"):
+            run(given)
+    with pytest.raises(UserError, match="Give either"):
+        run(arguments[:2] + predictions)
+    with pytest.raises(UserError, match="is a file: give a folder"):
+        run([*predictions, "--output", predictions[1]])
+    np.savez(tmp_path / "other.npz", label=np.arange(3))
+    with pytest.raises(UserError, match="other.npz lacks what a file of predictions has"):
+        run(["--predictions", str(tmp_path / "other.npz")])

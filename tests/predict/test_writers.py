@@ -15,8 +15,10 @@ from pycocotools.coco import COCO
 from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing import class_colour
 from mvit_det.predict.sources import Frame, Picture, Video
-from mvit_det.predict.writers import coco_results, draw, make_folder, open_results
+from mvit_det.predict.detection import Detection
+from mvit_det.predict.writers import make_folder, open_results
 
+DETECTION = Detection(augmentations=lambda given: None, image_format="BGR")
 CATEGORIES = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
 
 
@@ -38,7 +40,7 @@ def write(folder, frames, found=None) -> dict:
     """Write all frames with the same detections; returns images.json."""
     make_folder(folder)
     paths = [frame.source.path for frame in frames]
-    with open_results(folder, CATEGORIES, paths) as results:
+    with open_results(folder, DETECTION, CATEGORIES, paths) as results:
         for frame in frames:
             instances = detections(frame.image.shape[:2]) if found is None else found
             results.add(frame, instances)
@@ -50,14 +52,14 @@ def pictures(*names) -> list[Frame]:
 
 
 def test_results_in_coco_format():
-    first, second = coco_results(detections(), image_id=5, category_ids=[3, 7])
+    first, second = DETECTION.rows(detections(), 5, CATEGORIES)
     assert list(first) == ["image_id", "category_id", "bbox", "score", "segmentation"]
     assert (first["image_id"], first["category_id"], second["category_id"]) == (5, 7, 3)
     assert first["bbox"] == [40, 20, 30, 30] and first["score"] == pytest.approx(0.9)
     mask = coco_mask.decode(first["segmentation"])
     assert np.array_equal(mask, detections().pred_masks[0])
-    assert "segmentation" not in coco_results(detections(masks=False), 5, [3, 7])[0]
-    assert coco_results(detections()[:0], 5, [3, 7]) == []
+    assert "segmentation" not in DETECTION.rows(detections(masks=False), 5, CATEGORIES)[0]
+    assert DETECTION.rows(detections()[:0], 5, CATEGORIES) == []
 
 
 def test_pycocotools_reads_both_files(tmp_path):
@@ -101,9 +103,17 @@ def test_picture_shows_what_was_found(tmp_path):
 
 
 def test_large_pictures_keep_their_size():
-    assert draw(gray(1000, 2000), detections((1000, 2000)), ["a", "b"]).shape == (1000, 2000, 3)
-    assert draw(gray(1, 1), detections((1, 1)), ["a", "b"]).shape == (480, 480, 3)
-    assert draw(gray(100, 4000), detections((100, 4000)), ["a", "b"]).shape == (100, 4000, 3)
+    assert DETECTION.draw(gray(1000, 2000), detections((1000, 2000)), CATEGORIES).shape == (
+        1000,
+        2000,
+        3,
+    )
+    assert DETECTION.draw(gray(1, 1), detections((1, 1)), CATEGORIES).shape == (480, 480, 3)
+    assert DETECTION.draw(gray(100, 4000), detections((100, 4000)), CATEGORIES).shape == (
+        100,
+        4000,
+        3,
+    )
 
 
 def test_names_never_collide(tmp_path):
@@ -159,7 +169,7 @@ def test_frames_that_change_their_size_stay_in_the_video(tmp_path):
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, RuntimeError])
 def test_what_is_done_is_kept(tmp_path, fault):
     clip = Clip("clip.avi", 5.0)
-    with pytest.raises(fault), open_results(tmp_path, CATEGORIES, []) as results:
+    with pytest.raises(fault), open_results(tmp_path, DETECTION, CATEGORIES, []) as results:
         results.add(Frame(clip, 0, gray()), detections())
         results.add(Frame(clip, 1, gray()), detections())
         raise fault

@@ -1,0 +1,75 @@
+"""What the pictures of all metrics share: a figure without a screen, and a matrix of counts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+# the most classes whose rows can be told apart on one picture
+MANY_ROWS = 30
+
+
+def new_figure(width: float, height: float):
+    """An empty figure of so many inches; pyplot would keep it in memory."""
+    # Not at the top: it takes a second.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure, path: Path) -> None:
+    """Write a PNG; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def short(name: str) -> str:
+    """A name that leaves room for the picture."""
+    # a dollar would begin a formula
+    name = name if len(name) <= 24 else f"{name[:22]}..."
+    return name.replace("$", r"\$")
+
+
+def draw_matrix(
+    path: Path,
+    counts: np.ndarray,
+    left: Sequence[str],
+    bottom: Sequence[str],
+    title: str,
+    dividers: tuple[int, int],
+) -> None:
+    """Draw a matrix of counts with its rows in percent.
+
+    Args:
+        path: of the PNG file to write.
+        counts: (R, C), truth by prediction.
+        left, bottom: names of the R rows and of the C columns.
+        dividers: rows and columns in front of the line that sets apart what is no class.
+    """
+    totals = counts.sum(axis=1)
+    share = counts / np.maximum(totals, 1)[:, None]
+    side = 0.4 * len(counts)
+    figure = new_figure(max(7, 4 + side), max(5, 2.6 + side))
+    axes = figure.subplots()
+    image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    figure.colorbar(image, ax=axes, label="percent of the row", fraction=0.03, pad=0.02)
+    axes.set_yticks(range(len(left)), [f"{short(n)} ({c})" for n, c in zip(left, totals)])
+    axes.set_xticks(
+        range(len(bottom)), list(map(short, bottom)), rotation=90 if len(bottom) > 8 else 30
+    )
+    if len(bottom) <= 8:
+        for text in axes.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+    axes.set(xlabel="prediction", ylabel="truth (number in the row)")
+    for row, column in zip(*np.nonzero(share >= 0.005)):
+        value = share[row, column]
+        colour = "white" if value > 0.5 else "black"
+        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour)
+    for draw_line, place, end in zip((axes.axhline, axes.axvline), dividers, counts.shape):
+        if place < end:
+            draw_line(place - 0.5, color="0.4", linewidth=1)
+    axes.set_title(title, fontsize=10)
+    save_figure(figure, path)
