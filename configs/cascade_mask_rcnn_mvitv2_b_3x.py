@@ -9,5 +9,5 @@ published = dict(
     mask_ap=46.8,
     parameters=103,
     flops=814,
-    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_b_3x/f308109448/model_final_421a91.pkl",
+    weights="cascade_mask_rcnn_mvitv2_b_3x",
 )

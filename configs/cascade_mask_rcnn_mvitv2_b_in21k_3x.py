@@ -9,5 +9,5 @@ published = dict(
     mask_ap=47.4,
     parameters=103,
     flops=814,
-    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_b_in12k_3x/f309003202/model_final_be5168.pkl",
+    weights="cascade_mask_rcnn_mvitv2_b_in21k_3x",
 )

@@ -4,7 +4,7 @@ from .common.models.mask_rcnn import mvitv2
 
 # 36 epochs, as released; the paper says 50 (B.3).
 model.backbone.bottom_up = mvitv2("H", drop_path_rate=0.6, use_act_checkpoint=True)
-train.init_checkpoint = "detectron2://ImageNetPretrained/mvitv2/MViTv2_H_in21k.pyth"
+train.init_checkpoint = "mvitv2_h_in21k"
 
 published = dict(
     table="5",
@@ -12,5 +12,5 @@ published = dict(
     mask_ap=48.5,
     parameters=718,
     flops=3084,
-    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_h_in12k_lsj_3x/f309013744/model_final_30d36b.pkl",
+    weights="cascade_mask_rcnn_mvitv2_h_in21k_lsj_3x",
 )

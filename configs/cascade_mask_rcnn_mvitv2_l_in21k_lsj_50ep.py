@@ -14,5 +14,5 @@ published = dict(
     mask_ap=48.3,
     parameters=270,
     flops=1519,
-    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_l_in12k_lsj_50ep/f308099658/model_final_c41c5a.pkl",
+    weights="cascade_mask_rcnn_mvitv2_l_in21k_lsj_50ep",
 )

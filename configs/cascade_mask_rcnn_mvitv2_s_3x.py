@@ -9,5 +9,5 @@ published = dict(
     mask_ap=46.0,
     parameters=87,
     flops=748,
-    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_s_3x/f308344647/model_final_279baf.pkl",
+    weights="cascade_mask_rcnn_mvitv2_s_3x",
 )

@@ -9,5 +9,5 @@ published = dict(
     mask_ap=45.0,
     parameters=76,
     flops=701,
-    weights="detectron2://MViTv2/cascade_mask_rcnn_mvitv2_t_3x/f308344828/model_final_c6967a.pkl",
+    weights="cascade_mask_rcnn_mvitv2_t_3x",
 )

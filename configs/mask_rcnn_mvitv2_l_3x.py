@@ -5,6 +5,6 @@ from .mask_rcnn_mvitv2_t_3x import dataloader, lr_multiplier, model, optimizer, 
 # parameters. All other releases widen them in the attention, with 4.4 M fewer. Either form is one
 # override away: model.backbone.bottom_up.expand_in=attention
 model.backbone.bottom_up = mvitv2("L", drop_path_rate=0.5, expand_in="mlp")
-train.init_checkpoint = "https://dl.fbaipublicfiles.com/mvit/mvitv2_models/MViTv2_L_in1k.pyth"
+train.init_checkpoint = "mvitv2_l_in1k"
 
 published = dict(table="5", box_ap=51.8, mask_ap=46.2, parameters=238, flops=1097)

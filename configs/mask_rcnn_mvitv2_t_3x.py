@@ -8,7 +8,7 @@ from .common.train import train
 train.max_iter = max_iter_3x
 train.amp.enabled = True
 train.ddp.fp16_compression = True
-train.init_checkpoint = "detectron2://ImageNetPretrained/mvitv2/MViTv2_T_in1k.pyth"
+train.init_checkpoint = "mvitv2_t_in1k"
 
 # What the paper says of this row: average precision, millions of parameters, GFLOPs. And the
 # trained detector, where it was released: --eval-only train.init_checkpoint=...
@@ -18,5 +18,5 @@ published = dict(
     mask_ap=43.8,
     parameters=44,
     flops=279,
-    weights="detectron2://MViTv2/mask_rcnn_mvitv2_t_3x/f307611773/model_final_1a1c30.pkl",
+    weights="mask_rcnn_mvitv2_t_3x",
 )

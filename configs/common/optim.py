@@ -1,5 +1,6 @@
 from detectron2.config import LazyCall as L
 from detectron2.solver import get_default_optimizer_params
+from mvit_det.engine import classification_parameters
 from torch.optim import AdamW as TorchAdamW
 
 # Released COCO recipe: neither norms nor position embeddings decay, biases do (which differs from
@@ -18,4 +19,17 @@ AdamW = L(TorchAdamW)(
     lr=1.6e-4,  # at 64 images per iteration (paper, appendix B.3)
     betas=(0.9, 0.999),
     weight_decay=0.1,
+)
+
+# Released classification recipe: vectors and biases do not decay, positions and the class token do.
+classification_AdamW = L(TorchAdamW)(
+    params=L(classification_parameters)(
+        base_lr="${..lr}",
+        layer_decay=1.0,  # of the learning rate, from each layer to the one before it
+        decay_positions=True,
+    ),
+    lr=2e-3,  # at 2048 images per iteration (paper, appendix B.2)
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.05,
 )

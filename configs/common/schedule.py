@@ -1,6 +1,11 @@
 from detectron2.config import LazyCall as L
 from detectron2.solver import WarmupParamScheduler
-from fvcore.common.param_scheduler import MultiStepParamScheduler
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    CosineParamScheduler,
+    LinearParamScheduler,
+    MultiStepParamScheduler,
+)
 
 
 def step_schedule(max_iter, milestones, warmup_iters=250):
@@ -25,3 +30,26 @@ lr_multiplier_3x = step_schedule(max_iter_3x, milestones=[52500, 62500])
 # 92187 iterations * 64 images / 118287 images = 49.9 epochs, for large-scale jitter
 max_iter_50ep = 92187
 lr_multiplier_50ep = step_schedule(max_iter_50ep, milestones=[81944, 88773])
+
+
+def iterations(epochs, images, batch_size):
+    """Iterations of training where an epoch ends with its last whole batch, as in the released code."""
+    return epochs * (images // batch_size)
+
+
+def cosine_schedule(warmup, start=4e-5, end=4e-3):
+    """A linear warm-up, then half a cosine; all values are multiples of optimizer.lr.
+
+    Args:
+        warmup: share of the training. An override of train.max_iter stretches the whole schedule.
+        start, end: of the warm-up's beginning and of the training's end. By default the released
+            ones of ImageNet-1K, 8e-8 and 8e-6 where optimizer.lr is 2e-3.
+    """
+    return L(CompositeParamScheduler)(
+        schedulers=[
+            L(LinearParamScheduler)(start_value=start, end_value=1.0),
+            L(CosineParamScheduler)(start_value=1.0, end_value=end),
+        ],
+        lengths=[warmup, 1 - warmup],
+        interval_scaling=["rescaled", "rescaled"],
+    )

@@ -9,6 +9,10 @@ train = dict(
     seed=-1,  # a fixed seed makes runs repeatable; -1 draws one
     amp=dict(enabled=False, dtype="float16"),  # mixed precision, on GPUs only; or "bfloat16"
     gradient_accumulation=1,  # parts of a batch that go through the model one by one
+    clip_gradients=None,  # largest L2 norm of all gradients together; None for no limit
+    ema=dict(
+        enabled=False, decay=0.9999
+    ),  # moving average of the weights, evaluated in their place
     ddp=dict(  # arguments of DistributedDataParallel
         broadcast_buffers=False,
         find_unused_parameters=False,

@@ -115,8 +115,9 @@ def _arguments(target: Any) -> dict[str, None]:
 def _check_type(cfg: DictConfig, key: str, value: Any) -> None:
     """Refuse e.g. a word where the config holds a number."""
     old = OmegaConf.select(cfg, key, default=None)
-    for kind, name in ((bool, "true or false"), (Number, "a number"), (str, "text")):
+    kinds = ((bool, bool, "true or false"), (Number, Number, "a number"))
+    for kind, allowed, name in (*kinds, (str, (str, list), "text or a list")):
         if isinstance(old, kind):
-            if value is not None and not isinstance(value, kind):
+            if value is not None and not isinstance(value, allowed):
                 raise UserError(f"Override {key}={value} must be {name}: it is {old!r} now.")
             return

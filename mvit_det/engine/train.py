@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer
+from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.folder import claimed
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.stop import Stopped, StopRequest
@@ -81,6 +82,7 @@ def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
     model = build_model(cfg, cfg.train.device)
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
+    average = _average(cfg, model)
     model = _distributed(cfg, model)
 
     trainer = Trainer(
@@ -89,11 +91,14 @@ def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
         optimizer,
         accumulation=parts,
         precision=_precision(cfg),
+        max_norm=cfg.train.get("clip_gradients"),
     )
     checkpointer = StrictCheckpointer(model, cfg.train.output_dir, trainer=trainer)
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}
-    trainer.register_hooks(_hooks(cfg, _tester(cfg, model, checkpoints, results), checkpoints))
+    judged = average.model if average else model
+    test = _tester(cfg, judged, checkpoints, results)
+    trainer.register_hooks([average, *_hooks(cfg, test, checkpoints, judged)])
     start = 0
     newest = checkpointer.get_checkpoint_file() if resume else ""
     if newest:
@@ -129,6 +134,14 @@ def _train_loader(cfg: DictConfig, parts: int) -> Any:
     cut = deepcopy(cfg)
     cut.dataloader.train.total_batch_size = batch // parts
     return instantiate(cut.dataloader.train)
+
+
+def _average(cfg: DictConfig, model: nn.Module) -> AveragedWeights | None:
+    """The moving average of the weights, if the config asks for one."""
+    ema = cfg.train.get("ema") or {}
+    if not ema.get("enabled", False):
+        return None
+    return AveragedWeights(model, ema.decay, cfg.train.output_dir)
 
 
 def _reconfigure(optimizer: Optimizer, configured: list[dict[str, Any]]) -> None:
@@ -204,8 +217,13 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
     return types[name]
 
 
-def _hooks(cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints) -> list:
-    """In the order in which they see an iteration: the schedule, then saving, evaluation, reports."""
+def _hooks(
+    cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints, judged: nn.Module
+) -> list:
+    """In the order in which they see an iteration: the schedule, then saving, evaluation, reports.
+
+    ``judged`` is the model that ``test`` evaluates.
+    """
     train = cfg.train
     registered = [
         hooks.IterationTimer(),
@@ -215,7 +233,7 @@ def _hooks(cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints) 
     ]
     if comm.is_main_process():
         if train.get("best_metric"):
-            weights_only = StrictCheckpointer(checkpoints.checkpointer.model, train.output_dir)
+            weights_only = StrictCheckpointer(judged, train.output_dir)
             registered.append(KeepBest(weights_only, train.best_metric))
         writers = default_writers(train.output_dir, train.max_iter)
         registered.append(hooks.PeriodicWriter(writers, period=train.log_period))

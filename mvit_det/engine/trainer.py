@@ -1,4 +1,4 @@
-"""Detectron2's trainer with gradient accumulation, and an explanation where training diverges."""
+"""Detectron2's trainer with accumulation and clipping of gradients; it explains what has diverged."""
 
 import math
 import time
@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 from detectron2.engine import SimpleTrainer
+from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.optim import Optimizer
 
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, some
+
+MAX_NAMES = 64  # of images in an error message
 
 
 class WatchedLoader:
@@ -32,10 +35,14 @@ class WatchedLoader:
         self._batches.clear()
 
     def describe(self) -> str:
-        """Name the images of the iteration."""
-        items = [item for batch in self._batches if isinstance(batch, list) for item in batch]
-        names = ", ".join(str(item.get("file_name", "?")) for item in items)
-        return f"the images {names}" if names else "a batch of tensors"
+        """Name the images of the iteration; batches are lists of dicts, or dicts of lists."""
+        names = []
+        for batch in self._batches:
+            if isinstance(batch, dict):
+                names += batch.get("file_name", [])
+            elif isinstance(batch, list):
+                names += [item.get("file_name", "?") for item in batch]
+        return f"the images {some(names, MAX_NAMES)}" if names else "a batch of tensors"
 
 
 class Trainer(SimpleTrainer):
@@ -46,6 +53,8 @@ class Trainer(SimpleTrainer):
         accumulation: batches per iteration; gradients and losses are means over them.
         precision: autocast to this type on the GPU, with loss scaling for float16; None for full
             precision.
+        max_norm: gradients are scaled down to this global L2 norm where theirs is larger; None for
+            no limit.
 
     Raises:
         UserError: a loss or a gradient is no number; the weights are still those of before.
@@ -59,10 +68,17 @@ class Trainer(SimpleTrainer):
         *,
         accumulation: int = 1,
         precision: torch.dtype | None = None,
+        max_norm: float | None = None,
     ):
         super().__init__(model, data_loader, optimizer)
+        number = isinstance(max_norm, (int, float))
+        if max_norm is not None and not (number and 0.0 < max_norm < math.inf):
+            raise UserError(
+                f"train.clip_gradients={max_norm} must be above 0, or null for no limit."
+            )
         self.accumulation = accumulation
         self.precision = precision
+        self.max_norm = max_norm
         self.grad_scaler = torch.amp.GradScaler("cuda", enabled=precision is torch.float16)
         self._stream: Iterator | None = None
 
@@ -87,9 +103,12 @@ class Trainer(SimpleTrainer):
                 losses.update(self._forward_backward(batch))
         self.after_backward()
         self.grad_scaler.unscale_(self.optimizer)
-        self._check_gradients(losses)
+        norm = self._gradient_norm()
         means = {name: value / self.accumulation for name, value in losses.items()}
+        self._check(means, norm)
         self.write_metrics(means, waited, self.iter)
+        if self.max_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.max_norm, norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
@@ -112,24 +131,27 @@ class Trainer(SimpleTrainer):
                 raise UserError(self._explain(str(error).split("\n")[0])) from error
             losses = output if isinstance(output, dict) else {"total_loss": output}
             total = sum(losses.values()) / self.accumulation
-        self._check_losses(losses)
         self.grad_scaler.scale(total).backward()
         return {name: value.detach() for name, value in losses.items()}
 
-    def _check_losses(self, losses: dict[str, torch.Tensor]) -> None:
-        # one transfer from the GPU for all of them
-        values = torch.stack([value.detach().float() for value in losses.values()]).tolist()
-        bad = [f"{name}={value}" for name, value in zip(losses, values) if not math.isfinite(value)]
+    def _gradient_norm(self) -> torch.Tensor:
+        """The L2 norm of all gradients together, where they are."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return nn.utils.get_total_norm(gradients)
+
+    def _check(self, losses: dict[str, torch.Tensor], norm: torch.Tensor) -> None:
+        """Refuse what is no number, and record the norm of the gradients."""
+        # Here an iteration waits for the GPU, once: one transfer for all of them.
+        *values, norm = torch.stack([v.float() for v in (*losses.values(), norm)]).tolist()
+        terms = [f"{name}={value:.4g}" for name, value in zip(losses, values)]
+        bad = [term for term, value in zip(terms, values) if not math.isfinite(value)]
         if bad:
             raise UserError(self._explain(", ".join(bad)))
-
-    def _check_gradients(self, losses: dict[str, torch.Tensor]) -> None:
-        if self.grad_scaler.is_enabled():
-            return  # it leaves out a step that overflows, and lowers its scale
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        if not torch.nn.utils.get_total_norm(gradients).isfinite():
-            terms = ", ".join(f"{name}={float(value):.4g}" for name, value in losses.items())
-            raise UserError(self._explain(f"a gradient is not finite ({terms})"))
+        if math.isfinite(norm):
+            get_event_storage().put_scalar("grad_norm", norm, cur_iter=self.iter)
+        elif not self.grad_scaler.is_enabled():
+            # The scaler leaves out a step that overflows, and lowers its scale.
+            raise UserError(self._explain(f"a gradient is not finite ({', '.join(terms)})"))
 
     def _explain(self, what: str) -> str:
         rates = sorted({group["lr"] for group in self.optimizer.param_groups})
@@ -148,6 +170,13 @@ class Trainer(SimpleTrainer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; a run in full precision will do too."""
-        super().load_state_dict(state_dict)
+        try:
+            super().load_state_dict(state_dict)
+        except ValueError as error:
+            raise UserError(
+                f"The state of the optimizer does not fit ({error}): resume with the "
+                "optimizer.params that the run began with, or start another one from its weights "
+                "by train.init_checkpoint and another train.output_dir."
+            ) from error
         if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

@@ -112,3 +112,15 @@ def test_gradients_are_exchanged_in_half_precision_where_the_config_says_so(whol
     weight = "layers.0.weight"
     assert not torch.equal(a[weight], b[weight])
     torch.testing.assert_close(a[weight], b[weight], rtol=0.01, atol=0.005)
+
+
+def test_the_average_of_two_processes_is_that_of_their_common_weights(whole, tmp_path):
+    assert start("average", tmp_path).returncode == 0
+    a, b = toy.weights(whole), toy.weights(tmp_path)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    found = toy.weights(tmp_path, "averaged_final")
+    assert found.keys() == b.keys()  # without the wrapper's prefix
+    state = torch.load(tmp_path / "model_0000008.pth", weights_only=True)["trainer"]["hooks"]
+    before = state["AveragedWeights"]["module.layers.0.weight"]
+    after = b["layers.0.weight"]  # one step later
+    torch.testing.assert_close(found["layers.0.weight"], 0.5 * before + 0.5 * after)

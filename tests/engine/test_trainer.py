@@ -1,11 +1,12 @@
-"""One iteration: accumulation of gradients, and how divergence ends."""
+"""One iteration: accumulation and clipping of gradients, and how divergence ends."""
 
 import pytest
 import toy
 import torch
 from detectron2.utils.events import EventStorage
+from torch import nn
 
-from mvit_det.engine.trainer import Trainer, WatchedLoader
+from mvit_det.engine.trainer import MAX_NAMES, Trainer, WatchedLoader
 from mvit_det.errors import UserError
 
 
@@ -35,6 +36,88 @@ def test_parts_of_a_batch_give_the_step_of_the_whole():
         torch.testing.assert_close(found, expected)
     for name in ("total_loss", "loss_square", "loss_abs"):
         assert parts_losses[name] == pytest.approx(whole_losses[name], rel=1e-5)
+
+
+class Classifier(nn.Module):
+    """Cross-entropy of a linear layer on a batch that is one dict of stacked tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(toy.WIDTH, 3)
+
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+        return {"loss_cls": nn.functional.cross_entropy(self.head(batch["x"]), batch["labels"])}
+
+
+def stacked(count: int, size: int) -> list[dict]:
+    """Batches of inputs with soft labels, as mixup gives them."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count * size, toy.WIDTH, generator=generator)
+    labels = torch.rand(count * size, 3, generator=generator).softmax(1)
+    names = [f"{i}.jpg" for i in range(count * size)]
+    parts = zip(x.split(size), labels.split(size), range(0, count * size, size))
+    return [dict(x=a, labels=b, file_name=names[i : i + size]) for a, b, i in parts]
+
+
+def stepped(data: list, rate: float = 1.0, **options) -> tuple[nn.Module, float]:
+    """A classifier after one step of plain gradient descent, and the norm that was reported."""
+    torch.manual_seed(0)
+    model = Classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    trainer = Trainer(model, WatchedLoader(data), optimizer, **options)
+    with EventStorage() as storage:
+        trainer.run_step()
+        return model, storage.latest()["grad_norm"][0]
+
+
+def test_two_parts_of_a_dict_batch_give_the_step_of_the_whole():
+    whole, norm = stepped(stacked(1, 8), max_norm=0.1)
+    parts, again = stepped(stacked(2, 4), max_norm=0.1, accumulation=2)
+    assert norm == pytest.approx(again) and norm > 0.1
+    for expected, found in zip(whole.parameters(), parts.parameters()):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("share", [0.25, 4.0, None])
+def test_gradients_are_scaled_down_to_the_norm_and_never_up(share):
+    start, _ = stepped(stacked(1, 8), rate=0.0)
+    plain, norm = stepped(stacked(1, 8))
+    moves = [(a - b).detach() for a, b in zip(plain.parameters(), start.parameters())]
+    assert norm == pytest.approx(float(torch.cat([m.flatten() for m in moves]).norm()))
+    clipped, reported = stepped(stacked(1, 8), max_norm=share and share * norm)
+    assert reported == norm
+    factor = min(share or 1.0, 1.0)
+    for parameter, before, move in zip(clipped.parameters(), start.parameters(), moves):
+        torch.testing.assert_close(parameter - before, factor * move, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), "much"])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(UserError, match=f"train.clip_gradients={limit} must be above 0, or null"):
+        stepped(stacked(1, 8), max_norm=limit)
+
+
+def test_divergence_names_the_images_of_dict_batches():
+    data = stacked(2, 40)
+    data[1]["x"][0, 0] = float("inf")
+    with pytest.raises(UserError, match="loss_cls=nan, on the images 0.jpg, 1.jpg, ") as error:
+        stepped(data, accumulation=2)
+    assert f"{MAX_NAMES - 1}.jpg and {80 - MAX_NAMES} more; lower" in str(error.value)
+
+
+def test_the_state_of_other_parameter_groups_is_refused():
+    def trainer(split: bool) -> Trainer:
+        model = Classifier()
+        weight, bias = model.parameters()
+        groups = [dict(params=[weight]), dict(params=[bias])] if split else model.parameters()
+        return Trainer(model, WatchedLoader([]), torch.optim.SGD(groups, lr=0.1))
+
+    state = trainer(split=True).state_dict()
+    trainer(split=True).load_state_dict(state)
+    with pytest.raises(
+        UserError, match="optimizer does not fit .*resume with the optimizer.params"
+    ):
+        trainer(split=False).load_state_dict(state)
 
 
 def test_gradients_of_earlier_iterations_do_not_add_up():

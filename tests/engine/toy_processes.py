@@ -30,6 +30,7 @@ EVENTS = {
     "interrupt": interrupt_launcher,
     "nothing": lambda: None,
     "compress": lambda: None,
+    "average": lambda: None,
 }
 
 
@@ -46,7 +47,8 @@ def main(args: Namespace) -> None:
         eventful.calls = 0
         toy.Toy.forward = eventful
     ddp = dict(broadcast_buffers=False, fp16_compression=args.event == "compress")
-    cfg = toy.config(args.folder, seed=1 + comm.get_rank(), ddp=ddp)
+    ema = dict(enabled=args.event == "average", decay=0.5)
+    cfg = toy.config(args.folder, seed=1 + comm.get_rank(), ddp=ddp, ema=ema)
     cfg.dataloader.train.total_batch_size = 4
     toy.train(cfg, resume=args.resume)
 

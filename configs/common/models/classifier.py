@@ -1,0 +1,22 @@
+"""The classifier of the paper's Tables 1 to 3: MViTv2, the mean of its tokens, one linear layer."""
+
+from detectron2.config import LazyCall as L
+from mvit_det.backbone import VARIANTS
+from mvit_det.recognition import MViT, Recognizer
+
+
+def mvitv2(variant, drop_path_rate, **changes):
+    """One row of the paper's Table 1 as the backbone of a classifier."""
+    row = VARIANTS[variant]
+    return L(MViT)(
+        # Height and width that data are made in as well, by reference to this key.
+        input_size=(224, 224),
+        embed_dim=row.embed_dim,
+        num_heads=row.num_heads,
+        last_block_indexes=row.last_block_indexes,
+        drop_path_rate=drop_path_rate,
+        **changes,
+    )
+
+
+model = L(Recognizer)(backbone=mvitv2("T", drop_path_rate=0.1), num_classes=1000)

@@ -1,0 +1,151 @@
+"""A released classification config, shrunken, end to end: train, evaluate, resume, EMA, 21K heads."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine.train import evaluate
+from mvit_det.engine.trainer import Trainer
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+import train_net  # noqa: E402  the script, as a module
+
+CONFIG = str(ROOT / "configs" / "imagenet" / "mvitv2_t_in1k.py")
+CLASSES = ["blue", "green", "red"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Noisy pictures of one colour each: {train,val}/CLASS/NUMBER.png."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 3)):
+        for name in CLASSES:
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 120, (40, 48, 3), dtype=np.uint8)
+                pixels[..., 2 - CLASSES.index(name)] += 120
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    return folder
+
+
+def arguments(images: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "--config-file",
+        CONFIG,
+        "model.backbone.input_size=[32,32]",
+        "model.backbone.embed_dim=8",
+        "model.backbone.last_block_indexes=[0,1,2,3]",
+        "model.num_classes=3",
+        *(f"dataloader.{loader}.dataset.classes=null" for loader in ("train", "test")),
+        f"dataloader.train.dataset.root={images / 'train'}",
+        f"dataloader.test.dataset.root={images / 'val'}",
+        *(f"dataloader.{loader}.num_workers=0" for loader in ("train", "test")),
+        "dataloader.train.total_batch_size=8",
+        "train.gradient_accumulation=2",
+        "train.ema.enabled=true",
+        "train.ema.decay=0.5",
+        "train.device=cpu",
+        "train.seed=1",
+        "train.max_iter=5",
+        "train.log_period=1",
+        "train.eval_period=2",
+        "train.checkpointer.period=2",
+        f"train.output_dir={output}",
+        *more,
+    ]
+
+
+def start(*arguments: str) -> None:
+    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
+
+
+def logged(output: Path) -> dict[int, dict[str, float]]:
+    """iteration -> numbers, without times; the later of two lines counts."""
+    rows: dict[int, dict[str, float]] = {}
+    for line in (output / "metrics.json").read_text().splitlines():
+        row = json.loads(line)
+        kept = {key: value for key, value in row.items() if "time" not in key and "eta" not in key}
+        rows.setdefault(row["iteration"], {}).update(kept)
+    return rows
+
+
+def weights(output: Path, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(output / f"{name}.pth", weights_only=True)["model"]
+
+
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("run")
+    start(*arguments(images, output))
+    return output
+
+
+def test_it_trains_and_leaves_its_files(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "model_final.pth", "averaged_final.pth", "model_best.pth"} <= names
+    assert "classification_predictions.npz" in names
+    rows = logged(trained)
+    assert set(rows) == {0, 1, 2, 3, 4, 5}
+    for iteration in range(5):
+        assert {"total_loss", "grad_norm", "lr"} <= set(rows[iteration])
+    assert rows[0]["lr"] == pytest.approx(2e-3 * 4e-5) and rows[4]["lr"] < 2e-3
+    assert {"classification/top1", "classification/top5"} <= set(rows[5])
+
+
+def test_a_resumed_run_is_the_one_that_was_not_stopped(trained, images, tmp_path, monkeypatch):
+    original = Trainer.run_step
+
+    def run_step(self):
+        if self.iter == 3:
+            raise InterruptedError
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_step", run_step)
+        with pytest.raises(InterruptedError):
+            start(*arguments(images, tmp_path))
+    config, *overrides = arguments(images, tmp_path)[1:]
+    start("--config-file", config, "--resume", *overrides)
+    assert logged(tmp_path) == logged(trained)
+    for name in ("model_final", "averaged_final"):
+        a, b = weights(tmp_path, name), weights(trained, name)
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def evaluated(images: Path, output: Path, *more: str) -> dict[str, float]:
+    cfg = apply_overrides(load_config(CONFIG), arguments(images, output, *more)[2:])
+    return evaluate(cfg)["classification"]
+
+
+def test_evaluation_repeats_with_the_averaged_weights(trained, images, tmp_path):
+    file = trained / "averaged_final.pth"
+    found = evaluated(images, tmp_path, f"train.init_checkpoint={file}")
+    last = logged(trained)[5]
+    assert {key: found[key] for key in ("top1", "top5")} == {
+        key: last[f"classification/{key}"] for key in ("top1", "top5")
+    }
+
+
+def test_the_first_outputs_of_a_larger_head_are_evaluated_alone(trained, images, tmp_path):
+    """As a model of ImageNet-21K is on ImageNet-1K: what other outputs say does not count."""
+    state = weights(trained, "averaged_final")
+    for key in ("head.projection.weight", "head.projection.bias"):
+        extra = torch.full_like(state[key], 5.0)
+        state[key] = torch.cat([state[key], extra])
+    torch.save({"model": state}, tmp_path / "larger.pth")
+    found = evaluated(
+        images,
+        tmp_path,
+        "model.num_classes=6",
+        "dataloader.test.dataset.num_classes=3",
+        "dataloader.evaluator.0.classes=3",
+        f"train.init_checkpoint={tmp_path / 'larger.pth'}",
+    )
+    small = evaluated(images, tmp_path, f"train.init_checkpoint={trained / 'averaged_final.pth'}")
+    assert found == small
