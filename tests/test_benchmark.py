@@ -62,6 +62,28 @@ model.roi_heads.mask_head.conv_dims = [8, 8]
 for head in (model.roi_heads.box_head, model.roi_heads.mask_head):
     head.input_shape.channels = 8
 """
+# Mean of the tokens, and a class token; nominal sizes of their own.
+RECOGNIZER = """
+from detectron2.config import LazyCall as L
+from mvit_det.recognition import MViT, Recognizer
+
+model = L(Recognizer)(
+    backbone=L(MViT)(input_size=(32, 64), embed_dim=8, last_block_indexes=(0, 1)), num_classes=5
+)
+"""
+CLIPS = """
+from detectron2.config import LazyCall as L
+from mvit_det.recognition import MViT, Recognizer
+
+model = L(Recognizer)(
+    backbone=L(MViT)(
+        input_size=(4, 32, 32), embed_dim=8, last_block_indexes=(0, 1), class_token=True,
+        patch_kernel=(3, 7, 7), patch_stride=(2, 4, 4), patch_padding=(1, 3, 3),
+        pool_kernel=(3, 3, 3), adaptive_kv_stride=(1, 8, 8),
+    ),
+    num_classes=5,
+)
+"""
 OTHER_BACKBONE = """
 from detectron2.config import LazyCall as L
 from detectron2.modeling import Backbone
@@ -202,12 +224,20 @@ def test_what_is_only_counted_equals_what_is_measured(tmp_path):
     assert counted["parts"] == measured["parts"] and "times" not in counted
 
 
-def table(tmp_path, *arguments, **configs):
+def table(tmp_path, *arguments, size=("--size", "64", "64"), **configs):
     paths = [tmp_path / f"{name}.py" for name in configs]
     for path, text in zip(paths, configs.values()):
         path.write_text(text)
-    command = ["--table", *map(str, paths), "--device", "cpu", "--size", "64", "64", *arguments]
+    command = ["--table", *map(str, paths), "--device", "cpu", *size, *arguments]
     return main(argument_parser().parse_args(command))
+
+
+def cells_of(output):
+    """The rows of a Markdown table, without the line under its head."""
+    lines = [line.strip("|").split("|") for line in output.strip().splitlines()]
+    assert len({len(line) for line in lines}) == 1
+    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
+    return head, rows
 
 
 def test_table_has_a_row_per_config_by_size_with_what_the_paper_says(tmp_path, capsys):
@@ -219,12 +249,12 @@ published = dict(table="5", box_ap=52.0, mask_ap=45.1, parameters=76, flops=701,
     report = table(
         tmp_path, "--json", str(path), large=CASCADE + train, own=DETECTOR, one_map=SINGLE_SCALE
     )  # fmt: skip
-    assert json.loads(path.read_text()) == report and report["input"] == [1, 3, 64, 64]
+    assert json.loads(path.read_text()) == report
+    assert all(row["input"] == [1, 3, 64, 64] for row in report["rows"])
     assert [Path(row["config"]).stem for row in report["rows"]] == ["one_map", "own", "large"]
     output = capsys.readouterr()
-    head, rule, *rows = [line.strip("|").split("|") for line in output.out.strip().splitlines()]
-    assert {len(row) for row in (head, rule, *rows)} == {9} and len(rows) == 3
-    one_map, own, large = [[cell.strip() for cell in row] for row in rows]
+    head, (one_map, own, large) = cells_of(output.out)
+    assert head[1:5] == ["paper: table", "box AP", "mask AP", "parameters, M"] and len(head) == 9
     single = run(tmp_path, CASCADE, "--size", "64", "64", "--repeats", "0")
     figures = f"{single['parameters'] / 1e6:.1f}", f"{single['flops'] / 1e9:.1f}"
     base = "https://dl.fbaipublicfiles.com/detectron2/"
@@ -235,6 +265,51 @@ published = dict(table="5", box_ap=52.0, mask_ap=45.1, parameters=76, flops=701,
     assert own[1:6] == ["-"] * 5 and own[8] == "-"
     assert one_map[1:6] == ["9", "47.0", "-", "-", "276"]
     assert "Counting 3 of 3" in output.err and "1 multiply-add = 1 FLOP" in output.err
+
+
+def test_table_counts_each_model_at_the_size_it_is_made_for(tmp_path, capsys):
+    said = """
+published = dict(table="2", top1=82.3, parameters=24, flops=4.7, weights="mvitv2_t_in1k")
+train = dict(init_checkpoint="output/before/model_final.pth")
+"""
+    report = table(tmp_path, size=(), images=RECOGNIZER + said, clips=CLIPS)
+    assert [row["input"] for row in report["rows"]] == [[1, 3, 32, 64], [1, 3, 4, 32, 32]]
+    assert [row["kind"] for row in report["rows"]] == ["recognizer"] * 2
+    head, (images, clips) = cells_of(capsys.readouterr().out)
+    assert head[1:6] == ["input", "paper: table", "top-1", "parameters, M", "FLOPs, G"]
+    flops = report["rows"][0]["flops"]
+    url = "https://dl.fbaipublicfiles.com/mvit/mvitv2_models/MViTv2_T_in1k.pyth"
+    weights = f"`output/before/model_final.pth`, [recognizer]({url})"
+    assert images[1:6] == ["32 x 64", "2", "82.3", "24", "4.7"]
+    assert images[7:] == [f"{flops / 1e9:.3f}", weights]
+    assert clips[1:6] == ["4 x 32 x 32"] + ["-"] * 4 and clips[8] == "-"
+    # at another size all are counted at that one, and clips keep their frames
+    report = table(tmp_path, images=RECOGNIZER, clips=CLIPS, mask=DETECTOR)
+    shapes = [tuple(row["input"]) for row in report["rows"]]
+    assert set(shapes) == {(1, 3, 64, 64), (1, 3, 4, 64, 64)}
+
+
+def test_recognizer_counts_equal_hand_computed_numbers(tmp_path):
+    report = run(tmp_path, CLIPS, "--repeats", "0")
+    # Tokens 2 x 8 x 8, then 2 x 4 x 4, and one. Of keys, 2 x 1 x 1 and 2 x 2 x 2.
+    sizes = {name: part["parameters"] for name, part in report["parts"].items()}
+    assert sizes["norm"] == 2 * 16 and sizes["head"] == 17 * 5
+    flops = {name: part["flops"] for name, part in report["parts"].items()}
+    assert flops["head"] == 16 * 5 and flops["norm"] == 5 * 16 * (2 * 4 * 4 + 1)
+    tokens = 0
+    for dim_in, dim, heads, grid, queries, keys, sides in (
+        (8, 8, 1, 128, 128, 2, 2 + 1 + 1),
+        (8, 16, 2, 128, 32, 8, 2 + 2 + 2),
+    ):
+        pooled = queries + 2 * keys
+        tokens += 5 * (grid + 1) * dim_in + 3 * (grid + 1) * dim_in * dim  # norm1, qkv
+        tokens += 27 * pooled * dim + 5 * (pooled + 3) * dim
+        tokens += 2 * (queries + 1) * (keys + 1) * dim + queries * sides * dim
+        tokens += (queries + 1) * dim * (dim + 5 + 2 * 4 * dim)
+        tokens += (grid + 1) * dim_in * dim if dim != dim_in else 0
+    stem = 128 * 3 * 3 * 49 * 8
+    assert flops["backbone"] == stem + tokens
+    assert report["not_counted"] == {} and report["input"] == [1, 3, 4, 32, 32]
 
 
 def test_table_refuses_before_it_counts(tmp_path, capsys):
@@ -270,6 +345,18 @@ def test_report_of_a_detector(tmp_path, capsys):
             assert all(len(result[key]) == 2 and min(result[key]) > 0 for key in timing.TIMES)
             assert result["training_peak"] > result["saved_for_backward"] > 0
     assert list(report["ratios"]["backbone"]) == [f"{name} / fused" for name in others]
+    assert "model, plain / fused" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", [RECOGNIZER, CLIPS])
+def test_report_of_a_recognizer(tmp_path, capsys, config):
+    report = run(tmp_path, config, "--repeats", "1", "--batch", "2")
+    assert report["input"][0] == 2 and list(report["times"]) == ["model"]
+    results = report["times"]["model"]
+    assert list(results) == ["fused", "plain"]
+    for result in results.values():
+        assert all(len(result[key]) == 1 and result[key][0] > 0 for key in timing.TIMES)
+        assert min(result[key] for key in timing.SIZES) > 0
     assert "model, plain / fused" in capsys.readouterr().out
 
 
@@ -369,8 +456,9 @@ def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
             "from detectron2.config import LazyCall as L\nfrom torch import nn\n"
             "model = L(nn.Linear)(in_features=3, out_features=2)",
             [],
-            "Linear is neither a detector nor a backbone",
+            "Linear is no detector, recognizer or backbone",
         ),
+        (RECOGNIZER, ["--backbone-only"], "--backbone-only is for detectors"),
     ],
 )
 def test_user_errors_are_one_sentence(tmp_path, config, arguments, message):

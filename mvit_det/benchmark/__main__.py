@@ -32,7 +32,11 @@ def argument_parser() -> ArgumentParser:
         "--table", nargs="+", metavar="FILE", help="count only: a row per config, in Markdown"
     )
     parser.add_argument(
-        "--size", nargs=2, type=int, default=[800, 1280], metavar=("H", "W"), help="of the images"
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="of images or frames; unless given, a recognizer's own, and 800 1280 for detectors",
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per run")
     parser.add_argument("--device", default=device, help=f"cpu or cuda; {device} unless given")
@@ -49,7 +53,7 @@ def argument_parser() -> ArgumentParser:
 
 def main(args: Namespace) -> dict[str, Any]:
     """Count, measure and print; returns what ``--json`` writes (seconds, bytes)."""
-    if min(*args.size, args.batch) < 1 or args.repeats < 0:
+    if min(*(args.size or ()), args.batch, 1) < 1 or args.repeats < 0:
         raise UserError("--size and --batch must be at least 1, --repeats at least 0.")
     if args.json and not Path(args.json).resolve().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder, create it first.")
@@ -67,11 +71,10 @@ def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
             "--table counts configs as they are: leave out --backbone-only and key=value."
         )
     rows = table.make_rows(args.table, args.size, device)
-    print(
-        f"FLOPs of {' x '.join(map(str, args.size))} pixels {counts.CONVENTION}.\n", file=sys.stderr
-    )
+    sizes = " or ".join({table.size_of_input(row): None for row in rows})
+    print(f"FLOPs of {sizes} pixels {counts.CONVENTION}.\n", file=sys.stderr)
     print(table.to_markdown(rows))
-    return {"input": [1, 3, *args.size], **surroundings(device), "rows": rows}
+    return {**surroundings(device), "rows": rows}
 
 
 def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
@@ -79,12 +82,18 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
     cfg = apply_overrides(load_config(args.config_file), args.overrides)
     backbone_key = subjects.backbone_key(cfg)
     key = backbone_key if args.backbone_only else "model"
+    recognizer = subjects.nominal_size(cfg) is not None
+    if recognizer and args.backbone_only:
+        raise UserError(
+            "--backbone-only is for detectors: a recognizer has but a norm and one linear layer "
+            "beside its backbone."
+        )
     report = {
         "config": args.config_file,
         "overrides": args.overrides,
         "measured": key,
         "repeats": args.repeats,
-        "input": [args.batch, 3, *args.size],
+        "input": subjects.input_shape(cfg, args.batch, args.size),
         **surroundings(device),
     }
     torch.manual_seed(0)
@@ -100,8 +109,9 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
     print_counts(report)
     if args.repeats:
         groups = {} if key == backbone_key else {"model": (models, inputs)}
-        backbones, images = subjects.backbones_alone(cfg, models, inputs[0])
-        groups["backbone"] = (backbones, (images, images))
+        if not recognizer:
+            backbones, images = subjects.backbones_alone(cfg, models, inputs[0])
+            groups["backbone"] = (backbones, (images, images))
         report["times"] = {
             label: timing.measure(*group, args.repeats, device, label)
             for label, group in groups.items()

@@ -7,21 +7,23 @@ from typing import Any
 import torch
 from detectron2.structures import Instances
 from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import elementwise_flop_counter
 from torch import nn
 
-from mvit_det.benchmark.subjects import is_detector, random_boxes
+from mvit_det.benchmark.subjects import is_detector, is_recognizer, random_boxes
 
 # Boxes per image that the box head and the mask head see in the paper's Table 5.
 PROPOSALS, DETECTIONS = 1000, 100
 CONVENTION = (
-    "for one image; 1 multiply-add = 1 FLOP; attention at its mathematical cost; heads of a "
-    f"detector on {PROPOSALS} proposals and {DETECTIONS} detections"
+    "for one image or clip; 1 multiply-add = 1 FLOP; attention at its mathematical cost; heads of "
+    f"a detector on {PROPOSALS} proposals and {DETECTIONS} detections"
 )
 # Free by convention: elementwise operations, comparisons, pooling, and moving or making data.
 FREE = set(
     """add all any argsort atleast_1d cartesian_prod div exp flip gelu isfinite log2 max_pool2d
-    mean meshgrid min movedim mul nonzero_numpy numpy_T repeat repeat_interleave sigmoid softmax sort
-    sqrt sub topk unflatten upsample_linear1d PythonOp._SplitWindows PythonOp._MergeWindows""".split()
+    max_pool3d mean meshgrid min movedim mul nonzero_numpy numpy_T repeat repeat_interleave
+    sigmoid softmax sort sqrt sub topk unflatten upsample_linear1d PythonOp._SplitWindows
+    PythonOp._MergeWindows""".split()
 )
 
 
@@ -30,7 +32,7 @@ def count(model: nn.Module, inputs: Any) -> dict[str, Any]:
     """Parameters and FLOPs in all and of each part, and operations that no count exists for.
 
     Args:
-        model: a detector or a backbone, with plain attention: operations that fvcore knows.
+        model: a detector, recognizer or backbone; with plain attention, which fvcore knows.
         inputs: from ``make_inputs``, for evaluation; the first one is counted.
     """
     model.eval()
@@ -41,8 +43,12 @@ def count(model: nn.Module, inputs: Any) -> dict[str, Any]:
         sizes["mask head"] = size_of(model.roi_heads.mask_head) if model.roi_heads.mask_on else 0
         sizes["box head"] = sizes["roi_heads"] - sizes["mask head"]
     else:
-        analyses = {"model": analyse(lambda net, x: net(x).values(), model, inputs[:1])}
-        flops = {name: analyses["model"].total(f"module.{name}") for name in sizes}
+        if is_recognizer(model):
+            analysis = analyse(lambda net, x: [net.logits(x)], model, inputs["inputs"][:1])
+        else:
+            analysis = analyse(lambda net, x: net(x).values(), model, inputs[:1])
+        analyses = {"model": analysis}
+        flops = {name: analysis.total(f"module.{name}") for name in sizes}
     unknown = sum((analysis.unsupported_ops() for analysis in analyses.values()), Counter())
     unknown = {name: n for name, n in unknown.items() if name.split("::")[-1] not in FREE}
     if "prim::CallFunction" in unknown:  # what is compiled while the tracer runs
@@ -114,5 +120,7 @@ def analyse(
 ) -> FlopCountAnalysis:
     """FLOPs of ``function(module, *tensors)``; parts of the module are named ``module.*``."""
     analysis = FlopCountAnalysis(Traced(function, module), tensors)
+    # fvcore's own count, which refuses the six axes of clips: 5 per element of an affine norm
+    analysis.set_op_handle("aten::layer_norm", elementwise_flop_counter(0, 5))
     analysis.tracer_warnings("none").unsupported_ops_warnings(False)
     return analysis.uncalled_modules_warnings(False)

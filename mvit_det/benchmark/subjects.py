@@ -15,6 +15,8 @@ from torch import nn
 
 from mvit_det.errors import UserError
 
+DETECTOR_SIZE = (800, 1280)  # height and width of the paper's Table 5
+
 
 def backbone_key(cfg: DictConfig) -> str:
     """Config key of the backbone without its pyramid; behind ``model`` also its module's path."""
@@ -34,6 +36,23 @@ def has_switch(cfg: DictConfig) -> bool:
     """Whether the backbone can be built with fused and with plain attention."""
     target = OmegaConf.select(cfg, backbone_key(cfg))["_target_"]
     return "fused_attention" in parameters_of(target)
+
+
+def nominal_size(cfg: DictConfig) -> tuple[int, ...] | None:
+    """Height and width that a recognizer is made for, frames before them; None for detectors."""
+    node = OmegaConf.select(cfg, backbone_key(cfg))
+    parameter = parameters_of(node["_target_"]).get("input_size")
+    return parameter and tuple(node.get("input_size", parameter.default))
+
+
+def input_shape(cfg: DictConfig, batch: int, size: Sequence[int] | None) -> list[int]:
+    """(B, 3, H, W), or (B, 3, T, H, W) for clips.
+
+    Args:
+        size: height and width, if they are not to be those that the model is made for.
+    """
+    nominal = nominal_size(cfg) or DETECTOR_SIZE
+    return [batch, 3, *nominal[:-2], *(size or nominal[-2:])]
 
 
 def build(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
@@ -107,13 +126,22 @@ def is_detector(model: nn.Module) -> bool:
     return hasattr(model, "proposal_generator") and hasattr(model, "roi_heads")
 
 
+def is_recognizer(model: nn.Module) -> bool:
+    """Whether the model takes a dict of stacked inputs and labels, as our classifiers do."""
+    return hasattr(model, "logits") and hasattr(model, "num_classes")
+
+
 def make_inputs(model: nn.Module, shape: Sequence[int], device: torch.device) -> tuple[Any, Any]:
     """Random inputs in the form that the model takes: for evaluation, and for training.
 
     Args:
-        shape: (B, 3, H, W).
+        shape: (B, 3, H, W), or (B, 3, T, H, W) for clips.
     """
     size = tuple(shape[2:])
+    if is_recognizer(model):
+        inputs = {"inputs": torch.randn(*shape, device=device)}
+        labels = torch.randint(model.num_classes, (shape[0],), device=device)
+        return inputs, {**inputs, "labels": labels}
     if is_detector(model):
         images = torch.randint(0, 256, tuple(shape), dtype=torch.uint8, device=device)
         inputs = [{"image": image, "height": size[0], "width": size[1]} for image in images]
@@ -123,8 +151,8 @@ def make_inputs(model: nn.Module, shape: Sequence[int], device: torch.device) ->
         images = torch.randn(*shape, device=device)
         return images, images
     raise UserError(
-        f"{type(model).__name__} is neither a detector nor a backbone, which is what the benchmark "
-        "can feed: try --backbone-only."
+        f"{type(model).__name__} is no detector, recognizer or backbone, which is what the "
+        "benchmark can feed: try --backbone-only."
     )
 
 

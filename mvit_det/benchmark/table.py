@@ -9,45 +9,50 @@ import torch
 from omegaconf import DictConfig
 
 from mvit_det.benchmark import counts, subjects
+from mvit_det.checkpoint.published import ZOO, ZOO_PREFIX, find
 from mvit_det.engine import load_config
 
-DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"  # what detectron2:// stands for
-# What a config says of its paper, under the key `published`, and the column's title.
-PUBLISHED = {
-    "table": "paper: table",
+# What a config says of its paper, under the key `published`, and the column's title. Accuracies are
+# columns of the tables where some config has one.
+ACCURACIES = {
     "box_ap": "box AP",
     "mask_ap": "mask AP",
-    "parameters": "parameters, M",
-    "flops": "FLOPs, G",
+    "top1": "top-1",
+    "top1_resize": "top-1, resized",
 }
-COLUMNS = ("config", *PUBLISHED.values(), "counted: parameters, M", "FLOPs, G", "weights")
+SIZES = {"parameters": "parameters, M", "flops": "FLOPs, G"}
+COUNTED = ("counted: parameters, M", "FLOPs, G")
 
 
 def make_rows(
-    paths: Sequence[str], size: Sequence[int], device: torch.device
+    paths: Sequence[str], size: Sequence[int] | None, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Count each config's model, one after the other, with images of ``size`` (H, W).
+    """Count each config's model, one after the other.
 
     A config tells by ``published`` what its paper says; all its keys may be missing.
+
+    Args:
+        size: height and width of the images, if not those that each model is made for.
 
     Returns:
         A dict per config with its file, what it says itself, and what is counted; by FLOPs.
     """
     # A mistake in any of them shows before the first is counted.
     configs = {path: load_config(path) for path in paths}
-    for cfg in configs.values():
-        subjects.backbone_key(cfg)
+    shapes = {path: subjects.input_shape(cfg, 1, size) for path, cfg in configs.items()}
     rows = []
     for number, (path, cfg) in enumerate(configs.items(), 1):
         print(f"Counting {number} of {len(configs)}: {path}", end=" ", file=sys.stderr, flush=True)
         torch.manual_seed(0)
         model = subjects.build(cfg, "model").to(device)
-        inputs, _ = subjects.make_inputs(model, (1, 3, *size), device)
+        kind = "recognizer" if subjects.is_recognizer(model) else "detector"
+        inputs, _ = subjects.make_inputs(model, shapes[path], device)
         counted = counts.count(model, inputs)
         del model, inputs  # the next one needs the memory
         summary = {name: counted[name] for name in ("parameters", "flops", "not_counted")}
-        rows.append({"config": path, **describe(cfg), **summary})
-        print(*figures(rows[-1], "parameters", "flops"), file=sys.stderr)
+        row = {"config": path, "kind": kind, "input": shapes[path], **describe(cfg), **summary}
+        print(*figures(row), file=sys.stderr)
+        rows.append(row)
     return sorted(rows, key=lambda row: row["flops"])
 
 
@@ -59,30 +64,42 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def figures(row: dict[str, Any], *names: str) -> list[str]:
-    """Counted figures as text, in millions and billions."""
-    units = {"parameters": 1e6, "flops": 1e9}
-    return [f"{row[name] / units[name]:.1f}" for name in names]
+def figures(row: dict[str, Any]) -> list[str]:
+    """Counted parameters and FLOPs, in millions and billions; as finely as such are published."""
+    digits = 1 if row["kind"] == "detector" else 3
+    return [f"{row['parameters'] / 1e6:.{digits}f}", f"{row['flops'] / 1e9:.{digits}f}"]
 
 
-def cells(row: dict[str, Any]) -> list[str]:
-    """A row of `make_rows` in Markdown, by `COLUMNS`; links to configs are for their folder."""
-    path, published = Path(row["config"]), row["published"]
-    start, trained = row["init_checkpoint"], published.get("weights")
-    weights = [
-        f"[{name}]({link.replace('detectron2://', DETECTRON2)})"
-        for name, link in ((Path(start).stem, start), ("detector", trained))
-        if link
-    ]
-    return [
-        f"[{path.stem}]({path.name})",
-        *(str(published.get(key, "-")) for key in PUBLISHED),
-        *figures(row, "parameters", "flops"),
-        ", ".join(weights) or "-",
-    ]
+def size_of_input(row: dict[str, Any]) -> str:
+    """Such as 800 x 1280, frames first."""
+    return " x ".join(map(str, row["input"][2:]))
+
+
+def weights_of(row: dict[str, Any]) -> str:
+    """Links to what a config starts from, and to its trained weights where they are published."""
+    sources = {"start": row["init_checkpoint"], "trained": row["published"].get("weights")}
+    links = []
+    for role, source in sources.items():
+        if not source:
+            continue
+        row_of_file = find(source)
+        link = row_of_file.url if row_of_file else source.replace(ZOO_PREFIX, ZOO)
+        title = Path(source).stem if role == "start" else row["kind"]
+        links.append(f"[{title}]({link})" if "://" in link else f"`{source}`")
+    return ", ".join(links) or "-"
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The table of `make_rows`."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]
+    """The table of `make_rows`; links to configs are for their folder."""
+    accuracies = [key for key in ACCURACIES if any(key in row["published"] for row in rows)]
+    published = {"table": "paper: table", **{key: ACCURACIES[key] for key in accuracies}, **SIZES}
+    several_sizes = len({size_of_input(row) for row in rows}) > 1
+    lines = [["config", *["input"] * several_sizes, *published.values(), *COUNTED, "weights"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in rows:
+        path = Path(row["config"])
+        size = [size_of_input(row)] * several_sizes
+        said = [str(row["published"].get(key, "-")) for key in published]
+        config = f"[{path.stem}]({path.name})"
+        lines.append([config, *size, *said, *figures(row), weights_of(row)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

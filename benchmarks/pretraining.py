@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""What pre-training brings to the quickstart: detection from a classifier's weights, and from none.
+
+    python benchmarks/pretraining.py                          # 3 seeds x 1300 iterations: half an hour
+    python benchmarks/pretraining.py --iterations 400 --seeds 1 2 3 4 5
+
+Per seed: configs/quickstart_classification.py, then configs/quickstart_pretrained.py from its last
+weights, and configs/quickstart.py from random ones, with equal iterations, data and rates. A run
+whose results are in the output folder already is not repeated, so a stopped comparison goes on.
+Seconds are those of a whole process, data included.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+METRICS = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
+
+
+def trained(config: str, folder: Path, overrides: list[str]) -> dict[str, float]:
+    """Train a config into ``folder``; returns its last results and "seconds"."""
+    report = folder / "comparison.json"
+    if not report.exists():
+        command = [sys.executable, str(ROOT / "train_net.py")]
+        command += ["--config-file", str(ROOT / "configs" / config), f"train.output_dir={folder}"]
+        command += ["--resume"] * (folder / "last_checkpoint").exists() + overrides
+        print(" ".join(command), flush=True)
+        start = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.monotonic() - start
+        report.write_text(json.dumps(dict(last_results(folder), seconds=seconds)))
+    return json.loads(report.read_text())
+
+
+def last_results(folder: Path) -> dict[str, float]:
+    """The newest value of every metric that a run has logged."""
+    results = {}
+    for line in (folder / "metrics.json").read_text().splitlines():
+        results.update({k: v for k, v in json.loads(line).items() if "/" in k})
+    return results
+
+
+def spread(values: list[float]) -> str:
+    """Mean and range in words."""
+    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--iterations", type=int, default=1300, help="of detection")
+    parser.add_argument("--output", type=Path, default=Path("output/pretraining"))
+    parser.add_argument("--one-classifier", action="store_true", help="for all seeds, the first's")
+    args = parser.parse_args()
+
+    classifiers, rows = [], {"without": [], "with": []}
+    for seed in args.seeds:
+        own_seed = args.seeds[0] if args.one_classifier else seed
+        classifier = args.output / f"classifier-seed{own_seed}"
+        classifiers.append(
+            trained("quickstart_classification.py", classifier, [f"train.seed={own_seed}"])
+        )
+        detection = [
+            f"train.seed={seed}",
+            f"train.max_iter={args.iterations}",
+            f"train.eval_period={args.iterations}",
+        ]
+        name = f"{args.iterations}-seed{seed}"
+        weights = f"train.init_checkpoint={classifier / 'model_final.pth'}"
+        rows["without"].append(trained("quickstart.py", args.output / f"without-{name}", detection))
+        rows["with"].append(
+            trained("quickstart_pretrained.py", args.output / f"with-{name}", [*detection, weights])
+        )
+
+    print(f"{args.iterations} iterations, seeds {args.seeds}: mean (smallest to largest)")
+    accuracy = spread([run["classification/top1"] for run in classifiers])
+    seconds = spread([run["seconds"] for run in classifiers])
+    print(f"classifier: top-1 {accuracy}, seconds {seconds}")
+    for pretraining, runs in rows.items():
+        figures = [f"{name} {spread([run[name] for run in runs])}" for name in METRICS]
+        seconds = spread([run["seconds"] for run in runs])
+        print(f"{pretraining} pre-training: {', '.join(figures)}, seconds {seconds}")
+    gains = [
+        f"{name} {spread([a[name] - b[name] for a, b in zip(rows['with'], rows['without'])])}"
+        for name in METRICS
+    ]
+    print(f"gain per seed: {', '.join(gains)}")
+
+
+if __name__ == "__main__":
+    main()

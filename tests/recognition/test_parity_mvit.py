@@ -1,0 +1,56 @@
+"""The classifier against facebookresearch/mvit's, by golden numbers of tests/golden/."""
+
+import json
+
+import pytest
+import torch
+from exchange import largest_difference
+from golden.make_recognizer import (
+    LOGITS,
+    NETWORKS,
+    NUM_CLASSES,
+    WITH_GRADIENTS,
+    fill,
+    gradients_of,
+    image,
+)
+
+from mvit_det.recognition import MViT, Recognizer
+
+GOLDEN = json.loads(LOGITS.read_text())
+
+
+def build(name, **changes):
+    with torch.device("meta"):
+        model = Recognizer(MViT(**NETWORKS[name], **changes), NUM_CLASSES)
+    return fill(model.to_empty(device="cpu"))
+
+
+# L with a class token is checked by hand: ten seconds for nothing that B and L do not have.
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "L class token"])
+@torch.no_grad()
+def test_logits_are_equal(name):
+    model = build(name)
+    expected = torch.tensor(GOLDEN["logits"][name])
+    kinds = (True, False) if name in ("T", WITH_GRADIENTS) else (True,)
+    for fused in kinds:
+        for block in model.backbone.blocks:
+            block.attn.fused = fused
+        logits = model.logits(image(name))[0]
+        assert largest_difference(logits, expected) < 1e-5, fused
+    if name == "T":
+        probabilities = model({"inputs": image(name)})[0]
+        assert largest_difference(probabilities, expected.softmax(dim=0)) < 1e-5
+
+
+def test_gradients_are_equal():
+    model = build(WITH_GRADIENTS)
+    found = gradients_of(model.logits(image(WITH_GRADIENTS)), model)
+    expected = GOLDEN["gradients"]
+    assert found.keys() == expected.keys()
+    # Two kinds of gradients are rounding noise: of what all keys share in a softmax, and, in the
+    # last block, of what only tokens have that nobody reads.
+    floor = 1e-2 * sorted(norm for norm, _ in expected.values())[len(expected) // 2]
+    for name, (norm, along) in expected.items():
+        assert norm > floor or name.endswith("norm_k.bias") or "blocks.5.attn." in name
+        assert found[name] == pytest.approx([norm, along], abs=1e-4 * max(norm, floor)), name
