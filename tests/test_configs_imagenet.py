@@ -282,3 +282,18 @@ def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
     batch = instantiate(cfg.dataloader.test.collate_fn)(samples)
     with torch.no_grad():
         torch.testing.assert_close(model(batch).sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_readme_has_a_row_for_every_config(path):
+    cfg, text = load_config(str(path)), (CONFIGS / "README.md").read_text()
+    rows = [line for line in text.splitlines() if f"]({path.name})" in line]
+    assert len(rows) == 1, f"make the table of configs/imagenet/README.md again: {rows}"
+    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    recipe = RECIPES[path.stem]
+    assert cells[1] == f"{recipe.size} x {recipe.size}"
+    keys = ("table", "top1", "top1_resize", "parameters", "flops")
+    assert cells[2:7] == [str(cfg.published.get(key, "-")) for key in keys]
+    assert float(cells[7]) == pytest.approx(recipe.parameters, abs=0.0006)
+    for name in (recipe.start, cfg.published.get("weights")):
+        assert not name or name not in PUBLISHED or PUBLISHED[name].url in cells[9]
