@@ -22,6 +22,7 @@ from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
 
 from mvit_det.data.annotations import annotation_fault, check_coco_json, read_coco_json
+from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.images import missing_files, unreadable_files
 from mvit_det.errors import UserError, some
 
@@ -135,18 +136,14 @@ def named_dataset(
 
 def _register(name: str, json_file: str, image_root: str, unusable: set) -> None:
     """Enter a data set into Detectron2's catalogs, in the place of an earlier one of ours."""
-    if name in DatasetCatalog.list():
-        if MetadataCatalog.get(name).get("registered_by", None) != __name__:
-            raise UserError(f"The dataset name {name!r} is taken by Detectron2: choose another.")
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    free_name(name)
     load = functools.partial(_load, name, json_file, image_root, unusable)
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         json_file=json_file,
         image_root=image_root,
         evaluator_type="coco",
-        registered_by=__name__,
+        registered_by=OWNER,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from torch.utils.data import Dataset
 
+from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.data.found_images import FoundImages, find_images, located
 from mvit_det.data.packed import PackedText
@@ -189,10 +190,7 @@ def _report(title: str, parts: Sequence[FoundImages], labels: np.ndarray, names:
 
 def _register(name: str, folders: list[str], names: list[str]) -> None:
     """Enter the classes into Detectron2's catalog, in the place of an earlier entry of ours."""
-    if name in MetadataCatalog.list():
-        if MetadataCatalog.get(name).get("registered_by", None) != __name__:
-            raise UserError(f"The dataset name {name!r} is taken by Detectron2: choose another.")
-        MetadataCatalog.remove(name)
+    free_name(name)
     MetadataCatalog.get(name).set(
-        classes=names, thing_classes=names, class_folders=folders, registered_by=__name__
+        classes=names, thing_classes=names, class_folders=folders, registered_by=OWNER
     )
