@@ -70,7 +70,7 @@ MMACTION2 = {
 }
 
 
-def shapes_of_pyslowfast(config: str, overrides: list) -> dict[str, list[int]]:
+def build_pyslowfast(config: str, overrides: list):
     """Build a model of PySlowFast."""
     import slowfast
     from slowfast.config.defaults import get_cfg
@@ -81,10 +81,10 @@ def shapes_of_pyslowfast(config: str, overrides: list) -> dict[str, list[int]]:
     folder = Path(slowfast.__file__).resolve().parents[1] / "configs"
     cfg.merge_from_file(str(folder / f"{config}.yaml"))
     cfg.merge_from_list([*overrides, "NUM_GPUS", 0])
-    return shapes_of(MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME)(cfg))
+    return MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME)(cfg)
 
 
-def shapes_of_mmaction2(config: str) -> dict[str, list[int]]:
+def build_mmaction2(config: str):
     """Build a model of MMAction2, with its head."""
     import mmaction
     from mmaction.registry import MODELS
@@ -93,7 +93,7 @@ def shapes_of_mmaction2(config: str) -> dict[str, list[int]]:
 
     register_all_modules()
     folder = Path(mmaction.__file__).resolve().parents[1] / "configs/recognition/mvit"
-    return shapes_of(MODELS.build(Config.fromfile(str(folder / f"{config}.py")).model))
+    return MODELS.build(Config.fromfile(str(folder / f"{config}.py")).model)
 
 
 def shapes_of(model) -> dict[str, list[int]]:
@@ -128,9 +128,9 @@ def main() -> None:
     blocks: list[dict] = []
     models = {}
     for name, (config, overrides) in PYSLOWFAST.items():
-        models[name] = shorten(shapes_of_pyslowfast(config, overrides), blocks)
+        models[name] = shorten(shapes_of(build_pyslowfast(config, overrides)), blocks)
     for name, config in MMACTION2.items():
-        models[name] = shorten(shapes_of_mmaction2(config), blocks)
+        models[name] = shorten(shapes_of(build_mmaction2(config)), blocks)
     text = json.dumps({"command": COMMAND, "models": models, "blocks": blocks}, indent=1)
     # every list of numbers on one line
     text = re.sub(r"\[[\d,\s]*\]", lambda found: json.dumps(json.loads(found[0])), text)

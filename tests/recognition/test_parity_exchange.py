@@ -1,0 +1,44 @@
+"""Files as PySlowFast and MMAction2 write them give the logits that their own code computes."""
+
+import json
+
+import pytest
+import torch
+from exchange import largest_difference, load
+from golden.make_backbone import describe, scaled, seeded
+from golden.make_checkpoint_keys import read_keys
+from golden.make_exchange import CLIP, INPUTS, LOGITS, network_input
+
+from mvit_det.backbone import VARIANTS
+from mvit_det.recognition import MViT, Recognizer
+
+GOLDEN = json.loads(LOGITS.read_text())["logits"]
+OF_CLIPS = dict(
+    patch_kernel=(3, 7, 7),
+    patch_stride=(2, 4, 4),
+    patch_padding=(1, 3, 3),
+    pool_kernel=(3, 3, 3),
+    adaptive_kv_stride=(1, 8, 8),
+    class_token=True,
+)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@torch.no_grad()
+def test_a_publishers_file_gives_the_publishers_logits(name, tmp_path):
+    shapes = read_keys()[name]
+    weights = {key: scaled(key, seeded(key, shape)) for key, shape in shapes.items()}
+    wrapper, form = ("state_dict", "mmaction2") if "/" in name else ("model_state", "pyslowfast")
+    torch.save({wrapper: weights}, tmp_path / "weights.pyth")
+    clips = OF_CLIPS if INPUTS[name] == CLIP else {}
+    ends = VARIANTS["S"].last_block_indexes
+    expected = GOLDEN[name]
+    model = Recognizer(
+        MViT(INPUTS[name], last_block_indexes=ends, **clips), expected["shape"][1]
+    ).eval()
+    load(model, tmp_path / "weights.pyth", form)
+    found = describe(model.logits(network_input(name)))
+    assert found["shape"] == expected["shape"]
+    difference = largest_difference(torch.tensor(found["values"]), torch.tensor(expected["values"]))
+    assert difference < 1e-5
+    assert found["rms"] == pytest.approx(expected["rms"], rel=1e-5)
