@@ -10,7 +10,15 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from mvit_det.data.categories import as_config, data_categories
 from mvit_det.data.own import use_own_data
-from mvit_det.engine import apply_overrides, do_train, evaluate, load_config, run, summarize
+from mvit_det.engine import (
+    ConfigFile,
+    apply_overrides,
+    do_train,
+    evaluate,
+    load_config,
+    run,
+    summarize,
+)
 
 logger = logging.getLogger("mvit_det")
 
@@ -39,13 +47,18 @@ def setup(args: Namespace):
         for name in ("train_json", "train_images", "val_json", "val_images")
     }
     if any(own.values()):
+        # The schedule depends on where the weights come from, so this override is looked at first.
+        start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
+        cfg = apply_overrides(cfg, start)
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
         use_own_data(cfg, **own, processes=processes)
     cfg = apply_overrides(cfg, args.opts)
     categories = data_categories(cfg)
     if categories:
         cfg.categories = as_config(categories)  # so that config.yaml is enough to predict with
+    config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)
+    config_file.hold()
     # now that the folder is known, the log goes to its file as well
     setup_logger(
         cfg.train.output_dir,
@@ -54,16 +67,16 @@ def setup(args: Namespace):
         configure_stdout=False,
     )
     logger.info("Detectron2: the %s one serves this run", mvit_det.host())
-    return cfg
+    return cfg, config_file
 
 
 def main(args: Namespace) -> None:
     """One process of the run."""
-    cfg = setup(args)
+    cfg, config_file = setup(args)
     if args.eval_only:
         evaluate(cfg)
     else:
-        summarize(cfg, do_train(args, cfg))
+        summarize(cfg, do_train(args, cfg, on_start=config_file.replace))
 
 
 if __name__ == "__main__":

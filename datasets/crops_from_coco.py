@@ -4,7 +4,7 @@
     python datasets/crops_from_coco.py --json my/train.json --images my/images --output my/crops/train
     python datasets/crops_from_coco.py --json my/val.json --images my/images --output my/crops/val
     python train_net.py --config-file configs/imagenet/mvitv2_t_in1k.py \\
-        --train-images my/crops/train --val-images my/crops/val train.init_checkpoint=""
+        --train-images my/crops/train --val-images my/crops/val train.init_checkpoint=mvitv2_t_in1k
 
 Give photographs of training and of validation apart, as above: crops of one photograph are alike.
 """

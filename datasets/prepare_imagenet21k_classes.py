@@ -5,8 +5,9 @@
 
 The first 1000 classes are those of ImageNet-1K, sorted by their folder; the others of ImageNet-21K
 follow, sorted as well. With the release of winter 2021 that makes 19168 classes, which is what the
-released models have. Both folders may hold class folders or tar files (one per class). Give the
-file to the config: dataloader.train.dataset.classes=OUTPUT.txt and the same for dataloader.test.
+released models have. Both folders may hold class folders or tar files (one per class). The
+configs look for it as imagenet21k_classes.txt in the datasets folder; any other place is given by
+dataloader.train.dataset.classes=OUTPUT.txt (testing is on ImageNet-1K).
 """
 
 import sys
@@ -40,11 +41,15 @@ def main() -> None:
     args = parser.parse_args()
     try:
         folders = joint_classes(class_folders(args.imagenet1k), class_folders(args.imagenet21k))
-    except UserError as error:
-        sys.exit(str(error))
-    with atomic_file(args.output) as partial:
         rows = zip(folders, shown_names(folders))
-        partial.write_text("".join(f"{folder}\t{name}\n" for folder, name in rows))
+        with atomic_file(args.output) as partial:
+            partial.write_text("".join(f"{folder}\t{name}\n" for folder, name in rows))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(
+            f"error: {args.output} cannot be written ({error.strerror}): choose another place."
+        )
     print(f"{args.output}: {len(folders)} classes")
     if len(folders) != RELEASED:
         print(

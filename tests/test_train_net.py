@@ -20,7 +20,7 @@ import train_net  # noqa: E402  the script, as a module
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
 TINY = [
     "model.backbone.bottom_up.embed_dim=8",
-    "model.backbone.out_channels=16",
+    "model.backbone.out_channels=24",
     "model.roi_heads.box_head.fc_dims=[16,16]",
     "model.roi_heads.mask_head.conv_dims=[16,16]",
     "dataloader.train.total_batch_size=2",
@@ -245,6 +245,51 @@ def test_a_checkpoint_that_is_not_there(trained):
         evaluate_with(trained, trained / "nowhere.pth")
 
 
+def test_what_is_refused_or_only_evaluates_leaves_the_config_of_the_run(trained):
+    before = (trained / "config.yaml").read_bytes()
+    arguments = ["--config-file", str(trained / "config.yaml"), f"train.output_dir={trained}"]
+    with pytest.raises(UserError, match="holds the checkpoints of another run"):
+        start(*arguments, "model.backbone.out_channels=32")
+    with pytest.raises(UserError, match="another architecture"):
+        start("--resume", *arguments, "model.backbone.out_channels=32")
+    with pytest.raises(UserError, match="another architecture"):
+        start(
+            "--eval-only",
+            *arguments,
+            "model.backbone.out_channels=32",
+            f"train.init_checkpoint={trained / 'model_final.pth'}",
+        )
+    assert (trained / "config.yaml").read_bytes() == before
+
+
+def test_weights_that_are_no_numbers_are_refused(trained, tmp_path):
+    weights = torch.load(trained / "model_0000003.pth", weights_only=True)["model"]
+    weights["roi_heads.mask_head.predictor.bias"].fill_(float("nan"))
+    torch.save({"model": weights}, tmp_path / "nan.pth")
+    with pytest.raises(UserError, match="not finite, in roi_heads.mask_head.predictor.bias"):
+        start(
+            *("--config-file", str(trained / "config.yaml")),
+            f"train.init_checkpoint={tmp_path / 'nan.pth'}",
+            f"train.output_dir={tmp_path / 'run'}",
+        )
+
+
+@pytest.mark.parametrize(
+    "override, told",
+    [
+        ("train.max_iter=0", "train.max_iter=0 must be 1 or more"),
+        ("train.device=gpu", "train.device=gpu cannot be used here"),
+        ("model.backbone.bottom_up.drop_path_rate=2", "drop_path_rate=2.* must be from 0 to 1"),
+    ],
+)
+def test_values_out_of_range_end_in_a_sentence(override, told, trained, tmp_path):
+    with pytest.raises(UserError, match=told):
+        start(
+            *("--config-file", str(trained / "config.yaml"), override),
+            f"train.output_dir={tmp_path}",
+        )
+
+
 def test_evaluating_without_weights_is_refused(trained):
     with pytest.raises(UserError, match="--eval-only needs weights"):
         evaluate_with(trained, "")
@@ -298,9 +343,11 @@ def test_starting_from_another_architecture_is_refused_but_other_classes_are_not
 
 def test_diverging_names_term_iteration_and_images(trained, tmp_path):
     weights = torch.load(trained / "model_0000003.pth", weights_only=True)
-    weights["model"]["roi_heads.mask_head.predictor.bias"].fill_(float("nan"))
+    weights["model"]["roi_heads.mask_head.predictor.bias"].fill_(3e38)
     torch.save({"model": weights["model"]}, tmp_path / "nan.pth")
-    with pytest.raises(UserError, match=r"iteration 0: loss_mask=nan, on the images .*\.(png|jpg)"):
+    with pytest.raises(
+        UserError, match=r"iteration 0: loss_mask=(nan|inf), on the images .*\.(png|jpg)"
+    ):
         start(
             "--config-file",
             str(trained / "config.yaml"),

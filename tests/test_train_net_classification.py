@@ -10,6 +10,7 @@ import torch
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.engine.train import evaluate
 from mvit_det.engine.trainer import Trainer
+from mvit_det.errors import UserError
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -149,3 +150,38 @@ def test_the_first_outputs_of_a_larger_head_are_evaluated_alone(trained, images,
     )
     small = evaluated(images, tmp_path, f"train.init_checkpoint={trained / 'averaged_final.pth'}")
     assert found == small
+
+
+def test_what_is_wrong_with_the_test_images_shows_before_training(images, tmp_path):
+    wrong = "dataloader.test.mapper.transform.protocol=centre"
+    with pytest.raises(UserError, match="protocol='centre'"):
+        start(*arguments(images, tmp_path, wrong))
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_an_evaluation_of_nothing_is_a_fault(images, tmp_path):
+    folder = tmp_path / "val" / "red"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_text("no picture")
+    start(*arguments(images, tmp_path / "run", "train.max_iter=1", "train.eval_period=0"))
+    with pytest.raises(UserError, match="Nothing was measured"):
+        start(
+            "--eval-only",
+            *arguments(images, tmp_path / "evaluation"),
+            f"dataloader.test.dataset.root={tmp_path / 'val'}",
+            "dataloader.test.dataset.classes=[blue,green,red]",
+            f"train.init_checkpoint={tmp_path / 'run' / 'model_final.pth'}",
+        )
+
+
+@pytest.mark.parametrize("start_file, epochs", [("", 100), ("mvitv2_t_in1k", 30)])
+def test_own_data_are_trained_on_for_as_long_as_the_start_needs(
+    start_file, epochs, images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mvit_det.data.own_schedule.MIN_ITERATIONS", 1)
+    given = ["--config-file", CONFIG, "--train-images", str(images / "train")]
+    given += ["--val-images", str(images / "val"), f"train.init_checkpoint={start_file}"]
+    given += [f"train.output_dir={tmp_path}"]
+    cfg, _ = train_net.setup(train_net.argument_parser().parse_args(given))
+    assert cfg.train.max_iter == epochs * 24 // cfg.dataloader.train.total_batch_size
+    assert cfg.dataloader.train.mapper.exif_transpose and cfg.dataloader.test.mapper.exif_transpose

@@ -56,7 +56,9 @@ class MultiScaleBlock(nn.Module):
         if self.training or wants_whole_tensors(x):
             parts = self.add(*zip(*map(self.feed_forward, parts)))
         else:
-            parts = [in_chunks(lambda part: sum(self.feed_forward(part)), part) for part in parts]
+            parts = [
+                in_chunks(lambda part: torch.add(*self.feed_forward(part)), part) for part in parts
+            ]
         return parts[0], None if class_token is None else parts[1]
 
     def feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -92,6 +92,8 @@ def multiscale_plan(
         raise ValueError(
             f"last_block_indexes={tuple(ends)} must be increasing, e.g. (0, 2, 7, 9) for MViTv2-T."
         )
+    if not 0.0 <= drop_path_rate <= 1.0:
+        raise ValueError(f"drop_path_rate={drop_path_rate} must be from 0 to 1.")
     if embed_dim % num_heads:
         raise ValueError(f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}.")
     depth = ends[-1] + 1

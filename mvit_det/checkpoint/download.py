@@ -91,7 +91,7 @@ def cache_path(url: str) -> str:
     if parts.netloc != DETECTRON2_HOST:
         folders.insert(0, parts.netloc.replace(":", "_"))
     if parts.query:
-        name += "?" + quote(parts.query, safe="=&")
+        name += "_" + quote(parts.query, safe="")  # Detectron2 would take a "?" for a query again
     return os.path.join(get_cache_dir(), *folders, name)
 
 

@@ -73,6 +73,10 @@ def _unknown(source: str) -> str:
     listed = "`python -m mvit_det.checkpoint.published` lists all names"
     if os.sep in source or source.lower().endswith(ENDINGS):
         hint = f", or take a published name such as {nearest}" if nearest else ""
+        if os.path.dirname(source).startswith("output"):
+            hint = (
+                f", or train {os.path.basename(os.path.dirname(source))} first, whose output it is"
+            )
         return (
             f"Weights {source} do not exist (looked from {os.getcwd()}): correct the path{hint}; "
             f"{listed}."

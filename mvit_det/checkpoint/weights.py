@@ -112,9 +112,8 @@ def _unwrap(content: Any, path: str | Path) -> tuple[Mapping, dict[str, Any]]:
         if _has_tensors(content):
             return content, {}
     kind = type(content).__name__
-    keys = (
-        f" with {', '.join(map(repr, list(content)[:5]))}" if isinstance(content, Mapping) else ""
-    )
+    names = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else ""
+    keys = f" with {names}" if names else ""
     raise UserError(
         f"{path} holds no weights, but a {kind}{keys}: give a file that has tensors by name, as they "
         f"are or under one of {', '.join(WRAPPERS)}."

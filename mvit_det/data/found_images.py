@@ -52,7 +52,7 @@ def located(path: str | os.PathLike, what: str = "Image folder") -> Path:
 def find_images(root: Path, names_only: bool = False) -> list[FoundImages]:
     """What is below one root; with ``names_only`` the files of class folders are not looked for."""
     if root.is_file():
-        return _from_shards(root, [root])
+        return _from_shards([root])
     try:
         inside = sorted(name for name in os.listdir(root) if not name.startswith("."))
     except OSError as error:
@@ -65,7 +65,7 @@ def find_images(root: Path, names_only: bool = False) -> list[FoundImages]:
             f"({some(folders, 2)}), which may be the same images: move one kind away."
         )
     if shards:
-        return _from_shards(root, shards)
+        return _from_shards(shards)
     if not folders:
         raise UserError(_why_nothing(root, inside))
     return [_from_folders(root, folders, sum(map(is_image_name, inside)), names_only)]
@@ -107,7 +107,7 @@ def _files(root: Path, folder: str) -> Iterator[str]:
                 yield os.path.join(here, name)[top:]
 
 
-def _from_shards(root: Path, shards: list[Path]) -> list[FoundImages]:
+def _from_shards(shards: list[Path]) -> list[FoundImages]:
     progress = tqdm(shards, "Index of tar files", disable=len(shards) < 10, leave=False)
     indexes = [shard_index(shard) for shard in progress]
     inside = [folder for index in indexes for folder in index.folders if folder]

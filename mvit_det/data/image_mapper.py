@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mvit_det.data.bad_images import BadImages
 from mvit_det.data.images import NO_PICTURE, check_pixel_type
@@ -20,11 +20,10 @@ class ImageMapper:
     its "inputs" are zeros and "bad_image" tells the reason, so that evaluators can leave it out and
     count it.
 
-    NOTE: pictures are not turned as their EXIF orientation says, which the released models never
-    saw either; their training sets hold hardly any such picture.
-
     Args:
         transform: from a picture of Pillow to a float tensor (3, H, W).
+        exif_transpose: turn pictures as their EXIF orientation says, which photographs of one's own
+            need. The released code does not, and ImageNet holds hardly any such picture.
         max_bad_share, min_seen: the largest share of bad images, and from how many images on it
             is judged.
     """
@@ -34,11 +33,13 @@ class ImageMapper:
         is_train: bool,
         *,
         transform: Callable[[Image.Image], torch.Tensor],
+        exif_transpose: bool = False,
         max_bad_share: float = 0.1,
         min_seen: int = 100,
     ):
         self.is_train = is_train
         self.transform = transform
+        self.exif_transpose = exif_transpose
         self.bad_images = BadImages(is_train, max_bad_share, min_seen, "left out of the accuracy")
         self._blank: torch.Tensor | None = None
 
@@ -53,7 +54,7 @@ class ImageMapper:
         self.bad_images.asked_for(file_name)
         reason = None
         try:
-            picture = _decoded(_read(item))
+            picture = _decoded(_read(item), self.exif_transpose)
         except Exception as error:  # decoders fail in many ways
             reason = str(error) or type(error).__name__
             self.bad_images.add(file_name, "", reason)
@@ -94,10 +95,12 @@ def _read(item: dict[str, Any]) -> bytes:
         raise ValueError("the file does not exist") from error
 
 
-def _decoded(content: bytes) -> Image.Image:
+def _decoded(content: bytes, exif_transpose: bool) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as image:
             check_pixel_type(image)
+            if exif_transpose:
+                ImageOps.exif_transpose(image, in_place=True)
             return image.convert("RGB")
     except UnidentifiedImageError as error:
         raise ValueError(NO_PICTURE) from error

@@ -4,6 +4,7 @@ They take an RGB picture of Pillow and give a normalised float tensor (3, H, W).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -43,8 +44,13 @@ def train_transform(
         erase_prob, erase_mode, erase_count: random erasing; "pixel" fills with normal noise.
         mean, std: of RGB values in 0..1.
     """
-    transform = create_transform(
-        _size(size),
+    if not (0 < min(scale) and max(scale) <= 1 and 0 < min(ratio) and 0 <= erase_prob <= 1):
+        raise UserError(
+            f"scale={tuple(scale)} and erase_prob={erase_prob} of train_transform must be within 0 "
+            f"and 1, ratio={tuple(ratio)} above 0."
+        )
+    transform = _created(
+        size,
         is_training=True,
         scale=tuple(scale),
         ratio=tuple(ratio),
@@ -100,9 +106,11 @@ def test_transform(
         raise UserError(
             f"protocol={protocol!r} of test_transform must be one of {', '.join(modes)}."
         )
+    if not 0 < crop_ratio <= 1:
+        raise UserError(f"crop_ratio={crop_ratio} of test_transform must be above 0 and at most 1.")
     mode, share = modes[protocol]
-    return create_transform(
-        _size(size),
+    return _created(
+        size,
         crop_mode=mode,
         crop_pct=share,
         interpolation=interpolation,
@@ -115,8 +123,24 @@ def test_transform(
 test_transform.__test__ = False
 
 
+def _created(size: Sequence[int], **options: Any) -> Compose:
+    """timm's transform; what it cannot make one of ends in a sentence."""
+    size = _size(size)
+    try:
+        return create_transform(size, **options)
+    except Exception as error:  # timm checks little, and fails in many ways
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise UserError(
+            f"No transform can be made of {given} ({type(error).__name__}: {error}): correct what is "
+            "not one of timm's values."
+        ) from error
+
+
 def _size(size: Sequence[int]) -> tuple[int, int]:
-    size = tuple(size)
-    if len(size) != 2 or min(size) < 1:
-        raise UserError(f"size={size} of a transform must be height and width in pixels.")
-    return size
+    sides = tuple(size) if isinstance(size, Sequence) else ()
+    if len(sides) != 2 or min(sides) < 1:
+        raise UserError(
+            f"size={size} of a transform must be [height,width] in pixels, as must "
+            "model.backbone.input_size."
+        )
+    return sides

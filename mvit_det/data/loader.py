@@ -108,6 +108,8 @@ class TrainLoader:
             num_workers=self.num_workers,
             worker_init_fn=_leave_process_group,
             timeout=TIMEOUT_SECONDS if self.num_workers else 0,
+            # stacked tensors go to the GPU while it computes; lists of images are small
+            pin_memory=self.collate is not list and torch.cuda.is_available(),
             generator=torch.Generator(),  # the workers' seeds are not drawn from the model's stream
         )
         for batch in loader:
@@ -188,7 +190,7 @@ class _Plain(Sampler[Keys]):
             mine = range(max(first, begin + (rank - begin) % world), begin + self.size, world)
             if not mine:
                 continue
-            positions = np.array(mine)
+            positions = np.arange(mine.start, mine.stop, mine.step)
             left = np.concatenate([left, np.stack([positions, order[positions - begin]], axis=1)])
             whole = len(left) - len(left) % self.batch_size
             for at in range(0, whole, self.batch_size):

@@ -40,6 +40,8 @@ def use_own_classes(
     _check_classes(folders, train_images, val_images)
     cfg.model.num_classes = len(folders)
     data = cfg.dataloader
+    # Photographs of one's own lie in all orientations; prediction turns them as well.
+    data.train.mapper.exif_transpose = data.test.mapper.exif_transpose = True
     if train_images:
         data.train.dataset = L(image_classes)(
             root=train_images, name="own_train", num_classes="${model.num_classes}"

@@ -127,6 +127,12 @@ def _read_headers(shard: Path) -> ShardIndex:
             for member in _members(file):
                 hidden = os.path.basename(member.name).startswith(".")
                 if is_image_name(member.name) and not hidden:
+                    if not member.isreg() or member.issparse():
+                        raise UserError(
+                            f"{shard}: {member.name} is a link or a sparse file, which has no bytes "
+                            "of its own to read: write the archive anew, with "
+                            "`tar --dereference --hard-dereference`."
+                        )
                     if member.name in images:
                         raise UserError(f"{shard} has {member.name} twice: write it anew.")
                     images[member.name] = member
@@ -141,16 +147,19 @@ def _read_headers(shard: Path) -> ShardIndex:
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """All ordinary files of a tar file, whose end must be where the format wants it."""
+    """All members of a tar file but folders; its end must be where the format wants it."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
-            if member.isreg() and not member.issparse():
+            if not member.isdir():
                 yield member
         # tarfile takes a broken header for the end.
         file.seek(tar.offset)
         block = file.read(_BLOCK)
     if len(block) < _BLOCK or block.strip(b"\0"):
         raise tarfile.ReadError(f"no end mark at byte {tar.offset}")
+    while rest := file.read(2**20):  # usually 9 KB of padding
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("more follows its end mark, as when archives are joined by cat")
 
 
 def _key(name: str) -> str:

@@ -1,12 +1,14 @@
 """One training and one evaluation loop for every task, on top of Detectron2's engine."""
 
 from mvit_det.engine.config import apply_overrides, load_config
+from mvit_det.engine.folder import ConfigFile
 from mvit_det.engine.launch import run
 from mvit_det.engine.param_groups import classification_parameters
 from mvit_det.engine.summary import summarize
 from mvit_det.engine.train import build_model, do_test, do_train, evaluate
 
 __all__ = [
+    "ConfigFile",
     "apply_overrides",
     "build_model",
     "classification_parameters",

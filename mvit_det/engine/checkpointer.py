@@ -99,6 +99,11 @@ class StrictCheckpointer(DetectionCheckpointer):
     def load(self, path: str, checkpointables=None) -> dict[str, Any]:
         """As in Detectron2, for any published format, and by name (`mvit_det.checkpoint`)."""
         self._source = path
+        if "?" in path and "://" not in path:
+            raise UserError(
+                f"Checkpoint {path} has a question mark in its path, which Detectron2 takes for the "
+                "end: rename it."
+            )
         try:
             return super().load(fetch(path) if path else path, checkpointables)
         except UserError as error:
@@ -109,6 +114,12 @@ class StrictCheckpointer(DetectionCheckpointer):
         weights = read_weights(filename)
         fitted = fit(weights, self.model.state_dict())
         self._judge(fitted.report)
+        bad = [name for name, value in fitted.state.items() if not _finite(value)]
+        if bad:
+            raise UserError(
+                f"Checkpoint {self._source} holds numbers that are not finite, in {some(bad, 3)}: it "
+                "comes from a training that had diverged, or is damaged; take another."
+            )
         return {**weights.companions, "model": fitted.state}
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
@@ -157,9 +168,7 @@ def _newest_sound(folder: Path) -> tuple[str, list[str]]:
 
 
 def _refuse_non_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
-    bad = [
-        name for name, value in weights.items() if value.is_floating_point() and not _finite(value)
-    ]
+    bad = [name for name, value in weights.items() if not _finite(value)]
     if bad:
         raise UserError(
             f"Training has diverged: {path} is not written, since {some(bad, 3)} are not finite; "
@@ -168,8 +177,10 @@ def _refuse_non_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def _finite(value: torch.Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel():
+        return True
     # a sum is infinite or NaN if any element is, and needs no mask of the tensor's size
-    return bool(value.double().sum().isfinite()) if value.numel() else True
+    return bool(value.double().sum().isfinite())
 
 
 def _why_not_written(path: Path, data: dict[str, Any], error: Exception) -> str:

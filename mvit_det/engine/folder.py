@@ -10,7 +10,38 @@ from pathlib import Path
 from detectron2.utils import comm
 
 from mvit_det.errors import UserError
-from mvit_det.files import PARTIAL
+from mvit_det.files import PARTIAL, atomic_file
+
+
+class ConfigFile:
+    """config.yaml of a folder, which must go on telling what the checkpoints beside it are of.
+
+    Detectron2's `default_setup` replaces it, whatever becomes of the run. Make this object before,
+    call `hold` behind it, and `replace` when training begins: a run that is refused, or that only
+    evaluates, then leaves the file as it was. Where there was none, the new one stays.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike):
+        self.path = Path(output_dir) / "config.yaml"
+        self.old = self._read()
+        self.new: bytes | None = None
+
+    def _read(self) -> bytes | None:
+        return self.path.read_bytes() if comm.is_main_process() and self.path.is_file() else None
+
+    def hold(self) -> None:
+        """Put the former file back, if there was one."""
+        self.new = self._read()
+        self._write(self.old)
+
+    def replace(self) -> None:
+        """Let it be that of this run."""
+        self._write(self.new)
+
+    def _write(self, content: bytes | None) -> None:
+        if content is not None:
+            with atomic_file(self.path) as partial:
+                partial.write_bytes(content)
 
 
 @contextmanager

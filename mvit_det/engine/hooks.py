@@ -16,6 +16,7 @@ from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
 from mvit_det.engine.curves import draw_curves, read_curves
 from mvit_det.engine.stop import StopRequest
+from mvit_det.errors import some
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,13 @@ class Evaluations(HookBase):
         return bool(self.metric) and self.trainer.start_iter - 1 not in iterations
 
     def _evaluate(self, iteration: int) -> None:
-        for name, value in flatten_results_dict(self.test() or {}).items():
+        found = flatten_results_dict(self.test() or {})
+        if found and self.metric and self.metric not in found:
+            logger.warning(
+                "train.best_metric=%s is none of what is measured (%s): no best weights are kept.",
+                *(self.metric, some(found)),
+            )
+        for name, value in found.items():
             self.trainer.storage.put_scalar(
                 name, float(value), smoothing_hint=False, cur_iter=iteration
             )

@@ -54,9 +54,9 @@ def summarize(cfg: DictConfig, results: dict[str, Any]) -> None:
     ]
     lines = ["Done. " + ", ".join(scores) if scores else "Done."]
     lines += [f"  {output / name}  {what}" for name, what in _FILES if (output / name).exists()]
-    averaged = output / "averaged_final.pth"  # which was evaluated, where it exists
-    weights = averaged if averaged.exists() else output / "model_final.pth"
-    config = shlex.quote(str(output / "config.yaml"))
+    averaged = OmegaConf.select(cfg, "train.ema.enabled")  # which is then what was evaluated
+    weights = output / ("averaged_final.pth" if averaged else "model_final.pth")
+    config, weights = shlex.quote(str(output / "config.yaml")), shlex.quote(str(weights))
     detects = OmegaConf.select(cfg, "model.roi_heads") is not None
     own_config, own_flags = _DETECTION if detects else _CLASSIFICATION
     lines += [

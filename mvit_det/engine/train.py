@@ -14,8 +14,9 @@ import torch
 from detectron2.config import instantiate
 from detectron2.engine import create_ddp_model, default_writers, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
@@ -55,10 +56,16 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         )
     model = build_model(cfg, cfg.train.device)
     StrictCheckpointer(model, complete=True).load(cfg.train.init_checkpoint)
-    return do_test(cfg, _distributed(cfg, model))
+    results = do_test(cfg, _distributed(cfg, model))
+    measured = [name for name in flatten_results_dict(results) if "unreadable" not in name]
+    if comm.is_main_process() and not measured:
+        raise UserError("Nothing was measured: the log above says what is wrong with the data.")
+    return results
 
 
-def do_train(args: Namespace, cfg: DictConfig) -> dict[str, Any]:
+def do_train(
+    args: Namespace, cfg: DictConfig, on_start: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Train, with checkpoints, evaluations and curves as ``cfg.train`` says.
 
     Args:
@@ -67,16 +74,23 @@ def do_train(args: Namespace, cfg: DictConfig) -> dict[str, Any]:
             a run that was never interrupted (on CPU, and on GPUs as far as these repeat themselves).
         cfg: has model, dataloader.{train,test,evaluator}, optimizer, lr_multiplier, and train with
             the keys of ``configs/common/train.py``.
+        on_start: called when all is built and loaded, and training begins.
 
     Returns:
         The results of the last evaluation, on the main process.
     """
     with claimed(cfg.train.output_dir, args.resume), StopRequest() as stop:
-        return _train(cfg, args.resume, stop)
+        return _train(cfg, args.resume, stop, on_start)
 
 
-def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
-    # Data come first: what is wrong with them shows before anything expensive is built.
+def _train(
+    cfg: DictConfig, resume: bool, stop: StopRequest, on_start: Callable[[], None]
+) -> dict[str, Any]:
+    if cfg.train.max_iter < 1:
+        raise UserError(f"train.max_iter={cfg.train.max_iter} must be 1 or more.")
+    # Data come first: what is wrong with them shows before anything expensive is built. How test
+    # images are prepared would else show at the first evaluation only.
+    instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
     parts = cfg.train.get("gradient_accumulation", 1)
     loader = _train_loader(cfg, parts)
     model = build_model(cfg, cfg.train.device)
@@ -116,6 +130,7 @@ def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
             start,
             cfg.train.max_iter,
         )
+    on_start()
     try:
         trainer.train(start, cfg.train.max_iter)
     finally:
@@ -126,10 +141,12 @@ def _train(cfg: DictConfig, resume: bool, stop: StopRequest) -> dict[str, Any]:
 def _train_loader(cfg: DictConfig, parts: int) -> Any:
     """The loader of the config, with batches cut into as many parts as gradients are summed over."""
     batch = cfg.dataloader.train.total_batch_size
-    if parts < 1 or batch % parts:
+    world = comm.get_world_size()
+    if parts < 1 or (parts > 1 and batch % (parts * world)):
         raise UserError(
-            f"train.gradient_accumulation={parts} must divide dataloader.train.total_batch_size="
-            f"{batch}: it is the number of parts of a batch that go through the model one by one."
+            f"train.gradient_accumulation={parts}, the number of parts of a batch that go through the "
+            f"model one by one, must divide dataloader.train.total_batch_size={batch} into equal "
+            f"shares for {world} process(es): choose another of the two."
         )
     cut = deepcopy(cfg)
     cut.dataloader.train.total_batch_size = batch // parts
@@ -181,6 +198,11 @@ def _tester(
 
 def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
     """The model of a config on a device; a `UserError` where its constructor refuses the config."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises depends on its build
+        choices = "cpu or cuda" if torch.cuda.is_available() else "cpu, there is no CUDA device"
+        raise UserError(f"train.device={device} cannot be used here: use {choices}.") from error
     try:
         model = instantiate(cfg.model).to(device)
     except (TypeError, ValueError) as error:

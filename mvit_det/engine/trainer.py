@@ -19,30 +19,29 @@ MAX_NAMES = 64  # of images in an error message
 
 
 class WatchedLoader:
-    """Passes batches on and remembers those since `forget`, for error messages."""
+    """Passes batches on and remembers the images since `forget`, for error messages."""
 
     def __init__(self, loader: Iterable):
         self.loader = loader
-        self._batches: list[Any] = []
+        self._names: list[str] = []
 
     def __iter__(self) -> Iterator:
         for batch in self.loader:
-            self._batches.append(batch)
+            # lists of dicts, or dicts of lists
+            if isinstance(batch, dict):
+                self._names += batch.get("file_name", [])
+            elif isinstance(batch, list):
+                self._names += [item.get("file_name", "?") for item in batch]
             yield batch
 
     def forget(self) -> None:
         """A new iteration begins."""
-        self._batches.clear()
+        self._names.clear()
 
     def describe(self) -> str:
-        """Name the images of the iteration; batches are lists of dicts, or dicts of lists."""
-        names = []
-        for batch in self._batches:
-            if isinstance(batch, dict):
-                names += batch.get("file_name", [])
-            elif isinstance(batch, list):
-                names += [item.get("file_name", "?") for item in batch]
-        return f"the images {some(names, MAX_NAMES)}" if names else "a batch of tensors"
+        """Name the images of the iteration."""
+        known = f"the images {some(self._names, MAX_NAMES)}"
+        return known if self._names else "a batch of tensors"
 
 
 class Trainer(SimpleTrainer):

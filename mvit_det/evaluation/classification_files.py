@@ -59,8 +59,8 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
         *(zipfile.BadZipFile, zlib.error, NotImplementedError),
     ) as error:
         raise UserError(
-            f"{path} cannot be read as a file of predictions ({error}): give the path of a "
-            "classification_predictions.npz, or write it anew."
+            f"{path} cannot be read as a file of predictions ({type(error).__name__}): give the path "
+            "of a classification_predictions.npz, or write it anew."
         ) from error
     fault = _fault(columns)
     if fault:

@@ -22,7 +22,7 @@ from mvit_det.predict.detection import Detection
 logger = logging.getLogger(__name__)
 
 # Of a run's output folder, the first that exists: the weights that evaluated best, or the last.
-WEIGHTS = ("model_best.pth", "model_final.pth")
+WEIGHTS = ("model_best.pth", "averaged_final.pth", "model_final.pth")
 
 # A picture of a more extreme shape is refused: where the config sets the short side alone, it would
 # be enlarged beyond any memory, and where it limits the long side, nothing of it would be left.
@@ -33,7 +33,8 @@ class Predictor:
     """The model of a config, ready for pictures: ``result = Predictor(config, weights)(image)``.
 
     A detector gives `Instances`, a classifier the scores of all classes. Pictures are prepared as
-    the config's test pictures are, and results are what an evaluation of the same picture gives.
+    the config's test pictures are, and results are what an evaluation of the same picture gives
+    (where that has turned it by its EXIF orientation, as `python -m mvit_det.predict` does).
     Of the config's data nothing else is needed, neither files nor annotations.
 
     Args:

@@ -27,7 +27,8 @@ class MViT(mvit.MViT):
         pool_kernel: kernel of the pooling convolutions.
         adaptive_kv_stride: key/value pooling stride of stage 1; halves from stage to stage.
         class_token: as in the released IN-21K and video models; without, as in the IN-1K ones.
-        expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L).
+        expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L, and
+            MaskFeat).
         drop_path_rate: stochastic depth rate of the last block.
         use_abs_pos, use_rel_pos: absolute (images only) and decomposed relative position.
         rel_pos_zero_init: start the relative position tables at zero, not at N(0, 0.02).

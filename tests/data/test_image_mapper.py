@@ -174,3 +174,19 @@ def test_workers_can_take_it(tmp_path):
     item = stored(tmp_path, Image.fromarray(pixels()), "png")
     mapper = pickle.loads(pickle.dumps(make_mapper()))
     assert torch.equal(mapper(item)["inputs"], make_mapper()(item)["inputs"])
+
+
+@pytest.mark.parametrize("exif_transpose", [False, True])
+def test_pictures_are_turned_only_where_asked_for(exif_transpose, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    picture = Image.new("RGB", (40, 20), "red")
+    picture.paste("blue", (0, 0, 20, 20))
+    picture.save(tmp_path / "photo.png", exif=exif)
+    seen = []
+    mapper = ImageMapper(False, transform=lambda p: seen.append(p) or torch.zeros(3, 2, 2))
+    mapper.exif_transpose = exif_transpose
+    mapper({"file_name": str(tmp_path / "photo.png"), "label": 0})
+    assert seen[-1].size == ((20, 40) if exif_transpose else (40, 20))
+    assert seen[-1].getpixel((2, 2)) == (0, 0, 255)  # clockwise: what was left is at the top
+    assert seen[-1].getpixel((2, 17)) == (0, 0, 255)

@@ -114,5 +114,26 @@ def test_what_is_refused():
     with pytest.raises(UserError, match=r"protocol='centre' .* one of center, resize"):
         make_test_transform((32, 32), protocol="centre")
     for size in ((32,), (8, 32, 32), (0, 4)):
-        with pytest.raises(UserError, match="must be height and width"):
+        with pytest.raises(UserError, match="must be .height,width. in pixels"):
             train_transform(size)
+    with pytest.raises(UserError, match="must be .height,width."):
+        train_transform(32)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(auto_augment="foo"), "auto_augment='foo'"),
+        (dict(interpolation="cubic"), "interpolation='cubic'"),
+        (dict(scale=(2, 3)), "scale="),
+        (dict(erase_prob=5), "erase_prob=5"),
+    ],
+)
+def test_values_that_timm_has_not_end_in_a_sentence(options, told):
+    with pytest.raises(UserError, match=told):
+        train_transform((32, 32), **options)
+
+
+def test_a_crop_ratio_of_nothing_is_refused():
+    with pytest.raises(UserError, match="crop_ratio=0"):
+        make_test_transform((32, 32), crop_ratio=0)

@@ -1,5 +1,6 @@
 """Tar files: damage, labels that mean nothing, and the index that is kept of each."""
 
+import io
 import os
 import tarfile
 
@@ -102,3 +103,24 @@ def test_no_code_in_an_index(tmp_path):
     shard = write_tar(tmp_path / "a.tar", {"cat/a.jpg": b"1"})
     np.savez(tmp_path / "a.tar.index.npz", stamp=np.array([os.system, 1], dtype=object))
     assert len(image_classes(shard)) == 1  # taken for damaged
+
+
+def test_archives_that_were_joined_by_cat_are_refused(tmp_path):
+    a, b = (write_tar(tmp_path / f"{name}.tar", PICTURES).read_bytes() for name in "ab")
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "c.tar").write_bytes(a + b)
+    with pytest.raises(UserError, match="c.tar .*more follows its end mark"):
+        image_classes(tmp_path / "both")
+
+
+def test_a_link_in_place_of_an_image_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in PICTURES.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("cat/link.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "cat/a.jpg"
+        tar.addfile(link)
+    with pytest.raises(UserError, match="cat/link.jpg is a link"):
+        image_classes(tmp_path)

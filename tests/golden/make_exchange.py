@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python tests/golden/make_exchange.py
 
-needs both importable, from clones of their repositories, and writes ``exchange_logits.json`` beside
+needs both importable, from clones of github.com/facebookresearch/SlowFast (at 287ec00) and
+github.com/open-mmlab/mmaction2 (at 4d6c934), and writes ``exchange_logits.json`` beside
 this script: logits of one seeded input, described as in ``make_backbone.py``. Weights are seeded by
 the names that the code of their publisher gives them. With the names and shapes of
 ``checkpoint_keys.json`` a test writes the file that this publisher would have written.

@@ -26,8 +26,7 @@ def build(name, **changes):
     return fill(model.to_empty(device="cpu"))
 
 
-# L with a class token is checked by hand: ten seconds for nothing that B and L do not have.
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "L class token"])
+@pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_logits_are_equal(name):
     model = build(name)

@@ -58,7 +58,6 @@ def image(size, batch=2):
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
-# L takes a quarter of a minute; its kind of expansion is compared in test_parity_mvit.py.
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -66,6 +65,7 @@ def image(size, batch=2):
         ("tiny", (256, 256)),
         ("small", (224, 224)),
         ("base", (224, 224)),
+        ("large", (224, 224)),
     ],
 )
 @torch.no_grad()
