@@ -20,7 +20,7 @@ import train_net  # noqa: E402  the script, as a module
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
 TINY = [
     "model.backbone.bottom_up.embed_dim=8",
-    "model.backbone.out_channels=24",
+    "model.backbone.out_channels=16",
     "model.roi_heads.box_head.fc_dims=[16,16]",
     "model.roi_heads.mask_head.conv_dims=[16,16]",
     "dataloader.train.total_batch_size=2",
