@@ -5,11 +5,15 @@ from argparse import ArgumentParser, Namespace
 
 from mvit_det.checkpoint.converting import check_output, express, write
 from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.layout import absent_names
 from mvit_det.checkpoint.published import fetch
 from mvit_det.checkpoint.reasons import DETECTOR
 from mvit_det.checkpoint.report import grouped
 from mvit_det.checkpoint.weights import Weights, read_weights
 from mvit_det.errors import UserError
+
+# What models of classification formats have behind the blocks.
+HEADS = ("norm.weight", "norm.bias", "head.projection.weight", "head.projection.bias")
 
 
 def argument_parser() -> ArgumentParser:
@@ -40,6 +44,9 @@ def main(args: Namespace) -> Weights:
         tensors, renamed, left_out = express(weights, args.to)
         write(tensors, args.to, args.output, args.overwrite)
         print(f"\nWrote {len(tensors)} tensors for {FORMATS[args.to].title} to {args.output}.")
+        lacking = [name for name in HEADS if name not in weights.tensors]
+        if lacking and args.to not in ("detectron2", "mvit_det"):
+            print(f"Not in the file, and so not written: {', '.join(lacking)}.")
         if left_out:
             print("\n".join([f"Left out, {len(left_out)}:", *grouped(left_out)]))
         changed = {old: new for old, new in renamed.items() if old != new}
@@ -69,6 +76,18 @@ def describe(weights: Weights) -> list[str]:
     if weights.companions:
         facts["beside them"] = ", ".join(weights.companions)
     lines = [f"{name + ':':18}{fact}" for name, fact in facts.items()]
+    absent = (
+        {} if layout is None else dict.fromkeys(absent_names(weights.tensors, layout), "absent")
+    )
+    if absent:
+        lines += [f"incomplete, without {len(absent)}:", *grouped(absent)]
+    broken = {
+        name: "not finite"
+        for name, tensor in weights.tensors.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    }
+    if broken:
+        lines += [f"with numbers that are not finite, {len(broken)}:", *grouped(broken)]
     if weights.left_out:
         lines += [f"not used, {len(weights.left_out)}:", *grouped(weights.left_out)]
     return lines

@@ -87,6 +87,27 @@ def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout | None:
     )
 
 
+def absent_names(tensors: Mapping[str, torch.Tensor], layout: Layout) -> list[str]:
+    """Canonical names that a whole network of this layout would have as well, without heads.
+
+    Blocks are held against each other: what one of them has all have, but for the widened skip, and
+    in MViTv1, which has no relative position, for the pooling of queries.
+    """
+    inside = {}
+    for name in tensors:
+        if block := re.match(r"blocks\.(\d+)\.(.+)", name):
+            inside.setdefault(int(block[1]), set()).add(block[2])
+    common = set().union(*inside.values()) - {"proj.weight", "proj.bias"}
+    if not any("rel_pos" in leaf for leaf in common):
+        common = {leaf for leaf in common if not leaf.startswith(("attn.pool_q", "attn.norm_q"))}
+    absent = [
+        f"blocks.{index}.{leaf}"
+        for index in range(sum(layout.depths))
+        for leaf in sorted(common - inside.get(index, set()))
+    ]
+    return absent + [name for name in (STEM, "patch_embed.proj.bias") if name not in tensors]
+
+
 def expansion(tensors: Mapping[str, torch.Tensor], index: int) -> str | None:
     """Where a block widens its tokens: ``"attention"``, ``"mlp"``, or None for nowhere.
 

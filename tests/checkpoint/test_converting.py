@@ -10,7 +10,7 @@ import timm
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
-from torchvision.models.video import mvit_v2_s
+from torchvision.models.video import mvit_v1_b, mvit_v2_s
 from weight_files import (
     backbone_of_detector,
     classifier,
@@ -248,6 +248,26 @@ def test_the_command_describes_a_file(file, capsys):
         "  mask_token: part of masked pre-training",
     ):
         assert line in out, line
+
+
+def test_the_command_names_what_is_absent_or_no_number(file, tmp_path, capsys):
+    content = torch.load(file, weights_only=True)
+    del content["model_state"]["blocks.2.attn.rel_pos_w"], content["model_state"]["norm.bias"]
+    content["model_state"]["blocks.1.mlp.fc1.bias"][3] = float("nan")
+    torch.save(content, file)
+    run(file, "--to", "timm", "--output", tmp_path / "out.pth")
+    out = capsys.readouterr().out
+    assert "incomplete, without 1:\n  blocks.2.attn.rel_pos_w: absent" in out
+    assert "not finite, 1:\n  blocks.1.mlp.fc1.bias: not finite" in out
+    assert "Not in the file, and so not written: norm.bias." in out
+
+
+@pytest.mark.parametrize("build", [mvit_v2_s, mvit_v1_b])
+def test_whole_networks_are_not_called_incomplete(build, tmp_path, capsys):
+    torch.save(build().state_dict(), tmp_path / "a.pth")
+    run(tmp_path / "a.pth")
+    out = capsys.readouterr().out
+    assert "incomplete" not in out and "not finite" not in out
 
 
 def test_the_command_converts_and_reports(file, tmp_path, capsys):
