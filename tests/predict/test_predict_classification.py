@@ -98,10 +98,14 @@ def test_names_and_weights_are_found_without_data(trees, predictor, tmp_path, mo
 
 def test_scores_that_are_no_numbers(trees, tmp_path):
     state = torch.load(trees.weights, weights_only=True)
+    state["model"]["norm.weight"].fill_(3e38)  # so that features overflow
+    torch.save(state, tmp_path / "huge.pth")
+    with pytest.raises(UserError, match="no finite numbers"):
+        Predictor(trees.config, tmp_path / "huge.pth")(picture(64, 64))
     state["model"]["head.projection.bias"][2] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
-    with pytest.raises(UserError, match="no finite numbers"):
-        Predictor(trees.config, tmp_path / "nan.pth")(picture(64, 64))
+    with pytest.raises(UserError, match="not finite, in head.projection.bias"):
+        Predictor(trees.config, tmp_path / "nan.pth")
 
 
 def predict(trees, output, *words) -> int:
