@@ -1,4 +1,4 @@
-"""A minute or two on two CPU cores: the quickstart's backbone learns to tell shapes apart.
+"""Three minutes on two CPU cores: the quickstart's backbone learns to tell shapes apart.
 
 Its pictures are cut out of generated ones, like the quickstart's but none of them. The weights
 start the detector of quickstart_pretrained.py.
