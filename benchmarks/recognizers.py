@@ -23,18 +23,10 @@ from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import timing
 from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.converting import express
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
 
 TIMM = {"T": "mvitv2_tiny", "S": "mvitv2_small", "B": "mvitv2_base", "L": "mvitv2_large"}
-CLIP = dict(
-    input_size=(16, 224, 224),
-    patch_kernel=(3, 7, 7),
-    patch_stride=(2, 4, 4),
-    patch_padding=(1, 3, 3),
-    pool_kernel=(3, 3, 3),
-    adaptive_kv_stride=(1, 8, 8),
-    class_token=True,
-)
+CLIP = dict(OF_CLIPS, input_size=(16, 224, 224))
 CLASSES = 400
 
 

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 import mvit_det
 from mvit_det.benchmark import counts, subjects, table, timing
-from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine import apply_overrides, load_config, open_device
 from mvit_det.errors import UserError
 
 
@@ -53,11 +53,11 @@ def argument_parser() -> ArgumentParser:
 
 def main(args: Namespace) -> dict[str, Any]:
     """Count, measure and print; returns what ``--json`` writes (seconds, bytes)."""
-    if min(*(args.size or ()), args.batch, 1) < 1 or args.repeats < 0:
+    if min([args.batch, *(args.size or ())]) < 1 or args.repeats < 0:
         raise UserError("--size and --batch must be at least 1, --repeats at least 0.")
     if args.json and not Path(args.json).resolve().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder, create it first.")
-    device = open_device(args.device)
+    device = open_device(args.device, "--device ")
     report = report_table(args, device) if args.table else report_config(args, device)
     if args.json:
         Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
@@ -121,19 +121,6 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
         }
         print_times(report)
     return report
-
-
-def open_device(name: str) -> torch.device:
-    """The device of that name, which must be a CPU or CUDA one and work."""
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):  # what torch raises depends on how it was built
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        choices = "cpu or cuda" if torch.cuda.is_available() else "cpu, there is no CUDA device"
-        raise UserError(f"--device {name} cannot be used here: use {choices}.")
-    return device
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One training and one evaluation loop for every task, on top of Detectron2's engine."""
 
 from mvit_det.engine.config import apply_overrides, load_config
+from mvit_det.engine.device import open_device
 from mvit_det.engine.folder import ConfigFile
 from mvit_det.engine.launch import run
 from mvit_det.engine.param_groups import classification_parameters
@@ -16,6 +17,7 @@ __all__ = [
     "do_train",
     "evaluate",
     "load_config",
+    "open_device",
     "run",
     "summarize",
 ]

@@ -107,8 +107,10 @@ class StrictCheckpointer(DetectionCheckpointer):
         try:
             return super().load(fetch(path) if path else path, checkpointables)
         except UserError as error:
+            if self.complete:
+                raise
             hint = 'To start from random weights set train.init_checkpoint="".'
-            raise UserError(str(error) if self.complete else f"{error} {hint}") from error
+            raise UserError(f"{error} {hint}") from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         weights = read_weights(filename)

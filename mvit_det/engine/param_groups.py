@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from mvit_det.checkpoint.layout import backbone_prefix
 from mvit_det.errors import UserError
 
-# Where a model keeps its transformer: the names before this one's are those of the prefix.
-_STEM = "patch_embed.proj.weight"
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _POSITIONS = re.compile(r"(^|\.)(cls_token$|pos_embed|rel_pos)")
 
@@ -68,7 +67,7 @@ def layer_ids(names: Iterable[str]) -> dict[str, int]:
         1 for what comes behind the blocks: norms, heads, and a detector's pyramid.
     """
     names = list(names)
-    prefix = next((name.removesuffix(_STEM) for name in names if name.endswith(_STEM)), None)
+    prefix = backbone_prefix(names)
     if prefix is None:
         raise UserError(
             "optimizer.params.layer_decay below 1 needs an MViT, whose blocks it counts, and this "

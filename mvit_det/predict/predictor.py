@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.data.categories import Category, config_categories, given_categories, numbered
-from mvit_det.engine import apply_overrides, build_model, load_config
+from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
 from mvit_det.predict.classification import Classification
@@ -189,11 +189,4 @@ def _on_device(cfg: DictConfig, device: str | None) -> nn.Module:
     if device is None and str(wanted).startswith("cuda") and not torch.cuda.is_available():
         logger.info("The config's device is %s, which is not here: using the CPU.", wanted)
         wanted = "cpu"
-    try:
-        torch.zeros(1, device=wanted).item()
-    except (RuntimeError, AssertionError) as error:  # what torch raises depends on its build
-        others = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-        raise UserError(
-            f"The device {wanted} cannot be used here: choose from {', '.join(others)}."
-        ) from error
-    return build_model(cfg, wanted).eval()
+    return build_model(cfg, open_device(wanted, "The device ")).eval()

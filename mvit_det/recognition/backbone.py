@@ -9,6 +9,17 @@ from mvit_det.backbone import mvit
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.plan import divide, multiscale_plan
 
+# What all released video models have in place of the defaults, which are those of images; with
+# input_size=(T, H, W).
+OF_CLIPS = dict(
+    patch_kernel=(3, 7, 7),
+    patch_stride=(2, 4, 4),
+    patch_padding=(1, 3, 3),
+    pool_kernel=(3, 3, 3),
+    adaptive_kv_stride=(1, 8, 8),
+    class_token=True,
+)
+
 
 class MViT(mvit.MViT):
     """MViTv2 with pooling attention over the whole input (paper, section 4.1).

@@ -3,7 +3,7 @@
 import torch
 
 from mvit_det.detection import MViT as DetectionMViT
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
 
 WIDTHS = dict(embed_dim=16, num_heads=1, last_block_indexes=(0, 2, 4, 5))
 
@@ -15,15 +15,7 @@ def classifier(classes: int = 5, input_size=(64, 64), **changes) -> Recognizer:
 
 def clip_classifier(classes: int = 5, class_token: bool = True, **changes) -> Recognizer:
     """A small classifier of clips of 4 frames."""
-    clip = dict(
-        input_size=(4, 64, 64),
-        patch_kernel=(3, 7, 7),
-        patch_stride=(2, 4, 4),
-        patch_padding=(1, 3, 3),
-        pool_kernel=(3, 3, 3),
-        adaptive_kv_stride=(1, 8, 8),
-        class_token=class_token,
-    )
+    clip = dict(OF_CLIPS, input_size=(4, 64, 64), class_token=class_token)
     return Recognizer(MViT(**{**clip, **WIDTHS, **changes}), classes).eval()
 
 

@@ -10,17 +10,9 @@ from golden.make_checkpoint_keys import read_keys
 from golden.make_exchange import CLIP, INPUTS, LOGITS, network_input
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
 
 GOLDEN = json.loads(LOGITS.read_text())["logits"]
-OF_CLIPS = dict(
-    patch_kernel=(3, 7, 7),
-    patch_stride=(2, 4, 4),
-    patch_padding=(1, 3, 3),
-    pool_kernel=(3, 3, 3),
-    adaptive_kv_stride=(1, 8, 8),
-    class_token=True,
-)
 
 
 @pytest.mark.parametrize("name", INPUTS)

@@ -5,21 +5,15 @@ from exchange import convert, largest_difference, load
 from golden.make_backbone import fill_parameters
 from torchvision.models.video import mvit_v2_s
 
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.backbone import VARIANTS
+from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
 
 SIZE = (16, 224, 224)  # torchvision has no other
 
 
 def build_ours():
     backbone = MViT(
-        input_size=SIZE,
-        patch_kernel=(3, 7, 7),
-        patch_stride=(2, 4, 4),
-        patch_padding=(1, 3, 3),
-        pool_kernel=(3, 3, 3),
-        adaptive_kv_stride=(1, 8, 8),
-        last_block_indexes=(0, 2, 13, 15),
-        class_token=True,
+        input_size=SIZE, last_block_indexes=VARIANTS["S"].last_block_indexes, **OF_CLIPS
     )
     return Recognizer(backbone, 30).eval()
 

@@ -6,16 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
 
 SMALL = dict(input_size=(64, 64), embed_dim=16, last_block_indexes=(0, 1, 3, 4))
 CLIP = dict(
+    OF_CLIPS,
     input_size=(4, 64, 64),
-    patch_kernel=(3, 7, 7),
-    patch_stride=(2, 4, 4),
-    patch_padding=(1, 3, 3),
-    pool_kernel=(3, 3, 3),
-    adaptive_kv_stride=(1, 8, 8),
     embed_dim=16,
     last_block_indexes=(0, 1, 3, 4),
 )
@@ -46,7 +42,7 @@ def test_any_input_size_gives_one_row_of_probabilities_per_input(class_token, us
 
 @torch.no_grad()
 def test_clips_with_a_class_token():
-    model = recognizer(CLIP, class_token=True).eval()
+    model = recognizer(CLIP).eval()
     assert model.readout == "class_token"
     assert model.backbone.out_stride == (2, 32, 32)
     assert model.logits(images(4, 64, 64)).shape == (3, 7)

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
 
 TOLERANCE = 1e-3
 # Variant, input size, further arguments; millions of parameters and GFLOPs counted on the released
@@ -31,15 +31,7 @@ ROWS = [
     ("H", 512, CLASS_TOKEN, 667.329, 763.539),
     ("S", 224, dict(adaptive_kv_stride=(8, 8)), 34.865, 6.329),
 ]
-# Frames, input size, classes.
-VIDEO = dict(
-    patch_kernel=(3, 7, 7),
-    patch_stride=(2, 4, 4),
-    patch_padding=(1, 3, 3),
-    pool_kernel=(3, 3, 3),
-    adaptive_kv_stride=(1, 8, 8),
-    class_token=True,
-)
+# Variant, input size, classes; millions of parameters and GFLOPs.
 CLIPS = [
     ("S", (16, 224, 224), 400, 34.538, 64.46),
     ("B", (32, 224, 224), 400, 51.230, 225.17),
@@ -81,7 +73,7 @@ def test_images(variant, size, changes, parameters, flops):
 
 @pytest.mark.parametrize(("variant", "size", "classes", "parameters", "flops"), CLIPS)
 def test_clips(variant, size, classes, parameters, flops):
-    model = build(variant, classes, input_size=size, **VIDEO)
+    model = build(variant, classes, input_size=size, **OF_CLIPS)
     assert counts.size_of(model) / 1e6 == pytest.approx(parameters, rel=TOLERANCE)
     assert count(model, size) / 1e9 == pytest.approx(flops, rel=TOLERANCE)
 

@@ -1,0 +1,22 @@
+"""The device of a run, as the user names it."""
+
+import torch
+
+from mvit_det.errors import UserError
+
+
+def open_device(name: str | torch.device, title: str) -> torch.device:
+    """The CPU or CUDA device of that name, which must work here.
+
+    Args:
+        title: what stands before the name in the sentence that a fault ends in, as "train.device=".
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):  # what torch raises depends on how it was built
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        choices = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise UserError(f"{title}{name} cannot be used here: choose from {', '.join(choices)}.")
+    return device
