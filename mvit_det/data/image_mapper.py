@@ -17,7 +17,7 @@ class ImageMapper:
     Bad is an image that is missing, cannot be decoded, is beyond Pillow's limit of pixels, or has
     more than 8 bits per channel. Each is logged once. In training the result is None, for which
     `build_train_loader` takes another image, until there are too many (see `BadImages`). In testing
-    its "inputs" are zeros and "bad_image" tells the reason, so that evaluators can leave it out and
+    its "inputs" are zeros and "unreadable" tells the reason, so that evaluators can leave it out and
     count it.
 
     Args:
@@ -44,7 +44,7 @@ class ImageMapper:
         self._blank: torch.Tensor | None = None
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        """One sample: "inputs" (3, H, W), "labels", "file_name", and in testing "bad_image"."""
+        """One sample: "inputs" (3, H, W), "labels", "file_name", and in testing "unreadable"."""
         samples = self.repeated(item, 1)
         return samples and samples[0]
 
@@ -65,7 +65,7 @@ class ImageMapper:
             views = [self._transformed(picture, file_name) for _ in range(count)]
         known = {"labels": item["label"], "file_name": file_name}
         if not self.is_train:
-            known["bad_image"] = reason
+            known["unreadable"] = reason
         return [{"inputs": view, **known} for view in views]
 
     def _transformed(self, picture: Image.Image, file_name: str) -> torch.Tensor:

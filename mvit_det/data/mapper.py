@@ -23,7 +23,7 @@ class TolerantMapper(DatasetMapper):
       far) above ``max_bad_share`` raises `UserError`; so do five bad ones before any good one.
     * In testing nothing can be left out without changing what is measured, and a long training
       must not end in its evaluation. A bad image becomes a small blank one, marked by the key
-      "bad_image" (the reason): its objects count as not found, so the metric can only be too low.
+      "unreadable" (the reason): its objects count as not found, so the metric can only be too low.
       `mvit_det.evaluation.UnreadableImages` reports the number with the metrics.
 
     The other arguments are those of `detectron2.data.DatasetMapper`.
@@ -79,4 +79,4 @@ class TolerantMapper(DatasetMapper):
         channels = 1 if self.image_format == "L" else 3
         image = torch.full((channels, 64, 64), 128, dtype=torch.uint8)
         kept = {key: value for key, value in dataset_dict.items() if key != "annotations"}
-        return {"height": 64, "width": 64, **kept, "image": image, "bad_image": reason}
+        return {"height": 64, "width": 64, **kept, "image": image, "unreadable": reason}

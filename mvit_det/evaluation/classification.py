@@ -78,11 +78,11 @@ class ClassificationAccuracy(DatasetEvaluator):
 
         Args:
             inputs: "inputs" (B, 3, H, W), "labels" (B,) of int64, "file_name" a list, by which
-                images are told apart, and perhaps "bad_image", a list with None for each image that
+                images are told apart, and perhaps "unreadable", a list with None for each image that
                 could be read.
             outputs: (B, K) scores, of which the highest is the model's answer.
         """
-        reasons = inputs.get("bad_image") or [None] * len(inputs["file_name"])
+        reasons = inputs.get("unreadable") or [None] * len(inputs["file_name"])
         sound = [index for index, reason in enumerate(reasons) if reason is None]
         labels, scores = inputs["labels"].cpu(), outputs.float().cpu()
         if scores.ndim != 2 or len(scores) != len(reasons) or labels.shape != scores.shape[:1]:

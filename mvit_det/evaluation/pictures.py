@@ -61,7 +61,7 @@ class PredictionPictures(DatasetEvaluator):
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         for given, output in zip(inputs, outputs):
-            if given["image_id"] in self._chosen and "bad_image" not in given:
+            if given["image_id"] in self._chosen and "unreadable" not in given:
                 path, item = self._chosen[given["image_id"]]
                 found = output["instances"].to("cpu")
                 found = found[found.scores >= self.score_threshold]

@@ -14,7 +14,7 @@ _LEFT_OUT = "were left out of the accuracy"
 
 
 class UnreadableImages(DatasetEvaluator):
-    """Counts the inputs that a mapper has replaced by a blank image and marked "bad_image".
+    """Counts the inputs that a mapper has replaced by a blank image and marked "unreadable".
 
     `evaluate` returns ``{"unreadable": {"images": n}}`` where n > 0, else an empty dict, so that
     `metrics.json` and the caller can tell a sound evaluation from one that lacks images.
@@ -26,13 +26,13 @@ class UnreadableImages(DatasetEvaluator):
         self._fate = ""
 
     def process(self, inputs: list[dict[str, Any]] | dict[str, Any], outputs: Any) -> None:
-        """Take a list of inputs, or one dict of stacked inputs in which "bad_image" is a list."""
+        """Take a list of inputs, or one dict of stacked inputs in which "unreadable" is a list."""
         if isinstance(inputs, dict):
             files, self._fate = inputs["file_name"], _LEFT_OUT
-            reasons = inputs.get("bad_image") or [None] * len(files)
+            reasons = inputs.get("unreadable") or [None] * len(files)
         else:
             files, self._fate = [item.get("file_name") for item in inputs], _BLANK
-            reasons = [item.get("bad_image") for item in inputs]
+            reasons = [item.get("unreadable") for item in inputs]
         self._total += len(files)
         self._reasons |= {f: why for f, why in zip(files, reasons) if why is not None}
 

@@ -25,6 +25,8 @@ class Recognizer(nn.Module):
         norm_layer: builds the last norm from its width.
         head_dropout: probability of dropout before the linear layer (0.5 for video).
         head_init_scale: factor on the initial weights of the linear layer (0.001 for MaskFeat).
+        max_views: of the views of clips or images in evaluation, how many go through the network at
+            once, which bounds its memory; None for all of a batch.
     """
 
     def __init__(
@@ -36,8 +38,11 @@ class Recognizer(nn.Module):
         norm_layer: Callable[[int], nn.Module] = partial(nn.LayerNorm, eps=1e-6),
         head_dropout: float = 0.0,
         head_init_scale: float = 1.0,
+        max_views: int | None = None,
     ):
         super().__init__()
+        if max_views is not None and max_views < 1:
+            raise ValueError(f"max_views={max_views} must be 1 or more, or None for no limit.")
         has_class_token = backbone.cls_token is not None
         if readout is None:
             readout = "class_token" if has_class_token else "mean"
@@ -50,6 +55,7 @@ class Recognizer(nn.Module):
         self.backbone = backbone
         self.num_classes = num_classes
         self.readout = readout
+        self.max_views = max_views
         self.norm = norm_layer(backbone.out_channels)
         self.head = ClassificationHead(
             backbone.out_channels, num_classes, head_dropout, head_init_scale
@@ -60,16 +66,24 @@ class Recognizer(nn.Module):
 
         Args:
             batch: ``inputs`` (B, 3, H, W) or (B, 3, T, H, W), normalised; in training ``labels`` as
-                well, int64 (B,) or soft ones (B, num_classes) that sum to 1.
+                well, int64 (B,) or soft ones (B, num_classes) that sum to 1. In evaluation they may
+                be V views of each (clips of a video, crops of a clip): (B, V, 3, ...).
 
         Returns:
-            ``{"loss_cls": cross-entropy}``; in evaluation (B, num_classes), one row per input.
+            ``{"loss_cls": cross-entropy}``; in evaluation (B, num_classes), one row per input, or
+            (B, V, num_classes), one per view. Who averages views does it with these probabilities,
+            as the released code, not with logits.
         """
-        logits = self.logits(batch["inputs"])
+        inputs = batch["inputs"]
         if self.training:
+            logits = self.logits(inputs).float()
             labels = batch["labels"].to(logits.device, non_blocking=True)
-            return {"loss_cls": F.cross_entropy(logits.float(), labels)}
-        return logits.float().softmax(dim=-1)
+            return {"loss_cls": F.cross_entropy(logits, labels)}
+        if inputs.ndim == len(self.backbone.input_size) + 2:
+            return self.logits(inputs).float().softmax(dim=-1)
+        parts = inputs.flatten(0, 1).split(self.max_views or inputs.shape[:2].numel())
+        scores = torch.cat([self.logits(part).float().softmax(dim=-1) for part in parts])
+        return scores.unflatten(0, inputs.shape[:2])
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) or (B, 3, T, H, W) -> (B, num_classes), before the softmax."""

@@ -27,10 +27,10 @@ def soft(labels: torch.Tensor, smoothing: float) -> torch.Tensor:
 
 
 def test_stacking_and_lists():
-    batch = StackSamples()([dict(s, bad_image=None) for s in samples(3)])
+    batch = StackSamples()([dict(s, unreadable=None) for s in samples(3)])
     assert batch["inputs"].shape == (3, 3, *SIDE) and batch["inputs"][2, 0, 0, 0] == 2
     assert batch["labels"].dtype == torch.int64 and batch["labels"].tolist() == [0, 1, 2]
-    assert batch["file_name"] == ["0", "1", "2"] and batch["bad_image"] == [None] * 3
+    assert batch["file_name"] == ["0", "1", "2"] and batch["unreadable"] == [None] * 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])

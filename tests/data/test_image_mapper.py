@@ -129,9 +129,9 @@ def test_bad_image(tmp_path, caplog, fault):
 
     tester = make_mapper(is_train=False)
     tested = tester(item)
-    assert reason.lower() in tested["bad_image"].lower() and tested["labels"] == 1
+    assert reason.lower() in tested["unreadable"].lower() and tested["labels"] == 1
     good = tester(stored(tmp_path, Image.fromarray(pixels()), "png"))
-    assert good["bad_image"] is None
+    assert good["unreadable"] is None
     assert tested["inputs"].shape == good["inputs"].shape and not tested["inputs"].any()
 
 
@@ -148,7 +148,7 @@ def test_too_many_bad_images(tmp_path):
     with pytest.raises(UserError, match="^5 of the 5 images"):
         mapper(missing[4])
     tester = make_mapper(is_train=False, max_bad_share=0.0, min_seen=1)
-    assert all(tester(item)["bad_image"] for item in missing)  # an evaluation goes on
+    assert all(tester(item)["unreadable"] for item in missing)  # an evaluation goes on
 
 
 def test_a_fault_of_the_transform_is_no_bad_image(tmp_path):

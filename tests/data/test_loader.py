@@ -264,5 +264,5 @@ def test_every_image_is_tested_once_in_order(tmp_path, workers):
     assert len(loader) == 2 and [len(batch["inputs"]) for batch in batches] == [4, 3]
     labels = [label for batch in batches for label in batch["labels"].tolist()]
     assert labels == sorted([*LABELS, 1]) == dataset.labels.tolist()
-    reasons = [reason for batch in batches for reason in batch["bad_image"]]
+    reasons = [reason for batch in batches for reason in batch["unreadable"]]
     assert [bool(reason) for reason in reasons] == [False] * 4 + [True] + [False] * 2

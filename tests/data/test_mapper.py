@@ -110,7 +110,7 @@ def test_bad_image(tmp_path, caplog, fault):
 
     given = make_dict(path)
     tested = make_mapper(is_train=False)(given)
-    assert reason.lower() in tested["bad_image"].lower() and "annotations" not in tested
+    assert reason.lower() in tested["unreadable"].lower() and "annotations" not in tested
     assert (tested["height"], tested["width"], tested["image_id"]) == (48, 64, 5)
     assert tested["image"].dtype == torch.uint8 and tested["image"].float().std() == 0
     assert "annotations" in given  # the loader's own dict is not changed
@@ -122,7 +122,7 @@ def test_image_that_vanishes_when_resized(tmp_path):
     augmentations = [T.ResizeShortestEdge(64, 128)]
     narrow = make_dict(path, 2000, 1)
     assert make_mapper(augmentations=augmentations)(narrow) is None
-    assert "bad_image" in make_mapper(is_train=False, augmentations=augmentations)(narrow)
+    assert "unreadable" in make_mapper(is_train=False, augmentations=augmentations)(narrow)
 
 
 def test_fault_of_the_program_is_no_bad_image(tmp_path):
@@ -232,7 +232,7 @@ def test_share_of_bad_images(tmp_path):
         mapper(other)
     # A test set is never ended.
     tester = make_mapper(is_train=False, max_bad_share=0, min_seen=1)
-    assert "bad_image" in tester(bad)
+    assert "unreadable" in tester(bad)
 
 
 def test_small_set_without_a_good_image_ends(tmp_path):
@@ -258,7 +258,7 @@ def test_loaders_go_on(tmp_path, num_workers):
     )
     tested = [item for batch in test for item in batch]
     assert [item["image_id"] for item in tested] == list(range(6))  # none twice, none left out
-    assert ["bad_image" in item for item in tested] == [True] + [False] * 5
+    assert ["unreadable" in item for item in tested] == [True] + [False] * 5
 
 
 def test_user_error_comes_through_a_worker(tmp_path):

@@ -147,7 +147,7 @@ def test_bad_images_are_left_out_and_counted(tmp_path, caplog):
     given = []
     for batch, rows in batches((inputs, labels, files, broken), range(60)):
         reasons = [None if int(f[7:10]) % 7 else "no picture" for f in batch["file_name"]]
-        given.append((dict(batch, bad_image=reasons), rows))
+        given.append((dict(batch, unreadable=reasons), rows))
     folder = str(tmp_path)
     both = DatasetEvaluators([ClassificationAccuracy(output_dir=folder), UnreadableImages()])
     results = evaluate(both, given)
@@ -164,7 +164,7 @@ def test_nothing_that_could_be_read(tmp_path, caplog):
     evaluator = ClassificationAccuracy(output_dir=str(tmp_path))
     assert evaluate(evaluator, []) == {}
     [(batch, scores)] = batches(scene(3), range(3))
-    batch["bad_image"] = ["empty"] * 3
+    batch["unreadable"] = ["empty"] * 3
     assert evaluate(evaluator, [(batch, scores)]) == {}
     assert "has seen no image that could be read" in caplog.text
     assert list(tmp_path.iterdir()) == []

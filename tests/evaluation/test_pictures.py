@@ -137,11 +137,11 @@ def test_unreadable_images_are_reported(dataset, tmp_path, caplog):
     evaluators = DatasetEvaluators(
         [UnreadableImages(), PredictionPictures("pictures_val", tmp_path, num_images=10)]
     )
-    dataset[3]["bad_image"] = "the file does not exist"
+    dataset[3]["unreadable"] = "the file does not exist"
     results = evaluate(evaluators, dataset, detections([0.9]))
     assert dict(results) == {"unreadable": {"images": 1}}
     assert "1 of 10 test images could not be read" in caplog.text
     assert f"{dataset[3]['file_name']}: the file does not exist" in caplog.text
     assert not (tmp_path / "pictures" / "03_image3.png").exists()
-    del dataset[3]["bad_image"]
+    del dataset[3]["unreadable"]
     assert dict(evaluate(evaluators, dataset, detections([0.9]))) == {}

@@ -144,3 +144,44 @@ def test_absolute_position_has_the_nominal_grid():
     wide = dict(SMALL, input_size=(64, 96))
     assert MViT(**wide, use_abs_pos=True).pos_embed.shape == (1, 16 * 24, 16)
     assert MViT(**wide, use_abs_pos=True, class_token=True).pos_embed.shape == (1, 16 * 24 + 1, 16)
+
+
+@pytest.fixture
+def classifier_of_clips() -> Recognizer:
+    torch.manual_seed(0)
+    return recognizer(dict(CLIP, input_size=(4, 32, 32)), 5).eval()
+
+
+@torch.no_grad()
+def test_views_of_clips_give_the_probabilities_of_each(classifier_of_clips):
+    views = torch.randn(2, 3, 3, 4, 32, 32)
+    rows = classifier_of_clips({"inputs": views})
+    assert rows.shape == (2, 3, 5)
+    for video in range(2):
+        torch.testing.assert_close(rows[video], classifier_of_clips({"inputs": views[video]}))
+    torch.testing.assert_close(rows.sum(dim=-1), torch.ones(2, 3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("max_views", [1, 2, 4, 6, 100])
+def test_max_views_go_through_the_network_at_once(classifier_of_clips, max_views):
+    views = torch.randn(2, 3, 3, 4, 32, 32)
+    expected = classifier_of_clips({"inputs": views})
+    sizes = []
+    encode = classifier_of_clips.backbone.encode
+    classifier_of_clips.backbone.encode = lambda x: (sizes.append(len(x)), encode(x))[1]
+    classifier_of_clips.max_views = max_views
+    torch.testing.assert_close(classifier_of_clips({"inputs": views}), expected)
+    assert sum(sizes) == 6 and max(sizes) == min(max_views, 6)
+
+
+@torch.no_grad()
+def test_views_of_images():
+    model = recognizer().eval()
+    views = torch.randn(2, 5, 3, *SMALL["input_size"])
+    torch.testing.assert_close(model({"inputs": views})[1], model({"inputs": views[1]}))
+
+
+def test_max_views_must_let_something_through():
+    with pytest.raises(ValueError, match="max_views=0"):
+        recognizer(max_views=0)
