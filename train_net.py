@@ -24,17 +24,20 @@ logger = logging.getLogger("mvit_det")
 
 
 def argument_parser() -> ArgumentParser:
-    """Detectron2's flags, and four for one's own data."""
+    """Detectron2's flags, and six for one's own data."""
     parser = default_argument_parser()
     own = parser.add_argument_group(
         "one's own data",
-        "for a detection config annotations in COCO format and images; for a classification config "
-        "images alone, in one folder per class or in tar files",
+        "for a detection config annotations in COCO format and images; for a config that classifies "
+        "images these alone, in one folder per class or in tar files; for one of videos, these in one "
+        "folder per class, or a list of them",
     )
     own.add_argument("--train-json", metavar="FILE", help="annotations to train on")
     own.add_argument("--train-images", metavar="FOLDER", help="images to train on")
     own.add_argument("--val-json", metavar="FILE", help="annotations to evaluate on")
     own.add_argument("--val-images", metavar="FOLDER", help="images to evaluate on")
+    own.add_argument("--train-videos", metavar="FOLDER", help="videos, or a list, to train on")
+    own.add_argument("--val-videos", metavar="FOLDER", help="videos, or a list, to evaluate on")
     return parser
 
 
@@ -42,10 +45,8 @@ def setup(args: Namespace):
     """Config file, then one's own data, then overrides; the result is saved as config.yaml."""
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
     cfg = load_config(args.config_file)
-    own = {
-        name: getattr(args, name)
-        for name in ("train_json", "train_images", "val_json", "val_images")
-    }
+    kinds = ("json", "images", "videos")
+    own = {name: getattr(args, name) for kind in kinds for name in (f"train_{kind}", f"val_{kind}")}
     if any(own.values()):
         # The schedule depends on where the weights come from, so this override is looked at first.
         start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
@@ -74,7 +75,7 @@ def main(args: Namespace) -> None:
     """One process of the run."""
     cfg, config_file = setup(args)
     if args.eval_only:
-        evaluate(cfg)
+        evaluate(cfg, resume=args.resume)
     else:
         summarize(cfg, do_train(args, cfg, on_start=config_file.replace))
 

@@ -1,13 +1,17 @@
-"""Time and memory of our classifiers against timm's (images) and torchvision's (clips).
+"""Time and memory of our classifiers: against timm's (images), torchvision's and our plain form.
 
-    python benchmarks/recognizers.py [--models T S B clip] [--batch 2] [--repeats 5] [--device cuda]
+    python benchmarks/recognizers.py [--models T S B S16x4 B32x3] [--batch 2] [--repeats 5]
+                                     [--device cuda]
 
 The same weights and inputs in float32, all models in turn in one process; outputs are compared
 before anything is timed. A training step is forward, cross-entropy and backward, without optimizer,
-stochastic depth or dropout. "clip" is S on 16 frames of 224 x 224 pixels, with a class token.
+stochastic depth or dropout. ``S16x4`` and ``B32x3`` are the networks for clips of 16 and 32 frames
+of 224 x 224 pixels. torchvision has a function for the first only; its class builds the second.
+"plain" is our own network with the attention map in memory.
 """
 
 import argparse
+import copy
 import statistics
 import tempfile
 from pathlib import Path
@@ -17,16 +21,17 @@ import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 from torch import nn
-from torchvision.models.video import mvit_v2_s
+from torchvision.models.video import MViT as TorchvisionMViT
+from torchvision.models.video.mvit import MSBlockConfig
 
-from mvit_det.backbone import VARIANTS
+from mvit_det.backbone import VARIANTS, multiscale_plan
 from mvit_det.benchmark import timing
 from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.converting import express
 from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
 
 TIMM = {"T": "mvitv2_tiny", "S": "mvitv2_small", "B": "mvitv2_base", "L": "mvitv2_large"}
-CLIP = dict(OF_CLIPS, input_size=(16, 224, 224))
+FRAMES = {"S16x4": 16, "B32x3": 32}
 CLASSES = 400
 
 
@@ -47,8 +52,10 @@ class Theirs(nn.Module):
 
 def build_ours(name: str) -> Recognizer:
     """Our model of that name, with random weights."""
-    row = VARIANTS["S" if name == "clip" else name]
-    options = CLIP if name == "clip" else dict(expand_in="mlp" if name == "L" else "attention")
+    row = VARIANTS[name[0]]
+    options = dict(expand_in="mlp" if name == "L" else "attention")
+    if name in FRAMES:
+        options = dict(OF_CLIPS, input_size=(FRAMES[name], 224, 224))
     backbone = MViT(
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,
@@ -63,53 +70,92 @@ def build_theirs(name: str, ours: Recognizer) -> Theirs:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ours.pth"
         torch.save({"model": ours.state_dict()}, path)
-        target = "torchvision" if name == "clip" else "timm"
-        weights, _, _ = express(read_weights(path), target)
-    if name == "clip":
-        network = mvit_v2_s(num_classes=CLASSES, dropout=0.0, stochastic_depth_prob=0.0)
+        weights, _, _ = express(read_weights(path), "torchvision" if name in FRAMES else "timm")
+    if name in FRAMES:
+        network = build_torchvision(name)
     else:
         network = timm.create_model(TIMM[name], num_classes=CLASSES)
     network.load_state_dict(weights)
     return Theirs(network)
 
 
-def measure(name: str, args: argparse.Namespace) -> list[str]:
-    """A row of the table: our times, and theirs over ours."""
+def build_torchvision(name: str) -> TorchvisionMViT:
+    """torchvision's network for clips, with the arguments of its ``mvit_v2_s`` but the depth."""
+    row = VARIANTS[name[0]]
+    grid, stride_kv = (FRAMES[name] // 2, 56, 56), OF_CLIPS["adaptive_kv_stride"]
+    ends = row.last_block_indexes
+    plan = multiscale_plan(
+        embed_dim=96, num_heads=1, last_block_indexes=ends, grid=grid, stride_kv=stride_kv
+    )
+    return TorchvisionMViT(
+        (224, 224),
+        FRAMES[name],
+        [
+            MSBlockConfig(
+                b.num_heads, b.dim_in, b.dim_out, [3] * 3, [3] * 3, b.stride_q, b.stride_kv
+            )
+            for b in plan
+        ],
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        dropout=0.0,
+        stochastic_depth_prob=0.0,
+        num_classes=CLASSES,
+    )
+
+
+def measure(name: str, args: argparse.Namespace) -> list[list[str]]:
+    """Rows of the table: our times, and the others' over ours."""
     torch.manual_seed(0)
     device = torch.device(args.device)
     ours = build_ours(name)
-    models = {"ours": ours, "theirs": build_theirs(name, ours)}
+    theirs = "torchvision" if name in FRAMES else "timm"
+    models = {"ours": ours, theirs: build_theirs(name, ours)}
+    if name in FRAMES:
+        models["plain"] = copy.deepcopy(ours)
+        for block in models["plain"].backbone.blocks:
+            block.attn.fused = False
     models = {key: model.to(device).eval() for key, model in models.items()}
     batch = {
         "inputs": torch.randn(args.batch, 3, *ours.backbone.input_size, device=device),
         "labels": torch.randint(CLASSES, (args.batch,), device=device),
     }
     with torch.no_grad():
-        torch.testing.assert_close(*(model(batch) for model in models.values()))
+        expected, *others = (model(batch) for model in models.values())
+    for other in others:
+        torch.testing.assert_close(other, expected)
     results = timing.measure(models, (batch, batch), args.repeats, device, name)
-    ratios = timing.compare(results)["theirs / ours"]
-    row = [name]
-    for key in timing.TIMES:
-        row += [f"{1e3 * statistics.median(results['ours'][key]):.1f}"]
-        row += ["{median:.2f} ({min:.2f}-{max:.2f})".format(**ratios[key])]
-    return row + [f"{ratios[key]:.2f}" for key in timing.SIZES]
+    rows = []
+    for key, ratios in timing.compare(results).items():
+        row = [name, key]
+        for time in timing.TIMES:
+            row += [f"{1e3 * statistics.median(results['ours'][time]):.1f}"]
+            row += ["{median:.2f} ({min:.2f}-{max:.2f})".format(**ratios[time])]
+        for size in timing.SIZES:
+            row += [f"{ratios[size]:.2f} ({results['ours'][size] / 2**20:.0f} MiB)"]
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=[*TIMM, "clip"], default=["T", "S", "B"])
+    parser.add_argument("--models", nargs="+", choices=[*TIMM, *FRAMES], default=["T", "S", "B"])
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    columns = ["", "forward, ms", "theirs / ours", "training step, ms", "theirs / ours"]
+    columns = ["", "", "forward, ms", "ratio", "training step, ms", "ratio"]
     columns += ["forward peak", "training peak", "saved for backward"]
-    rows = [measure(name, args) for name in args.models]
+    rows = [row for name in args.models for row in measure(name, args)]
     print(
         f"\nBatch {args.batch}, {args.device}, {torch.get_num_threads()} threads; ratios of medians"
     )
-    print("(smallest-largest of the rounds); above 1, ours is faster or smaller")
+    print(
+        "(smallest-largest of the rounds); above 1, ours is faster or smaller; ours in ms and MiB"
+    )
     print(tabulate(rows, columns, disable_numparse=True))
 
 

@@ -100,6 +100,23 @@ class Pixels(Backbone):
 model = L(Pixels)()
 """
 
+OTHER_RECOGNIZER = """
+from detectron2.config import LazyCall as L
+from torch import nn
+
+class Colours(nn.Module):
+    def __init__(self, num_classes, input_size):
+        super().__init__()
+        self.num_classes = num_classes
+        self.stem = nn.Conv2d(3, 5, 1, bias=False)
+        self.head = nn.Linear(5, num_classes, bias=False)
+
+    def logits(self, x):
+        return self.head(self.stem(x).mean(dim=(2, 3)).cumsum(dim=1))
+
+model = L(Colours)(num_classes=2, input_size=(4, 4))
+"""
+
 
 def run(tmp_path, config, *arguments):
     path = tmp_path / "config.py"
@@ -310,6 +327,42 @@ def test_recognizer_counts_equal_hand_computed_numbers(tmp_path):
     stem = 128 * 3 * 3 * 49 * 8
     assert flops["backbone"] == stem + tokens
     assert report["not_counted"] == {} and report["input"] == [1, 3, 4, 32, 32]
+
+
+def test_recognizers_are_counted_without_computing(tmp_path):
+    # of a clip that no memory holds
+    huge = run(tmp_path, CLIPS, "--repeats", "0", "--size", "65536", "65536")
+    small = run(tmp_path, CLIPS, "--repeats", "0", "--size", "32", "32")
+    tokens = (65536 / 4) ** 2 / (32 / 4) ** 2
+    patches = 2 * 8 * 8 * 3 * 3 * 49 * 8
+    assert huge["parts"]["backbone"]["flops"] > tokens * patches
+    assert huge["parameters"] == small["parameters"]
+    assert huge["parts"]["head"] == small["parts"]["head"]
+
+
+def test_a_recognizer_says_what_is_not_counted(tmp_path):
+    report = run(tmp_path, OTHER_RECOGNIZER, "--repeats", "0", "--size", "8", "6")
+    assert report["parts"]["stem"] == {"parameters": 15, "flops": 8 * 6 * 3 * 5}
+    assert report["parts"]["head"] == {"parameters": 10, "flops": 10}
+    assert report["flops"] == 8 * 6 * 3 * 5 + 10 and report["parameters"] == 25
+    assert report["not_counted"] == {"aten::cumsum": 1}
+
+
+def test_table_shows_the_views_of_a_test(tmp_path, capsys):
+    said = """
+published = dict(table="10", top1=81.0, top5=94.6, parameters=34.5, flops=64)
+dataloader = dict(test=dict(dataset=dict(clips=5), mapper=dict(transform=dict(crops=3))))
+"""
+    report = table(tmp_path, size=(), views=CLIPS + said, none=CLIPS)
+    assert [row["views"] for row in report["rows"]] == [(3, 5), None]
+    head, rows = cells_of(capsys.readouterr().out)
+    flops = report["rows"][0]["flops"] / 1e9
+    assert head[1:7] == [
+        *("paper: table", "top-1", "top-5", "parameters, M"),
+        *("FLOPs, G x crops x clips", "counted: parameters, M"),
+    ]
+    assert rows[0][2:6] == ["81.0", "94.6", "34.5", "64 x 3 x 5"]
+    assert rows[0][7] == f"{flops:.3f} x 3 x 5" and rows[1][7] == f"{flops:.3f}"
 
 
 def test_table_refuses_before_it_counts(tmp_path, capsys):

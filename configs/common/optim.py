@@ -1,6 +1,7 @@
 from detectron2.config import LazyCall as L
 from detectron2.solver import get_default_optimizer_params
 from mvit_det.engine import classification_parameters
+from torch.optim import SGD as TorchSGD
 from torch.optim import AdamW as TorchAdamW
 
 # Released COCO recipe: neither norms nor position embeddings decay, biases do (which differs from
@@ -32,4 +33,13 @@ classification_AdamW = L(TorchAdamW)(
     betas=(0.9, 0.999),
     eps=1e-8,
     weight_decay=0.05,
+)
+
+# Released recipe of Something-Something-v2; what decays is what decays above.
+classification_SGD = L(TorchSGD)(
+    params=classification_AdamW.params,
+    lr=0.02,  # at 128 clips per iteration
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=1e-4,
 )

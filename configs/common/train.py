@@ -5,6 +5,7 @@ import torch
 train = dict(
     output_dir="./output",
     init_checkpoint="",
+    inflation="centre",  # weights of images in a model for clips: "centre", "mean" or "repeat"
     max_iter=90000,
     seed=-1,  # a fixed seed makes runs repeatable; -1 draws one
     amp=dict(enabled=False, dtype="float16"),  # mixed precision, on GPUs only; or "bfloat16"

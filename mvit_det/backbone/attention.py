@@ -147,7 +147,8 @@ class MultiScaleAttention(nn.Module):
             q' = [q, q.R^h, q.R^w],   k' = [k / sqrt(D), onehot(h), onehot(w)],   q'.k' = logits
 
         The class token has zeros there instead. Its query is one row, and attends in a call of its
-        own: putting it in front of the others would copy them all.
+        own: putting it in front of the others would copy them all. ``spare_columns`` of zeros may
+        follow.
 
         Args and returns: see ``attend_plain``, to which this is equal.
         """
@@ -156,8 +157,11 @@ class MultiScaleAttention(nn.Module):
         v = self.partition_kv.split(v)
         head_dim = q.shape[-1]
         if positions:
-            q = torch.cat([q, *axis_terms(q, positions)], dim=-1)
-            code = coordinate_code([table.shape[1] for table in positions], k)
+            extent = [table.shape[1] for table in positions]
+            spare = spare_columns(head_dim + sum(extent), q.device)
+            zeros = q.new_zeros(1).expand(*q.shape[:-1], spare)
+            q = torch.cat([q, *axis_terms(q, positions), zeros], dim=-1)
+            code = F.pad(coordinate_code(extent, k), (0, spare))
             k = torch.cat([k, code.expand(*k.shape[:-1], -1)], dim=-1)
             # fused kernels want one width for q, k and v
             v = F.pad(v, (0, q.shape[-1] - head_dim))
@@ -244,6 +248,16 @@ def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Ten
             product = torch.bmm(stacked, weight.repeat(before, 1, 1))
         terms.append(product.reshape(groups, -1, heads, table.shape[1]).transpose(1, 2))
     return terms
+
+
+def spare_columns(width: int, device: torch.device) -> int:
+    """Columns of zeros that q' and k' of that width lack for the fused kernels of the device.
+
+    CUDA's take multiples of 8 in half precision and of 4 in single. Otherwise torch pads with
+    further copies, or, in single precision, falls back to holding the attention map: the first
+    blocks of video models are 96 + 8 + 7 + 7 = 118 wide.
+    """
+    return 0 if device.type == "cpu" else -width % 8
 
 
 def coordinate_code(extent: list[int], like: torch.Tensor) -> torch.Tensor:

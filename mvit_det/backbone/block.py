@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mvit_det.backbone.attention import MultiScaleAttention
-from mvit_det.backbone.layers import DropPath, Mlp, in_chunks, wants_whole_tensors
+from mvit_det.backbone.layers import DropPath, Mlp, in_chunks, infers_on_cpu
 from mvit_det.backbone.plan import BlockSpec
 from mvit_det.backbone.pooling import max_pool
 
@@ -53,12 +53,12 @@ class MultiScaleBlock(nn.Module):
         if self.stride_skip:
             skips[0] = max_pool(skips[0], self.stride_skip)
         parts = self.add(skips, self.attn(*normed)[: len(parts)])
-        if self.training or wants_whole_tensors(x):
-            parts = self.add(*zip(*map(self.feed_forward, parts)))
-        else:
+        if infers_on_cpu(x) and not self.training:
             parts = [
                 in_chunks(lambda part: torch.add(*self.feed_forward(part)), part) for part in parts
             ]
+        else:
+            parts = self.add(*zip(*map(self.feed_forward, parts)))
         return parts[0], None if class_token is None else parts[1]
 
     def feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

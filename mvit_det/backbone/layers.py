@@ -44,9 +44,9 @@ class Mlp(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
-def wants_whole_tensors(x: torch.Tensor) -> bool:
-    """Whether ``in_chunks`` would not pay: with gradients, on a GPU, or while a graph is recorded."""
-    return (
+def infers_on_cpu(x: torch.Tensor) -> bool:
+    """Whether this is inference on a CPU, and no graph of it is being recorded."""
+    return not (
         torch.is_grad_enabled()
         or x.device.type != "cpu"
         or torch.jit.is_tracing()

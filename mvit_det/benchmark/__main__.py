@@ -98,12 +98,13 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
     }
     torch.manual_seed(0)
     if args.repeats:
-        models = subjects.build_variants(cfg, key)
+        place, models = device, subjects.build_variants(cfg, key)
+        models = {name: model.to(device) for name, model in models.items()}
     else:
-        models = {"model": subjects.build(cfg, key)}
-    models = {name: model.to(device) for name, model in models.items()}
+        model, place = subjects.build_to_count(cfg, key, device)
+        models = {"model": model}
     plain = models["plain" if "plain" in models else "model"]
-    inputs = subjects.make_inputs(plain, report["input"], device)
+    inputs = subjects.make_inputs(plain, report["input"], place)
     print("Counting ...", file=sys.stderr)
     report.update(counts.count(plain, inputs[0]), convention=counts.CONVENTION)
     print_counts(report)

@@ -1,7 +1,8 @@
 """Parameters and FLOPs, part by part."""
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from detectron2.structures import Instances
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
 from torch import nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from mvit_det.benchmark.subjects import is_detector, is_recognizer, random_boxes
 
@@ -25,6 +29,14 @@ FREE = set(
     sigmoid softmax sort sqrt sub topk unflatten upsample_linear1d PythonOp._SplitWindows
     PythonOp._MergeWindows""".split()
 )
+# As what torch makes of these, and of views, where nothing is computed.
+FREE |= set(
+    """_softmax _to_copy _unsafe_view alias arange cat clone constant_pad_nd copy_ detach empty
+    empty_like expand fill_ full index max_pool2d_with_indices max_pool3d_with_indices new_empty
+    ones permute select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze view
+    zeros""".split()
+)
+NORM = 5  # FLOPs per element of an affine layer norm, as fvcore has it
 
 
 @torch.no_grad()
@@ -32,30 +44,32 @@ def count(model: nn.Module, inputs: Any) -> dict[str, Any]:
     """Parameters and FLOPs in all and of each part, and operations that no count exists for.
 
     Args:
-        model: a detector, recognizer or backbone; with plain attention, which fvcore knows.
+        model: a detector, recognizer or backbone; with plain attention, whose products have counts.
+            Of recognizers it may be on the meta device.
         inputs: from ``make_inputs``, for evaluation; the first one is counted.
     """
     model.eval()
     sizes = {name: size_of(part) for name, part in model.named_children()}
-    if is_detector(model):
-        analyses = analyse_detector(model, inputs[:1])
-        flops = {name: analysis.total() for name, analysis in analyses.items()}
-        sizes["mask head"] = size_of(model.roi_heads.mask_head) if model.roi_heads.mask_on else 0
-        sizes["box head"] = sizes["roi_heads"] - sizes["mask head"]
+    if is_recognizer(model):
+        total, flops, unknown = count_by_shapes(model, inputs["inputs"].shape[1:])
     else:
-        if is_recognizer(model):
-            analysis = analyse(lambda net, x: [net.logits(x)], model, inputs["inputs"][:1])
+        if is_detector(model):
+            analyses = analyse_detector(model, inputs[:1])
+            flops = {name: analysis.total() for name, analysis in analyses.items()}
+            masks = model.roi_heads.mask_on
+            sizes["mask head"] = size_of(model.roi_heads.mask_head) if masks else 0
+            sizes["box head"] = sizes["roi_heads"] - sizes["mask head"]
         else:
-            analysis = analyse(lambda net, x: net(x).values(), model, inputs[:1])
-        analyses = {"model": analysis}
-        flops = {name: analysis.total(f"module.{name}") for name in sizes}
-    unknown = sum((analysis.unsupported_ops() for analysis in analyses.values()), Counter())
+            analyses = {"model": analyse(lambda net, x: net(x).values(), model, inputs[:1])}
+            flops = {name: analyses["model"].total(f"module.{name}") for name in sizes}
+        total = sum(analysis.total() for analysis in analyses.values())
+        unknown = sum((analysis.unsupported_ops() for analysis in analyses.values()), Counter())
     unknown = {name: n for name, n in unknown.items() if name.split("::")[-1] not in FREE}
     if "prim::CallFunction" in unknown:  # what is compiled while the tracer runs
         unknown["compiled functions such as nms"] = unknown.pop("prim::CallFunction")
     return {
         "parameters": size_of(model),
-        "flops": sum(analysis.total() for analysis in analyses.values()),
+        "flops": total,
         "parts": {name: {"parameters": sizes[name], "flops": flops[name]} for name in flops},
         "not_counted": unknown,
     }
@@ -115,12 +129,59 @@ class Traced(nn.Module):
         return tuple(self.function(self.module, *tensors))
 
 
+def count_by_shapes(
+    model: nn.Module, shape: Sequence[int]
+) -> tuple[int, dict[str, int], Counter[str]]:
+    """FLOPs of a recognizer on one input, of its parts, and calls of operations without a count.
+
+    Nothing is computed, as meta tensors have shapes alone: the trillions of FLOPs of a long clip
+    take seconds to count, and no memory.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    meta = {f"module.{name}": x.detach().to("meta") for name, x in tensors.items()}
+    norm = {torch.ops.aten.native_layer_norm: lambda x, *_, **__: 2 * NORM * math.prod(x)}
+    # It counts a multiply-add as two.
+    counter = FlopCounterMode(display=False, custom_mapping=norm)
+    with Operations(counter.flop_registry) as others, counter:
+        logits = Traced(lambda net, x: [net.logits(x)], model)
+        functional_call(logits, meta, torch.empty(1, *shape, device="meta"))
+    found = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    total = found.pop("Global")
+    called = {name.removeprefix("Traced.module."): n for name, n in found.items() if "." in name}
+    # A backbone's parts are called where it is not called itself.
+    outermost = {
+        name: n
+        for name, n in called.items()
+        if not any(name.startswith(f"{other}.") for other in called)
+    }
+    parts = {
+        child: sum(n for name, n in outermost.items() if f"{name}.".startswith(f"{child}."))
+        for child, _ in model.named_children()
+    }
+    return total, parts, others.calls
+
+
+class Operations(TorchDispatchMode):
+    """Notes what is called and has no formula in ``counted``, but for elementwise operations."""
+
+    def __init__(self, counted: Container):
+        super().__init__()
+        self.counted = counted
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        packet = operation.overloadpacket
+        if packet not in self.counted and torch.Tag.pointwise not in operation.tags:
+            self.calls[str(packet).replace(".", "::")] += 1
+        return operation(*args, **(kwargs or {}))
+
+
 def analyse(
     function: Callable[..., Iterable[torch.Tensor]], module: nn.Module, *tensors: torch.Tensor
 ) -> FlopCountAnalysis:
     """FLOPs of ``function(module, *tensors)``; parts of the module are named ``module.*``."""
     analysis = FlopCountAnalysis(Traced(function, module), tensors)
-    # fvcore's own count, which refuses the six axes of clips: 5 per element of an affine norm
-    analysis.set_op_handle("aten::layer_norm", elementwise_flop_counter(0, 5))
+    # fvcore's own count, which refuses the six axes of clips
+    analysis.set_op_handle("aten::layer_norm", elementwise_flop_counter(0, NORM))
     analysis.tracer_warnings("none").unsupported_ops_warnings(False)
     return analysis.uncalled_modules_warnings(False)

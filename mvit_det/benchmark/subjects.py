@@ -63,6 +63,19 @@ def build(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
     return instantiate(OmegaConf.select(changed, root))
 
 
+def build_to_count(
+    cfg: DictConfig, root: str, device: torch.device
+) -> tuple[nn.Module, torch.device]:
+    """The model with plain attention, and the device for it and its inputs if it is counted only.
+
+    A recognizer is counted by shapes, so it gets no memory: it is on the meta device.
+    """
+    if nominal_size(cfg) is None:
+        return build(cfg, root).to(device), device
+    with torch.device("meta") as device:
+        return build(cfg, root), device
+
+
 def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:
     """What the key ``root`` describes, with fused and with plain attention, on the same weights.
 
@@ -74,6 +87,13 @@ def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:
     models = {"fused": build(cfg, root, fused=True), "plain": build(cfg, root)}
     models["plain"].load_state_dict(models["fused"].state_dict())
     return models
+
+
+def views_of(cfg: DictConfig) -> tuple[int, int] | None:
+    """Crops and clips of a video that the config tests with; None if it does not say."""
+    keys = ("dataloader.test.mapper.transform.crops", "dataloader.test.dataset.clips")
+    views = tuple(OmegaConf.select(cfg, key) for key in keys)
+    return None if None in views else views
 
 
 def backbones_alone(

@@ -18,6 +18,7 @@ ACCURACIES = {
     "box_ap": "box AP",
     "mask_ap": "mask AP",
     "top1": "top-1",
+    "top5": "top-5",
     "top1_resize": "top-1, resized",
 }
 SIZES = {"parameters": "parameters, M", "flops": "FLOPs, G"}
@@ -44,9 +45,9 @@ def make_rows(
     for number, (path, cfg) in enumerate(configs.items(), 1):
         print(f"Counting {number} of {len(configs)}: {path}", end=" ", file=sys.stderr, flush=True)
         torch.manual_seed(0)
-        model = subjects.build(cfg, "model").to(device)
+        model, place = subjects.build_to_count(cfg, "model", device)
         kind = "recognizer" if subjects.is_recognizer(model) else "detector"
-        inputs, _ = subjects.make_inputs(model, shapes[path], device)
+        inputs, _ = subjects.make_inputs(model, shapes[path], place)
         counted = counts.count(model, inputs)
         del model, inputs  # the next one needs the memory
         summary = {name: counted[name] for name in ("parameters", "flops", "not_counted")}
@@ -57,9 +58,10 @@ def make_rows(
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
-    """What a config says of itself: the published figures and where its weights come from."""
+    """What a config says of itself: published figures, tested views, where its weights come from."""
     return {
         "published": dict(cfg.get("published", {})),
+        "views": subjects.views_of(cfg),
         "init_checkpoint": cfg.get("train", {}).get("init_checkpoint", ""),
     }
 
@@ -94,12 +96,19 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     accuracies = [key for key in ACCURACIES if any(key in row["published"] for row in rows)]
     published = {"table": "paper: table", **{key: ACCURACIES[key] for key in accuracies}, **SIZES}
     several_sizes = len({size_of_input(row) for row in rows}) > 1
-    lines = [["config", *["input"] * several_sizes, *published.values(), *COUNTED, "weights"]]
+    titles = [*published.values(), *COUNTED]
+    if any(row["views"] for row in rows):
+        titles = [f"{title} x crops x clips" if "FLOPs" in title else title for title in titles]
+    lines = [["config", *["input"] * several_sizes, *titles, "weights"]]
     lines.append(["---"] * len(lines[0]))
     for row in rows:
         path = Path(row["config"])
         size = [size_of_input(row)] * several_sizes
         said = [str(row["published"].get(key, "-")) for key in published]
+        cells = [*said, *figures(row)]
+        for place in (len(said) - 1, -1):  # the paper's and our FLOPs
+            if row["views"] and cells[place] != "-":
+                cells[place] = " x ".join(map(str, (cells[place], *row["views"])))
         config = f"[{path.stem}]({path.name})"
-        lines.append([config, *size, *said, *figures(row), weights_of(row)])
+        lines.append([config, *size, *cells, weights_of(row)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,12 +1,14 @@
 """Say what a file of weights holds, or convert it: ``python -m mvit_det.checkpoint --help``."""
 
+import re
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from mvit_det.checkpoint.converting import check_output, express, write
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.layout import absent_names
-from mvit_det.checkpoint.published import fetch
+from mvit_det.checkpoint.published import fetch, find
 from mvit_det.checkpoint.reasons import DETECTOR
 from mvit_det.checkpoint.report import grouped
 from mvit_det.checkpoint.weights import Weights, read_weights
@@ -68,6 +70,7 @@ def describe(weights: Weights) -> list[str]:
             "grid of tokens": (
                 "unknown" if layout.grid is None else " x ".join(map(str, layout.grid))
             ),
+            **({"clip": clip(weights)} if layout.axes == 3 and layout.grid else {}),
             "channels grow in": layout.expand_in or "no block",
             "class token": "yes" if layout.class_token else "no",
             "head": head(weights),
@@ -99,6 +102,23 @@ def title(weights: Weights) -> str:
         return "tensors that are no MViT of a known format"
     name, owner = weights.format, FORMATS[weights.format].title
     return name if name == owner else f"{name} ({owner})"
+
+
+def clip(weights: Weights) -> str:
+    """T x tau and the size in pixels of what a network for clips was made for."""
+    # NOTE: by the patch stride of all released models of clips; no tensor tells it
+    frames, height, width = (n * stride for n, stride in zip(weights.layout.grid, (2, 4, 4)))
+    size = f"{height} x {width} pixels"
+    interval = frame_interval(weights)
+    return f"{frames} x {interval} (T x tau), {size}" if interval else f"{frames} frames, {size}"
+
+
+def frame_interval(weights: Weights) -> int | None:
+    """tau, from the config in PySlowFast's files or from what is published; None if unknown."""
+    config = re.search(r"^ *SAMPLING_RATE: (\d+)", str(weights.companions.get("cfg")), re.MULTILINE)
+    row = find(Path(weights.path).name)
+    told = config or (row and re.search(r"\b\d+x(\d+)\b", row.what))
+    return int(told[1]) if told else None
 
 
 def head(weights: Weights) -> str:

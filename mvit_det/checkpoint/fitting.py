@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from mvit_det.checkpoint.inflation import check_inflation, starts_at_zero
 from mvit_det.checkpoint.layout import BACKBONE, Layout, backbone_prefix, layout_of
 from mvit_det.checkpoint.reasons import is_configured, why_dropped, why_missing
 from mvit_det.checkpoint.resize import Unfit, adapt
@@ -21,6 +22,7 @@ class Report:
         source: the file, and what is in it.
         used: names in the model that take a tensor as it is.
         resized: name in the model -> what was done to the tensor it takes.
+        zeroed: name in the model -> why it starts at zero, on purpose, without a tensor of the file.
         missing: name in the model -> why the file has nothing for it.
         mismatched: name in the model -> why the file's tensor of that name does not fit.
         dropped: name in the file -> why it has no place in the model.
@@ -31,6 +33,7 @@ class Report:
     source: str
     used: list[str] = field(default_factory=list)
     resized: dict[str, str] = field(default_factory=dict)
+    zeroed: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     mismatched: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
@@ -39,7 +42,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every tensor of the model has got its weights from the file."""
+        """Whether every tensor of the model has got its weights, from the file or as zeros."""
         return not self.missing and not self.mismatched
 
     @property
@@ -55,13 +58,15 @@ class Report:
         return self.backbone_fitting / max(len(self.backbone), 1)
 
     def __str__(self) -> str:
-        total = sum(map(len, (self.used, self.resized, self.missing, self.mismatched)))
+        parts = (self.used, self.resized, self.zeroed, self.missing, self.mismatched)
+        total = sum(map(len, parts))
         taken = len(self.used) + len(self.resized)
         lines = [f"{taken} of the model's {total} tensors come from {self.source}"]
         for title, notes in (
             ("resized", self.resized),
-            ("not in the file", self.missing),
-            ("do not fit", self.mismatched),
+            ("set to zero", self.zeroed),
+            ("not in the file, start anew", self.missing),
+            ("do not fit, start anew", self.mismatched),
             ("in the file, not used", self.dropped),
         ):
             if notes:
@@ -82,19 +87,24 @@ class Fitted:
     report: Report
 
 
-def fit(weights: Weights, model_state: Mapping[str, torch.Tensor]) -> Fitted:
+def fit(
+    weights: Weights, model_state: Mapping[str, torch.Tensor], inflation: str = "centre"
+) -> Fitted:
     """Find for every tensor of a model its weights. The model is not changed.
 
-    Position tables are resized, and convolutions over one frame and over none are exchanged;
-    nothing else is made to fit.
+    Position tables are resized, convolutions over one frame and over none are exchanged, and those
+    over images become ones over clips; nothing else is made to fit.
 
     Args:
         model_state: the model's ``state_dict``; where its names hold a ``patch_embed.proj.weight``,
             the transformer's prefix is taken from it.
+        inflation: how weights of images become those of clips, one of ``inflation.INFLATIONS``.
 
     Raises:
-        UserError: file and model widen their channels at different places.
+        UserError: file and model widen their channels at different places, or there is no such
+            inflation.
     """
+    check_inflation(inflation)
     prefix = backbone_prefix(model_state)
     ours = {_canonical(name, prefix): name for name in model_state}
     model = layout_of({name: model_state[full] for name, full in ours.items()})
@@ -109,7 +119,9 @@ def fit(weights: Weights, model_state: Mapping[str, torch.Tensor]) -> Fitted:
             continue
         full = ours[name]
         try:
-            state[full], note = _adapted(name, tensor, model_state[full], weights.layout, model)
+            state[full], note = _adapted(
+                name, tensor, model_state[full], weights.layout, model, inflation
+            )
         except Unfit as error:
             report.mismatched[full] = str(error)
             continue
@@ -122,6 +134,9 @@ def fit(weights: Weights, model_state: Mapping[str, torch.Tensor]) -> Fitted:
             continue
         if is_configured(full):
             report.configured.append(full)
+        elif starts_at_zero(name, weights.layout, model, weights.tensors, inflation):
+            state[full] = torch.zeros_like(model_state[full])
+            report.zeroed[full] = "the file is for images, time begins without influence"
         else:
             report.missing[full] = why_missing(name, weights.layout, model)
     named = [full for name, full in ours.items() if prefix is None or BACKBONE.fullmatch(name)]
@@ -141,9 +156,10 @@ def _adapted(
     target: torch.Tensor,
     source: Layout | None,
     model: Layout | None,
+    inflation: str,
 ) -> tuple[torch.Tensor, str | None]:
     if source is not None and model is not None:
-        return adapt(name, tensor, target, source, model)
+        return adapt(name, tensor, target, source, model, inflation)
     if tensor.shape != target.shape:
         raise Unfit(f"shape {tuple(tensor.shape)}, the model has {tuple(target.shape)}")
     return tensor, None
@@ -153,8 +169,9 @@ def _refuse_other_expansion(weights: Weights, model: Layout | None, prefix: str 
     file = weights.layout
     if file is None or model is None or None in (file.expand_in, model.expand_in):
         return
-    same = (file.embed_dim, file.depths) == (model.embed_dim, model.depths)
-    if same and file.expand_in != model.expand_in:
+    # MViTv1 widens in the MLP as well, has no relative position, and does not fit either way
+    kind = [(one.embed_dim, one.depths, one.grid is None) for one in (file, model)]
+    if kind[0] == kind[1] and file.expand_in != model.expand_in:
         key = f"model.{prefix}expand_in={file.expand_in}"
         raise UserError(
             f"{weights.path} widens its channels in the {_PLACES[file.expand_in]}, and this model in "

@@ -49,7 +49,7 @@ def why_dropped(
     block = re.match(r"blocks\.(\d+)\.", name)
     if block and int(block[1]) >= sum(model.depths):
         return f"the model has {sum(model.depths)} blocks"
-    if name in ("cls_token", "pos_embed_class"):
+    if name in ("cls_token", "pos_embed_class") and not model.class_token:
         return "the model has no class token"
     if name.startswith("norm.") and any(key.startswith("scale") for key in known):
         return "the model has a norm per feature map instead"
@@ -59,7 +59,7 @@ def why_dropped(
         return "a detector's head, the model is none" if not _detects(known) else _OTHER_HEADS
     if name.startswith("scale"):
         return "the model returns no such feature map"
-    if name.endswith("rel_pos_t") or name == "pos_embed_temporal":
+    if (name.endswith("rel_pos_t") or name == "pos_embed_temporal") and model.axes == 2:
         return "the model takes images"
     if ".rel_pos_" in name or name.startswith("pos_embed"):
         return "the model has no such position embedding"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from mvit_det.backbone.position import absolute_position, resize_table
+from mvit_det.checkpoint.inflation import inflate
 from mvit_det.checkpoint.layout import Layout
 
 
@@ -18,7 +19,12 @@ class Unfit(Exception):
 
 
 def adapt(
-    name: str, tensor: torch.Tensor, target: torch.Tensor, source: Layout, model: Layout
+    name: str,
+    tensor: torch.Tensor,
+    target: torch.Tensor,
+    source: Layout,
+    model: Layout,
+    inflation: str = "centre",
 ) -> tuple[torch.Tensor, str | None]:
     """Bring a tensor into the shape of the model's.
 
@@ -27,6 +33,7 @@ def adapt(
         tensor: as in the file.
         target: as in the model.
         source, model: the networks of the file and of the model.
+        inflation: how a convolution over images becomes one over clips (`inflation`).
 
     Returns:
         The tensor, and in words what was done to it; None if nothing was.
@@ -44,25 +51,30 @@ def adapt(
     if leaf.startswith("pos_embed") and tensor.shape[-1] == target.shape[-1]:
         return _adapt_absolute(leaf, tensor, target, source, model)
     if {tensor.ndim, target.ndim} == {4, 5}:
-        return _adapt_convolution(tensor, target)
+        return _adapt_convolution(tensor, target, inflation)
     if name.startswith("head.projection.") and tensor.shape[1:] == target.shape[1:]:
         raise Unfit(f"{len(tensor)} classes, the model has {len(target)}")
     raise Unfit(f"shape {_spell(tensor.shape)}, the model has {_spell(target.shape)}")
 
 
-def _adapt_convolution(tensor: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, str]:
-    """A convolution over (h, w) is one over (t, h, w) that is one frame deep."""
+def _adapt_convolution(
+    tensor: torch.Tensor, target: torch.Tensor, inflation: str
+) -> tuple[torch.Tensor, str]:
+    """One over (h, w) into one over (t, h, w); the reverse only where that is one frame deep."""
+    flat = [(*kernel.shape[:2], *kernel.shape[-2:]) for kernel in (tensor, target)]
     frames = max(tensor, target, key=torch.Tensor.dim).shape[2]
-    if frames > 1:
-        kinds = ["images" if t.ndim == 4 else "clips" for t in (tensor, target)]
-        raise Unfit(
-            f"a convolution over {kinds[0]}, the model has one over {kinds[1]}, {frames} frames deep: "
-            "weights are not turned from the one to the other"
-        )
-    if tensor.numel() != target.numel():
+    if flat[0] != flat[1]:
         raise Unfit(f"shape {_spell(tensor.shape)}, the model has {_spell(target.shape)}")
-    note = f"{_spell(tensor.shape)} -> {_spell(target.shape)}, the same convolution"
-    return tensor.reshape(target.shape), note
+    if frames == 1:
+        adapted, note = tensor.reshape(target.shape), "the same convolution"
+    elif tensor.ndim == 4:
+        adapted, note = inflate(tensor, frames, inflation)
+    else:
+        raise Unfit(
+            f"a convolution over clips, {frames} frames deep, the model has one over images: weights "
+            "of images become those of clips, but not the reverse"
+        )
+    return adapted, f"{_spell(tensor.shape)} -> {_spell(target.shape)}, {note}"
 
 
 def _adapt_absolute(

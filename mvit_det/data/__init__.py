@@ -1,29 +1,48 @@
 """Data of all tasks: one's own files and named data sets, loaders, augmentation, generated shapes."""
 
 from mvit_det.data.batches import Mixup, StackSamples
+from mvit_det.data.clip_mapper import ClipMapper
+from mvit_det.data.clip_sampling import DenseSampling, SegmentSampling
+from mvit_det.data.clip_transforms import clip_test_transform, clip_train_transform
 from mvit_det.data.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.image_mapper import ImageMapper
 from mvit_det.data.image_transforms import test_transform, train_transform
 from mvit_det.data.labelled_images import ImageClasses, image_classes
+from mvit_det.data.labelled_videos import VideoClasses, video_classes
 from mvit_det.data.loader import build_train_loader
 from mvit_det.data.mapper import TolerantMapper
+from mvit_det.data.motion_clips import motion_clips
 from mvit_det.data.shape_crops import shape_classes
 from mvit_det.data.shapes import shapes_dataset
+from mvit_det.data.video_views import VideoViews, video_views
+from mvit_det.data.videos import VideoError, open_video
 
 __all__ = [
+    "ClipMapper",
+    "DenseSampling",
     "ImageClasses",
     "ImageMapper",
     "Mixup",
+    "SegmentSampling",
     "StackSamples",
     "TolerantMapper",
+    "VideoClasses",
+    "VideoError",
+    "VideoViews",
     "build_train_loader",
     "class_names",
+    "clip_test_transform",
+    "clip_train_transform",
     "coco_dataset",
     "image_classes",
+    "motion_clips",
     "named_dataset",
+    "open_video",
     "shape_classes",
     "shapes_dataset",
     "test_transform",
     "train_transform",
     "uses_rle",
+    "video_classes",
+    "video_views",
 ]

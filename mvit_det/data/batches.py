@@ -24,11 +24,12 @@ def _joined(values: list[Any]) -> Any:
 
 
 class Mixup(StackSamples):
-    """Mixes each image of a batch with the one at the same place from the end, and their labels.
+    """Mixes each sample of a batch with the one at the same place from the end, and their labels.
 
     One ratio per batch (mixup, Zhang et al. 2018) or one box per batch (CutMix, Yun et al. 2019),
-    whose area sets the ratio of the labels. The arguments are timm's, the defaults those of the
-    released recipe (paper, appendix B.2).
+    whose area sets the ratio of the labels; of clips the same for all frames. The arguments are
+    timm's, the defaults those of the released recipes (paper, appendix B.2, B.4). "inputs" are images
+    (B, 3, H, W) or clips (B, 3, T, H, W).
 
     NOTE: the released code cuts boxes of even sides only. timm's have the side that was drawn, so
     where that is odd they are one pixel larger.
@@ -86,14 +87,17 @@ class Mixup(StackSamples):
     def _mixed(
         self, inputs: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        count = len(labels)
+        shape, count = inputs.shape, len(labels)
+        # timm cuts boxes out of the last two of four axes: frames become channels of an image.
+        inputs = inputs.flatten(1, -3)
         if count % 2 == 0:
-            return self.mix(inputs, labels)
-        # timm wants an even batch. The image in the middle of an odd one has itself as partner: put
+            inputs, labels = self.mix(inputs, labels)
+            return inputs.view(shape), labels
+        # timm wants an even batch. The sample in the middle of an odd one has itself as partner: put
         # in twice it has its twin, and all others keep the partners that they had.
         middle = count // 2
         twice = torch.tensor([*range(middle + 1), *range(middle, count)])
         inputs, labels = self.mix(inputs[twice], labels[twice])
         once = twice != middle
         once[middle] = True
-        return inputs[once], labels[once]
+        return inputs[once].view(shape), labels[once]

@@ -1,7 +1,7 @@
 """What the classes of a model are called, on a machine that need not have its data."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from mvit_det.data.annotations import read_coco_json
 from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.data.crops import BACKGROUND
 from mvit_det.data.labelled_images import class_folders, image_classes
+from mvit_det.data.labelled_videos import video_class_folders, video_classes
+from mvit_det.data.motion_clips import MOTIONS, motion_clips
 from mvit_det.data.shape_crops import shape_classes
 from mvit_det.data.shapes import CLASSES, shapes_dataset
 from mvit_det.errors import UserError
@@ -94,6 +96,8 @@ def data_categories(cfg: DictConfig) -> list[Category] | None:
 
 def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
     """Classes of a ``dataset=L(...)(...)`` node of a config, which is not instantiated."""
+    if dataset.get("dataset"):  # of whose videos views are made
+        return dataset_categories(dataset["dataset"])
     target = dataset.get("_target_")
     if isinstance(target, str):
         target = get_object(target)
@@ -101,20 +105,25 @@ def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
         return numbered(CLASSES)
     if target is shape_classes:
         return numbered(sorted([*CLASSES, BACKGROUND]))  # folders, in their order
+    if target is motion_clips:
+        return numbered(sorted(MOTIONS))
     if target is image_classes:
-        return _from_image_classes(dataset)
+        return _from_classes(dataset, "root", class_folders)
+    if target is video_classes:
+        return _from_classes(dataset, "source", video_class_folders)
     name = dataset.get("names")
     if name is not None:
         return _from_metadata(name if isinstance(name, str) else name[0])
     return _from_file_if_there(dataset.get("json_file"))
 
 
-def _from_image_classes(dataset: Mapping[str, Any]) -> list[Category] | None:
+def _from_classes(
+    dataset: Mapping[str, Any], source: str, folders: Callable[[Any], list[str]]
+) -> list[Category] | None:
     with suppress(UserError):  # that the data are not here is no fault yet
         if dataset.get("classes") is not None:
             return numbered(given_classes(dataset["classes"])[1])
-        root = dataset.get("same_classes_as") or dataset["root"]
-        return numbered(shown_names(class_folders(root)))
+        return numbered(shown_names(folders(dataset.get("same_classes_as") or dataset[source])))
     return None
 
 

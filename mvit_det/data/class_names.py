@@ -1,4 +1,4 @@
-"""The classes of image folders: their order, which is that of the labels, and what they are called."""
+"""Classes of images and videos: their order, which is that of the labels, and what they are called."""
 
 import os
 import re
@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from timm.data import ImageNetInfo
+from torchvision.models.video import MViT_V2_S_Weights
 
 from mvit_det.data.found_images import located
 from mvit_det.errors import UserError, some
+from mvit_det.files import read_json
 
 # ImageNet's classes, which are named by WordNet's synsets.
 _SYNSET = re.compile(r"n\d{8}")
@@ -20,15 +22,22 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
 
     Args:
         classes: the folders; or a text file with one per line, behind which a tab and a name to
-            show may stand, found as image folders are; or "imagenet-1k".
+            show may stand, found as image folders are; or a JSON file {name: number}; or
+            "imagenet-1k", or "kinetics-400".
     """
     if str(classes) == "imagenet-1k":
         folders = ImageNetInfo("imagenet-1k").label_names()
         return folders, shown_names(folders)
+    if str(classes) == "kinetics-400":
+        folders = list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
+        return folders, folders
     if not isinstance(classes, (str, os.PathLike)):
         return _distinct(list(map(str, classes)), "classes"), shown_names(classes)
+    if str(classes).endswith(".json"):
+        folders = numbered_classes(located(classes, "The list of classes"))
+        return _distinct(folders, str(classes)), folders
     try:
-        text = located(classes, "The list of classes").read_text(encoding="utf-8")
+        text = located(classes, "The list of classes").read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"The list of classes {classes} cannot be read ({error}): give the path of a text file "
@@ -38,6 +47,21 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
     folders = _distinct([row[0].strip() for row in rows], str(classes))
     names = shown_names(folders)
     return folders, [row[2].strip() or name for row, name in zip(rows, names)]
+
+
+def numbered_classes(path: str | os.PathLike) -> list[str]:
+    """Classes out of a JSON file {name: number}, in the order of the numbers."""
+    table = read_json(path, "The list of classes")
+    try:
+        order = sorted((int(number), name.replace('"', "")) for name, number in table.items())
+        if [number for number, _ in order] != list(range(len(order))):
+            raise ValueError("the numbers are not 0, 1, 2, ...")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} does not give each class its number ({error}): write {{name: number}} with the "
+            "numbers 0, 1, 2, ..."
+        ) from error
+    return [name for _, name in order]
 
 
 def _distinct(folders: list[str], source: str) -> list[str]:

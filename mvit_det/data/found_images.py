@@ -1,7 +1,7 @@
 """Looking for images below a folder: in class folders, or in tar files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +16,19 @@ from mvit_det.errors import UserError, some
 
 
 @dataclass(frozen=True)
-class FoundImages:
-    """Images below one root, or in one tar file.
+class FoundFiles:
+    """Images or videos below one root, in one tar file, or of one list.
 
     Attributes:
         source: the folder or the tar file.
-        names: of the images inside it.
-        numbers: per image its row in ``folders``, or its label where there are none.
-        folders: class folders.
-        places: None, or offset and size in bytes of each image in the tar file: (2, N).
+        names: of the files inside it.
+        numbers: per file its row in ``folders``, or its label where there are none.
+        folders: the classes.
+        places: None, or offset and size in bytes of each file in the tar file: (2, N).
         ignored: in words, what of the source is not used; "" if nothing.
+        list_file: that names the files; "" if they were found by looking.
+        rows: per file its row in that list, and what such a row is called there.
+        ordered: the order of ``folders`` is that of the labels.
     """
 
     source: str
@@ -34,6 +37,16 @@ class FoundImages:
     folders: list[str]
     places: np.ndarray | None
     ignored: str
+    list_file: str = ""
+    rows: tuple[str, np.ndarray] | None = None
+    ordered: bool = False
+
+    def place(self, index: int) -> str:
+        """Where the label of a file comes from, for a message."""
+        if self.rows is None:
+            return self.source
+        word, numbers = self.rows
+        return f"{self.list_file}, {word} {numbers[index]},"
 
 
 def located(path: str | os.PathLike, what: str = "Image folder") -> Path:
@@ -49,14 +62,11 @@ def located(path: str | os.PathLike, what: str = "Image folder") -> Path:
     )
 
 
-def find_images(root: Path, names_only: bool = False) -> list[FoundImages]:
+def find_images(root: Path, names_only: bool = False) -> list[FoundFiles]:
     """What is below one root; with ``names_only`` the files of class folders are not looked for."""
     if root.is_file():
         return _from_shards([root])
-    try:
-        inside = sorted(name for name in os.listdir(root) if not name.startswith("."))
-    except OSError as error:
-        raise _unreadable(error) from error
+    inside = visible(root)
     shards = [root / name for name in inside if name.endswith(".tar")]
     folders = [name for name in inside if (root / name).is_dir()]
     if shards and folders:
@@ -68,7 +78,17 @@ def find_images(root: Path, names_only: bool = False) -> list[FoundImages]:
         return _from_shards(shards)
     if not folders:
         raise UserError(_why_nothing(root, inside))
-    return [_from_folders(root, folders, sum(map(is_image_name, inside)), names_only)]
+    outside = sum(map(is_image_name, inside))
+    ignored = f"{outside} images that are in no class folder" if outside else ""
+    return [from_folders(root, folders, _images, ignored, names_only)]
+
+
+def visible(folder: Path) -> list[str]:
+    """What a folder holds, sorted, without hidden files."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def _unreadable(error: OSError) -> UserError:
@@ -85,16 +105,25 @@ def _why_nothing(root: Path, inside: list[str]) -> str:
     return f"{root} holds {what}: make one folder per class, and put the images of the class there."
 
 
-def _from_folders(root: Path, folders: list[str], outside: int, names_only: bool) -> FoundImages:
+def from_folders(
+    root: Path,
+    folders: list[str],
+    files: Callable[[Path, str], Iterable[str]],
+    ignored: str,
+    names_only: bool,
+) -> FoundFiles:
+    """What ``files`` finds in each of the class folders below a root."""
     # Packed folder by folder: as a list, millions of names would take gigabytes.
-    packed = [PackedText.of([] if names_only else _files(root, folder)) for folder in folders]
+    packed = [PackedText.of([] if names_only else files(root, folder)) for folder in folders]
     numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
-    ignored = f"{outside} images that are in no class folder" if outside else ""
-    return FoundImages(str(root), PackedText.joined(packed), numbers, folders, None, ignored)
+    return FoundFiles(str(root), PackedText.joined(packed), numbers, folders, None, ignored)
 
 
-def _files(root: Path, folder: str) -> Iterator[str]:
-    """Images below a folder, seen from the root, in an order that does not depend on the disk."""
+def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk` below ``folder``, in an order that does not depend on the disk; nothing hidden.
+
+    Folders are seen from the root; links are followed.
+    """
 
     def fail(error: OSError) -> None:
         raise _unreadable(error) from error
@@ -102,12 +131,16 @@ def _files(root: Path, folder: str) -> Iterator[str]:
     top = len(os.path.join(root, ""))
     for here, inside, files in os.walk(os.path.join(root, folder), onerror=fail, followlinks=True):
         inside[:] = sorted(name for name in inside if not name.startswith("."))
-        for name in sorted(files):
-            if is_image_name(name) and not name.startswith("."):
-                yield os.path.join(here, name)[top:]
+        yield here[top:], inside, sorted(name for name in files if not name.startswith("."))
 
 
-def _from_shards(shards: list[Path]) -> list[FoundImages]:
+def _images(root: Path, folder: str) -> Iterator[str]:
+    """Images below a class folder, seen from the root."""
+    for here, _, files in walk(root, folder):
+        yield from (os.path.join(here, name) for name in files if is_image_name(name))
+
+
+def _from_shards(shards: list[Path]) -> list[FoundFiles]:
     progress = tqdm(shards, "Index of tar files", disable=len(shards) < 10, leave=False)
     indexes = [shard_index(shard) for shard in progress]
     inside = [folder for index in indexes for folder in index.folders if folder]
@@ -121,7 +154,7 @@ def _from_shards(shards: list[Path]) -> list[FoundImages]:
         rows = np.array([row_of[name] for name in classes], dtype=np.int64)
         numbers = rows[index.numbers] if folders else index.numbers
         places = np.stack([index.offsets, index.sizes])
-        parts.append(FoundImages(str(shard), index.names, numbers, folders, places, ignored))
+        parts.append(FoundFiles(str(shard), index.names, numbers, folders, places, ignored))
     return parts
 
 

@@ -7,18 +7,15 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mvit_det.data.bad_images import BadImages
 from mvit_det.data.images import NO_PICTURE, check_pixel_type
+from mvit_det.data.sample_mapper import SampleMapper
 
 
-class ImageMapper:
+class ImageMapper(SampleMapper):
     """Reads an image from its file or tar file, decodes it to RGB, and transforms it.
 
     Bad is an image that is missing, cannot be decoded, is beyond Pillow's limit of pixels, or has
-    more than 8 bits per channel. Each is logged once. In training the result is None, for which
-    `build_train_loader` takes another image, until there are too many (see `BadImages`). In testing
-    its "inputs" are zeros and "unreadable" tells the reason, so that evaluators can leave it out and
-    count it.
+    more than 8 bits per channel; see `SampleMapper` for what becomes of it.
 
     Args:
         transform: from a picture of Pillow to a float tensor (3, H, W).
@@ -27,6 +24,8 @@ class ImageMapper:
         max_bad_share, min_seen: the largest share of bad images, and from how many images on it
             is judged.
     """
+
+    kind = "image"
 
     def __init__(
         self,
@@ -37,50 +36,16 @@ class ImageMapper:
         max_bad_share: float = 0.1,
         min_seen: int = 100,
     ):
-        self.is_train = is_train
-        self.transform = transform
+        super().__init__(is_train, transform, max_bad_share, min_seen)
         self.exif_transpose = exif_transpose
-        self.bad_images = BadImages(is_train, max_bad_share, min_seen, "left out of the accuracy")
-        self._blank: torch.Tensor | None = None
 
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        """One sample: "inputs" (3, H, W), "labels", "file_name", and in testing "unreadable"."""
-        samples = self.repeated(item, 1)
-        return samples and samples[0]
+    def read(self, item: dict[str, Any]) -> Image.Image:
+        """The picture of an item."""
+        return _decoded(_read(item), self.exif_transpose)
 
-    def repeated(self, item: dict[str, Any], count: int) -> list[dict[str, Any]] | None:
-        """``count`` samples of one image, which is decoded once and augmented anew for each."""
-        file_name = item["file_name"]
-        self.bad_images.asked_for(file_name)
-        reason = None
-        try:
-            picture = _decoded(_read(item), self.exif_transpose)
-        except Exception as error:  # decoders fail in many ways
-            reason = str(error) or type(error).__name__
-            self.bad_images.add(file_name, "", reason)
-            if self.is_train:
-                return None
-            views = [self._zeros()] * count
-        else:
-            views = [self._transformed(picture, file_name) for _ in range(count)]
-        known = {"labels": item["label"], "file_name": file_name}
-        if not self.is_train:
-            known["unreadable"] = reason
-        return [{"inputs": view, **known} for view in views]
-
-    def _transformed(self, picture: Image.Image, file_name: str) -> torch.Tensor:
-        try:
-            return self.transform(picture)
-        except Exception as error:
-            raise RuntimeError(
-                f"Image {file_name} reads well, but its transform failed: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
-    def _zeros(self) -> torch.Tensor:
-        if self._blank is None:
-            self._blank = torch.zeros_like(self.transform(Image.new("RGB", (64, 64))))
-        return self._blank
+    def blank(self) -> Image.Image:
+        """A small black picture."""
+        return Image.new("RGB", (64, 64))
 
 
 def _read(item: dict[str, Any]) -> bytes:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
-from timm.data.auto_augment import posterize
 from torchvision.transforms import Compose
 
+from mvit_det.data.rand_augment import keep_black_pictures
 from mvit_det.errors import UserError
 
 Transform = Callable[[Image.Image], torch.Tensor]
@@ -64,24 +64,9 @@ def train_transform(
         mean=tuple(mean),
         std=tuple(std),
     )
-    return _with_black_pictures(transform)
-
-
-def _with_black_pictures(transform: Compose) -> Compose:
-    # NOTE: at its highest magnitude RandAugment keeps 0 bits of each pixel. Pillow gave a black
-    # picture when the released models were trained; since version 12 it refuses, which would end
-    # the training at one image in 200.
     for step in transform.transforms:
-        for operation in getattr(step, "ops", ()):
-            if operation.aug_fn is posterize:
-                operation.aug_fn = _posterize
+        keep_black_pictures(getattr(step, "ops", ()))
     return transform
-
-
-def _posterize(picture: Image.Image, bits: int, **options) -> Image.Image:
-    if bits == 0:
-        return Image.new(picture.mode, picture.size)
-    return posterize(picture, bits, **options)
 
 
 def test_transform(

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from detectron2.utils.file_io import PathManager
@@ -57,11 +57,8 @@ def _readable_endings() -> frozenset[str]:
     return frozenset(ending for ending, name in formats.items() if name in Image.OPEN)
 
 
-def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:
-    """Return those paths that do not exist, by one listing per folder; refuse if all are missing.
-
-    ``root`` is only named in the message.
-    """
+def absent_files(paths: Iterable[str]) -> list[str]:
+    """Return those paths, of files or folders, that do not exist, by one listing per folder."""
     by_folder = defaultdict(list)
     for path in paths:
         by_folder[os.path.dirname(path)].append(path)
@@ -71,6 +68,15 @@ def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:
         suspects = [path for path in inside if os.path.basename(path) not in listed]
         # A file system that ignores case opens more names than it lists.
         missing += [path for path in suspects if not os.path.exists(path)]
+    return missing
+
+
+def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:
+    """Return those paths that do not exist; refuse if all are missing.
+
+    ``root`` is only named in the message.
+    """
+    missing = absent_files(paths)
     if missing and len(missing) == len(paths):
         what = "exists, but not one" if os.path.isdir(root) else "does not exist, so none"
         raise UserError(

@@ -3,22 +3,18 @@
 Written for 14 million images: what is known of them stands in a few arrays.
 """
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 from torch.utils.data import Dataset
 
-from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.class_names import given_classes, shown_names
-from mvit_det.data.found_images import FoundImages, find_images, located
+from mvit_det.data.found_images import FoundFiles, find_images, located
+from mvit_det.data.labels import check_number, labels_of, own_classes, register, report
 from mvit_det.data.packed import PackedText
 from mvit_det.errors import UserError, some
-
-logger = logging.getLogger(__name__)
 
 Roots = str | os.PathLike | Sequence[str | os.PathLike]
 
@@ -34,7 +30,7 @@ class ImageClasses(Dataset):
 
     def __init__(
         self,
-        parts: Sequence[FoundImages],
+        parts: Sequence[FoundFiles],
         labels: np.ndarray,
         classes: Sequence[str],
         class_names: Sequence[str],
@@ -110,24 +106,20 @@ def image_classes(
     elif classes is not None:
         folders, names = given_classes(classes)
     else:
-        folders = _folders_of(parts, title)
+        folders = own_classes(parts, title)
         names = shown_names(folders)
-    if num_classes is not None and len(folders) != num_classes:
-        raise UserError(
-            f"{title} has {len(folders)} classes, but the model is built for {num_classes}: set "
-            f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
-        )
-    labels = np.concatenate([_labels(part, folders) for part in parts])
-    _report(title, parts, labels, names)
+    check_number(title, folders, num_classes)
+    labels = np.concatenate([labels_of(part, folders) for part in parts])
+    report(title, "image", parts, labels, names)
     if name is not None:
-        _register(name, folders, names)
+        register(name, folders, names)
     return ImageClasses(parts, labels, folders, names)
 
 
 def class_folders(root: Roots) -> list[str]:
     """The sorted class folders of a root; of images that have labels only, "0", "1", ..."""
     parts = [part for one in _roots(root) for part in find_images(located(one), names_only=True)]
-    return _folders_of(parts, some(_roots(root)))
+    return own_classes(parts, some(_roots(root)))
 
 
 def count_images(root: Roots) -> int:
@@ -138,59 +130,3 @@ def count_images(root: Roots) -> int:
 
 def _roots(root: Roots) -> list[str]:
     return [str(root)] if isinstance(root, (str, os.PathLike)) else [str(one) for one in root]
-
-
-def _folders_of(parts: Sequence[FoundImages], title: str) -> list[str]:
-    """The classes in their own order."""
-    named = sorted({folder for part in parts for folder in part.folders})
-    numbered = [part for part in parts if not part.folders and len(part.numbers)]
-    if not numbered:
-        return named
-    if named:
-        raise UserError(
-            f"{title}: some images have a number as label ({numbered[0].source}), others a folder "
-            f"({some(named, 3)}): give the order of the classes as `classes`."
-        )
-    return [str(number) for number in range(1 + max(part.numbers.max() for part in numbered))]
-
-
-def _labels(part: FoundImages, folders: list[str]) -> np.ndarray:
-    if not part.folders:
-        strays = part.numbers[(part.numbers < 0) | (part.numbers >= len(folders))]
-        if len(strays):
-            raise UserError(
-                f"{part.source} has labels such as {some(np.unique(strays), 3)}, but there are "
-                f"{len(folders)} classes, 0 to {len(folders) - 1}: correct them, or `classes`."
-            )
-        return part.numbers
-    order = {folder: label for label, folder in enumerate(folders)}
-    unknown = [folder for folder in part.folders if folder not in order]
-    if unknown:
-        raise UserError(
-            f"{part.source} has {len(unknown)} class folder(s) that are not among the "
-            f"{len(folders)} classes of the model ({some(unknown)}; known are {some(folders, 3)}): "
-            "rename or move them, or correct `classes`."
-        )
-    return np.array([order[folder] for folder in part.folders], dtype=np.int64)[part.numbers]
-
-
-def _report(title: str, parts: Sequence[FoundImages], labels: np.ndarray, names: list[str]) -> None:
-    counts = np.bincount(labels, minlength=len(names))
-    logger.info(
-        "%s: %d images of %d classes, %d to %d each.",
-        *(title, len(labels), len(names), counts.min(), counts.max()),
-    )
-    empty = [name for name, count in zip(names, counts) if not count]
-    if empty:
-        logger.warning("%s: %d classes have no image: %s", title, len(empty), some(empty))
-    for part in parts:
-        if part.ignored:
-            logger.warning("%s: not used are %s.", part.source, part.ignored)
-
-
-def _register(name: str, folders: list[str], names: list[str]) -> None:
-    """Enter the classes into Detectron2's catalog, in the place of an earlier entry of ours."""
-    free_name(name)
-    MetadataCatalog.get(name).set(
-        classes=names, thing_classes=names, class_folders=folders, registered_by=OWNER
-    )

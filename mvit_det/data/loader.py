@@ -42,15 +42,18 @@ def build_train_loader(
     Args:
         dataset: dataset dicts, with "width" and "height" for grouping. A `torch.utils.data.Dataset`
             is taken to be compact already; of a list the dicts are packed.
-        mapper: makes a sample of a dataset dict; where it returns None another image is taken.
-        total_batch_size: images per batch over all processes, which share it evenly.
+        mapper: makes a sample of a dataset dict; where it returns None another item is taken.
+        total_batch_size: images or clips per batch over all processes, which share it evenly.
         num_workers: processes that load, for each process that trains; 0 loads in the latter.
         aspect_ratio_grouping: the images of a batch are all wide, or all not wide, so that little
             is padded. With ``collate`` there is no such grouping: it joins samples of one size.
         collate: makes a batch of a list of samples; by default the list itself is the batch.
-        repeats: samples of each image, read once and augmented differently, side by side in one
-            batch (Hoffer et al., CVPR 2020). A batch then has ``repeats`` times as many samples, as
-            in the released code. More than 1 needs a mapper with `repeated`, like `ImageMapper`.
+        repeats: samples of each image or clip, read once and augmented differently, side by side in
+            one batch (Hoffer et al., CVPR 2020). A batch then has ``repeats`` times as many samples,
+            as in the released code. More than 1 needs a mapper with `repeated`, like `ImageMapper`.
+            `Mixup` pairs each with the one at the same place from the end, another image's; only
+            where a process has an odd number of images, as in PySlowFast, the one in the middle is
+            mixed with its own repeat.
         seed: of order and augmentation; by default the processes draw one together.
     """
     world = comm.get_world_size()
@@ -61,8 +64,8 @@ def build_train_loader(
         )
     if repeats != 1 and (repeats < 1 or not hasattr(mapper, "repeated")):
         raise UserError(
-            f"dataloader.train.repeats={repeats} must be 1, or for an ImageMapper more, samples per "
-            "image."
+            f"dataloader.train.repeats={repeats} must be 1, or more with an ImageMapper or ClipMapper: "
+            "samples per image or clip."
         )
     wide = None
     if aspect_ratio_grouping and collate is None:
@@ -217,7 +220,7 @@ class _Samples:
                 return samples
             index = np.random.randint(len(self.dataset))
         raise UserError(
-            f"{MAX_TRIES} images in a row cannot be used for training (the mapper returned None)."
+            f"{MAX_TRIES} items in a row cannot be used for training (the mapper returned None)."
         )
 
     def _mapped(self, item: Any) -> list[Any] | None:

@@ -6,8 +6,8 @@ import torch
 from detectron2.data import DatasetMapper
 from detectron2.data.detection_utils import read_image
 
-from mvit_det.data.bad_images import BadImages
 from mvit_det.data.images import check_image_file
+from mvit_det.data.unusable import Unusable
 from mvit_det.errors import UserError
 
 
@@ -33,11 +33,13 @@ class TolerantMapper(DatasetMapper):
         self, is_train: bool, *, max_bad_share: float = 0.1, min_seen: int = 100, **arguments: Any
     ) -> None:
         super().__init__(is_train, **arguments)
-        self.bad_images = BadImages(is_train, max_bad_share, min_seen, "tested as a blank image")
+        self.unusable = Unusable(
+            "image", is_train, max_bad_share, min_seen, "tested as a blank image"
+        )
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         file_name = dataset_dict["file_name"]
-        self.bad_images.asked_for(file_name)
+        self.unusable.asked_for(file_name)
         self._refuse_rle(dataset_dict)
         try:
             check_image_file(file_name)
@@ -50,7 +52,7 @@ class TolerantMapper(DatasetMapper):
                     f"mapping it failed: {type(error).__name__}: {error}"
                 ) from error
             reason = str(error) or type(error).__name__
-            self.bad_images.add(file_name, f" (id {dataset_dict.get('image_id')})", reason)
+            self.unusable.add(file_name, f" (id {dataset_dict.get('image_id')})", reason)
             return None if self.is_train else self._blank(dataset_dict, reason)
 
     def _refuse_rle(self, dataset_dict: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from mvit_det.data.annotations import check_coco_json
 from mvit_det.data.coco import class_names, coco_dataset, uses_rle
-from mvit_det.data.own_classes import use_own_classes
+from mvit_det.data.own_classes import IMAGES, VIDEOS, use_own_classes
 from mvit_det.data.own_schedule import fit_schedule
 from mvit_det.errors import UserError
 
@@ -17,30 +17,41 @@ logger = logging.getLogger(__name__)
 def use_own_data(
     cfg: DictConfig,
     *,
-    train_json: str | None,
-    train_images: str | None,
-    val_json: str | None,
-    val_images: str | None,
+    train_json: str | None = None,
+    train_images: str | None = None,
+    val_json: str | None = None,
+    val_images: str | None = None,
+    train_videos: str | None = None,
+    val_videos: str | None = None,
     processes: int = 1,
 ) -> DictConfig:
     """Replace the data of a config, its number of classes, and its schedule.
 
     Args:
         cfg: any of ``configs/``; changed in place.
-        train_json, val_json: COCO annotation files. To evaluate only, the second is enough. A
-            classifier has none.
+        train_json, val_json: COCO annotation files, for a detector. To evaluate only, the second is
+            enough.
         train_images, val_images: the folders that their ``file_name`` entries are relative to. For
-            a classifier: class folders, or tar files, as for `image_classes`.
+            a classifier of images: class folders, or tar files, as for `image_classes`.
+        train_videos, val_videos: for a classifier of videos: class folders, or lists, as for
+            `video_classes`.
         processes: that train (``--num-gpus`` times ``--num-machines``).
 
     Overrides on the command line are applied afterwards, so they win.
     """
+    given = {
+        "--train-json": train_json,
+        "--val-json": val_json,
+        "--train-images": train_images,
+        "--val-images": val_images,
+        "--train-videos": train_videos,
+        "--val-videos": val_videos,
+    }
+    _check_kind(cfg, [flag for flag, path in given.items() if path])
+    if train_videos or val_videos:
+        return use_own_classes(cfg, VIDEOS, train=train_videos, val=val_videos, processes=processes)
     if "roi_heads" not in cfg.model:
-        given = {"--train-json": train_json, "--val-json": val_json}
-        _refuse_json([flag for flag, path in given.items() if path])
-        return use_own_classes(
-            cfg, train_images=train_images, val_images=val_images, processes=processes
-        )
+        return use_own_classes(cfg, IMAGES, train=train_images, val=val_images, processes=processes)
     _check_pairs(train_json, train_images, val_json, val_images)
     data = cfg.dataloader
     names = class_names(train_json or val_json)
@@ -73,11 +84,19 @@ def use_own_data(
     return cfg
 
 
-def _refuse_json(flags: list[str]) -> None:
-    if flags:
+def _check_kind(cfg: DictConfig, flags: list[str]) -> None:
+    """Refuse flags that are for another kind of model."""
+    if "roi_heads" in cfg.model:
+        what, kinds = "detector, which takes annotations and images", ("json", "images")
+    elif len(cfg.model.backbone.input_size) == 3:
+        what, kinds = "classifier of videos, which takes folders of classes or lists", ("videos",)
+    else:
+        what, kinds = "classifier of images, which takes folders of classes", ("images",)
+    wrong = [flag for flag in flags if not flag.endswith(kinds)]
+    if wrong:
+        right = " and ".join(f"--{split}-{kind}" for split in ("train", "val") for kind in kinds)
         raise UserError(
-            f"Annotations ({' and '.join(flags)}) are for detection: this config is a classifier, "
-            "which takes folders of classes by --train-images and --val-images alone."
+            f"{' and '.join(wrong)} cannot be used here: this config is a {what} by {right} alone."
         )
 
 

@@ -1,61 +1,97 @@
-"""One's own classes in one command: point any classification config at folders of images."""
+"""One's own classes in one command: point any classification config at folders of images or videos."""
 
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from mvit_det.data.labelled_images import class_folders, count_images, image_classes
+from mvit_det.data.labelled_videos import count_videos, video_class_folders, video_classes
 from mvit_det.data.own_schedule import fit_schedule
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
 
-# Images per process and iteration: what a GPU of 8 GB holds of the smaller models.
-BATCH = 32
 # From scratch; and from a checkpoint, as the paper fine-tunes (appendix B.2).
 EPOCHS, EPOCHS_OF_FINE_TUNING = 100, 30
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between images and videos.
+
+    Attributes:
+        flag: of the command line, behind --train- and --val-.
+        dataset: that finds them, ``source`` being its argument for the folder.
+        more: arguments of it that can be overridden on the command line.
+        classes, count: of a folder.
+        batch: samples per process and iteration: what a GPU of 8 GB holds of the smaller models.
+    """
+
+    flag: str
+    dataset: Callable
+    source: str
+    more: tuple[str, ...]
+    classes: Callable[[str], list[str]]
+    count: Callable[[str], int]
+    batch: int
+
+
+IMAGES = _Kind("images", image_classes, "root", (), class_folders, count_images, 32)
+VIDEOS = _Kind(
+    "videos",
+    video_classes,
+    "source",
+    ("root", "classes", "fps"),
+    video_class_folders,
+    count_videos,
+    8,
+)
+
+
 def use_own_classes(
-    cfg: DictConfig, *, train_images: str | None, val_images: str | None, processes: int = 1
+    cfg: DictConfig, kind: _Kind, *, train: str | None, val: str | None, processes: int = 1
 ) -> DictConfig:
     """Replace the data of a classification config, its number of classes, and its schedule.
 
     Args:
         cfg: changed in place.
-        train_images, val_images: class folders or tar files. To evaluate only, the second is enough.
+        train, val: class folders, tar files of images, or a list of videos. To evaluate only, the
+            second is enough.
         processes: that train.
     """
-    if not val_images:
+    if not val:
         raise UserError(
-            "One's own data need --val-images as well (it may be the training folder again)."
+            f"One's own data need --val-{kind.flag} as well (it may be the training folder again)."
         )
     # Seen from here, not from where a saved config is used again.
-    val_images = os.path.abspath(os.path.expanduser(val_images))
-    if train_images:
-        train_images = os.path.abspath(os.path.expanduser(train_images))
-    folders = class_folders(train_images or val_images)
-    _check_classes(folders, train_images, val_images)
+    val = os.path.abspath(os.path.expanduser(val))
+    if train:
+        train = os.path.abspath(os.path.expanduser(train))
+    folders = kind.classes(train or val)
+    _check_classes(kind, folders, train, val)
     cfg.model.num_classes = len(folders)
     data = cfg.dataloader
-    # Photographs of one's own lie in all orientations; prediction turns them as well.
-    data.train.mapper.exif_transpose = data.test.mapper.exif_transpose = True
-    if train_images:
-        data.train.dataset = L(image_classes)(
-            root=train_images, name="own_train", num_classes="${model.num_classes}"
-        )
+    if kind is IMAGES:
+        # Photographs of one's own lie in all orientations; prediction turns them as well.
+        data.train.mapper.exif_transpose = data.test.mapper.exif_transpose = True
+    if train:
+        data.train.dataset = _node(kind, train, "own_train")
         released = data.train.total_batch_size
-        batch = max(1, min(BATCH, released // processes)) * processes
+        samples = data.train.get("repeats", 1)
+        batch = max(1, min(kind.batch // samples, released // processes)) * processes
         epochs = EPOCHS_OF_FINE_TUNING if cfg.train.init_checkpoint else EPOCHS
-        num_images = count_images(train_images)
-        fit_schedule(cfg, num_images, batch, epochs=epochs, released_batch=released)
-    data.test.dataset = L(image_classes)(
-        root=val_images, name="own_val", num_classes="${model.num_classes}"
-    )
-    if train_images:
-        data.test.dataset.same_classes_as = train_images
+        fit_schedule(cfg, kind.count(train), batch, epochs=epochs, released_batch=released)
+    test = _node(kind, val, "own_val")
+    if train:
+        test.same_classes_as = train
+    if "dataset" in data.test.dataset:  # of whose videos views are made
+        data.test.dataset.dataset = test
+    else:
+        data.test.dataset = test
     for evaluator in data.evaluator:
         if "dataset_name" in evaluator:
             evaluator.dataset_name = "own_val"
@@ -65,16 +101,22 @@ def use_own_classes(
     return cfg
 
 
-def _check_classes(folders: list[str], train_images: str | None, val_images: str) -> None:
+def _node(kind: _Kind, source: str, name: str) -> DictConfig:
+    known = {kind.source: source, "name": name, "num_classes": "${model.num_classes}"}
+    return L(kind.dataset)(**known, **dict.fromkeys(kind.more))
+
+
+def _check_classes(kind: _Kind, folders: list[str], train: str | None, val: str) -> None:
     """The test data are looked at now: they are loaded only when the first evaluation is due."""
     if len(folders) < 2:
+        folder = ", each in a folder of its own" if os.path.isdir(train or val) else ""
         raise UserError(
-            f"{train_images or val_images} has the single class {folders[0]!r}: a classifier needs "
-            "two or more, each in a folder of its own."
+            f"{train or val} has the single class {folders[0]!r}: a classifier needs two or more"
+            f"{folder}."
         )
-    unknown = [name for name in class_folders(val_images) if name not in set(folders)]
+    unknown = [name for name in kind.classes(val) if name not in set(folders)]
     if unknown:
         raise UserError(
-            f"{val_images} has the classes {some(unknown, 20)}, which {train_images} does not have "
-            f"({some(folders, 20)}): give both the same class folders."
+            f"{val} has the classes {some(unknown, 20)}, which {train} does not have "
+            f"({some(folders, 20)}): give both the same classes."
         )

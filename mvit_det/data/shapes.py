@@ -97,6 +97,24 @@ def _visible_outline(visible: np.ndarray) -> np.ndarray | None:
     return (corners + 0.5) / _OVERSAMPLING if len(corners) >= 3 else None
 
 
+def painted_ground(rng: np.random.Generator, side: int) -> np.ndarray:
+    """A background in pale colours: RGB (side, side, 3), 0 to 255, as floats."""
+    tones = [_colour(rng, (10, 90), (60, 215)) for _ in range(2)]
+    return _surface(rng, side, *tones) * (1 + 0.4 * (_texture(rng, side) - 1))
+
+
+def painted_shape(
+    rng: np.random.Generator, side: int, corners: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A polygon in strong colours: RGB (side, side, 3) as floats, of which it covers (side, side, 1)."""
+    colour = _colour(rng, (130, 255), (130, 255))
+    fill = _surface(rng, side, colour, 0.6 * colour) * _texture(rng, side)
+    centre = corners.mean(axis=0)
+    inner = _coverage(centre + 0.88 * (corners - centre), side)
+    fill = fill * (0.65 + 0.35 * inner)  # a darker rim
+    return fill, _coverage(corners, side)
+
+
 def _place_shapes(
     rng: np.random.Generator, side: int, max_objects: int, object_size: tuple[float, float]
 ) -> list[dict[str, Any]]:
@@ -135,20 +153,14 @@ def draw_picture(
     rng: np.random.Generator, side: int, max_objects: int, object_size: tuple[float, float]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Draw one picture: RGB bytes (side, side, 3), and its shapes as `_place_shapes` gives them."""
-    tones = [_colour(rng, (10, 90), (60, 215)) for _ in range(2)]
-    image = _surface(rng, side, *tones) * (1 + 0.4 * (_texture(rng, side) - 1))
+    image = painted_ground(rng, side)
     shapes = _place_shapes(rng, side, max_objects, object_size)
     for shape in shapes:
         size = float(np.ptp(shape["corners"], axis=0).max())
         shadow = _coverage(shape["corners"] + 0.05 * size, side)
         shadow = cv2.GaussianBlur(shadow, (0, 0), sigmaX=0.04 * size)[..., None]
         image = image * (1 - 0.45 * shadow)
-        colour = _colour(rng, (130, 255), (130, 255))
-        fill = _surface(rng, side, colour, 0.6 * colour) * _texture(rng, side)
-        centre = shape["corners"].mean(axis=0)
-        inner = _coverage(centre + 0.88 * (shape["corners"] - centre), side)
-        fill = fill * (0.65 + 0.35 * inner)  # a darker rim
-        coverage = _coverage(shape["corners"], side)
+        fill, coverage = painted_shape(rng, side, shape["corners"])
         image = image * (1 - coverage) + fill * coverage
     image = image + rng.normal(scale=4.0, size=image.shape)
     return image.clip(0, 255).astype(np.uint8), shapes

@@ -14,6 +14,7 @@ from detectron2.utils import comm
 
 from mvit_det.checkpoint import fit, read_weights
 from mvit_det.checkpoint.fitting import Report
+from mvit_det.checkpoint.inflation import check_inflation
 from mvit_det.checkpoint.published import fetch
 from mvit_det.errors import UserError, some
 from mvit_det.files import atomic_file
@@ -33,14 +34,25 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     Args:
         complete: whether every tensor of the model must be in the file.
+        inflation: how weights of images become those of clips (`mvit_det.checkpoint.inflation`).
     """
 
     MIN_BACKBONE_SHARE = 0.9
 
-    def __init__(self, model, save_dir: str = "", *, complete: bool = False, **checkpointables):
+    def __init__(
+        self,
+        model,
+        save_dir: str = "",
+        *,
+        complete: bool = False,
+        inflation: str = "centre",
+        **checkpointables,
+    ):
+        check_inflation(inflation)
         super().__init__(model, save_dir, **checkpointables)
+        self.inflation = inflation
         self.complete = complete
-        self.unchanged = False  # whether position tables must not be resized
+        self.unchanged = False  # whether nothing may be resized or inflated
 
     def save(self, name: str, *, tag: bool = True, **contents: Any) -> None:
         """Write ``name``.pth with the model, the checkpointables and ``contents``.
@@ -114,7 +126,7 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         weights = read_weights(filename)
-        fitted = fit(weights, self.model.state_dict())
+        fitted = fit(weights, self.model.state_dict(), self.inflation)
         self._judge(fitted.report)
         bad = [name for name, value in fitted.state.items() if not _finite(value)]
         if bad:
@@ -128,7 +140,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         """The report of `_load_file` has said more."""
 
     def _judge(self, report: Report) -> None:
-        wrong = report.mismatched | (report.resized if self.unchanged else {})
+        wrong = report.mismatched | (report.resized | report.zeroed if self.unchanged else {})
         too_few = report.backbone_share < self.MIN_BACKBONE_SHARE
         if too_few or (self.complete and (report.missing or wrong)):
             raise UserError(

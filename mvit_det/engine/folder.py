@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from detectron2.utils import comm
@@ -52,12 +52,33 @@ def claimed(output_dir: str | os.PathLike, resume: bool) -> Iterator[None]:
         UserError: another process trains into it; or it holds checkpoints and ``resume`` is not
             set: a later ``--resume`` could not tell which run to go on with.
     """
+    folder = Path(output_dir)
+    with _locked(folder, ".lock"):
+        if comm.is_main_process():
+            checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
+            if checkpoints and not resume:
+                raise UserError(
+                    f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): go on with "
+                    "it by --resume, or choose another train.output_dir."
+                )
+            for stale in folder.glob(f"model_*{PARTIAL}"):  # a run was killed while it saved
+                stale.unlink()
+        yield
+
+
+def claimed_for_test(output_dir: str | os.PathLike) -> AbstractContextManager[None]:
+    """Keep the folder for this test alone, whatever trains into it."""
+    return _locked(Path(output_dir), ".test.lock")
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold a lock of the main process; a `UserError` where another run has it."""
     if not comm.is_main_process():
         yield
         return
-    folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as lock:
+    with open(folder / name, "a+") as lock:
         try:
             # a lock of this process, which the loader's workers do not inherit
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,12 +91,4 @@ def claimed(output_dir: str | os.PathLike, resume: bool) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
-        checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
-        if checkpoints and not resume:
-            raise UserError(
-                f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): go on with it "
-                "by --resume, or choose another train.output_dir."
-            )
-        for stale in folder.glob(f"model_*{PARTIAL}"):  # a run was killed while it saved
-            stale.unlink()
         yield

@@ -20,6 +20,7 @@ _FILES = (
     ("metrics.json", "all numbers, one line per logging step"),
     ("coco_instances_results.json", "the detections, in COCO format"),
     ("classification_predictions.npz", "the five best classes of each image (numpy.load)"),
+    ("video_scores.npz", "the scores of each video, averaged over its views (numpy.load)"),
     ("class_accuracy.csv", "accuracy of each class, and what it is taken for"),
     ("losses.png", "loss curves"),
     ("ap.png", "AP curves"),
@@ -29,14 +30,21 @@ _FILES = (
     ("pictures/class_accuracy.png", "accuracy by class"),
     ("pictures/confusion.png", "which classes are taken for which"),
 )
-# own data for a model of the same task: (config, flags)
+# own data for a model of the same task: (config, flags, what it predicts from)
 _DETECTION = (
     "configs/mask_rcnn_mvitv2_t_3x.py",
     "--train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
+    "PICTURES",
 )
 _CLASSIFICATION = (
     "configs/imagenet/mvitv2_t_in1k.py",
     "--train-images FOLDER --val-images FOLDER  (one folder per class)",
+    "PICTURES",
+)
+_VIDEOS = (
+    "configs/kinetics/mvitv2_s_16x4_k400.py",
+    "--train-videos FOLDER --val-videos FOLDER  (one folder per class)",
+    "VIDEOS",
 )
 
 
@@ -57,15 +65,21 @@ def summarize(cfg: DictConfig, results: dict[str, Any]) -> None:
     averaged = OmegaConf.select(cfg, "train.ema.enabled")  # which is then what was evaluated
     weights = output / ("averaged_final.pth" if averaged else "model_final.pth")
     config, weights = shlex.quote(str(output / "config.yaml")), shlex.quote(str(weights))
-    detects = OmegaConf.select(cfg, "model.roi_heads") is not None
-    own_config, own_flags = _DETECTION if detects else _CLASSIFICATION
+    own_config, own_flags, inputs = _own_data(cfg)
     lines += [
         "Next:",
         f"  python train_net.py --config-file {config} --eval-only train.init_checkpoint={weights}",
-        f"  python -m mvit_det.predict --config-file {config} --weights {weights} PICTURES "
+        f"  python -m mvit_det.predict --config-file {config} --weights {weights} {inputs} "
         "--output FOLDER",
         f"  tensorboard --logdir {shlex.quote(str(output))}",
         f"  your own data: python train_net.py --config-file {own_config} \\",
         f"      {own_flags}",
     ]
     logger.info("\n".join(lines))
+
+
+def _own_data(cfg: DictConfig) -> tuple[str, str, str]:
+    if OmegaConf.select(cfg, "model.roi_heads") is not None:
+        return _DETECTION
+    size = OmegaConf.select(cfg, "model.backbone.input_size") or ()
+    return _VIDEOS if len(size) == 3 else _CLASSIFICATION

@@ -5,8 +5,10 @@ per input; loaders, evaluators and models come from the config.
 """
 
 import logging
+import signal
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -23,8 +25,9 @@ from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
-from mvit_det.engine.folder import claimed
+from mvit_det.engine.folder import claimed, claimed_for_test
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
+from mvit_det.engine.kept_test import KeptTest
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError
@@ -39,24 +42,43 @@ def do_test(cfg: DictConfig, model: nn.Module) -> dict[str, dict[str, float]]:
         task -> metric -> value, e.g. ``{"bbox": {"AP": ..., "AP50": ...}}``; empty on all ranks but
         the first.
     """
-    results = inference_on_dataset(
-        model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
-    )
+    loader = instantiate(cfg.dataloader.test)
+    return _measured(model, loader, instantiate(cfg.dataloader.evaluator))
+
+
+def _measured(model: nn.Module, loader: Any, evaluators: Any) -> dict[str, dict[str, float]]:
+    results = inference_on_dataset(model, loader, evaluators)
     if comm.is_main_process():
         print_csv_format(results)
     return results or {}
 
 
-def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """Load ``cfg.train.init_checkpoint``, which must fit the model completely, and evaluate it."""
+def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
+    """Load ``cfg.train.init_checkpoint``, which must fit the model completely, and evaluate it.
+
+    Args:
+        resume: go on with the test that was interrupted in ``cfg.train.output_dir``, if an evaluator
+            keeps on disk what is done (`KeptTest`).
+    """
     if not cfg.train.init_checkpoint:
         raise UserError(
             "--eval-only needs weights: add train.init_checkpoint=FILE, for example "
             f"{cfg.train.output_dir}/model_final.pth."
         )
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
-    StrictCheckpointer(model, complete=True).load(cfg.train.init_checkpoint)
-    results = do_test(cfg, _distributed(cfg, model))
+    inflation = cfg.train.get("inflation", "centre")
+    checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation)
+    checkpointer.load(cfg.train.init_checkpoint)
+    test = KeptTest(cfg)
+    claim = claimed_for_test(cfg.train.output_dir) if test.keeps else nullcontext()
+    with claim, StopRequest() as stop:
+        stop.interruptible = True
+        try:
+            loader = test.loader(model, resume)
+            results = _measured(_distributed(cfg, model), loader, test.evaluators)
+        except Stopped as stopped:
+            name = signal.Signals(stopped.exit_code - 128).name
+            raise Stopped(f"Stopped by {name}: {test.progress()}.", stopped.exit_code) from None
     # how many images could not be read is no measurement
     measured = [task for task, numbers in results.items() if numbers and task != "unreadable"]
     if comm.is_main_process() and not measured:
@@ -108,7 +130,10 @@ def _train(
         precision=_precision(cfg),
         max_norm=cfg.train.get("clip_gradients"),
     )
-    checkpointer = StrictCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    inflation = cfg.train.get("inflation", "centre")
+    checkpointer = StrictCheckpointer(
+        model, cfg.train.output_dir, inflation=inflation, trainer=trainer
+    )
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}
     judged = average.model if average else model

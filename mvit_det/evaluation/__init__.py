@@ -4,5 +4,12 @@ from mvit_det.evaluation.classification import ClassificationAccuracy
 from mvit_det.evaluation.coco import CocoMetrics
 from mvit_det.evaluation.pictures import PredictionPictures
 from mvit_det.evaluation.unreadable import UnreadableImages
+from mvit_det.evaluation.views import ViewAccuracy
 
-__all__ = ["ClassificationAccuracy", "CocoMetrics", "PredictionPictures", "UnreadableImages"]
+__all__ = [
+    "ClassificationAccuracy",
+    "CocoMetrics",
+    "PredictionPictures",
+    "UnreadableImages",
+    "ViewAccuracy",
+]

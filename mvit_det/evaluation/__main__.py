@@ -10,8 +10,9 @@ from pathlib import Path
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
 from mvit_det.errors import UserError
 from mvit_det.evaluation import classification_report, coco_report
-from mvit_det.evaluation.classification_files import read_predictions
 from mvit_det.evaluation.coco_files import CocoTruth, read_results
+from mvit_det.evaluation.view_files import read_scores
+from mvit_det.evaluation.view_report import log_by_views
 from mvit_det.evaluation.writing import write_whole
 
 
@@ -23,12 +24,15 @@ def argument_parser() -> ArgumentParser:
         "and pictures. Of detections (--ground-truth and --results) COCO's metrics, with "
         "precision-recall curves and a confusion matrix; boxes are measured always, masks where "
         "the results have them. Of classes (--predictions) top-1 and top-5 accuracy, accuracy by "
-        "class, and a confusion matrix.",
+        "class, and a confusion matrix; of single views (view_scores.npz) also accuracy by their "
+        "number.",
     )
     parser.add_argument("--ground-truth", metavar="FILE", help="COCO annotations")
     parser.add_argument("--results", metavar="FILE", help="such as coco_instances_results.json")
     parser.add_argument(
-        "--predictions", metavar="FILE", help="such as classification_predictions.npz"
+        "--predictions",
+        metavar="FILE",
+        help="classification_predictions.npz, video_scores.npz or view_scores.npz",
     )
     parser.add_argument(
         "--output",
@@ -75,7 +79,12 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
 
 
 def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
-    return classification_report.report(read_predictions(args.predictions), folder)
+    predictions, views = read_scores(args.predictions)
+    numbers = classification_report.report(predictions, folder)
+    if views is not None:
+        blocks = (views[start : start + 64] for start in range(0, len(views), 64))
+        log_by_views(views.shape, predictions.label, blocks)
+    return numbers
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from mvit_det.errors import UserError
-from mvit_det.evaluation.classification_examples import Examples, first_of, sheet
+from mvit_det.evaluation.classification_examples import Example, Examples, first_of, sheet
 from mvit_det.evaluation.classification_files import save_predictions
 from mvit_det.evaluation.classification_metrics import Predictions, best_classes, distinct
 from mvit_det.evaluation.classification_report import PREDICTIONS, report
@@ -44,6 +44,9 @@ class ClassificationAccuracy(DatasetEvaluator):
         pixel_mean, pixel_std: by which inputs are normalised, RGB from 0 to 1; for the sheet only.
     """
 
+    # what is counted, and the axes of its scores
+    KIND, AXES = "images", 2
+
     def __init__(
         self,
         dataset_name: str | None = None,
@@ -57,7 +60,7 @@ class ClassificationAccuracy(DatasetEvaluator):
     ) -> None:
         for name, value in (("classes", classes), ("num_examples", num_examples)):
             if value is not None and value < 1:
-                raise UserError(f"{name}={value} of ClassificationAccuracy must be at least 1.")
+                raise UserError(f"{name}={value} of {type(self).__name__} must be at least 1.")
         self._dataset_name = dataset_name
         self._class_names = class_names
         self._folder = Path(output_dir) if output_dir is not None else None
@@ -82,18 +85,7 @@ class ClassificationAccuracy(DatasetEvaluator):
                 could be read.
             outputs: (B, K) scores, of which the highest is the model's answer.
         """
-        reasons = inputs.get("unreadable") or [None] * len(inputs["file_name"])
-        sound = [index for index, reason in enumerate(reasons) if reason is None]
-        labels, scores = inputs["labels"].cpu(), outputs.float().cpu()
-        if scores.ndim != 2 or len(scores) != len(reasons) or labels.shape != scores.shape[:1]:
-            raise UserError(
-                f"The model gives {tuple(scores.shape)} scores for {len(reasons)} images with labels "
-                f"of shape {tuple(labels.shape)}: one row of scores and one class number per image "
-                "are needed (mixed labels are for training alone)."
-            )
-        scores, labels = scores[sound, : self._competing(scores.shape[1])], labels[sound]
-        files = [inputs["file_name"][index] for index in sound]
-        self._check(files, labels, scores)
+        sound, files, labels, scores = self._sound(inputs, outputs.float().cpu())
         best, classes = best_classes(scores)
         for kept, values in zip(self._columns, (labels.int(), classes.int(), best)):
             kept += values.numpy().tobytes()
@@ -116,8 +108,7 @@ class ClassificationAccuracy(DatasetEvaluator):
             return {}
         gathered = [part for part in gathered if part[1]]
         if not gathered:
-            logger.warning("ClassificationAccuracy has seen no image that could be read.")
-            return {}
+            return self._nothing()
         names, files, columns, right, wrong = zip(*gathered)
         file_name = np.array(list(chain(*files)), np.str_)
         label, classes, best = (b"".join(parts) for parts in zip(*columns))
@@ -128,10 +119,39 @@ class ClassificationAccuracy(DatasetEvaluator):
             np.frombuffer(classes, np.int32).reshape(len(file_name), -1),
             np.frombuffer(best, np.float32).reshape(len(file_name), -1),
         ).each_once()
+        return self._report(predictions, list(chain(*right)), list(chain(*wrong)))
+
+    def _nothing(self) -> dict[str, dict[str, float]]:
+        logger.warning("%s has seen no %s that could be read.", type(self).__name__, self.KIND[:-1])
+        return {}
+
+    def _report(
+        self, predictions: Predictions, right: list[Example], wrong: list[Example]
+    ) -> dict[str, dict[str, float]]:
+        """Files, pictures, tables and numbers; on the main process."""
         if self._folder is not None:
             self._save(predictions)
-            self._draw(predictions.names, list(chain(*right)), list(chain(*wrong)))
+            if right or wrong:
+                self._draw(predictions.names, right, wrong)
         return report(predictions, self._folder)
+
+    def _sound(
+        self, inputs: dict[str, Any], scores: Tensor
+    ) -> tuple[list[int], list[str], Tensor, Tensor]:
+        """What could be read: places in the batch, files, labels, and scores of what competes."""
+        reasons = inputs.get("unreadable") or [None] * len(inputs["file_name"])
+        labels, shape = inputs["labels"].cpu(), scores.shape
+        if len(shape) != self.AXES or shape[0] != len(reasons) or labels.shape != shape[:1]:
+            raise UserError(
+                f"The model gives {tuple(shape)} scores for {len(reasons)} {self.KIND} with labels "
+                f"of shape {tuple(labels.shape)}: one row of scores and one class number per "
+                f"{self.KIND[:-1]} are needed (mixed labels are for training alone)."
+            )
+        sound = [index for index, reason in enumerate(reasons) if reason is None]
+        scores, labels = scores[sound, ..., : self._competing(shape[-1])], labels[sound]
+        files = [inputs["file_name"][index] for index in sound]
+        self._check(files, labels, scores)
+        return sound, files, labels, scores
 
     def _competing(self, outputs: int) -> int:
         """How many outputs compete; finds out the names of these classes."""
@@ -154,15 +174,15 @@ class ClassificationAccuracy(DatasetEvaluator):
         return count
 
     def _check(self, files: list[str], labels: Tensor, scores: Tensor) -> None:
-        strays = (labels < 0) | (labels >= scores.shape[1])
+        strays = (labels < 0) | (labels >= scores.shape[-1])
         if strays.any():
             index = int(strays.int().argmax())
             raise UserError(
                 f"The label of {files[index]} is {labels[index].item()}, which is none of the "
-                f"{scores.shape[1]} classes that compete: correct the data set, or the number of "
+                f"{scores.shape[-1]} classes that compete: correct the data set, or the number of "
                 "classes."
             )
-        broken = ~torch.isfinite(scores).all(dim=1)
+        broken = ~torch.isfinite(scores).flatten(1).all(dim=1)
         if broken.any():
             raise UserError(
                 f"The scores of {files[int(broken.int().argmax())]} are not all finite numbers: the "

@@ -5,6 +5,7 @@ import io
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,22 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
     Raises:
         UserError: the file is absent, no such file, damaged, or its columns do not fit together.
     """
+    return predictions_in(read_arrays(path), path)
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a file of `numpy.savez` by name.
+
+    Raises:
+        UserError: the file is absent, no such file, or damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in _COLUMNS}
+            return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise UserError(
             f"Prediction file {path} does not exist (looked from {os.getcwd()}): correct the path."
         ) from error
-    except KeyError as error:
-        raise UserError(f"{path} lacks what a file of predictions has: {error.args[0]}.") from error
     # a lone array has no names, and gives an AttributeError or a TypeError
     except (
         *(OSError, ValueError, EOFError, AttributeError, TypeError),
@@ -60,30 +68,59 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
     ) as error:
         raise UserError(
             f"{path} cannot be read as a file of predictions ({type(error).__name__}): give the path "
-            "of a classification_predictions.npz, or write it anew."
+            "of a classification_predictions.npz, video_scores.npz or view_scores.npz, or write it "
+            "anew."
         ) from error
-    fault = _fault(columns)
-    if fault:
-        raise UserError(f"{path} is no sound file of predictions: {fault}; write it anew.")
-    return Predictions(columns["class_names"].tolist(), *list(columns.values())[1:])
 
 
-def _fault(columns: dict[str, np.ndarray]) -> str | None:
-    for name, (axes, kind) in _COLUMNS.items():
-        column = columns[name]
-        if column.ndim != axes or column.dtype.kind != kind:
-            return f"its {name} is {column.dtype} of shape {column.shape}"
+def predictions_in(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> Predictions:
+    """The predictions that arrays of a file are; a `UserError` if they are none."""
+    columns = checked(arrays, _COLUMNS, path)
     names, file_name, label, classes, scores = columns.values()
-    if not len(file_name) == len(label) == len(classes) or classes.shape != scores.shape:
-        return f"it has {len(file_name)} file names, {len(label)} labels, {classes.shape} classes"
-    if not len(label) or not classes.shape[1]:
-        return "it has no predictions"
+    fault = None
+    if classes.shape != scores.shape or len(classes) != len(label):
+        fault = f"it has {len(label)} labels, {classes.shape} classes, {scores.shape} scores"
+    elif not classes.shape[1]:
+        fault = "it has no predictions"
+    elif classes.min() < 0 or classes.max() >= len(names):
+        fault = f"its top_classes are from {classes.min()} to {classes.max()}, of {len(names)}"
+    elif not np.isfinite(scores).all():
+        fault = "it has scores that are no finite numbers"
+    if fault:
+        raise unsound(path, fault)
+    return Predictions(names.tolist(), file_name, label, classes, scores)
+
+
+def checked(
+    arrays: Mapping[str, np.ndarray],
+    columns: Mapping[str, tuple[int, str]],
+    path: str | os.PathLike,
+) -> dict[str, np.ndarray]:
+    """The columns in their order, names, file names and labels of which fit together."""
+    missing = [name for name in columns if name not in arrays]
+    if missing:
+        raise UserError(f"{path} lacks what a file of predictions has: {missing[0]}.")
+    for name, (axes, kind) in columns.items():
+        if arrays[name].ndim != axes or arrays[name].dtype.kind != kind:
+            found = f"{arrays[name].dtype} of shape {arrays[name].shape}"
+            raise unsound(path, f"its {name} is {found}")
+    names, file_name, label = (arrays[name] for name in ("class_names", "file_name", "label"))
+    if len(file_name) != len(label):
+        raise unsound(path, f"it has {len(file_name)} file names, {len(label)} labels")
+    if not len(label):
+        raise unsound(path, "it has no predictions")
     if len(set(names.tolist())) < len(names):
-        return "two classes have one name"
-    for name, values in (("label", label), ("top_classes", classes)):
-        if values.min() < 0 or values.max() >= len(names):
-            return f"its {name} are from {values.min()} to {values.max()}, of {len(names)} classes"
-    return None if np.isfinite(scores).all() else "it has scores that are no finite numbers"
+        raise unsound(path, "two classes have one name")
+    if label.min() < 0 or label.max() >= len(names):
+        raise unsound(
+            path, f"its label are from {label.min()} to {label.max()}, of {len(names)} classes"
+        )
+    return {name: arrays[name] for name in columns}
+
+
+def unsound(path: str | os.PathLike, fault: str) -> UserError:
+    """The sentence about a file that can be read, but makes no sense."""
+    return UserError(f"{path} is no sound file of predictions: {fault}; write it anew.")
 
 
 def save_classes(path: Path, predictions: Predictions, accuracy: Accuracy) -> None:
@@ -94,7 +131,7 @@ def save_classes(path: Path, predictions: Predictions, accuracy: Accuracy) -> No
     worst = {k: (predictions.names[predicted[i]], count[i]) for k, i in zip(classes, first)}
     content = io.StringIO()
     table = csv.writer(content, lineterminator="\n")
-    table.writerow(["number", "class", "images", "top1", "top5", "most_taken_for", "times"])
+    table.writerow(["number", "class", predictions.kind, "top1", "top5", "most_taken_for", "times"])
     columns = zip(predictions.names, accuracy.images, accuracy.top1, accuracy.top5)
     for k, (name, images, *shares) in enumerate(columns):
         shares = ["" if np.isnan(share) else f"{share:.2f}" for share in shares]

@@ -36,6 +36,7 @@ class Predictions:
         label: (N,) the true classes.
         classes: (N, k) the predicted ones, best first.
         scores: (N, k) theirs.
+        kind: what they are of, for tables and pictures.
     """
 
     names: Sequence[str]
@@ -43,6 +44,7 @@ class Predictions:
     label: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
+    kind: str = "images"
 
     def __len__(self) -> int:
         return len(self.label)
@@ -60,7 +62,7 @@ class Predictions:
         first[1:] = (name[1:] != name[:-1]) | (label[1:] != label[:-1])
         rows = order[first]
         columns = (self.file_name, self.label, self.classes, self.scores)
-        return Predictions(self.names, *(column[rows] for column in columns))
+        return Predictions(self.names, *(column[rows] for column in columns), kind=self.kind)
 
     def mistakes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which class was taken for which: (true, predicted, how often), the most frequent first."""

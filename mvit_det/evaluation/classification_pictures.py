@@ -47,7 +47,8 @@ def draw_confusion(path: Path, predictions: Predictions) -> None:
     shown = _most_confused(predictions, MANY_ROWS)
     names = [predictions.names[k] for k in shown]
     counts = confusion(predictions, shown)
-    title = f"{len(predictions)} images, {100 * predictions.right.mean():.1f} % of them right"
+    share = 100 * predictions.right.mean()
+    title = f"{len(predictions)} {predictions.kind}, {share:.1f} % of them right"
     if len(shown) < total:
         title += f"\nthe {len(shown)} of {total} classes in the most frequent mistakes"
         draw_matrix(path, counts, names, [*names, "others"], title, (len(shown), len(shown)))

@@ -49,7 +49,7 @@ def report(predictions: Predictions, folder: Path | None) -> dict[str, dict[str,
 def _log(predictions: Predictions, accuracy: Accuracy, numbers: dict[str, float]) -> None:
     """One table of the whole, and one of the classes, two side by side to keep it short."""
     names = predictions.names
-    head = ["percent", "images", "classes", *numbers]
+    head = ["percent", predictions.kind, "classes", *numbers]
     rows = [["accuracy", len(predictions), len(names), *numbers.values()]]
     table = tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
     logger.info("Classification:\n%s", table)
@@ -61,5 +61,6 @@ def _log(predictions: Predictions, accuracy: Accuracy, numbers: dict[str, float]
     height = -(-len(shown) // side)
     classes = [[names[k], accuracy.images[k], accuracy.top1[k], accuracy.top5[k]] for k in shown]
     rows = [sum(classes[i::height], []) for i in range(height)]
-    table = tabulate(rows, ["class", "images", "top1", "top5"] * side, "pipe", floatfmt=".2f")
-    logger.info("%s (nan: no image):\n%s", title, table)
+    head = ["class", predictions.kind, "top1", "top5"] * side
+    table = tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
+    logger.info("%s (nan: none is of the class):\n%s", title, table)

@@ -1,4 +1,4 @@
-"""Says in the metrics that some test images could not be read."""
+"""Says in the metrics that some test images or videos could not be read."""
 
 import logging
 from typing import Any
@@ -14,15 +14,20 @@ _LEFT_OUT = "were left out of the accuracy"
 
 
 class UnreadableImages(DatasetEvaluator):
-    """Counts the inputs that a mapper has replaced by a blank image and marked "unreadable".
+    """Counts the inputs that a mapper has replaced by a blank one and marked "unreadable".
 
     `evaluate` returns ``{"unreadable": {"images": n}}`` where n > 0, else an empty dict, so that
-    `metrics.json` and the caller can tell a sound evaluation from one that lacks images.
+    `metrics.json` and the caller can tell a sound evaluation from one that lacks images. Of videos,
+    whose inputs have "clip", it is ``{"videos": n, "clips": m}``: n of them lack m clips in all.
     """
+
+    # Of a test that goes on it may see the rest alone: what cannot be read is tried again.
+    needs_all = False
 
     def reset(self) -> None:
         self._total = 0
         self._reasons: dict[str, str] = {}
+        self._clips: set[tuple[str, int]] = set()
         self._fate = ""
 
     def process(self, inputs: list[dict[str, Any]] | dict[str, Any], outputs: Any) -> None:
@@ -34,16 +39,24 @@ class UnreadableImages(DatasetEvaluator):
             files, self._fate = [item.get("file_name") for item in inputs], _BLANK
             reasons = [item.get("unreadable") for item in inputs]
         self._total += len(files)
-        self._reasons |= {f: why for f, why in zip(files, reasons) if why is not None}
+        bad = [index for index, reason in enumerate(reasons) if reason is not None]
+        self._reasons |= {files[index]: reasons[index] for index in bad}
+        if isinstance(inputs, dict) and "clip" in inputs:
+            self._clips |= {(files[index], int(inputs["clip"][index])) for index in bad}
 
     def evaluate(self) -> dict[str, dict[str, int]]:
-        gathered = comm.gather((self._total, self._reasons, self._fate), dst=0)
-        total = sum(count for count, _, _ in gathered)
-        reasons = {path: why for _, part, _ in gathered for path, why in part.items()}
+        gathered = comm.gather((self._total, self._reasons, self._clips, self._fate), dst=0)
+        total = sum(part[0] for part in gathered)
+        reasons = {path: why for part in gathered for path, why in part[1].items()}
         if not reasons:
             return {}
-        fate = next(fate for _, part, fate in gathered if part)
+        fate = next(part[3] for part in gathered if part[1])
         listed = "\n".join(f"  {path}: {why}" for path, why in list(reasons.items())[:20])
+        clips = set().union(*(part[2] for part in gathered))
+        if clips:
+            text = "%d clips of %d test videos could not be read and %s:\n%s"
+            logger.error(text, len(clips), len(reasons), fate, listed)
+            return {"unreadable": {"videos": len(reasons), "clips": len(clips)}}
         logger.error(
             "%d of %d test images could not be read and %s:\n%s", len(reasons), total, fate, listed
         )

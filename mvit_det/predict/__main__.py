@@ -15,11 +15,23 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 from detectron2.utils.logger import setup_logger
+from mvit_det.data.videos import VideoError
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
+from mvit_det.predict.clips import (
+    ClipClassification,
+    Shown,
+    Span,
+    check_window,
+    in_order,
+    parts,
+    span_at,
+    table,
+    videos_of,
+)
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.progress import Progress
-from mvit_det.predict.sources import Frame, find_sources, stream
+from mvit_det.predict.sources import Frame, Picture, Video, find_sources, stream
 from mvit_det.predict.writers import Results, make_folder, open_results
 
 logger = logging.getLogger("mvit_det.predict")
@@ -30,9 +42,9 @@ def argument_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m mvit_det.predict",
         description="Detect objects in pictures and videos, or classify them, with the model of any "
-        "config. Writes annotated pictures and videos, predictions.json (COCO's result format, or "
-        "the best classes of each) and images.json (which image_id is which file and frame, and the "
-        "categories).",
+        "config; one of clips tells the classes of whole videos. Writes annotated pictures and "
+        "videos, predictions.json (COCO's result format, or the best classes of each) and "
+        "images.json (which image_id is which file and frame, and the categories).",
     )
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="a .py, or the config.yaml of a run"
@@ -52,8 +64,21 @@ def argument_parser() -> ArgumentParser:
         help="detections of a lower score are neither drawn nor written; 0.5 unless given (of a "
         "classifier the five best classes are, whatever their score)",
     )
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images at once")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="images, or clips of a video, at once",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; the config's unless given")
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="SECONDS",
+        help="classify videos window by window, for models of clips; whole videos unless given. Each "
+        "window gets as many clips as the config tests a video with (dataloader.test.dataset.clips)",
+    )
     parser.add_argument(
         "--class-names",
         metavar="NAMES",
@@ -63,8 +88,9 @@ def argument_parser() -> ArgumentParser:
         "inputs",
         nargs="+",
         metavar="input",
-        help="pictures, videos, folders (with those below) and quoted glob patterns; then "
-        "key=value changes to the config",
+        help="pictures, videos, folders (with those below) and quoted glob patterns; for models of "
+        "clips, several pictures of a folder are the frames of one video; then key=value changes to "
+        "the config",
     )
     return parser
 
@@ -87,6 +113,7 @@ def class_names(text: str | None) -> list[str] | str | None:
 
 def main(args: Namespace) -> int:
     """Predict, draw and write; returns the exit status."""
+    check_window(args.window)
     words, overrides = split_overrides(args.inputs)
     sources = find_sources(words, args.output)
     folder = Path(args.output)
@@ -100,6 +127,10 @@ def main(args: Namespace) -> int:
         batch_size=args.batch_size,
         class_names=class_names(args.class_names),
     )
+    if args.window is not None and not isinstance(predictor.task, ClipClassification):
+        raise UserError(
+            "--window is for models of clips, and this config's takes pictures: drop it."
+        )
     faults: dict[Path, str] = {}
 
     def report(path: Path, reason: str) -> None:
@@ -107,20 +138,87 @@ def main(args: Namespace) -> int:
             faults[path] = reason
             logger.warning("%s: %s", path, reason)
 
-    counts = [source.count for source in sources]
-    progress = Progress(sum(counts) if all(counts) else 0)
     files = [source.path for source in sources]
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
     opened = open_results(folder, predictor.task, predictor.categories, files)
     with StopRequest() as stop, opened as results:
-        frames = stream(sources, report)
-        while not stop.requested and (batch := list(islice(frames, args.batch_size))):
-            for frame, result in zip(batch, predict(predictor, batch, report)):
-                if result is not None:
-                    results.add(frame, result)
-            progress.update(len(batch))
+        if isinstance(predictor.task, ClipClassification):
+            videos, pictures = videos_of(sources)
+            for path in pictures:
+                report(path, "a picture, and this config's model takes videos")
+            see_videos(predictor, videos, args.window, results, report, stop)
+        else:
+            see_frames(predictor, sources, results, report, stop)
     logger.info(summary(results, predictor.task.told(results.rows), len(faults), stop.requested))
     return 128 + stop.requested if stop.requested else int(bool(faults))
+
+
+def see_frames(
+    predictor: Predictor,
+    sources: Sequence[Picture | Video],
+    results: Results,
+    report: Callable[[Path, str], None],
+    stop: StopRequest,
+) -> None:
+    """Each picture, and each frame of each video."""
+    counts = [source.count for source in sources]
+    progress = Progress(sum(counts) if all(counts) else 0)
+    frames = stream(sources, report)
+    while not stop.requested and (batch := list(islice(frames, predictor.batch_size))):
+        for frame, result in zip(batch, predict(predictor, batch, report)):
+            if result is not None:
+                results.add(frame, result)
+        progress.update(len(batch))
+
+
+def see_videos(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    window: float | None,
+    results: Results,
+    report: Callable[[Path, str], None],
+    stop: StopRequest,
+) -> None:
+    """Each video as a whole, or window by window."""
+    for path in paths:
+        if stop.requested:
+            return
+        try:
+            with predictor.task.open(path) as video:
+                see_video(predictor, path, video, window, results, stop)
+        except (VideoError, UserError) as error:
+            report(path, str(error))
+
+
+def see_video(
+    predictor: Predictor,
+    path: Path,
+    video: Any,
+    window: float | None,
+    results: Results,
+    stop: StopRequest,
+) -> None:
+    """Classify an opened video, then annotate it; what is known when that fails or ends is kept."""
+    spans: list[Span] = []
+    progress = Progress(len(parts(video.times, video.fps, window)), unit="windows")
+    for span in predictor.spans(video, window):
+        spans.append(span)
+        progress.update(1)
+        if stop.requested:
+            break
+    logger.info("%s\n%s", path, table(spans, predictor.categories))
+    source, shown = Shown(path, video.fps), None
+    progress = Progress(len(video), unit="frames")
+    try:
+        for index, image in enumerate(in_order(video)):
+            shown = Frame(source, index, image)
+            results.show(shown, span_at(spans, index).scores)
+            progress.update(1)
+            if stop.requested:
+                break
+    finally:
+        if shown:
+            results.note(shown, spans, frames=len(video), seconds=round(spans[-1].end, 6))
 
 
 def predict(
@@ -138,10 +236,9 @@ def predict(
 
 def summary(results: Results, told: str, faults: int, stopped: int | None) -> str:
     """What was written, in one line."""
-    frames = len(results.images) - results.pictures
     counts = {
         "annotated pictures": results.pictures,
-        f"annotated videos ({frames} frames)": results.videos,
+        f"annotated videos ({results.frames} frames)": results.videos,
     }
     written = [f"{count} {what}" for what, count in counts.items() if count]
     line = (

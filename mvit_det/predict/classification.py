@@ -1,6 +1,8 @@
 """Prediction of a classifier: the best classes of each picture."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,16 +57,13 @@ class Classification:
     ) -> np.ndarray:
         """The best classes and their scores on an image (H, W, 3), both BGR; a small one is enlarged."""
         large = resized(image, enlargement(*image.shape[:2]))
-        picture = Image.fromarray(np.ascontiguousarray(large[:, :, ::-1]))
-        lines = [f"{score:.0%} {category['name']}" for category, score in _best(result, categories)]
-        size = max(16, min(picture.size) // 24)
-        font = ImageFont.load_default(size=size)
-        draw = ImageDraw.Draw(picture, "RGBA")
-        width = max(draw.textlength(line, font=font) for line in lines)
-        draw.rectangle((0, 0, width + size, (len(lines) + 0.5) * 1.25 * size), fill=(0, 0, 0, 150))
-        for number, line in enumerate(lines):
-            draw.text((size / 2, (number + 0.15) * 1.25 * size), line, fill="white", font=font)
-        return np.asarray(picture)[:, :, ::-1]
+        named = tuple((category["name"], score) for category, score in best(result, categories))
+        panel = _panel(named, size=max(16, min(large.shape[:2]) // 24))
+        panel = panel[: large.shape[0], : large.shape[1]]
+        corner = large[: panel.shape[0], : panel.shape[1]]
+        alpha = panel[:, :, 3:] / 255
+        corner[:] = np.rint(alpha * panel[:, :, 2::-1] + (1 - alpha) * corner)
+        return large
 
     def rows(
         self, result: torch.Tensor, image_id: int, categories: Sequence[Category]
@@ -72,7 +71,7 @@ class Classification:
         """One entry per picture, with its best classes, the best first."""
         classes = [
             {"category_id": category["id"], "name": category["name"], "score": score}
-            for category, score in _best(result, categories)
+            for category, score in best(result, categories)
         ]
         return [{"image_id": image_id, "classes": classes}]
 
@@ -81,6 +80,28 @@ class Classification:
         return f"up to {TOP} classes for each of {rows} images"
 
 
-def _best(result: torch.Tensor, categories: Sequence[Category]) -> list[tuple[Category, float]]:
+@lru_cache(maxsize=2)  # the frames of a video have the same one
+def _panel(named: tuple[tuple[str, float], ...], size: int) -> np.ndarray:
+    """Classes with a bar as long as their score, RGBA (H, W, 4), to be laid over a picture.
+
+    Args:
+        named: name and score of each.
+        size: of the letters, in pixels.
+    """
+    font = ImageFont.load_default(size=size)
+    lines = [f"{score:.0%} {name}" for name, score in named]
+    width = math.ceil(max(font.getlength(line) for line in lines)) + size
+    picture = Image.new("RGBA", (width, round((len(lines) + 0.5) * 1.25 * size)), (0, 0, 0, 150))
+    draw = ImageDraw.Draw(picture)
+    for number, (line, (_, score)) in enumerate(zip(lines, named)):
+        top = (number + 0.15) * 1.25 * size
+        bar = (0, top + 0.1 * size, score * width, top + 1.2 * size)
+        draw.rectangle(bar, fill=(40, 120, 210, 220))
+        draw.text((size / 2, top), line, fill="white", font=font)
+    return np.asarray(picture)
+
+
+def best(result: torch.Tensor, categories: Sequence[Category]) -> list[tuple[Category, float]]:
+    """The best classes of scores (K,), the best first, with theirs."""
     scores, classes = best_classes(result[None])
     return [(categories[k], score) for k, score in zip(classes[0].tolist(), scores[0].tolist())]

@@ -1,9 +1,10 @@
-"""Config and weights -> a function from pictures to detections, or to classes."""
+"""Config and weights -> a function from pictures to detections, or from pictures or videos to classes."""
 
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.data.categories import Category, config_categories, given_categories, numbered
+from mvit_det.data.videos import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
 from mvit_det.predict.classification import Classification
+from mvit_det.predict.clips import ClipClassification, Span, check_window, parts
 from mvit_det.predict.detection import Detection
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ class Predictor:
     A detector gives `Instances`, a classifier the scores of all classes. Pictures are prepared as
     the config's test pictures are, and results are what an evaluation of the same picture gives
     (where that has turned it by its EXIF orientation, as `python -m mvit_det.predict` does).
+    A classifier of clips takes videos, ``Predictor(config, weights)("clip.mp4")``: scores are
+    averaged over the clips and crops that the config tests with.
     Of the config's data nothing else is needed, neither files nor annotations.
 
     Args:
@@ -47,7 +52,7 @@ class Predictor:
             and this machine has not.
         score_threshold: detections (not classes) of a lower score are dropped. At 0 the model's
             own threshold remains (test_score_thresh of its box predictor).
-        batch_size: the most pictures that go through the model at once.
+        batch_size: the most pictures, or clips with their crops, that the model is given at once.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO's
             JSON. By default what the config or its test data tell.
 
@@ -86,19 +91,25 @@ class Predictor:
         """Names in the order of ``pred_classes`` or of the scores."""
         return [category["name"] for category in self.categories]
 
-    def __call__(self, image: np.ndarray | Sequence[np.ndarray]) -> Any:
-        """Detect objects in one picture, or classify it; or in each of a list.
+    def __call__(self, image: Any, *, fps: float | None = None) -> Any:
+        """Detect objects in one picture, or classify it or a video; or each of a list.
 
         Args:
             image: (H, W, 3) uint8, BGR: what ``cv2.imread`` returns and Detectron2's own predictor
-                takes. From RGB: ``image[:, :, ::-1]``.
+                takes. From RGB: ``image[:, :, ::-1]``. For a classifier of clips the path of a video
+                or of a folder of its frames, or (N, H, W, 3) uint8, all its frames, BGR as well.
+            fps: frames per second of such frames; 30 unless given. Video files tell theirs.
 
         Returns:
             Of a detector Detectron2's `Instances`, on the CPU, in the frame of the given picture:
             pred_boxes (XYXY in pixels), scores, pred_classes and, if the model has masks,
             pred_masks (N, H, W); best score first. Of a classifier the scores (K,) of all classes,
-            a tensor on the CPU; they sum to 1. For a list, one per picture.
+            a tensor on the CPU; they sum to 1. For a list, one per picture or video.
         """
+        if isinstance(self.task, ClipClassification):
+            if isinstance(image, (list, tuple)):
+                return [self(video, fps=fps) for video in image]
+            return self.over_time(image, fps=fps)[0].scores
         if isinstance(image, np.ndarray):
             return self([image])[0]
         inputs = [self._prepare(one) for one in image]
@@ -114,6 +125,37 @@ class Predictor:
                 results.update(zip(batch, self._run([inputs[index] for index in batch])))
         return [results[index] for index in range(len(inputs))]
 
+    def over_time(
+        self, video: Any, window: float | None = None, *, fps: float | None = None
+    ) -> list[Span]:
+        """Classify a video window by window; with a classifier of clips.
+
+        Args:
+            video, fps: as for a call.
+            window: in seconds; each gets as many views as the config tests a video with. None for
+                the whole video, which gives one `Span`.
+        """
+        if not isinstance(self.task, ClipClassification):
+            raise UserError(
+                "Windows of time are for classifiers of clips, and this config's model takes "
+                "pictures: give them one by one."
+            )
+        try:
+            with self.task.open(video, fps) as opened:
+                return list(self.spans(opened, window))
+        except VideoError as error:
+            raise UserError(f"Video {video} cannot be used: {error}.") from error
+
+    def spans(self, opened: Any, window: float | None = None) -> Iterator[Span]:
+        """The same for what `ClipClassification.open` gives, one after the other."""
+        check_window(window)
+        _refuse_extreme(*opened.frames([0]).shape[1:3], "A video")
+        for start, end, frames in parts(opened.times, opened.fps, window):
+            views, scores = self.task.views(opened, frames), []
+            while batch := [(clip, None) for clip in islice(views, self.batch_size)]:
+                scores += self._run(batch)
+            yield Span(start, end, frames, torch.cat(scores).double().mean(dim=0).float())
+
     def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
         """A picture as the test mapper gives it to the model, and what the task adds."""
         shape = getattr(image, "shape", ())
@@ -123,12 +165,7 @@ class Predictor:
                 f"A picture must be an array (H, W, 3) of uint8 in the order BGR, not {what}: "
                 "convert it first, e.g. by cv2.imread or cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
             )
-        height, width = shape[:2]
-        if max(height, width) > MAX_ASPECT * min(height, width):
-            raise UserError(
-                f"A picture of {height} x {width} (H x W) cannot be resized for the model: cut it, "
-                f"so that no side is more than {MAX_ASPECT} times the other."
-            )
+        _refuse_extreme(*shape[:2], "A picture")
         return self.task.prepare(image)
 
     def _run(self, samples: list[tuple[torch.Tensor, Any]]) -> list[Any]:
@@ -137,9 +174,17 @@ class Predictor:
                 return self.task.results(self.model(self.task.batch(samples)))
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"{len(samples)} pictures of {tuple(samples[0][0].shape[1:])} (H, W) are too many for "
+                f"{len(samples)} pictures of {tuple(samples[0][0].shape[-2:])} (H, W) are too many for "
                 "the memory of the GPU: lower batch_size, or use the device cpu."
             ) from error
+
+
+def _refuse_extreme(height: int, width: int, what: str) -> None:
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise UserError(
+            f"{what} of {height} x {width} (H x W) cannot be resized for the model: cut it, so that "
+            f"no side is more than {MAX_ASPECT} times the other."
+        )
 
 
 def find_weights(cfg: DictConfig, config: Path) -> str:
@@ -173,14 +218,16 @@ def _categories(cfg: DictConfig, count_key: str, class_names: Any) -> list[Categ
 def _task(cfg: DictConfig, score_threshold: float) -> Detection | Classification:
     """What the config's test mapper prepares pictures for."""
     mapper = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
+    if "sampling" in mapper and "transform" in mapper:
+        return ClipClassification.of_loader(cfg.dataloader.test)
     if "transform" in mapper:
         return Classification.of_mapper(mapper)
     if "augmentations" in mapper and "image_format" in mapper:
         return Detection.of_mapper(mapper, score_threshold)
     raise UserError(
         "This config has no dataloader.test.mapper with augmentations and image_format (of a "
-        "detector) or transform (of a classifier), which tell how pictures are prepared for the "
-        "model: add it."
+        "detector), transform (of a classifier) or sampling and transform (of a classifier of clips), "
+        "which tell how pictures are prepared for the model: add it."
     )
 
 

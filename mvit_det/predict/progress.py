@@ -13,11 +13,13 @@ class Progress:
     Args:
         total: of pictures and frames, as files tell it; 0 if one does not.
         every: seconds between two lines.
+        unit: what is counted.
     """
 
-    def __init__(self, total: int, every: float = 5.0) -> None:
+    def __init__(self, total: int, every: float = 5.0, unit: str = "images") -> None:
         self.total = total
         self.every = every
+        self.unit = unit
         self.done = 0
         self._start = self._last = time.monotonic()
 
@@ -30,7 +32,8 @@ class Progress:
         self._last = now
         rate = self.done / (now - self._start)
         if self.total < self.done:
-            logger.info("%d images, %.2f images/s", self.done, rate)
+            logger.info("%d %s, %.2f %s/s", self.done, self.unit, rate, self.unit)
             return
         left = datetime.timedelta(seconds=round((self.total - self.done) / rate))
-        logger.info("%d of %d images, %.2f images/s, ETA %s", self.done, self.total, rate, left)
+        what = (self.done, self.total, self.unit, rate, self.unit, left)
+        logger.info("%d of %d %s, %.2f %s/s, ETA %s", *what)

@@ -79,7 +79,7 @@ class Results:
     ) -> None:
         self.folder = folder
         self.images: list[dict[str, Any]] = []
-        self.pictures = self.videos = self.rows = 0
+        self.pictures = self.videos = self.frames = self.rows = 0
         self._predictions = predictions
         self._task = task
         self._categories = categories
@@ -91,6 +91,14 @@ class Results:
 
     def add(self, frame: Frame, result: Any) -> None:
         """Write one picture or frame; those of one video must come in a row."""
+        self.show(frame, result)
+        seconds = {}
+        if frame.source.fps is not None:
+            seconds = dict(frame=frame.index, seconds=round(frame.index / frame.source.fps, 6))
+        self.note(frame, result, **seconds)
+
+    def show(self, frame: Frame, result: Any) -> None:
+        """Annotate one picture or frame, and keep no more of it."""
         picture = self._task.draw(frame.image, result, self._categories)
         is_video = frame.source.fps is not None
         if frame.source is not self._source:
@@ -103,12 +111,13 @@ class Results:
                 self.videos += 1
         if is_video:
             self._video.add(picture)
+            self.frames += 1
         else:
             _save(picture, self.folder / self._file_name)
             self.pictures += 1
-        self._note(frame, result, is_video)
 
-    def _note(self, frame: Frame, result: Any, is_video: bool) -> None:
+    def note(self, frame: Frame, result: Any, /, **known: Any) -> None:
+        """Put what is `known` of the frame or video shown last, and its result, into the files."""
         height, width = frame.image.shape[:2]
         image = dict(
             id=len(self.images) + 1,
@@ -116,9 +125,8 @@ class Results:
             width=width,
             height=height,
             annotated=self._file_name,
+            **known,
         )
-        if is_video:
-            image.update(frame=frame.index, seconds=round(frame.index / frame.source.fps, 6))
         rows = self._task.rows(result, image["id"], self._categories)
         lines = [json.dumps(row) for row in rows]
         if lines:
@@ -160,9 +168,11 @@ def open_results(
 
     ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list: of a
     detector in COCO's result format; of a classifier {"image_id", "classes"} with "category_id",
-    "name" and "score" of each of the best. ``images.json`` has COCO's lists "images" and
+    "name" and "score" of each of the best; of a classifier of clips one such entry per video or
+    window, with its "start" and "end" in seconds. ``images.json`` has COCO's lists "images" and
     "categories", with the file of each image id, its number in a video ("frame", from 0, and
-    "seconds"), and the annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the
+    "seconds"; a classifier of clips has one image id for a whole video, and the number of its
+    "frames"), and the annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the
     detections. ``predictions.json`` is written as results come, so that they are never all in
     memory.
 

@@ -27,6 +27,8 @@ class Recognizer(nn.Module):
         head_init_scale: factor on the initial weights of the linear layer (0.001 for MaskFeat).
         max_views: of the views of clips or images in evaluation, how many go through the network at
             once, which bounds its memory; None for all of a batch.
+        pyslowfast_init: start from scratch as the released video code does, not as that of images:
+            see `start_as_pyslowfast`.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Recognizer(nn.Module):
         head_dropout: float = 0.0,
         head_init_scale: float = 1.0,
         max_views: int | None = None,
+        pyslowfast_init: bool = False,
     ):
         super().__init__()
         if max_views is not None and max_views < 1:
@@ -60,6 +63,8 @@ class Recognizer(nn.Module):
         self.head = ClassificationHead(
             backbone.out_channels, num_classes, head_dropout, head_init_scale
         )
+        if pyslowfast_init:
+            start_as_pyslowfast(self)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor] | torch.Tensor:
         """Losses in training, probabilities in evaluation.
@@ -114,3 +119,16 @@ class ClassificationHead(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C) -> (B, num_classes)."""
         return self.projection(self.dropout(x))
+
+
+def start_as_pyslowfast(model: nn.Module) -> None:
+    """Convolutions at N(0, 0.02), biases of linear layers and of norms at 0.02, in place.
+
+    PyTorch's own convolutions, which the released image code leaves as they are, start the pooling
+    of 27 pixels with a deviation of 0.11.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+        elif isinstance(module, (nn.Linear, nn.LayerNorm)):
+            nn.init.constant_(module.bias, 0.02)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mvit_det.backbone import BlockSpec
-from mvit_det.backbone.attention import MultiScaleAttention
+from mvit_det.backbone.attention import MultiScaleAttention, spare_columns
 from mvit_det.backbone.position import relative_index
 
 # name: (grid of the input, nominal grid, window, q stride, kv stride, heads, relative position)
@@ -26,6 +26,8 @@ CASES = {
     "windows, larger than the grid": ((3, 2), (8, 8), (8, 8), (1, 1), (2, 2), 1, True),
     "clip": ((3, 4, 6), (4, 8, 8), None, (1, 1, 1), (1, 2, 2), 2, True),
     "clip, queries pooled, ragged": ((3, 5, 7), (4, 8, 8), None, (1, 2, 2), (1, 1, 1), 2, True),
+    # a 3-D convolution's weight gradient would be wrong here under autocast, on a CPU
+    "clip, two tokens of time": ((2, 4, 6), (4, 8, 8), None, (1, 1, 1), (1, 2, 2), 2, True),
     "clip, no position": ((3, 4, 4), (3, 4, 4), None, (1, 1, 1), (1, 2, 2), 1, False),
     "clip, windows, ragged": ((3, 5, 6), (4, 8, 8), (2, 4, 4), (1, 1, 1), (1, 2, 2), 2, True),
 }
@@ -129,6 +131,20 @@ def test_fused_equals_plain_in_single_precision(name):
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_fused_equals_plain_with_a_class_token(name, dtype, tolerance):
     compare_forms(name, dtype, tolerance, class_token=a_class_token(name).to(dtype))
+
+
+@pytest.mark.parametrize("name", ["clip", "windows, ragged"])
+def test_spare_columns_change_nothing(name, monkeypatch):
+    # those of a GPU, on any device
+    monkeypatch.setattr("mvit_det.backbone.attention.spare_columns", lambda width, _: 7)
+    class_token = None if "windows" in name else a_class_token(name).double()
+    compare_forms(name, torch.float64, 1e-10, class_token=class_token)
+
+
+def test_spare_columns_are_for_gpus():
+    widths = {device: spare_columns(118, torch.device(device)) for device in ("cpu", "cuda")}
+    assert widths == {"cpu": 0, "cuda": 2}
+    assert spare_columns(120, torch.device("cuda")) == 0
 
 
 @pytest.mark.parametrize("name", ["full, keys pooled, ragged", "full, no position"])

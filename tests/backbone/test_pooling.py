@@ -15,6 +15,10 @@ CASES = [
     pytest.param((6, 5), (5, 5), (2, 2), id="kernel-5"),
     pytest.param((3, 7, 5), (3, 3, 3), (1, 2, 2), id="clip"),
     pytest.param((3, 7, 5), (3, 3, 3), (1, 8, 8), id="clip-stride-8"),
+    pytest.param((1, 7, 5), (3, 3, 3), (1, 2, 2), id="clip-one-frame"),
+    pytest.param((2, 7, 5), (5, 3, 3), (1, 1, 1), id="clip-longer-kernel-than-clip"),
+    pytest.param((5, 7, 5), (3, 3, 3), (2, 2, 2), id="clip-pooled-in-time"),
+    pytest.param((4, 7, 5), (1, 3, 3), (1, 2, 2), id="clip-frames-apart"),
 ]
 
 
@@ -31,6 +35,25 @@ def test_heads_share_one_filter(grid, kernel, stride):
     for head in range(heads):
         one = x[..., head * head_dim : (head + 1) * head_dim].movedim(-1, 1)
         torch.testing.assert_close(pooled[..., head, :], pool(one).movedim(1, -1))
+
+
+@pytest.mark.parametrize("grid, kernel, stride", CASES)
+def test_with_gradients_as_the_convolution(grid, kernel, stride):
+    # clips then take another way, frame by frame
+    x = torch.randn(2, *grid, 12, generator=torch.Generator().manual_seed(0)).double()
+    pool = build_pool(4, kernel, stride).double()
+    results = []
+    for by_us in (True, False):
+        x, pool.weight.grad = x.detach().requires_grad_(), None
+        if by_us:
+            pooled = pool_heads(x, pool, 3)
+        else:
+            heads = x.unflatten(-1, (3, 4)).movedim(-2, 1).flatten(0, 1)  # (B * heads, *grid, D)
+            pooled = pool(heads.movedim(-1, 1)).movedim(1, -1).unflatten(0, (2, 3)).movedim(1, -2)
+        generator = torch.Generator().manual_seed(1)
+        pooled.backward(torch.randn(pooled.shape, generator=generator).double())
+        results.append((pooled.detach(), x.grad, pool.weight.grad))
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("grid", [(8, 6), (7, 9), (1, 1)])

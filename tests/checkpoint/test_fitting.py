@@ -153,10 +153,8 @@ def test_another_variant_is_told_by_blocks_and_shapes():
 
 def test_clips_into_images_says_what_does_not_fit():
     report = fitted(mvit_names(clip_classifier()), classifier().state_dict()).report
-    assert "weights are not turned" in report.mismatched["backbone.patch_embed.proj.weight"]
+    assert "but not the reverse" in report.mismatched["backbone.patch_embed.proj.weight"]
     assert report.dropped["blocks.0.attn.rel_pos_t"] == "the model takes images"
-    report = fitted(mvit_names(classifier()), clip_classifier().state_dict()).report
-    assert report.missing["backbone.blocks.0.attn.rel_pos_t"] == "the file is for images"
 
 
 def test_a_model_without_position_drops_the_tables():
@@ -179,6 +177,7 @@ def test_every_tensor_of_file_and_model_is_accounted_for():
     result = fitted(state, model)
     report = result.report
     parts = [report.used, report.resized, report.missing, report.mismatched, report.configured]
+    assert not report.zeroed
     assert sorted(name for part in parts for name in part) == sorted(model)
     assert set(result.state) == {*report.used, *report.resized}
     taken = len(report.used) + len(report.resized) + len(report.mismatched)

@@ -85,3 +85,54 @@ def test_labels_without_mixing():
     assert plain["labels"].dtype == torch.int64 and plain["labels"].tolist() == [0, 1, 2]
     smoothed = Mixup(5, mixup_alpha=0, cutmix_alpha=0, label_smoothing=0.2)(samples(3))["labels"]
     assert smoothed[1].tolist() == pytest.approx([0.04, 0.84, 0.04, 0.04, 0.04])
+
+
+# --------------------------------------------------------------------------------------------- clips
+
+FRAMES = 4
+
+
+def clips(count: int, classes: int = 5) -> list[dict]:
+    """Clip i is i + t / 10 in its frame t."""
+    frames = torch.arange(FRAMES)[None, :, None, None] / 10
+    return [
+        {"inputs": (i + frames).repeat(3, 1, *SIDE), "labels": i % classes, "clip": i, "clips": 9}
+        for i in range(count)
+    ]
+
+
+def test_stacking_clips():
+    samples = [dict(clip, inputs=torch.ones(2, 3, FRAMES, *SIDE)) for clip in clips(3)]
+    batch = StackSamples()([dict(sample, unreadable="cut") for sample in samples])
+    assert batch["inputs"].shape == (3, 2, 3, FRAMES, *SIDE)
+    assert batch["clip"].tolist() == [0, 1, 2] and batch["clips"].tolist() == [9, 9, 9]
+    assert batch["clip"].dtype == torch.int64 and batch["unreadable"] == ["cut"] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6])
+@pytest.mark.parametrize("options", [dict(cutmix_alpha=0), dict(mixup_alpha=0), {}])
+def test_frames_are_mixed_as_images_are(count, options):
+    """A clip is mixed as each of its frames would be by the same random numbers."""
+    for seed in range(8):
+        np.random.seed(seed)
+        batch = Mixup(5, **options)(clips(count))
+        assert batch["inputs"].shape == (count, 3, FRAMES, *SIDE)
+        for frame in range(FRAMES):
+            np.random.seed(seed)
+            alone = Mixup(5, **options)(
+                [dict(clip, inputs=clip["inputs"][:, frame]) for clip in clips(count)]
+            )
+            torch.testing.assert_close(batch["inputs"][:, :, frame], alone["inputs"])
+            assert torch.equal(batch["labels"], alone["labels"])
+
+
+def test_boxes_are_cut_out_of_every_frame():
+    cut = 0
+    for seed in range(10):
+        np.random.seed(seed)
+        made = Mixup(5, mixup_alpha=0)(clips(2))["inputs"]
+        own = made[0] == clips(2)[0]["inputs"]
+        assert torch.equal(own, own[:1, :1].expand_as(own))
+        assert ((made[0] == clips(2)[1]["inputs"]) | own).all()
+        cut += bool((~own).any() and own.any())
+    assert cut > 5

@@ -121,7 +121,7 @@ def test_unusable_images_are_replaced_the_same_way_every_time():
 
 
 def test_nothing_usable_at_all():
-    with pytest.raises(UserError, match="1000 images in a row cannot be used"):
+    with pytest.raises(UserError, match="1000 items in a row cannot be used"):
         first(build(mapper=Skipping(set(range(10)))), 1)
 
 
@@ -243,7 +243,9 @@ def test_corrupt_images_are_replaced(tmp_path, caplog):
 
 
 def test_no_repeats_at_all(pictures):
-    with pytest.raises(UserError, match="repeats=0 must be 1, or for an ImageMapper more"):
+    with pytest.raises(
+        UserError, match="repeats=0 must be 1, or more with an ImageMapper or ClipMapper"
+    ):
         build_images(image_classes(pictures), repeats=0)
     with pytest.raises(UserError, match="repeats=2 must be 1"):
         build(repeats=2)

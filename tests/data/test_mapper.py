@@ -102,7 +102,7 @@ def test_bad_image(tmp_path, caplog, fault):
     write(path)
     mapper = make_mapper()
     assert mapper(make_dict(path)) is None and mapper(make_dict(path)) is None
-    messages = [r.getMessage() for r in caplog.records if r.name == "mvit_det.data.bad_images"]
+    messages = [r.getMessage() for r in caplog.records if r.name == "mvit_det.data.unusable"]
     assert len(messages) == 1  # once per file
     assert (
         f"Image {path} (id 5) is skipped: " in messages[0] and reason.lower() in messages[0].lower()
@@ -277,4 +277,4 @@ def test_user_error_comes_through_a_worker(tmp_path):
 
 def test_mapper_can_be_sent_to_workers(tmp_path):
     mapper = pickle.loads(pickle.dumps(make_mapper(max_bad_share=0.3)))
-    assert mapper.bad_images.max_bad_share == 0.3 and mapper(make_dict(tmp_path / "no.png")) is None
+    assert mapper.unusable.max_bad_share == 0.3 and mapper(make_dict(tmp_path / "no.png")) is None

@@ -1,4 +1,4 @@
-"""One's own class folders in one command."""
+"""One's own class folders, of images or videos, in one command."""
 
 import json
 import runpy
@@ -9,6 +9,7 @@ import pytest
 from detectron2.config import instantiate
 from image_sets import PICTURES, jpeg, write_folders, write_tar
 
+from mvit_det.data.categories import data_categories
 from mvit_det.data.own import use_own_data
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError
@@ -18,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import train_net  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "imagenet" / "mvitv2_t_in1k.py")
-NO_JSON = dict(train_json=None, val_json=None)
+VIDEO_CONFIG = str(ROOT / "configs" / "kinetics" / "mvitv2_s_16x4_k400.py")
 TINY = [
     "model.backbone.input_size=[32,48]",
     "model.backbone.embed_dim=8",
@@ -43,7 +44,7 @@ def folders(tmp_path):
 
 def own(cfg, train, val, **options):
     train = train and str(train)
-    return use_own_data(cfg, train_images=train, val_images=val and str(val), **NO_JSON, **options)
+    return use_own_data(cfg, train_images=train, val_images=val and str(val), **options)
 
 
 def test_data_classes_and_schedule_are_set(folders, monkeypatch):
@@ -112,17 +113,42 @@ def test_folders_that_do_not_do(folders, train, val, sentence):
         own(load_config(CONFIG), folders / train, val and folders / val)
 
 
-def test_annotations_are_for_detectors(folders):
-    with pytest.raises(
-        UserError, match=r"^Annotations \(--train-json and --val-json\) are for det"
-    ):
-        use_own_data(
-            load_config(CONFIG),
-            train_json="a.json",
-            train_images=str(folders / "train"),
-            val_json="b.json",
-            val_images=str(folders / "val"),
-        )
+@pytest.mark.parametrize(
+    "config, flags, sentence",
+    [
+        (
+            CONFIG,
+            ["train_json", "train_images", "val_json", "val_images"],
+            "^--train-json and --val-json cannot .* of images, .* by --train-images and --val-images",
+        ),
+        (
+            CONFIG,
+            ["train_videos", "val_videos"],
+            "^--train-videos and --val-videos cannot .* of imag",
+        ),
+        (
+            VIDEO_CONFIG,
+            ["train_images", "val_videos"],
+            "^--train-images cannot .* of videos, which",
+        ),
+        (
+            VIDEO_CONFIG,
+            ["val_json"],
+            "^--val-json cannot .* by --train-videos and --val-videos alone",
+        ),
+        (
+            str(ROOT / "configs" / "quickstart.py"),
+            ["train_videos"],
+            "^--train-videos cannot .* detector, .* by --train-json and --train-images and --val-json",
+        ),
+    ],
+)
+def test_flags_of_another_kind_of_model(config, flags, sentence):
+    with pytest.raises(UserError, match=sentence):
+        use_own_data(load_config(config), **dict.fromkeys(flags, "x"))
+
+
+def test_a_detector_needs_annotations(folders):
     with pytest.raises(UserError, match="--train-json is missing"):
         own(load_config(str(ROOT / "configs" / "quickstart.py")), folders / "train", "x")
 
@@ -162,3 +188,85 @@ def test_the_joint_label_set_of_imagenet_21k(tmp_path, monkeypatch, capsys):
     arguments[2] = "no"
     with pytest.raises(SystemExit, match="Image folder no does not exist"):
         runpy.run_path(script, run_name="__main__")
+
+
+# -------------------------------------------------------------------------------------------- videos
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Training and validation of the same two classes; files without content."""
+    names = {"train": ["left/a.mp4", "left/b.mp4", "right/c.mp4"], "val": ["right/d.mp4"]}
+    return write_folders(tmp_path, {f"{k}/{v}": b"" for k in names for v in names[k]})
+
+
+def own_videos(config, train, val, **options):
+    return use_own_data(load_config(config), train_videos=train, val_videos=val, **options)
+
+
+def test_videos_set_data_classes_and_schedule(videos, monkeypatch):
+    monkeypatch.chdir(videos)
+    cfg = own_videos(VIDEO_CONFIG, "train", "val", processes=2)
+    released = load_config(VIDEO_CONFIG)
+    train, test = cfg.dataloader.train, cfg.dataloader.test
+    assert cfg.model.num_classes == train.collate.num_classes == 2
+    assert train.dataset.source == str(videos / "train")
+    assert train.repeats == 2 and train.total_batch_size == 2 * 4  # eight clips per process
+    batch = released.dataloader.train.total_batch_size
+    assert cfg.optimizer.lr == pytest.approx(released.optimizer.lr * (8 / batch) ** 0.5, rel=1e-3)
+    assert cfg.train.max_iter == 500
+    assert len(instantiate(train.dataset)) == 3
+    # the views of each video stay those of the config
+    assert test.dataset.clips == released.dataloader.test.dataset.clips
+    views = instantiate(test.dataset)
+    assert len(views) == test.dataset.clips and views[0]["label"] == 1
+    assert cfg.dataloader.evaluator[0].dataset_name == "own_val"
+    assert [entry["name"] for entry in data_categories(cfg)] == ["left", "right"]
+
+
+def test_lists_of_videos(videos):
+    (videos / "train.csv").write_text("train/left/a.mp4 0\ntrain/right/c.mp4 2\n")
+    (videos / "val.csv").write_text("val/right/d.mp4 1\n")
+    cfg = own_videos(VIDEO_CONFIG, str(videos / "train.csv"), str(videos / "val.csv"))
+    assert cfg.model.num_classes == 3
+    assert instantiate(cfg.dataloader.train.dataset).labels.tolist() == [0, 2]
+    found = instantiate(cfg.dataloader.test.dataset.dataset)
+    assert found.labels.tolist() == [1] and found.classes == ["0", "1", "2"]
+    cfg.dataloader.train.dataset.update(classes=["x", "y", "z"], fps=12)
+    assert instantiate(cfg.dataloader.train.dataset).class_names == ["x", "y", "z"]
+
+
+def test_with_sgd_the_rate_falls_as_the_batch(videos):
+    config = str(ROOT / "configs" / "ssv2" / "mvitv2_s_16x4_ssv2.py")
+    released = load_config(config)
+    cfg = own_videos(config, str(videos / "train"), str(videos / "val"))
+    share = 8 / released.dataloader.train.total_batch_size
+    assert cfg.dataloader.train.total_batch_size == 8
+    assert cfg.optimizer.lr == pytest.approx(released.optimizer.lr * share, rel=1e-3)
+
+
+def test_videos_that_do_not_do(videos):
+    write_folders(videos / "other", {"up/a.mp4": b""})
+    with pytest.raises(UserError, match="need --val-videos as well"):
+        own_videos(VIDEO_CONFIG, str(videos / "train"), None)
+    with pytest.raises(
+        UserError, match=r"other has the classes up, which .* not have \(left, right"
+    ):
+        own_videos(VIDEO_CONFIG, str(videos / "train"), str(videos / "other"))
+    with pytest.raises(UserError, match="other has the single class 'up'"):
+        own_videos(VIDEO_CONFIG, str(videos / "other"), str(videos / "other"))
+    (videos / "one.csv").write_text("train/left/a.mp4 0\n")
+    with pytest.raises(UserError, match="one.csv has the single class '0': .* two or more.$"):
+        own_videos(VIDEO_CONFIG, str(videos / "one.csv"), str(videos / "one.csv"))
+
+
+def test_a_list_whose_videos_lie_elsewhere(videos):
+    """Where they are is an override, which comes later."""
+    (videos / "lists").mkdir()
+    path = videos / "lists" / "train.csv"
+    path.write_text("left/a.mp4 0\nright/c.mp4 1\n")
+    cfg = own_videos(VIDEO_CONFIG, str(path), str(path))
+    with pytest.raises(UserError, match="not one of the 2 videos .* give their folder as root"):
+        instantiate(cfg.dataloader.train.dataset)
+    cfg.dataloader.train.dataset.root = str(videos / "train")
+    assert len(instantiate(cfg.dataloader.train.dataset)) == 2

@@ -9,8 +9,10 @@ import sys
 
 import pytest
 import torch
+import toy
 from torch import nn
 
+from mvit_det.checkpoint import fit
 from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
 from mvit_det.errors import UserError
 
@@ -128,3 +130,17 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
     checkpointer.model.weight.data.fill_(3e38)  # finite, though their sum in float32 is not
     checkpointer.save("model_0000003")
+
+
+def test_a_training_starts_from_images_as_its_config_says(tmp_path, monkeypatch):
+    toy.train(toy.config(tmp_path / "first", max_iter=3))
+    start = str(tmp_path / "first" / "model_final.pth")
+    rules = []
+    monkeypatch.setattr(
+        "mvit_det.engine.checkpointer.fit", lambda *given: (fit(*given), rules.append(given[2]))[0]
+    )
+    for number, key in enumerate((dict(inflation="mean"), {})):
+        toy.train(toy.config(tmp_path / str(number), max_iter=3, init_checkpoint=start, **key))
+    assert rules == ["mean", "centre"]
+    with pytest.raises(UserError, match="train.inflation=center, .* one of centre, mean, repeat"):
+        toy.train(toy.config(tmp_path / "third", inflation="center"))

@@ -51,3 +51,11 @@ def test_of_a_detector(told, tmp_path):
 
 def test_without_results(told):
     assert "Done.\n" in told(dict(num_classes=5), {})
+
+
+def test_of_a_recognizer_of_clips(told, tmp_path):
+    model = dict(backbone=dict(input_size=[16, 224, 224]), num_classes=400)
+    text = told(model, {"classification": dict(top1=81.0, top5=94.6)}, "video_scores.npz")
+    assert f"  {tmp_path / 'video_scores.npz'}  " in text
+    assert "--config-file configs/kinetics/mvitv2_s_16x4_k400.py \\\n" in text
+    assert "--train-videos FOLDER --val-videos FOLDER" in text and " VIDEOS --output" in text

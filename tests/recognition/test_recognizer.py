@@ -185,3 +185,18 @@ def test_views_of_images():
 def test_max_views_must_let_something_through():
     with pytest.raises(ValueError, match="max_views=0"):
         recognizer(max_views=0)
+
+
+def test_pyslowfast_init_draws_convolutions_and_lifts_biases():
+    """By its code: convolutions at N(0, 0.02), biases of linear layers and norms at 0.02."""
+    released, plain = recognizer(CLIP, pyslowfast_init=True), recognizer(CLIP)
+    for (name, started), usual in zip(released.named_parameters(), plain.parameters()):
+        if "pool_" in name or name == "backbone.patch_embed.proj.weight":
+            assert abs(started.std().item() / 0.02 - 1) < 0.25
+            assert not torch.equal(started, usual)
+        elif name.endswith("bias") and "patch_embed" not in name:
+            assert (started == 0.02).all()
+        elif name.endswith("norm1.weight"):
+            assert (started == 1).all()
+        elif name.endswith("qkv.weight"):
+            assert abs(started.std().item() / 0.02 - 1) < 0.1

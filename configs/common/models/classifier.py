@@ -5,12 +5,12 @@ from mvit_det.backbone import VARIANTS
 from mvit_det.recognition import MViT, Recognizer
 
 
-def mvitv2(variant, drop_path_rate, **changes):
+def mvitv2(variant, drop_path_rate, input_size=(224, 224), **changes):
     """One row of the paper's Table 1 as the backbone of a classifier."""
     row = VARIANTS[variant]
     return L(MViT)(
         # Height and width that data are made in as well, by reference to this key.
-        input_size=(224, 224),
+        input_size=input_size,
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,
         last_block_indexes=row.last_block_indexes,

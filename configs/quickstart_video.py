@@ -1,0 +1,64 @@
+"""Minutes on two CPU cores: a small MViTv2 learns to tell motions apart, on generated clips.
+
+No frame of them, nor any set of frames, tells more than chance: mvit_det/data/motion_clips.py says
+why, benchmarks/motion.py shows it. Data, views and evaluation are those of Kinetics.
+"""
+
+from detectron2.config import LazyCall as L
+from mvit_det.data import motion_clips
+
+from .common.data.imagenet import without_mixup
+from .common.data.kinetics import dataloader, use_views
+from .common.models.recognizer import model
+from .common.optim import classification_AdamW as optimizer
+from .common.schedule import cosine_schedule
+from .common.train import train
+
+model.backbone.update(
+    input_size=(8, 64, 64),
+    patch_kernel=(3, 11, 11),
+    patch_stride=(2, 8, 8),
+    patch_padding=(1, 5, 5),
+    adaptive_kv_stride=(1, 2, 2),
+    embed_dim=32,
+    last_block_indexes=(0, 1, 4, 5),
+    drop_path_rate=0.0,
+)
+model.num_classes = 10
+model.head_dropout = 0.0
+
+# Names with an underscore stay out of the config.
+for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
+    _videos = L(motion_clips)(
+        split=_split,
+        num_train=1500,
+        num_val=200,
+        name=f"motion_clips_{_split}",
+        num_classes="${model.num_classes}",
+    )
+    if _split == "train":
+        _loader.dataset = _videos
+    else:
+        _loader.dataset.dataset = _videos
+    _loader.num_workers = 1
+dataloader.train.mapper.transform.update(
+    scale=(0.5, 1.0),
+    hflip=0.0,  # a mirrored "left" is a "right", and "clockwise" turns to the other side as well
+    auto_augment=None,
+    erase_prob=0.0,
+)
+without_mixup(dataloader)
+dataloader.train.update(total_batch_size=32, repeats=1)
+use_views(dataloader, clips=2, crops=3)
+dataloader.test.batch_size = 16
+
+train.output_dir = "output/quickstart_video"
+train.device = "cpu"
+train.seed = 1
+train.max_iter = 1000  # * 32 clips / 1500 videos = 21 epochs
+train.eval_period = 250
+train.checkpointer.period = 500
+train.best_metric = "classification/top1"
+train.clip_gradients = 1.0
+lr_multiplier = cosine_schedule(warmup=0.1, start=1e-3, end=1e-3)
+optimizer.lr = 1e-3

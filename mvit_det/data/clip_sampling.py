@@ -1,0 +1,118 @@
+"""Which frames of a video make up a clip of T frames: evenly in time, or one per segment."""
+
+import math
+import random
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+# Frames at a constant rate may miss its grid by this share of the time between two, and no more.
+_ROUNDING = 1e-3
+
+
+class DenseSampling:
+    """T frames, tau apart at the target rate: the T x tau of Kinetics, by PySlowFast's rule.
+
+    A clip spans T * tau / target_fps seconds whatever the rate of the video: in one of ``fps``
+    that is ``span = T * tau / target_fps * fps`` frames. Its T positions are linearly spaced from
+    ``start`` to ``start + span - 1``, both included, and rounded down. In a video that is shorter
+    the last frame is repeated.
+
+    Where the rate varies, positions are times in units of the mean interval between two frames, and
+    the frame taken is the one on screen then. So a clip spans the same time, and at a constant rate
+    this is the rule above to the digit.
+
+    Args:
+        num_frames: T.
+        sampling_rate: tau, in frames of a video of ``target_fps``.
+        target_fps: frames per second.
+    """
+
+    def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
+        self.num_frames = num_frames
+        self.sampling_rate = sampling_rate
+        self.target_fps = target_fps
+
+    def train(self, times: np.ndarray) -> np.ndarray:
+        """Frame numbers (T,) of a clip at a random place.
+
+        Args:
+            times: (N,) seconds of the frames since the first, ascending.
+        """
+        return self._frames(times, random.uniform(0, self._slack(times)))
+
+    def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
+        """Frame numbers (T,) of one of ``clips`` clips, evenly spaced; one alone in the middle."""
+        _check_clip(clip, clips)
+        slack = self._slack(times)
+        start = math.floor(slack / 2) if clips == 1 else clip * math.floor(slack / (clips - 1))
+        return self._frames(times, start)
+
+    def _span(self, times: np.ndarray) -> float:
+        span = self.num_frames * self.sampling_rate / self.target_fps * _mean_rate(times)
+        return max(1.0, span)
+
+    def _slack(self, times: np.ndarray) -> float:
+        return max(len(times) - self._span(times), 0)
+
+    def _frames(self, times: np.ndarray, start: float) -> np.ndarray:
+        end = start + self._span(times) - 1
+        # NOTE: in torch's single precision, whose rounding PySlowFast's frame numbers depend on.
+        positions = torch.linspace(start, end, self.num_frames).clamp(0, len(times) - 1).numpy()
+        grid = np.arange(len(times))
+        shown = times * _mean_rate(times)
+        if np.abs(shown - grid).max() > _ROUNDING:
+            grid = shown
+        return np.searchsorted(grid, positions, side="right") - 1
+
+
+class SegmentSampling:
+    """One frame of each of T equal segments: Something-Something-v2, whatever a video's length.
+
+    Segment i reaches from frame round(i * s) to round((i + 1) * s), both included, with
+    s = (N - 1) / T for N frames; halves are rounded to even. With N <= T frames are repeated.
+
+    Args:
+        num_frames: T.
+    """
+
+    def __init__(self, num_frames: int):
+        self.num_frames = num_frames
+
+    def train(self, times: np.ndarray) -> np.ndarray:
+        """Frame numbers (T,), a random one of each segment; of ``times`` (N,) only N counts."""
+        starts, ends = self._segments(times)
+        return np.array(
+            [random.randint(*segment) for segment in zip(starts.tolist(), ends.tolist())]
+        )
+
+    def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
+        """Frame numbers (T,): the middle of each segment.
+
+        Of several clips, which the paper does not use here, clip k of K takes the frame at
+        (k + 1/2) / K of each segment; so together they see more of the video.
+        """
+        _check_clip(clip, clips)
+        starts, ends = self._segments(times)
+        return starts + (ends - starts) * (2 * clip + 1) // (2 * clips)
+
+    def _segments(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and last frame (T,) of each segment."""
+        edges = np.arange(self.num_frames + 1) * ((len(times) - 1) / self.num_frames)
+        edges = np.round(edges).astype(np.int64)
+        return edges[:-1], edges[1:]
+
+
+def _mean_rate(times: np.ndarray) -> float:
+    """Frames per second; of a rate such as 30 or 30000/1001 exactly that, not a rounded sum."""
+    if times[-1] <= times[0]:
+        return 1.0  # of a single frame any rate will do
+    rate = (len(times) - 1) / float(times[-1] - times[0])
+    exact = float(Fraction(rate).limit_denominator(1001))
+    return exact if math.isclose(rate, exact, rel_tol=1e-9) else rate
+
+
+def _check_clip(clip: int, clips: int) -> None:
+    if not 0 <= clip < clips:
+        raise ValueError(f"clip {clip} of {clips}: clips count from 0 to {clips - 1}")

@@ -1,0 +1,224 @@
+"""timm's RandAugment for clips: drawn once for all frames, and worked out only where it is seen.
+
+Moving pictures about is what takes most of the time of a training sample. A crop sees half of a
+frame, so every operation runs on the part that the crop, or the next operation, depends on. The
+pixels are those that would have been cut out of whole frames.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from timm.data import auto_augment as timm
+
+from mvit_det.errors import UserError
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two not included
+
+# How far around a pixel an operation looks. Those that are not named depend on the whole frame,
+# like an equalisation.
+_REACH = {
+    timm.invert: 0,
+    timm.solarize: 0,
+    timm.solarize_add: 0,
+    timm.brightness: 0,
+    timm.color: 0,
+    timm.sharpness: 1,
+}
+_MOVES = (timm.rotate, timm.shear_x, timm.shear_y, timm.translate_x_rel, timm.translate_y_rel)
+
+
+def keep_black_pictures(operations: Iterable[timm.AugmentOp]) -> None:
+    """Let the operations of an augmentation posterise to 0 bits, which gives a black picture.
+
+    NOTE: that is what RandAugment asks for at its highest magnitude. Pillow did it when the released
+    models were trained; since version 12 it refuses, which would end the training at one image in
+    200.
+    """
+    for operation in operations:
+        if operation.aug_fn is timm.posterize:
+            operation.aug_fn = _posterize
+
+
+def _posterize(picture: Image.Image, bits: int, **options: Any) -> Image.Image:
+    if bits == 0:
+        return Image.new(picture.mode, picture.size)
+    return timm.posterize(picture, bits, **options)
+
+
+_REACH[_posterize] = 0
+
+
+class ClipRandAugment:
+    """Draws operations for a clip.
+
+    Random numbers are asked for in the order of timm and of the released code: the same seed gives
+    the same frames.
+
+    Args:
+        description: as timm has it; "rand-m7-n4-mstd0.5-inc1" is 4 operations of magnitude 7, its
+            spread 0.5, each done with a probability of 0.5, from the 15 that grow with it. Frames
+            are moved by at most 0.45 of their width or height (bicubic) and filled with grey, 128.
+    """
+
+    def __init__(self, description: str):
+        try:
+            self.policy = timm.rand_augment_transform(
+                description, {"interpolation": Image.Resampling.BICUBIC}
+            )
+        except Exception as error:  # timm asserts
+            raise UserError(
+                f"auto_augment={description!r} of a clip must be None or a RandAugment of timm, such "
+                "as 'rand-m7-n4-mstd0.5-inc1'."
+            ) from error
+        keep_black_pictures(self.policy.ops)
+        for operation in self.policy.ops:
+            operation.aug_fn = _Noting(operation.aug_fn)
+
+    def draw(self, width: int, height: int) -> list["_Step"]:
+        """What to do to each frame of a clip, for `augmented`."""
+        noted = self.policy([])  # the operations add themselves to the list
+        frame = Image.new("L", (width, height))
+        return [step for one in noted for step in one.steps(frame)]
+
+
+def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndarray:
+    """The part ``box`` of the augmented frames.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        steps: of `ClipRandAugment.draw` for this width and height.
+
+    Returns:
+        uint8 (T, bottom - top, right - left, 3), a copy.
+    """
+    count, height, width, _ = frames.shape
+    boxes = [box]
+    for step in reversed(steps):
+        boxes.append(step.needs(boxes[-1], (width, height)))
+    boxes.reverse()
+    left, top, right, bottom = boxes[0]
+    pixels = frames[:, top:bottom, left:right]
+    if not steps:
+        return pixels.copy()
+    result = np.empty((count, box[3] - box[1], box[2] - box[0], 3), np.uint8)
+    for index in range(count):
+        picture = Image.fromarray(pixels[index])
+        for step, before, after in zip(steps, boxes, boxes[1:]):
+            picture = step.run(picture, before, after)
+        result[index] = picture
+    return result
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """A function of timm and what was drawn for it."""
+
+    function: Callable[..., Image.Image]
+    arguments: tuple
+    options: dict[str, Any]
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        return self.function(picture, *self.arguments, **self.options)
+
+    def steps(self, frame: Image.Image) -> list["_Step"]:
+        """None where nothing moves; ``frame`` is one of the clip's size."""
+        if self.function not in _MOVES or _meets_pixels(self.arguments[0], frame.size):
+            return [_Filter(self, _REACH.get(self.function))]
+        moves = []
+
+        def note(size, method, matrix, resample, fillcolor):
+            moves.append(_Move(matrix, dict(resample=resample, fillcolor=fillcolor)))
+            return frame
+
+        # Shearing, shifting and turning all end in this method of the picture; it tells the matrix.
+        frame.transform = note
+        self(frame)
+        return moves
+
+
+def _meets_pixels(drawn: float, size: tuple[int, int]) -> bool:
+    """Whether pixels may come from exactly where a pixel is.
+
+    There the last bit of a float decides on what they become, so whole frames are moved. A number is
+    round where the magnitude is not random or was clipped, and turning leaves an odd frame's centre.
+    """
+    return drawn == round(drawn, 6) or (size[0] % 2 == size[1] % 2 == 1)
+
+
+@dataclass(frozen=True)
+class _Noting:
+    """Stands in for a function of timm, and adds to a list what would have been called."""
+
+    function: Callable[..., Image.Image]
+
+    def __call__(self, noted: list[_Operation], *arguments, **options) -> list[_Operation]:
+        return [*noted, _Operation(self.function, arguments, options)]
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """An operation that leaves pixels where they are and looks ``reach`` pixels around each."""
+
+    operation: _Operation
+    reach: int | None
+
+    def needs(self, box: Box, size: tuple[int, int]) -> Box:
+        """The part of the frame before, of which ``box`` of the frame after is made."""
+        return (0, 0, *size) if self.reach is None else _grown(box, self.reach, size)
+
+    def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
+        picture = self.operation(picture)
+        if before == after:
+            return picture
+        left, top = before[:2]
+        return picture.crop((after[0] - left, after[1] - top, after[2] - left, after[3] - top))
+
+
+@dataclass(frozen=True)
+class _Move:
+    """The pixel at (x, y) comes from (a x + b y + c, d x + e y + f) of the frame before."""
+
+    matrix: tuple[float, float, float, float, float, float]
+    options: dict[str, Any]
+
+    def needs(self, box: Box, size: tuple[int, int]) -> Box:
+        a, b, c, d, e, f = self.matrix
+        corners = [(x, y) for x in box[::2] for y in box[1::2]]
+        columns = [a * x + b * y + c for x, y in corners]
+        rows = [d * x + e * y + f for x, y in corners]
+        around = (math.floor(min(columns)), math.floor(min(rows)))
+        around += (math.ceil(max(columns)), math.ceil(max(rows)))
+        return _grown(around, 2, size)  # a bicubic filter has four taps
+
+    def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
+        a, b, c, d, e, f = self.matrix
+        left, top, right, bottom = after
+        matrix = (
+            a,
+            b,
+            c + a * left + b * top - before[0],
+            d,
+            e,
+            f + d * left + e * top - before[1],
+        )
+        size = (right - left, bottom - top)
+        return picture.transform(size, Image.Transform.AFFINE, matrix, **self.options)
+
+
+_Step = _Filter | _Move
+
+
+def _grown(box: Box, margin: int, size: tuple[int, int]) -> Box:
+    """``box`` with a margin, as far as there are pixels; at least one, whose outside is filled."""
+    left, right = _inside(box[0] - margin, box[2] + margin, size[0])
+    top, bottom = _inside(box[1] - margin, box[3] + margin, size[1])
+    return left, top, right, bottom
+
+
+def _inside(begin: int, end: int, length: int) -> tuple[int, int]:
+    begin = min(max(begin, 0), length - 1)
+    return begin, max(min(end, length), begin + 1)

@@ -1,0 +1,154 @@
+"""When each frame of a video file is shown and where it is stored, learnt without decoding it.
+
+Packets are counted from 0 in the order of the file, which is that of decoding; frames from 0 in the
+order of showing. B-frames make the two differ.
+"""
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvit_det.data.video_stream import VideoError, VideoStream
+
+# No codec puts a frame further from its place; time stamps that do tell nothing.
+_FARTHEST_REORDERING = 64
+# Formats that store when a frame is shown. Others, such as AVI, store the order of decoding only;
+# what FFmpeg guesses from it is wrong with two B-frames in a row.
+_STORE_PRESENTATION = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"}
+# So many packets show whether time stamps in order hide B-frames.
+_PROBED = 32
+# Of all videos together: below 100 MB per process, and half of AVA's videos of 15 minutes.
+_FRAMES_KEPT = 4_000_000
+
+_kept: OrderedDict[tuple, "VideoIndex"] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """Of a video with N frames in P packets.
+
+    Attributes:
+        times: (N,) seconds since the first frame.
+        fps: average frames per second.
+        packets: (N,) the packet of each frame.
+        frames: (P,) the frame of each packet; -1: it is not shown.
+        keys: (K,) the packets from which decoding can start.
+        stamps: (P,) the time stamp of each packet in the file; None: they are not to be relied on.
+        delay: how much earlier than shown a key frame is decoded, in the unit of the stamps.
+    """
+
+    times: np.ndarray
+    fps: float
+    packets: np.ndarray
+    frames: np.ndarray
+    keys: np.ndarray
+    stamps: np.ndarray | None
+    delay: int
+
+    def start_of(self, frame: int) -> int:
+        """Which of `keys` decoding has to start from for this frame; -1: from the first packet.
+
+        A frame that is shown before a key frame, but stored after it (in an "open" group of
+        pictures), needs the key frame before.
+        """
+        last = int(np.searchsorted(self.keys, self.packets[frame], side="right")) - 1
+        while last >= 0 and self.frames[self.keys[last]] > frame:
+            last -= 1
+        return last
+
+
+def index_of(stream: VideoStream) -> VideoIndex:
+    """The index of a file just opened, from memory if this process had it open of late.
+
+    Otherwise it reads the file to its end.
+
+    Raises:
+        VideoError: there is no frame.
+    """
+    status = os.stat(stream.path)
+    identity = (os.path.abspath(stream.path), status.st_size, status.st_mtime_ns)
+    if identity not in _kept:
+        _kept[identity] = _built(stream)
+    _kept.move_to_end(identity)
+    total = sum(len(index.times) for index in _kept.values())
+    while total > _FRAMES_KEPT and len(_kept) > 1:
+        total -= len(_kept.popitem(last=False)[1].times)
+    return _kept[identity]
+
+
+def forget() -> None:
+    """Drop the indices kept in memory."""
+    _kept.clear()
+
+
+def _built(stream: VideoStream) -> VideoIndex:
+    rows = [
+        (packet.pts, packet.dts, packet.is_keyframe, packet.is_discard or packet.is_corrupt)
+        for packet in stream.packets()
+    ]
+    if not rows:
+        raise VideoError("no frames")
+    pts, dts, is_key, hidden = (np.array(column) for column in zip(*rows))
+    keys, stamps, delay = np.flatnonzero(is_key), None, 0
+    if _tells_the_order(pts, stream):
+        packets = np.argsort(pts, kind="stable")
+        packets = packets[~hidden[packets]]
+        stamps, shown = pts, pts[packets]
+        delay = 0 if None in dts or not len(keys) else int((pts - dts)[keys].max())
+    else:
+        packets = np.array(_decoded_order(stream), dtype=np.int64)
+        shown = None if None in dts else np.sort(dts[packets])
+    if not len(packets):
+        raise VideoError("no frames")
+    usual = float(stream.guessed_rate or stream.average_rate or 30)
+    times = np.arange(len(packets)) / usual if shown is None else _seconds(shown, stream)
+    fps = float((len(times) - 1) / times[-1]) if times[-1] > 0 else usual
+    frames = np.full(len(rows), -1, dtype=np.int32)
+    frames[packets] = np.arange(len(packets))
+    return VideoIndex(times, fps, packets.astype(np.int32), frames, keys, stamps, delay)
+
+
+def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
+    """Whether the time stamps of showing are there and can be true."""
+    if None in pts:
+        return False
+    order = np.argsort(pts, kind="stable")
+    if np.abs(order - np.arange(len(order))).max() > _FARTHEST_REORDERING:
+        return False
+    if not stream.may_reorder:
+        return True
+    if stream.format not in _STORE_PRESENTATION:
+        return False
+    if (np.diff(pts) >= 0).all():  # nothing is out of order, or its maker did not know that it is
+        shown = _decoded_order(stream, _PROBED)
+        return shown == sorted(shown)
+    return True
+
+
+def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[int]:
+    """The packets of the frames in the order in which decoding everything gives them out."""
+    stream.restart()
+    order = []
+    for number, packet in enumerate(stream.packets()):
+        if number == limit:
+            break
+        packet.pts = number
+        order += [frame.pts for frame in stream.decode(packet)]
+    return order + [frame.pts for frame in stream.decode(None)]
+
+
+def _seconds(stamps: np.ndarray, stream: VideoStream) -> np.ndarray:
+    """Time stamps in ascending order as seconds since the first.
+
+    Files round them, WebM to 1 ms. Where they are the rounded ones of a constant rate, the exact
+    times are given.
+    """
+    unit = float(stream.time_base)
+    seconds = (stamps - stamps[0]) * unit
+    for rate in filter(None, (stream.average_rate, stream.guessed_rate)):
+        exact = np.arange(len(stamps)) / float(rate)
+        if np.abs(seconds - exact).max() < 1.01 * unit:
+            return exact
+    return seconds

@@ -1,0 +1,58 @@
+"""What lists of videos have in common, whatever their format."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mvit_det.errors import UserError
+
+# Endings of files that are taken for videos.
+ENDINGS = frozenset(
+    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
+)
+
+
+@dataclass(frozen=True)
+class VideoRows:
+    """What a list says.
+
+    Attributes:
+        names: of the videos, or of folders of frames, by path.
+        numbers: (N,) their labels; or, where the list names classes, rows of ``classes``.
+        places: (N,) number of each row in the file, and what such a row is called.
+        classes: names of the classes.
+        ordered: ``classes`` are in the order of the labels.
+        stems: ``names`` lack the ending, and the folder that the videos are in.
+        ignored: in words, what of the list is not used.
+    """
+
+    names: Sequence[str]
+    numbers: np.ndarray
+    places: tuple[str, np.ndarray]
+    classes: Sequence[str] = ()
+    ordered: bool = False
+    stems: bool = False
+    ignored: str = ""
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file is meant as a video, as far as its name tells."""
+    return os.path.splitext(name)[1].lower() in ENDINGS
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of the lines that say something."""
+    try:
+        # Names of files may hold other bytes than text.
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            for number, line in enumerate(file, 1):
+                line = line.strip()
+                if line and not line.startswith("#"):
+                    yield number, line
+    except OSError as error:
+        raise UserError(
+            f"The list of videos {path} cannot be read ({error.strerror}): correct the path."
+        ) from error

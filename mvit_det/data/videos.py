@@ -1,0 +1,239 @@
+"""Frames of videos by their numbers: out of a video file, or a folder with a picture per frame."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+import av
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mvit_det.data.images import NO_PICTURE, check_pixel_type, is_image_name
+from mvit_det.data.video_index import index_of
+from mvit_det.data.video_stream import VideoError, VideoStream
+
+__all__ = ["FrameFolder", "VideoError", "VideoFile", "open_video"]
+
+
+@contextmanager
+def open_video(
+    path: str | os.PathLike, *, fps: float | None = None
+) -> Iterator["VideoFile | FrameFolder"]:
+    """Open a video file, or a folder of frames, for the length of a ``with`` block.
+
+    Args:
+        fps: frames per second of a folder of frames, which does not tell; 30 if not given, the rate
+            at which Something-Something-v2 is unpacked for PySlowFast. A video file has its own.
+
+    Raises:
+        VideoError: there are no frames to be had. Its message is the reason, without the path.
+        ValueError: fps is not above 0.
+    """
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps={fps}: the frames per second of a folder of frames must be above 0")
+    if os.path.isdir(path):
+        yield FrameFolder(path, fps=30.0 if fps is None else fps)
+        return
+    video = VideoFile(path)
+    try:
+        yield video
+    finally:
+        video.close()
+
+
+class VideoFile:
+    """The frames of a video file, in the order of showing; only those asked for are decoded.
+
+    Turned upright as the file's display matrix says (phones film that way). A file that is cut off
+    has the frames that are left.
+
+    Attributes:
+        times: (N,) float64, seconds of each frame since the first. Nothing is decoded for them.
+        fps: average frames per second.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._stream = VideoStream(path)
+        try:
+            self._index = index_of(self._stream)
+        except BaseException:
+            self._stream.close()
+            raise
+        self.times, self.fps = self._index.times, self._index.fps
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._stream.close()
+
+    def frames(self, indices: Iterable[int]) -> np.ndarray:
+        """Decode frames: uint8 (len(indices), H, W, 3), RGB, in the order asked for.
+
+        Raises:
+            VideoError: one of them cannot be decoded; it says which.
+            IndexError: there is no frame of that number.
+        """
+        indices = _checked(indices, len(self))
+        wanted = sorted(set(indices))
+        found: dict[int, np.ndarray] = {}
+        for key, run in self._runs(wanted):
+            refused: dict[int, str] = {}
+            for picture in self._decoded(key, run[-1], refused, set(run)):
+                if picture.pts in run and picture.pts not in refused and not picture.is_corrupt:
+                    found[picture.pts] = self._stream.pixels(picture)
+        missing = [frame for frame in wanted if frame not in found]
+        if missing:
+            found.update(self._from_the_first(missing))
+        return np.stack([found[index] for index in indices])
+
+    def _runs(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
+        """Frames in the order of decoding, in groups, each with the key to seek and start from."""
+        packets, keys = self._index.packets, self._index.keys
+        ordered = sorted(wanted, key=packets.__getitem__)
+        starts = [self._index.start_of(frame) for frame in ordered]
+        # What comes later in the file may need an earlier key: then all between starts from there.
+        starts = np.minimum.accumulate(starts[::-1])[::-1]
+        runs: list[tuple[int, list[int]]] = []
+        for frame, key in zip(ordered, starts.tolist()):
+            if runs and (key < 0 or keys[key] <= packets[runs[-1][1][-1]]):
+                runs[-1][1].append(frame)
+            else:
+                runs.append((key, [frame]))
+        return runs
+
+    def _decoded(
+        self, key: int, last: int, refused: dict[int, str], needed: set[int] | None = None
+    ) -> Iterator[av.VideoFrame]:
+        """Pictures from a key to the packet of frame ``last``; their ``pts`` is the frame's number.
+
+        Args:
+            refused: takes the frames that the decoder refuses, and what comes after one up to the
+                next key frame, since it refers to what is lost; with the reason.
+            needed: other frames may be left out if none refers to them; None: all are given.
+        """
+        end, fault = self._index.packets[last], None
+        for number, packet in self._packets_from(key):
+            frame = packet.pts = int(self._index.frames[number])
+            fault = None if packet.is_keyframe else fault
+            pictures = self._stream.decode(packet, needed is None or frame in needed)
+            fault = self._stream.fault or fault
+            if fault:
+                refused[frame] = fault
+            yield from pictures
+            if number == end:
+                break
+        yield from self._stream.decode(None)
+
+    def _packets_from(self, key: int) -> Iterator[tuple[int, av.Packet]]:
+        """Packets with their numbers from a key on (-1: from the first packet)."""
+        first, stamps = self._index.keys[key] if key >= 0 else 0, self._index.stamps
+        packets, number = self._sought(key)
+        for number, packet in enumerate(packets, start=number):
+            if stamps is not None and (number == len(stamps) or packet.pts != stamps[number]):
+                return  # not what was read on opening: better none than a wrong frame
+            if number >= first:
+                yield number, packet
+
+    def _sought(self, key: int) -> tuple[Iterator[av.Packet], int]:
+        """Packets from a key or an earlier one on, and the number of the first."""
+        stream, index = self._stream, self._index
+        if key >= 0 and index.stamps is not None and not (stream.at_start and index.keys[key] == 0):
+            marks = index.stamps[index.keys]
+            # Formats differ in which of a packet's two time stamps they look for.
+            for stamp in (marks[key], marks[key] - index.delay):
+                packets = stream.packets_at(int(stamp))
+                landed = next(packets, None)
+                if landed is not None and landed.is_keyframe:
+                    (found,) = np.nonzero(marks == landed.pts)
+                    if len(found) == 1 and found[0] <= key:
+                        return chain([landed], packets), int(index.keys[found[0]])
+        stream.restart()
+        return stream.packets(), 0
+
+    def _from_the_first(self, missing: list[int]) -> dict[int, np.ndarray]:
+        """Frames that decoding from a key did not give, by decoding everything up to the last.
+
+        A frame without a picture that the decoder does not mind shows the picture before it, as a
+        player does: some packets only say so.
+        """
+        refused: dict[int, str] = {}
+        shown: dict[int, av.VideoFrame] = {}
+        last = max(missing, key=self._index.packets.__getitem__)
+        for picture in self._decoded(-1, last, refused):
+            if picture.pts >= 0:
+                shown.update((frame, picture) for frame in missing if frame >= picture.pts)
+        for frame in missing:
+            if frame in refused or frame not in shown:
+                reason = refused.get(frame, "its packet gives no picture")
+                raise VideoError(f"frame {frame} of {len(self)} cannot be decoded: {reason}")
+        return {frame: self._stream.pixels(picture) for frame, picture in shown.items()}
+
+
+class FrameFolder:
+    """The frames of a video as pictures in a folder, in the order of the numbers in their names.
+
+    Same face as `VideoFile`. The folder is listed once, on opening.
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, fps: float):
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries]
+        except OSError as error:
+            raise VideoError(f"the folder cannot be listed: {error.strerror}") from error
+        # Names with a dot in front are what systems put beside the pictures.
+        names = [name for name in names if is_image_name(name) and not name.startswith(".")]
+        if not names:
+            raise VideoError("the folder has no pictures")
+        self._paths = [os.path.join(folder, name) for name in sorted(names, key=_by_number)]
+        self.times = np.arange(len(names)) / fps
+        self.fps = fps
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def frames(self, indices: Iterable[int]) -> np.ndarray:
+        """Read frames: see `VideoFile.frames`."""
+        indices = _checked(indices, len(self))
+        found = {index: self._read(index) for index in sorted(set(indices))}
+        sizes = {frame.shape[:2]: index for index, frame in found.items()}
+        if len(sizes) > 1:
+            told = " and ".join(f"{h}x{w} ({self._name(i)})" for (h, w), i in sizes.items())
+            raise VideoError(f"its pictures differ in size: {told}")
+        return np.stack([found[index] for index in indices])
+
+    def _read(self, index: int) -> np.ndarray:
+        try:
+            with Image.open(self._paths[index]) as image:
+                check_pixel_type(image)
+                return np.asarray(image.convert("RGB"))
+        except UnidentifiedImageError:
+            reason = NO_PICTURE
+        except Exception as error:  # decoders fail in many ways
+            reason = str(error) or type(error).__name__
+        raise VideoError(f"frame {index} ({self._name(index)}) cannot be read: {reason}")
+
+    def _name(self, index: int) -> str:
+        return os.path.basename(self._paths[index])
+
+
+def _by_number(name: str) -> tuple[list[str | int], str]:
+    """A key that puts frame_9.jpg before frame_10.jpg."""
+    parts = re.split(r"([0-9]+)", name)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
+
+
+def _checked(indices: Iterable[int], count: int) -> list[int]:
+    indices = [int(index) for index in indices]
+    strays = [index for index in indices if not 0 <= index < count]
+    if strays:
+        raise IndexError(f"frame {strays[0]} of a video with {count} frames (0 to {count - 1})")
+    return indices

@@ -1,0 +1,207 @@
+"""What published files give the models of clips that start from them: by shapes alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from test_published_names import weights_of
+from torchvision.models.video import mvit_v1_b
+from weight_files import classifier, clip_classifier, mvit_names
+
+from mvit_det.backbone import VARIANTS
+from mvit_det.checkpoint import fit
+from mvit_det.checkpoint.__main__ import describe
+from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.published import PUBLISHED
+from mvit_det.checkpoint.weights import Weights, from_content
+from mvit_det.engine.checkpointer import StrictCheckpointer
+from mvit_det.errors import UserError
+from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Detectron2's zoo has copies of the first seven.
+IMAGES = {
+    name: row
+    for name, row in PUBLISHED.items()
+    if "ImageNet" in row.what and not row.source.endswith("projects/MViTv2")
+}
+CLIPS = [(16, 224, 224), (32, 224, 224), (40, 312, 312)]
+# At 224 pixels the first block of stage 3 alone has another table: its keys are half as many. Rows
+# of images at 224 -> rows of clips at 312.
+TABLES_AT_312 = {111: 155, 55: 77, 27: 37, 13: 17}
+
+
+def published(name: str) -> Weights:
+    """A published file of images without its numbers."""
+    row = IMAGES[name]
+    letter, in_21k = row.what[0], "21K" in row.what
+    options = dict(class_token=in_21k, expand_in="mlp" if letter == "L" and not in_21k else None)
+    model = recogniser(letter, (224, 224), 19168 if in_21k else 1000, **options)
+    weights = from_content(mvit_names(model), name)
+    return from_content(express(weights, row.format)[0], name)
+
+
+def recogniser(letter, size, classes, *, class_token=True, expand_in=None) -> Recognizer:
+    """A model of the paper without numbers."""
+    row = VARIANTS[letter]
+    kind = OF_CLIPS if len(size) == 3 else {}
+    options = dict(
+        embed_dim=row.embed_dim,
+        num_heads=row.num_heads,
+        last_block_indexes=row.last_block_indexes,
+        expand_in=expand_in or "attention",
+    )
+    with torch.device("meta"):
+        return Recognizer(
+            MViT(size, **{**kind, "class_token": class_token}, **options), num_classes=classes
+        )
+
+
+def test_every_published_file_of_images_is_meant():
+    assert len(IMAGES) == 7 + 7
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_a_published_file_gives_a_model_of_clips(name):
+    weights, letter = published(name), IMAGES[name].what[0]
+    depth = VARIANTS[letter].depth
+    for size in CLIPS if letter in "SBL" else CLIPS[:1]:
+        model = recogniser(letter, size, 400, expand_in=weights.expand_in)
+        report = fit(weights, model.state_dict()).report
+        heads = [f"head.projection.{leaf}" for leaf in ("weight", "bias")]
+        said = f"{weights.layout.classes} classes, the model has 400"
+        assert report.mismatched == dict.fromkeys(heads, said) and not report.dropped
+        without = (
+            {} if weights.class_token else {"backbone.cls_token": "the file has no class token"}
+        )
+        assert report.missing == without
+        assert report.backbone_share == 1 - len(without) / len(report.backbone)
+        assert len(report.zeroed) == depth
+        deep = [n for n in report.resized if n.endswith(("pool_q.weight", "proj.weight"))]
+        assert len(deep) == 1 + depth
+        tables = {n: note for n, note in report.resized.items() if "rel_pos" in n}
+        assert tables == expected_tables(weights, letter, size)
+        assert len(report.resized) == 1 + 3 * depth + len(tables)
+
+
+def expected_tables(weights, letter, size) -> dict[str, str]:
+    first_of_stage_3 = VARIANTS[letter].last_block_indexes[1] + 1
+    expected = {}
+    for name, table in weights.tensors.items():
+        if not name.endswith(("rel_pos_h", "rel_pos_w")):
+            continue
+        old = len(table)
+        new = 27 if name.startswith(f"blocks.{first_of_stage_3}.") else old
+        new = new if size[1] == 224 else TABLES_AT_312[new]
+        if new != old:
+            expected[f"backbone.{name}"] = f"{old} -> {new} rows, linear"
+    return expected
+
+
+def test_the_two_kinds_of_l_are_told_apart():
+    attention = recogniser("L", CLIPS[0], 400).state_dict()
+    with pytest.raises(UserError, match="widens .* in the MLP.*add model.backbone.expand_in=mlp"):
+        fit(published("mvitv2_l_in1k"), attention)
+    assert fit(published("mvitv2_l_in21k"), attention).report.backbone_share == 1
+
+
+# ---------------------------------------------------------------------------- from clips to clips
+
+HEAD = ["head.projection.weight", "head.projection.bias"]
+
+
+def test_more_frames_and_pixels_resize_every_table():
+    short, long = recogniser("L", CLIPS[0], 400), recogniser("L", CLIPS[2], 400)
+    weights = from_content(mvit_names(short), "mine.pyth")
+    report = fit(weights, long.state_dict()).report
+    assert report.complete and not report.dropped and not report.zeroed
+    times = {n: note for n, note in report.resized.items() if n.endswith("_t")}
+    assert len(times) == 48 and set(times.values()) == {"15 -> 39 rows, linear"}
+    others = {n: note for n, note in report.resized.items() if n not in times}
+    assert others == expected_tables(weights, "L", CLIPS[2])
+
+
+@pytest.mark.parametrize("letter, size", zip("SBL", CLIPS))
+@pytest.mark.parametrize("classes", [174, 80])
+def test_from_kinetics_to_something_something_and_ava(letter, size, classes):
+    clips = {"S": "s_16x4", "B": "b_32x3", "L": "l_40x3"}[letter]
+    weights = weights_of(f"mvitv2_{clips}_k400")
+    report = fit(weights, recogniser(letter, size, classes).state_dict()).report
+    said = f"400 classes, the model has {classes}"
+    assert report.mismatched == dict.fromkeys(HEAD, said)
+    assert not (report.missing or report.resized or report.zeroed or report.dropped)
+    assert (
+        "do not fit, start anew, 2:\n  head.projection.{weight,bias}: 400 classes, the model has"
+    ) in str(report)
+
+
+@pytest.mark.parametrize("letter", "SL")
+def test_masked_pre_training_starts_a_classifier(letter):
+    weights = weights_of(f"mvitv2_{letter.lower()}_16x4_maskfeat_k400")
+    # its last stage is not pooled, so that its tables there are those of the stage before
+    blocks = {"S": [15], "L": [45, 46, 47]}[letter]
+    report = fit(weights, recogniser(letter, CLIPS[0], 400, expand_in="mlp").state_dict()).report
+    tables = [f"backbone.blocks.{n}.attn.rel_pos_{axis}" for n in blocks for axis in "hw"]
+    assert report.resized == dict.fromkeys(tables, "27 -> 13 rows, linear")
+    norm = ["norm.weight", "norm.bias"]
+    assert report.missing == dict.fromkeys([*norm, *HEAD], "the file has no such head")
+    assert set(report.dropped.values()) == {"part of masked pre-training"}
+    assert {name.split(".")[0] for name in report.dropped} == {"mask_token", "hogs", "pred_head"}
+    assert not report.mismatched and report.backbone_share == 1
+    with pytest.raises(UserError, match="add model.backbone.expand_in=mlp to the command"):
+        fit(weights, recogniser(letter, CLIPS[0], 400).state_dict())
+
+
+@pytest.mark.parametrize("expand_in", ["attention", "mlp"])
+def test_mvitv1_is_another_architecture(expand_in):
+    with torch.device("meta"):
+        state = mvit_v1_b().state_dict()
+    model = recogniser("S", CLIPS[0], 400, expand_in=expand_in)
+    weights = from_content(state, "mvit_v1_b.pth")
+    report = fit(weights, model.state_dict()).report
+    assert report.dropped["pos_encoding.temporal_pos"] == (
+        "the model has no such position embedding"
+    )
+    assert report.backbone_share < 0.85 < StrictCheckpointer.MIN_BACKBONE_SHARE
+
+
+CONFIGS = [*ROOT.glob("configs/kinetics/*.py"), *ROOT.glob("configs/ssv2/*.py")]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS), ids=lambda path: path.stem)
+def test_every_config_can_start_from_the_file_that_it_names(path):
+    cfg = LazyConfig.load(str(path))
+    name = cfg.train.init_checkpoint
+    if name not in PUBLISHED:  # from scratch, or from the output of another config
+        assert name == "" or list(ROOT.glob(f"configs/*/{Path(name).parent.name}.py"))
+        return
+    weights = published(name) if name in IMAGES else weights_of(name)
+    with torch.device("meta"):
+        model = instantiate(cfg.model)
+    report = fit(weights, model.state_dict(), cfg.train.inflation).report
+    # the class token that models of ImageNet-1K have not
+    assert set(report.missing) - {*HEAD, "norm.weight", "norm.bias"} <= {"backbone.cls_token"}
+    assert set(report.mismatched) <= set(HEAD)
+    assert len(report.zeroed) == (len(model.backbone.blocks) if name in IMAGES else 0)
+
+
+# ------------------------------------------------------------------------- what the command says
+
+
+@pytest.mark.parametrize(
+    "name, content, told",
+    [
+        ("mine.pth", {}, "4 frames, 64 x 64 pixels"),
+        ("mine.pth", {"cfg": "DATA:\n  SAMPLING_RATE: 3\n"}, "4 x 3 (T x tau), 64 x 64 pixels"),
+        ("MViTv2_S_16x4_k400_f302660347.pyth", {}, "4 x 4 (T x tau), 64 x 64 pixels"),
+        ("mvit-small-p244_u16_sthv2-rgb_20221021-65ecae7d.pth", {}, "4 frames, 64 x 64 pixels"),
+    ],
+)
+def test_the_command_tells_the_clip(name, content, told):
+    state = {"model_state": mvit_names(clip_classifier()), **content}
+    lines = describe(from_content(state, f"folder/{name}"))
+    assert f"clip:             {told}" in lines
+    lines = describe(from_content(mvit_names(classifier()), name))
+    assert not any(line.startswith("clip:") for line in lines)

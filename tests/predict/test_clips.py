@@ -1,0 +1,71 @@
+"""Parts of videos, their frames in order, and the table of a video's classes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mvit_det.errors import UserError
+from mvit_det.predict.clips import (
+    FramesInMemory,
+    Span,
+    check_window,
+    in_order,
+    parts,
+    span_at,
+    table,
+    videos_of,
+)
+from mvit_det.predict.sources import Picture, Video
+
+NAMES = ["bow", "jump", "wave"]
+
+
+def test_windows():
+    times = np.arange(10) / 5  # two seconds
+    assert (
+        parts(times, 5, None) == parts(times, 5, 2.0) == parts(times, 5, 9) == [(0, 2, range(10))]
+    )
+    assert parts(times, 5, 1.0) == [(0, 1, range(5)), (1, 2, range(5, 10))]
+    # frames at 0, 0.2, ...: one that begins before the window does not belong to it
+    assert [frames for *_, frames in parts(times, 5, 0.5)] == [
+        range(0, 3),
+        range(3, 5),
+        range(5, 8),
+        range(8, 10),
+    ]
+    # two frames in three seconds: a window without a frame takes the one that begins next
+    sparse = [frames for *_, frames in parts(np.array([0.0, 2.0]), 1.0, 1.0)]
+    assert sparse == [range(0, 1), range(1, 2), range(1, 2)]
+    with pytest.raises(UserError, match="window=0, in seconds, must be above 0"):
+        check_window(0)
+
+
+def test_a_frame_belongs_to_the_last_window_that_has_it():
+    spans = [Span(0, 1, range(0, 5), None), Span(0.5, 1.5, range(3, 8), None)]
+    assert [span_at(spans, index) is spans[1] for index in range(8)] == [False] * 3 + [True] * 5
+
+
+def test_frames_come_in_order_however_little_memory_there_is():
+    frames = np.random.default_rng(0).integers(0, 255, (7, 8, 6, 3), dtype=np.uint8)
+    for memory in (1, 2 * frames[0].nbytes, 2**27):
+        got = list(in_order(FramesInMemory(frames, 10), memory))
+        assert np.array_equal(np.stack(got), frames)
+
+
+def test_pictures_of_a_folder_are_the_frames_of_a_video():
+    names = ["a/1.jpg", "b/x.mp4", "a/2.jpg", "c/only.png", "b/cover.jpg"]
+    sources = [Video(Path(n)) if n.endswith("mp4") else Picture(Path(n)) for n in names]
+    videos, pictures = videos_of(sources)
+    assert videos == [Path("a"), Path("b/x.mp4")]
+    assert pictures == [Path("c/only.png"), Path("b/cover.jpg")]
+
+
+def test_the_table():
+    categories = [{"id": n, "name": name} for n, name in enumerate(NAMES, start=1)]
+    spans = [Span(0, 1.25, range(5), torch.tensor([0.125, 0.75, 0.125]))]
+    assert table(spans, categories).splitlines()[2].split("|")[1:-1] == [
+        *(" 0.0 - 1.2 s ", " 75.0 ", " jump    "),
+        *(" 12.5 ", " bow     ", " 12.5 ", " wave    "),
+    ]
