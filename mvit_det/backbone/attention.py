@@ -205,7 +205,7 @@ class MultiScaleAttention(nn.Module):
             query = q.unflatten(2, extent_q)
             logits = logits.unflatten(3, extent_k).unflatten(2, extent_q)
             for axis, table in enumerate(positions):
-                spell = "hwt"[:axes]
+                spell = "thw"[-axes:]
                 term = torch.einsum(f"gn{spell}d,{spell[axis]}kd->gn{spell}k", query, table)
                 shape = [1] * axes
                 shape[axis] = extent_k[axis]

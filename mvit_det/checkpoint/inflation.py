@@ -5,8 +5,8 @@ Three rules, by name:
     centre   the weights stand in the middle slice of a convolution over time, zeros in the others, and
              the tables of relative position in time are zero. So a still clip is seen as the image,
              and time has no influence until training gives it one. The paper's rule. (But a class
-             token is itself one key among T' times as many others as in the image, where T' is the
-             number of token layers: it attends as if its own logit were lower by log T'.)
+             token stays one key, among T' times as many others as in the image, where T' is the
+             number of token layers: it is attended to as if its logit were lower by log T'.)
     mean     the weights over the number of slices stand in each: equal on a still clip away from its
              ends, where zeros are padded. PySlowFast's ``TRAIN.CHECKPOINT_INFLATE``.
     repeat   the weights stand in each slice as they are. PySlowFast's ``TRAIN.CHECKPOINT_IN_INIT``,

@@ -32,7 +32,8 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
         folders = list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
         return folders, folders
     if not isinstance(classes, (str, os.PathLike)):
-        return _distinct(list(map(str, classes)), "classes"), shown_names(classes)
+        folders = _distinct(list(map(str, classes)), "classes")
+        return folders, shown_names(folders)
     if str(classes).endswith(".json"):
         folders = numbered_classes(located(classes, "The list of classes"))
         return _distinct(folders, str(classes)), folders

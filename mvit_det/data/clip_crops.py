@@ -41,9 +41,8 @@ class View:
         known = self.needs()
         if known != self.source:
             whole = np.zeros((len(pixels), bottom - top, right - left, 3), np.uint8)
-            rows, columns = slice(known[1] - top, known[3] - top), slice(
-                known[0] - left, known[2] - left
-            )
+            rows = slice(known[1] - top, known[3] - top)
+            columns = slice(known[0] - left, known[2] - left)
             whole[:, rows, columns] = pixels
             pixels = whole
         return resized(pixels, self.resized, self.cut)

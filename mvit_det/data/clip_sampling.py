@@ -7,6 +7,8 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from mvit_det.errors import UserError
+
 # Frames at a constant rate may miss its grid by this share of the time between two, and no more.
 _ROUNDING = 1e-3
 
@@ -25,11 +27,18 @@ class DenseSampling:
 
     Args:
         num_frames: T.
-        sampling_rate: tau, in frames of a video of ``target_fps``.
+        sampling_rate: tau, in frames of a video of ``target_fps``; with 0 all frames are the same.
         target_fps: frames per second.
     """
 
     def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
+        _check_count(num_frames)
+        numbers = all(isinstance(value, (int, float)) for value in (sampling_rate, target_fps))
+        if not (numbers and sampling_rate >= 0 and target_fps > 0):
+            raise UserError(
+                f"sampling_rate={sampling_rate!r} of DenseSampling must be at least 0, and "
+                f"target_fps={target_fps!r} above 0."
+            )
         self.num_frames = num_frames
         self.sampling_rate = sampling_rate
         self.target_fps = target_fps
@@ -38,7 +47,7 @@ class DenseSampling:
         """Frame numbers (T,) of a clip at a random place.
 
         Args:
-            times: (N,) seconds of the frames since the first, ascending.
+            times: (N,) seconds of the frames, ascending; only the differences count.
         """
         return self._frames(times, random.uniform(0, self._slack(times)))
 
@@ -61,7 +70,7 @@ class DenseSampling:
         # NOTE: in torch's single precision, whose rounding PySlowFast's frame numbers depend on.
         positions = torch.linspace(start, end, self.num_frames).clamp(0, len(times) - 1).numpy()
         grid = np.arange(len(times))
-        shown = times * _mean_rate(times)
+        shown = (times - times[0]) * _mean_rate(times)
         if np.abs(shown - grid).max() > _ROUNDING:
             grid = shown
         return np.searchsorted(grid, positions, side="right") - 1
@@ -78,6 +87,7 @@ class SegmentSampling:
     """
 
     def __init__(self, num_frames: int):
+        _check_count(num_frames)
         self.num_frames = num_frames
 
     def train(self, times: np.ndarray) -> np.ndarray:
@@ -102,6 +112,11 @@ class SegmentSampling:
         edges = np.arange(self.num_frames + 1) * ((len(times) - 1) / self.num_frames)
         edges = np.round(edges).astype(np.int64)
         return edges[:-1], edges[1:]
+
+
+def _check_count(num_frames: int) -> None:
+    if not isinstance(num_frames, int) or num_frames < 1:
+        raise UserError(f"num_frames={num_frames!r} of a sampling must be a whole number above 0.")
 
 
 def _mean_rate(times: np.ndarray) -> float:

@@ -69,6 +69,7 @@ def clip_train_transform(
     """
     height, width = _height_and_width(size)
     _check_shares(hflip=hflip, erase_prob=erase_prob)
+    _check_pairs(scale=scale, ratio=ratio, short_side=short_side)
     crops = {
         "inception": InceptionCrop((height, width), tuple(scale), tuple(ratio)),
         "short_side_jitter": ShortSideJitter((height, width), tuple(short_side)),
@@ -151,10 +152,10 @@ def clip_test_transform(
         raise UserError(f"crops={crops} of clip_test_transform must be 1 or 3.")
     if short_side is None:
         short_side = min(sides) * 256 // 224 if crops == 1 else min(sides)
-    if short_side < min(sides):
+    if not isinstance(short_side, int) or short_side < min(sides):
         raise UserError(
-            f"short_side={short_side} of clip_test_transform must not be below the shorter side of "
-            f"the crop, {min(sides)}."
+            f"short_side={short_side} of clip_test_transform must be a whole number that is not below "
+            f"the shorter side of the crop, {min(sides)}."
         )
     return _TestClip(sides, crops, short_side, _Normalise(mean, std))
 
@@ -191,9 +192,8 @@ class _Normalise:
         self.std = [255 * value for value in std]
 
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
-        normalize(
-            clips.flatten(-3, -2), self.mean, self.std, inplace=True
-        )  # frames one below another
+        below_each_other = clips.flatten(-3, -2)  # a view: what torchvision takes are images
+        normalize(below_each_other, self.mean, self.std, inplace=True)
         return clips
 
 
@@ -211,3 +211,14 @@ def _check_shares(**shares: float) -> None:
     wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value <= 1]
     if wrong:
         raise UserError(f"{', '.join(wrong)} of clip_train_transform must be from 0 to 1.")
+
+
+def _check_pairs(**pairs: Sequence[float]) -> None:
+    for name, pair in pairs.items():
+        numbers = isinstance(pair, Sequence) and all(
+            isinstance(part, (int, float)) for part in pair
+        )
+        if not numbers or len(pair) != 2:
+            raise UserError(
+                f"{name}={pair} of clip_train_transform must be two numbers, a smallest and a largest."
+            )

@@ -12,7 +12,7 @@ from mvit_det.data.coco import datasets_root
 from mvit_det.data.images import is_image_name
 from mvit_det.data.packed import PackedText
 from mvit_det.data.shards import shard_index
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, some, writable
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ def from_folders(
     names_only: bool,
 ) -> FoundFiles:
     """What ``files`` finds in each of the class folders below a root."""
+    strange = [folder for folder in folders if writable(folder) != folder]
+    if strange:
+        raise UserError(
+            f"{root} has class folders whose names are not UTF-8 ({some(strange)}): rename them."
+        )
     # Packed folder by folder: as a list, millions of names would take gigabytes.
     packed = [PackedText.of([] if names_only else files(root, folder)) for folder in folders]
     numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
@@ -122,7 +127,7 @@ def from_folders(
 def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """As `os.walk` below ``folder``, in an order that does not depend on the disk; nothing hidden.
 
-    Folders are seen from the root; links are followed.
+    Folders are seen from the root; links are followed, but for those to a folder that they are in.
     """
 
     def fail(error: OSError) -> None:
@@ -130,8 +135,20 @@ def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
 
     top = len(os.path.join(root, ""))
     for here, inside, files in os.walk(os.path.join(root, folder), onerror=fail, followlinks=True):
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        inside[:] = sorted(
+            name
+            for name in inside
+            if not name.startswith(".") and not _leads_back(os.path.join(here, name))
+        )
         yield here[top:], inside, sorted(name for name in files if not name.startswith("."))
+
+
+def _leads_back(path: str) -> bool:
+    """Whether a folder is a link to one above it, whose files would be found dozens of times."""
+    if not os.path.islink(path):
+        return False
+    target, here = os.path.realpath(path), os.path.realpath(os.path.dirname(path))
+    return os.path.commonpath([target, here]) == target
 
 
 def _images(root: Path, folder: str) -> Iterator[str]:

@@ -91,7 +91,12 @@ def _videos(root: Path, folder: str) -> Iterator[str]:
     for here, inside, files in walk(root, folder):
         videos = [os.path.join(here, name) for name in files if is_video_name(name)]
         yield from videos
-        if not videos and here != folder and any(map(is_image_name, files)):
+        if videos or here == folder or not any(map(is_image_name, files)):
+            continue
+        # A picture may also be the cover of the videos in the folders below.
+        if not inside or not any(
+            is_video_name(name) for _, _, more in walk(root, here) for name in more
+        ):
             inside.clear()
             yield here
 
@@ -121,7 +126,7 @@ def _seen_from(path: Path, rows: VideoRows) -> Path:
     if rows.stems:
         return places[0]
     for place in places:
-        if any((place / name).exists() for name in trials):
+        if any(os.path.exists(place / name) for name in trials):
             return place
     return places[0]
 
@@ -157,7 +162,8 @@ def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(
-            f"Folder {root / folder} cannot be read ({error.strerror}): correct its permissions."
+            f"Folder {root / folder} cannot be read ({error.strerror}): correct `root`, or its "
+            "permissions."
         ) from error
     for entry in entries:
         stem, path = os.path.splitext(entry.name)[0], os.path.join(folder, entry.name)
@@ -172,7 +178,7 @@ def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str
 
 
 def _all_missing(path: Path, folder: Path, root: str | os.PathLike | None, rows: VideoRows) -> str:
-    what = "exists, but not one" if folder.is_dir() else "does not exist, so none"
+    what = "exists, but not one" if folder.is_dir() else "is a file, so none"
     looked = rows.names[0]
     if rows.stems:
         looked += ".mp4, .webm, ... or a folder of frames of that name"

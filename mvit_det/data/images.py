@@ -64,7 +64,10 @@ def absent_files(paths: Iterable[str]) -> list[str]:
         by_folder[os.path.dirname(path)].append(path)
     missing = []
     for folder, inside in by_folder.items():
-        listed = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        try:
+            listed = set(os.listdir(folder))
+        except (OSError, ValueError):  # absent, or one may use its files but not list it
+            listed = set()
         suspects = [path for path in inside if os.path.basename(path) not in listed]
         # A file system that ignores case opens more names than it lists.
         missing += [path for path in suspects if not os.path.exists(path)]

@@ -87,6 +87,8 @@ def video_classes(
     Raises:
         UserError: there is nothing to use, or a row or a class cannot be.
     """
+    if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
+        raise UserError(f"fps={fps!r} of video_classes must be frames per second, above 0.")
     title = str(source)
     found, missing = find_videos(source, root)
     if not len(found.names):

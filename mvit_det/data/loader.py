@@ -62,7 +62,8 @@ def build_train_loader(
             f"dataloader.train.total_batch_size={total_batch_size} cannot be shared evenly by "
             f"{world} processes: choose a multiple of {world}."
         )
-    if repeats != 1 and (repeats < 1 or not hasattr(mapper, "repeated")):
+    whole = isinstance(repeats, int)
+    if repeats != 1 and (not whole or repeats < 1 or not hasattr(mapper, "repeated")):
         raise UserError(
             f"dataloader.train.repeats={repeats} must be 1, or more with an ImageMapper or ClipMapper: "
             "samples per image or clip."

@@ -2,7 +2,7 @@
 
 import logging
 
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, some, writable
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Unusable:
             self._bad_seen += file_name in self._seen
             done = "skipped" if self.is_train else self.in_testing
             kind = self.kind.capitalize()
-            logger.warning("%s %s%s is %s: %s", kind, file_name, label, done, reason)
+            logger.warning("%s %s%s is %s: %s", kind, writable(file_name), label, done, reason)
         bad, seen = self._bad_seen, len(self._seen)
         judged = self._calls >= self.min_seen or bad == seen >= 5
         if self.is_train and judged and bad > self.max_bad_share * seen:

@@ -17,12 +17,15 @@ _FARTHEST_REORDERING = 64
 # Formats that store when a frame is shown. Others, such as AVI, store the order of decoding only;
 # what FFmpeg guesses from it is wrong with two B-frames in a row.
 _STORE_PRESENTATION = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"}
+# Seconds. Times of decoding go back by more where files were joined one behind the other: each has a
+# clock of its own, by which their frames would alternate.
+_JUMP = 0.5
 # So many packets show whether time stamps in order hide B-frames.
 _PROBED = 32
+# Start code of a frame.
+_MPEG4_FRAME = bytes.fromhex("000001b6")
 # Of all videos together: below 100 MB per process, and half of AVA's videos of 15 minutes.
 _FRAMES_KEPT = 4_000_000
-
-_kept: OrderedDict[tuple, "VideoIndex"] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,33 @@ class VideoIndex:
         return last
 
 
+class _Kept:
+    """Indices of the files that were open last, up to so many frames of all together."""
+
+    def __init__(self):
+        self.indices: OrderedDict[tuple, VideoIndex] = OrderedDict()
+        # Counted along: to add up thousands of videos would take as long as reading one.
+        self.frames = 0
+
+    def get(self, identity: tuple) -> VideoIndex | None:
+        if identity in self.indices:
+            self.indices.move_to_end(identity)
+        return self.indices.get(identity)
+
+    def add(self, identity: tuple, index: VideoIndex) -> None:
+        self.indices[identity] = index
+        self.frames += len(index.times)
+        while self.frames > _FRAMES_KEPT and len(self.indices) > 1:
+            self.frames -= len(self.indices.popitem(last=False)[1].times)
+
+    def clear(self) -> None:
+        self.indices.clear()
+        self.frames = 0
+
+
+_kept = _Kept()
+
+
 def index_of(stream: VideoStream) -> VideoIndex:
     """The index of a file just opened, from memory if this process had it open of late.
 
@@ -69,13 +99,11 @@ def index_of(stream: VideoStream) -> VideoIndex:
     """
     status = os.stat(stream.path)
     identity = (os.path.abspath(stream.path), status.st_size, status.st_mtime_ns)
-    if identity not in _kept:
-        _kept[identity] = _built(stream)
-    _kept.move_to_end(identity)
-    total = sum(len(index.times) for index in _kept.values())
-    while total > _FRAMES_KEPT and len(_kept) > 1:
-        total -= len(_kept.popitem(last=False)[1].times)
-    return _kept[identity]
+    index = _kept.get(identity)
+    if index is None:
+        index = _built(stream)
+        _kept.add(identity, index)
+    return index
 
 
 def forget() -> None:
@@ -92,14 +120,19 @@ def _built(stream: VideoStream) -> VideoIndex:
         raise VideoError("no frames")
     pts, dts, is_key, hidden = (np.array(column) for column in zip(*rows))
     keys, stamps, delay = np.flatnonzero(is_key), None, 0
-    if _tells_the_order(pts, stream):
+    decoded = np.array([stamp for stamp in dts if stamp is not None]) * float(stream.time_base)
+    one_clock = (np.diff(decoded) > -_JUMP).all()
+    if one_clock and _tells_the_order(pts, stream):
+        hidden |= _without_picture(pts, keys, stream)
         packets = np.argsort(pts, kind="stable")
         packets = packets[~hidden[packets]]
         stamps, shown = pts, pts[packets]
         delay = 0 if None in dts or not len(keys) else int((pts - dts)[keys].max())
     else:
         packets = np.array(_decoded_order(stream), dtype=np.int64)
-        shown = None if None in dts else np.sort(dts[packets])
+        if _is_packed(stream):
+            keys = keys[:0]
+        shown = None if None in dts or not one_clock else np.sort(dts[packets])
     if not len(packets):
         raise VideoError("no frames")
     usual = float(stream.guessed_rate or stream.average_rate or 30)
@@ -127,6 +160,22 @@ def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
     return True
 
 
+def _without_picture(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> np.ndarray:
+    """Which packets (P,) refer to what was cut off before the first key, so that nobody sees them.
+
+    Where none is stored or shown before that key, nothing is decoded.
+    """
+    hidden = np.zeros(len(pts), dtype=bool)
+    if len(keys):
+        early = np.arange(len(pts)) < keys[0]
+        early |= pts < pts[keys[0]]
+        if early.any():
+            last = int(np.flatnonzero(early)[-1])
+            hidden[early] = True
+            hidden[_decoded_order(stream, last + 1)] = False
+    return hidden
+
+
 def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[int]:
     """The packets of the frames in the order in which decoding everything gives them out."""
     stream.restart()
@@ -137,6 +186,18 @@ def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[int]:
         packet.pts = number
         order += [frame.pts for frame in stream.decode(packet)]
     return order + [frame.pts for frame in stream.decode(None)]
+
+
+def _is_packed(stream: VideoStream) -> bool:
+    """Whether packets hold two frames, as those of MPEG-4 in AVI may ("packed bitstream").
+
+    Decoded from a key frame on, they give other frames than from the first packet on, which may be
+    the only one that tells that they are packed.
+    """
+    stream.restart()
+    return stream.codec == "mpeg4" and any(
+        bytes(packet).count(_MPEG4_FRAME) > 1 for packet in stream.packets()
+    )
 
 
 def _seconds(stamps: np.ndarray, stream: VideoStream) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Published lists of videos: a function per format, each of which gives the same rows.
 
-Which format a file has is told by its content. All of them may have blank lines, lines that begin
-with "#", a byte order mark, and the line ends of any system.
+Which format a file has is told by its content. All but JSON files may have blank lines, lines that
+begin with "# ", a byte order mark, and the line ends of any system.
 """
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from mvit_det.files import read_json
 _SEPARATORS = ("\t", ",", " ")
 _FRAME_LIST = "original_vido_id"  # as the published header spells it
 _LABEL_COLUMN = {"label", "labels", "class"}
+# A number above is no label, but an id or the like; as many classes would fill the memory.
+_LARGEST_LABEL = 999_999
 # Of Something-Something-v2 as first released, and as it is offered now.
 _SOMETHING = ("something-something-v2-", "")
 
@@ -37,7 +39,7 @@ def read_video_list(path: Path) -> VideoRows:
         rows = something_json(path)
     elif first.startswith(_FRAME_LIST):
         rows = frame_list(path)
-    elif "youtube_id" in first.replace('"', "").split(","):
+    elif "youtube_id" in _columns(first):
         rows = kinetics_csv(path)
     else:
         rows = path_and_label(path)
@@ -64,7 +66,7 @@ def path_and_label(path: Path) -> VideoRows:
         fields = [part.strip() for part in line.rsplit(separator, 1)]
         try:
             name, label = fields[0].strip('"'), int(fields[1])
-            if not name or label < 0:
+            if not name or not 0 <= label <= _LARGEST_LABEL:
                 raise ValueError
         except (ValueError, IndexError) as error:
             raise UserError(_no_row(path, number, line, separator)) from error
@@ -84,7 +86,7 @@ def kinetics_csv(path: Path) -> VideoRows:
     "0wR5jVB-WPk_000417_000427". Classes are in the order of their names, as in all released models.
     """
     lines = text_lines(path)
-    header = [field.strip().lower() for field in next(csv.reader([next(lines)[1]]))]
+    header = _columns(next(lines)[1])
     missing = {"label", "youtube_id", "time_start", "time_end"} - set(header)
     if missing:
         raise UserError(
@@ -93,22 +95,19 @@ def kinetics_csv(path: Path) -> VideoRows:
         )
     label, video, start, end = map(header.index, ("label", "youtube_id", "time_start", "time_end"))
     names, kinds, numbers = [], [], []
-
-    def texts() -> Iterator[str]:
-        for number, line in lines:
-            numbers.append(number)
-            yield line
-
-    for fields in csv.reader(texts()):
+    for number, line in lines:
         try:
+            # each line alone, so that a quotation mark too many spoils no other
+            (fields,) = csv.reader([line])
             times = [int(float(fields[column])) for column in (start, end)]
             kinds.append(fields[label].replace('"', "").strip())
-        except (ValueError, IndexError) as error:
+        except (ValueError, OverflowError, IndexError, csv.Error) as error:
             raise UserError(
-                f"{path}, line {numbers[-1]}, {','.join(fields)!r}, does not have the columns "
-                f"{','.join(header)} with times in seconds: correct it."
+                f"{path}, line {number}, {line!r}, does not have the columns {','.join(header)} "
+                "with times in seconds: correct it."
             ) from error
         names.append(f"{fields[video]}_{times[0]:06d}_{times[1]:06d}")
+        numbers.append(number)
     classes = sorted(set(kinds))
     rows = _rows_of(kinds, classes)
     return VideoRows(names, rows, ("line", np.array(numbers)), classes, stems=True)
@@ -200,6 +199,10 @@ def _separator(line: str) -> str | None:
     return next((each for each in _SEPARATORS if _ends_in_number(line, each)), None)
 
 
+def _columns(header: str) -> list[str]:
+    return [name.strip(' "').lower() for name in header.split(",")]
+
+
 def _is_header(line: str) -> bool:
     return any(line.rpartition(each)[2].strip().lower() in _LABEL_COLUMN for each in _SEPARATORS)
 
@@ -208,8 +211,12 @@ def _no_row(path: Path, number: int, line: str, separator: str | None) -> str:
     found = [each for each in (separator, *_SEPARATORS) if each and each in line]
     label = line.rpartition(found[0])[2].strip() if found else ""
     why = f"its label {label!r} is not a number" if label else "there is no label"
-    if _is_number(label):
-        why = f"its label {label} is negative" if int(label) < 0 else "there is no path"
+    if _is_number(label) and int(label) < 0:
+        why = f"its label {label} is negative"
+    elif _is_number(label):
+        why = "there is no path"
+        if int(label) > _LARGEST_LABEL:
+            why = f"its label {label} is above {_LARGEST_LABEL}"
     return (
         f"{path}, line {number}, {line!r}, is no row 'path label' or 'folder frames label': {why}; "
         "correct it (labels are numbers from 0 on, and come last)."
@@ -268,9 +275,9 @@ def _something_labels(path: Path) -> tuple[list[str], dict[str, int]] | None:
 
 def _single_label(path: Path, number: int, fields: list[str]) -> int:
     label = fields[4].replace('"', "")
-    if not _is_number(label):
+    if not _is_number(label) or not 0 <= int(label) <= _LARGEST_LABEL:
         raise UserError(
-            f"{path}, line {number}: the label {fields[4]!r} is not one number: put the files "
+            f"{path}, line {number}: the label {fields[4]!r} is not one number from 0 on: put the files "
             "something-something-v2-labels.json, -train.json and -validation.json beside the list, "
             "which have the labels of that data set."
         )

@@ -23,7 +23,7 @@ class VideoStream:
         average_rate, guessed_rate: frames per second as the file says and as FFmpeg guesses.
         time_base: seconds per unit of time stamps.
         size: height and width as stored.
-        format: FFmpeg's name for the kind of file.
+        format, codec: FFmpeg's names for the kind of file and of compression.
         may_reorder: the codec may store frames in another order than they are shown in.
         at_start: the next packet is the first one.
         fault: why the decoder refused the last packet; None: it did not.
@@ -44,7 +44,7 @@ class VideoStream:
         self.time_base = self._stream.time_base
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
-        self.format = self._container.format.name
+        self.format, self.codec = self._container.format.name, self._context.name
         self._reformatter = VideoReformatter()
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class VideoStream:
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     yield packet
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):  # the latter at a stream that begins on the way
             return  # what follows is lost; what came before is good
 
     def packets_at(self, stamp: int) -> Iterator[av.Packet]:
@@ -86,7 +86,7 @@ class VideoStream:
             needed: False lets the decoder pass over a frame that no other one refers to. In H.264
                 only: MPEG-4 may have two frames in a packet, and layers of HEVC do refer to them.
         """
-        if self._context.name == "h264":
+        if self.codec == "h264":
             self._context.skip_frame = "DEFAULT" if needed else "NONREF"
         self.fault = None
         try:
@@ -101,9 +101,12 @@ class VideoStream:
     def pixels(self, frame: av.VideoFrame) -> np.ndarray:
         """RGB (height, width, 3) uint8, upright; of `size` also where that changes on the way."""
         height, width = self.size
-        frame = self._reformatter.reformat(
-            frame, format="rgb24", width=width, height=height, threads=1
-        )
+        try:
+            frame = self._reformatter.reformat(
+                frame, format="rgb24", width=width, height=height, threads=1
+            )
+        except av.FFmpegError as error:
+            raise VideoError(f"a frame cannot be made RGB: {error.strerror}") from error
         return np.rot90(frame.to_ndarray(), round(frame.rotation / 90))
 
     def _open(self) -> None:

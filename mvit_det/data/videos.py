@@ -81,14 +81,25 @@ class VideoFile:
         wanted = sorted(set(indices))
         found: dict[int, np.ndarray] = {}
         for key, run in self._runs(wanted):
-            refused: dict[int, str] = {}
-            for picture in self._decoded(key, run[-1], refused, set(run)):
-                if picture.pts in run and picture.pts not in refused and not picture.is_corrupt:
-                    found[picture.pts] = self._stream.pixels(picture)
+            found.update(self._from_a_key(key, set(run), run[-1]))
         missing = [frame for frame in wanted if frame not in found]
         if missing:
             found.update(self._from_the_first(missing))
         return np.stack([found[index] for index in indices])
+
+    def _from_a_key(self, key: int, wanted: set[int], last: int) -> dict[int, np.ndarray]:
+        """Those frames that decoding from a key to the packet of frame ``last`` gives whole."""
+        found: dict[int, np.ndarray] = {}
+        refused: dict[int, str] = {}
+        start = self._index.frames[self._index.keys[key]] if key >= 0 else -1
+        whole = start < 0
+        for picture in self._decoded(key, last, refused, wanted):
+            # In some files a "key" only begins to renew the picture, strip by strip ("intra
+            # refresh"), and decoders give out what is half of nothing.
+            whole |= picture.pts == start and picture.key_frame
+            if picture.pts in wanted and picture.pts not in refused and not picture.is_corrupt:
+                found[picture.pts] = self._stream.pixels(picture)
+        return found if whole else {}
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
         """Frames in the order of decoding, in groups, each with the key to seek and start from."""
@@ -176,7 +187,7 @@ class VideoFile:
 class FrameFolder:
     """The frames of a video as pictures in a folder, in the order of the numbers in their names.
 
-    Same face as `VideoFile`. The folder is listed once, on opening.
+    Same face as `VideoFile`, with nothing to close. The folder is listed once, on opening.
     """
 
     def __init__(self, folder: str | os.PathLike, *, fps: float):
@@ -195,9 +206,6 @@ class FrameFolder:
 
     def __len__(self) -> int:
         return len(self._paths)
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def frames(self, indices: Iterable[int]) -> np.ndarray:
         """Read frames: see `VideoFile.frames`."""

@@ -134,6 +134,12 @@ class StrictCheckpointer(DetectionCheckpointer):
                 f"Checkpoint {self._source} holds numbers that are not finite, in {some(bad, 3)}: it "
                 "comes from a training that had diverged, or is damaged; take another."
             )
+        if self.complete and fitted.report.zeroed:
+            logger.warning(
+                "%s is of images, and what it becomes for clips is untrained: the order of frames "
+                "means nothing to it.",
+                self._source,
+            )
         return {**weights.companions, "model": fitted.state}
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:

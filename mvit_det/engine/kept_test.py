@@ -22,7 +22,7 @@ from torch import nn
 logger = logging.getLogger(__name__)
 
 # keys of a config that change the time or the memory of a test, but not what it is
-_NO_MATTER = ("batch_size", "num_workers", "max_views")
+_NO_MATTER = ("batch_size", "num_workers", "max_views", "use_act_checkpoint", "fused_attention")
 
 
 class KeptTest:

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from detectron2.engine import launch
 from detectron2.utils import comm
+from omegaconf.errors import InterpolationResolutionError
 
 from mvit_det.engine.stop import SIGNALS, Stopped
 from mvit_det.errors import UserError
@@ -110,10 +111,20 @@ def _sentence(error: BaseException | None) -> str | None:
     if isinstance(error, UserError):
         # a data loader's worker wraps the message in its traceback
         return text.rsplit("UserError: ", 1)[-1] if "Original Traceback" in text else text
+    if isinstance(error, InterpolationResolutionError):
+        return (
+            f"A value of the config refers to another that cannot be had ({text.splitlines()[0]}): "
+            "correct the override of the latter."
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"No space is left for {error.filename or 'the output folder'}: the checkpoints so far "
             "are kept, so make room and go on with --resume."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{error.filename} cannot be used ({error.strerror}): correct its permissions, or choose "
+            "another train.output_dir if it lies there."
         )
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid"):
         return (

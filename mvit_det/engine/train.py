@@ -65,6 +65,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
             "--eval-only needs weights: add train.init_checkpoint=FILE, for example "
             f"{cfg.train.output_dir}/model_final.pth."
         )
+    _check_loaders(cfg)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     inflation = cfg.train.get("inflation", "centre")
     checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation)
@@ -111,6 +112,7 @@ def _train(
 ) -> dict[str, Any]:
     if cfg.train.max_iter < 1:
         raise UserError(f"train.max_iter={cfg.train.max_iter} must be 1 or more.")
+    _check_loaders(cfg)
     # Data come first: what is wrong with them shows before anything expensive is built. How test
     # images are prepared would else show at the first evaluation only.
     instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
@@ -164,6 +166,14 @@ def _train(
     return results
 
 
+def _check_loaders(cfg: DictConfig) -> None:
+    """Refuse numbers that torch would, without the key, and of the test not before it is due."""
+    for name, least in (("train.num_workers", 0), ("test.num_workers", 0), ("test.batch_size", 1)):
+        number = OmegaConf.select(cfg, f"dataloader.{name}", default=least)
+        if not isinstance(number, int) or number < least:
+            raise UserError(f"dataloader.{name}={number} must be a whole number, {least} or more.")
+
+
 def _train_loader(cfg: DictConfig, parts: int) -> Any:
     """The loader of the config, with batches cut into as many parts as gradients are summed over."""
     batch = cfg.dataloader.train.total_batch_size
@@ -211,7 +221,9 @@ def _tester(
             # Alone, it need not agree with others on where to end.
             stop.interruptible = comm.get_world_size() == 1
             with randomness.preserved():
-                results.update(do_test(cfg, model))
+                found = do_test(cfg, model)
+            results.clear()  # an earlier one may have more, such as what could not be read
+            results.update(found)
         except Stopped:
             checkpoints.save_between_steps()
             raise

@@ -39,10 +39,10 @@ def log_by_views(
         start += len(block)
         for row, (clip, crop) in enumerate(chosen):
             hits[row] += _hits(block[:, clip][:, :, crop], true)
+    shares = 100 * hits[:, 1:] / np.maximum(hits[:, :1], 1)
     rows = [
-        [f"{len(crop)} x {len(clip)}", videos, *(100 * right / max(videos, 1))]
-        for (clip, crop), (videos, *right) in zip(chosen, hits)
-        for right in [np.array(right)]
+        [f"{len(crop)} x {len(clip)}", videos, *right]
+        for (clip, crop), videos, right in zip(chosen, hits[:, 0], shares)
     ]
     head = ["crops x clips", "videos", "top1", "top5"]
     table = tabulate(rows, head, tablefmt="pipe", floatfmt=("", ".0f", ".2f", ".2f"))

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from torch import Tensor
@@ -36,7 +34,7 @@ class ViewAccuracy(ClassificationAccuracy):
     both, and so does `UnreadableImages`.
 
     The output folder gets ``video_scores.npz`` (`VideoScores`), and of a test that was announced by
-    `keep` also ``view_scores.npz`` (`ViewScores`), by which the log tells accuracy by number of
+    `keep` also ``view_scores.npz`` (`save_views`), by which the log tells accuracy by number of
     views. The sheet of examples shows frames of the middle clip, in the middle crop.
 
     Args:
@@ -79,6 +77,8 @@ class ViewAccuracy(ClassificationAccuracy):
         if self._folder is None:
             return range(len(items))
         keys = [key_of(items[place]) for place in range(len(items))]
+        # scores of more or fewer classes could not be added
+        test = {**test, "classes that compete": str(self._classes or "all")}
         self._store = ViewStore(self._folder, keys, comm.get_rank())
         state, fault = None, None
         if comm.is_main_process():
@@ -106,11 +106,13 @@ class ViewAccuracy(ClassificationAccuracy):
         super().reset()
         self._sums = ViewSums()
         if self._store is not None and comm.is_main_process():
-            for place, scores in self._store.read(self._store.start).items():
+            done = self._store.read(self._store.start)
+            for place, scores in done.items():
                 file_name, label, clip, clips = self._store.keys[place]
-                self._competing(scores.shape[1])
                 self._sums.expect((file_name, label), clips)
                 self._sums.add((file_name, label), clip, scores)
+            if done:
+                self._competing(next(iter(done.values())).shape[1])
 
     def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
         """Take a batch of B clips with V crops each.
@@ -232,20 +234,20 @@ class ViewAccuracy(ClassificationAccuracy):
         views = self._store.views(list(zip(scores.file_name.tolist(), scores.label.tolist())))
         if len(views) < clips:
             logger.error(
-                "%s is not written: the scores of %d of %d clips are not in %s.",
+                "%s is not written: the scores of %d of %d clips are not in %s. With room, "
+                "--eval-only --resume computes these alone, and writes it.",
                 *(self._folder / VIEWS, clips - len(views), clips, self._store.folder),
             )
-        else:
-            try:
-                save_views(self._folder / VIEWS, scores, views.shape, views.blocks())
-                logger.info("Scores of single views: %s", self._folder / VIEWS)
-            except UserError as error:
-                logger.error(
-                    "%s With room, --eval-only --resume writes it, and computes nothing anew.",
-                    error,
-                )
-                return
-            log_by_views(views.shape, scores.label, views.blocks())
+            return
+        try:
+            save_views(self._folder / VIEWS, scores, views.shape, views.blocks())
+            logger.info("Scores of single views: %s", self._folder / VIEWS)
+        except UserError as error:
+            logger.error(
+                "%s With room, --eval-only --resume writes it, and computes nothing anew.", error
+            )
+            return
+        log_by_views(views.shape, scores.label, views.blocks())
         self._store.remove()
         self._store = None
 

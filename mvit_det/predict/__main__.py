@@ -31,7 +31,7 @@ from mvit_det.predict.clips import (
 )
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.progress import Progress
-from mvit_det.predict.sources import Frame, Picture, Video, find_sources, stream
+from mvit_det.predict.sources import Frame, Picture, Video, find_sources, playable, stream
 from mvit_det.predict.writers import Results, make_folder, open_results
 
 logger = logging.getLogger("mvit_det.predict")
@@ -200,17 +200,24 @@ def see_video(
 ) -> None:
     """Classify an opened video, then annotate it; what is known when that fails or ends is kept."""
     spans: list[Span] = []
+    fault = None
     progress = Progress(len(parts(video.times, video.fps, window)), unit="windows")
-    for span in predictor.spans(video, window):
-        spans.append(span)
-        progress.update(1)
-        if stop.requested:
-            break
-    logger.info("%s\n%s", path, table(spans, predictor.categories))
-    source, shown = Shown(path, video.fps), None
-    progress = Progress(len(video), unit="frames")
     try:
-        for index, image in enumerate(in_order(video)):
+        for span in predictor.spans(video, window):
+            spans.append(span)
+            progress.update(1)
+            if stop.requested:
+                break
+    except (VideoError, UserError) as error:
+        if not spans:
+            raise
+        fault = error
+    logger.info("%s\n%s", path, table(spans, predictor.categories))
+    source, shown = Shown(path, playable(video.fps)), None
+    known = spans[-1].frames.stop
+    progress = Progress(known, unit="frames")
+    try:
+        for index, image in enumerate(in_order(video, known)):
             shown = Frame(source, index, image)
             results.show(shown, span_at(spans, index).scores)
             progress.update(1)
@@ -219,6 +226,8 @@ def see_video(
     finally:
         if shown:
             results.note(shown, spans, frames=len(video), seconds=round(spans[-1].end, 6))
+    if fault is not None:
+        raise fault
 
 
 def predict(

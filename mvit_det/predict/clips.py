@@ -2,6 +2,7 @@
 
 import math
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mvit_det.data.categories import Category
-from mvit_det.data.videos import open_video
+from mvit_det.data.videos import VideoError, open_video
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification_metrics import TOP
 from mvit_det.predict.classification import Classification, best
 from mvit_det.predict.sources import Picture, Video
 
 FRAME_RATE = 30.0  # of arrays of frames, if nobody tells
+MOST_WINDOWS = 10  # for each frame, on average: where frames are rare, windows may have none
 SHOWN = 3  # classes in a row of the log's table
 
 
@@ -150,6 +152,11 @@ def parts(times: np.ndarray, fps: float, window: float | None) -> list[tuple[flo
     length = float(times[-1]) + 1 / fps
     if window is None or window >= length:
         return [(0.0, length, range(len(times)))]
+    if length > MOST_WINDOWS * len(times) * window:
+        raise UserError(
+            f"window={window}, in seconds, is too short for a video of {len(times)} frames in "
+            f"{length:.3g} s: choose one of at least a frame, {length / len(times):.3g}."
+        )
     found = []
     for number in range(math.ceil(length / window - 1e-6)):
         start = min(number * window, length - window)
@@ -160,8 +167,8 @@ def parts(times: np.ndarray, fps: float, window: float | None) -> list[tuple[flo
 
 
 def span_at(spans: Sequence[Span], frame: int) -> Span:
-    """The last of the spans that a frame, by its number, is in."""
-    return next((span for span in reversed(spans) if frame >= span.frames.start), spans[0])
+    """The last of the spans, which are in order, that a frame, by its number, is in."""
+    return spans[max(0, bisect_right(spans, frame, key=lambda span: span.frames.start) - 1)]
 
 
 def table(spans: Sequence[Span], categories: Sequence[Category]) -> str:
@@ -176,18 +183,25 @@ def table(spans: Sequence[Span], categories: Sequence[Category]) -> str:
     return tabulate(rows, head, tablefmt="pipe", disable_numparse=True)
 
 
-def in_order(video: Any, memory: int = 2**27) -> Iterator[np.ndarray]:
-    """All frames of an opened video, (H, W, 3) BGR.
+def in_order(video: Any, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
+    """Frames 0 to ``stop`` - 1 of an opened video, (H, W, 3) BGR; those before a damaged one come.
 
     Args:
         memory: bytes of the frames that are decoded at once. Few at once cost time, since decoding
             starts anew from the key frame before them.
     """
-    at_once = max(1, memory // video.frames([0]).nbytes)
-    for start in range(0, len(video), at_once):
-        frames = video.frames(range(start, min(start + at_once, len(video))))
+    start, at_once = 0, max(1, memory // video.frames([0]).nbytes)
+    while start < stop:
+        try:
+            frames = video.frames(range(start, min(start + at_once, stop)))
+        except VideoError:
+            if at_once == 1:
+                raise
+            at_once //= 2
+            continue
         for frame in frames:
             yield np.ascontiguousarray(frame[..., ::-1])
+        start += len(frames)
 
 
 def check_window(window: float | None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from detectron2.data.detection_utils import read_image
 
 from mvit_det.data.images import check_image_file
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, some, writable
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,11 @@ PICTURES = set(".jpg .jpeg .png .bmp .webp .tif .tiff .gif .ppm .pgm .jp2".split
 VIDEOS = set(".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .mts .m2ts .ogv .3gp".split())
 
 DEFAULT_FPS = 25.0  # for a video that does not tell its own
+
+
+def playable(fps: float) -> float:
+    """Frames per second, or the default where no video file can have so few or so many."""
+    return fps if 0.01 <= fps <= 1000 else DEFAULT_FPS
 
 
 class Unreadable(Exception):
@@ -61,10 +66,12 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if writable(path) != str(path):  # at which OpenCV crashes
+            raise UserError(f"Input {writable(path)} has a name that is not UTF-8: rename it.")
         video = cv2.VideoCapture(str(path))
         fps, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
         video.release()
-        self.fps = fps if 0 < fps <= 1000 else DEFAULT_FPS
+        self.fps = playable(fps)
         self.count = max(0, int(count))
 
     def frames(self) -> Iterator[np.ndarray]:
@@ -109,14 +116,15 @@ def find_sources(
     A folder gives the pictures and videos in it and in the folders below, by name; what is hidden
     (.name) is left out, and so is the folder ``output`` if it lies in there.
     """
-    paths: dict[Path, Path] = {}  # by what they resolve to
+    paths: dict[str, Path] = {}  # by what they resolve to
     for given in map(os.fspath, inputs):
         # a file whose name looks like a pattern is meant itself
         pattern = glob.has_magic(given) and not os.path.exists(given)
         for name in sorted(glob.glob(given, recursive=True)) if pattern else [given]:
             path = Path(name)
             for file in _in_folder(path, Path(output)) if path.is_dir() else [path]:
-                paths.setdefault(file.resolve(), file)
+                # not Path.resolve, which fails on a link that leads to itself
+                paths.setdefault(os.path.realpath(file), file)
         if not pattern and not os.path.exists(given):
             raise UserError(f"Input {given} does not exist (looked from {os.getcwd()}).")
     if not paths:
@@ -128,7 +136,7 @@ def find_sources(
 
 
 def _in_folder(folder: Path, output: Path) -> list[Path]:
-    root, kept_out = folder.resolve(), output.resolve()
+    root, kept_out = os.path.realpath(folder), os.path.realpath(output)
     if root == kept_out:
         raise UserError(
             f"--output {output} is an input folder: choose another one, so that results are not "
@@ -140,7 +148,7 @@ def _in_folder(folder: Path, output: Path) -> list[Path]:
         folders[:] = [
             name
             for name in sorted(folders)
-            if not name.startswith(".") and (here / name).resolve() != kept_out
+            if not name.startswith(".") and os.path.realpath(here / name) != kept_out
         ]
         found += [
             here / name

@@ -83,7 +83,7 @@ class Results:
         self._predictions = predictions
         self._task = task
         self._categories = categories
-        self._inputs = {path.resolve() for path in inputs}
+        self._inputs = set(map(os.path.realpath, inputs))
         self._taken: set[str] = set()
         self._source: Any = None
         self._video: VideoFile | None = None
@@ -150,7 +150,7 @@ class Results:
         suffix = _VIDEO_SUFFIX if is_video else suffix
         number, name = 1, path.stem + suffix
         # some file systems ignore case
-        while name.lower() in self._taken or (self.folder / name).resolve() in self._inputs:
+        while name.lower() in self._taken or os.path.realpath(self.folder / name) in self._inputs:
             number += 1
             name = f"{path.stem}-{number}{suffix}"
         self._taken.add(name.lower())

@@ -130,5 +130,5 @@ def start_as_pyslowfast(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             nn.init.trunc_normal_(module.weight, std=0.02)
-        elif isinstance(module, (nn.Linear, nn.LayerNorm)):
+        elif isinstance(module, (nn.Linear, nn.LayerNorm)) and module.bias is not None:
             nn.init.constant_(module.bias, 0.02)

@@ -245,10 +245,13 @@ def test_a_training_starts_by_the_rule_it_is_given(tmp_path):
         StrictCheckpointer(model, inflation="center")
 
 
-def test_a_run_of_clips_does_not_go_on_from_images(tmp_path):
+def test_a_run_of_clips_does_not_go_on_from_images(tmp_path, caplog):
     model = clip_classifier(7, class_token=False)
     with pytest.raises(UserError, match="is for another architecture"):
         StrictCheckpointer(model).resume(image_file(tmp_path, **KV))
+    StrictCheckpointer(model).load(image_file(tmp_path, **KV))
+    assert "untrained" not in caplog.text
     StrictCheckpointer(model, complete=True).load(image_file(tmp_path, **KV))
+    assert "is of images, and what it becomes for clips is untrained" in caplog.text
     with pytest.raises(UserError, match="missing: backbone.blocks.0.attn.rel_pos_t"):
         StrictCheckpointer(model, complete=True, inflation="mean").load(image_file(tmp_path, **KV))

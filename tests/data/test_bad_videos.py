@@ -1,6 +1,8 @@
 """What missing, damaged, cut and odd files end in: a reason, or the frames that are left."""
 
 import os
+from itertools import islice
+from unittest.mock import Mock
 
 import av
 import pytest
@@ -15,6 +17,7 @@ from video_files import (
     write_without_frames,
 )
 
+from mvit_det.data.video_stream import VideoStream
 from mvit_det.data.videos import VideoError, open_video
 
 
@@ -54,6 +57,28 @@ def test_what_needs_a_damaged_packet_is_an_error(tmp_path, capfd):
         with pytest.raises(VideoError, match=f"^frame {bad[0]} of"):
             video.frames([0, *bad])
     assert capfd.readouterr().err == ""  # FFmpeg is silent
+
+
+def test_what_only_the_last_steps_refuse(tmp_path, monkeypatch):
+    # By damage that random bytes give to one file in thousands.
+    path = write_video(tmp_path / "a.mp4", numbered_frames(5))
+
+    def refuse(*args, **kwargs):
+        raise av.OSError(95, "Operation not supported")
+
+    with open_video(path) as video:
+        monkeypatch.setattr(video._stream, "_reformatter", Mock(reformat=refuse))
+        with pytest.raises(VideoError, match="frame cannot be made RGB: Operation not supported"):
+            video.frames([1])
+    stream = VideoStream(path)
+
+    def broken(*args):
+        yield from islice(container.demux(*args), 3)
+        raise IndexError("list index out of range")  # what PyAV says of a stream that is new
+
+    container, stream._container = stream._container, Mock(demux=broken)
+    assert len(list(stream.packets())) == 3
+    container.close()
 
 
 def test_reasons(tmp_path):

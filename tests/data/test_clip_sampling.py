@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mvit_det.data.clip_sampling import DenseSampling, SegmentSampling
+from mvit_det.errors import UserError
 
 # Frames, frames per second, T, tau -> first frame of the middle clip, then how far apart the first
 # frames of 5 and of 10 clips are, all rounded down; frames of the first clip.
@@ -244,6 +245,7 @@ def test_a_variable_rate_is_sampled_by_time():
         wanted = times[clip[0]] + interval * np.arange(16)
         assert np.abs(times[clip] - wanted).max() <= frame_time
     assert fast[-1] - fast[0] > 4 * (slow[-1] - slow[0]) > 0
+    np.testing.assert_array_equal(sampling.test(times + 100, 0, 5), fast)
 
 
 def test_rounded_times_are_those_of_a_constant_rate():
@@ -264,6 +266,25 @@ def test_several_clips_of_segments_see_different_frames():
     assert sampling.test(times, 0, 1).tolist() == [5, 15, 25, 35]
     assert sampling.test(times, 0, 2).tolist() == [2, 12, 22, 32]
     assert sampling.test(times, 1, 2).tolist() == [7, 17, 27, 37]
+
+
+def test_without_a_distance_all_frames_are_the_same():
+    assert DenseSampling(4, 0).test(times_of(100, 30), 0, 1).tolist() == [49] * 4  # (100 - 1) / 2
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: DenseSampling(16, 4, target_fps=0), "sampling_rate=4 of .* target_fps=0 above 0"),
+        (lambda: DenseSampling(16, -1), "sampling_rate=-1 of DenseSampling must be at least 0"),
+        (lambda: DenseSampling(16, "4"), "sampling_rate='4' of DenseSampling"),
+        (lambda: DenseSampling(0, 4), "num_frames=0 of a sampling must be a whole number above 0"),
+        (lambda: SegmentSampling(2.5), "num_frames=2.5 of a sampling must be a whole number"),
+    ],
+)
+def test_what_samplings_refuse(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("sampling", [DenseSampling(16, 4), SegmentSampling(16)])

@@ -246,6 +246,10 @@ TRAIN_FAULTS = {
     r"scale=\(0.5, 1.2\) .* a smallest .* within 0 and 1": dict(scale=(0.5, 1.2)),
     r"scale=\(0, 1\) .* a smallest .* within 0 and 1": dict(scale=(0, 1)),
     r"scale=\(0.9, 0.5\) .* a smallest and a largest": dict(scale=(0.9, 0.5)),
+    r"scale=\[0.5\] .* two numbers": dict(scale=[0.5]),
+    "scale=0.5 .* two numbers": dict(scale=0.5),
+    "ratio=ab .* two numbers": dict(ratio="ab"),
+    "short_side=40 .* two numbers": dict(short_side=40),
     r"ratio=\(0, 1\) above 0": dict(ratio=(0, 1)),
     r"short_side=\(30, 60\) .* not below .* 48": dict(
         crop="short_side_jitter", short_side=(30, 60)
@@ -280,5 +284,7 @@ def test_sizes_that_are_refused(make, size):
 def test_what_testing_refuses():
     with pytest.raises(UserError, match="crops=2 of clip_test_transform must be 1 or 3"):
         clip_test_transform(INPUT, crops=2)
-    with pytest.raises(UserError, match="short_side=47 .* not be below .* the crop, 48"):
+    with pytest.raises(UserError, match="short_side=47 .* not below .* the crop, 48"):
         clip_test_transform(INPUT, short_side=47)
+    with pytest.raises(UserError, match="short_side=wide .* a whole number"):
+        clip_test_transform(INPUT, short_side="wide")

@@ -247,6 +247,8 @@ def test_no_repeats_at_all(pictures):
         UserError, match="repeats=0 must be 1, or more with an ImageMapper or ClipMapper"
     ):
         build_images(image_classes(pictures), repeats=0)
+    with pytest.raises(UserError, match="repeats=1.5 must be 1"):
+        build_images(image_classes(pictures), repeats=1.5)
     with pytest.raises(UserError, match="repeats=2 must be 1"):
         build(repeats=2)
 

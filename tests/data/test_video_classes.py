@@ -58,6 +58,22 @@ def test_class_folders(tmp_path, caplog):
     assert "not used are 1 videos that are in no class folder" in caplog.text
 
 
+def test_a_picture_above_videos_is_no_video(tmp_path):
+    root = touch(tmp_path / "set", ["cat/films/cover.jpg", "cat/films/1/a.mp4", "dog/b.mp4"])
+    names = [name[len(f"{root}/") :] for name, _ in items(video_classes(root))]
+    assert names == ["cat/films/1/a.mp4", "dog/b.mp4"]
+
+
+def test_links_to_folders(tmp_path):
+    root = touch(tmp_path / "set", ["cat/a.mp4", "dog/a.mp4"])
+    touch(tmp_path / "more", ["b.mp4"])
+    (root / "cat" / "linked").symlink_to(tmp_path / "more")
+    for link, target in (("cat/loop", root / "cat"), ("dog/loop", tmp_path), ("cat/x.mp4", "gone")):
+        (root / link).symlink_to(target)
+    names = [name[len(f"{root}/") :] for name, _ in items(video_classes(root))]
+    assert names == ["cat/a.mp4", "cat/x.mp4", "cat/linked/b.mp4", "dog/a.mp4"]
+
+
 def test_folders_called_as_copies_of_kinetics_do(tmp_path):
     names = ["air_drumming", "abseiling", "massaging person's head"]
     root = touch(tmp_path / "set", [f"{name}/a.mp4" for name in names])
@@ -155,6 +171,32 @@ def test_videos_that_are_not_there(tmp_path, caplog):
         video_classes(path)
 
 
+def test_places_that_cannot_be_looked_at(tmp_path, monkeypatch):
+    root = touch(tmp_path / "set", FILES)
+    with pytest.raises(UserError, match="not one of the 1 videos .*xxx.: correct root"):
+        video_classes(listed(tmp_path, "x" * 300 + " 0\n"), root=root)
+    with pytest.raises(UserError, match="not one of the 1 videos .*xxx.: give their folder"):
+        video_classes(listed(tmp_path, "x" * 300 + " 0\n"))
+    with pytest.raises(UserError, match="a.mp4 is a file, so none of the 4 videos"):
+        video_classes(listed(tmp_path), root=root / "cat" / "a.mp4")
+    with pytest.raises(
+        UserError, match=r"a.mp4 cannot be read \(Not a directory\): correct `root`"
+    ):
+        video_classes(listed(tmp_path, KINETICS, "val.csv"), root=root / "cat" / "a.mp4")
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)  # its files may be there all the same
+    assert len(video_classes(listed(tmp_path), root=root)) == 3
+
+
+@pytest.mark.parametrize("fps", [0, -5.0, "30"])
+def test_rates_that_are_refused(tmp_path, fps):
+    with pytest.raises(UserError, match=f"fps={fps!r} of video_classes must be frames per second"):
+        video_classes(touch(tmp_path / "set", FILES), fps=fps)
+
+
 def test_each_folder_is_listed_once(tmp_path, monkeypatch):
     root = touch(tmp_path / "set", [f"{kind}/{i}.mp4" for kind in "abc" for i in range(20)])
     text = "".join(f"{kind}/{i}.mp4 {i % 3}\n" for i in range(20) for kind in "abc")
@@ -249,3 +291,14 @@ def test_it_is_small_and_can_be_sent_to_workers(tmp_path):
     found = video_classes(listed(tmp_path, text), root=root)
     assert len(pickle.dumps(found)) < 2000 * (len("class/video_000000.mp4") + 17) + 2000
     assert pickle.loads(pickle.dumps(found))[1999] == found[1999]
+
+
+def test_a_class_folder_whose_name_is_no_text(tmp_path):
+    for name in ("caf\udce9", "tea"):
+        try:
+            (tmp_path / name).mkdir()
+        except OSError:
+            pytest.skip("this file system has text as names alone")
+        (tmp_path / name / "1.mp4").touch()
+    with pytest.raises(UserError, match=r"names are not UTF-8 \(caf\\xe9\): rename them"):
+        video_classes(tmp_path)

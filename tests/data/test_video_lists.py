@@ -48,6 +48,13 @@ def test_the_last_column_is_the_label_whatever_the_path_holds(tmp_path):
     assert rows(other) == [("a b, c 5.mp4", 1), ("d 4", 2)]
 
 
+def test_a_name_may_begin_with_a_number_sign(tmp_path):
+    found = read(tmp_path / "list.txt", "# remark\n#20_Rhythm_clap.avi 4\n#\n#\tof 2021\n")
+    assert rows(found) == [("#20_Rhythm_clap.avi", 4)]
+    with pytest.raises(UserError, match="line 1, '#remark', is no row"):
+        read(tmp_path / "list.txt", "#remark\na.mp4 1\n")
+
+
 def test_names_that_are_no_text(tmp_path):
     found = read(tmp_path / "l.txt", "caf\udce9.mp4 1\n", errors="surrogateescape")
     assert rows(found) == [("caf\udce9.mp4", 1)]
@@ -73,6 +80,11 @@ def test_the_annotation_of_kinetics(tmp_path):
     names = ["---QUuC4vJs_000084_000094", "0wR5jVB-WPk_000417_000427", "-#QbRBEz2s_000000_000010"]
     assert rows(found) == list(zip(names, [2, 0, 1]))
     assert found.stems and found.places[1].tolist() == [2, 3, 4]
+
+
+def test_another_header_of_kinetics(tmp_path):
+    text = '"Label", "YouTube_ID", "time_start", "time_end"\nzumba,abc,1,11\n'
+    assert rows(read(tmp_path / "train.csv", text)) == [("abc_000001_000011", 0)]
 
 
 def write_something(folder, prefix="something-something-v2-", order=TEMPLATES):
@@ -129,9 +141,9 @@ def test_a_line_per_frame(tmp_path):
 def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
     found = read(tmp_path / "train.csv", frames_of(["7", "73"], '"4"'))
     assert rows(found) == [("7", 4), ("73", 4)] and not found.classes
-    for labels in ('""', '"4,5"'):
+    for labels in ('""', '"4,5"', "-1", "99999999999999999999"):
         with pytest.raises(
-            UserError, match="train.csv, line 2: the label .* is not one number: put"
+            UserError, match="train.csv, line 2: the label .* is not one number from 0 on: put"
         ):
             read(tmp_path / "train.csv", frames_of(["7"], labels))
 
@@ -147,6 +159,7 @@ def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
         ("\0\0\0 ftypisom", "list.txt is no text file"),
         ("a.mp4 1\nb.mp4 two\n", r"list.txt, line 2, 'b.mp4 two', .* label 'two' is not a number"),
         ("a.mp4 1\nb.mp4 -1\n", r"list.txt, line 2, 'b.mp4 -1', is .* label -1 is negative"),
+        (f"a.mp4 1\nb.mp4 {10**30}\n", "line 2, 'b.mp4 10+', is no .* label 10+ is above 999999;"),
         ('"",1\n', r"line 1, '\"\",1', is no row .* there is no path"),
         ("a.mp4 running\n", r"line 1, 'a.mp4 running', .* label 'running' is not a number"),
         ("a.mp4 1\n\nb.mp4\n", r"line 3, 'b.mp4', is no row .* there is no label; correct it"),
@@ -159,6 +172,12 @@ def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
             r"line 2, 'x,abc,1', does not have the",
         ),
         ("label,youtube_id,time_start,time_end\nx,abc,a,b\n", r"line 2, .* times in seconds"),
+        ("label,youtube_id,time_start,time_end\nx,abc,1,inf\n", r"line 2, .* times in seconds"),
+        (
+            'label,youtube_id,time_start,time_end\nx,a,1,2\n"y,b,1,2\nz"",c,1,2\n',
+            r"line 3, '\"y,b,1,2', does not have",  # and nothing of line 4
+        ),
+        (f"label,youtube_id,time_start,time_end\n{'x' * 200_000},a,1,2\n", "line 2, .* not have"),
         ("youtube_id,time_start,time_end,split\nabc,1,2,test\n", "lacks the column label: give an"),
         ("original_vido_id video_id\n1 2\n", "line 2, '1 2', has 2 fields instead of five"),
         ('{"labels": 1}', "list.txt is no list of videos with labels"),
@@ -196,6 +215,7 @@ def test_the_classes_of_kinetics_are_known_without_data():
 
 def test_classes_by_number(tmp_path):
     path = tmp_path / "classes.json"
+    assert given_classes([0, 1]) == (["0", "1"], ["0", "1"])
     path.write_text(json.dumps({'"riding a bike"': 1, "archery": "0"}))  # quoted as in PySlowFast's
     assert given_classes(path)[0] == ["archery", "riding a bike"]
     for table in ({"a": 0, "b": 2}, {"a": "x"}, ["a"]):

@@ -21,6 +21,7 @@ FILES = {
     "one_key.mp4": dict(b_frames=3, options=SLOW, gop=1000),
     "open_gop.mp4": dict(b_frames=3, options=SLOW | {"x264-params": OPEN}),
     "intra_refresh.mp4": dict(options={"x264-params": "intra-refresh=1"}),
+    "intra_refresh.mkv": dict(options={"x264-params": "intra-refresh=1"}),
     "all_keys.mp4": dict(gop=1),
     "plain.mkv": dict(b_frames=2, options=SLOW),
     "plain.ts": dict(codec="libx264", b_frames=3, options=SLOW),
@@ -79,9 +80,7 @@ def packets(monkeypatch):
 
 def test_every_frame_alone_and_in_any_company(video_file, monkeypatch):
     expected = everything(video_file)
-    if (
-        video_file.name != "intra_refresh.mp4"
-    ):  # whose key frames are none that decoding starts from
+    if video_file.stem != "intra_refresh":  # whose keys are none that decoding can start from
         monkeypatch.delattr(VideoFile, "_from_the_first")  # so that what precedes it is right
     order = list(range(COUNT))
     random.Random(0).shuffle(order)
@@ -150,6 +149,41 @@ def test_frames_before_the_start_of_an_edit_list_are_not_shown(tmp_path):
             assert numbers(video.frames([index])) == [15 + index]
 
 
+@pytest.mark.parametrize("codec, b_frames", [("libx264", 3), ("libx264", 0), ("mpeg2video", 2)])
+@pytest.mark.parametrize("count", [40, 90])
+def test_files_joined_one_behind_the_other(tmp_path, codec, b_frames, count):
+    # Each starts its time stamps anew: by them frames of the two would alternate.
+    options = dict(codec=codec, b_frames=b_frames, options=SLOW if codec == "libx264" else None)
+    parts = [
+        write_video(tmp_path / f"{first}.ts", numbered_frames(count, first=first), **options)
+        for first in (0, count)
+    ]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_video(path) as video:
+        assert len(video) == 2 * count
+        assert numbers(video.frames(range(2 * count))) == list(range(2 * count))
+        np.testing.assert_allclose(video.times, np.arange(2 * count) / 30)
+        assert numbers(video.frames([count + 7, 3])) == [count + 7, 3]
+
+
+@pytest.mark.parametrize("name", ["a.ts", "open.ts"])
+def test_what_refers_to_frames_that_were_cut_off_is_no_frame(tmp_path, name):
+    # A recording begins anywhere: what comes before its first key frame nobody can decode.
+    options = SLOW | ({"x264-params": OPEN} if name == "open.ts" else {})
+    path = write_video(
+        tmp_path / name, numbered_frames(90), codec="libx264", b_frames=3, options=options, gop=20
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[len(content) // 8 // 188 * 188 :])
+    expected = numbers(everything(path))
+    assert 20 < len(expected) < 90
+    with open_video(path) as video:
+        assert len(video) == len(expected) and video.times[0] == 0
+        for index in (0, 1, 2, 40):
+            assert numbers(video.frames([index])) == [expected[index]]
+
+
 def test_avi_with_b_frames_is_trusted_in_nothing(tmp_path):
     # Xvid's files, which nothing here writes: FFmpeg guesses wrong times of showing, and a frame
     # passed over gives its time stamp to another one.
@@ -202,7 +236,8 @@ def test_the_index_of_an_unchanged_file_is_kept(tmp_path, packets, monkeypatch):
     for name in "bc":
         with open_video(write_video(tmp_path / f"{name}.mp4", numbered_frames(20))):
             pass
-    assert len(video_index._kept) == 1  # the last one, however long
+    assert len(video_index._kept.indices) == 1  # the last one, however long
+    assert video_index._kept.frames == 20
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.mkv", "a.avi"])
@@ -261,29 +296,64 @@ def test_pixel_formats_and_odd_sizes(tmp_path, name, codec, pix_fmt, size):
     assert numbers(frames) == [8, 0, 4]
 
 
-def test_a_packet_that_repeats_the_picture_before(tmp_path):
-    # MPEG-4's "not coded": start code 1B6, P (01), 0 seconds, marker, frame 7 of 30 (5 bits),
-    # marker, not coded (0), stuffing.
-    not_coded = bytes.fromhex("000001b6") + int("01" "0" "1" "00111" "1" "0" "01111", 2).to_bytes(
-        2, "big"
-    )
-    path = tmp_path / "a.avi"
+# MPEG-4's "not coded": start code 1B6, P (01), 0 seconds, marker, frame 7 of 30 (5 bits), marker,
+# not coded (0), stuffing.
+VOP = bytes.fromhex("000001b6")
+NOT_CODED = VOP + int("01" "0" "1" "00111" "1" "0" "01111", 2).to_bytes(2, "big")
+
+
+def write_mpeg4(path, count, b_frames, changed):
+    """An AVI of the packets (content, is it a key) that ``changed`` makes of the encoder's."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=30)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.max_b_frames = b_frames
         encoded = []
-        for pixels in numbered_frames(12):
+        for pixels in numbered_frames(count):
             encoded += stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24"))
         encoded += stream.encode(None)
+        for number, (content, is_key) in enumerate(changed(encoded)):
+            packet = av.Packet(content)
+            packet.pts = packet.dts = number
+            packet.stream, packet.time_base = stream, Fraction(1, 30)
+            packet.is_keyframe = is_key
+            container.mux(packet)
+    return path
+
+
+def test_a_packet_that_repeats_the_picture_before(tmp_path):
+    def changed(encoded):
         for number, packet in enumerate(encoded):
-            content = not_coded if number == 7 else bytes(packet)
-            copy = av.Packet(content)
-            copy.pts = copy.dts = number
-            copy.stream, copy.time_base = stream, Fraction(1, 30)
-            copy.is_keyframe = packet.is_keyframe
-            container.mux(copy)
-    with open_video(path) as video:
+            yield NOT_CODED if number == 7 else bytes(packet), packet.is_keyframe
+
+    with open_video(write_mpeg4(tmp_path / "a.avi", 12, 0, changed)) as video:
         assert numbers(video.frames([6, 7, 11])) == [6, 6, 11]
+
+
+def test_a_packed_bitstream(tmp_path):
+    """As old versions of DivX and Xvid write it: a B-frame in the packet of the frame before."""
+
+    def changed(encoded):
+        rest = iter(encoded)
+        for number, packet in enumerate(rest):
+            content = bytes(packet)
+            if number == 0:  # this says so, as user data in front of the first frame
+                content = content.replace(VOP, b"\0\0\1\xb2DivX503b1393p\0" + VOP)
+                yield content, True
+                continue
+            bidirectional = next(rest, None)
+            if bidirectional is None:
+                yield content, packet.is_keyframe
+            else:
+                assert bidirectional.pts < packet.pts
+                yield content + bytes(bidirectional), packet.is_keyframe
+                yield NOT_CODED, False
+
+    path = write_mpeg4(tmp_path / "a.avi", 24, 1, changed)
+    with open_video(path) as video:
+        assert len(video) == 24
+        assert numbers(video.frames(range(24))) == list(range(24))
+        assert [numbers(video.frames([index]))[0] for index in range(24)] == list(range(24))
 
 
 def _last_number(path) -> int:

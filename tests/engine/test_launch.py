@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from omegaconf.errors import InterpolationResolutionError
 import toy
 import torch
 
@@ -41,11 +42,16 @@ def whole(tmp_path_factory) -> Path:
     "error, sentence",
     [
         (OSError(errno.ENOSPC, "No space left on device", "run/log.txt"), "No space is left for"),
+        (
+            OSError(errno.EACCES, "Permission denied", "run"),
+            "run cannot be used (Permission denied)",
+        ),
         (RuntimeError("DataLoader timed out after 600 seconds"), "no batch for 600 seconds"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "lower dataloader",
         ),
+        (InterpolationResolutionError("no size[0]\n  key"), "cannot be had (no size[0])"),
         (UserError("Mend 3."), "Mend 3."),
     ],
 )

@@ -1,11 +1,14 @@
 """One iteration: accumulation and clipping of gradients, and how divergence ends."""
 
+from types import SimpleNamespace
+
 import pytest
 import toy
 import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from mvit_det.engine import train
 from mvit_det.engine.trainer import MAX_NAMES, Trainer, WatchedLoader
 from mvit_det.errors import UserError
 
@@ -164,3 +167,13 @@ def test_mixed_precision_trains(precision):
         losses = [value for value, _ in storage.history("total_loss").values()]
     assert losses[-1] < losses[0]
     assert ("grad_scaler" in trainer.state_dict()) == (precision is torch.float16)
+
+
+def test_an_evaluation_tells_nothing_of_the_one_before(monkeypatch):
+    found = iter([{"task": {"a": 1}, "unreadable": {"images": 2}}, {"task": {"a": 3}}])
+    monkeypatch.setattr(train, "do_test", lambda *_: next(found))
+    results = {}
+    checkpoints = SimpleNamespace(stop=SimpleNamespace(interruptible=False))
+    test = train._tester({}, nn.Identity(), checkpoints, results)
+    assert test() == {"task": {"a": 1}, "unreadable": {"images": 2}}
+    assert test() == results == {"task": {"a": 3}}

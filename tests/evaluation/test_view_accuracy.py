@@ -200,6 +200,21 @@ def test_a_clip_that_the_data_set_lacks(tmp_path):
         evaluate(evaluator, changed(clip=torch.tensor([9, 0, 1, 2])))
 
 
+def test_other_classes_that_compete_make_it_another_test(tmp_path):
+    first = ViewAccuracy(output_dir=str(tmp_path))
+    first.keep(items(), {}, resume=False)
+    first.reset()
+    for batch, scores in batches(range(8)):
+        first.process(batch, scores)
+    fewer = ViewAccuracy(output_dir=str(tmp_path), classes=5)
+    with pytest.raises(UserError, match="compete: all there, 5 now"):
+        fewer.keep(items(), {}, resume=True)
+    again = ViewAccuracy(output_dir=str(tmp_path), class_names=NAMES)
+    assert again.keep(items(), {}, resume=True) == list(ALL)[8:]
+    # names are known where nothing more is tested
+    assert len(evaluate(again, [])["classification"]) == 3 + CLASSES
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """(results, folder) of an announced test some views of which could not be read."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mvit_det.data.videos import VideoError
 from mvit_det.errors import UserError
 from mvit_det.predict.clips import (
     FramesInMemory,
@@ -38,6 +39,8 @@ def test_windows():
     # two frames in three seconds: a window without a frame takes the one that begins next
     sparse = [frames for *_, frames in parts(np.array([0.0, 2.0]), 1.0, 1.0)]
     assert sparse == [range(0, 1), range(1, 2), range(1, 2)]
+    with pytest.raises(UserError, match="window=1e-09, .* at least a frame, 0.2"):
+        parts(times, 5, 1e-9)
     with pytest.raises(UserError, match="window=0, in seconds, must be above 0"):
         check_window(0)
 
@@ -50,8 +53,26 @@ def test_a_frame_belongs_to_the_last_window_that_has_it():
 def test_frames_come_in_order_however_little_memory_there_is():
     frames = np.random.default_rng(0).integers(0, 255, (7, 8, 6, 3), dtype=np.uint8)
     for memory in (1, 2 * frames[0].nbytes, 2**27):
-        got = list(in_order(FramesInMemory(frames, 10), memory))
-        assert np.array_equal(np.stack(got), frames)
+        for stop in (3, 7):
+            got = list(in_order(FramesInMemory(frames, 10), stop, memory))
+            assert np.array_equal(np.stack(got), frames[:stop])
+
+
+def test_frames_before_a_damaged_one_come():
+    class Damaged(FramesInMemory):
+        """Its frame 5 cannot be decoded."""
+
+        def frames(self, indices):
+            if 5 in indices:
+                raise VideoError("frame 5 cannot be decoded")
+            return super().frames(indices)
+
+    frames, got = np.arange(9, dtype=np.uint8).repeat(18).reshape(9, 2, 3, 3), []
+    with pytest.raises(VideoError, match="frame 5"):
+        for frame in in_order(Damaged(frames, 10), 9):
+            got.append(frame)
+    assert np.array_equal(np.stack(got), frames[:5])
+    assert len(list(in_order(Damaged(frames, 10), 5))) == 5
 
 
 def test_pictures_of_a_folder_are_the_frames_of_a_video():

@@ -243,8 +243,8 @@ def test_a_window_is_for_clips(people, inputs, tmp_path, run):
 
 
 def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, monkeypatch, caplog):
-    def torn(video):
-        yield from list(in_order(video))[:3]
+    def torn(video, stop):
+        yield from in_order(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
     monkeypatch.setattr(command, "in_order", torn)
@@ -252,6 +252,21 @@ def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, m
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2
     assert f"{inputs / 'a.avi'}: frame 3 cannot be decoded" in caplog.text
+
+
+def test_windows_before_a_damaged_part_are_kept(people, inputs, tmp_path, monkeypatch, caplog):
+    def torn(self, video, window):
+        yield from list(spans(self, video, window))[:2]
+        raise VideoError("frame 20 cannot be decoded")
+
+    spans = Predictor.spans
+    monkeypatch.setattr(Predictor, "spans", torn)
+    assert predict(people, tmp_path / "out", inputs / "a.avi", "--window", "0.8") == 1
+    rows, content = read(tmp_path / "out")
+    assert [row["end"] for row in rows] == [0.8, 1.6] and content["images"][0]["seconds"] == 1.6
+    annotated = cv2.VideoCapture(str(tmp_path / "out" / "a.mp4"))
+    assert annotated.get(cv2.CAP_PROP_FRAME_COUNT) == 20  # of 25, those of the two windows
+    assert f"{inputs / 'a.avi'}: frame 20 cannot be decoded" in caplog.text
 
 
 def test_a_run_that_is_asked_to_stop_keeps_what_is_done(people, inputs, tmp_path, monkeypatch):

@@ -117,7 +117,7 @@ class Scripted:
         self.header["released"] = True
 
 
-@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), 90000.0])
+@pytest.mark.parametrize("fps", [0.0, 0.001, -1.0, float("nan"), 90000.0])
 def test_a_video_without_a_frame_rate_or_length(fps, monkeypatch):
     scripted = Scripted(fps, count=-1, frames=3)
     monkeypatch.setattr(cv2, "VideoCapture", scripted)
@@ -143,3 +143,13 @@ def test_a_video_is_streamed(monkeypatch):
         assert scripted.left == 10 - taken
     frames.close()
     assert scripted.header["released"]
+
+
+def test_a_link_to_itself_is_one_faulty_input(inputs):
+    (inputs / "loop.mp4").symlink_to("loop.mp4")
+    assert "loop.mp4" in found([inputs])
+
+
+def test_a_video_whose_name_is_no_text(tmp_path):
+    with pytest.raises(UserError, match=r"caf\\xe9.mp4 has a name that is not UTF-8: rename it"):
+        Video(tmp_path / "caf\udce9.mp4")

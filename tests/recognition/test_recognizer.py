@@ -200,3 +200,5 @@ def test_pyslowfast_init_draws_convolutions_and_lifts_biases():
             assert (started == 1).all()
         elif name.endswith("qkv.weight"):
             assert abs(started.std().item() / 0.02 - 1) < 0.1
+    without = recognizer(dict(CLIP, qkv_bias=False), pyslowfast_init=True)
+    assert (without.backbone.blocks[0].attn.proj.bias == 0.02).all()
