@@ -19,6 +19,7 @@ from mvit_det.engine import (
     run,
     summarize,
 )
+from mvit_det.errors import UserError
 
 logger = logging.getLogger("mvit_det")
 
@@ -47,6 +48,9 @@ def setup(args: Namespace):
     cfg = load_config(args.config_file)
     kinds = ("json", "images", "videos")
     own = {name: getattr(args, name) for kind in kinds for name in (f"train_{kind}", f"val_{kind}")}
+    empty = [name.replace("_", "-") for name, value in own.items() if value == ""]
+    if empty:  # such as a variable of the shell that is not set
+        raise UserError(f"--{empty[0]} is empty: give a path, or leave the flag out.")
     if any(own.values()):
         # The schedule depends on where the weights come from, so this override is looked at first.
         start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]

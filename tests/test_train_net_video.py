@@ -170,3 +170,11 @@ def test_a_config_whose_data_are_not_there(tmp_path, monkeypatch):
         UserError, match="list of videos kinetics400/train.csv does not exist .*READ"
     ):
         start("--config-file", KINETICS, *TINY, f"train.output_dir={tmp_path / 'run'}")
+
+
+def test_a_flag_without_a_path(tmp_path):
+    flags = ("--train-videos", "", "--val-videos", "")
+    with pytest.raises(
+        UserError, match="--train-videos is empty: give a path, or leave the flag out"
+    ):
+        start("--config-file", KINETICS, *flags, f"train.output_dir={tmp_path / 'run'}")

@@ -44,7 +44,8 @@ def read_video_list(path: Path) -> VideoRows:
     else:
         rows = path_and_label(path)
     if not len(rows.names):
-        raise UserError(f"The list of videos {path} has no row: write one for each video.")
+        why = f"none that can be used ({rows.ignored})" if rows.ignored else "no row"
+        raise UserError(f"The list of videos {path} has {why}: write one for each video.")
     return rows
 
 

@@ -138,6 +138,14 @@ def test_a_line_per_frame(tmp_path):
     assert found.ignored == "1 videos that the JSON files do not name"
 
 
+def test_a_line_per_frame_of_another_data_set(tmp_path):
+    write_something(tmp_path)
+    with pytest.raises(
+        UserError, match="has none that can be used .2 videos that the JSON files do not name"
+    ):
+        read(tmp_path / "train.csv", frames_of(["73", "74"]))
+
+
 def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
     found = read(tmp_path / "train.csv", frames_of(["7", "73"], '"4"'))
     assert rows(found) == [("7", 4), ("73", 4)] and not found.classes
