@@ -60,7 +60,7 @@ def build_train_loader(
     if total_batch_size % world or total_batch_size < world:
         raise UserError(
             f"dataloader.train.total_batch_size={total_batch_size} cannot be shared evenly by "
-            f"{world} process(es): choose a positive multiple of {world}."
+            f"{world} process(es): choose a multiple of {world} above 0."
         )
     whole = isinstance(repeats, int)
     if repeats != 1 and (not whole or repeats < 1 or not hasattr(mapper, "repeated")):

@@ -127,7 +127,7 @@ def test_nothing_usable_at_all():
 
 def test_a_batch_that_cannot_be_shared(monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: 8)
-    with pytest.raises(UserError, match="total_batch_size=4 .* 8 processes: .* multiple of 8"):
+    with pytest.raises(UserError, match="total_batch_size=4 .* 8 process.es.: .* multiple of 8"):
         build()
 
 
