@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from detectron2.config import LazyConfig, instantiate
-from detectron2.utils.events import EventStorage
+from config_steps import reloaded, trained_a_step
+from detectron2.config import instantiate
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.engine import apply_overrides, load_config
-from mvit_det.engine.trainer import Trainer, WatchedLoader
-from omegaconf import OmegaConf
 from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "imagenet"
@@ -251,34 +249,13 @@ def shrink(cfg) -> None:
 
 @every_config
 def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
-    LazyConfig.save(load_config(str(path)), str(tmp_path / "config.yaml"))
-    cfg = load_config(str(tmp_path / "config.yaml"))
-    LazyConfig.save(cfg, str(tmp_path / "again.yaml"))
-    assert (tmp_path / "again.yaml").read_text() == (tmp_path / "config.yaml").read_text()
-    assert OmegaConf.to_container(cfg) == OmegaConf.to_container(
-        load_config(str(tmp_path / "again.yaml"))
-    )
+    cfg = reloaded(path, tmp_path)
     shrink(cfg)
-    model = instantiate(cfg.model)
-    cfg.optimizer.params.model = model
-    collate = instantiate(cfg.dataloader.train.collate)
     samples = [
         dict(inputs=torch.randn(3, 32, 32), labels=label, file_name=f"{label}.jpg")
         for label in range(4)
     ]
-    trainer = Trainer(
-        model,
-        WatchedLoader([collate(samples)]),
-        instantiate(cfg.optimizer),
-        max_norm=cfg.train.clip_gradients,
-    )
-    before = [p.detach().clone() for p in model.parameters()]
-    with EventStorage() as storage:
-        trainer.run_step()
-        assert math.isfinite(storage.latest()["total_loss"][0])
-    assert not [name for name, p in model.named_parameters() if p.grad is None]
-    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
-    model.eval()
+    model = trained_a_step(cfg, samples)
     batch = instantiate(cfg.dataloader.test.collate_fn)(samples)
     with torch.no_grad():
         torch.testing.assert_close(model(batch).sum(1), torch.ones(4))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.data.found_images import FoundFiles, find_images, located
-from mvit_det.data.labels import check_number, labels_of, own_classes, register, report
+from mvit_det.data.labels import check_number, labels_of, classes_of, register, report
 from mvit_det.data.packed import PackedText
 from mvit_det.errors import UserError, some
 
@@ -106,7 +106,7 @@ def image_classes(
     elif classes is not None:
         folders, names = given_classes(classes)
     else:
-        folders = own_classes(parts, title)
+        folders = classes_of(parts, title)
         names = shown_names(folders)
     check_number(title, folders, num_classes)
     labels = np.concatenate([labels_of(part, folders) for part in parts])
@@ -119,7 +119,7 @@ def image_classes(
 def class_folders(root: Roots) -> list[str]:
     """The sorted class folders of a root; of images that have labels only, "0", "1", ..."""
     parts = [part for one in _roots(root) for part in find_images(located(one), names_only=True)]
-    return own_classes(parts, some(_roots(root)))
+    return classes_of(parts, some(_roots(root)))
 
 
 def count_images(root: Roots) -> int:

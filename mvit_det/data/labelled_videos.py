@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from mvit_det.data.class_names import given_classes
 from mvit_det.data.found_images import FoundFiles, located
 from mvit_det.data.found_videos import find_videos
-from mvit_det.data.labels import check_number, labels_of, own_classes, register, report
+from mvit_det.data.labels import check_number, labels_of, classes_of, register, report
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def video_classes(
     elif same_classes_as is not None:
         folders = names = video_class_folders(same_classes_as)
     else:
-        folders = names = own_classes([found], title, num_classes)
+        folders = names = classes_of([found], title, num_classes)
     check_number(title, folders, num_classes)
     labels = labels_of(found, folders)
     if missing:
@@ -117,7 +117,7 @@ def video_classes(
 
 def video_class_folders(source: str | os.PathLike) -> list[str]:
     """The classes of a source, in their order; of lists that have numbers only, "0", "1", ..."""
-    return own_classes([find_videos(source, names_only=True)[0]], str(source))
+    return classes_of([find_videos(source, names_only=True)[0]], str(source))
 
 
 def count_videos(source: str | os.PathLike) -> int:

@@ -13,7 +13,7 @@ from mvit_det.errors import UserError, some
 logger = logging.getLogger(__name__)
 
 
-def own_classes(
+def classes_of(
     parts: Sequence[FoundFiles], title: str, num_classes: int | None = None
 ) -> list[str]:
     """The classes in their own order: that of a list which has one, else the sorted folders.

@@ -30,11 +30,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mvit_det.data.coco import datasets_root
+from mvit_det.data.generated import SPLITS, generated_folder
 from mvit_det.data.labelled_videos import VideoClasses, video_classes
 from mvit_det.data.shapes import CLASSES as SHAPES
-from mvit_det.data.shapes import SPLITS, outline, painted_ground, painted_shape
-from mvit_det.data.whole_folder import whole_folder
+from mvit_det.data.shapes import outline, painted_ground, painted_shape
 from mvit_det.errors import UserError
 
 DIALS = ("column", "row", "angle", "size", "brightness")
@@ -201,25 +200,18 @@ def motion_clips_folder(
     num_shapes: int,
     seed: int,
 ) -> Path:
-    """Return the folder of such a data set below the datasets folder; draw it if it is missing.
-
-    It appears complete or not at all, as that of `shapes_folder`.
-    """
+    """The folder of such a data set (`generated_folder`), with class folders in that of each split."""
     height, width = size
     name = (
         f"v{_VERSION}-{num_train}+{num_val}-{num_frames}x{height}x{width}-"
         f"{num_shapes}shapes-seed{seed}"
     )
-    folder = datasets_root() / "motion_clips" / name
-    if folder.exists():
-        return folder
-    fix = "set DETECTRON2_DATASETS to a folder that is writable."
-    with whole_folder(folder, "the generated clips", fix) as draft:
-        for number, (split, count) in enumerate(zip(SPLITS, (num_train, num_val))):
-            generate_motion_clips(
-                draft / split, count, (seed, number), num_frames, size, num_shapes
-            )
-    return folder
+
+    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
+        generate_motion_clips(folder, count, seeds, num_frames, size, num_shapes)
+
+    counts = (num_train, num_val)
+    return generated_folder(f"motion_clips/{name}", "the generated clips", counts, seed, draw)
 
 
 def motion_clips(

@@ -1,6 +1,7 @@
 """One's own data in one command: point any config at COCO files, or at folders of classes."""
 
 import logging
+from collections.abc import Mapping
 
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
@@ -52,7 +53,7 @@ def use_own_data(
         return use_own_classes(cfg, VIDEOS, train=train_videos, val=val_videos, processes=processes)
     if "roi_heads" not in cfg.model:
         return use_own_classes(cfg, IMAGES, train=train_images, val=val_images, processes=processes)
-    _check_pairs(train_json, train_images, val_json, val_images)
+    _check_pairs(given)
     data = cfg.dataloader
     names = class_names(train_json or val_json)
     cfg.model.roi_heads.num_classes = len(names)
@@ -100,13 +101,7 @@ def _check_kind(cfg: DictConfig, flags: list[str]) -> None:
         )
 
 
-def _check_pairs(train_json, train_images, val_json, val_images) -> None:
-    given = {
-        "--train-json": train_json,
-        "--train-images": train_images,
-        "--val-json": val_json,
-        "--val-images": val_images,
-    }
+def _check_pairs(given: Mapping[str, str | None]) -> None:
     for kind in ("train", "val"):
         pair = [f"--{kind}-json", f"--{kind}-images"]
         absent = [flag for flag in pair if not given[flag]]

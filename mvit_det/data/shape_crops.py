@@ -7,11 +7,10 @@ of shape, and one of places without any.
 import tempfile
 from pathlib import Path
 
-from mvit_det.data.coco import datasets_root
 from mvit_det.data.crops import crop_objects
+from mvit_det.data.generated import SPLITS, generated_folder
 from mvit_det.data.labelled_images import ImageClasses, image_classes
-from mvit_det.data.shapes import SPLITS, generate_shapes
-from mvit_det.data.whole_folder import whole_folder
+from mvit_det.data.shapes import generate_shapes
 from mvit_det.errors import UserError
 
 # Written into the cache folder's name: raise it whenever the drawing or the cutting changes.
@@ -28,33 +27,27 @@ def shape_classes_folder(
     seed: int,
     object_size: tuple[float, float],
 ) -> Path:
-    """Return the folder of such a data set below the datasets folder; draw it if it is missing.
-
-    It appears complete or not at all, with the class folders of each split in it.
-    """
+    """The folder of such a data set (`generated_folder`), with class folders in that of each split."""
     low, high = object_size
     name = (
         f"v{_VERSION}-{num_train}+{num_val}-{image_size}px-{low}to{high}-crop{crop_size}-seed{seed}"
     )
-    folder = datasets_root() / "shape_classes" / name
-    if folder.exists():
-        return folder
-    fix = "set DETECTRON2_DATASETS to a folder that is writable."
-    with whole_folder(folder, "the generated shapes", fix) as draft:
-        for number, (split, count) in enumerate(zip(SPLITS, (num_train, num_val))):
-            with tempfile.TemporaryDirectory(prefix=".pictures-", dir=draft) as pictures:
-                drawn = Path(pictures) / split
-                seeds = (seed, number)
-                generate_shapes(drawn, count, seeds, image_size, object_size=object_size)
-                crop_objects(
-                    drawn / "annotations.json",
-                    drawn / "images",
-                    draft / split,
-                    margin=_MARGIN,
-                    size=crop_size,
-                    seed=seed,
-                )
-    return folder
+
+    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
+        with tempfile.TemporaryDirectory(prefix=".pictures-", dir=folder.parent) as pictures:
+            drawn = Path(pictures) / folder.name
+            generate_shapes(drawn, count, seeds, image_size, object_size=object_size)
+            crop_objects(
+                drawn / "annotations.json",
+                drawn / "images",
+                folder,
+                margin=_MARGIN,
+                size=crop_size,
+                seed=seed,
+            )
+
+    counts = (num_train, num_val)
+    return generated_folder(f"shape_classes/{name}", "the generated shapes", counts, seed, draw)
 
 
 def shape_classes(

@@ -15,12 +15,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mvit_det.data.coco import coco_dataset, datasets_root
-from mvit_det.data.whole_folder import whole_folder
+from mvit_det.data.coco import coco_dataset
+from mvit_det.data.generated import SPLITS, generated_folder
 from mvit_det.errors import UserError
 
 CLASSES = ("circle", "square", "triangle", "star", "cross")
-SPLITS = ("train", "val")
 
 # Written into the cache folder's name: raise it whenever the drawing changes.
 _VERSION = 1
@@ -217,23 +216,15 @@ def generate_shapes(
 def shapes_folder(
     num_train: int, num_val: int, image_size: int, seed: int, object_size: tuple[float, float]
 ) -> Path:
-    """Return the folder of such a data set below the datasets folder; draw it if it is missing.
-
-    The folder appears complete or not at all: it is drawn under a temporary name and renamed, and
-    where two processes draw at once the one that ends first is kept.
-    """
+    """The folder of such a data set (`generated_folder`)."""
     low, high = object_size
     name = f"v{_VERSION}-{num_train}+{num_val}-{image_size}px-{low}to{high}-seed{seed}"
-    folder = datasets_root() / "shapes" / name
-    if folder.exists():
-        return folder
-    fix = "set DETECTRON2_DATASETS to a folder that is writable."
-    with whole_folder(folder, "the generated shapes", fix) as draft:
-        for number, (split, count) in enumerate(zip(SPLITS, (num_train, num_val))):
-            generate_shapes(
-                draft / split, count, (seed, number), image_size, object_size=object_size
-            )
-    return folder
+
+    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
+        generate_shapes(folder, count, seeds, image_size, object_size=object_size)
+
+    counts = (num_train, num_val)
+    return generated_folder(f"shapes/{name}", "the generated shapes", counts, seed, draw)
 
 
 def shapes_dataset(

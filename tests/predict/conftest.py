@@ -5,10 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
-from detectron2.config import LazyConfig, instantiate
 from PIL import Image
-from predict_scenes import QUICKSTART, TINY, picture, write_video
+from predict_scenes import QUICKSTART, TINY, finished_run, picture, write_video
 
 from mvit_det.engine import apply_overrides, load_config
 
@@ -24,12 +22,7 @@ def run(tmp_path_factory) -> SimpleNamespace:
     """As a training leaves it: ``folder`` with config.yaml and model_final.pth (``weights``)."""
     folder = tmp_path_factory.mktemp("run")
     cfg = apply_overrides(load_config(QUICKSTART), [*TINY, f"train.output_dir={folder}"])
-    torch.manual_seed(0)
-    model = instantiate(cfg.model)
-    weights = folder / "model_final.pth"
-    torch.save({"model": model.state_dict(), "iteration": 0}, weights)
-    LazyConfig.save(cfg, str(folder / "config.yaml"))
-    return SimpleNamespace(folder=folder, weights=weights, config=folder / "config.yaml", cfg=cfg)
+    return finished_run(cfg, folder)
 
 
 @pytest.fixture

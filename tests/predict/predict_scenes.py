@@ -1,9 +1,13 @@
-"""What the tests of prediction look at, and a config of a tiny detector."""
+"""What the tests of prediction look at, configs of tiny models, and the runs they leave."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import torch
+from detectron2.config import LazyConfig, instantiate
+from omegaconf import DictConfig
 
 QUICKSTART = str(Path(__file__).resolve().parents[2] / "configs" / "quickstart.py")
 TINY = [
@@ -30,3 +34,17 @@ def write_video(path: Path, count: int, fps: float, size: tuple[int, int]) -> No
     for index in range(count):
         video.write(np.full((*size, 3), 10 * index % 250, np.uint8))
     video.release()
+
+
+def finished_run(cfg: DictConfig, folder: Path) -> SimpleNamespace:
+    """As a training leaves it: ``folder``, ``config``, ``weights``, ``cfg``."""
+    torch.manual_seed(0)
+    model = instantiate(cfg.model)
+    if hasattr(model, "head"):
+        for parameter in model.head.parameters():
+            torch.nn.init.normal_(parameter)  # so that classes differ by input
+    weights = folder / "model_final.pth"
+    torch.save({"model": model.state_dict(), "iteration": 0}, weights)
+    config = folder / "config.yaml"
+    LazyConfig.save(cfg, str(config))
+    return SimpleNamespace(folder=folder, weights=weights, config=config, cfg=cfg)

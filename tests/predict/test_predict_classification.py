@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from detectron2.data.detection_utils import read_image
 from PIL import Image
-from predict_scenes import picture
+from predict_scenes import finished_run, picture
 from pycocotools.coco import COCO
 
 from mvit_det.engine import apply_overrides, load_config
@@ -44,15 +44,7 @@ def trees(tmp_path_factory) -> SimpleNamespace:
     (folder / "classes.txt").write_text("\n".join(NAMES))
     cfg = apply_overrides(load_config(CONFIG), [*TINY, f"train.output_dir={folder}"])
     cfg.dataloader.test.dataset.update(root=str(folder / "val"), classes=f"{folder}/classes.txt")
-    torch.manual_seed(0)
-    model = instantiate(cfg.model)
-    for parameter in model.head.parameters():
-        torch.nn.init.normal_(parameter)  # so that classes differ by picture
-    weights = folder / "model_final.pth"
-    torch.save({"model": model.state_dict(), "iteration": 0}, weights)
-    config = folder / "config.yaml"
-    LazyConfig.save(cfg, str(config))
-    return SimpleNamespace(folder=folder, weights=weights, config=config, cfg=cfg)
+    return finished_run(cfg, folder)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyCall as L
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from PIL import Image
-from predict_scenes import picture, write_video
+from predict_scenes import finished_run, picture, write_video
 
 from mvit_det.data import video_classes
 from mvit_det.data.videos import VideoError, open_video
@@ -66,15 +66,7 @@ def people(tmp_path_factory) -> SimpleNamespace:
     cfg.dataloader.test.dataset.dataset = L(video_classes)(
         source=str(folder / "val"), name="people_val"
     )
-    torch.manual_seed(0)
-    model = instantiate(cfg.model)
-    for parameter in model.head.parameters():
-        torch.nn.init.normal_(parameter)  # so that classes differ by video
-    weights = folder / "model_final.pth"
-    torch.save({"model": model.state_dict(), "iteration": 0}, weights)
-    config = folder / "config.yaml"
-    LazyConfig.save(cfg, str(config))
-    return SimpleNamespace(folder=folder, weights=weights, config=config, cfg=cfg)
+    return finished_run(cfg, folder)
 
 
 @pytest.fixture(scope="module")

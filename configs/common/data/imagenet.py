@@ -17,6 +17,15 @@ from omegaconf import OmegaConf
 num_workers = min(12, os.cpu_count() or 1)
 train_images = 1281167
 
+mixup = L(Mixup)(
+    num_classes="${model.num_classes}",
+    mixup_alpha=0.8,
+    cutmix_alpha=1.0,
+    prob=1.0,
+    switch_prob=0.5,  # of cutmix instead of mixup
+    label_smoothing=0.1,
+)
+
 dataloader = OmegaConf.create()
 
 # Paper, appendix B.2, names the augmentations; their numbers are those of the released configs.
@@ -39,14 +48,7 @@ dataloader.train = L(build_train_loader)(
             erase_prob=0.25,
         ),
     ),
-    collate=L(Mixup)(
-        num_classes="${model.num_classes}",
-        mixup_alpha=0.8,
-        cutmix_alpha=1.0,
-        prob=1.0,
-        switch_prob=0.5,  # of cutmix instead of mixup
-        label_smoothing=0.1,
-    ),
+    collate=mixup,
     repeats=1,  # samples that are made of each image of a batch
     total_batch_size=2048,
     num_workers=num_workers,

@@ -5,7 +5,6 @@ from detectron2.data import build_detection_test_loader
 from mvit_det.data import (
     ClipMapper,
     DenseSampling,
-    Mixup,
     StackSamples,
     build_train_loader,
     clip_test_transform,
@@ -16,7 +15,7 @@ from mvit_det.data import (
 from mvit_det.evaluation import UnreadableImages, ViewAccuracy
 from omegaconf import OmegaConf
 
-from .imagenet import num_workers
+from .imagenet import mixup, num_workers
 
 # Videos go offline, so copies differ, and nobody states how many the released models saw. These are
 # the training videos of MMAction2's copies; the paper has "about 240k" of Kinetics-400.
@@ -75,14 +74,7 @@ dataloader.train = L(build_train_loader)(
             std=(0.225, 0.225, 0.225),
         ),
     ),
-    collate=L(Mixup)(
-        num_classes="${model.num_classes}",
-        mixup_alpha=0.8,
-        cutmix_alpha=1.0,
-        prob=1.0,
-        switch_prob=0.5,  # of cutmix instead of mixup
-        label_smoothing=0.1,
-    ),
+    collate=mixup,
     repeats=2,  # clips that are made of each video of a batch
     total_batch_size=256,  # videos
     num_workers=num_workers,
