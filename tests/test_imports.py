@@ -10,18 +10,22 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mvit_det"
 
 # folder of mvit_det -> (may import detectron2, parts of mvit_det that it may import)
-# `errors` is a leaf that everybody but the torch-only backbone may import; `files` and `randomness`
-# are leaves as well.
+# `errors` is a leaf that everybody but the torch-only backbone may import; `files`, `ava_files` and
+# `randomness` are leaves as well.
 RULES = {
     "backbone": (False, {"backbone"}),
     "detection": (True, {"backbone", "detection", "errors"}),
     "recognition": (True, {"backbone", "recognition", "errors"}),
     "checkpoint": (False, {"checkpoint", "backbone", "errors", "files"}),
-    "data": (True, {"data", "errors", "files", "randomness"}),
-    "evaluation": (True, {"evaluation", "errors", "files"}),
+    "data": (True, {"data", "ava_files", "errors", "files", "randomness"}),
+    "evaluation": (True, {"evaluation", "ava_files", "errors", "files"}),
     "engine": (True, {"engine", "checkpoint", "errors", "files", "randomness"}),
     "benchmark": (True, {"benchmark", "engine", "checkpoint", "errors"}),
-    "predict": (True, {"predict", "engine", "checkpoint", "evaluation", "data", "errors", "files"}),
+    "predict": (
+        True,
+        {"predict", "engine", "checkpoint", "evaluation", "data", "ava_files", "errors", "files"},
+    ),
+    "ava_files": (False, {"errors", "files"}),
     "errors": (False, set()),
     "files": (False, {"errors"}),
     "randomness": (False, set()),
