@@ -25,7 +25,7 @@ RULES = {
         True,
         {"predict", "engine", "checkpoint", "evaluation", "data", "ava_files", "errors", "files"},
     ),
-    "ava_files": (False, {"errors", "files"}),
+    "ava_files": (False, {"ava_files", "errors", "files"}),
     "errors": (False, set()),
     "files": (False, {"errors"}),
     "randomness": (False, set()),
