@@ -25,13 +25,14 @@ logger = logging.getLogger("mvit_det")
 
 
 def argument_parser() -> ArgumentParser:
-    """Detectron2's flags, and six for one's own data."""
+    """Detectron2's flags, and those for one's own data."""
     parser = default_argument_parser()
     own = parser.add_argument_group(
         "one's own data",
         "for a detection config annotations in COCO format and images; for a config that classifies "
         "images these alone, in one folder per class or in tar files; for one of videos, these in one "
-        "folder per class, or a list of them",
+        "folder per class, or a list of them; for one of actions (configs/ava) videos and csv files in "
+        "AVA's format: see datasets/README.md",
     )
     own.add_argument("--train-json", metavar="FILE", help="annotations to train on")
     own.add_argument("--train-images", metavar="FOLDER", help="images to train on")
@@ -39,6 +40,13 @@ def argument_parser() -> ArgumentParser:
     own.add_argument("--val-images", metavar="FOLDER", help="images to evaluate on")
     own.add_argument("--train-videos", metavar="FOLDER", help="videos, or a list, to train on")
     own.add_argument("--val-videos", metavar="FOLDER", help="videos, or a list, to evaluate on")
+    own.add_argument("--train-actions", metavar="CSV", help="boxes with actions to train on")
+    own.add_argument("--val-actions", metavar="CSV", help="boxes with actions to evaluate on")
+    own.add_argument(
+        "--train-proposals", metavar="CSV", help="boxes that a detector found, as well"
+    )
+    own.add_argument("--val-proposals", metavar="CSV", help="the same, to be tested in their place")
+    own.add_argument("--label-map", metavar="FILE", help="names of the actions to evaluate")
     return parser
 
 
@@ -46,8 +54,9 @@ def setup(args: Namespace):
     """Config file, then one's own data, then overrides; the result is saved as config.yaml."""
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
     cfg = load_config(args.config_file)
-    kinds = ("json", "images", "videos")
-    own = {name: getattr(args, name) for kind in kinds for name in (f"train_{kind}", f"val_{kind}")}
+    kinds = ("json", "images", "videos", "actions", "proposals")
+    names = [f"{split}_{kind}" for kind in kinds for split in ("train", "val")]
+    own = {name: getattr(args, name) for name in (*names, "label_map")}
     empty = [name.replace("_", "-") for name, value in own.items() if value == ""]
     if empty:  # such as a variable of the shell that is not set
         raise UserError(f"--{empty[0]} is empty: give a path, or leave the flag out.")

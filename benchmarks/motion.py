@@ -1,20 +1,24 @@
 #!/usr/bin/env python
-"""Is motion what the video quickstart learns? Its accuracy on frames that were tampered with.
+"""Is motion what the video quickstarts learn? Their accuracy on frames that were tampered with.
 
     python benchmarks/motion.py                                  # trains two models: ten minutes
     python benchmarks/motion.py --seeds 1 2 3
     python benchmarks/motion.py --weights output/quickstart_video/model_final.pth
+    python benchmarks/motion.py --actions --weights output/quickstart_actions/model_final.pth
 
-Per seed: configs/quickstart_video.py, and the same with a single frame of each clip, repeated. Then
-both are tested on held-out clips, whose frames are kept, reversed, shuffled, or all replaced by one.
-A clip of one class played backwards is one of the opposite class, so besides right answers those are
-counted that name the opposite. With ``--weights`` only the first model is tested, as it is. A run
-whose results are in the output folder already is not repeated.
+Per seed: configs/quickstart_video.py, with ``--actions`` configs/quickstart_actions.py, and the same
+with a single frame of each clip, repeated. Then both are tested on held-out clips, whose frames are
+kept, reversed, shuffled, or all replaced by one. A clip of one class played backwards is one of the
+opposite class, so besides right answers those are counted that name the opposite; of actions, which
+are several at a time, the frame mAP is given, and that of scores exchanged with the opposites'. With
+``--weights`` only the first model is tested, as it is. A run whose results are in the output folder
+already is not repeated.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
@@ -27,12 +31,21 @@ from pretraining import ROOT, spread, trained
 from tabulate import tabulate
 from torch import nn
 
-from mvit_det.data.clip_mapper import Sampling
+from mvit_det.data import DenseSampling, KeyFrameSampling
 from mvit_det.data.motion_clips import MOTIONS
+from mvit_det.data.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, build_model, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
+from mvit_det.evaluation import ActionMetrics
 
-CONFIG = "quickstart_video.py"
+
+def opposites(moves: Mapping[str, tuple[str, int]]) -> np.ndarray:
+    """Numbers (K,) of the opposites of moves like `MOTIONS`."""
+    known = list(moves.values())
+    return np.array([known.index((dial, -way)) for dial, way in known])
+
+
+OPPOSITE_CLASS, OPPOSITE_ACTION = opposites(MOTIONS), opposites(ACTIONS)
 # With no frames from one to the next, all of a clip are the same one.
 ONE_FRAME = ["dataloader.train.mapper.sampling.sampling_rate=0"]
 
@@ -47,9 +60,9 @@ ONE_IN_TRAINING = "one of them, repeated, and in training as well"
 
 
 class Rearranged:
-    """A test sampling whose frames are put into another order, by a name in `ARRANGEMENTS`."""
+    """A sampling whose test frames are put into another order, by a name in `ARRANGEMENTS`."""
 
-    def __init__(self, sampling: Sampling, arrangement: str):
+    def __init__(self, sampling: DenseSampling | KeyFrameSampling, arrangement: str):
         self.sampling = sampling
         self.arrangement = ARRANGEMENTS[arrangement]
         self.rng = np.random.default_rng(0)
@@ -57,6 +70,10 @@ class Rearranged:
     def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
         """Frame numbers (T,) of a clip."""
         return self.arrangement(self.sampling.test(times, clip, clips), self.rng)
+
+    def around(self, times: np.ndarray, time: float) -> np.ndarray:
+        """Frame numbers (T,) around a key frame."""
+        return self.arrangement(self.sampling.around(times, time), self.rng)
 
 
 @torch.no_grad()
@@ -72,50 +89,100 @@ def answers(cfg: DictConfig, model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(labels.values())), np.stack(list(sums.values())).argmax(axis=1)
 
 
-def tested(cfg: DictConfig, weights: Path, arrangement: str) -> tuple[float, float]:
-    """Percent of the answers that are right, and percent that name the opposite class."""
+def classified(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
+    """Percent of the test videos that are told right, and percent taken for the opposite class."""
+    labels, predicted = answers(cfg, model)
+    return 100 * np.mean(predicted == labels), 100 * np.mean(predicted == OPPOSITE_CLASS[labels])
+
+
+@torch.no_grad()
+def detected(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
+    """Frame mAP, in percent, and what it would be if each score were that of the opposite action."""
+    data = instantiate(cfg.dataloader.test)
+    as_told, exchanged = (ActionMetrics(cfg.dataloader.test.dataset.name) for _ in range(2))
+    for batch in data:
+        scores = model(batch)
+        as_told.process(batch, scores)
+        exchanged.process(batch, [each[:, OPPOSITE_ACTION] for each in scores])
+    return tuple(metrics.evaluate()["actions"]["mAP50"] for metrics in (as_told, exchanged))
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What differs between the two.
+
+    Attributes:
+        measure: of the test data of a config and a model, the two figures of a row.
+    """
+
+    config: str
+    measure: Callable[[DictConfig, nn.Module], tuple[float, float]]
+    output: Path
+    columns: tuple[str, str]
+    chance: str
+
+
+OF_VIDEOS = Quickstart(
+    "quickstart_video.py",
+    classified,
+    Path("output/motion"),
+    ("right, %", "opposite class, %"),
+    f"Chance is {100 / len(MOTIONS):.0f} % for both",
+)
+OF_ACTIONS = Quickstart(
+    "quickstart_actions.py",
+    detected,
+    Path("output/motion_actions"),
+    ("mAP", "mAP of the opposites"),
+    "Chance is the share of the boxes in which an action is done, 25 in the mean, for both",
+)
+
+
+def tested(
+    quickstart: Quickstart, cfg: DictConfig, weights: Path, arrangement: str
+) -> tuple[float, float]:
+    """The two figures of trained weights, on frames in that arrangement."""
     cfg = deepcopy(cfg)
-    mapper = cfg.dataloader.test.mapper
-    mapper.sampling = L(Rearranged)(
+    cfg.dataloader.test.mapper.sampling = L(Rearranged)(
         sampling=deepcopy(cfg.dataloader.train.mapper.sampling), arrangement=arrangement
     )
     model = build_model(cfg, "cpu").eval()
     StrictCheckpointer(model, complete=True).load(str(weights))
-    labels, predicted = answers(cfg, model)
-    moves = list(MOTIONS.values())
-    opposite = np.array([moves.index((dial, -way)) for dial, way in moves])
-    return 100 * np.mean(predicted == labels), 100 * np.mean(predicted == opposite[labels])
+    return quickstart.measure(cfg, model)
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--actions", action="store_true", help="detected, not videos classified")
     parser.add_argument("--weights", type=Path, help="of a trained quickstart; trains none")
-    parser.add_argument("--output", type=Path, default=Path("output/motion"))
+    parser.add_argument("--output", type=Path, help="folder of the trainings")
     parser.add_argument("opts", nargs="*", help="key=value: overrides of the config")
     args = parser.parse_args()
 
-    cfg = apply_overrides(load_config(str(ROOT / "configs" / CONFIG)), args.opts)
+    quickstart = OF_ACTIONS if args.actions else OF_VIDEOS
+    output = args.output or quickstart.output
+    cfg = apply_overrides(load_config(str(ROOT / "configs" / quickstart.config)), args.opts)
     still = apply_overrides(deepcopy(cfg), ONE_FRAME)
     rows: dict[str, list[tuple[float, float]]] = {}
     for seed in args.seeds:
         overrides = [*args.opts, f"train.seed={seed}"]
         weights = args.weights
         if weights is None:
-            folder = args.output / f"seed{seed}"
-            trained(CONFIG, folder, overrides)
+            folder = output / f"seed{seed}"
+            trained(quickstart.config, folder, overrides)
             weights = folder / "model_final.pth"
         for name in ARRANGEMENTS:
-            rows.setdefault(name, []).append(tested(cfg, weights, name))
+            rows.setdefault(name, []).append(tested(quickstart, cfg, weights, name))
         if args.weights is None:
-            folder = args.output / f"one-frame-seed{seed}"
-            trained(CONFIG, folder, [*overrides, *ONE_FRAME])
-            result = tested(still, folder / "model_final.pth", "as they are")
+            folder = output / f"one-frame-seed{seed}"
+            trained(quickstart.config, folder, [*overrides, *ONE_FRAME])
+            final = folder / "model_final.pth"
+            result = tested(quickstart, still, final, "as they are")
             rows.setdefault(ONE_IN_TRAINING, []).append(result)
-    columns = ("frames of a clip", "right, %", "opposite class, %")
+    columns = ("frames of a clip", *quickstart.columns)
     table = [(name, *map(spread, map(list, zip(*pairs)))) for name, pairs in rows.items()]
-    chance = 100 / len(MOTIONS)
-    print(f"Chance is {chance:.0f} % for both; mean (smallest to largest) of seeds {args.seeds}")
+    print(f"{quickstart.chance}; mean (smallest to largest) of seeds {args.seeds}")
     print(tabulate(table, columns, tablefmt="github"))
 
 

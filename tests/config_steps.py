@@ -1,15 +1,19 @@
-"""What the tests do with every config of a classifier: save and reload it, train one step."""
+"""What the tests do with every config of a recognizer: look at it, save and reload it, train a step."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.events import EventStorage
+from mvit_det.backbone import VARIANTS
 from mvit_det.engine import load_config
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim import Optimizer
 
 
 def reloaded(path: Path, folder: Path) -> DictConfig:
@@ -42,3 +46,47 @@ def trained_a_step(cfg: DictConfig, samples: list[dict]) -> nn.Module:
     assert not [name for name, p in model.named_parameters() if p.grad is None]
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
     return model.eval()
+
+
+def meta_model(cfg: DictConfig) -> nn.Module:
+    """The config's model without numbers: L and H need no memory so."""
+    with torch.device("meta"):
+        return instantiate(cfg.model)
+
+
+def check_backbone_of_clips(vit: DictConfig, variant: str, size: Sequence[int]) -> None:
+    """It is that row of the paper's Table 1, in the form of the released video models."""
+    row = VARIANTS[variant]
+    assert (vit.embed_dim, vit.num_heads) == (row.embed_dim, row.num_heads)
+    assert tuple(vit.last_block_indexes) == row.last_block_indexes
+    assert vit.get("use_abs_pos", False) is False and vit.class_token is True
+    assert tuple(vit.input_size) == size
+    patch = (vit.patch_kernel, vit.patch_stride, vit.patch_padding)
+    assert [tuple(numbers) for numbers in patch] == [(3, 7, 7), (2, 4, 4), (1, 3, 3)]
+    assert (tuple(vit.pool_kernel), tuple(vit.adaptive_kv_stride)) == ((3, 3, 3), (1, 8, 8))
+    assert vit.get("use_act_checkpoint", False) == (variant == "L")
+
+
+def check_is_sgd(optimizer: Optimizer) -> None:
+    """It is what PySlowFast calls sgd."""
+    assert type(optimizer) is torch.optim.SGD
+    defaults = optimizer.defaults
+    assert (defaults["momentum"], defaults["dampening"], defaults["nesterov"]) == (0.9, 0, True)
+
+
+def check_schedule(
+    cfg: DictConfig, *, epochs: int, warmup: float, start: float, end: float
+) -> None:
+    """A linear warm-up from ``start``, then half a cosine to ``end``, shares of the learning rate.
+
+    Args:
+        warmup: in epochs.
+    """
+    schedule = instantiate(cfg.lr_multiplier)
+    for epoch in torch.linspace(0, epochs, 100).tolist():
+        if epoch < warmup:
+            expected = start + epoch / warmup * (1 - start)
+        else:
+            turn = math.pi * (epoch - warmup) / (epochs - warmup)
+            expected = end + (1 - end) * (1 + math.cos(turn)) / 2
+        assert schedule(epoch / epochs) == pytest.approx(expected, rel=1e-6, abs=1e-12), epoch

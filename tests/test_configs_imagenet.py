@@ -1,12 +1,11 @@
 """Every classification config is its recipe, builds its model, and trains and tests a shrunken one."""
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
-from config_steps import reloaded, trained_a_step
+from config_steps import check_schedule, meta_model, reloaded, trained_a_step
 from detectron2.config import instantiate
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import PUBLISHED
@@ -125,11 +124,6 @@ def test_every_config_has_a_recipe_here():
     assert {path.stem for path in FILES} == set(RECIPES)
 
 
-def meta_model(cfg):
-    with torch.device("meta"):  # L and H need no memory there
-        return instantiate(cfg.model)
-
-
 @every_config
 def test_model_is_the_papers(path):
     cfg, recipe = load_config(str(path)), RECIPES[path.stem]
@@ -168,15 +162,8 @@ def test_optimizer_and_schedule_are_the_recipes(path):
 
     per_epoch = recipe.images // recipe.batch
     assert cfg.train.max_iter == recipe.epochs * per_epoch
+    check_schedule(cfg, epochs=recipe.epochs, warmup=recipe.warmup, start=4e-5, end=4e-3)
     schedule = instantiate(cfg.lr_multiplier)
-    for epoch in torch.linspace(0, recipe.epochs, 100).tolist():
-        if epoch < recipe.warmup:
-            expected = 4e-5 * lr + epoch / recipe.warmup * (lr - 4e-5 * lr)
-        else:
-            turn = math.pi * (epoch - recipe.warmup) / (recipe.epochs - recipe.warmup)
-            expected = 4e-3 * lr + (lr - 4e-3 * lr) * (1 + math.cos(turn)) / 2
-        found = lr * schedule(min(epoch * per_epoch / cfg.train.max_iter, 1.0))
-        assert found == pytest.approx(expected, rel=1e-6), epoch
     if path.stem.endswith("_in1k") and recipe.images == IN1K and recipe.epochs == 300:
         assert lr * schedule(0.0) == pytest.approx(8e-8)
         assert lr * schedule(70 / 300) == pytest.approx(2e-3)

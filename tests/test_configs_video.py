@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from config_steps import reloaded, trained_a_step
+from config_steps import (
+    check_backbone_of_clips,
+    check_is_sgd,
+    check_schedule,
+    meta_model,
+    reloaded,
+    trained_a_step,
+)
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils.events import EventStorage
@@ -33,24 +40,13 @@ def test_every_config_has_a_recipe_here():
     assert {path.stem for path in FILES} == set(RECIPES) and len(FILES) == len(RECIPES)
 
 
-def meta_model(cfg):
-    with torch.device("meta"):  # L needs no memory there
-        return instantiate(cfg.model)
-
-
 @every_config
 def test_model_is_the_papers(path):
     cfg, recipe = load_config(str(path)), RECIPES[path.stem]
-    row, vit = VARIANTS[recipe.variant], cfg.model.backbone
-    assert (vit.embed_dim, vit.num_heads) == (row.embed_dim, row.num_heads)
-    assert tuple(vit.last_block_indexes) == row.last_block_indexes
-    assert vit.drop_path_rate == recipe.drop_path and vit.get("use_abs_pos", False) is False
-    assert tuple(vit.input_size) == recipe.size
+    vit = cfg.model.backbone
+    check_backbone_of_clips(vit, recipe.variant, recipe.size)
+    assert vit.drop_path_rate == recipe.drop_path
     assert vit.get("expand_in", "attention") == recipe.expand_in
-    patch = (vit.patch_kernel, vit.patch_stride, vit.patch_padding)
-    assert [tuple(numbers) for numbers in patch] == [(3, 7, 7), (2, 4, 4), (1, 3, 3)]
-    assert (tuple(vit.pool_kernel), tuple(vit.adaptive_kv_stride)) == ((3, 3, 3), (1, 8, 8))
-    assert vit.get("use_act_checkpoint", False) == (recipe.variant == "L")
     assert cfg.model.num_classes == recipe.classes
     model = meta_model(cfg)
     assert model.backbone.cls_token is not None and cfg.model.max_views >= 1
@@ -97,12 +93,11 @@ def test_optimizer_and_schedule_are_the_recipes(path):
     assert cfg.optimizer.params.decay_positions is True
     cfg.optimizer.params.model = meta_model(cfg)
     optimizer = instantiate(cfg.optimizer)
-    defaults = optimizer.defaults
     if recipe.classes == 174:
-        assert type(optimizer) is torch.optim.SGD and defaults["nesterov"]
-        assert (defaults["momentum"], defaults["dampening"]) == (0.9, 0)
+        check_is_sgd(optimizer)
     else:
         assert type(optimizer) is torch.optim.AdamW
+        defaults = optimizer.defaults
         assert (defaults["eps"], tuple(defaults["betas"])) == (1e-8, (0.9, 0.999))
     rates = [group["lr"] for group in optimizer.param_groups]
     depth = VARIANTS[recipe.variant].last_block_indexes[-1] + 1
@@ -114,14 +109,9 @@ def test_optimizer_and_schedule_are_the_recipes(path):
     per_epoch = VIDEOS[recipe.classes] // recipe.batch
     assert cfg.train.max_iter == recipe.epochs * per_epoch
     assert cfg.train.eval_period == cfg.train.max_iter // recipe.evaluations
-    schedule = instantiate(cfg.lr_multiplier)
-    for epoch in torch.linspace(0, recipe.epochs, 100).tolist():
-        if epoch < recipe.warmup:
-            expected = recipe.start + epoch / recipe.warmup * (1 - recipe.start)
-        else:
-            turn = math.pi * (epoch - recipe.warmup) / (recipe.epochs - recipe.warmup)
-            expected = recipe.end + (1 - recipe.end) * (1 + math.cos(turn)) / 2
-        assert schedule(epoch / recipe.epochs) == pytest.approx(expected, rel=1e-6), epoch
+    check_schedule(
+        cfg, epochs=recipe.epochs, warmup=recipe.warmup, start=recipe.start, end=recipe.end
+    )
 
 
 @every_config

@@ -119,9 +119,10 @@ def test_the_ablation_counts_right_and_opposite_answers(output, monkeypatch, cap
     moves = list(MOTIONS.values())
     opposite = np.array([moves.index((dial, -way)) for dial, way in moves])
     labels = np.arange(10).repeat(2)
+    final = output / "model_final.pth"
     for known, expected in ((labels, (100, 0)), (opposite[labels], (0, 100))):
         monkeypatch.setattr(motion, "answers", lambda cfg, model: (labels, known))
-        assert motion.tested(config(), output / "model_final.pth", "backwards") == expected
+        assert motion.tested(motion.OF_VIDEOS, config(), final, "backwards") == expected
     monkeypatch.undo()
     arguments = ["motion.py", "--weights", str(output / "model_final.pth"), *TINY]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -133,5 +134,5 @@ def test_the_ablation_counts_right_and_opposite_answers(output, monkeypatch, cap
 
 def test_the_ablation_measures_as_the_evaluation_does(output):
     reported = json.loads((output / "metrics.json").read_text().splitlines()[-1])
-    right, _ = motion.tested(config(), output / "model_final.pth", "as they are")
+    right, _ = motion.tested(motion.OF_VIDEOS, config(), output / "model_final.pth", "as they are")
     assert right == pytest.approx(reported["classification/top1"])

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import torch
@@ -20,11 +20,11 @@ from mvit_det.benchmark.subjects import is_detector, is_recognizer, random_boxes
 PROPOSALS, DETECTIONS = 1000, 100
 CONVENTION = (
     "for one image or clip; 1 multiply-add = 1 FLOP; attention at its mathematical cost; heads of "
-    f"a detector on {PROPOSALS} proposals and {DETECTIONS} detections"
+    f"a detector on {PROPOSALS} proposals and {DETECTIONS} detections, of actions on one box"
 )
 # Free by convention: elementwise operations, comparisons, pooling, and moving or making data.
 FREE = set(
-    """add all any argsort atleast_1d cartesian_prod div exp flip gelu isfinite log2 max_pool2d
+    """add all amax any argsort atleast_1d cartesian_prod div exp flip gelu isfinite log2 max_pool2d
     max_pool3d mean meshgrid min movedim mul nonzero_numpy numpy_T repeat repeat_interleave
     sigmoid softmax sort sqrt sub topk unflatten upsample_linear1d PythonOp._SplitWindows
     PythonOp._MergeWindows""".split()
@@ -32,9 +32,9 @@ FREE = set(
 # As what torch makes of these, and of views, where nothing is computed.
 FREE |= set(
     """_softmax _to_copy _unsafe_view alias arange cat clone constant_pad_nd copy_ detach empty
-    empty_like expand fill_ full index max_pool2d_with_indices max_pool3d_with_indices new_empty
-    ones permute select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze view
-    zeros""".split()
+    empty_like expand fill_ full full_like index max_pool2d_with_indices max_pool3d_with_indices
+    new_empty ones permute select slice split split_with_sizes squeeze stack t transpose unbind
+    unsqueeze view zeros""".split()
 )
 NORM = 5  # FLOPs per element of an affine layer norm, as fvcore has it
 
@@ -51,7 +51,7 @@ def count(model: nn.Module, inputs: Any) -> dict[str, Any]:
     model.eval()
     sizes = {name: size_of(part) for name, part in model.named_children()}
     if is_recognizer(model):
-        total, flops, unknown = count_by_shapes(model, inputs["inputs"].shape[1:])
+        total, flops, unknown = count_by_shapes(model, inputs)
     else:
         if is_detector(model):
             analyses = analyse_detector(model, inputs[:1])
@@ -130,21 +130,22 @@ class Traced(nn.Module):
 
 
 def count_by_shapes(
-    model: nn.Module, shape: Sequence[int]
+    model: nn.Module, inputs: dict[str, Any]
 ) -> tuple[int, dict[str, int], Counter[str]]:
-    """FLOPs of a recognizer on one input, of its parts, and calls of operations without a count.
+    """FLOPs of a recognizer on its first input, of its parts, and calls of what has no count.
 
     Nothing is computed, as meta tensors have shapes alone: the trillions of FLOPs of a long clip
     take seconds to count, and no memory.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     meta = {f"module.{name}": x.detach().to("meta") for name, x in tensors.items()}
+    one = inputs["inputs"][:1].to("meta")
+    boxes = [[each.to("meta") for each in inputs["boxes"][:1]]] if "boxes" in inputs else []
     norm = {torch.ops.aten.native_layer_norm: lambda x, *_, **__: 2 * NORM * math.prod(x)}
     # It counts a multiply-add as two.
     counter = FlopCounterMode(display=False, custom_mapping=norm)
     with Operations(counter.flop_registry) as others, counter:
-        logits = Traced(lambda net, x: [net.logits(x)], model)
-        functional_call(logits, meta, torch.empty(1, *shape, device="meta"))
+        functional_call(Traced(lambda net, x: [net.logits(x, *boxes)], model), meta, one)
     found = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     total = found.pop("Global")
     called = {name.removeprefix("Traced.module."): n for name, n in found.items() if "." in name}

@@ -151,6 +151,18 @@ def is_recognizer(model: nn.Module) -> bool:
     return hasattr(model, "logits") and hasattr(model, "num_classes")
 
 
+def is_action_detector(model: nn.Module) -> bool:
+    """Whether the model is a recognizer of what is in boxes of its input."""
+    return is_recognizer(model) and "boxes" in inspect.signature(model.logits).parameters
+
+
+def kind_of(model: nn.Module) -> str:
+    """What it is, for people."""
+    if is_action_detector(model):
+        return "action detector"
+    return "recognizer" if is_recognizer(model) else "detector"
+
+
 def make_inputs(model: nn.Module, shape: Sequence[int], device: torch.device) -> tuple[Any, Any]:
     """Random inputs in the form that the model takes: for evaluation, and for training.
 
@@ -160,6 +172,11 @@ def make_inputs(model: nn.Module, shape: Sequence[int], device: torch.device) ->
     size = tuple(shape[2:])
     if is_recognizer(model):
         inputs = {"inputs": torch.randn(*shape, device=device)}
+        if is_action_detector(model):
+            boxes = [random_boxes(1, size[-2:]).tensor.to(device) for _ in range(shape[0])]
+            inputs["boxes"] = boxes
+            labels = list(torch.randint(2, (shape[0], 1, model.num_classes), device=device))
+            return inputs, {**inputs, "labels": labels}
         labels = torch.randint(model.num_classes, (shape[0],), device=device)
         return inputs, {**inputs, "labels": labels}
     if is_detector(model):

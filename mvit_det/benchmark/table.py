@@ -20,6 +20,8 @@ ACCURACIES = {
     "top1": "top-1",
     "top5": "top-5",
     "top1_resize": "top-1, resized",
+    "center": "mAP, center",
+    "full": "mAP, full",
 }
 SIZES = {"parameters": "parameters, M", "flops": "FLOPs, G"}
 COUNTED = ("counted: parameters, M", "FLOPs, G")
@@ -46,7 +48,7 @@ def make_rows(
         print(f"Counting {number} of {len(configs)}: {path}", end=" ", file=sys.stderr, flush=True)
         torch.manual_seed(0)
         model, place = subjects.build_to_count(cfg, "model", device)
-        kind = "recognizer" if subjects.is_recognizer(model) else "detector"
+        kind = subjects.kind_of(model)
         inputs, _ = subjects.make_inputs(model, shapes[path], place)
         counted = counts.count(model, inputs)
         del model, inputs  # the next one needs the memory

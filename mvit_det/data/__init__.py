@@ -1,8 +1,11 @@
 """Data of all tasks: one's own files and named data sets, loaders, augmentation, generated shapes."""
 
-from mvit_det.data.batches import Mixup, StackSamples
+from mvit_det.data.action_clips import ActionClips, action_clips
+from mvit_det.data.action_mapper import ActionClipMapper
+from mvit_det.data.action_transforms import action_test_transform, action_train_transform
+from mvit_det.data.batches import Mixup, StackActionClips, StackSamples
 from mvit_det.data.clip_mapper import ClipMapper
-from mvit_det.data.clip_sampling import DenseSampling, SegmentSampling
+from mvit_det.data.clip_sampling import DenseSampling, KeyFrameSampling, SegmentSampling
 from mvit_det.data.clip_transforms import clip_test_transform, clip_train_transform
 from mvit_det.data.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.image_mapper import ImageMapper
@@ -12,23 +15,31 @@ from mvit_det.data.labelled_videos import VideoClasses, video_classes
 from mvit_det.data.loader import build_train_loader
 from mvit_det.data.mapper import TolerantMapper
 from mvit_det.data.motion_clips import motion_clips
+from mvit_det.data.moving_figures import moving_figures
 from mvit_det.data.shape_crops import shape_classes
 from mvit_det.data.shapes import shapes_dataset
 from mvit_det.data.video_views import VideoViews, video_views
 from mvit_det.data.videos import VideoError, open_video
 
 __all__ = [
+    "ActionClipMapper",
+    "ActionClips",
     "ClipMapper",
     "DenseSampling",
     "ImageClasses",
     "ImageMapper",
+    "KeyFrameSampling",
     "Mixup",
     "SegmentSampling",
+    "StackActionClips",
     "StackSamples",
     "TolerantMapper",
     "VideoClasses",
     "VideoError",
     "VideoViews",
+    "action_clips",
+    "action_test_transform",
+    "action_train_transform",
     "build_train_loader",
     "class_names",
     "clip_test_transform",
@@ -36,6 +47,7 @@ __all__ = [
     "coco_dataset",
     "image_classes",
     "motion_clips",
+    "moving_figures",
     "named_dataset",
     "open_video",
     "shape_classes",

@@ -23,6 +23,27 @@ def _joined(values: list[Any]) -> Any:
     return torch.tensor(values) if isinstance(values[0], int) else values
 
 
+class StackActionClips:
+    """Joins samples of `ActionClipMapper`: "inputs" are stacked, all else is a list by clip.
+
+    "inputs" that differ in size, as whole frames of different videos do, stay a list.
+    """
+
+    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        batch = {key: [sample[key] for sample in samples] for key in samples[0]}
+        inputs = batch.pop("inputs")
+        alike = len({clip.shape for clip in inputs}) == 1
+        batch = {key: _in_one_piece(values) for key, values in batch.items()}
+        return {"inputs": torch.stack(inputs) if alike else inputs, **batch}
+
+
+def _in_one_piece(values: list[Any]) -> list[Any]:
+    """Tensors (N_i, ...) as views of one: each piece of memory from a worker keeps a file open."""
+    if isinstance(values[0], torch.Tensor):
+        return list(torch.cat(values).split([len(value) for value in values]))
+    return values
+
+
 class Mixup(StackSamples):
     """Mixes each sample of a batch with the one at the same place from the end, and their labels.
 

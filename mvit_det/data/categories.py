@@ -10,12 +10,15 @@ from detectron2.data import MetadataCatalog
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from mvit_det.data.action_clips import action_clips
+from mvit_det.data.action_names import action_names
 from mvit_det.data.annotations import read_coco_json
 from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.data.crops import BACKGROUND
 from mvit_det.data.labelled_images import class_folders, image_classes
 from mvit_det.data.labelled_videos import video_class_folders, video_classes
 from mvit_det.data.motion_clips import MOTIONS, motion_clips
+from mvit_det.data.moving_figures import ACTIONS, moving_figures
 from mvit_det.data.shape_crops import shape_classes
 from mvit_det.data.shapes import CLASSES, shapes_dataset
 from mvit_det.errors import UserError
@@ -84,11 +87,12 @@ def data_categories(cfg: DictConfig) -> list[Category] | None:
     """What is known of the classes of the data that a config names; None if nothing is.
 
     A classifier has one class per output: where its test data have fewer, as ImageNet-1K has that a
-    model of ImageNet-21K is tested on, those of its training data are meant.
+    model of ImageNet-21K is tested on, those of its training data are meant. Of actions, a model has
+    an output for more than those that are evaluated.
     """
     nodes = [OmegaConf.select(cfg, f"dataloader.{split}.dataset") for split in ("test", "train")]
     outputs = OmegaConf.select(cfg, "model.num_classes")
-    if outputs is None:
+    if outputs is None or _target(nodes[0] or {}) is action_clips:
         return dataset_categories(nodes[0] or {})
     found = (dataset_categories(node) for node in nodes if node)
     return next((classes for classes in found if classes and len(classes) == outputs), None)
@@ -98,15 +102,17 @@ def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
     """Classes of a ``dataset=L(...)(...)`` node of a config, which is not instantiated."""
     if dataset.get("dataset"):  # of whose videos views are made
         return dataset_categories(dataset["dataset"])
-    target = dataset.get("_target_")
-    if isinstance(target, str):
-        target = get_object(target)
+    target = _target(dataset)
     if target is shapes_dataset:
         return numbered(CLASSES)
     if target is shape_classes:
         return numbered(sorted([*CLASSES, BACKGROUND]))  # folders, in their order
     if target is motion_clips:
         return numbered(sorted(MOTIONS))
+    if target is moving_figures:
+        return numbered(list(ACTIONS))
+    if target is action_clips:
+        return _from_actions(dataset)
     if target is image_classes:
         return _from_classes(dataset, "root", class_folders)
     if target is video_classes:
@@ -117,6 +123,11 @@ def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
     return _from_file_if_there(dataset.get("json_file"))
 
 
+def _target(dataset: Mapping[str, Any]) -> Any:
+    target = dataset.get("_target_")
+    return get_object(target) if isinstance(target, str) else target
+
+
 def _from_classes(
     dataset: Mapping[str, Any], source: str, folders: Callable[[Any], list[str]]
 ) -> list[Category] | None:
@@ -124,6 +135,14 @@ def _from_classes(
         if dataset.get("classes") is not None:
             return numbered(given_classes(dataset["classes"])[1])
         return numbered(shown_names(folders(dataset.get("same_classes_as") or dataset[source])))
+    return None
+
+
+def _from_actions(dataset: Mapping[str, Any]) -> list[Category] | None:
+    """The actions that are evaluated: ids may have gaps, the model has an output for each up to 80."""
+    with suppress(UserError):  # that the label map is not here is no fault yet
+        names = action_names(dataset.get("label_map"), dataset.get("num_classes", 80))
+        return [{"id": number, "name": name} for number, name in names.items()]
     return None
 
 

@@ -1,5 +1,6 @@
 """From the place of a video to a clip that a recognizer takes; bad videos are survived."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 
 from mvit_det.data.sample_mapper import MapperFault, SampleMapper
-from mvit_det.data.videos import open_video
+from mvit_det.data.videos import VideoError, open_video
 from mvit_det.errors import UserError
 
 
@@ -21,7 +22,58 @@ class Sampling(Protocol):
         """The same each time, for the clip of this number among so many."""
 
 
-class ClipMapper(SampleMapper):
+class FramesMapper(SampleMapper):
+    """Reads a clip: some frames of a video, whatever chooses them."""
+
+    def __init__(
+        self,
+        is_train: bool,
+        sampling: Any,
+        transform: Callable[..., Any],
+        max_bad_share: float,
+        min_seen: int,
+    ):
+        super().__init__(is_train, transform, max_bad_share, min_seen)
+        self.sampling = sampling
+
+    @abstractmethod
+    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+        """Numbers (T,) of an item's frames among those shown at ``times`` (N,), in seconds.
+
+        Raises:
+            VideoError: the video does not have what the item wants; a bad file.
+        """
+
+    def read(self, item: dict[str, Any]) -> np.ndarray:
+        """The frames of the clip: uint8 (T, H, W, 3)."""
+        with open_video(item["file_name"], fps=item.get("fps")) as video:
+            return video.frames(self._checked(video.times, item))
+
+    def _checked(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+        name = f"{self.kind.capitalize()} {self.name(item)}"
+        try:
+            chosen = np.asarray(self.chosen(times, item))
+        except (UserError, VideoError):
+            raise
+        except Exception as error:
+            raise MapperFault(
+                f"{name} reads well, but choosing among its {len(times)} frames "
+                f"failed: {type(error).__name__}: {error}"
+            ) from error
+        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(times):
+            raise MapperFault(
+                f"{name} has {len(times)} frames, of which {chosen.tolist()} "
+                f"were chosen by {type(self.sampling).__name__}."
+            )
+        return chosen
+
+
+def black_frames(choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """As many as ``choose`` takes of a video, by its frames' times."""
+    return np.zeros((len(choose(np.arange(64) / 30)), 64, 64, 3), np.uint8)
+
+
+class ClipMapper(FramesMapper):
     """Decodes the frames of one clip, and transforms them.
 
     Bad is a video that is missing, has no pictures, or of which a frame of the clip cannot be
@@ -50,46 +102,24 @@ class ClipMapper(SampleMapper):
         max_bad_share: float = 0.1,
         min_seen: int = 100,
     ):
-        super().__init__(is_train, transform, max_bad_share, min_seen)
-        self.sampling = sampling
+        super().__init__(is_train, sampling, transform, max_bad_share, min_seen)
 
-    def repeated(self, item: dict[str, Any], count: int) -> list[dict[str, Any]] | None:
-        """``count`` samples of one clip, which is decoded once and augmented anew for each."""
-        samples = super().repeated(item, count)
-        if self.is_train or samples is None:
-            return samples
-        clip, clips = _place(item)
-        return [{**sample, "clip": clip, "clips": clips} for sample in samples]
+    def known(self, item: dict[str, Any]) -> dict[str, Any]:
+        """See `SampleMapper.known`."""
+        known = super().known(item)
+        if not self.is_train:
+            known["clip"], known["clips"] = _place(item)
+        return known
 
-    def read(self, item: dict[str, Any]) -> np.ndarray:
-        """The frames of the clip: uint8 (T, H, W, 3)."""
-        with open_video(item["file_name"], fps=item.get("fps")) as video:
-            return video.frames(self._chosen(video.times, item))
+    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+        """See `FramesMapper.chosen`."""
+        if self.is_train:
+            return self.sampling.train(times)
+        return self.sampling.test(times, *_place(item))
 
     def blank(self) -> np.ndarray:
         """As many black frames as a clip has."""
-        times = np.arange(64) / 30
-        return np.zeros((len(self.sampling.test(times, 0, 1)), 64, 64, 3), np.uint8)
-
-    def _chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
-        try:
-            if self.is_train:
-                chosen = np.asarray(self.sampling.train(times))
-            else:
-                chosen = np.asarray(self.sampling.test(times, *_place(item)))
-        except UserError:
-            raise
-        except Exception as error:
-            raise MapperFault(
-                f"Video {item['file_name']} reads well, but choosing among its {len(times)} frames "
-                f"failed: {type(error).__name__}: {error}"
-            ) from error
-        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(times):
-            raise MapperFault(
-                f"Video {item['file_name']} has {len(times)} frames, of which {chosen.tolist()} "
-                f"were chosen by {type(self.sampling).__name__}."
-            )
-        return chosen
+        return black_frames(lambda times: self.sampling.test(times, 0, 1))
 
 
 def _place(item: dict[str, Any]) -> tuple[int, int]:

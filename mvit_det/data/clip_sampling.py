@@ -1,4 +1,4 @@
-"""Which frames of a video make up a clip of T frames: evenly in time, or one per segment."""
+"""Which T frames of a video make up a clip: evenly in time, one per segment, or around a key frame."""
 
 import math
 import random
@@ -11,6 +11,8 @@ from mvit_det.errors import UserError
 
 # Frames at a constant rate may miss its grid by this share of the time between two, and no more.
 _ROUNDING = 1e-3
+# Seconds: more than the rounding of times, and less than between any two frames.
+_EQUALLY_NEAR = 1e-6
 
 
 class DenseSampling:
@@ -33,12 +35,7 @@ class DenseSampling:
 
     def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
         _check_count(num_frames)
-        numbers = all(isinstance(value, (int, float)) for value in (sampling_rate, target_fps))
-        if not (numbers and sampling_rate >= 0 and target_fps > 0):
-            raise UserError(
-                f"sampling_rate={sampling_rate!r} of DenseSampling must be at least 0, and "
-                f"target_fps={target_fps!r} above 0."
-            )
+        _check_rates("DenseSampling", sampling_rate, target_fps)
         self.num_frames = num_frames
         self.sampling_rate = sampling_rate
         self.target_fps = target_fps
@@ -112,6 +109,49 @@ class SegmentSampling:
         edges = np.arange(self.num_frames + 1) * ((len(times) - 1) / self.num_frames)
         edges = np.round(edges).astype(np.int64)
         return edges[:-1], edges[1:]
+
+
+class KeyFrameSampling:
+    """T frames around a key frame, tau apart at the target rate: the T x tau of AVA.
+
+    Frame k is the one nearest to ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
+    frame, which so is element T / 2; of two that are equally near, the earlier. At both ends of the
+    video its first or last frame is repeated. At the target rate these are PySlowFast's numbers;
+    in videos of other rates a clip spans the same time.
+
+    Args:
+        num_frames: T.
+        sampling_rate: tau, in frames of a video of ``target_fps``; with 0 all are the key frame.
+        target_fps: frames per second: 30, the rate at which AVA's frames are taken out.
+    """
+
+    def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
+        _check_count(num_frames)
+        _check_rates("KeyFrameSampling", sampling_rate, target_fps)
+        self.num_frames = num_frames
+        self.sampling_rate = sampling_rate
+        self.target_fps = target_fps
+
+    def around(self, times: np.ndarray, time: float) -> np.ndarray:
+        """Frame numbers (T,).
+
+        Args:
+            times: (N,) seconds of the frames, ascending.
+            time: of the key frame, by the same clock.
+        """
+        steps = np.arange(self.num_frames) * self.sampling_rate
+        steps = steps - self.num_frames * self.sampling_rate // 2
+        halfway = (times[1:] + times[:-1]) / 2 + _EQUALLY_NEAR
+        return np.searchsorted(halfway, time + steps / self.target_fps)
+
+
+def _check_rates(sampling: str, sampling_rate: int, target_fps: float) -> None:
+    numbers = all(isinstance(value, (int, float)) for value in (sampling_rate, target_fps))
+    if not (numbers and sampling_rate >= 0 and target_fps > 0):
+        raise UserError(
+            f"sampling_rate={sampling_rate!r} of {sampling} must be at least 0, and "
+            f"target_fps={target_fps!r} above 0."
+        )
 
 
 def _check_count(num_frames: int) -> None:

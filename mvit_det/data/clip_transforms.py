@@ -67,9 +67,9 @@ def clip_train_transform(
             frame with a colour, "const" with the mean.
         mean, std: of RGB values in 0..1.
     """
-    height, width = _height_and_width(size)
-    _check_shares(hflip=hflip, erase_prob=erase_prob)
-    _check_pairs(scale=scale, ratio=ratio, short_side=short_side)
+    height, width = height_and_width(size)
+    check_shares("clip_train_transform", hflip=hflip, erase_prob=erase_prob)
+    check_pairs("clip_train_transform", scale=scale, ratio=ratio, short_side=short_side)
     crops = {
         "inception": InceptionCrop((height, width), tuple(scale), tuple(ratio)),
         "short_side_jitter": ShortSideJitter((height, width), tuple(short_side)),
@@ -81,11 +81,8 @@ def clip_train_transform(
             f"scale={tuple(scale)} of clip_train_transform must be a smallest and a largest share "
             f"within 0 and 1, ratio={tuple(ratio)} above 0."
         )
-    if crop == "short_side_jitter" and not min(height, width) <= short_side[0] <= short_side[1]:
-        raise UserError(
-            f"short_side={tuple(short_side)} of clip_train_transform must be a smallest and a largest "
-            f"number of pixels, not below the shorter side of the crop, {min(height, width)}."
-        )
+    if crop == "short_side_jitter":
+        check_jitter("clip_train_transform", short_side, (height, width))
     if erase_mode not in ("pixel", "rand", "const") or erase_count < 1:
         raise UserError(
             f"erase_mode={erase_mode!r} of clip_train_transform must be pixel, rand or const, and "
@@ -95,7 +92,7 @@ def clip_train_transform(
     if erase_prob > 0:
         erasing = RandomErasing(erase_prob, mode=erase_mode, max_count=erase_count, device="cpu")
     augment = None if auto_augment is None else ClipRandAugment(auto_augment)
-    return _TrainClip(augment, crops[crop], hflip, _Normalise(mean, std), erasing)
+    return _TrainClip(augment, crops[crop], hflip, Normalise(mean, std), erasing)
 
 
 class _TrainClip:
@@ -106,7 +103,7 @@ class _TrainClip:
         augment: ClipRandAugment | None,
         crop: InceptionCrop | ShortSideJitter,
         hflip: float,
-        normalise: "_Normalise",
+        normalise: "Normalise",
         erasing: RandomErasing | None,
     ):
         self.augment = augment
@@ -147,23 +144,19 @@ def clip_test_transform(
             (The paper has 256 for 224 in both cases.)
         mean, std: of RGB values in 0..1.
     """
-    sides = _height_and_width(size)
+    sides = height_and_width(size)
     if crops not in (1, 3):
         raise UserError(f"crops={crops} of clip_test_transform must be 1 or 3.")
     if short_side is None:
         short_side = min(sides) * 256 // 224 if crops == 1 else min(sides)
-    if not isinstance(short_side, int) or short_side < min(sides):
-        raise UserError(
-            f"short_side={short_side} of clip_test_transform must be a whole number that is not below "
-            f"the shorter side of the crop, {min(sides)}."
-        )
-    return _TestClip(sides, crops, short_side, _Normalise(mean, std))
+    check_short_side("clip_test_transform", short_side, sides)
+    return _TestClip(sides, crops, short_side, Normalise(mean, std))
 
 
 class _TestClip:
     """See `clip_test_transform`."""
 
-    def __init__(self, size: Size, crops: int, short_side: int, normalise: "_Normalise"):
+    def __init__(self, size: Size, crops: int, short_side: int, normalise: "Normalise"):
         self.size = size
         self.crops = crops
         self.short_side = short_side
@@ -179,7 +172,7 @@ class _TestClip:
         return self.normalise(torch.stack(views))
 
 
-class _Normalise:
+class Normalise:
     """Normalises clips of pixel values (..., 3, T, H, W) in place."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
@@ -197,7 +190,8 @@ class _Normalise:
         return clips
 
 
-def _height_and_width(size: Sequence[int]) -> Size:
+def height_and_width(size: Sequence[int]) -> Size:
+    """Of a clip's size (frames, height, width)."""
     sides = tuple(size) if isinstance(size, Sequence) else ()
     if len(sides) != 3 or min(sides) < 1:
         raise UserError(
@@ -207,18 +201,38 @@ def _height_and_width(size: Sequence[int]) -> Size:
     return sides[1:]
 
 
-def _check_shares(**shares: float) -> None:
+def check_shares(transform: str, **shares: float) -> None:
+    """Refuse what is no share from 0 to 1; ``transform`` is named in the message."""
     wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value <= 1]
     if wrong:
-        raise UserError(f"{', '.join(wrong)} of clip_train_transform must be from 0 to 1.")
+        raise UserError(f"{', '.join(wrong)} of {transform} must be from 0 to 1.")
 
 
-def _check_pairs(**pairs: Sequence[float]) -> None:
+def check_pairs(transform: str, **pairs: Sequence[float]) -> None:
+    """Refuse what is not two numbers; ``transform`` is named in the message."""
     for name, pair in pairs.items():
         numbers = isinstance(pair, Sequence) and all(
             isinstance(part, (int, float)) for part in pair
         )
         if not numbers or len(pair) != 2:
             raise UserError(
-                f"{name}={pair} of clip_train_transform must be two numbers, a smallest and a largest."
+                f"{name}={pair} of {transform} must be two numbers, a smallest and a largest."
             )
+
+
+def check_jitter(transform: str, short_side: Sequence[int], crop: Size) -> None:
+    """Refuse shorter sides of frames that crops do not fit into."""
+    if not min(crop) <= short_side[0] <= short_side[1]:
+        raise UserError(
+            f"short_side={tuple(short_side)} of {transform} must be a smallest and a largest "
+            f"number of pixels, not below the shorter side of the crop, {min(crop)}."
+        )
+
+
+def check_short_side(transform: str, short_side: int, crop: Size) -> None:
+    """Refuse a shorter side of frames that crops do not fit into."""
+    if not isinstance(short_side, int) or short_side < min(crop):
+        raise UserError(
+            f"short_side={short_side} of {transform} must be a whole number that is not below "
+            f"the shorter side of the crop, {min(crop)}."
+        )

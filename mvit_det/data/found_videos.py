@@ -44,7 +44,7 @@ def find_videos(
     folder, missing = path.parent, []
     if not names_only:
         folder = located(root, "The folder of the videos") if root else _seen_from(path, rows)
-        names = (_by_stem if rows.stems else _by_path)(rows.names, folder)
+        names = (by_stem if rows.stems else _by_path)(rows.names, folder)
         missing = [row for row, name in zip(rows.names, names) if name is None]
         if len(missing) == len(names):
             raise UserError(_all_missing(path, folder, root, rows))
@@ -139,7 +139,7 @@ def _by_path(names: Sequence[str], folder: Path) -> list[str | None]:
     return [None if path in absent else name for path, name in zip(paths, names)]
 
 
-def _by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
+def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
     """Files or folders of frames called so, at most two folders deep: train/abseiling/STEM.mp4."""
     wanted = set(stems)
     known, folders = {}, [""]

@@ -62,6 +62,7 @@ _DIAMETERS = (18, 40)  # of shapes, in pixels
 _WINDOW = 44  # side of the square that a shape is drawn in
 _DARKEST = 0.35  # brightness factor of a shape
 _SPRITE = 64  # side of the picture that a shape is painted into, before it is made smaller
+_SPRITE_MARGIN = 2  # pixels around it there
 _QUANTISER = 5  # of MPEG-4: 1 is best, 31 worst
 
 
@@ -86,12 +87,21 @@ class Scene:
         return image.clip(0, 255).astype(np.uint8)
 
 
+def reach(size: np.ndarray | float) -> np.ndarray | float:
+    """Pixels from its centre that a shape reaches at most, by the setting of its size dial."""
+    return _side(size) * (0.5 - _SPRITE_MARGIN / _SPRITE)
+
+
+def _side(size: np.ndarray | float) -> np.ndarray | float:
+    smallest, largest = _DIAMETERS
+    return smallest * (largest / smallest) ** size
+
+
 def _with_shape(image: np.ndarray, sprite: np.ndarray, dials: np.ndarray) -> np.ndarray:
     """The image with a shape in front."""
     column, row, angle, size, brightness = dials
     height, width = image.shape[:2]
-    smallest, largest = _DIAMETERS
-    scale = smallest * (largest / smallest) ** size / len(sprite)
+    scale = _side(size) / len(sprite)
     cosine, sine = (scale * f(2 * math.pi * angle) for f in (math.cos, math.sin))
     turn = np.array([[cosine, -sine], [sine, cosine]])
     half = _WINDOW // 2
@@ -120,7 +130,7 @@ def random_scene(rng: np.random.Generator, num_shapes: int, size: tuple[int, int
 
 def _sprite(rng: np.random.Generator) -> np.ndarray:
     kind = SHAPES[rng.integers(len(SHAPES))]
-    middle, radius = (_SPRITE - 1) / 2, _SPRITE / 2 - 2
+    middle, radius = (_SPRITE - 1) / 2, _SPRITE / 2 - _SPRITE_MARGIN
     fill, cover = painted_shape(rng, _SPRITE, middle + radius * outline(kind, 0.0))
     # A black dot beside its centre: without one a turning circle would stand still.
     dot = np.round([middle + 0.5 * radius, middle]).astype(int).tolist()
@@ -154,10 +164,10 @@ def draw_clip(
     return np.stack([scene.frame(settings) for settings in dials])
 
 
-def write_clip(path: str | os.PathLike, frames: np.ndarray) -> None:
+def write_clip(path: str | os.PathLike, frames: np.ndarray, fps: int = FPS) -> None:
     """Write RGB bytes (T, H, W, 3) as an MPEG-4 video that consists of key frames alone."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=FPS)
+        stream = container.add_stream("mpeg4", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.gop_size = 1

@@ -1,13 +1,16 @@
-"""One's own data in one command: point any config at COCO files, or at folders of classes."""
+"""One's own data in one command: point any config at COCO files, folders of classes, or actions."""
 
 import logging
 from collections.abc import Mapping
 
 from detectron2.config import LazyCall as L
-from omegaconf import DictConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 
+from mvit_det.data.action_mapper import ActionClipMapper
 from mvit_det.data.annotations import check_coco_json
 from mvit_det.data.coco import class_names, coco_dataset, uses_rle
+from mvit_det.data.own_actions import ActionFiles, use_own_actions
 from mvit_det.data.own_classes import IMAGES, VIDEOS, use_own_classes
 from mvit_det.data.own_schedule import fit_schedule
 from mvit_det.errors import UserError
@@ -24,6 +27,11 @@ def use_own_data(
     val_images: str | None = None,
     train_videos: str | None = None,
     val_videos: str | None = None,
+    train_actions: str | None = None,
+    val_actions: str | None = None,
+    train_proposals: str | None = None,
+    val_proposals: str | None = None,
+    label_map: str | None = None,
     processes: int = 1,
 ) -> DictConfig:
     """Replace the data of a config, its number of classes, and its schedule.
@@ -35,7 +43,9 @@ def use_own_data(
         train_images, val_images: the folders that their ``file_name`` entries are relative to. For
             a classifier of images: class folders, or tar files, as for `image_classes`.
         train_videos, val_videos: for a classifier of videos: class folders, or lists, as for
-            `video_classes`.
+            `video_classes`. For a detector of actions: folders of videos, as for `action_clips`.
+        train_actions, val_actions, train_proposals, val_proposals, label_map: for a detector of
+            actions, see `use_own_actions`.
         processes: that train (``--num-gpus`` times ``--num-machines``).
 
     Overrides on the command line are applied afterwards, so they win.
@@ -47,8 +57,17 @@ def use_own_data(
         "--val-images": val_images,
         "--train-videos": train_videos,
         "--val-videos": val_videos,
+        "--train-actions": train_actions,
+        "--val-actions": val_actions,
+        "--train-proposals": train_proposals,
+        "--val-proposals": val_proposals,
+        "--label-map": label_map,
     }
     _check_kind(cfg, [flag for flag, path in given.items() if path])
+    if _is_of_actions(cfg):
+        train = ActionFiles(train_videos, train_actions, train_proposals)
+        val = ActionFiles(val_videos, val_actions, val_proposals)
+        return use_own_actions(cfg, train=train, val=val, label_map=label_map, processes=processes)
     if train_videos or val_videos:
         return use_own_classes(cfg, VIDEOS, train=train_videos, val=val_videos, processes=processes)
     if "roi_heads" not in cfg.model:
@@ -85,15 +104,25 @@ def use_own_data(
     return cfg
 
 
+def _is_of_actions(cfg: DictConfig) -> bool:
+    """Whether the config is of a detector of actions; a saved config has the path of the mapper."""
+    mapper = OmegaConf.select(cfg, "dataloader.test.mapper._target_")
+    return (get_object(mapper) if isinstance(mapper, str) else mapper) is ActionClipMapper
+
+
 def _check_kind(cfg: DictConfig, flags: list[str]) -> None:
     """Refuse flags that are for another kind of model."""
+    more: tuple[str, ...] = ()
     if "roi_heads" in cfg.model:
         what, kinds = "detector, which takes annotations and images", ("json", "images")
+    elif _is_of_actions(cfg):
+        what, kinds = "detector of actions, which takes videos and csv files", ("videos", "actions")
+        more = ("proposals", "label-map")
     elif len(cfg.model.backbone.input_size) == 3:
         what, kinds = "classifier of videos, which takes folders of classes or lists", ("videos",)
     else:
         what, kinds = "classifier of images, which takes folders of classes", ("images",)
-    wrong = [flag for flag in flags if not flag.endswith(kinds)]
+    wrong = [flag for flag in flags if not flag.endswith((*kinds, *more))]
     if wrong:
         right = " and ".join(f"--{split}-{kind}" for split in ("train", "val") for kind in kinds)
         raise UserError(

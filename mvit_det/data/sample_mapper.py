@@ -1,4 +1,4 @@
-"""From an item of a data set to samples: what images and clips have in common."""
+"""From an item of a data set to samples: what images, clips and clips with boxes have in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,20 +23,18 @@ class SampleMapper(ABC):
     """
 
     kind: ClassVar[str]
+    in_testing: ClassVar[str] = "left out of the accuracy"
 
     def __init__(
         self,
         is_train: bool,
-        transform: Callable[[Any], torch.Tensor],
+        transform: Callable[..., Any],
         max_bad_share: float,
         min_seen: int,
     ):
         self.is_train = is_train
         self.transform = transform
-        self.unusable = Unusable(
-            self.kind, is_train, max_bad_share, min_seen, "left out of the accuracy"
-        )
-        self._zeros: torch.Tensor | None = None
+        self.unusable = Unusable(self.kind, is_train, max_bad_share, min_seen, self.in_testing)
 
     @abstractmethod
     def read(self, item: dict[str, Any]) -> Any:
@@ -46,16 +44,28 @@ class SampleMapper(ABC):
     def blank(self) -> Any:
         """Of the kind that `read` gives, and small."""
 
+    def name(self, item: dict[str, Any]) -> str:
+        """What good and bad ones are counted by, and what messages call it."""
+        return item["file_name"]
+
+    def known(self, item: dict[str, Any]) -> dict[str, Any]:
+        """What a sample has of its item, which needs no reading."""
+        return {"labels": item["label"], "file_name": item["file_name"]}
+
+    def transformed(self, found: Any, item: dict[str, Any]) -> dict[str, Any]:
+        """What a sample has of what was read: "inputs", a tensor."""
+        return {"inputs": self.transform(found)}
+
     def __call__(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        """One sample: "inputs", "labels", "file_name", and in testing "unreadable"."""
+        """One sample: "inputs", what is `known`, and in testing "unreadable"."""
         samples = self.repeated(item, 1)
         return samples and samples[0]
 
     def repeated(self, item: dict[str, Any], count: int) -> list[dict[str, Any]] | None:
         """``count`` samples of one item, which is read once and augmented anew for each."""
-        file_name = item["file_name"]
-        self.unusable.asked_for(file_name)
-        known = {"labels": item["label"], "file_name": file_name}
+        name = self.name(item)
+        self.unusable.asked_for(name)
+        known = self.known(item)
         if not self.is_train:
             known["unreadable"] = None
         try:
@@ -64,19 +74,19 @@ class SampleMapper(ABC):
             raise
         except Exception as error:  # decoders fail in many ways
             reason = str(error) or type(error).__name__
-            self.unusable.add(file_name, "", reason)
+            self.unusable.add(name, "", reason, file_name=item["file_name"])
             if self.is_train:
                 return None
-            if self._zeros is None:
-                self._zeros = torch.zeros_like(self.transform(self.blank()))
-            return [{"inputs": self._zeros, **known, "unreadable": reason} for _ in range(count)]
-        return [{"inputs": self._transformed(found, file_name), **known} for _ in range(count)]
+            made = self.transformed(self.blank(), item)
+            made["inputs"] = torch.zeros_like(made["inputs"])
+            return [{**made, **known, "unreadable": reason} for _ in range(count)]
+        return [{**self._transformed(found, item), **known} for _ in range(count)]
 
-    def _transformed(self, found: Any, file_name: str) -> torch.Tensor:
+    def _transformed(self, found: Any, item: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self.transform(found)
+            return self.transformed(found, item)
         except Exception as error:
             raise MapperFault(
-                f"{self.kind.capitalize()} {file_name} reads well, but its transform failed: "
+                f"{self.kind.capitalize()} {self.name(item)} reads well, but its transform failed: "
                 f"{type(error).__name__}: {error}"
             ) from error

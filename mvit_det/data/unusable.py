@@ -14,7 +14,7 @@ class Unusable:
     """Counts the bad ones among the different files that were asked for.
 
     Args:
-        kind: what they are, in one word: "image", "video".
+        kind: what they are, in one word: "image", "video", "clip".
         is_train: bad files are skipped, and too many raise `UserError`. In testing nothing can be
             left out without a trace, and a long training must not end in its evaluation.
         max_bad_share: the largest share that is skipped.
@@ -36,22 +36,31 @@ class Unusable:
         self._calls = 0
         self._seen: set[str] = set()
         self._bad: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
         self._bad_seen = 0
 
-    def asked_for(self, file_name: str) -> None:
-        """A file is going to be read."""
+    def asked_for(self, name: str) -> None:
+        """A file, or a part of one, is going to be read."""
         self._calls += 1
         if len(self._seen) < _ENOUGH:
-            self._seen.add(file_name)
+            self._seen.add(name)
 
-    def add(self, file_name: str, label: str, reason: str) -> None:
-        """A file that was asked for is bad; ``label`` says in the log which one it is."""
-        if file_name not in self._bad:
-            self._bad[file_name] = reason
-            self._bad_seen += file_name in self._seen
-            done = "skipped" if self.is_train else self.in_testing
-            kind = self.kind.capitalize()
-            logger.warning("%s %s%s is %s: %s", kind, writable(file_name), label, done, reason)
+    def add(self, name: str, label: str, reason: str, *, file_name: str | None = None) -> None:
+        """What was asked for is bad.
+
+        Args:
+            label: says in the log which one it is.
+            file_name: of a part; parts of one file that are bad for one reason are logged once.
+        """
+        if name not in self._bad:
+            self._bad[name] = reason
+            self._bad_seen += name in self._seen
+            told = (name if file_name is None else file_name, reason)
+            if told not in self._told:
+                self._told.add(told)
+                done = "skipped" if self.is_train else self.in_testing
+                kind = self.kind.capitalize()
+                logger.warning("%s %s%s is %s: %s", kind, writable(name), label, done, reason)
         bad, seen = self._bad_seen, len(self._seen)
         judged = self._calls >= self.min_seen or bad == seen >= 5
         if self.is_train and judged and bad > self.max_bad_share * seen:

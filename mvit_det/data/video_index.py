@@ -5,11 +5,11 @@ order of showing. B-frames make the two differ.
 """
 
 import os
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
+from mvit_det.data.recently_used import RecentlyUsed
 from mvit_det.data.video_stream import VideoError, VideoStream
 
 # No codec puts a frame further from its place; time stamps that do tell nothing.
@@ -24,8 +24,10 @@ _JUMP = 0.5
 _PROBED = 32
 # Start code of a frame.
 _MPEG4_FRAME = bytes.fromhex("000001b6")
-# Of all videos together: below 100 MB per process, and half of AVA's videos of 15 minutes.
-_FRAMES_KEPT = 4_000_000
+# Of all videos together: AVA's 299 of 15 minutes, which at 12 bytes a frame are 100 MB per process.
+_FRAMES_KEPT = 8_200_000
+# Time stamps below it are kept in half the memory, and can be added to each other.
+_SMALL = 2**30
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class VideoIndex:
     """Of a video with N frames in P packets.
 
     Attributes:
-        times: (N,) seconds since the first frame.
+        seconds: (N,) since the first frame; None: frames come at the constant rate ``fps``.
         fps: average frames per second.
         packets: (N,) the packet of each frame.
         frames: (P,) the frame of each packet; -1: it is not shown.
@@ -42,13 +44,18 @@ class VideoIndex:
         delay: how much earlier than shown a key frame is decoded, in the unit of the stamps.
     """
 
-    times: np.ndarray
+    seconds: np.ndarray | None
     fps: float
     packets: np.ndarray
     frames: np.ndarray
     keys: np.ndarray
     stamps: np.ndarray | None
     delay: int
+
+    @property
+    def times(self) -> np.ndarray:
+        """(N,) seconds since the first frame."""
+        return np.arange(len(self.packets)) / self.fps if self.seconds is None else self.seconds
 
     def start_of(self, frame: int) -> int:
         """Which of `keys` decoding has to start from for this frame; -1: from the first packet.
@@ -62,31 +69,7 @@ class VideoIndex:
         return last
 
 
-class _Kept:
-    """Indices of the files that were open last, up to so many frames of all together."""
-
-    def __init__(self):
-        self.indices: OrderedDict[tuple, VideoIndex] = OrderedDict()
-        # Counted along: to add up thousands of videos would take as long as reading one.
-        self.frames = 0
-
-    def get(self, identity: tuple) -> VideoIndex | None:
-        if identity in self.indices:
-            self.indices.move_to_end(identity)
-        return self.indices.get(identity)
-
-    def add(self, identity: tuple, index: VideoIndex) -> None:
-        self.indices[identity] = index
-        self.frames += len(index.times)
-        while self.frames > _FRAMES_KEPT and len(self.indices) > 1:
-            self.frames -= len(self.indices.popitem(last=False)[1].times)
-
-    def clear(self) -> None:
-        self.indices.clear()
-        self.frames = 0
-
-
-_kept = _Kept()
+_kept: RecentlyUsed[VideoIndex] = RecentlyUsed()
 
 
 def index_of(stream: VideoStream) -> VideoIndex:
@@ -102,7 +85,7 @@ def index_of(stream: VideoStream) -> VideoIndex:
     index = _kept.get(identity)
     if index is None:
         index = _built(stream)
-        _kept.add(identity, index)
+        _kept.add(identity, index, len(index.packets), _FRAMES_KEPT)
     return index
 
 
@@ -136,11 +119,12 @@ def _built(stream: VideoStream) -> VideoIndex:
     if not len(packets):
         raise VideoError("no frames")
     usual = float(stream.guessed_rate or stream.average_rate or 30)
-    times = np.arange(len(packets)) / usual if shown is None else _seconds(shown, stream)
-    fps = float((len(times) - 1) / times[-1]) if times[-1] > 0 else usual
+    seconds, fps = (None, usual) if shown is None else _clock(shown, usual, stream)
     frames = np.full(len(rows), -1, dtype=np.int32)
     frames[packets] = np.arange(len(packets))
-    return VideoIndex(times, fps, packets.astype(np.int32), frames, keys, stamps, delay)
+    if stamps is not None and np.abs(stamps).max() < _SMALL:
+        stamps = stamps.astype(np.int32)
+    return VideoIndex(seconds, fps, packets.astype(np.int32), frames, keys, stamps, delay)
 
 
 def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
@@ -200,16 +184,18 @@ def _is_packed(stream: VideoStream) -> bool:
     )
 
 
-def _seconds(stamps: np.ndarray, stream: VideoStream) -> np.ndarray:
-    """Time stamps in ascending order as seconds since the first.
+def _clock(
+    stamps: np.ndarray, usual: float, stream: VideoStream
+) -> tuple[np.ndarray | None, float]:
+    """`seconds` and `fps` of an index, by the time stamps in ascending order.
 
-    Files round them, WebM to 1 ms. Where they are the rounded ones of a constant rate, the exact
-    times are given.
+    Files round them, WebM to 1 ms: where they are the rounded ones of a constant rate, it is that.
     """
     unit = float(stream.time_base)
     seconds = (stamps - stamps[0]) * unit
-    for rate in filter(None, (stream.average_rate, stream.guessed_rate)):
-        exact = np.arange(len(stamps)) / float(rate)
-        if np.abs(seconds - exact).max() < 1.01 * unit:
-            return exact
-    return seconds
+    if not seconds[-1] > 0:
+        return seconds, usual
+    for rate in map(float, filter(None, (stream.average_rate, stream.guessed_rate))):
+        if np.abs(seconds - np.arange(len(stamps)) / rate).max() < 1.01 * unit:
+            return None, rate
+    return seconds, float((len(seconds) - 1) / seconds[-1])

@@ -1,7 +1,6 @@
 """Frames of videos by their numbers: out of a video file, or a folder with a picture per frame."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -10,7 +9,8 @@ import av
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mvit_det.data.images import NO_PICTURE, check_pixel_type, is_image_name
+from mvit_det.data.frame_names import frame_names
+from mvit_det.data.images import NO_PICTURE, check_pixel_type
 from mvit_det.data.video_index import index_of
 from mvit_det.data.video_stream import VideoError, VideoStream
 
@@ -187,25 +187,19 @@ class VideoFile:
 class FrameFolder:
     """The frames of a video as pictures in a folder, in the order of the numbers in their names.
 
-    Same face as `VideoFile`, with nothing to close. The folder is listed once, on opening.
+    A missing one, as the numbers tell, leaves the times of the others as they are.
+
+    Same face as `VideoFile`, with nothing to close. An unchanged folder is listed once in a process.
     """
 
     def __init__(self, folder: str | os.PathLike, *, fps: float):
-        try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries]
-        except OSError as error:
-            raise VideoError(f"the folder cannot be listed: {error.strerror}") from error
-        # Names with a dot in front are what systems put beside the pictures.
-        names = [name for name in names if is_image_name(name) and not name.startswith(".")]
-        if not names:
-            raise VideoError("the folder has no pictures")
-        self._paths = [os.path.join(folder, name) for name in sorted(names, key=_by_number)]
-        self.times = np.arange(len(names)) / fps
+        self._folder = folder
+        self._names = frame_names(folder)
+        self.times = self._names.places / fps
         self.fps = fps
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._names)
 
     def frames(self, indices: Iterable[int]) -> np.ndarray:
         """Read frames: see `VideoFile.frames`."""
@@ -213,30 +207,20 @@ class FrameFolder:
         found = {index: self._read(index) for index in sorted(set(indices))}
         sizes = {frame.shape[:2]: index for index, frame in found.items()}
         if len(sizes) > 1:
-            told = " and ".join(f"{h}x{w} ({self._name(i)})" for (h, w), i in sizes.items())
+            told = " and ".join(f"{h}x{w} ({self._names[i]})" for (h, w), i in sizes.items())
             raise VideoError(f"its pictures differ in size: {told}")
         return np.stack([found[index] for index in indices])
 
     def _read(self, index: int) -> np.ndarray:
         try:
-            with Image.open(self._paths[index]) as image:
+            with Image.open(os.path.join(self._folder, self._names[index])) as image:
                 check_pixel_type(image)
                 return np.asarray(image.convert("RGB"))
         except UnidentifiedImageError:
             reason = NO_PICTURE
         except Exception as error:  # decoders fail in many ways
             reason = str(error) or type(error).__name__
-        raise VideoError(f"frame {index} ({self._name(index)}) cannot be read: {reason}")
-
-    def _name(self, index: int) -> str:
-        return os.path.basename(self._paths[index])
-
-
-def _by_number(name: str) -> tuple[list[str | int], str]:
-    """A key that puts frame_9.jpg before frame_10.jpg."""
-    parts = re.split(r"([0-9]+)", name)
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name
+        raise VideoError(f"frame {index} ({self._names[index]}) cannot be read: {reason}")
 
 
 def _checked(indices: Iterable[int], count: int) -> list[int]:

@@ -21,6 +21,7 @@ _METRICS = {
         (("classification", "classification/"),),
         {"top1": "top-1", "top5": "top-5"},
     ),
+    "map.png": ("frame mAP (percent)", (("actions", "actions/"),), {"mAP50": "mAP (IoU 0.5)"}),
 }
 
 
@@ -58,7 +59,9 @@ def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
 
 
 def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) -> list[Path]:
-    """Draw ``losses.png``, ``ap.png`` and ``accuracy.png``; return those that there was data for."""
+    """Draw ``losses.png``, ``ap.png``, ``accuracy.png`` and ``map.png``; return those that there was
+    data for.
+    """
     # Not at the top: it takes a second, and a training needs it only at its end.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

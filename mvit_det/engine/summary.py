@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 logger = logging.getLogger(__name__)
 
 # what a reader looks for first, in this order
-_HEADLINES = ("AP", "AP50", "top1", "top5")
+_HEADLINES = ("AP", "AP50", "top1", "top5", "mAP50")
 _FILES = (
     ("config.yaml", "the config as it ran"),
     ("model_final.pth", "the last weights"),
@@ -21,13 +21,16 @@ _FILES = (
     ("coco_instances_results.json", "the detections, in COCO format"),
     ("classification_predictions.npz", "the five best classes of each image (numpy.load)"),
     ("video_scores.npz", "the scores of each video, averaged over its views (numpy.load)"),
+    ("action_detections.csv", "the scores of each box and action, in AVA's format"),
     ("class_accuracy.csv", "accuracy of each class, and what it is taken for"),
     ("losses.png", "loss curves"),
     ("ap.png", "AP curves"),
     ("accuracy.png", "accuracy curves"),
+    ("map.png", "mAP curve"),
     ("pictures/overview.png", "predictions beside what is true"),
     ("pictures/precision_recall.png", "precision over recall"),
     ("pictures/class_accuracy.png", "accuracy by class"),
+    ("pictures/action_ap.png", "AP by action"),
     ("pictures/confusion.png", "which classes are taken for which"),
 )
 # own data for a model of the same task: (config, flags, what it predicts from)
@@ -45,6 +48,11 @@ _VIDEOS = (
     "configs/kinetics/mvitv2_s_16x4_k400.py",
     "--train-videos FOLDER --val-videos FOLDER  (one folder per class)",
     "VIDEOS",
+)
+_ACTIONS = (
+    "configs/ava/mvitv2_s_16x4_k400_ava.py",
+    "--train-videos FOLDER --train-actions CSV --val-videos FOLDER --val-actions CSV",
+    "VIDEOS --boxes CSV",
 )
 
 
@@ -81,5 +89,7 @@ def summarize(cfg: DictConfig, results: dict[str, Any]) -> None:
 def _own_data(cfg: DictConfig) -> tuple[str, str, str]:
     if OmegaConf.select(cfg, "model.roi_heads") is not None:
         return _DETECTION
+    if OmegaConf.select(cfg, "model.roi_size") is not None:
+        return _ACTIONS
     size = OmegaConf.select(cfg, "model.backbone.input_size") or ()
     return _VIDEOS if len(size) == 3 else _CLASSIFICATION

@@ -7,9 +7,14 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+import numpy as np
+
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
-from mvit_det.errors import UserError
-from mvit_det.evaluation import classification_report, coco_report
+from mvit_det.ava_files import read_label_map
+from mvit_det.errors import UserError, some
+from mvit_det.evaluation import action_report, classification_report, coco_report
+from mvit_det.evaluation.action_files import read_detections, read_truth
+from mvit_det.evaluation.action_metrics import MODES
 from mvit_det.evaluation.coco_files import CocoTruth, read_results
 from mvit_det.evaluation.view_files import read_scores
 from mvit_det.evaluation.view_report import log_by_views
@@ -23,12 +28,41 @@ def argument_parser() -> ArgumentParser:
         description="Metrics of saved predictions: tables, and with --output the numbers as JSON "
         "and pictures. Of detections (--ground-truth and --results) COCO's metrics, with "
         "precision-recall curves and a confusion matrix; boxes are measured always, masks where "
-        "the results have them. Of classes (--predictions) top-1 and top-5 accuracy, accuracy by "
-        "class, and a confusion matrix; of single views (view_scores.npz) also accuracy by their "
-        "number.",
+        "the results have them. Of actions (--actions and --results) frame mAP, as AVA's official "
+        "scorer has it, with a chart of AP by action and curves. Of classes (--predictions) top-1 "
+        "and top-5 accuracy, accuracy by class, and a confusion matrix; of single views "
+        "(view_scores.npz) also accuracy by their number.",
     )
     parser.add_argument("--ground-truth", metavar="FILE", help="COCO annotations")
-    parser.add_argument("--results", metavar="FILE", help="such as coco_instances_results.json")
+    parser.add_argument(
+        "--actions", metavar="CSV", nargs="+", help="ground truth of actions, as AVA publishes it"
+    )
+    parser.add_argument(
+        "--results",
+        metavar="FILE",
+        help="such as coco_instances_results.json, or of actions action_detections.csv",
+    )
+    parser.add_argument(
+        "--label-map",
+        metavar="FILE",
+        help="names the actions that count; without it all do (with --actions, as the next ones)",
+    )
+    parser.add_argument(
+        "--excluded", metavar="CSV", help="key frames (video,second) that do not count"
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar=("FIRST", "LAST"),
+        nargs=2,
+        type=float,
+        help="only key frames from the one to the other count",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        help="official (if nothing is given), or PySlowFast's: detections of key frames without "
+        "ground truth count as well, and so do more than 50 of a key frame",
+    )
     parser.add_argument(
         "--predictions",
         metavar="FILE",
@@ -37,26 +71,23 @@ def argument_parser() -> ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help="gets coco_metrics.json or classification_metrics.json, and pictures/; made if need be",
+        help="gets coco_metrics.json, action_metrics.json or classification_metrics.json, and "
+        "pictures/; made if need be",
     )
     return parser
 
 
 def main(args: Namespace) -> dict[str, dict[str, float]]:
     """Read, measure, print and write; returns the numbers by task, in percent."""
-    of_detections = bool(args.ground_truth and args.results)
-    if of_detections == bool(args.predictions) or bool(args.ground_truth) != bool(args.results):
-        raise UserError(
-            "Give either --ground-truth FILE and --results FILE (detections), or --predictions FILE "
-            "(classes)."
-        )
+    kind = _kind(args)
     folder = Path(args.output) if args.output else None
     if folder and folder.exists() and not folder.is_dir():
         raise UserError(f"--output {args.output} is a file: give a folder.")
-    results = _detections(args, folder) if of_detections else _classes(args, folder)
+    measure, file_name = _KINDS[kind]
+    results = measure(args, folder)
     if folder:
         # named apart from the metrics.json of a training, which may be in the same folder
-        path = folder / ("coco_metrics.json" if of_detections else "classification_metrics.json")
+        path = folder / file_name
         # JSON has no NaN
         numbers = {
             f"{task}/{name}": None if math.isnan(value) else value
@@ -66,6 +97,22 @@ def main(args: Namespace) -> dict[str, dict[str, float]]:
         write_whole(path, json.dumps(numbers, indent=2) + "\n")
         logging.getLogger("mvit_det").info("Numbers: %s", path)
     return results
+
+
+def _kind(args: Namespace) -> str:
+    """Which of the options that name what is measured is given, and that the others fit to it."""
+    given = [kind for kind in _KINDS if getattr(args, kind)]
+    if len(given) != 1 or bool(args.results) != (given != ["predictions"]):
+        raise UserError(
+            "Give either --ground-truth FILE and --results FILE (detections), or --actions CSV and "
+            "--results CSV (actions), or --predictions FILE (classes)."
+        )
+    options = ("label_map", "excluded", "seconds", "mode")
+    strays = [name for name in options if getattr(args, name)]
+    if strays and given != ["actions"]:
+        flags = some("--" + name.replace("_", "-") for name in strays)
+        raise UserError(f"{flags} belong to --actions: leave them out here, or give --actions.")
+    return given[0]
 
 
 def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
@@ -78,6 +125,19 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
     return coco_report.report(truth, detections, truth.names, folder)
 
 
+def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
+    truth = read_truth(args.actions, args.excluded, args.seconds)
+    names = read_label_map(args.label_map) if args.label_map else None
+    if names:
+        truth.check_names(names)
+    found = read_detections(args.results, truth)
+    if not names:
+        # as of a data set without a label map: all outputs of its model, which the file has
+        ids = np.union1d(truth.table.action, found.action).tolist()
+        names = {k: f"action {k}" for k in ids}
+    return action_report.report(truth, found, names, folder, args.mode or MODES[0])
+
+
 def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
     predictions, views = read_scores(args.predictions)
     numbers = classification_report.report(predictions, folder)
@@ -85,6 +145,14 @@ def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
         blocks = (views[start : start + 64] for start in range(0, len(views), 64))
         log_by_views(views.shape, predictions.label, blocks)
     return numbers
+
+
+# by the option that names it: how something is measured, and where its numbers go
+_KINDS = {
+    "ground_truth": (_detections, "coco_metrics.json"),
+    "actions": (_actions, "action_metrics.json"),
+    "predictions": (_classes, "classification_metrics.json"),
+}
 
 
 if __name__ == "__main__":

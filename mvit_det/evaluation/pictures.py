@@ -9,12 +9,11 @@ from detectron2.data.detection_utils import annotations_to_instances, read_image
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing import LONG_SIDE, enlargement, overlay, resized
-
-_CAPTION, _GAP = 34, 8  # pixels
+from mvit_det.evaluation.side_by_side import overview, side_by_side
 
 
 class PredictionPictures(DatasetEvaluator):
@@ -71,7 +70,7 @@ class PredictionPictures(DatasetEvaluator):
         comm.synchronize()
         drawn = [path for path, _ in self._chosen.values() if path.exists()]
         if comm.is_main_process() and drawn:
-            _sheet(drawn).save(self.folder / "overview.png")
+            overview(drawn).save(self.folder / "overview.png")
         return {}
 
     def _side_by_side(self, item: dict[str, Any], found: Instances) -> np.ndarray:
@@ -82,15 +81,11 @@ class PredictionPictures(DatasetEvaluator):
         image = resized(image, scale)
         truth = _ground_truth(item, (height, width))
         names = MetadataCatalog.get(self.dataset_name).get("thing_classes", None)
-        left = f"predictions (score >= {self.score_threshold:g}): {len(found)}"
-        return np.concatenate(
-            [
-                _captioned(overlay(image, found, names), left),
-                np.full((image.shape[0] + _CAPTION, _GAP, 3), 255, np.uint8),
-                _captioned(overlay(image, truth, names), f"ground truth: {len(truth)}"),
-            ],
-            axis=1,
+        captions = (
+            f"predictions (score >= {self.score_threshold:g}): {len(found)}",
+            f"ground truth: {len(truth)}",
         )
+        return side_by_side(overlay(image, found, names), overlay(image, truth, names), captions)
 
 
 def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:
@@ -103,27 +98,3 @@ def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instance
     if truth.has("gt_masks"):
         result.pred_masks = truth.gt_masks.tensor
     return result
-
-
-def _captioned(image: np.ndarray, text: str) -> np.ndarray:
-    """Put a strip with one line of text above an RGB image."""
-    strip = Image.new("RGB", (image.shape[1], _CAPTION), "white")
-    font = ImageFont.load_default(size=18)
-    ImageDraw.Draw(strip).text((4, 6), text, fill="black", font=font)
-    return np.concatenate([np.asarray(strip), image])
-
-
-def _sheet(paths: list[Path], width: int = 900, columns: int = 2) -> Image.Image:
-    """Put picture files on one sheet, row by row, each reduced to the same width."""
-    tiles = []
-    for path in paths:
-        with Image.open(path) as picture:
-            height = round(picture.height * width / picture.width)
-            tiles.append(picture.convert("RGB").resize((width, height), Image.LANCZOS))
-    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    heights = [max(tile.height for tile in row) + 2 * _GAP for row in rows]
-    sheet = Image.new("RGB", (min(columns, len(tiles)) * (width + 2 * _GAP), sum(heights)), "white")
-    for number, row in enumerate(rows):
-        for column, tile in enumerate(row):
-            sheet.paste(tile, (_GAP + column * (width + 2 * _GAP), _GAP + sum(heights[:number])))
-    return sheet

@@ -11,6 +11,7 @@ logger = logging.getLogger(__name__)
 # what happens to them, by the form of a batch
 _BLANK = "were tested as blank images, so the metrics are too low"
 _LEFT_OUT = "were left out of the accuracy"
+_MISSED = "have no detections, so that the people in them count as missed"
 
 
 class UnreadableImages(DatasetEvaluator):
@@ -18,7 +19,8 @@ class UnreadableImages(DatasetEvaluator):
 
     `evaluate` returns ``{"unreadable": {"images": n}}`` where n > 0, else an empty dict, so that
     `metrics.json` and the caller can tell a sound evaluation from one that lacks images. Of videos,
-    whose inputs have "clip", it is ``{"videos": n, "clips": m}``: n of them lack m clips in all.
+    whose inputs have "clip" or "second", it is ``{"videos": n, "clips": m}``: n of them lack m clips
+    in all.
     """
 
     # Of a test that goes on it may see the rest alone: what cannot be read is tried again.
@@ -27,7 +29,7 @@ class UnreadableImages(DatasetEvaluator):
     def reset(self) -> None:
         self._total = 0
         self._reasons: dict[str, str] = {}
-        self._clips: set[tuple[str, int]] = set()
+        self._clips: set[tuple[str, float]] = set()
         self._fate = ""
 
     def process(self, inputs: list[dict[str, Any]] | dict[str, Any], outputs: Any) -> None:
@@ -41,8 +43,12 @@ class UnreadableImages(DatasetEvaluator):
         self._total += len(files)
         bad = [index for index, reason in enumerate(reasons) if reason is not None]
         self._reasons |= {files[index]: reasons[index] for index in bad}
-        if isinstance(inputs, dict) and "clip" in inputs:
-            self._clips |= {(files[index], int(inputs["clip"][index])) for index in bad}
+        if isinstance(inputs, dict):
+            place = next((name for name in ("clip", "second") if name in inputs), None)
+            if place is not None:
+                self._clips |= {(files[index], float(inputs[place][index])) for index in bad}
+            if place == "second":
+                self._fate = _MISSED
 
     def evaluate(self) -> dict[str, dict[str, int]]:
         gathered = comm.gather((self._total, self._reasons, self._clips, self._fate), dst=0)

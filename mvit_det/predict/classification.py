@@ -44,13 +44,7 @@ class Classification:
 
     def results(self, outputs: torch.Tensor) -> list[torch.Tensor]:
         """What the model gave, one by one and on the CPU."""
-        scores = outputs.float().cpu()
-        if not torch.isfinite(scores).all():
-            raise UserError(
-                "The model gives scores that are no finite numbers: its weights are damaged; use "
-                "those of an earlier checkpoint."
-            )
-        return list(scores)
+        return list(finite(outputs))
 
     def draw(
         self, image: np.ndarray, result: torch.Tensor, categories: Sequence[Category]
@@ -78,6 +72,17 @@ class Classification:
     def told(self, rows: int) -> str:
         """What has come of it, in words."""
         return f"up to {TOP} classes for each of {rows} images"
+
+
+def finite(scores: torch.Tensor) -> torch.Tensor:
+    """Scores on the CPU, which must be numbers."""
+    scores = scores.float().cpu()
+    if not torch.isfinite(scores).all():
+        raise UserError(
+            "The model gives scores that are no finite numbers: its weights are damaged; use those "
+            "of an earlier checkpoint."
+        )
+    return scores
 
 
 @lru_cache(maxsize=2)  # the frames of a video have the same one

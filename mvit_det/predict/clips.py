@@ -5,7 +5,7 @@ import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mvit_det.data.categories import Category
-from mvit_det.data.videos import VideoError, open_video
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification_metrics import TOP
 from mvit_det.predict.classification import Classification, best
+from mvit_det.predict.opened import opened
 from mvit_det.predict.sources import Picture, Video
 
-FRAME_RATE = 30.0  # of arrays of frames, if nobody tells
 MOST_WINDOWS = 10  # for each frame, on average: where frames are rare, windows may have none
 SHOWN = 3  # classes in a row of the log's table
 
@@ -42,44 +41,6 @@ class Span:
     end: float
     frames: range
     scores: torch.Tensor
-
-
-class FramesInMemory:
-    """An array of frames with the face of an opened video (`mvit_det.data.open_video`).
-
-    Args:
-        frames: (N, H, W, 3) uint8, BGR.
-        fps: frames per second.
-    """
-
-    def __init__(self, frames: np.ndarray, fps: float) -> None:
-        shape = getattr(frames, "shape", ())
-        if len(shape) != 4 or shape[3] != 3 or 0 in shape or frames.dtype != np.uint8:
-            what = f"{frames.dtype} of shape {shape}" if shape else type(frames).__name__
-            raise UserError(
-                "A video must be a path, or an array of frames (N, H, W, 3) of uint8 in the order "
-                f"BGR, not {what}."
-            )
-        if not 0 < fps < math.inf:
-            raise UserError(f"fps={fps}, the frames per second of a video, must be above 0.")
-        self.fps = fps
-        self.times = np.arange(len(frames)) / fps
-        self._frames = frames
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Frames by their numbers, (N, H, W, 3) RGB."""
-        return np.ascontiguousarray(self._frames[np.asarray(indices)][..., ::-1])
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Where the frames of an annotated video come from; see `sources.Frame`."""
-
-    path: Path
-    fps: float
 
 
 class ClipClassification(Classification):
@@ -112,9 +73,7 @@ class ClipClassification(Classification):
         self, video: str | os.PathLike | np.ndarray, fps: float | None = None
     ) -> AbstractContextManager:
         """A video file, a folder of frames, or an array of frames, for a ``with`` block."""
-        if isinstance(video, (str, os.PathLike)):
-            return open_video(video, fps=fps or self.fps)
-        return nullcontext(FramesInMemory(video, FRAME_RATE if fps is None else fps))
+        return opened(video, fps, self.fps)
 
     def views(self, video: Any, part: range) -> Iterator[torch.Tensor]:
         """The crops (crops, 3, T, H, W) of each clip of a part of an opened video."""
@@ -181,27 +140,6 @@ def table(spans: Sequence[Span], categories: Sequence[Category]) -> str:
         rows.append(row)
     head = ["time", *["%", "class"] * (len(rows[0]) // 2)]
     return tabulate(rows, head, tablefmt="pipe", disable_numparse=True)
-
-
-def in_order(video: Any, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
-    """Frames 0 to ``stop`` - 1 of an opened video, (H, W, 3) BGR; those before a damaged one come.
-
-    Args:
-        memory: bytes of the frames that are decoded at once. Few at once cost time, since decoding
-            starts anew from the key frame before them.
-    """
-    start, at_once = 0, max(1, memory // video.frames([0]).nbytes)
-    while start < stop:
-        try:
-            frames = video.frames(range(start, min(start + at_once, stop)))
-        except VideoError:
-            if at_once == 1:
-                raise
-            at_once //= 2
-            continue
-        for frame in frames:
-            yield np.ascontiguousarray(frame[..., ::-1])
-        start += len(frames)
 
 
 def check_window(window: float | None) -> None:

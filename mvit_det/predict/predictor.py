@@ -1,9 +1,9 @@
-"""Config and weights -> a function from pictures to detections, or from pictures or videos to classes."""
+"""Config and weights -> a function from pictures or videos to objects, classes or actions."""
 
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,22 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mvit_det.data.categories import Category, config_categories, given_categories, numbered
+from mvit_det.data.categories import Category
 from mvit_det.data.videos import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.predict.classification import Classification
+from mvit_det.predict.actions import (
+    ActionDetection,
+    KeyClip,
+    People,
+    given_boxes,
+    not_within,
+    raised,
+    within,
+)
 from mvit_det.predict.clips import ClipClassification, Span, check_window, parts
-from mvit_det.predict.detection import Detection
+from mvit_det.predict.tasks import categories_of, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +47,8 @@ class Predictor:
     the config's test pictures are, and results are what an evaluation of the same picture gives
     (where that has turned it by its EXIF orientation, as `python -m mvit_det.predict` does).
     A classifier of clips takes videos, ``Predictor(config, weights)("clip.mp4")``: scores are
-    averaged over the clips and crops that the config tests with.
+    averaged over the clips and crops that the config tests with. An action detector takes videos
+    and person boxes: see `actions`.
     Of the config's data nothing else is needed, neither files nor annotations.
 
     Args:
@@ -51,14 +60,17 @@ class Predictor:
         device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU where it has CUDA
             and this machine has not.
         score_threshold: detections (not classes) of a lower score are dropped. At 0 the model's
-            own threshold remains (test_score_thresh of its box predictor).
+            own threshold remains (test_score_thresh of its box predictor). Of an action detector
+            actions of a lower score are not drawn.
         batch_size: the most pictures, or clips with their crops, that the model is given at once.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO's
-            JSON. By default what the config or its test data tell.
+            JSON. By default what the config or its test data tell. Of an action detector a label
+            map, of AVA's .pbtxt or with lines "12: stand", may name some of its actions only.
 
     Attributes:
         categories: {"id", "name"} of each class, as in a COCO file, in the order of
-            ``pred_classes`` or of the scores.
+            ``pred_classes`` or of the scores. Of an action detector those actions that are
+            evaluated; scores[:, id - 1] is that of an id.
         task: what is done with pictures and results; the config's test mapper decides it.
     """
 
@@ -79,8 +91,8 @@ class Predictor:
             raise UserError(f"batch_size={batch_size} must be at least 1.")
         cfg = apply_overrides(load_config(os.fspath(config)), overrides)
         self.batch_size = batch_size
-        self.task = _task(cfg, score_threshold)
-        self.categories = _categories(cfg, self.task.num_classes_key, class_names)
+        self.task = task_of(cfg, score_threshold)
+        self.categories: list[Category] = categories_of(cfg, self.task, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
         self.model = _on_device(cfg, device)
         StrictCheckpointer(self.model, complete=True).load(path)
@@ -106,6 +118,8 @@ class Predictor:
             pred_masks (N, H, W); best score first. Of a classifier the scores (K,) of all classes,
             a tensor on the CPU; they sum to 1. For a list, one per picture or video.
         """
+        if isinstance(self.task, ActionDetection):
+            raise UserError("This config's model detects actions: use .actions(video, boxes).")
         if isinstance(self.task, ClipClassification):
             if isinstance(image, (list, tuple)):
                 return [self(video, fps=fps) for video in image]
@@ -137,8 +151,8 @@ class Predictor:
         """
         if not isinstance(self.task, ClipClassification):
             raise UserError(
-                "Windows of time are for classifiers of clips, and this config's model takes "
-                "pictures: give them one by one."
+                "Windows of time are for classifiers of clips, and this config's model is none: call "
+                "the predictor, or its actions()."
             )
         try:
             with self.task.open(video, fps) as opened:
@@ -155,6 +169,60 @@ class Predictor:
             while batch := [(clip, None) for clip in islice(views, self.batch_size)]:
                 scores += self._run(batch)
             yield Span(start, end, frames, torch.cat(scores).double().mean(dim=0).float())
+
+    def actions(
+        self, video: Any, boxes: Mapping[float, Any], *, fps: float | None = None
+    ) -> list[People]:
+        """What people do at key frames of a video; with an action detector.
+
+        Args:
+            video, fps: as for a call.
+            boxes: person boxes (N, 4) by the second of the key frame: x1, y1, x2, y2 as shares of
+                the frame, from 0 to 1.
+
+        Returns:
+            One `People` per key frame, in order: with its boxes, and their ``scores`` (N, K).
+        """
+        if not isinstance(self.task, ActionDetection):
+            raise UserError("Boxes of people are for action detectors, and this model is none.")
+        known = given_boxes(boxes)
+        try:
+            with self.task.open(video, fps) as opened:
+                seconds, outside = within(opened, list(known))
+                if outside:
+                    raise VideoError(not_within(opened, outside))
+                return list(self.people(opened, seconds, lambda clip: (known[clip.second], None)))
+        except VideoError as error:
+            raise UserError(f"Video {video} cannot be used: {error}.") from error
+
+    def people(
+        self,
+        opened: Any,
+        seconds: Sequence[float],
+        look: Callable[[KeyClip], tuple[np.ndarray, np.ndarray | None]],
+        on_fault: Callable[[float, VideoError], None] = raised,
+    ) -> Iterator[People]:
+        """The same for what `ActionDetection.open` gives, one key frame after the other.
+
+        Args:
+            look: gives the boxes at a key frame, and how sure each is.
+            on_fault: see `ActionDetection.key_clips`.
+        """
+        _refuse_extreme(*opened.frames([0]).shape[1:3], "A video")
+        clips = self.task.key_clips(opened, seconds, on_fault)
+        while batch := list(islice(clips, self.batch_size)):
+            looked = [look(clip) for clip in batch]
+            samples = [
+                self.task.prepare(clip.clip, boxes)
+                for clip, (boxes, _) in zip(batch, looked)
+                if len(boxes)
+            ]
+            scores = iter(self._run(samples) if samples else [])
+            for clip, (boxes, sure) in zip(batch, looked):
+                told = next(scores) if len(boxes) else torch.zeros(0, self.task.num_actions)
+                sure = np.full(len(boxes), np.nan) if sure is None else sure
+                size = clip.picture.shape[:2]
+                yield People(clip.second, clip.frame, size, boxes, told, sure)
 
     def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
         """A picture as the test mapper gives it to the model, and what the task adds."""
@@ -198,36 +266,6 @@ def find_weights(cfg: DictConfig, config: Path) -> str:
     raise UserError(
         f"No weights were given, and neither {' nor '.join(WEIGHTS)} is in "
         f"{' or '.join(map(str, folders))}: train first, or say --weights FILE."
-    )
-
-
-def _categories(cfg: DictConfig, count_key: str, class_names: Any) -> list[Category]:
-    """The classes of the model; numbers for names where nothing tells them."""
-    count = OmegaConf.select(cfg, count_key)
-    known = config_categories(cfg) if class_names is None else given_categories(class_names)
-    if known is not None and count in (None, len(known)):
-        return known
-    if class_names is not None:
-        raise UserError(f"{len(known)} class names were given, but the model has {count} classes.")
-    if count is None:
-        raise UserError("Nothing tells the classes of this model: give --class-names.")
-    logger.warning("The names of the classes are not known: use --class-names to give them.")
-    return numbered([f"class {number}" for number in range(1, count + 1)])
-
-
-def _task(cfg: DictConfig, score_threshold: float) -> Detection | Classification:
-    """What the config's test mapper prepares pictures for."""
-    mapper = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
-    if "sampling" in mapper and "transform" in mapper:
-        return ClipClassification.of_loader(cfg.dataloader.test)
-    if "transform" in mapper:
-        return Classification.of_mapper(mapper)
-    if "augmentations" in mapper and "image_format" in mapper:
-        return Detection.of_mapper(mapper, score_threshold)
-    raise UserError(
-        "This config has no dataloader.test.mapper with augmentations and image_format (of a "
-        "detector), transform (of a classifier) or sampling and transform (of a classifier of clips), "
-        "which tell how pictures are prepared for the model: add it."
     )
 
 

@@ -17,9 +17,8 @@ from PIL import Image
 from mvit_det.data.categories import Category
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
-from mvit_det.predict.classification import Classification
-from mvit_det.predict.detection import Detection
 from mvit_det.predict.sources import Frame
+from mvit_det.predict.tasks import Task
 
 # MPEG-4, which OpenCV's own encoder writes on every machine and players know.
 _VIDEO_CODEC, _VIDEO_SUFFIX = "mp4v", ".mp4"
@@ -73,13 +72,14 @@ class Results:
         self,
         folder: Path,
         predictions: TextIO,
-        task: Detection | Classification,
+        task: Task,
         categories: list[Category],
         inputs: Sequence[Path],
     ) -> None:
         self.folder = folder
         self.images: list[dict[str, Any]] = []
         self.pictures = self.videos = self.frames = self.rows = 0
+        self.further: list[str] = []  # names of other files that were written to the folder
         self._predictions = predictions
         self._task = task
         self._categories = categories
@@ -160,7 +160,7 @@ class Results:
 @contextmanager
 def open_results(
     folder: Path,
-    task: Detection | Classification,
+    task: Task,
     categories: list[Category],
     inputs: Sequence[Path],
 ) -> Iterator[Results]:
@@ -169,10 +169,11 @@ def open_results(
     ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list: of a
     detector in COCO's result format; of a classifier {"image_id", "classes"} with "category_id",
     "name" and "score" of each of the best; of a classifier of clips one such entry per video or
-    window, with its "start" and "end" in seconds. ``images.json`` has COCO's lists "images" and
+    window, with its "start" and "end" in seconds; of an action detector one per box of a key frame,
+    with "bbox" as in COCO, and "box_score" if somebody tells how sure it is. ``images.json`` has COCO's lists "images" and
     "categories", with the file of each image id, its number in a video ("frame", from 0, and
-    "seconds"; a classifier of clips has one image id for a whole video, and the number of its
-    "frames"), and the annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the
+    "seconds"; an action detector has an image id for each key frame; a classifier of clips has one
+    for a whole video, and the number of its "frames"), and the annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the
     detections. ``predictions.json`` is written as results come, so that they are never all in
     memory.
 

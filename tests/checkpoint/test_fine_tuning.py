@@ -167,7 +167,9 @@ def test_mvitv1_is_another_architecture(expand_in):
     assert report.backbone_share < 0.85 < StrictCheckpointer.MIN_BACKBONE_SHARE
 
 
-CONFIGS = [*ROOT.glob("configs/kinetics/*.py"), *ROOT.glob("configs/ssv2/*.py")]
+CONFIGS = [
+    path for kind in ("kinetics", "ssv2", "ava") for path in ROOT.glob(f"configs/{kind}/*.py")
+]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS), ids=lambda path: path.stem)

@@ -236,8 +236,8 @@ def test_the_index_of_an_unchanged_file_is_kept(tmp_path, packets, monkeypatch):
     for name in "bc":
         with open_video(write_video(tmp_path / f"{name}.mp4", numbered_frames(20))):
             pass
-    assert len(video_index._kept.indices) == 1  # the last one, however long
-    assert video_index._kept.frames == 20
+    assert len(video_index._kept) == 1  # the last one, however long
+    assert video_index._kept.weight == 20
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.mkv", "a.avi"])

@@ -64,21 +64,28 @@ def test_only_what_was_measured(tmp_path):
     assert draw_curves(tmp_path / "absent.json", tmp_path) == []
 
 
-def test_accuracy_of_a_classifier(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("task", "name", "metrics", "labels"),
+    [
+        ("classification", "accuracy.png", {"top1": 40.0, "top5": 80.0}, ["top-1", "top-5"]),
+        ("actions", "map.png", {"mAP50": 26.0}, ["mAP (IoU 0.5)"]),
+    ],
+)
+def test_curves_of_what_a_task_is_judged_by(task, name, metrics, labels, tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 
-    labels = []
+    drawn = []
     original = Axes.plot
     monkeypatch.setattr(
-        Axes, "plot", lambda axes, *a, **k: labels.append(k.get("label")) or original(axes, *a, **k)
+        Axes, "plot", lambda axes, *a, **k: drawn.append(k.get("label")) or original(axes, *a, **k)
     )
-    metrics = {"top1": 40.0, "top5": 80.0, "mean_class_accuracy": 35.0, "top1-fig": 12.0}
+    others = {"mean_class_accuracy": 35.0, "top1-fig": 12.0, "AP-stand": 12.0}
     rows = [
-        {"iteration": i, **{f"classification/{name}": v + i for name, v in metrics.items()}}
+        {"iteration": i, **{f"{task}/{key}": v + i for key, v in {**metrics, **others}.items()}}
         for i in (9, 19)
     ]
     written = draw_curves(write(tmp_path / "metrics.json", rows), tmp_path)
-    assert [p.name for p in written] == ["accuracy.png"]
-    assert labels == ["top-1", "top-5"]
+    assert [p.name for p in written] == [name]
+    assert drawn == labels
     with Image.open(written[0]) as image:
         assert min(image.size) > 400 and np.asarray(image.convert("L")).std() > 10

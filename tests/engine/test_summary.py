@@ -59,3 +59,15 @@ def test_of_a_recognizer_of_clips(told, tmp_path):
     assert f"  {tmp_path / 'video_scores.npz'}  " in text
     assert "--config-file configs/kinetics/mvitv2_s_16x4_k400.py \\\n" in text
     assert "--train-videos FOLDER --val-videos FOLDER" in text and " VIDEOS --output" in text
+
+
+def test_of_a_detector_of_actions(told, tmp_path):
+    model = dict(backbone=dict(input_size=[16, 224, 224]), roi_size=7, num_classes=80)
+    files = ("action_detections.csv", "map.png", "pictures/action_ap.png")
+    results = {"actions": {"mAP50": 26.84, "AP-stand": 80.0}}
+    text = told(model, results, *files)
+    assert "Done. actions/mAP50 26.8\n" in text
+    for name in files:
+        assert f"  {tmp_path / name}  " in text
+    assert "--config-file configs/ava/mvitv2_s_16x4_k400_ava.py \\\n" in text
+    assert "--train-actions CSV" in text and " VIDEOS --boxes CSV --output" in text

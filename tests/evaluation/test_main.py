@@ -261,6 +261,8 @@ def test_either_classes_or_detections(files, classified, tmp_path):
             run(given)
     with pytest.raises(UserError, match="Give either"):
         run(arguments[:2] + predictions)
+    with pytest.raises(UserError, match="--label-map, --mode belong to --actions"):
+        run([*predictions, "--mode", "official", "--label-map", "names.txt"])
     with pytest.raises(UserError, match="is a file: give a folder"):
         run([*predictions, "--output", predictions[1]])
     np.savez(tmp_path / "other.npz", label=np.arange(3))

@@ -1,14 +1,16 @@
-"""A tiny detector with random weights, and a folder of inputs."""
+"""A tiny detector and a tiny action detector with random weights, and a folder of inputs."""
 
 import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from action_scenes import finished_action_run
 from PIL import Image
 from predict_scenes import QUICKSTART, TINY, finished_run, picture, write_video
 
 from mvit_det.engine import apply_overrides, load_config
+from mvit_det.predict import Predictor
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,17 @@ def run(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("run")
     cfg = apply_overrides(load_config(QUICKSTART), [*TINY, f"train.output_dir={folder}"])
     return finished_run(cfg, folder)
+
+
+@pytest.fixture(scope="session")
+def ava(tmp_path_factory) -> SimpleNamespace:
+    """An action detector: see `finished_action_run`."""
+    return finished_action_run(tmp_path_factory.mktemp("ava"))
+
+
+@pytest.fixture(scope="session")
+def people_predictor(ava) -> Predictor:
+    return Predictor(ava.config, batch_size=2)
 
 
 @pytest.fixture

@@ -36,6 +36,22 @@ def write_video(path: Path, count: int, fps: float, size: tuple[int, int]) -> No
     video.release()
 
 
+def moving(count: int, seed: int, size=(72, 96)) -> np.ndarray:
+    """Frames (N, H, W, 3) BGR of squares that move to the right and change."""
+    pictures = [picture(*size, seed), picture(*size, seed + 100)]
+    mixed = [np.roll(pictures[n * 2 // count], 5 * n, axis=1) for n in range(count)]
+    return np.stack(mixed)
+
+
+def write_clip(path: Path, count: int, fps: float, seed: int) -> None:
+    """The same as a video file, slightly changed by its codec."""
+    frames = moving(count, seed)
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 72))
+    for frame in frames:
+        video.write(frame)
+    video.release()
+
+
 def finished_run(cfg: DictConfig, folder: Path) -> SimpleNamespace:
     """As a training leaves it: ``folder``, ``config``, ``weights``, ``cfg``."""
     torch.manual_seed(0)

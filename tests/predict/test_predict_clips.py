@@ -9,15 +9,14 @@ import torch
 from mvit_det.data.videos import VideoError
 from mvit_det.errors import UserError
 from mvit_det.predict.clips import (
-    FramesInMemory,
     Span,
     check_window,
-    in_order,
     parts,
     span_at,
     table,
     videos_of,
 )
+from mvit_det.predict.opened import FramesInMemory, in_order
 from mvit_det.predict.sources import Picture, Video
 
 NAMES = ["bow", "jump", "wave"]

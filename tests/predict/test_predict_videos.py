@@ -12,7 +12,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from PIL import Image
-from predict_scenes import finished_run, picture, write_video
+from predict_scenes import finished_run, moving, write_clip, write_video
 
 from mvit_det.data import video_classes
 from mvit_det.data.videos import VideoError, open_video
@@ -20,8 +20,9 @@ from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
+from mvit_det.predict import over_windows
 from mvit_det.predict.__main__ import argument_parser, main
-from mvit_det.predict.clips import in_order
+from mvit_det.predict.opened import in_order
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/kinetics/mvitv2_s_16x4_k400.py")
 NAMES = ["bow", "jump", "wave"]
@@ -37,22 +38,6 @@ TINY = [
     "dataloader.test.num_workers=0",
     "train.device=cpu",
 ]
-
-
-def moving(count: int, seed: int, size=(72, 96)) -> np.ndarray:
-    """Frames (N, H, W, 3) BGR of squares that move to the right and change."""
-    pictures = [picture(*size, seed), picture(*size, seed + 100)]
-    mixed = [np.roll(pictures[n * 2 // count], 5 * n, axis=1) for n in range(count)]
-    return np.stack(mixed)
-
-
-def write_clip(path: Path, count: int, fps: float, seed: int) -> None:
-    """The same as a video file, slightly changed by its codec."""
-    frames = moving(count, seed)
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 72))
-    for frame in frames:
-        video.write(frame)
-    video.release()
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +211,7 @@ def test_windows_on_the_command_line(people, inputs, tmp_path, caplog):
 
 def test_a_window_is_for_clips(people, inputs, tmp_path, run):
     line = ["--config-file", str(run.config), str(inputs), "--output", str(tmp_path / "out")]
-    with pytest.raises(UserError, match="--window is for models of clips"):
+    with pytest.raises(UserError, match="--window is for classifiers of clips"):
         main(argument_parser().parse_intermixed_args([*line, "--window", "2"]))
     with pytest.raises(UserError, match="window=-1.0, in seconds, must be above 0"):
         predict(people, tmp_path / "out", inputs, "--window", "-1")
@@ -239,7 +224,7 @@ def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, m
         yield from in_order(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
-    monkeypatch.setattr(command, "in_order", torn)
+    monkeypatch.setattr(over_windows, "in_order", torn)
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 1
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2

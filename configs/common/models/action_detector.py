@@ -1,0 +1,13 @@
+"""The action detector of the paper's Table A.2: MViTv2 for clips, and what it sees in a box."""
+
+from detectron2.config import LazyCall as L
+from mvit_det.recognition import ActionDetector
+
+from .recognizer import mvitv2
+
+model = L(ActionDetector)(
+    backbone=mvitv2("S", (16, 224, 224), drop_path_rate=0.4),
+    num_classes=80,  # actions of AVA, of which 60 are evaluated
+    roi_size=7,
+    head_dropout=0.5,
+)

@@ -1,0 +1,179 @@
+"""Reading csv files of boxes: what is annotated, person boxes, results."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mvit_det.ava_files.rows import Rows, first, is_number, read_rows
+from mvit_det.errors import UserError, some
+
+_COLUMNS = {
+    "actions": "video,second,x1,y1,x2,y2,action,person",
+    "proposals": "video,second,x1,y1,x2,y2,action or nothing,score",
+    "detections": "video,second,x1,y1,x2,y2,action,score",
+}
+# A person may be missing, and a score, which the official scorer takes for 1.
+_WIDTHS = {"actions": (7, 8), "proposals": (8,), "detections": (7, 8)}
+# A detector's box may leave the frame, but not by more than the frame's size.
+_LOWEST, _HIGHEST = -1.0, 2.0
+_LARGEST_ID = 1 << 31
+_NAMES = ("second", "x1", "y1", "x2", "y2", "action")
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """The rows of a file of boxes, N of them, in its order.
+
+    Attributes:
+        videos: their distinct names.
+        video: (N,) int32, which of ``videos``.
+        second: (N,) float64, where in the video.
+        box: (N, 4) float64, x1, y1, x2, y2 as shares of the frame, as written.
+        action: (N,) int64, from 1 on; 0 where the row has none.
+        score: (N,) float64; of annotations the number of the person. NaN where the file has none.
+        line: (N,) int64, from 1 on.
+        empty: key frames that the file names without a box.
+    """
+
+    videos: list[str]
+    video: np.ndarray
+    second: np.ndarray
+    box: np.ndarray
+    action: np.ndarray
+    score: np.ndarray
+    line: np.ndarray
+    empty: Sequence[tuple[str, float]] = ()
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+
+def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:
+    """Read a csv file, with or without a header, whose rows are in any order.
+
+    A row of two columns, video and second, is a key frame without boxes.
+
+    Args:
+        kind: "actions", what is annotated: video,second,x1,y1,x2,y2,action,person, where the person
+            may be missing; "proposals", person boxes: ...,action,score, where the action is empty or
+            -1 for a box that has none; "detections", the official format of results:
+            ...,action,score.
+
+    Raises:
+        UserError: a row cannot be read, or this is a file of another kind.
+    """
+    path = Path(path)
+    parts, known, empty = [], {}, {}
+    for rows in read_rows(path, f"The file of {kind}"):
+        bare = np.array([line.count(",") < 6 for line in rows.text])
+        bare[bare] = [len(row) == 2 for row in rows.only(bare).fields]
+        if bare.any():
+            empty |= dict.fromkeys(rows.only(bare).key_frames())
+            rows = rows.only(~bare)
+        if len(rows):
+            parts.append(_columns(kind, rows, known))
+    if not parts and not empty:
+        raise UserError(f"The file of {kind} {path} has no rows: each must be {_COLUMNS[kind]}.")
+    columns = list(zip(*(parts or [_no_rows()])))
+    parts.clear()  # of millions of rows there should not be two copies at a time
+    joined = [np.concatenate(columns.pop(0)) for _ in range(len(columns))]
+    table = BoxTable(list(known), *joined, list(empty))
+    if kind == "proposals":
+        _check_are_proposals(path, table)
+    return table
+
+
+def _no_rows() -> tuple[np.ndarray, ...]:
+    whole = np.zeros(0, np.int64)
+    return whole.astype(np.int32), np.zeros(0), np.zeros((0, 4)), whole, np.zeros(0), whole
+
+
+def _columns(kind: str, rows: Rows, known: dict[str, int]) -> tuple[np.ndarray, ...]:
+    """The columns of `BoxTable` from ``video`` to ``line``; new videos go into ``known``."""
+    names, numbers = rows.plain() or _field_by_field(kind, rows)
+    second, box, action, score = numbers[:, 0], numbers[:, 1:5], numbers[:, 5], numbers[:, 6]
+    rows.check_key_frames(names, second)
+    video = np.array([known.setdefault(name, len(known)) for name in names], np.int32)
+    at = first(((box < _LOWEST) | (box > _HIGHEST)).any(axis=1))
+    if at is not None:
+        raise UserError(
+            f"{rows.place(at)} has a box far outside [0, 1]: are these pixels? Divide x by the width "
+            "and y by the height of the frame."
+        )
+    action = _actions(kind, rows, action)
+    # persons are whole numbers
+    if kind == "actions" and ((score >= 0) & (score <= 1)).all() and (score % 1 != 0).any():
+        raise UserError(
+            f"{rows.path} has scores ({some(np.unique(score), 3)}) where annotations have the person: "
+            "it is a file of detections or proposals; give the annotations (as ava_train_v2.2.csv)."
+        )
+    return video, second.copy(), box.copy(), action, score.copy(), rows.lines
+
+
+def _field_by_field(kind: str, rows: Rows) -> tuple[list[str], np.ndarray]:
+    """As `Rows.plain`; NaN for a person without a number, 1 for no score, -1 for no action."""
+    widths = np.fromiter(map(len, rows.fields), np.int64, len(rows))
+    _check_widths(kind, rows, widths)
+    columns = list(zip(*rows.fields))
+    actions = list(map(str.strip, columns[6]))
+    if kind == "proposals":
+        actions = [each or "-1" for each in actions]
+    elif "" in actions:
+        raise UserError(
+            f"{rows.place(actions.index(''))} has no action: write its id; or, if these are person "
+            "boxes, give the file as proposals."
+        )
+    last = [row[7] if len(row) == 8 else "" for row in rows.fields]
+    if kind == "actions":
+        last = [float(each) if is_number(each) else np.nan for each in last]
+    elif kind == "detections":
+        last = [each if width == 8 else "1" for each, width in zip(last, widths)]
+    found = [rows.numbers(text, name) for text, name in zip([*columns[1:6], actions], _NAMES)]
+    found.append(np.array(last) if kind == "actions" else rows.numbers(last, "score"))
+    return list(map(str.strip, columns[0])), np.stack(found, axis=1)
+
+
+def _check_widths(kind: str, rows: Rows, widths: np.ndarray) -> None:
+    at = first(~np.isin(widths, _WIDTHS[kind]))
+    if at is None:
+        return
+    alone = widths[at] == 1 and re.search(r"[;\t ]", rows.fields[at][0].strip())
+    fix = "separate the columns by commas" if alone else "correct or delete the row"
+    raise UserError(
+        f"{rows.place(at)} has {widths[at]} column(s) instead of {_COLUMNS[kind]}: {fix}."
+    )
+
+
+def _actions(kind: str, rows: Rows, values: np.ndarray) -> np.ndarray:
+    """Ids from 1 on, and 0 where there is none."""
+    none = (values == -1) if kind == "proposals" else np.zeros(len(rows), bool)
+    # some programs write whole numbers as 12.0
+    at = first(((values < 1) | (values > _LARGEST_ID) | (values % 1 != 0)) & ~none)
+    if at is not None:
+        raise UserError(
+            f"{rows.place(at)} has action={values[at]:g}: it must be an id of the label map, from 1 on."
+        )
+    return np.where(none, 0, values).astype(np.int64)
+
+
+def _check_are_proposals(path: Path, table: BoxTable) -> None:
+    """Refuse detections, whose boxes have a score per action, and annotations with their persons."""
+    again = (table.video[1:] == table.video[:-1]) & (table.second[1:] == table.second[:-1])
+    again &= (table.box[1:] == table.box[:-1]).all(axis=1)
+    changed = table.score[1:] != table.score[:-1]
+    if again.any() and changed[again].mean() > 0.5:
+        at = int((again & changed).argmax()) + 1
+        raise UserError(
+            f"{path}, line {table.line[at]}, has the box of the row before with another score: it is a "
+            "file of detections or annotations; give person boxes with one score each."
+        )
+    at = first((table.score < 0) | (table.score > 1))
+    if at is not None:
+        raise UserError(
+            f"{path}, line {table.line[at]}, has score={table.score[at]:g}: it must be between 0 and "
+            "1; is this a file of annotations, which have the person there?"
+        )

@@ -1,0 +1,50 @@
+"""Writing results in the official format."""
+
+import os
+import re
+
+import numpy as np
+
+from mvit_det.ava_files.boxes import BoxTable
+from mvit_det.files import atomic_file
+
+_CHUNK = 1 << 16
+
+
+def write_detections(path: str | os.PathLike, table: BoxTable) -> None:
+    """Write video,second,x1,y1,x2,y2,action,score, which `read_boxes` gives back.
+
+    Seconds are written as 0902 where they are whole, coordinates with six digits (of a frame 4000
+    pixels wide: to 0.004 pixels), scores with the nine digits that tell any two float32 apart, so
+    that their order stays. Key frames without a box are rows of two columns.
+    """
+    names = [_quoted(name) for name in table.videos]
+    with atomic_file(path) as partial:
+        with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.writelines(f"{_quoted(video)},{_second(at)}\n" for video, at in table.empty)
+            for begin in range(0, len(table), _CHUNK):
+                file.write(_text(names, table, slice(begin, begin + _CHUNK)))
+
+
+def _text(names: list[str], table: BoxTable, part: slice) -> str:
+    # A box has a row for each of 60 actions: what they have in common is made once.
+    keys = np.column_stack([table.video[part], table.second[part], table.box[part]])
+    fresh = np.ones(len(keys), bool)
+    fresh[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    starts = [
+        f"{names[int(video)]},{_second(second)},{x1:.6g},{y1:.6g},{x2:.6g},{y2:.6g}"
+        for video, second, x1, y1, x2, y2 in keys[fresh].tolist()
+    ]
+    fields = [None] * (3 * len(keys))
+    fields[0::3] = [starts[number] for number in (fresh.cumsum() - 1).tolist()]
+    fields[1::3] = table.action[part].tolist()
+    fields[2::3] = table.score[part].tolist()
+    return "%s,%d,%.9g\n" * len(keys) % tuple(fields)
+
+
+def _second(second: float) -> str:
+    return f"{int(second):04d}" if second == int(second) else repr(float(second))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if re.search('[",]', name) else name

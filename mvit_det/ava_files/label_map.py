@@ -1,0 +1,62 @@
+"""Names of actions."""
+
+import os
+import re
+from pathlib import Path
+
+from mvit_det.ava_files.rows import text_lines
+from mvit_det.errors import UserError, some, writable
+
+_FORMATS = 'it must be AVA\'s .pbtxt (item { name: "stand" id: 12 }) or have lines "12: stand"'
+_TEXT = r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'"
+_ITEM = re.compile(rf"\{{((?:{_TEXT}|[^{{}}\"'])*)\}}")
+_NAME = re.compile(rf"\bname\s*:\s*({_TEXT})")
+_ID = re.compile(r"\b(?:label_id|id)\s*:\s*(\d+)")
+_LINE = re.compile(r"(\d+)\s*:\s*(\S.*)")
+
+
+def read_label_map(path: str | os.PathLike) -> dict[int, str]:
+    """Names of actions by their ids, sorted: AVA's .pbtxt (id or label_id), or lines "id: name".
+
+    Raises:
+        UserError: neither can be read from it, or an id or a name stands twice.
+    """
+    path = Path(path)
+    lines = text_lines(path, "The label map")
+    text = "\n".join(line for _, line in lines)
+    if "{" in text and not any(_LINE.fullmatch(line) for _, line in lines[:1]):
+        pairs = [_of_item(path, item) for item in _ITEM.findall(text)]
+    else:
+        pairs = [_of_line(path, number, line) for number, line in lines]
+    if not pairs:
+        raise UserError(f"The label map {path} names no action: {_FORMATS}.")
+    for word, values in (
+        ("id", [each[0] for each in pairs]),
+        ("name", [each[1] for each in pairs]),
+    ):
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise UserError(
+                f"The label map {path} has the {word} {some(twice)} more than once: give each action "
+                "its own."
+            )
+    return dict(sorted(pairs))
+
+
+def _of_item(path: Path, item: str) -> tuple[int, str]:
+    name, number = _NAME.search(item), _ID.search(_NAME.sub("", item))
+    if not name or not name[1][1:-1].strip() or not number or int(number[1]) < 1:
+        shown = writable(" ".join(item.split()))
+        raise UserError(
+            f"The label map {path} has the item {{{shown}}}, which lacks a name or an id from 1 on: "
+            f"{_FORMATS}."
+        )
+    return int(number[1]), re.sub(r"\\(.)", r"\1", name[1][1:-1].strip())
+
+
+def _of_line(path: Path, number: int, line: str) -> tuple[int, str]:
+    found = _LINE.fullmatch(line)
+    if not found or int(found[1]) < 1:
+        shown = writable(line[:80])
+        raise UserError(f"The label map {path}, line {number}, is {shown!r}: {_FORMATS}.")
+    return int(found[1]), found[2]

@@ -1,0 +1,191 @@
+"""From the rows of AVA's csv files to key frames, each with its boxes and their actions."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvit_det.ava_files import BoxTable
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+# As far outside of the frame as rounding takes a corner.
+_ROUNDING = 0.01
+# A larger share of boxes without area is no slip: their columns mean something else.
+_MOST_TURNED = 1 / 3
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """K key frames, by video and second, with M boxes in all.
+
+    Attributes:
+        videos: names of those that have a key frame.
+        video: (K,) int32, which of ``videos``.
+        second: (K,) float64.
+        start: (K + 1,) int64: key frame k has the boxes start[k] to start[k + 1].
+        box: (M, 4) float32, x1, y1, x2, y2 as shares of the frame, inside of it.
+        actions: (M, 10) uint8 for 80 actions: a bit for each, that of id 1 first.
+    """
+
+    videos: Sequence[str]
+    video: np.ndarray
+    second: np.ndarray
+    start: np.ndarray
+    box: np.ndarray
+    actions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    def labels(self, boxes: slice, num_classes: int) -> np.ndarray:
+        """Which actions some boxes show: float32 (boxes, num_classes) of 0 and 1."""
+        bits = np.unpackbits(self.actions[boxes], axis=1, count=num_classes)
+        return bits.astype(np.float32)
+
+    def only(self, kept: np.ndarray) -> "KeyFrames":
+        """The key frames that a mask of shape (K,) keeps, and their videos."""
+        counts = np.diff(self.start)
+        boxes = np.repeat(kept, counts)
+        present, video = np.unique(self.video[kept], return_inverse=True)
+        return KeyFrames(
+            [self.videos[number] for number in present.tolist()],
+            video.astype(np.int32),
+            self.second[kept],
+            np.append(0, np.cumsum(counts[kept])),
+            self.box[boxes],
+            self.actions[boxes],
+        )
+
+    def times(self, start: float) -> list[np.ndarray]:
+        """Of each video, the key frames as seconds from ``start`` on."""
+        changes = np.flatnonzero(np.diff(self.video)) + 1
+        return np.split(self.second - start, changes)
+
+
+def rows_of(table: BoxTable, kept: np.ndarray) -> BoxTable:
+    """The rows of a table that a mask of shape (N,) keeps."""
+    columns = (table.video, table.second, table.box, table.action, table.score, table.line)
+    return BoxTable(table.videos, *(column[kept] for column in columns), table.empty)
+
+
+def videos_of(table: BoxTable) -> list[str]:
+    """Names of the videos that a table has rows of, in their order."""
+    present, rows = np.unique(table.video, return_index=True)
+    return [table.videos[video] for video in present[np.argsort(rows)].tolist()]
+
+
+def seconds_of(table: BoxTable) -> set[tuple[str, float]]:
+    """Video and second of the key frames that a table names."""
+    new = np.ones(len(table), bool)
+    new[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
+    pairs = zip(table.video[new].tolist(), table.second[new].tolist())
+    return {(table.videos[video], second) for video, second in pairs} | set(table.empty)
+
+
+def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTable:
+    """The rows whose box has an area inside of the frame; the others are listed with their lines.
+
+    Raises:
+        UserError: an action is above ``num_classes``; or many boxes have no area.
+    """
+    beyond = table.action > num_classes
+    if beyond.any():
+        at = int(beyond.argmax())
+        raise UserError(
+            f"{path}, line {table.line[at]}, has action={table.action[at]}, but the model is built for "
+            f"the actions 1 to {num_classes}: correct it, or set model.num_classes."
+        )
+    far = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
+    inside = table.box.clip(0, 1)
+    turned = (table.box[:, 2:] <= table.box[:, :2]).any(axis=1)
+    if turned.sum() > _MOST_TURNED * len(table):
+        raise UserError(
+            f"{path}, line {table.line[turned.argmax()]}: x2 <= x1 or y2 <= y1 there and in "
+            f"{turned.sum()} of {len(table)} rows: write the corners x1,y1,x2,y2, not a width and height."
+        )
+    outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~turned
+    for rows, what in (
+        (turned, "have a box without area (x2 <= x1 or y2 <= y1) and are dropped"),
+        (outside, "have a box outside of the frame and are dropped"),
+        (far & ~turned & ~outside, "have a box that leaves the frame and is cut off at its border"),
+    ):
+        if rows.any():
+            lines = table.line[rows].tolist()
+            logger.warning("%s: %d rows %s: line %s", path, len(lines), what, some(lines, 10))
+    return rows_of(table, ~(turned | outside))
+
+
+def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
+    """Say which rows annotate an action of a box once more; scoring would expect two of them."""
+    keys = [table.action, *table.box.T, table.second, table.video]
+    order = np.lexsort(keys)
+    again = np.ones(max(len(order) - 1, 0), bool)
+    for key in keys:
+        again &= key[order[1:]] == key[order[:-1]]
+    if again.any():
+        lines = np.sort(table.line[order[1:][again]]).tolist()
+        logger.warning(
+            "%s: %d rows repeat an earlier one (same key frame, box and action): line %s",
+            *(path, len(lines), some(lines, 10)),
+        )
+
+
+def key_frames_of(tables: Sequence[BoxTable], num_classes: int) -> KeyFrames:
+    """One key frame for each second of a video that has a box, with the actions of equal boxes.
+
+    Videos stand in the order of the tables, seconds in theirs, boxes of a key frame in the order of
+    the rows. Boxes outside of the frame are cut off at its border.
+
+    NOTE: boxes are equal if their numbers are. PySlowFast compares their text, by which 0.5 and 0.50
+    are two boxes, each lacking the actions of the other; in AVA's files equal numbers are written
+    alike.
+    """
+    names: dict[str, int] = {}
+    video = np.concatenate([_renumbered(table, names) for table in tables])
+    second = np.concatenate([table.second for table in tables])
+    box = np.concatenate([table.box for table in tables])
+    action = np.concatenate([table.action for table in tables])
+    order = np.lexsort([*box.T, second, video])
+    new = np.ones(len(order), bool)
+    new[1:] = (box[order[1:]] != box[order[:-1]]).any(axis=1)
+    for key in (second, video):
+        new[1:] |= key[order[1:]] != key[order[:-1]]
+    # Rows of equal boxes keep their order in lexsort: the first row of each stands for it.
+    firsts = order[new]
+    by_row = np.lexsort([firsts, second[firsts], video[firsts]])
+    place = np.empty(len(firsts), np.int64)
+    place[by_row] = np.arange(len(firsts))
+    group = np.empty(len(order), np.int64)
+    group[order] = place[np.cumsum(new) - 1]
+    firsts = firsts[by_row]
+    video, second = video[firsts], second[firsts]
+    changes = np.ones(len(firsts), bool)
+    changes[1:] = (video[1:] != video[:-1]) | (second[1:] != second[:-1])
+    return KeyFrames(
+        list(names),
+        video[changes],
+        second[changes],
+        np.append(np.flatnonzero(changes), len(firsts)),
+        box[firsts].clip(0, 1).astype(np.float32),
+        _bits(group, action, len(firsts), num_classes),
+    )
+
+
+def _renumbered(table: BoxTable, names: dict[str, int]) -> np.ndarray:
+    """The videos of a table as numbers in ``names``, which takes those that have rows."""
+    for name in videos_of(table):
+        names.setdefault(name, len(names))
+    return np.array([names.get(name, -1) for name in table.videos], np.int32)[table.video]
+
+
+def _bits(group: np.ndarray, action: np.ndarray, boxes: int, num_classes: int) -> np.ndarray:
+    """For each box the actions of its rows, a bit each, as `numpy.packbits` orders them."""
+    bits = np.zeros((boxes, -(-num_classes // 8)), np.uint8)
+    shown = action > 0
+    group, bit = group[shown], action[shown] - 1
+    np.bitwise_or.at(bits, (group, bit // 8), (128 >> (bit % 8)).astype(np.uint8))
+    return bits

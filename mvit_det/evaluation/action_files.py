@@ -1,0 +1,138 @@
+"""What actions are measured against, and detections of them, read from files."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from mvit_det.ava_files import BoxTable, read_boxes, read_excluded
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ActionTruth:
+    """Annotated boxes of the key frames of a test set.
+
+    Attributes:
+        table: the boxes of all files.
+        files: where they stand, in words.
+        excluded: key frames that do not count.
+        seconds: only key frames from the first to the last of these count; all others are not in
+            the table.
+    """
+
+    table: BoxTable
+    files: str
+    excluded: set[tuple[str, float]]
+    seconds: tuple[float, float] | None
+
+    def check_names(self, names: Mapping[int, str]) -> None:
+        """Refuse actions of which there is no box at all: they must be of another data set."""
+        if not np.isin(self.table.action, list(names)).any():
+            raise UserError(
+                f"{self.files}: none of the {len(self.table)} boxes has one of the {len(names)} "
+                f"evaluated actions ({some(names)}): give the ground truth that belongs to the label "
+                "map."
+            )
+
+    def key_frames(self, names: Mapping[int, str]) -> set[tuple[str, float]]:
+        """Those that count and have a box with an evaluated action."""
+        counts = np.isin(self.table.action, list(names))
+        videos = [self.table.videos[index] for index in self.table.video[counts]]
+        return set(zip(videos, self.table.second[counts].tolist())) - self.excluded
+
+    def at(self, video: str, second: float) -> BoxTable:
+        """The boxes of one key frame, of a video that the table has."""
+        of_video = self.table.video == self.table.videos.index(video)
+        return rows_of(self.table, of_video & (self.table.second == second))
+
+
+def read_truth(
+    paths: Sequence[str | os.PathLike],
+    excluded: str | os.PathLike | None = None,
+    seconds: tuple[float, float] | None = None,
+) -> ActionTruth:
+    """Read files of annotated boxes as one.
+
+    Args:
+        excluded: a file of key frames that do not count.
+        seconds: only key frames from the first to the last of these count.
+    """
+    files = some(paths)
+    table = _joined([read_boxes(path, "actions") for path in paths])
+    table = _within(table, seconds)
+    if not len(table):
+        within = "" if seconds is None else f" from second {seconds[0]:g} to {seconds[1]:g}"
+        raise UserError(
+            f"{files}: there are no boxes{within}, so there is nothing to measure against: give the "
+            "annotations of the test videos."
+        )
+    return ActionTruth(table, files, read_excluded(excluded) if excluded else set(), seconds)
+
+
+def read_detections(path: str | os.PathLike, truth: ActionTruth) -> BoxTable:
+    """Read a file of detections, which must be of the videos of the ground truth.
+
+    Raises:
+        UserError: it is no such file, or of other videos.
+    """
+    table = read_boxes(path, "detections")
+    score = table.score
+    if len(table) and (score % 1 == 0).all() and (score.max() > 1 or score.max() == 0):
+        raise UserError(
+            f"{path} has whole numbers from {score.min():g} to {score.max():g} where the scores stand, "
+            "as persons are numbered in ground truth: give the detections as --results and the ground "
+            "truth as --actions."
+        )
+    known = {*truth.table.videos, *(video for video, _ in truth.table.empty)}
+    strays = [name for name in table.videos if name not in known]
+    if len(strays) == len(table.videos) and len(table):
+        raise UserError(
+            f"{path} has no video ({some(strays, 3)}) of {truth.files} ({some(known, 3)}): give "
+            "detections and ground truth of the same videos."
+        )
+    if strays:
+        logger.warning(
+            "%s: of %d videos %d are not in the ground truth: %s.",
+            *(path, len(table.videos), len(strays), some(strays)),
+        )
+    return _within(table, truth.seconds)
+
+
+def _within(table: BoxTable, seconds: tuple[float, float] | None) -> BoxTable:
+    if seconds is None:
+        return table
+    first, last = seconds
+    table = rows_of(table, (table.second >= first) & (table.second <= last))
+    return replace(table, empty=[key for key in table.empty if first <= key[1] <= last])
+
+
+def rows_of(table: BoxTable, index: np.ndarray) -> BoxTable:
+    """Some rows of a table, by their numbers or by whether they are wanted."""
+    columns = {name: getattr(table, name)[index] for name in _columns()}
+    return replace(table, **columns)
+
+
+def _columns() -> list[str]:
+    return [each.name for each in fields(BoxTable) if each.name not in ("videos", "empty")]
+
+
+def _joined(tables: Sequence[BoxTable]) -> BoxTable:
+    """The rows of several tables, one after the other."""
+    numbers = {name: None for table in tables for name in table.videos}
+    numbers = {name: number for number, name in enumerate(numbers)}
+    columns = {
+        name: np.concatenate([getattr(table, name) for table in tables]) for name in _columns()
+    }
+    columns["video"] = np.concatenate(
+        [
+            np.array([numbers[name] for name in table.videos], np.int32)[table.video]
+            for table in tables
+        ]
+    )
+    empty = [key for table in tables for key in table.empty]
+    return BoxTable(list(numbers), **columns, empty=empty)

@@ -1,0 +1,119 @@
+"""What files give the detector of actions: Kinetics models of each format start it, its own come back."""
+
+import logging
+
+import pytest
+import torch
+from test_published_names import TWINS, weights_of
+from weight_files import WIDTHS, clip_classifier, mvit_names
+
+from mvit_det.backbone import VARIANTS
+from mvit_det.checkpoint import fit, read_weights
+from mvit_det.checkpoint.__main__ import describe
+from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.weights import from_content
+from mvit_det.engine.checkpointer import StrictCheckpointer
+from mvit_det.errors import UserError
+from mvit_det.recognition import OF_CLIPS, ActionDetector, MViT
+
+CLIPS = {"S": (16, 224, 224), "B": (32, 224, 224), "L": (40, 312, 312)}
+HEAD = ["head.projection.weight", "head.projection.bias"]
+ACTIONS = 9
+FORMATS_OF_CLIPS = [name for name, form in FORMATS.items() if 3 in form.axes]
+
+
+def small_detector(**changes) -> ActionDetector:
+    clip = dict(OF_CLIPS, input_size=(4, 64, 64))
+    return ActionDetector(MViT(**{**clip, **WIDTHS, **changes}), ACTIONS).eval()
+
+
+@torch.no_grad()
+def rows(model) -> torch.Tensor:
+    clips = torch.randn(2, 3, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[3.0, 5.0, 40.0, 60.0], [20.0, 0.0, 64.0, 64.0]])
+    return model.logits(clips, [boxes, boxes[:1]])
+
+
+@pytest.mark.parametrize("name", [*TWINS, *TWINS.values()])
+def test_published_models_of_clips_start_it_without_their_head(name):
+    sizes = {"small": "S", "base": "B", "large": "L", "2_s_": "S", "2_b_": "B", "2_l_": "L"}
+    (letter,) = (letter for size, letter in sizes.items() if size in name)
+    row = VARIANTS[letter]
+    with torch.device("meta"):
+        backbone = MViT(
+            **{**OF_CLIPS, "input_size": CLIPS[letter]},
+            embed_dim=row.embed_dim,
+            num_heads=row.num_heads,
+            last_block_indexes=row.last_block_indexes,
+        )
+        model = ActionDetector(backbone)
+    report = fit(weights_of(name), model.state_dict()).report
+    classes = 174 if "ssv2" in name or "sthv2" in name else 400
+    assert report.mismatched == dict.fromkeys(HEAD, f"{classes} classes, the model has 80")
+    assert not (report.missing or report.resized or report.zeroed)
+    assert all("normalisation" in reason for reason in report.dropped.values())
+    assert report.backbone_share == 1
+
+
+@pytest.mark.parametrize("form", FORMATS_OF_CLIPS)
+def test_a_classifier_in_each_format_of_clips_starts_it_and_the_log_says_so(form, tmp_path, caplog):
+    torch.manual_seed(0)
+    classifier, path = clip_classifier(classes=5), tmp_path / "kinetics.pth"
+    weights = from_content(mvit_names(classifier), "classifier")
+    write(express(weights, form)[0], form, path)
+    model = small_detector()
+    head = model.head.projection.weight.clone()
+    with caplog.at_level(logging.INFO):
+        StrictCheckpointer(model).load(str(path))
+    assert f"head.projection.{{weight,bias}}: 5 classes, the model has {ACTIONS}" in caplog.text
+    assert torch.equal(model.head.projection.weight, head)
+    for name, value in classifier.state_dict().items():
+        assert name in HEAD or torch.equal(model.state_dict()[name], value), name
+    # a file to evaluate, or to resume from, must have its head
+    with pytest.raises(UserError, match="head.projection"):
+        StrictCheckpointer(small_detector(), complete=True).load(str(path))
+
+
+@pytest.mark.parametrize("form", FORMATS_OF_CLIPS)
+def test_it_is_written_in_each_format_of_clips_and_comes_back(form, tmp_path):
+    torch.manual_seed(0)
+    model, again = small_detector(), small_detector()
+    own, path = tmp_path / "model_final.pth", tmp_path / "theirs.pth"
+    torch.save({"model": model.state_dict()}, own)
+    tensors, _, left_out = express(read_weights(own), form)
+    assert not left_out and len(tensors) == len(model.state_dict())
+    write(tensors, form, path)
+    StrictCheckpointer(again, complete=True).load(str(path))
+    assert torch.equal(rows(again), rows(model))
+
+
+def test_its_own_checkpoint_comes_back_and_resumes(tmp_path):
+    torch.manual_seed(0)
+    model, again, resumed = (small_detector() for _ in range(3))
+    StrictCheckpointer(model, str(tmp_path)).save("model_0000001", iteration=1)
+    path = str(tmp_path / "model_0000001.pth")
+    StrictCheckpointer(again, complete=True).load(path)
+    rest = StrictCheckpointer(resumed).resume(path)
+    assert rest["iteration"] == 1
+    assert torch.equal(rows(again), rows(model)) and torch.equal(rows(resumed), rows(model))
+    lines = describe(read_weights(path))
+    assert f"head:             {ACTIONS} classes" in lines and "class token:      yes" in lines
+    assert any(line.startswith("format:") and "mvit_det" in line for line in lines)
+
+
+def test_a_file_of_pyslowfasts_action_training():
+    torch.manual_seed(0)
+    model, again = small_detector(), small_detector()
+    content = {
+        "epoch": 29,
+        "model_state": mvit_names(model),
+        "optimizer_state": {"state": {}},
+        "cfg": "DATA:\n  SAMPLING_RATE: 4\nDETECTION:\n  ENABLE: true\n",
+    }
+    weights = from_content(content, "checkpoint_epoch_00030.pyth")
+    assert weights.format == "pyslowfast" and not weights.left_out
+    fitted = fit(weights, again.state_dict())
+    assert fitted.report.complete and not fitted.report.dropped
+    again.load_state_dict(fitted.state)
+    assert torch.equal(rows(again), rows(model))

@@ -1,0 +1,51 @@
+"""Tiny data sets of actions on disk: csv files in AVA's format, and the videos they name."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from video_files import numbered_frames, write_frame_folder, write_video
+
+# of the people in `write_actions`, x1, y1, x2, y2 as shares of the frame
+LEFT, RIGHT = (0.05, 0.1, 0.45, 0.9), (0.55, 0.2, 0.95, 1.0)
+LABEL_MAP = (
+    'item {\n  name: "stand"\n  id: 1\n}\nitem {\n  name: "bend/bow (at the waist)"\n  id: 3\n}\n'
+)
+
+
+def write_csv(path: Path, rows: Iterable[str | Sequence]) -> Path:
+    """Rows of text, or of fields that a comma comes between."""
+    lines = [row if isinstance(row, str) else ",".join(map(str, row)) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def write_text(path: Path, text: str = LABEL_MAP) -> Path:
+    """A file of this text, by default a label map of the actions 1 and 3."""
+    path.write_text(text)
+    return path
+
+
+def write_clips(
+    folder: Path, names: Sequence[str], seconds: float = 4, fps: int = 10, frames: bool = False
+) -> Path:
+    """A video for each name, 64 x 48, whose frames are numbered; or a folder of its frames."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = numbered_frames(round(seconds * fps))
+    for name in names:
+        if frames:
+            write_frame_folder(folder / name, pixels, name + "_{:06d}.jpg")
+        else:
+            write_video(folder / f"{name}.mp4", pixels, fps)
+    return folder
+
+
+def write_actions(path: Path, names: Sequence[str], seconds: Sequence[float] = (1, 2, 3)) -> Path:
+    """At each second of each video one at the left who does 1 and 3, one at the right who does 1."""
+    rows = [
+        (name, f"{second:04d}", *box, action, person)
+        for name in names
+        for second in seconds
+        for box, action, person in ((LEFT, 1, 0), (LEFT, 3, 0), (RIGHT, 1, 1))
+    ]
+    return write_csv(path, rows)

@@ -1,0 +1,150 @@
+"""Boxes of people out of files and by a detector, and the options of the command line."""
+
+import numpy as np
+import pytest
+from action_scenes import ACTIONS, CONFIG, frames_of, predict, read
+from predict_scenes import moving
+
+from mvit_det.ava_files import read_boxes
+from mvit_det.errors import UserError
+from mvit_det.predict import Predictor
+from mvit_det.predict.person_boxes import PersonFinder, kind_of
+
+
+def test_a_detector_finds_the_people(ava, run, tmp_path, caplog):
+    """What it finds can be given as --boxes the next time, with the same result."""
+    caplog.set_level("INFO", logger="mvit_det")
+    found, again, other = tmp_path / "found", tmp_path / "again", tmp_path / "other"
+    video = ava.videos / "a.avi"
+    detector = ("--detector-config", run.config, "--detector-threshold", 0)
+    assert predict(ava, found, video, *detector, "--every", 0.9, "--batch-size", 3) == 0
+    proposals = read_boxes(found / "proposals.csv", "proposals")
+    assert sorted(set(proposals.second)) == [0, 0.9, 1.8] and 3 <= len(proposals) <= 24
+    assert (proposals.action == 0).all() and (
+        np.diff(proposals.score[proposals.second == 0]) <= 0
+    ).all()
+    rows, images = read(found)
+    assert [one["seconds"] for one in images] == [0, 0.88, 1.76]
+    assert [row["box_score"] for row in rows] == pytest.approx(proposals.score.tolist(), abs=1e-6)
+    assert "detections.csv, proposals.csv, predictions.json" in caplog.text
+    words = ("--boxes", found / "proposals.csv", "--box-threshold", 0)
+    assert predict(ava, again, video, *words) == 0
+    first, second = (read_boxes(f / "detections.csv", "detections") for f in (found, again))
+    np.testing.assert_allclose(second.score, first.score, atol=1e-4)
+    np.testing.assert_allclose(second.box, first.box, atol=1e-5)
+    assert not (again / "proposals.csv").exists()
+    # the file tells the seconds, the detector the boxes; and only those of a class
+    name = Predictor(run.config).class_names[0]
+    assert (
+        predict(ava, other, video, *detector, "--boxes", ava.boxes, "--detector-class", name) == 0
+    )
+    _, images = read(other)
+    assert [one["frame"] for one in images] == [0, 6, 12, 19]
+
+
+def test_the_boxes_of_a_detector(ava, run, people_predictor):
+    """As the detector says, of the key frame."""
+    detector = Predictor(run.config)
+    finder = PersonFinder(detector, None, 1.0)
+    frames = moving(25, seed=4)
+    with people_predictor.task.open(frames, 12.5) as video:
+        assert finder.seconds("a", video) == [0.0, 1.0]
+        [clip] = people_predictor.task.key_clips(video, [1.0])
+    boxes, scores = finder.at("a", clip)
+    instances = detector(frames[12])
+    np.testing.assert_allclose(scores, instances.scores.numpy())
+    pixels = instances.pred_boxes.tensor.numpy() / [96, 72, 96, 72]
+    np.testing.assert_allclose(boxes, pixels.clip(0, 1), atol=1e-6)
+
+
+def test_proposals_without_an_action_detector(ava, run, tmp_path, caplog):
+    """The boxes of before, at the seconds of the annotations, as a picture each."""
+    caplog.set_level("INFO", logger="mvit_det")
+    output, other = tmp_path / "out", tmp_path / "other"
+    video = ava.videos / "a.avi"
+    words = ("--box-threshold", 0, "--boxes", ava.boxes, "--batch-size", 2)
+    assert predict(run, output, ava.videos, *words, "--proposals") == 0
+    assert predict(ava, other, ava.videos, *words, "--detector-config", run.config) == 0
+    assert (output / "proposals.csv").read_text() == (other / "proposals.csv").read_text()
+    names = ["a.mp4", "b.mp4", "images.json", "predictions.json", "proposals.csv"]
+    assert sorted(path.name for path in output.iterdir()) == names
+    rows, images = read(output)
+    assert [one["frame"] for one in images] == [0, 6, 12, 19, 12, 31]
+    assert len(rows) == len(read_boxes(output / "proposals.csv", "proposals"))
+    assert {"image_id", "category_id", "bbox", "score"} <= set(rows[0])
+    assert len(frames_of(output / "a.mp4")) == 4
+    assert predict(run, tmp_path / "whole", video, "--proposals") == 0
+    assert not (tmp_path / "whole" / "proposals.csv").exists()  # none is as sure as that
+    with pytest.raises(UserError, match="is that of --config-file: drop --detector-config"):
+        predict(run, output, video, "--proposals", "--detector-config", run.config)
+
+
+def test_proposals_below_the_threshold_and_the_start_of_a_movie(ava, tmp_path, caplog):
+    boxes = tmp_path / "proposals.csv"
+    boxes.write_text(
+        "a,0901,0.1,0.1,0.5,0.9,,0.95\na,0901,0.4,0.2,0.9,0.9,,0.7\na,0901,0.4,0.5,0.4,0.9,,0.9\n"
+        "a,0990,0.1,0.1,0.5,0.9,,0.99\na,0900,0.1,0.1,0.5,0.9,,0.5\n"
+    )
+    video = ava.videos / "a.avi"
+    # what can be done is done, and the rest is said
+    assert predict(ava, tmp_path / "out", video, "--boxes", boxes, "--start", 900) == 1
+    assert f"{video}: it lasts 2 s, and has no second 90" in caplog.text
+    assert "1 rows have a box without area" in caplog.text
+    rows, images = read(tmp_path / "out")
+    assert [(row["image_id"], row["box_score"]) for row in rows] == [(2, 0.95)]
+    assert [one["seconds"] for one in images] == [0.0, 0.96]
+    table = read_boxes(tmp_path / "out" / "detections.csv", "detections")
+    assert (table.second == 901).all() and len(table) == len(ACTIONS)
+    assert predict(ava, tmp_path / "none", video, "--boxes", boxes) == 1
+    assert "no second 900, 901, 990; is --start right" in caplog.text
+    assert read(tmp_path / "none") == ([], [])
+
+
+@pytest.mark.parametrize(
+    "rows, kind",
+    [
+        ("a,1,0,0,1,1,12,0\na,1,0,0,1,1,14,0", "actions"),
+        ("a,1,0,0,1,1,12", "actions"),
+        ("video,second,x1,y1,x2,y2,action,person\na,1,0,0,1,1,12,1", "actions"),
+        ("a,1,0,0,1,1,,0.9\na,2,0,0,1,1,,1", "proposals"),
+        ("a,1,0,0,1,1,-1,1", "proposals"),
+        ("a,1,0,0,1,1,12,0.95\na,1,0,0,1,1,14,0.95", "proposals"),
+        ("a,1,0,0,1,1,12,0.95\na,1,0,0,1,1,14,0.05", "detections"),
+        ("a,1", "actions"),
+    ],
+)
+def test_the_kind_of_a_file_of_boxes(tmp_path, rows, kind):
+    path = tmp_path / "boxes.csv"
+    path.write_text(rows + "\n")
+    assert kind_of(path) == kind
+    assert len(read_boxes(path, kind)) == rows.count("a,") - (kind == "actions" and rows == "a,1")
+
+
+@pytest.mark.parametrize(
+    "words, error",
+    [
+        ([], "needs boxes of people: give --boxes FILE.csv .* or --detector-config"),
+        (["--window", 1, "--boxes", "b.csv"], "--window is for classifiers of clips"),
+        (["--boxes", "nowhere.csv"], "nowhere.csv does not exist"),
+        (["--detector-class", "person"], "--detector-class needs --detector-config"),
+        (["--boxes", "b.csv", "--every", 2], "--boxes tells the seconds to look at: drop --every"),
+        (["--detector-config", CONFIG, "--start", 9], "--start tells at which second of --boxes"),
+        (["--boxes", "b.csv", "--box-threshold", 2], "--box-threshold 2 must be from 0 to 1"),
+        (["--detector-config", "THIS"], "--detector-config .* is none of a detector of boxes"),
+        (
+            ["--detector-config", "RUN", "--detector-class", "cat"],
+            "cat is no class of the detector",
+        ),
+        (["--boxes", "b.csv", "--proposals"], "--proposals is for detectors, .* none: drop it"),
+        (["--detector-config", "RUN", "--every", 0], "--every 0, in seconds, must be above 0"),
+    ],
+)
+def test_options_that_do_not_fit(ava, run, tmp_path, words, error):
+    files = {"THIS": ava.config, "RUN": run.config}
+    with pytest.raises(UserError, match=error):
+        predict(ava, tmp_path, ava.videos, *(files.get(word, word) for word in words))
+
+
+def test_boxes_are_for_action_detectors(ava, run, tmp_path):
+    with pytest.raises(UserError, match="--boxes is for action detectors, .* is none: drop it"):
+        predict(run, tmp_path, ava.videos, "--boxes", ava.boxes)

@@ -1,0 +1,238 @@
+"""A config of an action detector in `Predictor` and on the command line."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from action_scenes import ACTIONS, LEFT, RIGHT, SECONDS, frames_of, predict, read
+from detectron2.config import instantiate
+from PIL import Image
+from predict_scenes import moving, write_video
+
+from mvit_det.ava_files import read_boxes
+from mvit_det.data.videos import VideoError, VideoFile
+from mvit_det.engine import apply_overrides
+from mvit_det.errors import UserError
+from mvit_det.evaluation.drawing import class_colour
+from mvit_det.predict import Predictor
+from mvit_det.predict import __main__ as command
+from mvit_det.predict.actions import People
+from mvit_det.predict.over_people import people_shown
+
+
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("crop", ["center", "full"])
+def test_equals_an_evaluation(ava, crop):
+    change = f"dataloader.test.mapper.transform.crop={crop}"
+    predictors = [Predictor(ava.config, overrides=[change], batch_size=n) for n in (1, 2)]
+    expected = {}
+    for batch in instantiate(apply_overrides(ava.cfg.copy(), [change]).dataloader.test):
+        with torch.no_grad():
+            scores = predictors[0].model(batch)
+        found = zip(batch["file_name"], batch["second"], batch["original_boxes"], scores)
+        expected.update({(Path(name).stem, second): rest for name, second, *rest in found})
+    assert list(expected) == [(name, s) for name, seconds in SECONDS.items() for s in seconds]
+    for (name, second), (boxes, scores) in expected.items():
+        assert boxes.shape == (2, 4) and scores.shape == (2, 6)
+    for predictor in predictors:
+        for name, seconds in SECONDS.items():
+            boxes = {second: expected[name, second][0].numpy() for second in seconds[::-1]}
+            found = predictor.actions(ava.videos / f"{name}.avi", boxes)
+            assert [one.second for one in found] == seconds
+            for one in found:
+                close(one.scores, expected[name, one.second][1])
+    (first, second), (third, *_) = expected["a", 0.0][1], expected["a", 1.5][1]
+    assert min((first - second).abs().max(), (first - third).abs().max()) > 1e-3
+
+
+def test_what_people_are(ava, people_predictor):
+    frames = moving(25, seed=1)
+    boxes = {1.0: [LEFT, RIGHT], 0.47: np.zeros((0, 4)), 2: [RIGHT]}
+    none, both, last = people_predictor.actions(frames, boxes, fps=12.5)
+    assert [(one.second, one.frame) for one in (none, both, last)] == [(0.47, 6), (1, 12), (2, 24)]
+    assert none.scores.shape == (0, 6) and both.scores.shape == (2, 6) and both.size == (72, 96)
+    assert np.array_equal(both.boxes, [LEFT, RIGHT]) and np.isnan(both.box_scores).all()
+    [alone] = people_predictor.actions(frames, {1.0: [RIGHT]}, fps=12.5)
+    close(alone.scores, both.scores[1:])
+    [slow] = people_predictor.actions(frames, {1.0: [RIGHT]}, fps=6)
+    assert slow.frame == 6 and (slow.scores - alone.scores).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "boxes, error",
+    [
+        ({}, "not nothing"),
+        ([LEFT], "person boxes by seconds, such as .* not list"),
+        ({1.0: [[10, 20, 50, 60]]}, r"boxes\[1.0\] has \[10.0, .*divide pixels by its width"),
+        ({1.0: [LEFT, [0.5, 0.1, 0.4, 0.2]]}, r"has \[0.5, 0.1, 0.4, 0.2\]: .* x1 < x2"),
+        ({1.0: [[0.1, 0.2, float("nan"), 0.5]]}, "a box must be x1, y1, x2, y2"),
+        ({1.0: [[0.1, 0.2, 0.3]]}, r"must be \(N, 4\), not of shape \(1, 3\)"),
+        ({1.0: [LEFT], 7.5: [LEFT]}, r"a.avi cannot be used: it lasts 2 s, and has no second 7.5"),
+        ({-1.5: [LEFT]}, "has no second -1.5"),
+    ],
+)
+def test_boxes_that_cannot_be(ava, people_predictor, boxes, error):
+    with pytest.raises(UserError, match=error):
+        people_predictor.actions(ava.videos / "a.avi", boxes)
+
+
+def test_each_model_has_its_own_call(ava, people_predictor, run):
+    with pytest.raises(UserError, match=r"detects actions: use .actions\(video, boxes\)"):
+        people_predictor("a.mp4")
+    with pytest.raises(UserError, match="Windows of time are for classifiers of clips"):
+        people_predictor.over_time("a.mp4")
+    with pytest.raises(UserError, match="Boxes of people are for action detectors"):
+        Predictor(run.config).actions("a.mp4", {1.0: [LEFT]})
+    with pytest.raises(UserError, match="Video no.mp4 cannot be used: the file does not exist"):
+        people_predictor.actions("no.mp4", {1.0: [LEFT]})
+
+
+def test_names_of_actions(ava, tmp_path):
+    assert Predictor(ava.config).class_names == list(ACTIONS.values())
+    label_map = tmp_path / "map.pbtxt"
+    label_map.write_text('item {\n  name: "sit"\n  id: 6\n}\n')
+    predictor = Predictor(ava.config, class_names=label_map)
+    assert predictor.categories == [{"id": 6, "name": "sit"}]
+    label_map.write_text("7: fly")
+    with pytest.raises(UserError, match="Actions with the ids 7 were named, but the model has 6"):
+        Predictor(ava.config, class_names=str(label_map))
+
+
+def test_command_line(ava, people_predictor, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mvit_det")
+    output = tmp_path / "out"
+    words = ("--boxes", ava.boxes, "--batch-size", 2, "--score-threshold", 0.4)
+    assert predict(ava, output, ava.videos, *words) == 0
+    names = ["a.mp4", "b.mp4", "detections.csv", "images.json", "predictions.json"]
+    assert sorted(path.name for path in output.iterdir()) == names
+    table = read_boxes(output / "detections.csv", "detections")
+    assert table.videos == ["a", "b"] and len(table) == 5 * 2 * len(ACTIONS)
+    rows, images = read(output)
+    seconds = [0.0, 0.5, 1.0, 1.5, 1.0, 2.9]
+    assert [one["frame"] for one in images] == [0, 6, 12, 19, 12, 31]
+    by_image = {one["id"]: [] for one in images}
+    for row in rows:
+        by_image[row["image_id"]].append(row)
+    assert [len(found) for found in by_image.values()] == [2, 0, 2, 2, 2, 2]
+    given = {name: {second: [LEFT, RIGHT] for second in SECONDS[name]} for name in "ab"}
+    for name, boxes in given.items():
+        for one in people_predictor.actions(ava.videos / f"{name}.avi", boxes):
+            chosen = (table.video == "ab".index(name)) & (table.second == one.second)
+            for box, scores in zip((LEFT, RIGHT), one.scores.tolist()):
+                same = chosen & (table.box == box).all(axis=1)
+                assert table.action[same].tolist() == list(ACTIONS)
+                named = [scores[k - 1] for k in ACTIONS]
+                assert table.score[same].tolist() == pytest.approx(named, abs=1e-5)
+                image = images[seconds.index(one.second, 4 * (name == "b"))]
+                [row] = [r for r in by_image[image["id"]] if r["bbox"][0] == round(box[0] * 96, 2)]
+                shown = sorted((score for score in named if score >= 0.4), reverse=True)
+                assert [c["score"] for c in row["classes"]] == pytest.approx(shown, abs=1e-5)
+                assert all(c["name"] == ACTIONS[c["category_id"]] for c in row["classes"])
+    assert "a.avi: 4 key frames, 6 boxes; mostly: " in caplog.text
+    assert (
+        f"Wrote 2 annotated videos (57 frames), detections.csv, predictions.json and images.json to "
+        f"{output}: 10 boxes, with the actions of score >= 0.4."
+    ) in caplog.text
+
+
+def test_boxes_are_shown_from_their_key_frame_to_the_next(ava, tmp_path):
+    write_video(tmp_path / "a.avi", count=25, fps=12.5, size=(72, 96))
+    assert predict(ava, tmp_path / "out", tmp_path / "a.avi", "--boxes", ava.boxes) == 0
+    frames = frames_of(tmp_path / "out" / "a.mp4").astype(int)
+    height, width = frames.shape[1:3]
+    colour = np.array(class_colour(0)) * 255
+    # on the left side of the first box; at 0.5 s, from frame 6 on, nobody is said to be there
+    line = frames[:, height * 2 // 3, round(LEFT[0] * width) - 1 : round(LEFT[0] * width) + 2]
+    seen = (np.abs(line - colour).max(axis=-1) < 60).any(axis=1)
+    assert len(seen) == 25 and height == 480
+    assert np.flatnonzero(~seen).tolist() == list(range(6, 12))
+
+
+def test_when_people_are_shown():
+    def key(second, frame):
+        return People(second, frame, (4, 4), np.zeros((0, 4)), torch.zeros(0, 6), np.zeros(0))
+
+    keys, times = [key(2.0, 20), key(4.5, 45), key(7.0, 70)], np.arange(320) / 10
+    frames = [one and one.frame for one in people_shown(keys, times)]
+    assert frames == [None] * 20 + [20] * 25 + [45] * 25 + [70] * 25 + [None] * 225
+    # after a gap they are long gone
+    frames = [one and one.frame for one in people_shown([*keys, key(30.0, 300)], times)]
+    assert frames[94:96] + frames[299:301] == [70, None, None, 300]
+    frames = people_shown(keys[:1], times)
+    assert frames[29] is keys[0] and frames[30] is None
+
+
+def test_faulty_inputs(ava, tmp_path, caplog):
+    folder = tmp_path / "in"
+    shutil.copytree(ava.videos, folder)
+    (folder / "broken.mp4").write_bytes(b"no video" * 50)
+    shutil.copy(folder / "a.avi", folder / "c.avi")
+    Image.fromarray(moving(1, seed=0)[0]).save(folder / "only.png")
+    assert predict(ava, tmp_path / "out", folder, "--boxes", ava.boxes) == 1
+    assert f"{folder / 'only.png'}: a picture, and this config's model takes videos" in caplog.text
+    assert f"{folder / 'broken.mp4'}: the file cannot be opened as a video" in caplog.text
+    assert (
+        f"{folder / 'c.avi'}: {ava.boxes} has no rows of a video 'c', only of a, b: the first column"
+    ) in caplog.text
+    assert len(read(tmp_path / "out")[1]) == 6
+    shutil.copy(folder / "a.avi", folder / "a.mkv")
+    with pytest.raises(UserError, match="Several videos have the name a, by which csv files"):
+        predict(ava, tmp_path / "again", folder, "--boxes", ava.boxes)
+
+
+def test_a_folder_of_frames_is_a_video(ava, tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for number, frame in enumerate(frames_of(ava.videos / "a.avi")):
+        Image.fromarray(frame).save(folder / f"{number:03}.png")
+    words = ("--boxes", ava.boxes, "dataloader.test.dataset.fps=12.5")
+    assert predict(ava, tmp_path / "out", folder, *words) == 0
+    assert predict(ava, tmp_path / "file", ava.videos / "a.avi", *words) == 0
+    first, second = ((tmp_path / n / "detections.csv").read_text() for n in ("out", "file"))
+    assert first == second
+
+
+def test_a_damaged_part_is_left_out(ava, tmp_path, monkeypatch, caplog):
+    """Frame 12 cannot be decoded, which of all clips only the one around 1 s has."""
+    whole = VideoFile.frames
+
+    def torn(self, indices):
+        if 12 in list(indices):
+            raise VideoError("frame 12 cannot be decoded")
+        return whole(self, indices)
+
+    monkeypatch.setattr(VideoFile, "frames", torn)
+    video = ava.videos / "a.avi"
+    assert predict(ava, tmp_path, video, "--boxes", ava.boxes, "--batch-size", 4) == 1
+    assert f"{video}: second 1 is left out, frame 12 cannot be decoded, frame 12 can" in caplog.text
+    rows, images = read(tmp_path)
+    assert [one["frame"] for one in images] == [0, 6, 19] and len(rows) == 4
+    assert len(read_boxes(tmp_path / "detections.csv", "detections")) == 4 * len(ACTIONS)
+    assert len(frames_of(tmp_path / "a.mp4")) == 12
+
+
+def test_a_run_that_is_asked_to_stop_keeps_what_is_done(ava, tmp_path, monkeypatch):
+    class Stopping(command.StopRequest):
+        """Asked to stop as soon as two key frames have been seen."""
+
+        requested = property(lambda self: 2 if len(seen) >= 2 else None, lambda self, value: None)
+
+    seen = []
+    people = Predictor.people
+
+    def counted(self, *given):
+        for one in people(self, *given):
+            seen.append(one)
+            yield one
+
+    monkeypatch.setattr(command, "StopRequest", Stopping)
+    monkeypatch.setattr(Predictor, "people", counted)
+    assert predict(ava, tmp_path, ava.videos, "--boxes", ava.boxes) == 130
+    rows, images = read(tmp_path)
+    assert [one["frame"] for one in images] == [0, 6] and len(rows) == 2
+    assert len(read_boxes(tmp_path / "detections.csv", "detections")) == 2 * len(ACTIONS)

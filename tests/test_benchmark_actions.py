@@ -1,0 +1,110 @@
+"""The benchmark on action detectors: the paper's Table A.2, hand-computed counts, measures."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+
+from mvit_det.backbone import VARIANTS
+from mvit_det.benchmark import counts, subjects, timing
+from mvit_det.benchmark.__main__ import argument_parser, main
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = """
+from detectron2.config import LazyCall as L
+from mvit_det.recognition import ActionDetector, MViT, Recognizer
+
+backbone = L(MViT)(
+    input_size=(4, 64, 96), embed_dim=8, last_block_indexes=(0, 1), class_token=True,
+    patch_kernel=(3, 7, 7), patch_stride=(2, 4, 4), patch_padding=(1, 3, 3),
+    pool_kernel=(3, 3, 3), adaptive_kv_stride=(1, 8, 8),
+)
+model = L({kind})(backbone=backbone, num_classes=5)
+"""
+ACTIONS, CLASSES = (SMALL.format(kind=kind) for kind in ("ActionDetector", "Recognizer"))
+
+
+def run(tmp_path, config, *arguments):
+    path = tmp_path / "config.py"
+    path.write_text(config)
+    return main(
+        argument_parser().parse_args(["--config-file", str(path), "--device", "cpu", *arguments])
+    )
+
+
+# Letter, input; millions of parameters and GFLOPs as published, and as counted on PySlowFast's code
+# (for L by a count that leaves norms out).
+@pytest.mark.parametrize(
+    ("letter", "size", "published", "parameters", "flops"),
+    [
+        ("S", (16, 224, 224), (34.3, 64.5), 34.292, 64.46),
+        ("B", (32, 224, 224), (51.0, 225.2), 50.984, 225.17),
+        ("L", (40, 312, 312), (213.0, 2828), 213.021, None),
+    ],
+)
+def test_table_a2(letter, size, published, parameters, flops):
+    row = VARIANTS[letter]
+    cfg = LazyConfig.load(str(ROOT / "configs/common/models/action_detector.py"))
+    changes = {key: getattr(row, key) for key in ("embed_dim", "num_heads", "last_block_indexes")}
+    cfg.model.backbone.update(input_size=size, **changes)
+    model, place = subjects.build_to_count(cfg, "model", torch.device("cpu"))
+    inputs, _ = subjects.make_inputs(model, subjects.input_shape(cfg, 1, None), place)
+    found = counts.count(model, inputs)
+    millions, billions = found["parameters"] / 1e6, found["flops"] / 1e9
+    assert millions == pytest.approx(parameters, abs=0.001)
+    assert flops is None or billions == pytest.approx(flops, rel=1e-3)
+    assert millions == pytest.approx(published[0], abs=0.05)
+    assert billions == pytest.approx(published[1], abs=0.05 if published[1] < 1000 else 0.5)
+    assert found["not_counted"] == {"torchvision::roi_align": 1}
+
+
+def test_counts_are_a_classifiers_but_for_the_head(tmp_path, capsys):
+    actions = run(tmp_path, ACTIONS, "--repeats", "0", "--batch", "3")
+    classes = run(tmp_path, CLASSES, "--repeats", "0")
+    assert actions["parts"]["backbone"] == classes["parts"]["backbone"]
+    # one box, and all tokens but the class token: 2 x 8 x 12 at the strides of 2 stages
+    assert actions["parts"]["head"] == {"parameters": 17 * 5, "flops": 16 * 5}
+    assert actions["parts"]["norm"] == {"parameters": 2 * 16, "flops": 5 * 16 * 2 * 8 * 12}
+    assert actions["parameters"] == classes["parameters"]
+    assert actions["input"] == [3, 3, 4, 64, 96]
+    assert "of actions on one box" in capsys.readouterr().out
+
+
+def test_a_row_of_the_table(tmp_path, capsys):
+    path, report = tmp_path / "actions.py", tmp_path / "report.json"
+    said = "published = dict(table='A.2', center=26.8, full=27.6, parameters=34.3, flops=64.5)\n"
+    path.write_text(ACTIONS + said)
+    found = main(argument_parser().parse_args(["--table", str(path), "--json", str(report)]))
+    assert json.loads(report.read_text()) == found
+    assert found["rows"][0]["kind"] == "action detector"
+    head, _, row = capsys.readouterr().out.strip().splitlines()
+    assert head.split(" | ")[1:6] == [
+        *("paper: table", "mAP, center", "mAP, full", "parameters, M", "FLOPs, G")
+    ]
+    assert row.split(" | ")[1:6] == ["A.2", "26.8", "27.6", "34.3", "64.5"]
+
+
+def test_times_and_memory(tmp_path, capsys):
+    report = run(tmp_path, ACTIONS, "--repeats", "1", "--batch", "2")
+    assert list(report["times"]) == ["model"]
+    results = report["times"]["model"]
+    assert list(results) == ["fused", "plain"]
+    for result in results.values():
+        assert all(len(result[key]) == 1 and result[key][0] > 0 for key in timing.TIMES)
+        assert min(result[key] for key in timing.SIZES) > 0
+    assert "model, plain / fused" in capsys.readouterr().out
+
+
+def test_inputs_have_one_box_per_clip(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(ACTIONS)
+    model = instantiate(LazyConfig.load(str(path)).model)
+    inputs, training = subjects.make_inputs(model, (2, 3, 4, 64, 96), torch.device("cpu"))
+    assert [each.shape for each in inputs["boxes"]] == [(1, 4)] * 2
+    for x0, y0, x1, y1 in torch.cat(inputs["boxes"]).tolist():
+        assert 0 <= x0 < x1 <= 96 and 0 <= y0 < y1 <= 64
+    assert [each.shape for each in training["labels"]] == [(1, 5)] * 2
+    assert set(inputs) == {"inputs", "boxes"}
+    assert set(model.train()(training)) == {"loss_action"}
