@@ -5,6 +5,7 @@ import logging
 from argparse import ArgumentParser, Namespace
 
 import mvit_det  # before detectron2, which it makes importable
+from detectron2.config import instantiate
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
@@ -67,6 +68,8 @@ def setup(args: Namespace):
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
         use_own_data(cfg, **own, processes=processes)
     cfg = apply_overrides(cfg, args.opts)
+    if own["train_actions"]:  # otherwise faults come up when the first evaluation is due
+        instantiate(cfg.dataloader.test.dataset)
     categories = data_categories(cfg)
     if categories:
         cfg.categories = as_config(categories)  # so that config.yaml is enough to predict with

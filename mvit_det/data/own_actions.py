@@ -64,11 +64,8 @@ def use_own_actions(
     classes = max(names) if names else _largest_id(training or testing)
     cfg.model.num_classes = classes
     data, shared = cfg.dataloader, dict(label_map=label_map, start=0.0, fps=None)
-    to_test = dict(_of(val), annotated_boxes=not val.proposals, **shared)
     if train.actions:
-        # The test data are looked at now: they are loaded only when the first evaluation is due.
         _check_same_actions(training, val.actions, testing[val.actions], names)
-        action_clips(**to_test, num_classes=classes)
         data.train.dataset = L(action_clips)(
             **_of(train), **shared, name="own_train", num_classes="${model.num_classes}"
         )
@@ -77,7 +74,11 @@ def use_own_actions(
         clips = len(set().union(*map(seconds_of, training.values())))
         fit_schedule(cfg, clips, batch, epochs=EPOCHS, released_batch=released)
     data.test.dataset = L(action_clips)(
-        **to_test, name="own_val", num_classes="${model.num_classes}"
+        **_of(val),
+        **shared,
+        name="own_val",
+        num_classes="${model.num_classes}",
+        annotated_boxes=False,  # where there are no others they are used
     )
     for evaluator in data.evaluator:
         if "dataset_name" in evaluator:
