@@ -262,6 +262,26 @@ def test_other_files(tmp_path, content, said):
         assert "Is a directory" in fault(read, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "header, column",
+    [
+        ("video,second,action,x1,y1,x2,y2,person", "action"),
+        ("video,second,ymin,xmin,ymax,xmax,action,person", "ymin"),
+        ("video,second,x,y,width,height,action,person", "width"),
+        ("x1,y1,x2,y2,video,second,action,score", "x1"),
+    ],
+)
+def test_a_header_of_columns_in_another_order(tmp_path, header, column):
+    path = written(tmp_path, [header, *ACTIONS])
+    assert f"line 1, {header!r}, has the column {column!r}" in fault(read_boxes, path, "actions")
+
+
+@pytest.mark.parametrize("second", ["nan", "", "15:02", "9o2"])
+def test_a_broken_first_row_is_no_header(tmp_path, second):
+    path = written(tmp_path, [f"v,{second}", "v,903"])
+    assert f"line 1, 'v,{second}', has second={second!r}" in fault(read_excluded, path)
+
+
 def test_a_header_alone(tmp_path):
     path = written(tmp_path, ["video,second,x1,y1,x2,y2,action,person"])
     assert "has no rows: each must be video,second,x1" in fault(read_boxes, path, "actions")

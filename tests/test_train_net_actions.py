@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import instantiate
 from mvit_det.data.own import use_own_data
 from mvit_det.engine import load_config, run
 from mvit_det.engine.trainer import Trainer
@@ -197,6 +198,20 @@ def test_without_a_label_map_all_actions_are_evaluated_and_overrides_win(data, t
     assert cfg.optimizer.lr == 0.25 and cfg.dataloader.train.total_batch_size == 2
 
 
+def test_overrides_come_before_the_data_are_looked_at(data, tmp_path, capsys):
+    """Such as the second that files begin with, which the sentence tells to set."""
+    given = own(data, tmp_path / "run")
+    for split in ("train", "val"):
+        text = re.sub(r"(?<=,)(1|2.5)(?=,0.[05]5)", r"90\1", (data / f"{split}.csv").read_text())
+        (tmp_path / f"{split}.csv").write_text(text)
+        given[given.index(f"--{split}-actions") + 1] = str(tmp_path / f"{split}.csv")
+    assert "set start=900" in refused(capsys, *given)
+    given += [f"dataloader.{split}.dataset.start=900" for split in ("train", "test")]
+    cfg, _ = train_net.setup(train_net.argument_parser().parse_args(given))
+    items = instantiate(cfg.dataloader.test.dataset)
+    assert [(item["second"], item["time"]) for item in items] == [(901, 1), (902.5, 2.5)]
+
+
 def test_the_schedule_fits_the_data(data):
     cfg = load_config(CONFIG)
     files = {f"{split}_videos": str(data / split) for split in ("train", "val")}
@@ -302,6 +317,13 @@ def test_a_folder_without_the_videos(data, tmp_path, capsys):
     given = own(data, tmp_path / "run")
     given[given.index("--val-videos") + 1] = str(data / "train")  # which lacks c.mp4
     assert "lacks 1 of the 1 videos" in refused(capsys, *given)
+
+
+def test_an_output_that_is_no_folder(data, trained, capsys):
+    config = ["--config-file", str(trained / "config.yaml")]
+    said = refused(capsys, *config, f"train.output_dir={data / 'val.csv'}")
+    assert re.search("train.output_dir=.*val.csv cannot be used as a folder", said), said
+    assert "train.output_dir is empty" in refused(capsys, *config, "train.output_dir=")
 
 
 def test_a_config_whose_data_are_not_there(tmp_path, monkeypatch, capsys):

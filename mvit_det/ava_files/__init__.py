@@ -5,9 +5,16 @@ another kind) is refused in one sentence. What is definite is handed out as writ
 without area: whether such a row is of use is for the reader of the table to say.
 """
 
-from mvit_det.ava_files.boxes import BoxTable, read_boxes
+from mvit_det.ava_files.boxes import PER_ROW, BoxTable, read_boxes
 from mvit_det.ava_files.detections import write_detections
 from mvit_det.ava_files.label_map import read_label_map
 from mvit_det.ava_files.rows import read_excluded
 
-__all__ = ["BoxTable", "read_boxes", "read_excluded", "read_label_map", "write_detections"]
+__all__ = [
+    "PER_ROW",
+    "BoxTable",
+    "read_boxes",
+    "read_excluded",
+    "read_label_map",
+    "write_detections",
+]

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from mvit_det.ava_files.rows import Rows, first, is_number, read_rows
 from mvit_det.errors import UserError, some
 
+# attributes of `BoxTable` that have a value for each row
+PER_ROW = ("video", "second", "box", "action", "score", "line")
 _COLUMNS = {
     "actions": "video,second,x1,y1,x2,y2,action,person",
     "proposals": "video,second,x1,y1,x2,y2,action or nothing,score",
@@ -50,6 +52,11 @@ class BoxTable:
 
     def __len__(self) -> int:
         return len(self.line)
+
+    def rows(self, index: np.ndarray) -> "BoxTable":
+        """The rows that an array of numbers or of booleans selects."""
+        columns = {name: getattr(self, name)[index] for name in PER_ROW}
+        return replace(self, **columns)
 
 
 def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:

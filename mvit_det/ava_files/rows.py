@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,20 @@ _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\x
 _OTHER_TEXT = {b"{": "JSON", b"[": "JSON", b"<": "a web page or XML"}
 # Small enough that the lists of a chunk stay in the cache of the processor.
 _CHUNK = 1 << 12
+# How a field begins that is meant for a number; nothing is as well.
+_LIKE_A_NUMBER = re.compile(r"\s*([-+.]*\d|nan\b|inf\b|$)", re.IGNORECASE)
+# Names that headers give to columns, by their places, as far as they tell one place from another.
+_PLACES = (
+    (),
+    ("second", "timestamp"),
+    ("x1", "xmin", "x_min", "left"),
+    ("y1", "ymin", "y_min", "top"),
+    ("x2", "xmax", "x_max", "right"),
+    ("y2", "ymax", "y_max", "bottom"),
+    ("action", "action_id"),
+    ("person", "person_id", "score"),
+)
+_SIZES = ("w", "width", "h", "height")
 _PLAIN = np.dtype([("name", object), ("numbers", np.float64, 7)])
 
 
@@ -142,7 +157,8 @@ def read_rows(path: Path, what: str) -> Iterator[Rows]:
             rows = Rows(path, np.arange(end + 1, end + len(text) + 1), text)
             kept = np.array([not line.isspace() for line in text])
             if end == 0 and kept[0]:
-                kept[0] = not _is_header(rows.only(np.arange(len(text)) == 0).fields[0])
+                header = rows.only(np.arange(len(text)) == 0)
+                kept[0] = not _is_header(header)
             end += len(text)
             if kept.any():
                 yield rows if kept.all() else rows.only(kept)
@@ -197,6 +213,18 @@ def _check_is_text(path: Path, what: str) -> None:
         raise UserError(f"{what} {path} is {_OTHER_TEXT[start]}: give a text file as AVA has it.")
 
 
-def _is_header(row: list[str]) -> bool:
-    """Whether no column but perhaps the first, which is a name, is a number."""
-    return len(row) > 1 and not any(map(is_number, row[1:]))
+def _is_header(rows: Rows) -> bool:
+    """Whether the first row names columns; they must be in the order in which they are read.
+
+    No column of it but perhaps the first, which is a name, is meant for a number.
+    """
+    row = rows.fields[0]
+    if len(row) < 2 or any(map(_LIKE_A_NUMBER.match, row[1:])):
+        return False
+    for place, name in enumerate(map(str.lower, map(str.strip, row))):
+        if name in _SIZES or any(name in names for names in _PLACES[:place] + _PLACES[place + 1 :]):
+            raise UserError(
+                f"{rows.place(0)} has the column {name!r}: columns are read by their places, "
+                "video,second,x1,y1,x2,y2,..., with the corners of boxes; write them so."
+            )
+    return True

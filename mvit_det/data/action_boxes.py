@@ -66,12 +66,6 @@ class KeyFrames:
         return np.split(self.second - start, changes)
 
 
-def rows_of(table: BoxTable, kept: np.ndarray) -> BoxTable:
-    """The rows of a table that a mask of shape (N,) keeps."""
-    columns = (table.video, table.second, table.box, table.action, table.score, table.line)
-    return BoxTable(table.videos, *(column[kept] for column in columns), table.empty)
-
-
 def videos_of(table: BoxTable) -> list[str]:
     """Names of the videos that a table has rows of, in their order."""
     present, rows = np.unique(table.video, return_index=True)
@@ -97,7 +91,8 @@ def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTab
         at = int(beyond.argmax())
         raise UserError(
             f"{path}, line {table.line[at]}, has action={table.action[at]}, but the model is built for "
-            f"the actions 1 to {num_classes}: correct it, or set model.num_classes."
+            f"the actions 1 to {num_classes}: correct it, name it in the label map, or set "
+            "model.num_classes."
         )
     far = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
     inside = table.box.clip(0, 1)
@@ -116,7 +111,7 @@ def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTab
         if rows.any():
             lines = table.line[rows].tolist()
             logger.warning("%s: %d rows %s: line %s", path, len(lines), what, some(lines, 10))
-    return rows_of(table, ~(turned | outside))
+    return table.rows(~(turned | outside))
 
 
 def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:

@@ -25,7 +25,6 @@ from mvit_det.data.action_boxes import (
     KeyFrames,
     key_frames_of,
     report_repeated,
-    rows_of,
     seconds_of,
     usable,
     videos_of,
@@ -140,7 +139,7 @@ def action_clips(
     Raises:
         UserError: see the top of this file.
     """
-    _check_numbers(seconds, fps)
+    _check_numbers(seconds, fps, min_score=min_score, start=start, max_missing=max_missing)
     truth = _located(actions, "The file of actions")
     found = _located(proposals, "The file of proposals")
     _check_given(truth, found)
@@ -210,7 +209,7 @@ def _check_belong_together(
         seconds |= here
     if not proposed:
         return
-    known = {video for table in annotated.values() for video in videos_of(table)}
+    known = {video for video, _ in seconds}
     if not any(known & set(videos_of(table)) for table in proposed.values()):
         raise UserError(
             f"{some(annotated)} and {some(proposed)} have no video in common: give the proposals of "
@@ -232,7 +231,7 @@ def _above(path: str, table: BoxTable, min_score: float) -> BoxTable:
             "%s: no box has a score of %g or more (the highest is %g): lower min_score.",
             *(path, min_score, table.score.max()),
         )
-    return rows_of(table, kept)
+    return table.rows(kept)
 
 
 def _within(
@@ -255,12 +254,18 @@ def _within(
     return frames.only(kept)
 
 
-def _check_numbers(seconds: tuple[float, float] | None, fps: float | None) -> None:
+def _check_numbers(seconds: tuple[float, float] | None, fps: float | None, **others: float) -> None:
+    for name, value in others.items():
+        if not isinstance(value, (int, float)):
+            raise UserError(f"{name}={value!r} of action_clips must be a number.")
     if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
         raise UserError(f"fps={fps!r} of action_clips must be frames per second, above 0.")
-    if seconds is not None and not (len(seconds) == 2 and seconds[0] <= seconds[1]):
+    if seconds is None:
+        return
+    numbers = not isinstance(seconds, str) and all(isinstance(x, (int, float)) for x in seconds)
+    if not (numbers and len(seconds) == 2 and seconds[0] <= seconds[1]):
         raise UserError(
-            f"seconds={tuple(seconds)} of action_clips must be the first and the last second to use."
+            f"seconds={seconds} of action_clips must be the first and the last second to use."
         )
 
 

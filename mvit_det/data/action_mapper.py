@@ -1,5 +1,6 @@
 """From a key frame of a video to a clip around it, with the boxes of its people."""
 
+import os
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,9 +35,9 @@ class ActionClipMapper(FramesMapper):
     "unreadable".
 
     Bad is a clip whose video is missing or has no pictures, whose frames cannot be decoded, or whose
-    key frame is more than a second outside of the video, or from any frame of it; see `SampleMapper` for what becomes of it.
-    In testing its "inputs" are zeros, its boxes stay, and an evaluator leaves them out, so that
-    people who are there count as not found.
+    key frame is more than a second outside of the video, or in a folder from any picture; see
+    `SampleMapper` for what becomes of it. In testing its "inputs" are zeros, its boxes stay, and an
+    evaluator leaves them out, so that people who are there count as not found.
 
     Args:
         transform: from frames uint8 (T, H, W, 3) and boxes as shares to "inputs" and "boxes": see
@@ -80,7 +81,8 @@ class ActionClipMapper(FramesMapper):
                 f"the file has seconds {start + times[0]:g} to {start + times[-1]:g} only, if it "
                 f"begins at second {start:g}"
             )
-        if np.abs(times - time).min() > _OUTSIDE:
+        # A video shows a frame until the next one, a folder has lost those between them.
+        if os.path.isdir(item["file_name"]) and np.abs(times - time).min() > _OUTSIDE:
             raise VideoError(f"no frame of it is within {_OUTSIDE:g} s of that second")
         return self.sampling.around(times, time)
 

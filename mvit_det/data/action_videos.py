@@ -49,15 +49,16 @@ def find_clips(
     root = located(videos, "The folder of videos")
     if not root.is_dir():
         raise UserError(f"{root} is a file: give the folder of the videos that {sources[0]} names.")
+    stems = [os.path.splitext(name)[0] if is_video_name(name) else name for name in names]
     if listed is None:
-        stems = [os.path.splitext(name)[0] if is_video_name(name) else name for name in names]
         found = by_stem(stems, root)
     else:
         found = [listed.get(name) for name in names]
         found = [name if name and (root / name).is_dir() else None for name in found]
     missing = [name for name, path in zip(names, found) if path is None]
     if len(missing) == len(names) or len(missing) > max_missing * len(names):
-        looked = f"{missing[0]}.mp4, .mkv, ... or a folder of frames {missing[0]}"
+        stem = stems[names.index(missing[0])]
+        looked = f"{stem}.mp4, .mkv, ... or a folder of frames {stem}"
         if listed is not None:
             looked = f"the folder {listed.get(missing[0], 'of it, which the frame lists lack')}"
         raise UserError(
@@ -160,10 +161,10 @@ def _behind(path: str, times: np.ndarray, length: float, start: float) -> str:
 
 
 def _seconds(path: str, fps: float | None) -> float | None:
-    """How long a video is, by its header or its number of pictures; None if that is not known."""
+    """How long a video is, by its header or the numbers of its pictures; None if that is not known."""
     if os.path.isdir(path):
         with suppress(VideoError):
-            return len(frame_names(path)) / (_FPS if fps is None else fps)
+            return (int(frame_names(path).places[-1]) + 1) / (_FPS if fps is None else fps)
         return None
     with suppress(OSError, ValueError, av.FFmpegError):
         with av.open(path) as container:

@@ -139,7 +139,7 @@ def _from_classes(
 
 
 def _from_actions(dataset: Mapping[str, Any]) -> list[Category] | None:
-    """The actions that are evaluated: ids may have gaps, the model has an output for each up to 80."""
+    """The actions that are evaluated; their ids may have gaps, as those of AVA have."""
     with suppress(UserError):  # that the label map is not here is no fault yet
         names = action_names(dataset.get("label_map"), dataset.get("num_classes", 80))
         return [{"id": number, "name": name} for number, name in names.items()]

@@ -1,12 +1,12 @@
 """Looking for videos: in class folders, or those of a list. A folder of frames is a video as well."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 
 from mvit_det.data.coco import datasets_root
 from mvit_det.data.found_images import FoundFiles, from_folders, located, visible, walk
@@ -15,6 +15,8 @@ from mvit_det.data.packed import PackedText
 from mvit_det.data.video_lists import read_video_list
 from mvit_det.data.video_rows import VideoRows, is_video_name
 from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
 
 # So many rows of a list are looked for to find out which folder their paths are seen from.
 _TRIALS = 100
@@ -156,7 +158,7 @@ def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
 
 def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
     """{stem: path from the root} of one folder, and the other folders in it."""
-    found, others = {}, []
+    found, others, twice = {}, [], []
     try:
         with os.scandir(root / folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
@@ -168,12 +170,19 @@ def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str
     for entry in entries:
         stem, path = os.path.splitext(entry.name)[0], os.path.join(folder, entry.name)
         if stem in wanted and is_video_name(entry.name):
+            if is_video_name(found.get(stem, "")):
+                twice.append(found[stem])
             found[stem] = path
         elif not entry.name.startswith(".") and entry.is_dir():
             if entry.name in wanted:
                 found.setdefault(entry.name, path)
             else:
                 others.append(path)
+    if twice:
+        logger.warning(
+            "%s has other videos that differ in their ending alone, so these %d are not used: %s",
+            *(root / folder, len(twice), some(twice)),
+        )
     return found, others
 
 

@@ -23,6 +23,8 @@ _RUNS_KEPT = 100_000
 _NUMBER = re.compile(r"([0-9]+)")
 # Seconds. File systems date changes in ticks, so that a folder may change twice under one date.
 _SETTLED = 2.0
+# A larger share of uneven steps is no accident: frames were left out on purpose.
+_MOST_GAPS = 0.15
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,20 @@ class FrameNames(Sequence[str]):
         self._runs = list(_runs(names))
         self._starts = [run.start for run in self._runs]
         self._count = len(names)
-        self._gaps = _gaps(names)
+        self._gaps = {} if self.runs == 1 else _gaps(names)
 
     @property
     def places(self) -> np.ndarray:
         """See above."""
-        places = np.arange(self._count)
-        for start, missing in self._gaps:
-            places[start:] += missing
-        return places
+        steps = np.ones(self._count, np.int64)
+        for start, missing in self._gaps.items():
+            steps[start] += missing
+        return steps.cumsum() - 1
 
     @property
     def missing(self) -> int:
         """How many pictures are missing."""
-        return sum(missing for _, missing in self._gaps)
+        return sum(self._gaps.values())
 
     @property
     def runs(self) -> int:
@@ -150,21 +152,21 @@ def _begun(name: str, following: str, start: int) -> _Run:
     return _Run(before, int(number), len(number), after, start)
 
 
-def _gaps(names: Sequence[str]) -> list[tuple[int, int]]:
-    """(index of the name behind a gap, how many are missing); none where numbers tell nothing.
+def _gaps(names: Sequence[str]) -> dict[int, int]:
+    """{index of the name behind a gap: how many are missing}; none where numbers tell nothing.
 
     They may count in steps (every fifth frame of a video). Where steps are uneven, as where a video
-    was thinned to an odd rate, nobody can say what is missing.
+    was thinned to an odd rate (two of three frames), nobody can say what is missing.
     """
     split = [_NUMBER.split(name) for name in names]
     if len({tuple(parts[::2]) for parts in split}) != 1 or len(names) < 3:
-        return []
+        return {}
     numbers = np.array([[int(number) for number in parts[1::2]] for parts in split])
     counting = (numbers != numbers[0]).any(axis=0)
     if counting.sum() != 1:
-        return []
+        return {}
     steps = np.diff(numbers[:, counting][:, 0])
     step = int(np.median(steps))
-    if step < 1 or (steps % step).any():
-        return []
-    return [(int(at) + 1, int(steps[at]) // step - 1) for at in np.flatnonzero(steps > step)]
+    if step < 1 or (steps % step).any() or (steps > step).mean() > _MOST_GAPS:
+        return {}
+    return {int(at) + 1: int(steps[at]) // step - 1 for at in np.flatnonzero(steps > step)}

@@ -67,41 +67,52 @@ def use_own_data(
     if _is_of_actions(cfg):
         train = ActionFiles(train_videos, train_actions, train_proposals)
         val = ActionFiles(val_videos, val_actions, val_proposals)
-        return use_own_actions(cfg, train=train, val=val, label_map=label_map, processes=processes)
-    if train_videos or val_videos:
-        return use_own_classes(cfg, VIDEOS, train=train_videos, val=val_videos, processes=processes)
-    if "roi_heads" not in cfg.model:
-        return use_own_classes(cfg, IMAGES, train=train_images, val=val_images, processes=processes)
-    _check_pairs(given)
+        use_own_actions(cfg, train=train, val=val, label_map=label_map, processes=processes)
+    elif train_videos or val_videos:
+        use_own_classes(cfg, VIDEOS, train=train_videos, val=val_videos, processes=processes)
+    elif "roi_heads" not in cfg.model:
+        use_own_classes(cfg, IMAGES, train=train_images, val=val_images, processes=processes)
+    else:
+        _check_pairs(given)
+        _use_own_boxes(cfg, (train_json, train_images), (val_json, val_images), processes)
+    for evaluator in cfg.dataloader.evaluator:
+        if "dataset_name" in evaluator:
+            evaluator.dataset_name = "own_val"
+    return cfg
+
+
+def _use_own_boxes(
+    cfg: DictConfig,
+    train: tuple[str | None, str | None],
+    val: tuple[str | None, str | None],
+    processes: int,
+) -> None:
+    """The data, classes and schedule of a detector, by annotations and images."""
     data = cfg.dataloader
-    names = class_names(train_json or val_json)
+    names = class_names(train[0] or val[0])
     cfg.model.roi_heads.num_classes = len(names)
-    if train_json:
+    if train[0]:
         data.train.dataset = L(coco_dataset)(
             name="own_train",
-            json_file=train_json,
-            image_root=train_images,
+            json_file=train[0],
+            image_root=train[1],
             num_classes="${model.roi_heads.num_classes}",
         )
-        if uses_rle(train_json):
+        if uses_rle(train[0]):
             data.train.mapper.instance_mask_format = "bitmask"
         # Two images per process; 36 epochs as released.
-        num_images = len(check_coco_json(train_json)["images"])
+        num_images = len(check_coco_json(train[0])["images"])
         fit_schedule(cfg, num_images, 2 * processes, epochs=36, released_batch=64)
     data.test.dataset = L(coco_dataset)(
         name="own_val",
-        json_file=val_json,
-        image_root=val_images,
+        json_file=val[0],
+        image_root=val[1],
         filter_empty=False,
         num_classes="${model.roi_heads.num_classes}",
     )
-    if train_json:
-        data.test.dataset.same_classes_as = train_json
-    for evaluator in data.evaluator:
-        if "dataset_name" in evaluator:
-            evaluator.dataset_name = "own_val"
+    if train[0]:
+        data.test.dataset.same_classes_as = train[0]
     logger.info("Own data with %d classes: %s", len(names), ", ".join(names))
-    return cfg
 
 
 def _is_of_actions(cfg: DictConfig) -> bool:

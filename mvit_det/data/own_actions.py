@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from mvit_det.ava_files import BoxTable, read_boxes, read_label_map
 from mvit_det.data.action_boxes import seconds_of
 from mvit_det.data.action_clips import action_clips
-from mvit_det.data.own_schedule import fit_schedule
+from mvit_det.data.own_schedule import fit_schedule, own_batch
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def use_own_actions(
     val: ActionFiles,
     label_map: str | None = None,
     processes: int = 1,
-) -> DictConfig:
+) -> None:
     """Replace the data of a config of actions, its number of classes, and its schedule.
 
     Args:
@@ -70,7 +70,7 @@ def use_own_actions(
             **_of(train), **shared, name="own_train", num_classes="${model.num_classes}"
         )
         released = data.train.total_batch_size
-        batch = max(1, min(CLIPS, released // processes)) * processes
+        batch = own_batch(CLIPS, released, processes)
         clips = len(set().union(*map(seconds_of, training.values())))
         fit_schedule(cfg, clips, batch, epochs=EPOCHS, released_batch=released)
     data.test.dataset = L(action_clips)(
@@ -80,14 +80,10 @@ def use_own_actions(
         num_classes="${model.num_classes}",
         annotated_boxes=False,  # where there are no others they are used
     )
-    for evaluator in data.evaluator:
-        if "dataset_name" in evaluator:
-            evaluator.dataset_name = "own_val"
     known = list(names.values()) if names else range(1, classes + 1)
     logger.info("Own data with %d actions: %s", len(known), some(known, 20))
     if not val.proposals:
         logger.info("Tested in the annotated boxes; --val-proposals gives those of a detector.")
-    return cfg
 
 
 def _of(files: ActionFiles) -> dict[str, Any]:

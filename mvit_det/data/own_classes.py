@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from mvit_det.data.labelled_images import class_folders, count_images, image_classes
 from mvit_det.data.labelled_videos import count_videos, video_class_folders, video_classes
-from mvit_det.data.own_schedule import fit_schedule
+from mvit_det.data.own_schedule import fit_schedule, own_batch
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ VIDEOS = _Kind(
 
 def use_own_classes(
     cfg: DictConfig, kind: _Kind, *, train: str | None, val: str | None, processes: int = 1
-) -> DictConfig:
+) -> None:
     """Replace the data of a classification config, its number of classes, and its schedule.
 
     Args:
@@ -82,7 +82,7 @@ def use_own_classes(
         data.train.dataset = _node(kind, train, "own_train")
         released = data.train.total_batch_size
         samples = data.train.get("repeats", 1)
-        batch = max(1, min(kind.batch // samples, released // processes)) * processes
+        batch = own_batch(kind.batch // samples, released, processes)
         epochs = EPOCHS_OF_FINE_TUNING if cfg.train.init_checkpoint else EPOCHS
         fit_schedule(cfg, kind.count(train), batch, epochs=epochs, released_batch=released)
     test = _node(kind, val, "own_val")
@@ -93,12 +93,9 @@ def use_own_classes(
     else:
         data.test.dataset = test
     for evaluator in data.evaluator:
-        if "dataset_name" in evaluator:
-            evaluator.dataset_name = "own_val"
         if "classes" in evaluator:  # of a larger set, the first ones alone compete
             evaluator.classes = None
     logger.info("Own data with %d classes: %s", len(folders), some(folders, 20))
-    return cfg
 
 
 def _node(kind: _Kind, source: str, name: str) -> DictConfig:

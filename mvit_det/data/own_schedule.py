@@ -10,6 +10,11 @@ MIN_ITERATIONS = 500
 EVALUATIONS = 10
 
 
+def own_batch(samples: int, released: int, processes: int) -> int:
+    """Of all processes together: ``samples`` for each, and not above the released one if possible."""
+    return max(1, min(samples, released // processes)) * processes
+
+
 def fit_schedule(
     cfg: DictConfig, num_samples: int, batch: int, *, epochs: int, released_batch: int
 ) -> None:

@@ -155,8 +155,9 @@ class VideoFile:
         if key >= 0 and index.stamps is not None and not (stream.at_start and index.keys[key] == 0):
             marks = index.stamps[index.keys]
             # Formats differ in which of a packet's two time stamps they look for.
-            for stamp in (marks[key], marks[key] - index.delay):
-                packets = stream.packets_at(int(stamp))
+            mark = int(marks[key])
+            for stamp in (mark, mark - index.delay):
+                packets = stream.packets_at(stamp)
                 landed = next(packets, None)
                 if landed is not None and landed.is_keyframe:
                     (found,) = np.nonzero(marks == landed.pts)

@@ -1,5 +1,6 @@
 """One run, one output folder."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -23,6 +24,7 @@ class ConfigFile:
 
     def __init__(self, output_dir: str | os.PathLike):
         self.path = Path(output_dir) / "config.yaml"
+        _make(os.fspath(output_dir))
         self.old = self._read()
         self.new: bytes | None = None
 
@@ -42,6 +44,20 @@ class ConfigFile:
         if content is not None:
             with atomic_file(self.path) as partial:
                 partial.write_bytes(content)
+
+
+def _make(folder: str) -> None:
+    if not folder:
+        raise UserError("train.output_dir is empty: name a folder to write to.")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only")
+    except OSError as error:
+        raise UserError(
+            f"train.output_dir={folder} cannot be used as a folder to write to ({error.strerror}): "
+            "choose another."
+        ) from error
 
 
 @contextmanager

@@ -126,15 +126,18 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
 
 
 def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
+    files = [*args.actions, args.results]
+    twice = {path for path in files if files.count(path) > 1}
+    if twice:  # its boxes would count double, or be measured against themselves
+        raise UserError(f"The file {some(twice)} is given twice: name it once.")
     truth = read_truth(args.actions, args.excluded, args.seconds)
     names = read_label_map(args.label_map) if args.label_map else None
-    if names:
-        truth.check_names(names)
     found = read_detections(args.results, truth)
-    if not names:
+    if names is None:
         # as of a data set without a label map: all outputs of its model, which the file has
         ids = np.union1d(truth.table.action, found.action).tolist()
         names = {k: f"action {k}" for k in ids}
+    truth.check_names(names)
     return action_report.report(truth, found, names, folder, args.mode or MODES[0])
 
 

@@ -15,6 +15,7 @@ Corners = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the l
 
 SMALLEST_LETTERS = 13  # pixels
 MOST_HIDDEN = 0.2  # of a panel, by others or of others
+MOST_COVERED = 1 / 3  # of a box, by its own panel; a small figure would not be seen any more
 LETTERS_PER_LINE = 16  # a panel may be as wide, beside a box that is narrower
 
 
@@ -26,8 +27,8 @@ def draw_people(
 ) -> np.ndarray:
     """Boxes, and a panel of text at each, on a copy of a picture (H, W, 3) uint8.
 
-    Panels stand where they cover least of each other and of other boxes: above a box, within it at
-    the top or the bottom, below it, or beside it.
+    Panels stand where they cover least of each other, of other boxes, and of a small box: above a
+    box, within it at the top or the bottom, below it, or beside it.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 as shares of the picture.
@@ -133,7 +134,9 @@ def _place(
     tried = np.clip(wanted, 0, [picture[1] - width, picture[0] - height])
     moved = np.abs(tried - wanted).sum(axis=1)
     tried = np.concatenate([tried, tried + [width, height]], axis=1)
-    cost = 10 * _shared(tried, placed) + _shared(tried, others) + moved
+    hidden = _shared(tried, [box])
+    hidden[hidden <= MOST_COVERED * (right - left) * (bottom - top)] = 0
+    cost = 10 * _shared(tried, placed) + _shared(tried, others) + hidden + moved
     return tuple(tried[cost.argmin()].tolist())
 
 

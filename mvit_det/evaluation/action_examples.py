@@ -14,7 +14,7 @@ from torchvision.ops import box_iou
 from mvit_det.errors import writable
 from mvit_det.evaluation.action_drawing import Colour, draw_people
 from mvit_det.evaluation.action_files import ActionTruth
-from mvit_det.evaluation.drawing import class_colour, enlargement, resized
+from mvit_det.evaluation.drawing import class_colour, enlargement, pixels_of, resized
 from mvit_det.evaluation.side_by_side import overview, side_by_side
 
 _NOBODY = (150, 150, 150)  # RGB of a predicted box where the ground truth has none
@@ -67,8 +67,7 @@ class KeyFrames:
         key = zlib.crc32(f"{writable(video)},{second:g}".encode())
         if len(self.kept) == self.count and key >= self.kept[-1].key:
             return
-        pixels = clip[:, clip.shape[1] // 2].detach().float().cpu() * self.std + self.mean
-        picture = (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        picture = pixels_of(clip[:, clip.shape[1] // 2], self.mean, self.std)
         self.kept.append(KeyFrame(key, video, second, picture, part.numpy(), boxes, scores))
         self.kept = first_of(self.kept, self.count)
 

@@ -3,11 +3,11 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mvit_det.ava_files import BoxTable, read_boxes, read_excluded
+from mvit_det.ava_files import PER_ROW, BoxTable, read_boxes, read_excluded
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
@@ -31,12 +31,17 @@ class ActionTruth:
     seconds: tuple[float, float] | None
 
     def check_names(self, names: Mapping[int, str]) -> None:
-        """Refuse actions of which there is no box at all: they must be of another data set."""
+        """Refuse actions of which no box counts: something must be of another data set."""
         if not np.isin(self.table.action, list(names)).any():
             raise UserError(
                 f"{self.files}: none of the {len(self.table)} boxes has one of the {len(names)} "
                 f"evaluated actions ({some(names)}): give the ground truth that belongs to the label "
                 "map."
+            )
+        if not self.key_frames(names):
+            raise UserError(
+                f"{self.files}: all key frames with evaluated actions are excluded, so there is "
+                "nothing to measure against: give the excluded key frames of this data set."
             )
 
     def key_frames(self, names: Mapping[int, str]) -> set[tuple[str, float]]:
@@ -48,7 +53,7 @@ class ActionTruth:
     def at(self, video: str, second: float) -> BoxTable:
         """The boxes of one key frame, of a video that the table has."""
         of_video = self.table.video == self.table.videos.index(video)
-        return rows_of(self.table, of_video & (self.table.second == second))
+        return self.table.rows(of_video & (self.table.second == second))
 
 
 def read_truth(
@@ -107,27 +112,15 @@ def _within(table: BoxTable, seconds: tuple[float, float] | None) -> BoxTable:
     if seconds is None:
         return table
     first, last = seconds
-    table = rows_of(table, (table.second >= first) & (table.second <= last))
+    table = table.rows((table.second >= first) & (table.second <= last))
     return replace(table, empty=[key for key in table.empty if first <= key[1] <= last])
-
-
-def rows_of(table: BoxTable, index: np.ndarray) -> BoxTable:
-    """Some rows of a table, by their numbers or by whether they are wanted."""
-    columns = {name: getattr(table, name)[index] for name in _columns()}
-    return replace(table, **columns)
-
-
-def _columns() -> list[str]:
-    return [each.name for each in fields(BoxTable) if each.name not in ("videos", "empty")]
 
 
 def _joined(tables: Sequence[BoxTable]) -> BoxTable:
     """The rows of several tables, one after the other."""
     numbers = {name: None for table in tables for name in table.videos}
     numbers = {name: number for number, name in enumerate(numbers)}
-    columns = {
-        name: np.concatenate([getattr(table, name) for table in tables]) for name in _columns()
-    }
+    columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in PER_ROW}
     columns["video"] = np.concatenate(
         [
             np.array([numbers[name] for name in table.videos], np.int32)[table.video]

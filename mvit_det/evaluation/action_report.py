@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from mvit_det.ava_files import BoxTable
 from mvit_det.evaluation.action_files import ActionTruth
 from mvit_det.evaluation.action_metrics import ActionScores, frame_ap, prepare
 from mvit_det.evaluation.action_pictures import draw_class_ap, draw_precision_recall
+from mvit_det.evaluation.tables import class_table, in_percent
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +35,23 @@ def report(
     ids = sorted(names)
     scores = frame_ap(prepared.truth, prepared.found, ids, mode=mode)
     shown = [names[k] for k in ids]
-    others = int(np.count_nonzero(~np.isin(found.action, ids)))
-    left_out = {**prepared.left_out, "of actions that are not evaluated": others}
+    left_out = {
+        **prepared.left_out,
+        "of actions that are not evaluated": int(np.count_nonzero(~np.isin(found.action, ids))),
+        "boxes without area": _without_area(found.box),
+    }
     for reason, count in left_out.items():
         if count:
             logger.info("%d of %d detections are left out: %s.", count, len(found), reason)
+    hollow = _without_area(prepared.truth.box[np.isin(prepared.truth.action, ids)])
+    if hollow:
+        logger.warning(
+            "%d of %d boxes of the ground truth have no area: nothing can find them, and they count "
+            "as missed.",
+            *(hollow, scores.truth.sum()),
+        )
     if not len(found):
-        logger.warning("The model detects nothing at all.")
+        logger.warning("There are no detections at all.")
     _log(scores, shown, prepared.key_frames, mode)
     if folder is not None:
         _draw(folder / "pictures", scores, shown)
@@ -49,26 +59,24 @@ def report(
     return {"actions": {"mAP50": 100 * float(scores.mean), **by_class}}
 
 
+def _without_area(box: np.ndarray) -> int:
+    """How many boxes (N, 4) have none."""
+    return int(np.count_nonzero((box[:, 2:] <= box[:, :2]).any(axis=1)))
+
+
 def _log(scores: ActionScores, names: list[str], key_frames: int, mode: str) -> None:
-    """One table of the whole, and one of the classes, two side by side to keep it short."""
+    """One table of the whole, and one of the classes."""
     measured = int((scores.truth > 0).sum())
     head = ["percent", "key frames", "boxes", "detections", "mAP50"]
     counts = key_frames, int(scores.truth.sum()), int(scores.found.sum())
-    table = tabulate(
-        [["actions", *counts, 100 * scores.mean]], head, tablefmt="pipe", floatfmt=".2f"
-    )
+    table = in_percent(head, [["actions", *counts, 100 * scores.mean]])
     lacking = len(names) - measured
     over = f"mean over {measured} classes"
     if lacking:
         over += f"; {lacking} of {len(names)} have no ground truth and do not count"
     logger.info("Frame mAP at IoU 0.5 (%s mode; %s):\n%s", mode, over, table)
-    side = 2 if len(names) > 10 else 1
-    height = -(-len(names) // side)
-    columns = zip(scores.class_ids, names, scores.truth, scores.found, 100 * scores.ap)
-    classes = [list(row) for row in columns]
-    rows = [sum(classes[i::height], []) for i in range(height)]
-    head = ["id", "action", "boxes", "detections", "AP"] * side
-    table = tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
+    rows = list(zip(scores.class_ids, names, scores.truth, scores.found, 100 * scores.ap))
+    table = class_table(["id", "action", "boxes", "detections", "AP"], rows)
     logger.info("AP by action, in percent (nan: no ground truth):\n%s", table)
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mvit_det.evaluation.drawing import resized
+from mvit_det.evaluation.drawing import pixels_of, resized
 
 _TILE, _GAP, _CAPTION, _TITLE, _WIDTH = 180, 8, 40, 34, 1136  # pixels
 _FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: how many are shown, pixels of each, and between
@@ -68,8 +68,7 @@ class Examples:
 
     def _pixels(self, image: Tensor, side: int) -> np.ndarray:
         """(3, H, W) -> (h, w, 3) uint8, its long side ``side``."""
-        pixels = image.detach().float().cpu() * self.std + self.mean
-        pixels = (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        pixels = pixels_of(image, self.mean, self.std)
         return resized(pixels, side / max(pixels.shape[:2]))
 
 

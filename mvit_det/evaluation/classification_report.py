@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification_files import save_classes
 from mvit_det.evaluation.classification_metrics import Accuracy, Predictions, measure
 from mvit_det.evaluation.classification_pictures import draw_class_accuracy, draw_confusion
+from mvit_det.evaluation.tables import class_table, in_percent
 
 logger = logging.getLogger(__name__)
 
@@ -47,20 +47,15 @@ def report(predictions: Predictions, folder: Path | None) -> dict[str, dict[str,
 
 
 def _log(predictions: Predictions, accuracy: Accuracy, numbers: dict[str, float]) -> None:
-    """One table of the whole, and one of the classes, two side by side to keep it short."""
+    """One table of the whole, and one of the classes."""
     names = predictions.names
     head = ["percent", predictions.kind, "classes", *numbers]
     rows = [["accuracy", len(predictions), len(names), *numbers.values()]]
-    table = tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
-    logger.info("Classification:\n%s", table)
+    logger.info("Classification:\n%s", in_percent(head, rows))
     shown, title = np.arange(len(names)), "Accuracy by class, in percent"
     if len(names) > _MANY:
         shown = accuracy.worst_first()[:_LOWEST]
         title = f"The {len(shown)} of {len(names)} classes of lowest accuracy, in percent"
-    side = 2 if len(shown) > 10 else 1
-    height = -(-len(shown) // side)
-    classes = [[names[k], accuracy.images[k], accuracy.top1[k], accuracy.top5[k]] for k in shown]
-    rows = [sum(classes[i::height], []) for i in range(height)]
-    head = ["class", predictions.kind, "top1", "top5"] * side
-    table = tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
-    logger.info("%s (nan: none is of the class):\n%s", title, table)
+    rows = [[names[k], accuracy.images[k], accuracy.top1[k], accuracy.top5[k]] for k in shown]
+    head = ["class", predictions.kind, "top1", "top5"]
+    logger.info("%s (nan: none is of the class):\n%s", title, class_table(head, rows))

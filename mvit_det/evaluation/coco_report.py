@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from mvit_det.evaluation.coco_files import CocoTruth
 from mvit_det.evaluation.coco_matching import Detections
 from mvit_det.evaluation.coco_metrics import METRICS, CocoScores, measure
 from mvit_det.evaluation.coco_pictures import TITLES, draw_confusion, draw_precision_recall
 from mvit_det.evaluation.confusion import OVERLAP, confusion_matrix
+from mvit_det.evaluation.tables import class_table, in_percent
 
 logger = logging.getLogger(__name__)
 
@@ -62,21 +62,17 @@ def _log(
     scores: dict[str, CocoScores],
     names: Sequence[str],
 ) -> None:
-    """One table of the averages, and one of the classes, two side by side to keep it short."""
+    """One table of the averages, and one of the classes."""
     rows = [[TITLES[task], *(numbers[m] for m in METRICS)] for task, numbers in results.items()]
-    table = tabulate(rows, ["percent", *METRICS], tablefmt="pipe", floatfmt=".2f")
+    table = in_percent(["percent", *METRICS], rows)
     logger.info("COCO metrics (nan: nothing to measure):\n%s", table)
     if len(names) == 1:
         return
     objects = np.bincount(truth.objects.label[~truth.objects.crowd], minlength=len(names))
     columns = [score.by_class() for score in scores.values()]
-    classes = [list(row) for row in zip(names, objects.tolist(), *columns)]
-    side = 2 if len(classes) > 10 else 1
-    height = -(-len(classes) // side)
-    rows = [sum(classes[i::height], []) for i in range(height)]
-    head = ["class", "objects", *(f"{TITLES[task]} AP" for task in results)] * side
-    table = tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
-    logger.info("AP by class, in percent:\n%s", table)
+    rows = list(zip(names, objects.tolist(), *columns))
+    head = ["class", "objects", *(f"{TITLES[task]} AP" for task in results)]
+    logger.info("AP by class, in percent:\n%s", class_table(head, rows))
 
 
 def _draw(

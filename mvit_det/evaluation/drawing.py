@@ -18,6 +18,16 @@ def enlargement(height: int, width: int) -> float:
     return max(1.0, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
 
+def pixels_of(image: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> np.ndarray:
+    """The picture (H, W, 3) uint8 that a model's input (3, H, W) shows.
+
+    Args:
+        mean, std: (3, 1, 1), by which it was normalised, from 0..1.
+    """
+    shares = image.detach().float().cpu() * std + mean
+    return (shares.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+
+
 def resized(image: np.ndarray, scale: float) -> np.ndarray:
     """An image (H, W, C) enlarged or reduced, to no less than a pixel."""
     size = [max(1, round(side * scale)) for side in image.shape[1::-1]]

@@ -169,6 +169,13 @@ class ActionDetection:
             found.append(sorted(kept, key=lambda pair: -pair[1]))
         return found
 
+    def unseen(self, result: People) -> int:
+        """How many boxes lie where the transform cuts the frame off: nothing tells their actions."""
+        part = np.array(self.transform.shown(*result.size))
+        start = np.maximum(result.boxes[:, :2], part[:2])
+        end = np.minimum(result.boxes[:, 2:], part[2:])
+        return int((end <= start).any(axis=1).sum())
+
     def rows(
         self, result: People, image_id: int, categories: Sequence[Category]
     ) -> list[dict[str, Any]]:

@@ -55,6 +55,13 @@ class OverPeople(OverKeyFrames):
                 break
         if people:
             logger.info("%s: %s", path, self._told(people))
+            unseen = sum(map(self.predictor.task.unseen, people))
+            if unseen:
+                logger.warning(
+                    "%s: %d boxes are beside the part of the frame that the model is shown, and their "
+                    "scores mean nothing: add dataloader.test.mapper.transform.crop=full",
+                    *(path, unseen),
+                )
             try:
                 self._annotate(Shown(path, playable(video.fps)), video, people)
             except VideoError as error:

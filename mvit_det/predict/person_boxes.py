@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from detectron2.structures import Instances
 
-from mvit_det.ava_files import read_boxes
-from mvit_det.data.action_boxes import rows_of, usable
+from mvit_det.ava_files import BoxTable, read_boxes
+from mvit_det.data.action_boxes import usable
+from mvit_det.data.video_rows import is_video_name
 from mvit_det.data.videos import VideoError
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError, some
@@ -48,15 +49,14 @@ class BoxFile:
         table = self._named = read_boxes(self.path, kind)
         # which actions the rows have is of no interest here
         table = usable(self.path, table, num_classes=table.action.max(initial=0))
-        self._sure = kind == "proposals"
-        self._boxes = rows_of(table, table.score >= threshold) if self._sure else table
+        self._sure, self._threshold = kind == "proposals", threshold
+        self._boxes = table.rows(table.score >= threshold) if self._sure else table
 
     def seconds(self, name: str, video: Any) -> list[float]:
         """The key frames of a video of this name, from its beginning on; some may have no box."""
         table = self._named
-        found = {second for known, second in table.empty if known == name}
-        if name in table.videos:
-            found |= set(table.second[table.video == table.videos.index(name)].tolist())
+        found = {second for known, second in table.empty if _is_called(known, name)}
+        found |= set(table.second[_rows_called(table, name)].tolist())
         if not found:
             names = dict.fromkeys([*table.videos, *(known for known, _ in table.empty)])
             raise UserError(
@@ -69,11 +69,29 @@ class BoxFile:
         """The boxes of a key frame, each once."""
         table = self._boxes
         rows = np.abs(table.second - self.start - clip.second) < 1e-6
-        rows &= table.video == (table.videos.index(name) if name in table.videos else -1)
+        rows &= _rows_called(table, name)
         box, score = table.box[rows].clip(0, 1), table.score[rows]
         _, firsts = np.unique(box, axis=0, return_index=True)
         firsts.sort()
         return box[firsts], score[firsts] if self._sure else np.full(len(firsts), np.nan)
+
+    def check_scores(self) -> None:
+        """Refuse proposals none of which is sure enough."""
+        if len(self._named) and not len(self._boxes):
+            raise UserError(
+                f"{self.path} has no box as sure as --box-threshold {self._threshold:g} (the highest "
+                f"score is {self._named.score.max():g}): lower it."
+            )
+
+
+def _is_called(known: str, name: str) -> bool:
+    """Whether a file of boxes means a video of this name; some write its ending as well."""
+    return name in (known, os.path.splitext(known)[0] if is_video_name(known) else known)
+
+
+def _rows_called(table: BoxTable, name: str) -> np.ndarray:
+    numbers = [number for number, known in enumerate(table.videos) if _is_called(known, name)]
+    return np.isin(table.video, numbers)
 
 
 class PersonFinder:
@@ -171,6 +189,7 @@ def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinde
     if args.boxes is not None:
         file = BoxFile(args.boxes, box_threshold(args), args.start or 0.0)
     if of_actions and args.detector_config is None:
+        file.check_scores()
         return file
     detector = _detector(args) if of_actions else predictor
     every = EVERY if args.every is None else args.every

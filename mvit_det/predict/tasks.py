@@ -50,7 +50,8 @@ def categories_of(cfg: DictConfig, task: Task, class_names: Names | None) -> lis
                 f"Actions with the ids {some(strays)} were named, but the model has {count} actions, "
                 "whose ids are 1 and following: correct the label map, or model.num_classes."
             )
-        return known
+        if class_names is None or isinstance(class_names, (str, os.PathLike)):
+            return known  # a label map may leave actions out, a list may not
     if known is not None and count in (None, len(known)):
         return known
     if class_names is not None:

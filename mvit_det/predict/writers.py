@@ -170,12 +170,12 @@ def open_results(
     detector in COCO's result format; of a classifier {"image_id", "classes"} with "category_id",
     "name" and "score" of each of the best; of a classifier of clips one such entry per video or
     window, with its "start" and "end" in seconds; of an action detector one per box of a key frame,
-    with "bbox" as in COCO, and "box_score" if somebody tells how sure it is. ``images.json`` has COCO's lists "images" and
-    "categories", with the file of each image id, its number in a video ("frame", from 0, and
-    "seconds"; an action detector has an image id for each key frame; a classifier of clips has one
-    for a whole video, and the number of its "frames"), and the annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the
-    detections. ``predictions.json`` is written as results come, so that they are never all in
-    memory.
+    with "bbox" as in COCO, and "box_score" if somebody tells how sure it is. ``images.json`` has
+    COCO's lists "images" and "categories", with the file of each image id, its number in a video
+    ("frame", from 0, and "seconds"; an action detector has an image id for each key frame; a
+    classifier of clips has one for a whole video, and the number of its "frames"), and the
+    annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the detections.
+    ``predictions.json`` is written as results come, so that they are never all in memory.
 
     Args:
         inputs: files that must not be overwritten.

@@ -284,6 +284,9 @@ def test_key_frames_without_annotation_are_listed(tmp_path, videos, caplog):
     proposals = proposed(tmp_path, *(f"a,{n},0.1,0.2,0.3,0.4,,0.9" for n in (1, 2, 3)))
     action_clips(videos, actions=actions, proposals=proposals)
     assert "1 key frames are not annotated" in caplog.text and "('a', 3.0)" in caplog.text
+    # a video that is annotated to have nobody in it is known as well
+    clips = action_clips(videos, actions=annotated(tmp_path, "a,1"), proposals=proposals)
+    assert len(clips) == 3
 
 
 def test_absent_videos_are_left_out_up_to_a_share(tmp_path, videos, caplog):
@@ -298,6 +301,15 @@ def test_absent_videos_are_left_out_up_to_a_share(tmp_path, videos, caplog):
     assert "looked for x.mp4, .mkv, ... or a folder of frames x" in message
     message = fault(videos, actions=write_actions(actions, ["x"]), max_missing=1)
     assert "lacks 1 of the 1 videos" in message
+
+
+def test_videos_that_differ_in_their_ending_alone(tmp_path, caplog):
+    folder = write_clips(tmp_path / "videos", ["a", "b"])
+    (folder / "a.mp4").rename(folder / "a.avi")
+    (folder / "b.avi").write_bytes((folder / "b.mp4").read_bytes())
+    clips = action_clips(folder, actions=write_actions(tmp_path / "a.csv", ["a", "b"]))
+    assert {clip["file_name"] for clip in clips} == {str(folder / "a.avi"), str(folder / "b.mp4")}
+    assert "these 1 are not used: b.avi" in caplog.text
 
 
 def test_actions_that_are_not_evaluated_or_never_done(tmp_path, videos, caplog):
@@ -418,7 +430,14 @@ def test_frames_per_second(tmp_path, videos, fps):
     assert "must be frames per second, above 0" in fault(videos, actions=actions, fps=fps)
 
 
-@pytest.mark.parametrize("seconds", [(2, 1), (1,)])
+@pytest.mark.parametrize("name", ["start", "min_score", "max_missing"])
+def test_settings_that_are_no_numbers(tmp_path, videos, name):
+    actions = write_actions(tmp_path / "a.csv", "ab")
+    message = fault(videos, actions=actions, **{name: "1,5"})
+    assert message == f"{name}='1,5' of action_clips must be a number."
+
+
+@pytest.mark.parametrize("seconds", [(2, 1), (1,), "12", ("1", "2"), [1, 2, 3]])
 def test_first_and_last_second(tmp_path, videos, seconds):
     actions = write_actions(tmp_path / "a.csv", "ab")
     assert "the first and the last second" in fault(videos, actions=actions, seconds=seconds)

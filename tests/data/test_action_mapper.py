@@ -171,6 +171,21 @@ def test_a_key_frame_far_outside_of_its_video(video, caplog, time):
     assert sample["boxes"].shape == (2, 4) and sample["inputs"].shape[1] == 4
 
 
+def test_a_key_frame_where_a_folder_lacks_pictures(tmp_path):
+    """Seconds 3 to 7 of nine; a video whose frames are as far apart shows one of them all the time."""
+    pixels = numbered_frames(FRAMES)
+    folder = write_frame_folder(tmp_path / "x", pixels)
+    for number in range(30, 70):
+        (folder / f"{number + 1:05d}.jpg").unlink()
+    mapper = make_mapper(sampling=KeyFrameSampling(4, 3, target_fps=10))
+    assert mapper(item(folder, 5.0, fps=10)) is None
+    assert shown(mapper(item(folder, 3.5, fps=10))["inputs"]) == [29, 29, 29, 29]
+    assert shown(mapper(item(folder, 7.3, fps=10))["inputs"]) == [70, 70, 73, 76]
+    kept = np.r_[0:30, 70:FRAMES]
+    video = write_video(tmp_path / "x.mp4", pixels[kept], times=kept / 10)
+    assert shown(mapper(item(video, 4.5))["inputs"]) == [29, 29, 29, 29]
+
+
 def test_one_damaged_picture_spoils_the_clips_that_have_it(tmp_path, caplog):
     folder = write_frame_folder(tmp_path / "x", numbered_frames(FRAMES))
     (folder / "00031.jpg").write_bytes(b"damaged")

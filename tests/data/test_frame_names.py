@@ -130,22 +130,24 @@ def test_folders_without_pictures(tmp_path, listings):
 
 
 def test_missing_pictures_leave_the_others_in_place(tmp_path, caplog, listings):
-    numbers_there = [1, 2, 3, 6, 7, 11]
-    folder = make_folder(tmp_path / "x", [f"a_{number:06d}.jp2" for number in numbers_there])
+    places = [*range(3), *range(5, 20), 23]
+    folder = make_folder(tmp_path / "x", [f"a_{place + 1:06d}.jp2" for place in places])
     names = frame_names(folder)
-    assert names.places.tolist() == [0, 1, 2, 5, 6, 10] and names.missing == 5
+    assert names.places.tolist() == places and names.missing == 5
     frame_names(folder)
     assert caplog.text.count("lacks 5 of its pictures") == 1
     with open_video(folder, fps=10) as video:
-        assert video.times.tolist() == [0, 0.1, 0.2, 0.5, 0.6, 1.0]
+        assert video.times.tolist() == [place / 10 for place in places]
 
 
 @pytest.mark.parametrize(
     "counted, missing",
     [
         ([0, 5, 10, 15], 0),  # every fifth frame
-        ([0, 5, 10, 20, 25], 1),
+        ([0, 5, 10, 20, *range(25, 75, 5)], 1),
         ([0, 3, 7, 10, 13, 17], 0),  # thinned from 30 to 9 frames per second
+        ([n for n in range(60) if n % 3 != 2], 0),  # and to 20
+        ([n for n in range(60) if n % 5 != 4], 0),  # and to 24
         ([4], 0),
         ([4, 9], 0),
     ],
@@ -153,7 +155,7 @@ def test_missing_pictures_leave_the_others_in_place(tmp_path, caplog, listings):
 def test_steps_of_numbers(counted, missing):
     names = FrameNames(f"{number}.jpg" for number in counted)
     assert names.missing == missing and len(names.places) == len(names)
-    expected = [0, 1, 2, 4, 5] if missing else list(range(len(counted)))
+    expected = [0, 1, 2, *range(4, 15)] if missing else list(range(len(counted)))
     assert names.places.tolist() == expected
 
 

@@ -40,6 +40,12 @@ def test_a_panel_stands_above_its_box_or_within_it():
     assert top < 10 and bottom < 80 and left >= 192 and right < 512
 
 
+def test_a_panel_does_not_hide_a_small_figure():
+    """At the top of the picture, where there is no room above it."""
+    top, _, left, _ = panel([[0.3, 0.02, 0.4, 0.12]], [["sit", "dance", "sing"]])
+    assert top > 0.12 * 480 or left > 0.4 * 640
+
+
 def test_panels_keep_clear_of_each_other():
     boxes = [[0.1, 0.3, 0.6, 0.9]] * 2
     alone = [changed(boxes, [ACTIONS, []]).sum(), changed(boxes, [[], ACTIONS]).sum()]

@@ -233,7 +233,7 @@ def test_a_model_that_finds_nobody(tmp_path, caplog):
     clips = [clip("a", 902), clip("a", 903)]
     metrics = evaluate(ActionMetrics(NAME, tmp_path / "out"), clips, batch_size=2)["actions"]
     assert metrics["mAP50"] == metrics["AP-stand"] == 0 and math.isnan(metrics["AP-fly"])
-    assert "detects nothing" in caplog.text
+    assert "There are no detections at all" in caplog.text
     assert (tmp_path / "out" / "action_detections.csv").read_text() == ""
 
 

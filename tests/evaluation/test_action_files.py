@@ -100,12 +100,33 @@ def test_faulty_files_of_actions(actions, fault):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["--actions", "--results"])
+def test_a_file_of_actions_given_twice(actions, option):
+    _, files, arguments = actions
+    given = ["--actions", str(files["more"]), str(files["more"])]
+    if option == "--results":
+        given = [*given[:2], "--results", given[1]]
+    with pytest.raises(UserError, match="more.csv is given twice: name it once"):
+        run([*arguments, *given])
+
+
 def test_no_ground_truth_of_actions(actions):
     _, files, arguments = actions
     files["--actions"].write_text("v0,902\n")
     files["more"].write_text("v1,903\n")
     with pytest.raises(UserError, match="more.csv: there are no boxes, so there is nothing"):
         run(arguments)
+
+
+def test_no_key_frame_is_left(actions):
+    rows, files, arguments = actions
+    files["--excluded"].write_text(csv({row[:2] for row in rows.truth}))
+    with pytest.raises(UserError, match="more.csv: all key frames .* are excluded"):
+        run(arguments)
+
+
+def hollow(rows):
+    return sum(row[4] <= row[2] or row[5] <= row[3] for row in rows)
 
 
 def test_detections_that_do_not_count_are_told(actions, caplog):
@@ -121,3 +142,12 @@ def test_detections_that_do_not_count_are_told(actions, caplog):
     total = len(rows.found) + 2
     reason = "of actions that are not evaluated"
     assert f"{others} of {total} detections are left out: {reason}." in caplog.text
+    assert f"{hollow(rows.found)} of {total} detections are left out: boxes with" in caplog.text
+    assert hollow(rows.found) > 0 and "ground truth have no area" not in caplog.text
+
+
+def test_boxes_that_nothing_can_find_are_told(actions, caplog):
+    rows, files, arguments = actions
+    files["more"].write_text(f"v0,902,0.5,0.2,0.5,0.8,{rows.class_ids[0]},0\n")
+    run(arguments)
+    assert "1 of " in caplog.text and "boxes of the ground truth have no area" in caplog.text

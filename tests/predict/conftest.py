@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from action_scenes import finished_action_run
+from people_scenes import finished_action_run
 from PIL import Image
 from predict_scenes import QUICKSTART, TINY, finished_run, picture, write_video
 

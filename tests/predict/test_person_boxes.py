@@ -1,14 +1,16 @@
 """Boxes of people out of files and by a detector, and the options of the command line."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from action_scenes import ACTIONS, CONFIG, frames_of, predict, read
+from people_scenes import ACTIONS, CONFIG, frames_of, predict, read
 from predict_scenes import moving
 
 from mvit_det.ava_files import read_boxes
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
-from mvit_det.predict.person_boxes import PersonFinder, kind_of
+from mvit_det.predict.person_boxes import BoxFile, PersonFinder, kind_of
 
 
 def test_a_detector_finds_the_people(ava, run, tmp_path, caplog):
@@ -98,6 +100,21 @@ def test_proposals_below_the_threshold_and_the_start_of_a_movie(ava, tmp_path, c
     assert predict(ava, tmp_path / "none", video, "--boxes", boxes) == 1
     assert "no second 900, 901, 990; is --start right" in caplog.text
     assert read(tmp_path / "none") == ([], [])
+
+
+def test_videos_with_their_ending_and_no_box_that_is_sure(ava, tmp_path):
+    """Rows of a.avi are of the video a, as in training."""
+    boxes = tmp_path / "proposals.csv"
+    boxes.write_text(
+        "a.avi,1,0.1,0.1,0.5,0.9,,0.95\na,1.5,0.1,0.1,0.5,0.9,,0.9\na.b,2,0,0,1,1,,1\n"
+    )
+    file = BoxFile(boxes, 0.8, 0.0)
+    assert file.seconds("a", None) == [1.0, 1.5] and file.seconds("a.b", None) == [2.0]
+    found = [file.at("a", SimpleNamespace(second=second))[1].tolist() for second in (1.0, 1.5, 2.0)]
+    assert found == [[0.95], [0.9], []]
+    boxes.write_text("a,1,0.1,0.1,0.5,0.9,,0.3\n")
+    with pytest.raises(UserError, match="no box as sure as --box-threshold 0.8 .*score is 0.3"):
+        predict(ava, tmp_path, ava.videos / "a.avi", "--boxes", boxes)
 
 
 @pytest.mark.parametrize(

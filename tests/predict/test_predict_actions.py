@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from action_scenes import ACTIONS, LEFT, RIGHT, SECONDS, frames_of, predict, read
+from people_scenes import ACTIONS, LEFT, RIGHT, SECONDS, frames_of, predict, read
 from detectron2.config import instantiate
 from PIL import Image
 from predict_scenes import moving, write_video
@@ -101,6 +101,8 @@ def test_names_of_actions(ava, tmp_path):
     label_map.write_text("7: fly")
     with pytest.raises(UserError, match="Actions with the ids 7 were named, but the model has 6"):
         Predictor(ava.config, class_names=str(label_map))
+    with pytest.raises(UserError, match="2 class names were given, but the model has 6 classes"):
+        Predictor(ava.config, class_names=["sit", "fly"])
 
 
 def test_command_line(ava, people_predictor, tmp_path, caplog):
@@ -138,6 +140,18 @@ def test_command_line(ava, people_predictor, tmp_path, caplog):
         f"Wrote 2 annotated videos (57 frames), detections.csv, predictions.json and images.json to "
         f"{output}: 10 boxes, with the actions of score >= 0.4."
     ) in caplog.text
+
+
+def test_people_beside_the_centre_crop(ava, tmp_path, caplog):
+    """Of the frame the model is shown x from 0.13 to 0.88."""
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("a,1,0,0.1,0.12,0.9,1,0\na,1,0,0.1,0.14,0.9,1,1\na,1,0.89,0.1,1,0.9,1,2\n")
+    words = (ava.videos / "a.avi", "--boxes", boxes)
+    assert predict(ava, tmp_path / "out", *words) == 0
+    assert "2 boxes are beside the part of the frame" in caplog.text
+    caplog.clear()
+    assert predict(ava, tmp_path / "all", *words, "dataloader.test.mapper.transform.crop=full") == 0
+    assert "beside the part" not in caplog.text
 
 
 def test_boxes_are_shown_from_their_key_frame_to_the_next(ava, tmp_path):
