@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from PIL import Image
+from quickstart_runs import two_iterations
 
 from mvit_det.data.categories import config_categories
 from mvit_det.data.moving_figures import ACTIONS
@@ -17,8 +18,7 @@ from mvit_det.engine import apply_overrides, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path += [str(ROOT), str(ROOT / "benchmarks")]
-import motion  # noqa: E402  the scripts, as modules
-import train_net  # noqa: E402
+import motion  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "quickstart_actions.py")
 TINY = [
@@ -33,12 +33,7 @@ TINY = [
 ]
 TINY += ["dataloader.train.total_batch_size=2"]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def datasets_folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(tmp_path_factory.mktemp("datasets")))
-        yield
+pytestmark = pytest.mark.usefixtures("datasets_folder")
 
 
 def config(*overrides: str):
@@ -46,13 +41,8 @@ def config(*overrides: str):
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory) -> Path:
-    """The output folder of two iterations."""
-    folder = tmp_path_factory.mktemp("run")
-    short = ["train.max_iter=2", "train.log_period=1", f"train.output_dir={folder}"]
-    arguments = ["--config-file", CONFIG, *TINY, *short]
-    train_net.main(train_net.argument_parser().parse_args(arguments))
-    return folder
+def output(datasets_folder, tmp_path_factory) -> Path:
+    return two_iterations(CONFIG, TINY, tmp_path_factory.mktemp("run"))
 
 
 def test_it_trains_and_reports_by_action(output):

@@ -27,11 +27,7 @@ def tiny_data(split_size: int) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def datasets_folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(tmp_path_factory.mktemp("datasets")))
-        yield
+pytestmark = pytest.mark.usefixtures("datasets_folder")
 
 
 def start(config: str, output: Path, *overrides: str) -> None:

@@ -35,12 +35,7 @@ SMALL_DATA = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def datasets_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("datasets")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(folder))
-        yield folder
+pytestmark = pytest.mark.usefixtures("datasets_folder")
 
 
 def start(*arguments: str) -> None:

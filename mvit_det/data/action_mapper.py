@@ -11,7 +11,7 @@ from mvit_det.data.clip_mapper import FramesMapper, black_frames
 from mvit_det.data.videos import VideoError
 
 # Seconds: lists of seconds and videos are cut by different rules; what is further out is a mistake.
-_OUTSIDE = 1.0
+OUTSIDE = 1.0
 
 
 class Around(Protocol):
@@ -75,15 +75,15 @@ class ActionClipMapper(FramesMapper):
     def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
         """See `FramesMapper.chosen`."""
         time = item["time"]
-        if not times[0] - _OUTSIDE <= time <= times[-1] + _OUTSIDE:
+        if not times[0] - OUTSIDE <= time <= times[-1] + OUTSIDE:
             start = item["second"] - time
             raise VideoError(
                 f"the file has seconds {start + times[0]:g} to {start + times[-1]:g} only, if it "
                 f"begins at second {start:g}"
             )
         # A video shows a frame until the next one, a folder has lost those between them.
-        if os.path.isdir(item["file_name"]) and np.abs(times - time).min() > _OUTSIDE:
-            raise VideoError(f"no frame of it is within {_OUTSIDE:g} s of that second")
+        if os.path.isdir(item["file_name"]) and np.abs(times - time).min() > OUTSIDE:
+            raise VideoError(f"no frame of it is within {OUTSIDE:g} s of that second")
         return self.sampling.around(times, time)
 
     def blank(self) -> np.ndarray:

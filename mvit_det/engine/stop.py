@@ -34,6 +34,7 @@ class StopRequest:
         self.requested: int | None = None
         self.interruptible = False
         self._since = 0.0
+        self._ending = False
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -46,6 +47,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._ending:  # torch ends the processes that are left when the first has ended
+            return
         again = self.requested and time.monotonic() - self._since >= SAME_SIGNAL_SECONDS
         if self.requested is None:
             self.requested, self._since = number, time.monotonic()
@@ -60,6 +63,7 @@ class StopRequest:
 
     def end(self, when: str) -> None:
         """Raise `Stopped`."""
+        self._ending = True
         name = signal.Signals(self.requested).name
         raise Stopped(
             f"Stopped by {name} {when}; start again with --resume to go on.", 128 + self.requested

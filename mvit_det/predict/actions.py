@@ -13,7 +13,7 @@ from detectron2.config import instantiate
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from mvit_det.data.action_mapper import ActionClipMapper
+from mvit_det.data.action_mapper import OUTSIDE, ActionClipMapper
 from mvit_det.data.categories import Category
 from mvit_det.data.videos import VideoError
 from mvit_det.errors import UserError, some
@@ -23,7 +23,6 @@ from mvit_det.predict.classification import finite
 from mvit_det.predict.opened import gathered, nearest, opened
 
 SHOWN = 4  # actions at a box in a picture
-SLACK = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[floa
     Up to a second outside counts as its first or last frame, as in evaluation: lists of key frames
     and videos are cut by different rules.
     """
-    ends = -SLACK, length(video) + SLACK
+    ends = -OUTSIDE, length(video) + OUTSIDE
     inside = [second for second in sorted(seconds) if ends[0] <= second <= ends[1]]
     return inside, sorted(set(seconds).difference(inside))
 

@@ -127,7 +127,7 @@ def changed(results, **entries):
 RESULT_FAULTS = {
     "no list": (lambda r: dict(results=r), "holds no list but dict"),
     "empty": (lambda r: [], "is an empty list"),
-    "no object": (lambda r: [*r, 3], f"entry .* is no object"),
+    "no object": (lambda r: [*r, 3], "entry .* is no object"),
     "no score": (lambda r: changed(r, score=None), "entry 2 has no 'score': add it"),
     "no image": (lambda r: changed(r, image_id=None), "entry 2 has no 'image_id'"),
     "word score": (lambda r: changed(r, score="high"), "entry 2 has score='high'"),

@@ -1,0 +1,37 @@
+"""A run that is asked to stop."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from mvit_det.engine import stop as module
+from mvit_det.engine.stop import Stopped, StopRequest
+
+
+def ask(number: signal.Signals = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)  # Python calls the handler between two steps
+
+
+def test_the_first_signal_is_remembered_and_a_late_second_one_ends_the_run(monkeypatch):
+    with StopRequest() as stop:
+        ask()
+        ask()  # the same Ctrl-C, passed on by another
+        assert stop.requested == signal.SIGINT
+        monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", 0.0)
+        with pytest.raises(Stopped, match="SIGINT on the spot") as stopped:
+            ask(signal.SIGTERM)
+    assert stopped.value.exit_code == 130
+
+
+def test_a_run_that_is_ending_is_not_ended_again(monkeypatch):
+    monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", 0.0)
+    with StopRequest() as stop:
+        ask()
+        with pytest.raises(Stopped, match="after iteration 4"):
+            try:
+                stop.end("after iteration 4")
+            finally:
+                ask(signal.SIGTERM)
