@@ -17,7 +17,7 @@ from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # configs of recognition have tests of their own
-RECOGNITION = {"quickstart_classification", "quickstart_video"}
+RECOGNITION = {"quickstart_actions", "quickstart_classification", "quickstart_video"}
 FILES = sorted(p for p in CONFIGS.glob("*.py") if p.stem not in RECOGNITION)
 COCO = [path for path in FILES if not path.stem.startswith("quickstart")]
 MILLION = 1e6
