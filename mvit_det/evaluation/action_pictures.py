@@ -30,12 +30,10 @@ def draw_class_ap(path: Path, scores: ActionScores, names: Sequence[str]) -> Non
     box = dict(facecolor="white", edgecolor="none", pad=0.5)
     for place, value in enumerate(ap):
         bars.text(value + 1, place, f"{value:.1f}", va="center", fontsize=8, bbox=box)
-    line = dict(color="black", linestyle="--", linewidth=1)
-    bars.axvline(100 * scores.mean, **line, label=f"mAP {100 * scores.mean:.1f}")
+    bars.axvline(100 * scores.mean, color="black", linestyle="--", linewidth=1)
     bars.set(xlabel="AP at IoU 0.5 (percent)", xlim=(0, 110))
     bars.set_yticks(places, [short(names[k]) for k in shown], fontsize=9)
     bars.set_ylim(len(shown) - 0.5, -0.5)  # the best at the top
-    bars.legend(loc="lower right", fontsize=9)
     counts = scores.truth[shown]
     boxes.barh(places, counts, color="0.7", log=True)
     for place, count in enumerate(counts):
@@ -44,7 +42,9 @@ def draw_class_ap(path: Path, scores: ActionScores, names: Sequence[str]) -> Non
     boxes.tick_params(left=False)
     for axes in (bars, boxes):
         axes.grid(axis="x", alpha=0.3)
-    title = f"{len(measured)} of {len(names)} actions have ground truth"
+    title = f"mAP {100 * scores.mean:.1f} (the line) of {len(measured)} actions"
+    if len(measured) < len(names):
+        title += f", the others of {len(names)} have no ground truth"
     if len(shown) < len(measured):
         title += f"; the {len(shown)} most frequent are shown"
     figure.suptitle(title, fontsize=10)
