@@ -1,7 +1,10 @@
-"""A quickstart, cut short."""
+"""What the tests of the video quickstarts have in common."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import train_net  # noqa: E402
@@ -13,3 +16,13 @@ def two_iterations(config: str, overrides: list[str], folder: Path) -> Path:
     arguments = ["--config-file", config, *overrides, *short]
     train_net.main(train_net.argument_parser().parse_args(arguments))
     return folder
+
+
+def check_arrangements(seen: Mapping[str, np.ndarray], plain: np.ndarray) -> None:
+    """The frame numbers of each arrangement of a clip's frames, against those of the clip."""
+    assert np.array_equal(seen["as they are"], plain)
+    assert np.array_equal(seen["backwards"], plain[::-1])
+    assert not np.array_equal(seen["shuffled"], plain)
+    assert np.array_equal(np.sort(seen["shuffled"]), plain)
+    (one,) = set(seen["one of them, repeated"].tolist())
+    assert one in plain

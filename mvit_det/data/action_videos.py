@@ -14,6 +14,7 @@ from mvit_det.data.found_videos import by_stem
 from mvit_det.data.frame_names import frame_names
 from mvit_det.data.video_rows import is_video_name, text_lines
 from mvit_det.data.video_stream import VideoError
+from mvit_det.data.videos import FRAME_RATE
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,6 @@ _PROBED = 20
 _SLACK = 1.0
 # As AVA's are cut; and from which second on whole movies can be told from such parts.
 _CUT, _LATE = 900, 300
-# Frames per second of folders, where they are not given, as `open_video` has it.
-_FPS = 30.0
 
 
 def find_clips(
@@ -164,7 +163,7 @@ def _seconds(path: str, fps: float | None) -> float | None:
     """How long a video is, by its header or the numbers of its pictures; None if that is not known."""
     if os.path.isdir(path):
         with suppress(VideoError):
-            return (int(frame_names(path).places[-1]) + 1) / (_FPS if fps is None else fps)
+            return (int(frame_names(path).places[-1]) + 1) / (FRAME_RATE if fps is None else fps)
         return None
     with suppress(OSError, ValueError, av.FFmpegError):
         with av.open(path) as container:

@@ -14,6 +14,9 @@ from mvit_det.data.images import NO_PICTURE, check_pixel_type
 from mvit_det.data.video_index import index_of
 from mvit_det.data.video_stream import VideoError, VideoStream
 
+# Per second, of frames that do not tell: Something-Something-v2 and AVA are unpacked at it.
+FRAME_RATE = 30.0
+
 __all__ = ["FrameFolder", "VideoError", "VideoFile", "open_video"]
 
 
@@ -34,7 +37,7 @@ def open_video(
     if fps is not None and not fps > 0:
         raise ValueError(f"fps={fps}: the frames per second of a folder of frames must be above 0")
     if os.path.isdir(path):
-        yield FrameFolder(path, fps=30.0 if fps is None else fps)
+        yield FrameFolder(path, fps=FRAME_RATE if fps is None else fps)
         return
     video = VideoFile(path)
     try:

@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mvit_det.data.videos import VideoError, open_video
+from mvit_det.data.videos import FRAME_RATE, VideoError, open_video
 from mvit_det.errors import UserError
-
-FRAME_RATE = 30.0  # of arrays of frames, if nobody tells
 
 
 def opened(

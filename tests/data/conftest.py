@@ -1,4 +1,4 @@
-"""A small COCO data set on disk, which each test damages in its own way."""
+"""A small COCO data set on disk, which each test damages in its own way; a place for generated ones."""
 
 import json
 from pathlib import Path
@@ -52,3 +52,10 @@ class ToySet:
 def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
     return ToySet(tmp_path)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """The folder that generated data sets go to."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    return tmp_path

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
+from generated_files import files_below
 
 from mvit_det.data.motion_clips import (
     DIALS,
@@ -31,12 +32,6 @@ OPPOSITE = {
 }
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    return tmp_path
-
-
 def decoded(path) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -44,11 +39,6 @@ def decoded(path) -> np.ndarray:
 
 def drawn(motion: str, seed: int, num_frames: int = 6) -> np.ndarray:
     return draw_clip(np.random.default_rng(seed), motion, num_frames, SIZE, 2)
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize("motion", MOTIONS)

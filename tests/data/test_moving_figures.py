@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from importlib import import_module
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
+from generated_files import files_below
 from torchvision.ops import box_iou
 
 from mvit_det.ava_files import read_boxes, read_label_map
@@ -32,17 +32,6 @@ module = import_module("mvit_det.data.moving_figures")
 SIDE = 120
 SMALL = dict(num_train=2, num_val=1, num_seconds=3, side=SIDE)
 NAMES = list(ACTIONS)
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    return tmp_path
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
+from generated_files import files_below
 from PIL import Image
 
 from mvit_det.data import shapes
@@ -13,17 +14,6 @@ from mvit_det.data.shapes import CLASSES, generate_shapes, outline, shapes_datas
 from mvit_det.errors import UserError
 
 SMALL = dict(num_train=6, num_val=3, image_size=96, object_size=(16, 40))
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    return tmp_path
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize("name", CLASSES)
