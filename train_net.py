@@ -9,8 +9,8 @@ from detectron2.config import instantiate
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from mvit_det.data.categories import as_config, data_categories
-from mvit_det.data.own import use_own_data
+from mvit_det.data.custom.categories import categories_to_config, data_categories
+from mvit_det.data.custom.data import use_custom_data
 from mvit_det.engine import (
     ConfigFile,
     apply_overrides,
@@ -66,13 +66,13 @@ def setup(args: Namespace):
         start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
         cfg = apply_overrides(cfg, start)
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
-        use_own_data(cfg, **own, processes=processes)
+        use_custom_data(cfg, **own, processes=processes)
     cfg = apply_overrides(cfg, args.opts)
     if own["train_actions"]:  # otherwise faults come up when the first evaluation is due
         instantiate(cfg.dataloader.test.dataset)
     categories = data_categories(cfg)
     if categories:
-        cfg.categories = as_config(categories)  # so that config.yaml is enough to predict with
+        cfg.categories = categories_to_config(categories)  # so that config.yaml is enough to predict with
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)
     config_file.hold()

@@ -35,7 +35,7 @@ import numpy as np
 from tabulate import tabulate
 
 from mvit_det.ava_files import BoxTable, read_boxes, read_label_map, write_detections
-from mvit_det.evaluation.action_metrics import frame_ap, prepare
+from mvit_det.evaluation.actions.metrics import frame_ap, prepare
 
 # As in AVA, 60 ids of 80 count, and a video has 897 key frames.
 ACTIONS = np.sort(np.random.default_rng(0).permutation(np.arange(1, 81))[:60])

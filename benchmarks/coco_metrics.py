@@ -29,8 +29,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
-from mvit_det.evaluation.coco_files import CocoTruth, detections_of
-from mvit_det.evaluation.coco_metrics import CocoScores, measure
+from mvit_det.evaluation.detection.files import CocoTruth, detections_of
+from mvit_det.evaluation.detection.metrics import CocoScores, measure
 
 HEIGHT, WIDTH, CLASSES, DETECTIONS = 480, 640, 80, 100
 

@@ -32,8 +32,8 @@ from tabulate import tabulate
 from torch import nn
 
 from mvit_det.data import DenseSampling, KeyFrameSampling
-from mvit_det.data.motion_clips import MOTIONS
-from mvit_det.data.moving_figures import ACTIONS
+from mvit_det.data.synthetic.motion_clips import MOTIONS
+from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, build_model, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.evaluation import ActionMetrics

@@ -26,9 +26,9 @@ import cv2
 import numpy as np
 
 import mvit_det  # noqa: F401  makes detectron2 importable
-from mvit_det.data.clip_sampling import DenseSampling
-from mvit_det.data.video_index import forget
-from mvit_det.data.videos import open_video
+from mvit_det.data.decoding.index import forget
+from mvit_det.data.decoding.reader import open_video
+from mvit_det.data.video.sampling import DenseSampling
 
 CLIPS = {"16x4": DenseSampling(16, 4), "32x3": DenseSampling(32, 3)}
 Reader = Callable[[Path, np.ndarray], np.ndarray]

@@ -1,6 +1,6 @@
 """Minutes on two CPU cores: a small MViTv2 learns who of several figures does what, on generated videos.
 
-Each does one to three things at a time, and no frame tells which: mvit_det/data/moving_figures.py says
+Each does one to three things at a time, and no frame tells which: mvit_det/data/synthetic/moving_figures.py says
 why, benchmarks/motion.py --actions shows it. Files, clips, head and evaluation are those of AVA.
 """
 

@@ -1,6 +1,6 @@
 """Minutes on two CPU cores: a small MViTv2 learns to tell motions apart, on generated clips.
 
-No frame of them, nor any set of frames, tells more than chance: mvit_det/data/motion_clips.py says
+No frame of them, nor any set of frames, tells more than chance: mvit_det/data/synthetic/motion_clips.py says
 why, benchmarks/motion.py shows it. Data, views and evaluation are those of Kinetics.
 """
 

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mvit_det  # noqa: E402, F401  before detectron2, which it makes importable
-from mvit_det.data.crops import BACKGROUND, crop_objects  # noqa: E402
+from mvit_det.data.detection.crops import BACKGROUND, crop_objects  # noqa: E402
 from mvit_det.errors import UserError  # noqa: E402
 
 

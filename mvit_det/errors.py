@@ -12,7 +12,7 @@ class UserError(ValueError):
     """
 
 
-def writable(item: Any) -> str:
+def printable(item: Any) -> str:
     """As text that can be encoded: names of files may hold bytes that are no UTF-8."""
     return str(item).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
@@ -21,4 +21,4 @@ def some(items: Iterable[Any], limit: int = 5) -> str:
     """List the first few items in words: "3, 8, 9 and 14 more"."""
     items = list(items)
     rest = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(writable(item) for item in items[:limit]) + rest
+    return ", ".join(printable(item) for item in items[:limit]) + rest

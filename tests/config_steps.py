@@ -8,12 +8,13 @@ import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.events import EventStorage
-from mvit_det.backbone import VARIANTS
-from mvit_det.engine import load_config
-from mvit_det.engine.trainer import Trainer, WatchedLoader
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
+
+from mvit_det.backbone import VARIANTS
+from mvit_det.engine import load_config
+from mvit_det.engine.trainer import Trainer, WatchedLoader
 
 
 def reloaded(path: Path, folder: Path) -> DictConfig:

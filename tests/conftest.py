@@ -1,8 +1,6 @@
 """Shared by all tests: chooses the host before anything imports detectron2."""
 
 import os
-import sys
-from pathlib import Path
 
 # Small models on many short tests: more threads cost more than they bring. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,9 +8,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest  # noqa: E402
 
 import mvit_det  # noqa: E402, F401  makes `import detectron2` work: must come before it
-
-# `parity` (tests/embedded/parity.py) is imported by name.
-sys.path.insert(0, str(Path(__file__).resolve().parent / "embedded"))
 
 
 @pytest.fixture(scope="module")

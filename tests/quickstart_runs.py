@@ -1,12 +1,10 @@
 """What the tests of the video quickstarts have in common."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import train_net  # noqa: E402
 
 

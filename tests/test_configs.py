@@ -9,11 +9,12 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from detectron2.utils.events import EventStorage
+from omegaconf import OmegaConf
+from PIL import Image
+
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import find
 from mvit_det.engine import load_config
-from omegaconf import OmegaConf
-from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # configs of recognition have tests of their own

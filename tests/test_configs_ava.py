@@ -1,6 +1,5 @@
 """Every AVA config is its recipe, builds its model, and trains and tests a shrunken one."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,11 @@ from config_steps import (
 )
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
+from video_files import numbered_frames, write_video  # noqa: E402
+
 from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.engine import apply_overrides, load_config
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "data"))
-from video_files import numbered_frames, write_video  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted((CONFIGS / "ava").glob("*.py"))

@@ -7,10 +7,11 @@ import pytest
 import torch
 from config_steps import check_schedule, meta_model, reloaded, trained_a_step
 from detectron2.config import instantiate
+from PIL import Image
+
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.engine import apply_overrides, load_config
-from PIL import Image
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "imagenet"
 FILES = sorted(CONFIGS.glob("*.py"))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,15 @@ from config_steps import (
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils.events import EventStorage
+from video_files import numbered_frames, write_video  # noqa: E402
+from video_recipes import FINE_TUNED, PAPER, RECIPES, STRONG, VIDEOS, WEAK, trained  # noqa: E402
+
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.data import DenseSampling, SegmentSampling
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.engine.trainer import Trainer, WatchedLoader
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "data"))
-from video_files import numbered_frames, write_video  # noqa: E402
-from video_recipes import FINE_TUNED, PAPER, RECIPES, STRONG, VIDEOS, WEAK, trained  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted(path for folder in ("kinetics", "ssv2") for path in (CONFIGS / folder).glob("*.py"))

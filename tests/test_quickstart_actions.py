@@ -11,13 +11,12 @@ from detectron2.config import instantiate
 from PIL import Image
 from quickstart_runs import check_arrangements, two_iterations
 
-from mvit_det.data.categories import config_categories
-from mvit_det.data.moving_figures import ACTIONS
-from mvit_det.data.videos import open_video
+from mvit_det.data.custom.categories import config_categories
+from mvit_det.data.decoding.reader import open_video
+from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path += [str(ROOT), str(ROOT / "benchmarks")]
 import motion  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "quickstart_actions.py")

@@ -1,16 +1,15 @@
 """The quickstart's classifier: same backbone as its detector, and weights that start it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.events import EventStorage
+
 from mvit_det.engine import apply_overrides, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 import train_net  # noqa: E402  the script, as a module
 
 CLASSIFICATION = str(ROOT / "configs" / "quickstart_classification.py")

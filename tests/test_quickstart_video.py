@@ -11,12 +11,11 @@ from detectron2.config import instantiate
 from PIL import Image
 from quickstart_runs import check_arrangements, two_iterations
 
-from mvit_det.data.motion_clips import MOTIONS
-from mvit_det.data.videos import open_video
+from mvit_det.data.decoding.reader import open_video
+from mvit_det.data.synthetic.motion_clips import MOTIONS
 from mvit_det.engine import apply_overrides, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path += [str(ROOT), str(ROOT / "benchmarks")]
 import motion  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "quickstart_video.py")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mvit_det.data.shapes import generate_shapes
+
+from mvit_det.data.synthetic.shapes import generate_shapes
 from mvit_det.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 import train_net  # noqa: E402  the script, as a module
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")

@@ -2,21 +2,21 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.config import instantiate
-from mvit_det.data.own import use_own_data
+
+from mvit_det.data.custom.data import use_custom_data
 from mvit_det.engine import load_config, run
 from mvit_det.engine.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "data")]
-import train_net  # noqa: E402  the script, as a module
 from video_files import write_video  # noqa: E402
+
+import train_net  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "ava" / "mvitv2_s_16x4_k400_ava.py")
 KINETICS = str(ROOT / "configs" / "kinetics" / "mvitv2_s_16x4_k400.py")
@@ -216,7 +216,7 @@ def test_the_schedule_fits_the_data(data):
     cfg = load_config(CONFIG)
     files = {f"{split}_videos": str(data / split) for split in ("train", "val")}
     files |= {f"{split}_actions": str(data / f"{split}.csv") for split in ("train", "val")}
-    use_own_data(cfg, **files, processes=2)
+    use_custom_data(cfg, **files, processes=2)
     # 8 clips of each process; the rate falls as the batch; 4 seconds are few, 500 steps the least
     assert cfg.dataloader.train.total_batch_size == 16
     assert cfg.optimizer.lr == pytest.approx(0.6 * 16 / 512) and cfg.train.max_iter == 500

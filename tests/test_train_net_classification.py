@@ -1,20 +1,19 @@
 """A released classification config, shrunken, end to end: train, evaluate, resume, EMA, 21K heads."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.engine.train import evaluate
 from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 import train_net  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "imagenet" / "mvitv2_t_in1k.py")
@@ -178,7 +177,7 @@ def test_an_evaluation_of_nothing_is_a_fault(images, tmp_path):
 def test_own_data_are_trained_on_for_as_long_as_the_start_needs(
     start_file, epochs, images, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mvit_det.data.own_schedule.MIN_ITERATIONS", 1)
+    monkeypatch.setattr("mvit_det.data.custom.schedule.MIN_ITERATIONS", 1)
     given = ["--config-file", CONFIG, "--train-images", str(images / "train")]
     given += ["--val-images", str(images / "val"), f"train.init_checkpoint={start_file}"]
     given += [f"train.output_dir={tmp_path}"]

@@ -1,20 +1,20 @@
 """Released video configs, shrunken, end to end: train on one's own videos, resume, evaluate, lists."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from mvit_det.engine import load_config
 from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "data")]
-import train_net  # noqa: E402  the script, as a module
 from video_files import write_video  # noqa: E402
+
+import train_net  # noqa: E402  the script, as a module
 
 KINETICS = str(ROOT / "configs" / "kinetics" / "mvitv2_s_16x4_k400.py")
 SSV2 = str(ROOT / "configs" / "ssv2" / "mvitv2_s_16x4_ssv2.py")

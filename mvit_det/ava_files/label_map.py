@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from mvit_det.ava_files.rows import text_lines
-from mvit_det.errors import UserError, some, writable
+from mvit_det.errors import UserError, printable, some
 
 _FORMATS = 'it must be AVA\'s .pbtxt (item { name: "stand" id: 12 }) or have lines "12: stand"'
 _TEXT = r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'"
@@ -46,7 +46,7 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
 def _of_item(path: Path, item: str) -> tuple[int, str]:
     name, number = _NAME.search(item), _ID.search(_NAME.sub("", item))
     if not name or not name[1][1:-1].strip() or not number or int(number[1]) < 1:
-        shown = writable(" ".join(item.split()))
+        shown = printable(" ".join(item.split()))
         raise UserError(
             f"The label map {path} has the item {{{shown}}}, which lacks a name or an id from 1 on: "
             f"{_FORMATS}."
@@ -57,6 +57,6 @@ def _of_item(path: Path, item: str) -> tuple[int, str]:
 def _of_line(path: Path, number: int, line: str) -> tuple[int, str]:
     found = _LINE.fullmatch(line)
     if not found or int(found[1]) < 1:
-        shown = writable(line[:80])
+        shown = printable(line[:80])
         raise UserError(f"The label map {path}, line {number}, is {shown!r}: {_FORMATS}.")
     return int(found[1]), found[2]

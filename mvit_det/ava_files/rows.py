@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_det.errors import UserError, writable
+from mvit_det.errors import UserError, printable
 
 # What are no text files, by their first bytes.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -92,7 +92,7 @@ class Rows:
         """Where a row stands and what it says, to begin a sentence with."""
         text = ",".join(self.fields[at])
         shown = text if len(text) <= 120 else text[:117] + "..."
-        return f"{self.path}, line {self.lines[at]}, {writable(shown)!r},"
+        return f"{self.path}, line {self.lines[at]}, {printable(shown)!r},"
 
     def numbers(self, text: Sequence[str], name: str) -> np.ndarray:
         """The text of a column, called ``name``, as finite numbers: (N,) float64."""
@@ -103,7 +103,7 @@ class Rows:
         at = first(~np.isfinite(values))
         if at is not None:
             raise UserError(
-                f"{self.place(at)} has {name}={writable(text[at])!r}: it must be a number; correct or "
+                f"{self.place(at)} has {name}={printable(text[at])!r}: it must be a number; correct or "
                 "delete the row."
             )
         return values

@@ -8,8 +8,8 @@ import torch
 from mvit_det.checkpoint.inflation import check_inflation, starts_at_zero
 from mvit_det.checkpoint.layout import BACKBONE, Layout, backbone_prefix, layout_of
 from mvit_det.checkpoint.reasons import is_configured, why_dropped, why_missing
-from mvit_det.checkpoint.resize import Unfit, adapt
 from mvit_det.checkpoint.report import grouped
+from mvit_det.checkpoint.resize import Unfit, adapt
 from mvit_det.checkpoint.weights import Weights
 from mvit_det.errors import UserError
 

@@ -9,7 +9,7 @@ from functools import cache
 from timm.data import ImageNetInfo
 from torchvision.models.video import MViT_V2_S_Weights
 
-from mvit_det.data.found_images import located
+from mvit_det.data.paths import resolve_path
 from mvit_det.errors import UserError, some
 from mvit_det.files import read_json
 
@@ -35,10 +35,10 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
         folders = _distinct(list(map(str, classes)), "classes")
         return folders, shown_names(folders)
     if str(classes).endswith(".json"):
-        folders = numbered_classes(located(classes, "The list of classes"))
+        folders = numbered_classes(resolve_path(classes, "The list of classes"))
         return _distinct(folders, str(classes)), folders
     try:
-        text = located(classes, "The list of classes").read_text(encoding="utf-8-sig")
+        text = resolve_path(classes, "The list of classes").read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"The list of classes {classes} cannot be read ({error}): give the path of a text file "

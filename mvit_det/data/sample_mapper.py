@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from mvit_det.data.unusable import Unusable
+from mvit_det.data.bad_samples import BadSamples
 from mvit_det.errors import UserError
 
 
@@ -18,7 +18,7 @@ class SampleMapper(ABC):
     """Reads an item, and transforms it once or several times; bad files are survived.
 
     Each bad file is logged once. In training the result is None, for which `build_train_loader`
-    takes another item, until there are too many (see `Unusable`). In testing its "inputs" are zeros
+    takes another item, until there are too many (see `BadSamples`). In testing its "inputs" are zeros
     and "unreadable" tells the reason, so that evaluators can leave it out and count it.
     """
 
@@ -34,7 +34,7 @@ class SampleMapper(ABC):
     ):
         self.is_train = is_train
         self.transform = transform
-        self.unusable = Unusable(self.kind, is_train, max_bad_share, min_seen, self.in_testing)
+        self.unusable = BadSamples(self.kind, is_train, max_bad_share, min_seen, self.in_testing)
 
     @abstractmethod
     def read(self, item: dict[str, Any]) -> Any:

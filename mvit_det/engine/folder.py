@@ -61,7 +61,7 @@ def _make(folder: str) -> None:
 
 
 @contextmanager
-def claimed(output_dir: str | os.PathLike, resume: bool) -> Iterator[None]:
+def exclusive_output_dir(output_dir: str | os.PathLike, resume: bool) -> Iterator[None]:
     """Keep the folder for this training alone; the lock ends with the process, however it ends.
 
     Raises:
@@ -82,7 +82,7 @@ def claimed(output_dir: str | os.PathLike, resume: bool) -> Iterator[None]:
         yield
 
 
-def claimed_for_test(output_dir: str | os.PathLike) -> AbstractContextManager[None]:
+def exclusive_test_dir(output_dir: str | os.PathLike) -> AbstractContextManager[None]:
     """Keep the folder for this test alone, whatever trains into it."""
     return _locked(Path(output_dir), ".test.lock")
 

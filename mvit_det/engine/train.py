@@ -25,9 +25,9 @@ from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
-from mvit_det.engine.folder import claimed, claimed_for_test
+from mvit_det.engine.folder import exclusive_output_dir, exclusive_test_dir
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
-from mvit_det.engine.kept_test import KeptTest
+from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError
@@ -58,7 +58,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
 
     Args:
         resume: go on with the test that was interrupted in ``cfg.train.output_dir``, if an evaluator
-            keeps on disk what is done (`KeptTest`).
+            keeps on disk what is done (`ResumableEvaluation`).
     """
     if not cfg.train.init_checkpoint:
         raise UserError(
@@ -70,8 +70,8 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     inflation = cfg.train.get("inflation", "centre")
     checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation)
     checkpointer.load(cfg.train.init_checkpoint)
-    test = KeptTest(cfg)
-    claim = claimed_for_test(cfg.train.output_dir) if test.keeps else nullcontext()
+    test = ResumableEvaluation(cfg)
+    claim = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
     with claim, StopRequest() as stop:
         stop.interruptible = True
         try:
@@ -103,7 +103,7 @@ def do_train(
     Returns:
         The results of the last evaluation, on the main process.
     """
-    with claimed(cfg.train.output_dir, args.resume), StopRequest() as stop:
+    with exclusive_output_dir(cfg.train.output_dir, args.resume), StopRequest() as stop:
         return _train(cfg, args.resume, stop, on_start)
 
 

@@ -1,11 +1,11 @@
 """What an evaluation leaves: metrics, predictions, pictures, and a count of unreadable images."""
 
-from mvit_det.evaluation.actions import ActionMetrics
-from mvit_det.evaluation.classification import ClassificationAccuracy
-from mvit_det.evaluation.coco import CocoMetrics
-from mvit_det.evaluation.pictures import PredictionPictures
+from mvit_det.evaluation.actions.evaluator import ActionMetrics
+from mvit_det.evaluation.classification.evaluator import ClassificationAccuracy
+from mvit_det.evaluation.detection.evaluator import CocoMetrics
+from mvit_det.evaluation.detection.pictures import PredictionPictures
 from mvit_det.evaluation.unreadable import UnreadableImages
-from mvit_det.evaluation.views import ViewAccuracy
+from mvit_det.evaluation.video.evaluator import ViewAccuracy
 
 __all__ = [
     "ActionMetrics",

@@ -12,12 +12,14 @@ import numpy as np
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
 from mvit_det.ava_files import read_label_map
 from mvit_det.errors import UserError, some
-from mvit_det.evaluation import action_report, classification_report, coco_report
-from mvit_det.evaluation.action_files import read_detections, read_truth
-from mvit_det.evaluation.action_metrics import MODES
-from mvit_det.evaluation.coco_files import CocoTruth, read_results
-from mvit_det.evaluation.view_files import read_scores
-from mvit_det.evaluation.view_report import log_by_views
+from mvit_det.evaluation.actions.files import read_detections, read_truth
+from mvit_det.evaluation.actions.metrics import MODES
+from mvit_det.evaluation.actions.report import report as action_report
+from mvit_det.evaluation.classification.report import report as classification_report
+from mvit_det.evaluation.detection.files import CocoTruth, read_results
+from mvit_det.evaluation.detection.report import report as detection_report
+from mvit_det.evaluation.video.files import read_scores
+from mvit_det.evaluation.video.report import log_by_views
 from mvit_det.evaluation.writing import write_whole
 
 
@@ -122,7 +124,7 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
             f"{args.ground_truth} has no 'annotations' to measure against: give a file with them."
         )
     detections = read_results(args.results, truth)
-    return coco_report.report(truth, detections, truth.names, folder)
+    return detection_report(truth, detections, truth.names, folder)
 
 
 def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
@@ -138,12 +140,12 @@ def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
         ids = np.union1d(truth.table.action, found.action).tolist()
         names = {k: f"action {k}" for k in ids}
     truth.check_names(names)
-    return action_report.report(truth, found, names, folder, args.mode or MODES[0])
+    return action_report(truth, found, names, folder, args.mode or MODES[0])
 
 
 def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
     predictions, views = read_scores(args.predictions)
-    numbers = classification_report.report(predictions, folder)
+    numbers = classification_report(predictions, folder)
     if views is not None:
         blocks = (views[start : start + 64] for start in range(0, len(views), 64))
         log_by_views(views.shape, predictions.label, blocks)

@@ -12,17 +12,18 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 from detectron2.utils.logger import setup_logger
+
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
 from mvit_det.predict.clips import ClipClassification, check_window, videos_of
-from mvit_det.predict.over_frames import see_frames
-from mvit_det.predict.over_people import OverPeople
-from mvit_det.predict.over_proposals import OverProposals
-from mvit_det.predict.over_windows import see_videos
+from mvit_det.predict.frames import see_frames
+from mvit_det.predict.people import ActionRunner
 from mvit_det.predict.person_boxes import box_threshold, person_boxes
 from mvit_det.predict.predictor import Predictor
+from mvit_det.predict.proposals import ProposalRunner
 from mvit_det.predict.sources import Picture, Video, find_sources
+from mvit_det.predict.windows import see_videos
 from mvit_det.predict.writers import Results, make_folder, open_results
 
 logger = logging.getLogger("mvit_det.predict")
@@ -64,7 +65,7 @@ def main(args: Namespace) -> int:
         if of_windows:
             see_videos(predictor, videos(sources, report), args.window, results, report, stop)
         elif people is not None:
-            over = OverProposals if args.proposals else OverPeople
+            over = ProposalRunner if args.proposals else ActionRunner
             over(predictor, people, results, stop).see(videos(sources, report), report)
         else:
             see_frames(predictor, sources, results, report, stop)

@@ -13,14 +13,14 @@ from detectron2.config import instantiate
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from mvit_det.data.action_mapper import OUTSIDE, ActionClipMapper
-from mvit_det.data.categories import Category
-from mvit_det.data.videos import VideoError
+from mvit_det.data.actions.mapper import OUTSIDE, ActionClipMapper
+from mvit_det.data.custom.categories import Category
+from mvit_det.data.decoding.reader import VideoError
 from mvit_det.errors import UserError, some
-from mvit_det.evaluation.action_drawing import draw_people
-from mvit_det.evaluation.drawing import enlargement, resized
+from mvit_det.evaluation.drawing.boxes import enlargement, resized
+from mvit_det.evaluation.drawing.people import draw_people
 from mvit_det.predict.classification import finite
-from mvit_det.predict.opened import gathered, nearest, opened
+from mvit_det.predict.open_frames import gathered, nearest, opened
 
 SHOWN = 4  # actions at a box in a picture
 

@@ -11,10 +11,10 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig
 from PIL import Image, ImageDraw, ImageFont
 
-from mvit_det.data.categories import Category
+from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError
-from mvit_det.evaluation.classification_metrics import TOP, best_classes
-from mvit_det.evaluation.drawing import enlargement, resized
+from mvit_det.evaluation.classification.metrics import TOP, best_classes
+from mvit_det.evaluation.drawing.boxes import enlargement, resized
 
 
 class Classification:

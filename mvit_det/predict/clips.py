@@ -16,11 +16,11 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
-from mvit_det.data.categories import Category
+from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError
-from mvit_det.evaluation.classification_metrics import TOP
+from mvit_det.evaluation.classification.metrics import TOP
 from mvit_det.predict.classification import Classification, best
-from mvit_det.predict.opened import opened
+from mvit_det.predict.open_frames import opened
 from mvit_det.predict.sources import Picture, Video
 
 MOST_WINDOWS = 10  # for each frame, on average: where frames are rare, windows may have none

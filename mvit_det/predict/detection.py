@@ -11,9 +11,9 @@ from detectron2.structures import Instances
 from omegaconf import DictConfig
 from PIL import Image
 
-from mvit_det.data.categories import Category
-from mvit_det.evaluation.coco import compact, result_rows
-from mvit_det.evaluation.drawing import enlargement, overlay, resized
+from mvit_det.data.custom.categories import Category
+from mvit_det.evaluation.detection.evaluator import compact, result_rows
+from mvit_det.evaluation.drawing.boxes import enlargement, overlay, resized
 
 
 class Detection:

@@ -13,8 +13,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mvit_det.data.categories import Category
-from mvit_det.data.videos import VideoError
+from mvit_det.data.custom.categories import Category
+from mvit_det.data.decoding.reader import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError

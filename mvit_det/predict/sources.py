@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from detectron2.data.detection_utils import read_image
 
-from mvit_det.data.images import check_image_file
-from mvit_det.errors import UserError, some, writable
+from mvit_det.data.image_files import check_image_file
+from mvit_det.errors import UserError, printable, some
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if writable(path) != str(path):  # at which OpenCV crashes
-            raise UserError(f"Input {writable(path)} has a name that is not UTF-8: rename it.")
+        if printable(path) != str(path):  # at which OpenCV crashes
+            raise UserError(f"Input {printable(path)} has a name that is not UTF-8: rename it.")
         video = cv2.VideoCapture(str(path))
         fps, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
         video.release()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from mvit_det.ava_files import read_label_map
-from mvit_det.data.categories import Category, config_categories, given_categories, numbered
+from mvit_det.data.custom.categories import Category, config_categories, given_categories, numbered
 from mvit_det.errors import UserError, some
 from mvit_det.predict.actions import ActionDetection, is_of_actions
 from mvit_det.predict.classification import Classification

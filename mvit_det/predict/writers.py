@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mvit_det.data.categories import Category
+from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
 from mvit_det.predict.sources import Frame

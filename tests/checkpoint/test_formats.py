@@ -4,8 +4,13 @@ import pytest
 import timm
 import torch
 from torchvision.models.video import mvit_v1_b, mvit_v2_s
-from weight_files import classifier, clip_classifier, detector_state, mvit_names
-from weight_files import backbone_of_detector
+from weight_files import (
+    backbone_of_detector,
+    classifier,
+    clip_classifier,
+    detector_state,
+    mvit_names,
+)
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint import fit

@@ -4,11 +4,10 @@ The names are those that the code of the publishers gives to these models
 (``tests/golden/make_checkpoint_keys.py``).
 """
 
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from golden.make_checkpoint_keys import read_keys  # noqa: E402
 from weight_files import clip_classifier
 
 from mvit_det.backbone import VARIANTS
@@ -17,9 +16,6 @@ from mvit_det.checkpoint.converting import express
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from golden.make_checkpoint_keys import read_keys  # noqa: E402
 
 KEYS = read_keys()
 PRETRAINING = ("mask_token", "hogs.", "pred_head.")

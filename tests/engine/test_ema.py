@@ -1,8 +1,9 @@
 """The moving average: its values, what is evaluated, what is saved, and that it resumes exactly."""
 
 import pytest
-import toy
 import torch
+import toy
+
 from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError

@@ -9,9 +9,9 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from omegaconf.errors import InterpolationResolutionError
-import toy
 import torch
+import toy
+from omegaconf.errors import InterpolationResolutionError
 
 from mvit_det.engine import run
 from mvit_det.errors import UserError

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from detectron2.modeling import FPN
+from torch import nn
+
 from mvit_det import detection
 from mvit_det.engine.param_groups import classification_parameters
 from mvit_det.errors import UserError
 from mvit_det.recognition import MViT, Recognizer
-from torch import nn
 
 # Does it decay? What stands outside the blocks also has its layer, for 4 blocks.
 OUTSIDE = {

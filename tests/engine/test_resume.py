@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-import toy
 import torch
-from mvit_det.engine.folder import claimed
+import toy
+
+from mvit_det.engine.folder import exclusive_output_dir
 from mvit_det.engine.stop import Stopped
 from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
@@ -177,11 +178,11 @@ def test_a_folder_in_use_is_refused(tmp_path):
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match=rf"in use by process {holder.pid} on "):
-            with claimed(tmp_path, resume=True):
+            with exclusive_output_dir(tmp_path, resume=True):
                 pass
         holder.kill()
         holder.wait()
-        with claimed(tmp_path, resume=True):
+        with exclusive_output_dir(tmp_path, resume=True):
             pass
     finally:
         os.killpg(holder.pid, signal.SIGKILL)

@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-import toy
 import torch
+import toy
 from detectron2.utils.events import EventStorage
 from torch import nn
 

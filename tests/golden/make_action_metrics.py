@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "evaluation"), str(TESTS.parent / "benchmarks")]
+sys.path[:0] = [str(TESTS / "evaluation" / "actions"), str(TESTS.parent / "benchmarks")]
 from action_scenes import Row, scene  # noqa: E402
 
 GOLDEN = Path(__file__).resolve().parent / "action_metrics.json"

@@ -17,11 +17,10 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from detectron2.config import LazyConfig, instantiate  # noqa: E402
 from golden.make_backbone import FOLDER, describe, scaled, seeded  # noqa: E402
 
 import mvit_det  # noqa: E402, F401  makes `import detectron2` work: must come before it
-
-from detectron2.config import LazyConfig, instantiate  # noqa: E402
 
 OUTPUTS = FOLDER / "detector_outputs.json"
 COMMAND = "python tests/golden/make_detector.py (with the real Detectron2)"

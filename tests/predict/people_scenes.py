@@ -9,7 +9,7 @@ from detectron2.config import LazyCall as L
 from predict_scenes import finished_run, write_clip
 
 from mvit_det.data import action_clips
-from mvit_det.data.videos import open_video
+from mvit_det.data.decoding.reader import open_video
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.predict.__main__ import argument_parser, main
 

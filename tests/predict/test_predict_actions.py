@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from people_scenes import ACTIONS, LEFT, RIGHT, SECONDS, frames_of, predict, read
 from detectron2.config import instantiate
+from people_scenes import ACTIONS, LEFT, RIGHT, SECONDS, frames_of, predict, read
 from PIL import Image
 from predict_scenes import moving, write_video
 
 from mvit_det.ava_files import read_boxes
-from mvit_det.data.videos import VideoError, VideoFile
+from mvit_det.data.decoding.reader import VideoError, VideoFile
 from mvit_det.engine import apply_overrides
 from mvit_det.errors import UserError
-from mvit_det.evaluation.drawing import class_colour
+from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
 from mvit_det.predict.actions import People
-from mvit_det.predict.over_people import people_shown
+from mvit_det.predict.people import people_shown
 
 
 def close(actual, expected):

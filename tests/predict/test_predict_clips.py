@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvit_det.data.videos import VideoError
+from mvit_det.data.decoding.reader import VideoError
 from mvit_det.errors import UserError
 from mvit_det.predict.clips import (
     Span,
@@ -16,7 +16,7 @@ from mvit_det.predict.clips import (
     table,
     videos_of,
 )
-from mvit_det.predict.opened import FramesInMemory, in_order
+from mvit_det.predict.open_frames import FramesInMemory, in_order
 from mvit_det.predict.sources import Picture, Video
 
 NAMES = ["bow", "jump", "wave"]

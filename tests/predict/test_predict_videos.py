@@ -15,14 +15,13 @@ from PIL import Image
 from predict_scenes import finished_run, moving, write_clip, write_video
 
 from mvit_det.data import video_classes
-from mvit_det.data.videos import VideoError, open_video
+from mvit_det.data.decoding.reader import VideoError, open_video
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
-from mvit_det.predict import Predictor
+from mvit_det.predict import Predictor, windows
 from mvit_det.predict import __main__ as command
-from mvit_det.predict import over_windows
 from mvit_det.predict.__main__ import argument_parser, main
-from mvit_det.predict.opened import in_order
+from mvit_det.predict.open_frames import in_order
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/kinetics/mvitv2_s_16x4_k400.py")
 NAMES = ["bow", "jump", "wave"]
@@ -224,7 +223,7 @@ def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, m
         yield from in_order(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
-    monkeypatch.setattr(over_windows, "in_order", torn)
+    monkeypatch.setattr(windows, "in_order", torn)
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 1
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2

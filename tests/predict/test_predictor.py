@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from predict_scenes import QUICKSTART, TINY, picture
 
 from mvit_det.data import coco_dataset, named_dataset
+from mvit_det.data.custom.categories import config_categories, dataset_categories, given_categories
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
-from mvit_det.data.categories import config_categories, dataset_categories, given_categories
 from mvit_det.predict.predictor import find_weights
 
 SHAPES = ["circle", "square", "triangle", "star", "cross"]

@@ -13,9 +13,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mvit_det.errors import UserError
-from mvit_det.evaluation.drawing import class_colour
-from mvit_det.predict.sources import Frame, Picture, Video
+from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.predict.detection import Detection
+from mvit_det.predict.sources import Frame, Picture, Video
 from mvit_det.predict.writers import make_folder, open_results
 
 DETECTION = Detection(augmentations=lambda given: None, image_format="BGR")

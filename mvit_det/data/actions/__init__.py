@@ -1,0 +1,1 @@
+"""AVA: key frames of videos with boxes of people and what they do."""

@@ -1,0 +1,283 @@
+"""Key frames of videos with boxes of people and what they do, out of files as those of AVA.
+
+What becomes of faults. Refused, in one sentence with file and line: a row that cannot be read (see
+`mvit_det.ava_files`), boxes in pixels or of width and height, an action that the model has no output
+for, a file of another kind, a file given twice, key frames before ``start`` or mostly behind the end
+of the videos, more than ``max_missing`` of the videos absent, no key frame left. Dropped, and listed
+in the log: rows whose box has no area or lies outside of the frame (a box that leaves it is cut off
+at its border), and key frames of absent videos. Kept, and listed: rows that repeat another, key
+frames that two files annotate, and those that have proposals but no annotation (their people count as
+doing nothing).
+"""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from torch.utils.data import Dataset
+
+from mvit_det.ava_files import BoxTable, read_boxes, read_excluded
+from mvit_det.data.actions.key_frames import (
+    KeyFrames,
+    key_frames_of,
+    report_repeated,
+    seconds_of,
+    usable,
+    videos_of,
+)
+from mvit_det.data.actions.labels import evaluated_actions
+from mvit_det.data.actions.videos import check_times, find_clips, read_frame_lists
+from mvit_det.data.catalog import OWNER, free_name
+from mvit_det.data.packed_text import PackedText
+from mvit_det.data.paths import resolve_path
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+Paths = str | os.PathLike | Sequence[str | os.PathLike]
+
+
+class ActionClips(Dataset):
+    """Items are dicts, one for each key frame, by video and second.
+
+    "file_name", a video or a folder of frames; "video" and "second", as the csv files call the key
+    frame; "time", its seconds from the beginning of the file; "boxes" float32 (N, 4), x1, y1, x2, y2
+    as shares of the frame, N >= 1; "labels" float32 (N, num_classes) of 0 and 1, the first column for
+    the action of id 1, all 0 for a box that no action is known of; and "fps" if that was given.
+
+    Attributes:
+        num_boxes: of all items.
+        missing: videos that the files name and that are not there.
+    """
+
+    def __init__(
+        self,
+        frames: KeyFrames,
+        paths: Sequence[str],
+        missing: Sequence[str],
+        *,
+        num_classes: int,
+        start: float,
+        fps: float | None,
+    ):
+        self.num_boxes = len(frames.box)
+        self.missing = list(missing)
+        self._frames = replace(frames, videos=PackedText.of(frames.videos))
+        self._paths = PackedText.of(paths)
+        self._num_classes = num_classes
+        self._start = start
+        self._more = {} if fps is None else {"fps": fps}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        frames = self._frames
+        video, second = int(frames.video[index]), float(frames.second[index])
+        boxes = slice(int(frames.start[index]), int(frames.start[index + 1]))
+        return {
+            "file_name": self._paths[video],
+            "video": frames.videos[video],
+            "second": second,
+            "time": second - self._start,
+            "boxes": frames.box[boxes].copy(),
+            "labels": frames.labels(boxes, self._num_classes),
+            **self._more,
+        }
+
+
+def action_clips(
+    videos: str | os.PathLike,
+    *,
+    actions: Paths,
+    name: str | None = None,
+    num_classes: int = 80,
+    proposals: Paths = (),
+    min_score: float = 0.8,
+    annotated_boxes: bool = True,
+    excluded: str | os.PathLike | None = None,
+    label_map: str | os.PathLike | None = None,
+    frame_lists: Paths | None = None,
+    seconds: tuple[float, float] | None = None,
+    start: float = 0.0,
+    fps: float | None = None,
+    max_missing: float = 0.1,
+) -> ActionClips:
+    """One item for each second of a video that has at least one box.
+
+    Paths are seen from the working directory, or else from the datasets folder.
+
+    Args:
+        videos: the folder with a file <video>.mp4, .mkv, ... or a folder of frames <video> for each,
+            at most two folders deep.
+        actions: csv files of what is annotated: see `read_boxes`.
+        name: under which Detectron2's MetadataCatalog gets what an evaluator needs: ``ground_truth``
+            (the files of ``actions``), ``excluded``, ``label_map``, ``actions`` {id: name of those
+            that are evaluated}, ``num_classes``, ``seconds``, ``missing_videos``.
+        num_classes: the model has an output for each of the ids 1, 2, ..., num_classes.
+        proposals: csv files of person boxes; those with a score below ``min_score`` are left out. In
+            training they come to the annotated boxes; a box that no action is known of stays, to
+            learn what nobody does.
+        annotated_boxes: False is for testing, where people have to be found: boxes are the proposals
+            alone, or the annotated ones where there are no proposals at all.
+        excluded: csv file of key frames that are not evaluated. They stay in the data, as PySlowFast
+            has it.
+        label_map: names of the actions that are evaluated, of which AVA has 60 with ids up to 80; the
+            others are trained as well. Without it, all are evaluated.
+        frame_lists: PySlowFast's lists, where the folders of frames are not called as the videos.
+        seconds: the first and the last to use, of AVA 902 and 1798.
+        start: second of the movie that the files begin with: 900 for the parts that AVA is cut to, 0
+            for whole movies and for one's own videos.
+        fps: frames per second of folders of frames; 30 if not given.
+        max_missing: the largest share of absent videos that is left out.
+
+    Raises:
+        UserError: see the top of this file.
+    """
+    _check_numbers(seconds, fps, min_score=min_score, start=start, max_missing=max_missing)
+    truth = _resolved(actions, "The file of actions")
+    found = _resolved(proposals, "The file of proposals")
+    _check_given(truth, found)
+    label_map, excluded = (
+        path and str(resolve_path(path, what))
+        for path, what in ((label_map, "The label map"), (excluded, "The file of excluded seconds"))
+    )
+    if excluded:
+        read_excluded(excluded)  # what is wrong with it is said now, not at the first evaluation
+    annotated = {path: read_boxes(path, "actions") for path in truth}
+    proposed = {path: read_boxes(path, "proposals") for path in found}
+    evaluated = evaluated_actions(label_map, annotated, num_classes)
+    _check_belong_together(annotated, proposed, annotated_boxes)
+    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
+    if proposed and not annotated_boxes:
+        tables = {}
+    elif not annotated_boxes:
+        logger.info("%s: there are no proposals; the annotated boxes are used.", some(truth))
+    for path, table in proposed.items():
+        tables[path] = _above(path, usable(path, table, num_classes), min_score)
+    frames = _within(key_frames_of(list(tables.values()), num_classes), seconds, list(tables))
+    lists = _resolved(frame_lists or (), "The frame list")
+    paths = find_clips(
+        videos,
+        frames.videos,
+        listed=read_frame_lists(lists) if lists else None,
+        max_missing=max_missing,
+        sources=list(tables),
+    )
+    missing = [video for video, path in zip(frames.videos, paths) if path is None]
+    frames = frames.only(np.array([path is not None for path in paths])[frames.video])
+    paths = [path for path in paths if path is not None]
+    check_times(paths, frames.times(start), start=start, fps=fps)
+    logger.info(
+        "%s: %d key frames of %d videos with %d boxes, of which %d show an action.",
+        *(some(tables), len(frames), len(paths), len(frames.box), frames.actions.any(axis=1).sum()),
+    )
+    if name is not None:
+        free_name(name)
+        MetadataCatalog.get(name).set(
+            ground_truth=truth,
+            excluded=excluded,
+            label_map=label_map,
+            actions=evaluated,
+            num_classes=num_classes,
+            seconds=None if seconds is None else tuple(seconds),
+            missing_videos=missing,
+            registered_by=OWNER,
+        )
+    return ActionClips(frames, paths, missing, num_classes=num_classes, start=start, fps=fps)
+
+
+def _check_belong_together(
+    annotated: Mapping[str, BoxTable], proposed: Mapping[str, BoxTable], is_train: bool
+) -> None:
+    """Annotations and proposals are of the same videos; what repeats itself or differs is said."""
+    seconds: set[tuple[str, float]] = set()
+    for path, table in annotated.items():
+        report_repeated(path, table)
+        here = seconds_of(table)
+        again = seconds & here
+        if again:
+            logger.warning(
+                "%s: %d key frames are annotated in another file as well, all boxes are used: %s",
+                *(path, len(again), some(sorted(again), 3)),
+            )
+        seconds |= here
+    if not proposed:
+        return
+    known = {video for video, _ in seconds}
+    if not any(known & set(videos_of(table)) for table in proposed.values()):
+        raise UserError(
+            f"{some(annotated)} and {some(proposed)} have no video in common: give the proposals of "
+            "the annotated videos."
+        )
+    if is_train:
+        bare = set().union(*map(seconds_of, proposed.values())) - seconds
+        if bare:
+            logger.warning(
+                "%s: %d key frames are not annotated in %s; people there count as doing nothing: %s",
+                *(some(proposed), len(bare), some(annotated), some(sorted(bare), 3)),
+            )
+
+
+def _above(path: str, table: BoxTable, min_score: float) -> BoxTable:
+    kept = table.score >= min_score
+    if len(table) and not kept.any():
+        logger.warning(
+            "%s: no box has a score of %g or more (the highest is %g): lower min_score.",
+            *(path, min_score, table.score.max()),
+        )
+    return table.rows(kept)
+
+
+def _within(
+    frames: KeyFrames, seconds: tuple[float, float] | None, sources: Sequence[str]
+) -> KeyFrames:
+    if not len(frames):
+        raise UserError(
+            f"{some(sources)} leave no key frame with a box: the log says why rows were dropped; "
+            "correct them, or lower min_score."
+        )
+    if seconds is None:
+        return frames
+    kept = (frames.second >= seconds[0]) & (frames.second <= seconds[1])
+    if not kept.any():
+        raise UserError(
+            f"{some(sources)} have key frames from second {frames.second.min():g} to "
+            f"{frames.second.max():g}, none of which is within seconds=({seconds[0]:g}, "
+            f"{seconds[1]:g}): set seconds=null to use all."
+        )
+    return frames.only(kept)
+
+
+def _check_numbers(seconds: tuple[float, float] | None, fps: float | None, **others: float) -> None:
+    for name, value in others.items():
+        if not isinstance(value, (int, float)):
+            raise UserError(f"{name}={value!r} of action_clips must be a number.")
+    if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
+        raise UserError(f"fps={fps!r} of action_clips must be frames per second, above 0.")
+    if seconds is None:
+        return
+    numbers = not isinstance(seconds, str) and all(isinstance(x, (int, float)) for x in seconds)
+    if not (numbers and len(seconds) == 2 and seconds[0] <= seconds[1]):
+        raise UserError(
+            f"seconds={seconds} of action_clips must be the first and the last second to use."
+        )
+
+
+def _check_given(truth: Sequence[str], found: Sequence[str]) -> None:
+    if not truth:
+        raise UserError("actions=[] of action_clips must name at least one csv file.")
+    paths = [*truth, *found]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise UserError(f"The file {some(twice)} is given twice: name it once.")
+
+
+def _resolved(paths: Paths, what: str) -> list[str]:
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    return [str(resolve_path(path, what)) for path in paths]

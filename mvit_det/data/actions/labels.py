@@ -1,0 +1,60 @@
+"""What the actions of a data set are called, and which of them are evaluated."""
+
+import logging
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from mvit_det.ava_files import BoxTable, read_label_map
+from mvit_det.data.paths import resolve_path
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+
+def action_names(label_map: str | os.PathLike | None, num_classes: int) -> dict[int, str]:
+    """Names of the actions that are evaluated, by id: of the label map, else all by their number.
+
+    Raises:
+        UserError: the label map cannot be read, or names an action that the model has no output for.
+    """
+    if label_map is None:
+        return {number: f"action {number}" for number in range(1, num_classes + 1)}
+    names = read_label_map(resolve_path(label_map, "The label map"))
+    if max(names) > num_classes:
+        raise UserError(
+            f"The label map {label_map} has the id {max(names)} ({names[max(names)]}), but the model is "
+            f"built for the actions 1 to {num_classes}: set model.num_classes={max(names)}, or give the "
+            "label map of this data set."
+        )
+    return names
+
+
+def evaluated_actions(
+    label_map: str | None, annotated: Mapping[str, BoxTable], num_classes: int
+) -> dict[int, str]:
+    """`action_names`, compared with the actions that occur in the annotations, by path.
+
+    Raises:
+        UserError: none of these is evaluated, or as `action_names`.
+    """
+    names = action_names(label_map, num_classes)
+    if label_map is None:
+        return names
+    shown = np.unique(np.concatenate([table.action for table in annotated.values()])).tolist()
+    others = [number for number in shown if number not in names]
+    if shown and len(others) == len(shown):
+        raise UserError(
+            f"Not one action of {some(annotated)} ({some(shown)}) is in the label map {label_map} "
+            f"({some(names)}): give the label map of this data set."
+        )
+    if others:
+        logger.info(
+            "%s: the actions %s are not in %s: they are trained, but not evaluated.",
+            *(some(annotated), some(others, 20), label_map),
+        )
+    never = [name for number, name in names.items() if number not in set(shown)]
+    if never:
+        logger.warning("%s: nobody does %s.", some(annotated), some(never, 10))
+    return names

@@ -1,0 +1,100 @@
+"""Labels of images and videos: the order of their classes, and how many there are of each."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+
+from mvit_det.data.catalog import OWNER, free_name
+from mvit_det.data.discovery import FileIndex
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+
+def classes_of(
+    parts: Sequence[FileIndex], title: str, num_classes: int | None = None
+) -> list[str]:
+    """The classes in their own order: that of a list which has one, else the sorted folders.
+
+    Of files that have numbers only: "0", "1", ..., as many as the model has or as there are.
+    """
+    named = sorted({folder for part in parts for folder in part.folders})
+    numbered = [part for part in parts if not part.folders and len(part.numbers)]
+    if not numbered:
+        return parts[0].folders if len(parts) == 1 and parts[0].ordered else named
+    if named:
+        raise UserError(
+            f"{title}: some images have a number as label ({numbered[0].source}), others a folder "
+            f"({some(named, 3)}): give the order of the classes as `classes`."
+        )
+    highest = max(part.numbers.max() for part in numbered)
+    return [str(number) for number in range(1 + highest if num_classes is None else num_classes)]
+
+
+def check_number(title: str, folders: Sequence[str], num_classes: int | None) -> None:
+    """Refuse data that have other than ``num_classes`` classes."""
+    if num_classes is not None and len(folders) != num_classes:
+        raise UserError(
+            f"{title} has {len(folders)} classes, but the model is built for {num_classes}: set "
+            f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
+        )
+
+
+def labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
+    """The label of each file: the place of its class in ``folders``."""
+    if not part.folders:
+        strays = (part.numbers < 0) | (part.numbers >= len(folders))
+        if strays.any():
+            raise UserError(
+                f"{part.place(int(strays.argmax()))} has labels such as "
+                f"{some(np.unique(part.numbers[strays]), 3)}, but there are {len(folders)} "
+                f"classes, 0 to {len(folders) - 1}: correct them, or `classes`."
+            )
+        return part.numbers
+    order = {_plain(folder): label for label, folder in enumerate(folders)}
+    if len(order) < len(folders):  # some differ by no more than such characters
+        order = {}
+    order |= {folder: label for label, folder in enumerate(folders)}
+    labels = [order.get(folder, order.get(_plain(folder))) for folder in part.folders]
+    unknown = [folder for folder, label in zip(part.folders, labels) if label is None]
+    if unknown:
+        raise UserError(
+            f"{part.list_file or part.source} has {len(unknown)} class"
+            f"{'(es)' if part.list_file else ' folder(s)'} that are not among the {len(folders)} "
+            f"classes of the model ({some(unknown)}; known are {some(folders, 3)}): rename or move "
+            "them, or correct `classes`."
+        )
+    return np.array(labels, dtype=np.int64)[part.numbers]
+
+
+def _plain(name: str) -> str:
+    """A class without what copies of Kinetics change in its name: "air_drumming"."""
+    return name.replace("_", " ").replace('"', "")
+
+
+def report(
+    title: str, kind: str, parts: Sequence[FileIndex], labels: np.ndarray, names: Sequence[str]
+) -> None:
+    """Log how many files of each class there are; ``kind`` is what they are, "image" or "video"."""
+    counts = np.bincount(labels, minlength=len(names))
+    logger.info(
+        "%s: %d %ss of %d classes, %d to %d each.",
+        *(title, len(labels), kind, len(names), counts.min(), counts.max()),
+    )
+    empty = [name for name, count in zip(names, counts) if not count]
+    if empty:
+        logger.warning("%s: %d classes have no %s: %s", title, len(empty), kind, some(empty))
+    for part in parts:
+        if part.ignored:
+            where = part.list_file or part.source
+            logger.warning("%s: not used are %s.", where, part.ignored)
+
+
+def register(name: str, folders: Sequence[str], names: Sequence[str], **more: int) -> None:
+    """Enter the classes into Detectron2's catalog, in the place of an earlier entry of ours."""
+    free_name(name)
+    MetadataCatalog.get(name).set(
+        classes=names, thing_classes=names, class_folders=folders, registered_by=OWNER, **more
+    )

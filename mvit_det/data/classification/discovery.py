@@ -1,0 +1,78 @@
+"""Looking for images below a folder: in class folders, or in tar files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mvit_det.data.classification.tar_files import shard_index
+from mvit_det.data.discovery import FileIndex, from_folders, visible, walk
+from mvit_det.data.image_files import is_image_name
+from mvit_det.errors import UserError, some
+
+
+def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
+    """What is below one root; with ``names_only`` the files of class folders are not looked for."""
+    if root.is_file():
+        return _from_shards([root])
+    inside = visible(root)
+    shards = [root / name for name in inside if name.endswith(".tar")]
+    folders = [name for name in inside if (root / name).is_dir()]
+    if shards and folders:
+        raise UserError(
+            f"{root} holds tar files ({some([path.name for path in shards], 2)}) and folders "
+            f"({some(folders, 2)}), which may be the same images: move one kind away."
+        )
+    if shards:
+        return _from_shards(shards)
+    if not folders:
+        raise UserError(_why_nothing(root, inside))
+    outside = sum(map(is_image_name, inside))
+    ignored = f"{outside} images that are in no class folder" if outside else ""
+    return [from_folders(root, folders, _images, ignored, names_only)]
+
+
+def _why_nothing(root: Path, inside: list[str]) -> str:
+    if any(name.endswith((".tgz", ".gz", ".bz2", ".xz", ".zst")) for name in inside):
+        return f"{root} holds compressed archives: unpack them to plain .tar files, or to folders."
+    images = sum(map(is_image_name, inside))
+    what = f"{images} images, but no class folders" if images else "neither folders nor tar files"
+    return f"{root} holds {what}: make one folder per class, and put the images of the class there."
+
+
+def _images(root: Path, folder: str) -> Iterator[str]:
+    """Images below a class folder, seen from the root."""
+    for here, _, files in walk(root, folder):
+        yield from (os.path.join(here, name) for name in files if is_image_name(name))
+
+
+def _from_shards(shards: list[Path]) -> list[FileIndex]:
+    progress = tqdm(shards, "Index of tar files", disable=len(shards) < 10, leave=False)
+    indexes = [shard_index(shard) for shard in progress]
+    inside = [folder for index in indexes for folder in index.folders if folder]
+    depth = _common_depth([folder.split("/") for folder in inside])
+    parts = []
+    for shard, index in zip(shards, indexes):
+        ignored = f"{index.unlabelled} images without a label" if index.unlabelled else ""
+        classes = [folder.split("/")[depth] if folder else shard.stem for folder in index.folders]
+        folders = sorted(set(classes))
+        row_of = {folder: row for row, folder in enumerate(folders)}
+        rows = np.array([row_of[name] for name in classes], dtype=np.int64)
+        numbers = rows[index.numbers] if folders else index.numbers
+        places = np.stack([index.offsets, index.sizes])
+        parts.append(FileIndex(str(shard), index.names, numbers, folders, places, ignored))
+    return parts
+
+
+def _common_depth(folders: list[list[str]]) -> int:
+    """How many folders all images share above their class folder, as in train/cat, train/dog."""
+    depth = 0
+    while (
+        folders
+        and all(len(folder) > depth + 1 for folder in folders)
+        and len({folder[depth] for folder in folders}) == 1
+    ):
+        depth += 1
+    return depth

@@ -1,0 +1,213 @@
+"""Images inside tar files, found by one reading of the headers and fetched by seeking.
+
+A reader that streams, as WebDataset does, cannot go to a position; with an index, order,
+augmentation, resuming and evaluation are exactly those of class folders.
+
+The index of a tar file is kept beside it (``<name>.tar.index.npz``), or below the datasets folder
+where that is not writable, and made anew when the tar file has another size or time.
+"""
+
+import hashlib
+import logging
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mvit_det.data.image_files import is_image_name
+from mvit_det.data.packed_text import PackedText
+from mvit_det.data.paths import datasets_root
+from mvit_det.errors import UserError
+from mvit_det.files import atomic_file
+
+logger = logging.getLogger(__name__)
+
+# Stored in each index: raise it whenever its meaning changes.
+_VERSION = 1
+_BLOCK = 512  # bytes; a tar file ends with blocks of zeros
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The images of one tar file.
+
+    Attributes:
+        names: of the members.
+        offsets, sizes: where the bytes of each lie in the tar file.
+        numbers: per image its row in ``folders``; or its label, where ``folders`` is empty because
+            the labels stand in members ``key.cls``.
+        folders: the different folders inside the tar file, "" for its top.
+        unlabelled: how many images were left out because they have no ``.cls`` beside them.
+    """
+
+    names: PackedText
+    offsets: np.ndarray
+    sizes: np.ndarray
+    numbers: np.ndarray
+    folders: tuple[str, ...]
+    unlabelled: int
+
+
+def shard_index(shard: Path) -> ShardIndex:
+    """The stored index of a tar file, or else a new one, which is then stored.
+
+    Raises:
+        UserError: the file is damaged or compressed, a key occurs twice, or a label is no number.
+    """
+    stat = shard.stat()
+    stamp = [_VERSION, stat.st_size, stat.st_mtime_ns]
+    places = _index_files(shard)
+    for place in places:
+        index = _load(place, stamp)
+        if index is not None:
+            return index
+    index = _read_headers(shard)
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(place) as partial:
+                _save(partial, stamp, index)
+            break
+        except OSError as error:  # a folder that is read-only, or full
+            logger.debug("The index of %s cannot be stored as %s: %s", shard, place, error)
+    else:
+        logger.warning("The index of %s cannot be stored: it is made anew for each run.", shard)
+    return index
+
+
+def _index_files(shard: Path) -> tuple[Path, Path]:
+    digest = hashlib.sha256(os.fsencode(shard.resolve())).hexdigest()[:12]
+    away = datasets_root() / "indexes" / f"{shard.name}-{digest}.index.npz"
+    return shard.with_name(f"{shard.name}.index.npz"), away
+
+
+def _save(path: Path, stamp: list[int], index: ShardIndex) -> None:
+    with open(path, "wb") as file:
+        np.savez(
+            file,
+            stamp=np.array(stamp, dtype=np.int64),
+            text=index.names.text,
+            ends=index.names.ends,
+            offsets=index.offsets,
+            sizes=index.sizes,
+            numbers=index.numbers,
+            folders=np.frombuffer("\0".join(index.folders).encode(), dtype=np.uint8),
+            labelled=np.array([bool(index.folders), index.unlabelled]),
+        )
+
+
+def _load(path: Path, stamp: list[int]) -> ShardIndex | None:
+    """What `_save` wrote; None if it is absent, of another state of the tar file, or damaged."""
+    try:
+        with np.load(path) as arrays:  # which admits no pickles
+            if arrays["stamp"].tolist() != stamp:
+                return None
+            by_folder, unlabelled = arrays["labelled"].tolist()
+            folders = arrays["folders"].tobytes().decode().split("\0") if by_folder else ()
+            return ShardIndex(
+                PackedText(arrays["text"], arrays["ends"]),
+                *(arrays[key] for key in ("offsets", "sizes", "numbers")),
+                folders=tuple(folders),
+                unlabelled=unlabelled,
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _read_headers(shard: Path) -> ShardIndex:
+    images: dict[str, tarfile.TarInfo] = {}  # by name
+    labels: dict[str, int] = {}  # by key
+    try:
+        with open(shard, "rb") as file:
+            for member in _members(file):
+                hidden = os.path.basename(member.name).startswith(".")
+                if is_image_name(member.name) and not hidden:
+                    if not member.isreg() or member.issparse():
+                        raise UserError(
+                            f"{shard}: {member.name} is a link or a sparse file, which has no bytes "
+                            "of its own to read: write the archive anew, with "
+                            "`tar --dereference --hard-dereference`."
+                        )
+                    if member.name in images:
+                        raise UserError(f"{shard} has {member.name} twice: write it anew.")
+                    images[member.name] = member
+                elif member.name.endswith(".cls"):
+                    labels[_key(member.name)] = _label(shard, file, member)
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(
+            f"{shard} is damaged, cut off or compressed ({error}): copy it anew; a compressed one "
+            "must be unpacked to a plain .tar, in which images can be found by position."
+        ) from error
+    return _by_label(shard, images, labels) if labels else _by_folder(images)
+
+
+def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """All members of a tar file but folders; its end must be where the format wants it."""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            if not member.isdir():
+                yield member
+        # tarfile takes a broken header for the end.
+        file.seek(tar.offset)
+        block = file.read(_BLOCK)
+    if len(block) < _BLOCK or block.strip(b"\0"):
+        raise tarfile.ReadError(f"no end mark at byte {tar.offset}")
+    while rest := file.read(2**20):  # usually 9 KB of padding
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("more follows its end mark, as when archives are joined by cat")
+
+
+def _key(name: str) -> str:
+    """What WebDataset joins members by: the name up to the first dot behind the last folder."""
+    folder, base = os.path.split(name)
+    return os.path.join(folder, base.partition(".")[0])
+
+
+def _label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
+    # The position is tarfile's own, which goes on from wherever it is by seeking.
+    file.seek(member.offset_data)
+    text = file.read(member.size)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(
+            f"{shard}: {member.name} holds {text[:20]!r}: write the number of the class, 0, 1, ..."
+        ) from error
+
+
+def _by_folder(images: dict[str, tarfile.TarInfo]) -> ShardIndex:
+    inside = [os.path.dirname(os.path.normpath(name)) for name in images]
+    folders = sorted(set(inside)) or [""]
+    rows = {folder: row for row, folder in enumerate(folders)}
+    return _index(images, [rows[folder] for folder in inside], folders, 0)
+
+
+def _by_label(
+    shard: Path, images: dict[str, tarfile.TarInfo], labels: dict[str, int]
+) -> ShardIndex:
+    labelled = {name: member for name, member in images.items() if _key(name) in labels}
+    keys = [_key(name) for name in labelled]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(
+            f"{shard} has more than one image with the key {twice!r}, so its label is not clear: "
+            "give each image a key of its own."
+        )
+    unlabelled = len(images) - len(labelled)
+    return _index(labelled, [labels[key] for key in keys], [], unlabelled)
+
+
+def _index(images: dict, numbers: list[int], folders: list[str], unlabelled: int) -> ShardIndex:
+    return ShardIndex(
+        PackedText.of(images),
+        np.array([member.offset_data for member in images.values()], dtype=np.int64),
+        np.array([member.size for member in images.values()], dtype=np.int64),
+        np.array(numbers, dtype=np.int64),
+        tuple(folders),
+        unlabelled,
+    )

@@ -1,0 +1,1 @@
+"""A user's own data in one command: data sets, classes and schedule of any config."""

@@ -1,0 +1,1 @@
+"""COCO data sets: their annotations, images, and what a detector trains on."""

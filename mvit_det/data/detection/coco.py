@@ -1,0 +1,281 @@
+"""Data sets in COCO format: one's own files, and those that Detectron2 knows by name.
+
+Both functions stand in ``dataset=L(...)(...)`` nodes of a config and return Detectron2's dataset
+dicts. What is wrong with the files is found here, before the model is built: it either ends in one
+sentence, or is dropped, counted and reported in one table per data set.
+"""
+
+import difflib
+import functools
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BoxMode
+
+from mvit_det.data.catalog import OWNER, free_name
+from mvit_det.data.detection.annotations import annotation_fault, check_coco_json, read_coco_json
+from mvit_det.data.image_files import missing_files, unreadable_files
+from mvit_det.data.paths import datasets_root
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+
+def class_names(json_file: str | os.PathLike) -> list[str]:
+    """Class names of an annotation file in the order of the model's outputs (by category id)."""
+    categories = read_coco_json(json_file)["categories"]
+    return [entry["name"] for entry in sorted(categories, key=lambda entry: entry["id"])]
+
+
+def uses_rle(json_file: str | os.PathLike) -> bool:
+    """Whether a trainable mask is run-length encoded: the mapper then needs "bitmask" masks."""
+    return any(
+        isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd")
+        for annotation in read_coco_json(json_file)["annotations"]
+    )
+
+
+def coco_dataset(
+    name: str,
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    filter_empty: bool = True,
+    masks: bool = True,
+    max_bad_share: float = 0.1,
+    same_classes_as: str | os.PathLike | None = None,
+    num_classes: int | None = None,
+) -> list[dict[str, Any]]:
+    """Register one's own COCO file under ``name``, check and clean it, and return its dicts.
+
+    Args:
+        filter_empty: drop images without a usable annotation, and bad image files; use it for
+            training. For testing such images stay: the evaluator reads all images from the file,
+            so the objects of a missing image count as not found.
+        masks: masks are trained, so that an annotation without one is unusable.
+        max_bad_share: the largest share of bad image files, and of unusable annotations, that is
+            dropped with a warning; above it the data set is refused.
+        same_classes_as: another annotation file, whose classes this one must have too. Use it to
+            hold a test file against the training file.
+        num_classes: what the model was built for; another number in the file is refused.
+
+    Calling it again with the same name replaces the earlier registration.
+    """
+    json_file, image_root = str(json_file), str(image_root)
+    coco = check_coco_json(json_file)
+    if same_classes_as is not None:
+        _check_same_classes(json_file, str(same_classes_as))
+    _check_num_classes(json_file, len(coco["categories"]), num_classes)
+    faulty = defaultdict(list)
+    sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
+    for annotation in coco["annotations"]:
+        mask, size = annotation.get("segmentation"), sizes[annotation["image_id"]]
+        fault = annotation_fault(annotation["bbox"], mask, *size, masks)
+        if fault:
+            faulty[fault].append(annotation)
+    faults = {fault: [entry["id"] for entry in entries] for fault, entries in faulty.items()}
+    source = _completed(coco, json_file)
+    unusable = {entry["id"] for entries in faulty.values() for entry in entries}
+
+    _register(name, source, image_root, unusable)
+    _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
+    dicts = get_detection_dataset_dicts([name], filter_empty=False)
+    return _select_images(name, dicts, faults, image_root, filter_empty, max_bad_share)
+
+
+def named_dataset(
+    names: str | Sequence[str],
+    *,
+    filter_empty: bool = True,
+    masks: bool = True,
+    max_bad_share: float = 0.1,
+    num_classes: int | None = None,
+) -> list[dict[str, Any]]:
+    """Load and clean data sets that are registered by name, such as "coco_2017_train".
+
+    Several names are joined. The other arguments are those of `coco_dataset`.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        _check_available(name)
+    dicts = get_detection_dataset_dicts(names, filter_empty=False)
+    for name in names:
+        _check_num_classes(name, len(MetadataCatalog.get(name).thing_classes), num_classes)
+    faults, total = defaultdict(list), 0
+    for image in dicts:
+        usable = []
+        for index, annotation in enumerate(image.get("annotations", [])):
+            box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)
+            size = image.get("width", float("inf")), image.get("height", float("inf"))
+            fault = annotation_fault(box, annotation.get("segmentation"), *size, masks)
+            if fault:
+                faults[fault].append(f"#{index} of {os.path.basename(image['file_name'])}")
+            else:
+                usable.append(annotation)
+            total += 1
+        if "annotations" in image:
+            image["annotations"] = usable
+    title = " + ".join(names)
+    _check_share(title, faults, total, max_bad_share)
+    root = MetadataCatalog.get(names[0]).get("image_root", title)
+    return _select_images(title, dicts, faults, root, filter_empty, max_bad_share)
+
+
+def _register(name: str, json_file: str, image_root: str, unusable: set) -> None:
+    """Enter a data set into Detectron2's catalogs, in the place of an earlier one of ours."""
+    free_name(name)
+    load = functools.partial(_load, name, json_file, image_root, unusable)
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        json_file=json_file,
+        image_root=image_root,
+        evaluator_type="coco",
+        registered_by=OWNER,
+    )
+
+
+def _load(name: str, json_file: str, image_root: str, unusable: set) -> list[dict[str, Any]]:
+    """What the catalog calls: the dataset dicts without the unusable annotations."""
+    dicts = load_coco_json(json_file, image_root, name, extra_annotation_keys=["id"])
+    for image in dicts:
+        image["annotations"] = [a for a in image["annotations"] if a["id"] not in unusable]
+    return dicts
+
+
+def _completed(coco: dict[str, Any], json_file: str) -> str:
+    """Return a file that the COCO metric can read: ``json_file`` itself, or a completed copy.
+
+    The metric needs 'area' and 'iscrowd', and takes an object of id 0 for not found. Many
+    exporters leave the first two out and count from 0. The copy lies in the datasets folder.
+    """
+    changes = set()
+    for annotation in coco["annotations"]:
+        defaults = dict(area=annotation["bbox"][2] * annotation["bbox"][3], iscrowd=0)
+        for key, value in defaults.items():
+            if key not in annotation:
+                annotation[key] = value
+                changes.add(key)
+        if annotation["id"] == 0:
+            annotation["id"] = 1 + max(entry["id"] for entry in coco["annotations"])
+            changes.add("an id other than 0")
+    if not changes:
+        return json_file
+    text = json.dumps(coco)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    copy = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}.json"
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=copy.parent, delete=False) as draft:
+            draft.write(text)
+        os.chmod(draft.name, 0o644)  # temporary files are for their owner alone
+        os.replace(draft.name, copy)
+    except OSError as error:
+        raise UserError(
+            f"{json_file} lacks {some(sorted(changes))}, and a completed copy cannot be written to "
+            f"{copy.parent} ({error.strerror}): add them to each annotation, or set "
+            "DETECTRON2_DATASETS to a folder that is writable."
+        ) from error
+    logger.info("%s lacks %s: using the completed copy %s", json_file, some(sorted(changes)), copy)
+    return str(copy)
+
+
+def _check_same_classes(json_file: str, other: str) -> None:
+    ours, theirs = class_names(json_file), class_names(other)
+    if ours != theirs:
+        raise UserError(
+            f"{json_file} has the classes {some(ours, 20)}, but {other} has {some(theirs, 20)}: "
+            "give both files the same 'categories'."
+        )
+
+
+def _check_num_classes(title: str, found: int, wanted: int | None) -> None:
+    if wanted is not None and found != wanted:
+        raise UserError(
+            f"{title} has {found} classes, but the model is built for {wanted}: set "
+            f"model.roi_heads.num_classes={found}."
+        )
+
+
+def _check_available(name: str) -> None:
+    """Refuse a name that nobody registered, or whose files are not on disk."""
+    known = DatasetCatalog.list()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+        raise UserError(
+            f"Dataset {name!r} is not known; the nearest names are {some(near)}: use one of them, "
+            "or one's own COCO file as datasets/README.md shows."
+        )
+    keys = ("json_file", "image_root", "image_dir", "gt_dir", "dirname")
+    wanted = [MetadataCatalog.get(name).get(key, None) for key in keys]
+    absent = [path for path in wanted if path and "://" not in path and not os.path.exists(path)]
+    if absent:
+        value = os.environ.get("DETECTRON2_DATASETS")
+        state = f"is {value!r}" if value else f"is not set, so {os.path.abspath('datasets')} counts"
+        raise UserError(
+            f"Dataset {name!r} is not on disk: looked for {some(absent)} (DETECTRON2_DATASETS "
+            f"{state}): download it and set DETECTRON2_DATASETS as datasets/README.md shows, or "
+            "start with `python train_net.py --config-file configs/quickstart.py`."
+        )
+
+
+def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share: float) -> None:
+    count = sum(map(len, faults.values()))
+    if count > max_bad_share * total:
+        kinds = "; ".join(f"{fault}: {some(ids)}" for fault, ids in faults.items())
+        raise UserError(
+            f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
+            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or train "
+            "without masks if masks are what is missing."
+        )
+
+
+def _select_images(
+    title: str,
+    dicts: list[dict[str, Any]],
+    faults: dict[str, list],
+    image_root: str,
+    filter_empty: bool,
+    max_bad_share: float,
+) -> list[dict[str, Any]]:
+    """Find bad files and images without annotations, drop them if asked, and report all."""
+    paths = [image["file_name"] for image in dicts]
+    missing = dict.fromkeys(missing_files(paths, image_root), "file missing")
+    bad = missing | unreadable_files([path for path in paths if path not in missing])
+    if len(bad) > max_bad_share * len(dicts):
+        listed = some((f"{path}: {reason}" for path, reason in bad.items()), limit=3)
+        raise UserError(
+            f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
+            f"max_bad_share={max_bad_share} allows: repair them, or correct the folder {image_root}."
+        )
+    empty = [
+        image["file_name"]
+        for image in dicts
+        if all(entry.get("iscrowd") for entry in image.get("annotations", []))
+    ]
+    unused = {*bad, *empty}
+    kept = [d for d in dicts if d["file_name"] not in unused] if filter_empty else dicts
+    table = defaultdict(list)
+    for path, reason in (dict.fromkeys(empty, "no annotation to learn") | bad).items():
+        verb = "dropped" if filter_empty else "kept"
+        table[f"images {verb}: {reason}"].append(os.path.basename(path))
+    table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
+    if table:
+        level = logging.WARNING if faults or bad else logging.INFO
+        lines = [f"  {len(ids):>7}  {what} ({some(ids)})" for what, ids in table.items()]
+        head = f"{title}: {len(kept)} of {len(dicts)} images are used."
+        logger.log(level, "\n".join([head, *lines]))
+    if not kept:
+        raise UserError(
+            f"{title}: none of the {len(dicts)} images has an annotation that can be used: "
+            "annotate some."
+        )
+    return kept

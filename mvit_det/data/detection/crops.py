@@ -1,0 +1,213 @@
+"""Objects of COCO files, cut out into class folders: what a classifier can train on.
+
+A detector and the classifier that it starts from then learn from the same photographs. Boxes are
+(x, y, width, height) in pixels.
+"""
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data.detection_utils import read_image
+from PIL import Image
+from tqdm import tqdm
+
+from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
+from mvit_det.data.image_files import check_image_file
+from mvit_det.errors import UserError, some
+from mvit_det.files import atomic_folder
+
+logger = logging.getLogger(__name__)
+
+Box = Sequence[float]
+Place = tuple[int, int, int]  # left, top and side of a square
+Crop = tuple[str, Place]  # class, place
+
+BACKGROUND = "background"
+# Places tried for each background crop: where objects fill a picture, none may be free.
+_TRIES = 50
+# Shares of a picture's short side that background crops have where there is no object.
+_EMPTY_PICTURE = (0.1, 0.5)
+
+
+def crop_objects(
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    margin: float = 0.1,
+    background: bool = True,
+    size: int | None = None,
+    min_side: float = 8.0,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Write ``folder/<class>/<image>-<number>.jpg`` for every object, and places without objects.
+
+    Args:
+        json_file, image_root: as for `coco_dataset`. Crowds and faulty boxes are left out.
+        folder: must not exist yet. It appears complete or not at all.
+        margin: on each side of a box, as a share of its longer side. Crops are square; at the edge
+            of the picture they are moved inwards.
+        background: whether a class of this name is cut as well: boxes at random places that meet no
+            object, with the sides that objects have, as many as an average class has crops.
+        size: side of the written pictures in pixels; None leaves the crops as they are.
+        min_side: boxes whose longer side is below it are left out, in pixels.
+        seed: of the random places.
+
+    Returns:
+        class -> number of its crops.
+    """
+    coco, folder = check_coco_json(json_file), Path(folder)
+    names = [str(entry["name"]) for entry in coco["categories"]]
+    _check(names, folder, margin, background, size, seed)
+    plan = _plan(coco, margin, background, min_side, seed)
+    if not any(plan):
+        raise UserError(f"{json_file} has no usable box of {min_side} pixels: nothing to cut out.")
+    counts = dict.fromkeys([*names, *[BACKGROUND] * background], 0)
+    unreadable = []
+    with atomic_folder(folder, "the crops", "name a folder that is writable.") as draft:
+        for name in counts:
+            (draft / name).mkdir()
+        images = tqdm(coco["images"], desc=f"cutting {folder.name} crops", unit="image")
+        for image, crops in zip(images, plan):
+            try:
+                pixels = _read(Path(image_root) / image["file_name"], image)
+            except Exception as error:  # decoders fail in many ways
+                unreadable.append(f"{image['file_name']} ({error})")
+                continue
+            _write(draft, pixels, crops, size, image["file_name"])
+            for name, _ in crops:
+                counts[name] += 1
+        if len(unreadable) == len(plan):
+            raise UserError(
+                f"No image of {json_file} can be read below {image_root} ({some(unreadable, 1)}): "
+                "correct the folder."
+            )
+    if unreadable:
+        logger.warning("%d images cannot be read: %s", len(unreadable), some(unreadable))
+    return counts
+
+
+def _check(
+    names: list[str], folder: Path, margin: float, background: bool, size: int | None, seed: int
+) -> None:
+    if folder.exists():
+        raise UserError(f"{folder} exists already: remove it, or name another folder.")
+    if not 0 <= margin < 10 or (size is not None and size < 1) or seed < 0:
+        raise UserError(
+            f"margin={margin}, size={size} and seed={seed} must be a share of the box from 0 on, a "
+            "number of pixels from 1 on, and a number from 0 on."
+        )
+    if background and BACKGROUND in names:
+        raise UserError(
+            f"The annotations have a class {BACKGROUND!r} of their own: rename it, or cut no "
+            "backgrounds."
+        )
+    if len(set(names)) < len(names) or any(
+        not name or name.startswith(".") or "/" in name or os.sep in name for name in names
+    ):
+        raise UserError(
+            f"The classes {some(names, 20)} cannot all be names of folders: rename those that are "
+            "empty, occur twice, contain a slash or begin with a dot."
+        )
+
+
+def _plan(
+    coco: dict[str, Any], margin: float, background: bool, min_side: float, seed: int
+) -> list[list[Crop]]:
+    """What is to be cut out of each image, in the order of the file; all empty without objects."""
+    boxes, objects = _boxes_by_image(coco, min_side)
+    names = {entry["id"]: str(entry["name"]) for entry in coco["categories"]}
+    wanted = sum(map(len, objects.values())) / len(names) if background else 0
+    plan, found = [], 0
+    for index, image in enumerate(coco["images"]):
+        crops = [
+            (names[entry["category_id"]], _square(entry["bbox"], margin, image))
+            for entry in objects[image["id"]]
+        ]
+        # What pictures without room have left over, later ones make up for.
+        due = round((index + 1) / len(coco["images"]) * wanted) - found
+        sides = [side for _, (_, _, side) in crops]
+        rng = np.random.default_rng([seed, index])
+        free = _free_places(rng, due, boxes[image["id"]], sides, image)
+        found += len(free)
+        plan.append(crops + [(BACKGROUND, place) for place in free])
+    return plan
+
+
+def _boxes_by_image(coco: dict[str, Any], min_side: float) -> tuple[dict, dict]:
+    """Per image id: all boxes, and the annotations that are to be cut out."""
+    boxes, usable = defaultdict(list), defaultdict(list)
+    images = {image["id"]: image for image in coco["images"]}
+    for entry in coco["annotations"]:
+        image = images[entry["image_id"]]
+        if annotation_fault(entry["bbox"], None, image["width"], image["height"], False):
+            continue
+        boxes[image["id"]].append(entry["bbox"])
+        if not entry.get("iscrowd") and max(entry["bbox"][2:]) >= min_side:
+            usable[image["id"]].append(entry)
+    return boxes, usable
+
+
+def _read(path: Path, image: dict[str, Any]) -> np.ndarray:
+    """RGB pixels (H, W, 3), turned as the file's EXIF orientation says, like for detection."""
+    check_image_file(str(path))
+    pixels = read_image(str(path), "RGB")
+    if pixels.shape[:2] != (image["height"], image["width"]):
+        raise ValueError(
+            f"{pixels.shape[1]}x{pixels.shape[0]} pixels, but {image['width']}x{image['height']} "
+            "in the annotations"
+        )
+    return pixels
+
+
+def _square(box: Box, margin: float, image: dict[str, Any]) -> Place:
+    """The square around a box, inside the picture."""
+    x, y, width, height = box
+    room = min(image["width"], image["height"])
+    side = min(max(round(max(width, height) * (1 + 2 * margin)), 1), room)
+    left, top = round(x + (width - side) / 2), round(y + (height - side) / 2)
+    return min(max(left, 0), image["width"] - side), min(max(top, 0), image["height"] - side), side
+
+
+def _free_places(
+    rng: np.random.Generator, count: int, boxes: list[Box], sides: list[int], image: dict[str, Any]
+) -> list[Place]:
+    """Up to ``count`` squares, of sides among ``sides``, that meet no box."""
+    width, height = image["width"], image["height"]
+    places = []
+    for _ in range(_TRIES * count):
+        if len(places) == count:
+            break
+        if sides:
+            side = int(rng.choice(sides))
+        else:
+            side = max(round(min(width, height) * rng.uniform(*_EMPTY_PICTURE)), 1)
+        left = int(rng.integers(width - side + 1))
+        top = int(rng.integers(height - side + 1))
+        if all(
+            left >= x + w or top >= y + h or left + side <= x or top + side <= y
+            for x, y, w, h in boxes
+        ):
+            places.append((left, top, side))
+    return places
+
+
+def _write(
+    folder: Path,
+    pixels: np.ndarray,
+    crops: list[Crop],
+    size: int | None,
+    file_name: str,
+) -> None:
+    """Save crops as ``folder/<class>/<image>-<number>.jpg``."""
+    stem = Path(file_name).with_suffix("").as_posix().replace("/", "_")
+    for number, (name, (left, top, side)) in enumerate(crops):
+        picture = Image.fromarray(pixels[top : top + side, left : left + side].copy())
+        if size is not None:
+            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+        picture.save(folder / name / f"{stem}-{number}.jpg", quality=95)

@@ -1,0 +1,24 @@
+"""Where data lie: the datasets folder, and paths relative to it or to the working directory."""
+
+import os
+from pathlib import Path
+
+from mvit_det.errors import UserError
+
+
+def datasets_root() -> Path:
+    """The folder of all data sets: $DETECTRON2_DATASETS, or ./datasets where that is not set."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+
+
+def resolve_path(path: str | os.PathLike, what: str = "Image folder") -> Path:
+    """A path as seen from the working directory, or else from the datasets folder."""
+    places = [Path(path).expanduser(), datasets_root() / path]
+    for place in places:
+        if place.exists():
+            return place
+    looked = " and ".join(str(place) for place in dict.fromkeys(map(Path.absolute, places)))
+    raise UserError(
+        f"{what} {path} does not exist (looked for {looked}): correct the path, or set "
+        "DETECTRON2_DATASETS as datasets/README.md shows."
+    )

@@ -1,0 +1,1 @@
+"""Data sets that are drawn, for the quickstarts and for tests."""

@@ -1,0 +1,1 @@
+"""Videos with a class each: folders and published lists, clips, augmentation."""

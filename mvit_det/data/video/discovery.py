@@ -1,0 +1,197 @@
+"""Looking for videos: in class folders, or those of a list. A folder of frames is a video as well."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from mvit_det.data.discovery import FileIndex, from_folders, visible, walk
+from mvit_det.data.image_files import absent_files, is_image_name
+from mvit_det.data.packed_text import PackedText
+from mvit_det.data.paths import datasets_root, resolve_path
+from mvit_det.data.video.list_rows import VideoRows, is_video_name
+from mvit_det.data.video.lists import read_video_list
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+# So many rows of a list are looked for to find out which folder their paths are seen from.
+_TRIALS = 100
+# Levels of folders in which the videos are looked for that a list calls by an id alone.
+_DEPTH = 3
+
+
+def find_videos(
+    source: str | os.PathLike, root: str | os.PathLike | None = None, *, names_only: bool = False
+) -> tuple[FileIndex, list[str]]:
+    """Videos and their labels; and the names of those that a list has but that are not there.
+
+    Args:
+        source, root: as for `video_classes`.
+        names_only: classes and labels are enough; videos are not looked for.
+    """
+    path = resolve_path(source, "The folder or list of videos")
+    if path.is_dir():
+        if root:
+            raise UserError(
+                f"root={root} is for lists of videos, but {source} is a folder: leave root out."
+            )
+        return _from_class_folders(path, names_only), []
+    rows, twice = _each_once(path, read_video_list(path))
+    ignored = [rows.ignored] if rows.ignored else []
+    ignored += [f"{twice} rows that name a video once more"] if twice else []
+    folder, missing = path.parent, []
+    if not names_only:
+        folder = resolve_path(root, "The folder of the videos") if root else _seen_from(path, rows)
+        names = (by_stem if rows.stems else _by_path)(rows.names, folder)
+        missing = [row for row, name in zip(rows.names, names) if name is None]
+        if len(missing) == len(names):
+            raise UserError(_all_missing(path, folder, root, rows))
+        there = [row for row, name in enumerate(names) if name is not None]
+        rows = _only(replace(rows, names=names), there)
+    found = FileIndex(
+        str(folder),
+        PackedText.of(rows.names),
+        rows.numbers,
+        list(rows.classes),
+        None,
+        " and ".join(ignored),
+        list_file=str(path),
+        rows=rows.places,
+        ordered=rows.ordered,
+    )
+    return found, missing
+
+
+def _only(rows: VideoRows, kept: list[int]) -> VideoRows:
+    if len(kept) == len(rows.names):
+        return rows
+    names = [rows.names[row] for row in kept]
+    word, places = rows.places
+    return replace(rows, names=names, numbers=rows.numbers[kept], places=(word, places[kept]))
+
+
+def _from_class_folders(root: Path, names_only: bool) -> FileIndex:
+    inside = visible(root)
+    folders = [name for name in inside if (root / name).is_dir()]
+    outside = sum(map(is_video_name, inside))
+    if not folders:
+        what = f"{outside} videos, but no class folders" if outside else "no class folders"
+        raise UserError(
+            f"{root} holds {what}: make one folder per class and put the videos of the class there, "
+            "or give a list of videos instead of the folder."
+        )
+    ignored = f"{outside} videos that are in no class folder" if outside else ""
+    return from_folders(root, folders, _videos, ignored, names_only)
+
+
+def _videos(root: Path, folder: str) -> Iterator[str]:
+    """Videos below a class folder; below it, a folder of pictures holds the frames of one video."""
+    for here, inside, files in walk(root, folder):
+        videos = [os.path.join(here, name) for name in files if is_video_name(name)]
+        yield from videos
+        if videos or here == folder or not any(map(is_image_name, files)):
+            continue
+        # A picture may also be the cover of the videos in the folders below.
+        if not inside or not any(
+            is_video_name(name) for _, _, more in walk(root, here) for name in more
+        ):
+            inside.clear()
+            yield here
+
+
+def _each_once(path: Path, rows: VideoRows) -> tuple[VideoRows, int]:
+    """Leave out rows that repeat an earlier one; refuse those that contradict it."""
+    first, kept = {}, []
+    for row, name in enumerate(rows.names):
+        earlier = first.setdefault(name, row)
+        if earlier == row:
+            kept.append(row)
+        elif rows.numbers[earlier] != rows.numbers[row]:
+            word, places = rows.places
+            labels = [rows.numbers[each] for each in (earlier, row)]
+            shown = [rows.classes[label] for label in labels] if rows.classes else labels
+            raise UserError(
+                f"{path}: {name} has the label {shown[0]!s} in {word} {places[earlier]} and "
+                f"{shown[1]!s} in {word} {places[row]}: delete one of them."
+            )
+    return _only(rows, kept), len(rows.names) - len(kept)
+
+
+def _seen_from(path: Path, rows: VideoRows) -> Path:
+    """The folder of a list's paths, if it is not given: that in which some of them exist."""
+    places = [path.parent.absolute(), Path.cwd(), datasets_root().absolute()]
+    trials = rows.names[:: -(-len(rows.names) // _TRIALS)]
+    if rows.stems:
+        return places[0]
+    for place in places:
+        if any(os.path.exists(place / name) for name in trials):
+            return place
+    return places[0]
+
+
+def _by_path(names: Sequence[str], folder: Path) -> list[str | None]:
+    """The names as they are, and None for those that do not exist."""
+    start = os.path.join(folder, "")
+    paths = [os.path.join(start, name) for name in names]
+    absent = set(absent_files(paths))
+    return [None if path in absent else name for path, name in zip(paths, names)]
+
+
+def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
+    """Files or folders of frames called so, at most two folders deep: train/abseiling/STEM.mp4."""
+    wanted = set(stems)
+    known, folders = {}, [""]
+    for _ in range(_DEPTH):
+        found, deeper = zip(*(_called_so(root, folder, wanted) for folder in folders))
+        for part in found:
+            known |= part
+        folders = list(chain(*deeper))
+        # Elsewhere are other things: to list the frames of other videos would take minutes.
+        if 2 * len(known) > len(wanted) or not folders:
+            break
+    return [known.get(stem) for stem in stems]
+
+
+def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
+    """{stem: path from the root} of one folder, and the other folders in it."""
+    found, others, twice = {}, [], []
+    try:
+        with os.scandir(root / folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(
+            f"Folder {root / folder} cannot be read ({error.strerror}): correct `root`, or its "
+            "permissions."
+        ) from error
+    for entry in entries:
+        stem, path = os.path.splitext(entry.name)[0], os.path.join(folder, entry.name)
+        if stem in wanted and is_video_name(entry.name):
+            if is_video_name(found.get(stem, "")):
+                twice.append(found[stem])
+            found[stem] = path
+        elif not entry.name.startswith(".") and entry.is_dir():
+            if entry.name in wanted:
+                found.setdefault(entry.name, path)
+            else:
+                others.append(path)
+    if twice:
+        logger.warning(
+            "%s has other videos that differ in their ending alone, so these %d are not used: %s",
+            *(root / folder, len(twice), some(twice)),
+        )
+    return found, others
+
+
+def _all_missing(path: Path, folder: Path, root: str | os.PathLike | None, rows: VideoRows) -> str:
+    what = "exists, but not one" if folder.is_dir() else "is a file, so none"
+    looked = rows.names[0]
+    if rows.stems:
+        looked += ".mp4, .webm, ... or a folder of frames of that name"
+    fix = "correct root" if root else "give their folder as root of the data set"
+    return (
+        f"Video folder {folder} {what} of the {len(rows.names)} videos of {path} is there (looked "
+        f"for {looked}): {fix}, or the list."
+    )

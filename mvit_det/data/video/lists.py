@@ -1,0 +1,285 @@
+"""Published lists of videos: a function per format, each of which gives the same rows.
+
+Which format a file has is told by its content. All but JSON files may have blank lines, lines that
+begin with "# ", a byte order mark, and the line ends of any system.
+"""
+
+import csv
+import os
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvit_det.data.class_names import numbered_classes
+from mvit_det.data.video.list_rows import VideoRows, is_video_name, text_lines
+from mvit_det.errors import UserError, some
+from mvit_det.files import read_json
+
+# A list has one of these between its columns, the last of which is the label.
+_SEPARATORS = ("\t", ",", " ")
+_FRAME_LIST = "original_vido_id"  # as the published header spells it
+_LABEL_COLUMN = {"label", "labels", "class"}
+# A number above is no label, but an id or the like; as many classes would fill the memory.
+_LARGEST_LABEL = 999_999
+# Of Something-Something-v2 as first released, and as it is offered now.
+_SOMETHING = ("something-something-v2-", "")
+
+
+def read_video_list(path: Path) -> VideoRows:
+    """The rows of a list in any of the formats below."""
+    number, first = next(text_lines(path), (0, ""))
+    if not number:
+        raise UserError(f"The list of videos {path} is empty: write a row for each video.")
+    if "\0" in first:
+        raise UserError(f"The list of videos {path} is no text file: give a list, or a folder.")
+    if first[0] in ("[", "{") and _separator(first) is None:
+        rows = something_json(path)
+    elif first.startswith(_FRAME_LIST):
+        rows = frame_list(path)
+    elif "youtube_id" in _columns(first):
+        rows = kinetics_csv(path)
+    else:
+        rows = path_and_label(path)
+    if not len(rows.names):
+        why = f"none that can be used ({rows.ignored})" if rows.ignored else "no row"
+        raise UserError(f"The list of videos {path} has {why}: write one for each video.")
+    return rows
+
+
+def path_and_label(path: Path) -> VideoRows:
+    """PySlowFast's and MMAction2's lists: ``path label``; of frames ``folder frames label``.
+
+    Between the columns are blanks, tabs or commas; paths may hold any of these as well.
+    """
+    lines = text_lines(path)
+    number, first = next(lines)
+    separator = _separator(first)
+    if separator is None and _is_header(first):
+        number, first = next(lines, (0, ""))
+        separator = _separator(first)
+    if not number:
+        return VideoRows([], np.zeros(0, np.int64), ("line", np.zeros(0, np.int64)))
+    names, labels, numbers = [], [], []
+    for number, line in [(number, first), *lines]:
+        fields = [part.strip() for part in line.rsplit(separator, 1)]
+        try:
+            name, label = fields[0].strip('"'), int(fields[1])
+            if not name or not 0 <= label <= _LARGEST_LABEL:
+                raise ValueError
+        except (ValueError, IndexError) as error:
+            raise UserError(_no_row(path, number, line, separator)) from error
+        names.append(name)
+        labels.append(label)
+        numbers.append(number)
+    counted = all(_ends_in_number(name, separator) for name in islice(names, 100))
+    if counted:
+        names = _folders_of_frames(path, names, numbers, separator)
+    return VideoRows(names, np.array(labels, np.int64), ("line", np.array(numbers)))
+
+
+def kinetics_csv(path: Path) -> VideoRows:
+    """The annotation of Kinetics itself: ``label,youtube_id,time_start,time_end,split``.
+
+    A video is called by its YouTube id, start and end, as the usual download scripts name it:
+    "0wR5jVB-WPk_000417_000427". Classes are in the order of their names, as in all released models.
+    """
+    lines = text_lines(path)
+    header = _columns(next(lines)[1])
+    missing = {"label", "youtube_id", "time_start", "time_end"} - set(header)
+    if missing:
+        raise UserError(
+            f"{path} lacks the column {some(sorted(missing))}: give an annotation file of Kinetics "
+            "with labels (those of its test set are not public)."
+        )
+    label, video, start, end = map(header.index, ("label", "youtube_id", "time_start", "time_end"))
+    names, kinds, numbers = [], [], []
+    for number, line in lines:
+        try:
+            # each line alone, so that a quotation mark too many spoils no other
+            (fields,) = csv.reader([line])
+            times = [int(float(fields[column])) for column in (start, end)]
+            kinds.append(fields[label].replace('"', "").strip())
+        except (ValueError, OverflowError, IndexError, csv.Error) as error:
+            raise UserError(
+                f"{path}, line {number}, {line!r}, does not have the columns {','.join(header)} "
+                "with times in seconds: correct it."
+            ) from error
+        names.append(f"{fields[video]}_{times[0]:06d}_{times[1]:06d}")
+        numbers.append(number)
+    classes = sorted(set(kinds))
+    rows = _rows_of(kinds, classes)
+    return VideoRows(names, rows, ("line", np.array(numbers)), classes, stems=True)
+
+
+def something_json(path: Path) -> VideoRows:
+    """Something-Something-v2: ``something-something-v2-train.json`` and its like.
+
+    A video is called by its id. The order of the classes is that of
+    ``something-something-v2-labels.json`` beside it; without that file, of their names.
+    """
+    entries = read_json(path, "The list of videos")
+    if not isinstance(entries, list):
+        raise UserError(
+            f"{path} is no list of videos with labels: give the JSON file with an entry of id and "
+            "template for each (that of the classes belongs to `classes`)."
+        )
+    templates = [_template(path, number, entry) for number, entry in enumerate(entries, 1)]
+    classes = _something_classes(path)
+    ordered = classes is not None
+    if classes is None:
+        classes = sorted(set(templates))
+    known = set(classes)
+    unknown = next((pair for pair in enumerate(templates, 1) if pair[1] not in known), None)
+    if unknown:
+        raise UserError(
+            f"{path}, entry {unknown[0]}: {unknown[1]!r} is not among the classes of the labels.json "
+            "beside it: put the two files of one release together."
+        )
+    numbers = _rows_of(templates, classes)
+    places = ("entry", np.arange(1, len(entries) + 1))
+    names = [str(entry["id"]) for entry in entries]
+    return VideoRows(names, numbers, places, classes, ordered, stems=True)
+
+
+def frame_list(path: Path) -> VideoRows:
+    """PySlowFast's list with a line per frame: ``original_vido_id video_id frame_id path labels``.
+
+    The frames of a video lie in one folder, of which all are used. Labels are those of the JSON
+    files of Something-Something-v2 where they lie beside it, else of the last column.
+    """
+    known = _something_labels(path)
+    names, labels, numbers, previous, unlabelled = [], [], [], None, 0
+    for number, line in islice(text_lines(path), 1, None):
+        # There are 20 million lines: of all but the first of each video the start is enough.
+        if previous is not None and line.startswith(previous):
+            continue
+        fields = line.split()
+        if len(fields) != 5:
+            raise UserError(
+                f"{path}, line {number}, {line!r}, has {len(fields)} fields instead of five "
+                "(original_vido_id video_id frame_id path labels): correct it."
+            )
+        previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
+        label = known[1].get(fields[0]) if known else _single_label(path, number, fields)
+        if label is None:
+            unlabelled += 1
+            continue
+        names.append(os.path.dirname(fields[3]))
+        labels.append(label)
+        numbers.append(number)
+    ignored = f"{unlabelled} videos that the JSON files do not name" if unlabelled else ""
+    numbers = ("line", np.array(numbers))
+    classes = known[0] if known else ()
+    return VideoRows(
+        names, np.array(labels, np.int64), numbers, classes, bool(known), False, ignored
+    )
+
+
+def _rows_of(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    order = {name: row for row, name in enumerate(classes)}
+    return np.array([order[name] for name in names], dtype=np.int64)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _ends_in_number(line: str, separator: str) -> bool:
+    start, found, last = line.rpartition(separator)
+    return bool(found and start) and _is_number(last)
+
+
+def _separator(line: str) -> str | None:
+    return next((each for each in _SEPARATORS if _ends_in_number(line, each)), None)
+
+
+def _columns(header: str) -> list[str]:
+    return [name.strip(' "').lower() for name in header.split(",")]
+
+
+def _is_header(line: str) -> bool:
+    return any(line.rpartition(each)[2].strip().lower() in _LABEL_COLUMN for each in _SEPARATORS)
+
+
+def _no_row(path: Path, number: int, line: str, separator: str | None) -> str:
+    found = [each for each in (separator, *_SEPARATORS) if each and each in line]
+    label = line.rpartition(found[0])[2].strip() if found else ""
+    why = f"its label {label!r} is not a number" if label else "there is no label"
+    if _is_number(label) and int(label) < 0:
+        why = f"its label {label} is negative"
+    elif _is_number(label):
+        why = "there is no path"
+        if int(label) > _LARGEST_LABEL:
+            why = f"its label {label} is above {_LARGEST_LABEL}"
+    return (
+        f"{path}, line {number}, {line!r}, is no row 'path label' or 'folder frames label': {why}; "
+        "correct it (labels are numbers from 0 on, and come last)."
+    )
+
+
+def _folders_of_frames(
+    path: Path, names: list[str], numbers: list[int], separator: str
+) -> list[str]:
+    """Take the number of frames off; refuse lists that look alike and mean something else."""
+    folders = []
+    for number, name in zip(numbers, names):
+        folder, _, frames = name.rpartition(separator)
+        folder = folder.strip()
+        if not folder or not _is_number(frames) or is_video_name(folder):
+            raise UserError(
+                f"{path}, line {number}: {name!r} is followed by one label, but not by a number of "
+                "frames as the other rows are, or it is a video file: write one 'path label' per "
+                "video (several labels are not supported), or 'folder frames label'."
+            )
+        folders.append(folder)
+    if all(_ends_in_number(folder, separator) for folder in folders):
+        raise UserError(
+            f"{path}, line {numbers[0]}: there are three numbers behind each folder; parts of a video "
+            "(folder, first frame, frames, label) are not supported: give each a folder of its own; or, "
+            "if the folders are called so, put tabs between the columns."
+        )
+    return folders
+
+
+def _template(path: Path, number: int, entry: Any) -> str:
+    if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
+        raise UserError(
+            f"{path}, entry {number}: an id and a template are needed, as the training and validation "
+            "files have them (the labels of the test set are a file of their own)."
+        )
+    return str(entry["template"]).replace("[", "").replace("]", "")
+
+
+def _something_classes(path: Path) -> list[str] | None:
+    files = [path.with_name(f"{prefix}labels.json") for prefix in _SOMETHING]
+    return next((numbered_classes(file) for file in files if file.is_file()), None)
+
+
+def _something_labels(path: Path) -> tuple[list[str], dict[str, int]] | None:
+    """Classes, and the label of each id, by the JSON files beside ``path``; None without them."""
+    classes, labels = _something_classes(path), {}
+    for prefix in _SOMETHING:
+        for split in ("train", "validation"):
+            file = path.with_name(f"{prefix}{split}.json")
+            if classes and file.is_file():
+                rows = something_json(file)
+                labels |= zip(rows.names, rows.numbers.tolist())
+    return (classes, labels) if labels else None
+
+
+def _single_label(path: Path, number: int, fields: list[str]) -> int:
+    label = fields[4].replace('"', "")
+    if not _is_number(label) or not 0 <= int(label) <= _LARGEST_LABEL:
+        raise UserError(
+            f"{path}, line {number}: the label {fields[4]!r} is not one number from 0 on: put the files "
+            "something-something-v2-labels.json, -train.json and -validation.json beside the list, "
+            "which have the labels of that data set."
+        )
+    return int(label)

@@ -1,0 +1,126 @@
+"""From the place of a video to a clip that a recognizer takes; bad videos are survived."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from mvit_det.data.decoding.reader import VideoError, open_video
+from mvit_det.data.sample_mapper import MapperFault, SampleMapper
+from mvit_det.errors import UserError
+
+
+class Sampling(Protocol):
+    """Chooses frame numbers (T,) by the frames' times (N,) in seconds, like `DenseSampling`."""
+
+    def train(self, times: np.ndarray) -> np.ndarray:
+        """At random."""
+
+    def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
+        """The same each time, for the clip of this number among so many."""
+
+
+class FramesMapper(SampleMapper):
+    """Reads a clip: some frames of a video, whatever chooses them."""
+
+    def __init__(
+        self,
+        is_train: bool,
+        sampling: Any,
+        transform: Callable[..., Any],
+        max_bad_share: float,
+        min_seen: int,
+    ):
+        super().__init__(is_train, transform, max_bad_share, min_seen)
+        self.sampling = sampling
+
+    @abstractmethod
+    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+        """Numbers (T,) of an item's frames among those shown at ``times`` (N,), in seconds.
+
+        Raises:
+            VideoError: the video does not have what the item wants; a bad file.
+        """
+
+    def read(self, item: dict[str, Any]) -> np.ndarray:
+        """The frames of the clip: uint8 (T, H, W, 3)."""
+        with open_video(item["file_name"], fps=item.get("fps")) as video:
+            return video.frames(self._checked(video.times, item))
+
+    def _checked(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+        name = f"{self.kind.capitalize()} {self.name(item)}"
+        try:
+            chosen = np.asarray(self.chosen(times, item))
+        except (UserError, VideoError):
+            raise
+        except Exception as error:
+            raise MapperFault(
+                f"{name} reads well, but choosing among its {len(times)} frames "
+                f"failed: {type(error).__name__}: {error}"
+            ) from error
+        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(times):
+            raise MapperFault(
+                f"{name} has {len(times)} frames, of which {chosen.tolist()} "
+                f"were chosen by {type(self.sampling).__name__}."
+            )
+        return chosen
+
+
+def black_frames(choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """As many as ``choose`` takes of a video, by its frames' times."""
+    return np.zeros((len(choose(np.arange(64) / 30)), 64, 64, 3), np.uint8)
+
+
+class ClipMapper(FramesMapper):
+    """Decodes the frames of one clip, and transforms them.
+
+    Bad is a video that is missing, has no pictures, or of which a frame of the clip cannot be
+    decoded; see `SampleMapper` for what becomes of it. Nothing is kept between calls. With
+    ``repeated`` the frames are the same and the augmentation is not, as in PySlowFast.
+
+    Items have "file_name" (a video file or a folder of frames), "label", for a folder of frames
+    optionally "fps", and in testing optionally "clip" and "clips" (see `video_views`), which samples
+    have too; without them one clip stands for the video.
+
+    Args:
+        transform: from frames uint8 (T, H, W, 3) to a float tensor: in training (3, T, h, w), in
+            testing (crops, 3, T, h, w).
+        max_bad_share, min_seen: the largest share of bad videos, and from how many videos on it
+            is judged.
+    """
+
+    kind = "video"
+
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        sampling: Sampling,
+        transform: Callable[[np.ndarray], torch.Tensor],
+        max_bad_share: float = 0.1,
+        min_seen: int = 100,
+    ):
+        super().__init__(is_train, sampling, transform, max_bad_share, min_seen)
+
+    def known(self, item: dict[str, Any]) -> dict[str, Any]:
+        """See `SampleMapper.known`."""
+        known = super().known(item)
+        if not self.is_train:
+            known["clip"], known["clips"] = _place(item)
+        return known
+
+    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+        """See `FramesMapper.chosen`."""
+        if self.is_train:
+            return self.sampling.train(times)
+        return self.sampling.test(times, *_place(item))
+
+    def blank(self) -> np.ndarray:
+        """As many black frames as a clip has."""
+        return black_frames(lambda times: self.sampling.test(times, 0, 1))
+
+
+def _place(item: dict[str, Any]) -> tuple[int, int]:
+    return item.get("clip", 0), item.get("clips", 1)

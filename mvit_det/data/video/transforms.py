@@ -1,0 +1,238 @@
+"""Augmentation and test transforms of video recognition.
+
+They take frames uint8 (T, H, W, 3) and give normalised float tensors. What is drawn is drawn once
+for a clip and is the same for all of its frames.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from timm.data.random_erasing import RandomErasing
+from torchvision.transforms.functional import normalize
+
+from mvit_det.data.rand_augment import ClipRandAugment, augmented
+from mvit_det.data.video.crops import (
+    InceptionCrop,
+    ShortSideJitter,
+    Size,
+    covering,
+    resized,
+    uniform_crops,
+    whole,
+)
+from mvit_det.errors import UserError
+
+Transform = Callable[[np.ndarray], torch.Tensor]
+
+CLIP_MEAN = (0.45, 0.45, 0.45)
+CLIP_STD = (0.225, 0.225, 0.225)
+
+
+def clip_train_transform(
+    size: Sequence[int],
+    *,
+    crop: str = "inception",
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (0.75, 1.3333),
+    short_side: tuple[int, int] = (256, 320),
+    hflip: float = 0.5,
+    auto_augment: str | None = "rand-m7-n4-mstd0.5-inc1",
+    erase_prob: float = 0.25,
+    erase_mode: str = "pixel",
+    erase_count: int = 1,
+    mean: Sequence[float] = CLIP_MEAN,
+    std: Sequence[float] = CLIP_STD,
+) -> Transform:
+    """RandAugment, crop, flip, normalise, erase: the released recipe (paper, appendix B.4, B.5).
+
+    From frames uint8 (T, H, W, 3) to float (3, T, height, width). Order and random numbers are those
+    of PySlowFast's loaders, but for two: its Inception crop also draws for an option that is off,
+    and hence another flip; and it draws the noise in erased boxes frame by frame.
+
+    NOTE: PySlowFast augments and normalises Something-Something as BGR. Here frames are RGB: the
+    weights of colours in RandAugment's "color" and "contrast" are the right ones, and where ``mean``
+    differs by colour, the released numbers are to be given in reverse.
+
+    Args:
+        size: frames, height and width of the result; frames are taken as they come.
+        crop: "inception" cuts out a part and resizes it (Kinetics); "short_side_jitter" resizes and
+            then cuts out a part of ``size`` (Something-Something).
+        scale, ratio: of the first: its share of the area, and width over height.
+        short_side: of the second: smallest and largest shorter side of the frames, in pixels.
+        hflip: probability; 0 where classes tell left from right.
+        auto_augment: see `ClipRandAugment`.
+        erase_prob, erase_mode, erase_count: random erasing (Zhong et al., AAAI 2020): one rectangle
+            for all frames; "pixel" fills it with normal noise, of its own in each frame, "rand" each
+            frame with a colour, "const" with the mean.
+        mean, std: of RGB values in 0..1.
+    """
+    height, width = height_and_width(size)
+    check_shares("clip_train_transform", hflip=hflip, erase_prob=erase_prob)
+    check_pairs("clip_train_transform", scale=scale, ratio=ratio, short_side=short_side)
+    crops = {
+        "inception": InceptionCrop((height, width), tuple(scale), tuple(ratio)),
+        "short_side_jitter": ShortSideJitter((height, width), tuple(short_side)),
+    }
+    if crop not in crops:
+        raise UserError(f"crop={crop!r} of clip_train_transform must be one of {', '.join(crops)}.")
+    if not (0 < scale[0] <= scale[1] <= 1 and 0 < min(ratio)):
+        raise UserError(
+            f"scale={tuple(scale)} of clip_train_transform must be a smallest and a largest share "
+            f"within 0 and 1, ratio={tuple(ratio)} above 0."
+        )
+    if crop == "short_side_jitter":
+        check_jitter("clip_train_transform", short_side, (height, width))
+    if erase_mode not in ("pixel", "rand", "const") or erase_count < 1:
+        raise UserError(
+            f"erase_mode={erase_mode!r} of clip_train_transform must be pixel, rand or const, and "
+            f"erase_count={erase_count} at least 1."
+        )
+    erasing = None
+    if erase_prob > 0:
+        erasing = RandomErasing(erase_prob, mode=erase_mode, max_count=erase_count, device="cpu")
+    augment = None if auto_augment is None else ClipRandAugment(auto_augment)
+    return _TrainClip(augment, crops[crop], hflip, Normalise(mean, std), erasing)
+
+
+class _TrainClip:
+    """See `clip_train_transform`."""
+
+    def __init__(
+        self,
+        augment: ClipRandAugment | None,
+        crop: InceptionCrop | ShortSideJitter,
+        hflip: float,
+        normalise: "Normalise",
+        erasing: RandomErasing | None,
+    ):
+        self.augment = augment
+        self.crop = crop
+        self.hflip = hflip
+        self.normalise = normalise
+        self.erasing = erasing
+
+    def __call__(self, frames: np.ndarray) -> torch.Tensor:
+        height, width = frames.shape[1:3]
+        steps = [] if self.augment is None else self.augment.draw(width, height)
+        view = self.crop.draw(height, width)
+        clip = view.of(augmented(frames, steps, view.needs()))
+        if self.hflip > 0 and np.random.uniform() < self.hflip:
+            clip = clip.flip(-1)
+        # Fewer numbers than before the crop, and as resizing is linear, the same.
+        clip = self.normalise(clip)
+        if self.erasing is not None:
+            self.erasing(clip.flatten(0, 1))  # to timm all frames are channels of one image
+        return clip
+
+
+def clip_test_transform(
+    size: Sequence[int],
+    *,
+    crops: int = 1,
+    short_side: int | None = None,
+    mean: Sequence[float] = CLIP_MEAN,
+    std: Sequence[float] = CLIP_STD,
+) -> Transform:
+    """One or three crops of resized frames: uint8 (T, H, W, 3) to float (crops, 3, T, height, width).
+
+    Args:
+        size: frames, height and width of a crop; frames are taken as they come.
+        crops: 1: the centre. 3: left, centre and right, or of tall frames top, centre and bottom.
+        short_side: that frames are resized to, in pixels; by default what the released code has: for
+            one crop 256 / 224 of the crop's shorter side, for three crops the crop's side itself.
+            (The paper has 256 for 224 in both cases.)
+        mean, std: of RGB values in 0..1.
+    """
+    sides = height_and_width(size)
+    if crops not in (1, 3):
+        raise UserError(f"crops={crops} of clip_test_transform must be 1 or 3.")
+    if short_side is None:
+        short_side = min(sides) * 256 // 224 if crops == 1 else min(sides)
+    check_short_side("clip_test_transform", short_side, sides)
+    return _TestClip(sides, crops, short_side, Normalise(mean, std))
+
+
+class _TestClip:
+    """See `clip_test_transform`."""
+
+    def __init__(self, size: Size, crops: int, short_side: int, normalise: "Normalise"):
+        self.size = size
+        self.crops = crops
+        self.short_side = short_side
+        self.normalise = normalise
+
+    def __call__(self, frames: np.ndarray) -> torch.Tensor:
+        size = covering(*frames.shape[1:3], self.short_side, self.size)
+        places = uniform_crops(size, self.size, self.crops)
+        if len(places) == 1:
+            return self.normalise(resized(frames, size, places[0])[None])
+        clip = resized(frames, size, whole(*size))
+        views = [clip[..., top:bottom, left:right] for left, top, right, bottom in places]
+        return self.normalise(torch.stack(views))
+
+
+class Normalise:
+    """Normalises clips of pixel values (..., 3, T, H, W) in place."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(
+                f"mean={list(mean)} and std={list(std)} of a clip's transform must have a number for "
+                "red, green and blue each, for RGB values in 0..1; std above 0."
+            )
+        self.mean = [255 * value for value in mean]
+        self.std = [255 * value for value in std]
+
+    def __call__(self, clips: torch.Tensor) -> torch.Tensor:
+        below_each_other = clips.flatten(-3, -2)  # a view: what torchvision takes are images
+        normalize(below_each_other, self.mean, self.std, inplace=True)
+        return clips
+
+
+def height_and_width(size: Sequence[int]) -> Size:
+    """Of a clip's size (frames, height, width)."""
+    sides = tuple(size) if isinstance(size, Sequence) else ()
+    if len(sides) != 3 or min(sides) < 1:
+        raise UserError(
+            f"size={size} of a clip's transform must be [frames,height,width], as must "
+            "model.backbone.input_size."
+        )
+    return sides[1:]
+
+
+def check_shares(transform: str, **shares: float) -> None:
+    """Refuse what is no share from 0 to 1; ``transform`` is named in the message."""
+    wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value <= 1]
+    if wrong:
+        raise UserError(f"{', '.join(wrong)} of {transform} must be from 0 to 1.")
+
+
+def check_pairs(transform: str, **pairs: Sequence[float]) -> None:
+    """Refuse what is not two numbers; ``transform`` is named in the message."""
+    for name, pair in pairs.items():
+        numbers = isinstance(pair, Sequence) and all(
+            isinstance(part, (int, float)) for part in pair
+        )
+        if not numbers or len(pair) != 2:
+            raise UserError(
+                f"{name}={pair} of {transform} must be two numbers, a smallest and a largest."
+            )
+
+
+def check_jitter(transform: str, short_side: Sequence[int], crop: Size) -> None:
+    """Refuse shorter sides of frames that crops do not fit into."""
+    if not min(crop) <= short_side[0] <= short_side[1]:
+        raise UserError(
+            f"short_side={tuple(short_side)} of {transform} must be a smallest and a largest "
+            f"number of pixels, not below the shorter side of the crop, {min(crop)}."
+        )
+
+
+def check_short_side(transform: str, short_side: int, crop: Size) -> None:
+    """Refuse a shorter side of frames that crops do not fit into."""
+    if not isinstance(short_side, int) or short_side < min(crop):
+        raise UserError(
+            f"short_side={short_side} of {transform} must be a whole number that is not below "
+            f"the shorter side of the crop, {min(crop)}."
+        )

@@ -1,0 +1,1 @@
+"""Frame mAP of AVA, as the official scorer computes it."""

@@ -1,0 +1,231 @@
+"""Frame mAP of detected actions, as an evaluator of Detectron2's loop."""
+
+import logging
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import Tensor
+
+from mvit_det.ava_files import BoxTable, write_detections
+from mvit_det.errors import UserError
+from mvit_det.evaluation.actions.examples import KeyFrame, KeyFrames, draw_key_frames, first_of
+from mvit_det.evaluation.actions.files import read_truth
+from mvit_det.evaluation.actions.metrics import MODES
+from mvit_det.evaluation.actions.report import report
+
+logger = logging.getLogger(__name__)
+
+DETECTIONS = "action_detections.csv"
+
+
+class ActionMetrics(DatasetEvaluator):
+    """Measures AP at IoU 0.5 of each action, over all key frames, and their mean.
+
+    Ground truth is what the csv files of the data set say, not what the model was given: boxes that
+    no person detector has found, and key frames that were not tested, count as missed; so do those
+    of clips that could not be read (`UnreadableImages` counts them), which have no detections. The
+    detections of all processes count, a key frame that several of them had (samplers pad) once; the
+    main process alone has the results. They are sorted by video, second and box before they are
+    scored, so that batches, order and processes make no difference to the last bit.
+
+    Args:
+        dataset_name: a registered data set whose metadata have ``ground_truth`` (csv files),
+            ``actions`` (names of the evaluated ones by id) and perhaps ``excluded`` (a csv file)
+            and ``seconds`` (the first and the last that count).
+        output_dir: gets ``action_detections.csv``, the official format, with a row for each box and
+            evaluated action, which ``python -m mvit_det.evaluation`` measures again; and in
+            ``pictures/`` AP by class, precision-recall curves, and key frames with predictions beside
+            ground truth (``overview.png`` has them all).
+        mode: "official", the scorer of the data set, or "pyslowfast", where more than 50 detections of
+            a key frame count, and those at key frames that the ground truth does not name are wrong;
+            see `frame_ap`.
+        num_pictures: key frames that are drawn.
+        score_threshold: predictions of a lower score are not in these pictures.
+        pixel_mean, pixel_std: by which inputs are normalised, RGB from 0 to 1; for the pictures only.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        mode: str = "official",
+        num_pictures: int = 8,
+        score_threshold: float = 0.5,
+        pixel_mean: Sequence[float] = (0.45, 0.45, 0.45),
+        pixel_std: Sequence[float] = (0.225, 0.225, 0.225),
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"mode={mode!r} of ActionMetrics must be one of {', '.join(MODES)}.")
+        if num_pictures < 1:
+            raise UserError(f"num_pictures={num_pictures} of ActionMetrics must be at least 1.")
+        metadata = MetadataCatalog.get(dataset_name)
+        files = metadata.get("ground_truth", None)
+        if not files:
+            raise UserError(
+                f"Dataset {dataset_name!r} has no ground truth to measure against: give the csv files "
+                "of its annotated actions to action_clips."
+            )
+        self._names: dict[int, str] = dict(metadata.actions)
+        self._truth = read_truth(
+            files, metadata.get("excluded", None), metadata.get("seconds", None)
+        )
+        self._truth.check_names(self._names)
+        self._folder = Path(output_dir) if output_dir is not None else None
+        self._mode = mode
+        self._outputs = np.array(sorted(self._names)) - 1
+        self._key_frames = self._truth.key_frames(self._names)
+        self._score_threshold = score_threshold
+        self._new_pictures = lambda: KeyFrames(num_pictures, list(pixel_mean), list(pixel_std))
+        self.reset()
+
+    def reset(self) -> None:
+        self._frames: list[tuple[str, float, int]] = []  # video, second, number of boxes
+        # NOTE: grown in one piece each. Small arrays, kept between the large ones of the batches,
+        # would keep the memory of these from being used again.
+        self._columns = bytearray(), bytearray()  # float32: boxes (N, 4), scores (N, K)
+        self._pictures = self._new_pictures()
+
+    def process(self, inputs: dict[str, Any], outputs: Sequence[Tensor]) -> None:
+        """Take a batch of B clips.
+
+        Args:
+            inputs: lists of B: "video" (name), "second", "original_boxes" (N_i, 4) x1, y1, x2, y2 as
+                shares of the frame; and perhaps "unreadable", None for each clip that could be read.
+            outputs: of each clip probabilities (N_i, C), of which k is of the action with id k + 1.
+        """
+        reasons = inputs.get("unreadable") or [None] * len(inputs["video"])
+        if len(outputs) != len(reasons):
+            raise UserError(
+                f"The model gives scores for {len(outputs)} clips of {len(reasons)}: it must give one "
+                "tensor (boxes, actions) for each."
+            )
+        columns = (inputs[name] for name in ("video", "second", "original_boxes"))
+        for index, (video, second, boxes, scores) in enumerate(zip(*columns, outputs)):
+            if reasons[index] is not None:
+                continue
+            boxes, scores = boxes.float().cpu().numpy(), scores.float().cpu().numpy()
+            self._check(f"{video}, second {second:g}", boxes, scores)
+            scores = scores[:, self._outputs]
+            self._frames.append((video, second, len(boxes)))
+            for kept, values in zip(self._columns, (boxes, scores)):
+                kept += values.tobytes()
+            if self._folder is not None and (video, second) in self._key_frames:
+                clip, part = inputs["inputs"][index], inputs["shown"][index]
+                self._pictures.offer(video, second, clip, part, boxes, scores)
+
+    def _check(self, place: str, boxes: np.ndarray, scores: np.ndarray) -> None:
+        if scores.ndim != 2 or len(scores) != len(boxes):
+            raise UserError(
+                f"{place}: the model gives scores of shape {scores.shape} for {len(boxes)} boxes: one "
+                "row for each is needed."
+            )
+        if scores.shape[1] <= self._outputs[-1]:
+            raise UserError(
+                f"{place}: the model has {scores.shape[1]} outputs, and actions up to id "
+                f"{self._outputs[-1] + 1} are evaluated: set num_classes to that of the data set."
+            )
+        if not np.isfinite(scores).all():
+            raise UserError(
+                f"{place}: the scores are not all finite numbers: the training has diverged or the "
+                "weights are damaged; evaluate an earlier checkpoint."
+            )
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return {"actions": {"mAP50", "AP-<name>" of each evaluated action}} in percent.
+
+        NaN stands where an action has no ground truth; the mean leaves it out.
+        """
+        gathered = comm.gather((self._frames, *self._columns, self._pictures.kept), dst=0)
+        if not comm.is_main_process():
+            return {}
+        frames = [frame for part in gathered for frame in part[0]]
+        if not frames:
+            logger.warning("ActionMetrics has seen no key frame that could be read.")
+            return {}
+        _, boxes, scores, pictures = zip(*gathered)
+        table = _table(
+            frames,
+            np.frombuffer(b"".join(boxes), np.float32).reshape(-1, 4),
+            np.frombuffer(b"".join(scores), np.float32).reshape(-1, len(self._outputs)),
+            self._outputs + 1,
+        )
+        untested = len(self._key_frames.difference(frame[:2] for frame in frames))
+        if untested:
+            logger.warning(
+                "Of %d key frames with ground truth %d were not tested (they could not be read, have "
+                "no proposed box, or their video is not there) and count as missed.",
+                *(len(self._key_frames), untested),
+            )
+        if self._folder is not None:
+            self._save(table)
+            self._draw(first_of(chain(*pictures), self._pictures.count))
+        return report(self._truth, table, self._names, self._folder, self._mode)
+
+    def _save(self, table: BoxTable) -> None:
+        path = self._folder / DETECTIONS
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_detections(path, table)
+            logger.info("Detections in the official format: %s", path)
+        except OSError as error:
+            # The metrics can still be had: a full disk must not end a training here.
+            logger.error("%s cannot be written (%s): free some space.", path, error)
+
+    def _draw(self, key_frames: list[KeyFrame]) -> None:
+        folder = self._folder / "pictures"
+        try:
+            draw_key_frames(folder, key_frames, self._truth, self._names, self._score_threshold)
+        except OSError as error:
+            logger.error("The pictures in %s could not be written: %s", folder, error)
+
+
+def _table(
+    frames: Sequence[tuple[str, float, int]],
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    actions: np.ndarray,
+) -> BoxTable:
+    """A row for each box and action, sorted by video, second, box and action.
+
+    Args:
+        frames: video, second and number of boxes of each key frame, one after the other.
+        boxes, scores: (N, 4) and (N, K) of all of them.
+        actions: (K,) ids.
+    """
+    ends = np.cumsum([count for *_, count in frames])
+    # of a key frame that comes twice, one
+    first = {frame[:2]: number for number, frame in reversed(list(enumerate(frames)))}
+    order = [first[key] for key in sorted(first)]
+    counts = np.array([frames[number][2] for number in order])
+    rows = [np.arange(ends[number] - frames[number][2], ends[number]) for number in order]
+    rows = np.concatenate(rows)
+    videos = sorted({video for video, _ in first})
+    places = {name: place for place, name in enumerate(videos)}
+    video = np.array([places[frames[number][0]] for number in order], np.int32)
+    second = np.array([frames[number][1] for number in order])
+    each = counts * len(actions)  # rows of each key frame
+    return BoxTable(
+        videos,
+        video=np.repeat(video, each),
+        second=np.repeat(second, each),
+        box=np.repeat(_as_written(boxes[rows]), len(actions), axis=0),
+        action=np.tile(actions.astype(np.int64), len(rows)),
+        score=scores[rows].ravel().astype(np.float64),
+        line=np.zeros(len(rows) * len(actions), np.int64),
+    )
+
+
+def _as_written(boxes: np.ndarray) -> np.ndarray:
+    """Boxes as the csv file has them, so that it gives the same numbers: with six digits.
+
+    Of scores nothing but their order counts, and they are written so that it stays.
+    """
+    values = [float(f"{value:.6g}") for value in boxes.ravel().tolist()]
+    return np.array(values, np.float64).reshape(-1, 4)

@@ -1,0 +1,146 @@
+"""Some key frames of a test set: predicted actions beside those of the ground truth."""
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from mvit_det.errors import printable
+from mvit_det.evaluation.actions.files import ActionTruth
+from mvit_det.evaluation.drawing.boxes import class_colour, enlargement, pixels_of, resized
+from mvit_det.evaluation.drawing.people import Colour, draw_people
+from mvit_det.evaluation.drawing.side_by_side import overview, side_by_side
+
+_NOBODY = (150, 150, 150)  # RGB of a predicted box where the ground truth has none
+
+
+class KeyFrame(NamedTuple):
+    """A tested key frame; those of the lowest ``key`` are shown.
+
+    ``picture`` is (H, W, 3) uint8, RGB, as the model saw it, which shows ``part`` of the frame (4,):
+    x1, y1, x2, y2 as shares of it, like ``boxes`` (N, 4). ``scores`` (N, K) are of the evaluated
+    actions.
+    """
+
+    key: int
+    video: str
+    second: float
+    picture: np.ndarray
+    part: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
+class KeyFrames:
+    """Keeps some key frames while a test set goes by.
+
+    They are drawn by a hash of video and second. So the choice is the same at each evaluation, does
+    not depend on the order of the inputs or on which process has them, and no more than those shown
+    are in memory.
+
+    Args:
+        count: of those kept.
+        pixel_mean, pixel_std: by which the model's inputs were normalised, of RGB from 0 to 1.
+    """
+
+    def __init__(self, count: int, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> None:
+        self.count = count
+        self.mean, self.std = (torch.tensor(v).view(-1, 1, 1) for v in (pixel_mean, pixel_std))
+        self.kept: list[KeyFrame] = []
+
+    def offer(
+        self,
+        video: str,
+        second: float,
+        clip: Tensor,
+        part: Tensor,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+    ) -> None:
+        """Keep the middle frame of a clip (3, T, H, W) if it is among those to show so far."""
+        key = zlib.crc32(f"{printable(video)},{second:g}".encode())
+        if len(self.kept) == self.count and key >= self.kept[-1].key:
+            return
+        picture = pixels_of(clip[:, clip.shape[1] // 2], self.mean, self.std)
+        self.kept.append(KeyFrame(key, video, second, picture, part.numpy(), boxes, scores))
+        self.kept = first_of(self.kept, self.count)
+
+
+def first_of(kept: Iterable[KeyFrame], count: int) -> list[KeyFrame]:
+    """Those of the lowest key, each once."""
+    each = {(one.video, one.second): one for one in kept}
+    return sorted(each.values(), key=lambda one: one[:3])[:count]
+
+
+def draw_key_frames(
+    folder: Path,
+    key_frames: Sequence[KeyFrame],
+    truth: ActionTruth,
+    names: Mapping[int, str],
+    min_score: float,
+) -> None:
+    """Write ``00_<video>_<second>.png`` ..., and all of them on one sheet, ``overview.png``.
+
+    Args:
+        names: of the evaluated actions, by their ids; predicted scores are in the order of these.
+        min_score: predictions of a lower score are not shown.
+    """
+    if not key_frames:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, one in enumerate(key_frames):
+        paths.append(folder / f"{number:02d}_{Path(one.video).name}_{one.second:g}.png")
+        Image.fromarray(_drawn(one, truth, names, min_score)).save(paths[-1])
+    overview(paths).save(folder / "overview.png")
+
+
+def _drawn(
+    one: KeyFrame, truth: ActionTruth, names: Mapping[int, str], min_score: float
+) -> np.ndarray:
+    picture = resized(one.picture, enlargement(*one.picture.shape[:2]))
+    shown = [names[k] for k in sorted(names)]
+    predicted = []
+    for scores in one.scores:
+        best = [k for k in np.argsort(-scores, kind="stable") if scores[k] >= min_score]
+        predicted.append([f"{shown[k]} {scores[k]:.0%}" for k in best])
+    table = truth.at(one.video, one.second)
+    boxes, which = np.unique(table.box, axis=0, return_inverse=True)
+    actions: list[list[str]] = [[] for _ in boxes]
+    for box, action in zip(which.ravel().tolist(), table.action.tolist()):
+        actions[box] += [names[action]] if action in names else []
+    captions = (
+        f"predictions (score >= {min_score:g}): {sum(map(len, predicted))}",
+        f"ground truth: {sum(map(len, actions))}",
+    )
+    # a person has one colour on both sides
+    own = [tuple(round(255 * share) for share in class_colour(k)) for k in range(len(boxes))]
+    same = [own[k] if k >= 0 else _NOBODY for k in _overlapping(one.boxes, boxes)]
+    left, right = (
+        draw_people(picture, *_inside(one.part, *columns))
+        for columns in ((one.boxes, predicted, same), (boxes, actions, own))
+    )
+    return side_by_side(left, right, captions)
+
+
+def _overlapping(boxes: np.ndarray, others: np.ndarray) -> list[int]:
+    """For each of N boxes which of the M others it overlaps most, by half or more; else -1."""
+    overlap = box_iou(torch.from_numpy(boxes).double(), torch.from_numpy(others))
+    best, which = overlap.max(dim=1)
+    return torch.where(best >= 0.5, which, -1).tolist()
+
+
+def _inside(
+    part: np.ndarray, boxes: np.ndarray, labels: list[list[str]], colours: list[Colour]
+) -> tuple[np.ndarray, list[list[str]], list[Colour]]:
+    """Boxes as shares of the part that is shown, labels, colours; without boxes beyond it."""
+    size = np.tile(part[2:] - part[:2], 2)
+    boxes = np.clip((boxes - np.tile(part[:2], 2)) / size, 0, 1)
+    seen = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    return boxes[seen], [labels[index] for index in seen], [colours[index] for index in seen]

@@ -1,0 +1,84 @@
+"""Which labelled boxes are right: a detection takes the box of the truth that it overlaps most.
+
+Within a key frame and an action a detection is right where that overlap is large enough and no
+detection before it has taken the same box; it never takes the second best. So nothing but the order
+of the detections connects them, and all are matched at once.
+
+Letters: N labelled boxes of the ground truth, D detections, P pairs of one and the other in the
+same key frame and of the same action.
+"""
+
+import numpy as np
+
+from mvit_det.evaluation.actions.ranking import Boxes, heap_slots
+from mvit_det.evaluation.detection.matching import rank_in_group
+
+
+def boxes_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union (P,) of boxes (P, 4) and (P, 4), as x1, y1, x2, y2.
+
+    0 where they have no area in common, as where one has x2 <= x1 or y2 <= y1.
+    """
+    low, high = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
+    sides = np.maximum(high - low, 0)
+    common = sides[:, 0] * sides[:, 1]
+    area, other = (np.prod(box[:, 2:] - box[:, :2], axis=1) for box in (first, second))
+    # NOTE: in this order, for at an overlap of exactly the threshold the last digit decides.
+    return np.divide(common, area + other - common, out=np.zeros(len(common)), where=common > 0)
+
+
+def best_truth(truth: Boxes, found: Boxes, iou: float, *, official: bool) -> np.ndarray:
+    """(D,) row of the truth that each detection overlaps most, -1 where by less than ``iou`` > 0.
+
+    Among equal overlaps the first box counts: in the order of ``truth``, or in that in which the
+    official scorer sees it. ``truth.frame`` ascends.
+    """
+    frames = 1 + max(truth.frame.max(initial=-1), found.frame.max(initial=-1))
+    order = np.argsort(truth.action * frames + truth.frame, kind="stable")
+    theirs = (truth.action * frames + truth.frame)[order]
+    ours = found.action * frames + found.frame
+    first = np.searchsorted(theirs, ours, "left")
+    count = np.searchsorted(theirs, ours, "right") - first
+    # before expanding to pairs: most detections have no box of their action in the key frame
+    rows = np.flatnonzero(count)
+    detection = np.repeat(rows, count[rows])
+    target = order[first[detection] + rank_in_group(detection)]
+    overlap = boxes_overlap(
+        found.box[detection].astype(float, copy=False), truth.box[target].astype(float, copy=False)
+    )
+    enough = overlap >= iou
+    detection, target, overlap = detection[enough], target[enough], overlap[enough]
+    starts = np.flatnonzero(np.diff(detection, prepend=-1))
+    most = np.maximum.reduceat(overlap, starts) if len(starts) else overlap
+    best = overlap == np.repeat(most, np.diff(starts, append=len(detection)))
+    detection, target = detection[best], target[best]
+    if official:
+        preferred = np.lexsort((_official_rank(truth, detection, target)[target], detection))
+        detection, target = detection[preferred], target[preferred]
+    result = np.full(len(found), -1)
+    one = np.flatnonzero(np.diff(detection, prepend=-1))
+    result[detection[one]] = target[one]
+    return result
+
+
+def _official_rank(truth: Boxes, detection: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(N,) place of each box of the truth among those of its key frame, where it matters.
+
+    It does where a detection (sorted) has more than one best target.
+    """
+    rank = np.zeros(len(truth), int)
+    several = target[rank_in_group(detection) > 0]
+    if len(several):
+        rows = np.flatnonzero(np.isin(truth.frame, truth.frame[several]))
+        some = truth.rows(rows)
+        rank[rows[np.lexsort((heap_slots(some), -some.score))]] = np.arange(len(rows))
+    return rank
+
+
+def true_positives(target: np.ndarray) -> np.ndarray:
+    """(D,) whether a detection is the first one with its target, which is -1 for none."""
+    rows = np.flatnonzero(target >= 0)
+    _, first = np.unique(target[rows], return_index=True)
+    right = np.zeros(len(target), bool)
+    right[rows[first]] = True
+    return right

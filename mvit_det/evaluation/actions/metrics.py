@@ -1,0 +1,242 @@
+"""Frame AP of actions, the metric of AVA: numbers in, numbers out.
+
+A labelled box is right when it overlaps a box of that action in that key frame by half (see
+`action_matching`). The detections of an action in all key frames together, the best score first,
+then give a curve of precision over recall; AP is the area below it, after precision was raised to
+the best one at that recall or beyond.
+
+There are two modes. "official" is the scorer of the data set (ActivityNet's get_ava_performance.py):
+of a key frame the 50 labelled boxes of the highest scores count, the best one is matched first, and
+detections at key frames that the ground truth does not name are ignored. "pyslowfast" is what
+PySlowFast reports in its logs: all detections count, in the order of the rows, also those at other
+key frames, which are all false.
+
+Letters: N labelled boxes of the truth, D detections, K actions, R points of recall.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mvit_det.ava_files import BoxTable
+from mvit_det.evaluation.actions.matching import best_truth, true_positives
+from mvit_det.evaluation.actions.ranking import LIMIT, Boxes, heap_slots, official_order
+
+MODES = ("official", "pyslowfast")
+RECALLS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is scored: both sides, with their key frames numbered alike.
+
+    key_frames: how many of them the truth names. left_out: why and how many detections do not
+    count, for the log.
+    """
+
+    truth: Boxes
+    found: Boxes
+    key_frames: int
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ActionScores:
+    """The metric of each of the K actions, as shares; NaN for an action without ground truth.
+
+    class_ids: of the actions. ap: (K,). truth: (K,) how many labelled boxes there are to find.
+    found: (K,) how many detections count, and right: (K,) how many of them are right. precision:
+    (K, R) over `RECALLS`, the best at that recall or beyond, 0 where the recall is not reached.
+    """
+
+    class_ids: Sequence[int]
+    ap: np.ndarray
+    truth: np.ndarray
+    found: np.ndarray
+    right: np.ndarray
+    precision: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Over the actions that have ground truth; NaN where none has."""
+        measured = self.ap[~np.isnan(self.ap)]
+        return float(measured.mean()) if len(measured) else float("nan")
+
+
+def prepare(
+    truth: BoxTable,
+    found: BoxTable,
+    *,
+    excluded: Collection[tuple[str, float]] = (),
+    mode: str = "official",
+) -> Prepared:
+    """Number the key frames of two tables, and leave out those that do not count.
+
+    A key frame is a video and a second, to 6 decimals. ``excluded`` ones are left out of both
+    tables. Whatever the truth names is a key frame that counts: with boxes of any action, or none.
+    """
+    names = [*truth.videos, *found.videos, *(name for name, _ in truth.empty)]
+    names = {name: number for number, name in enumerate(names)}
+    tables = [_runs(table, names) for table in (truth, found)]
+    pairs = [_of_pairs(frames, names) for frames in (truth.empty, excluded)]
+    numbers, frames = _numbers([*tables, *pairs])
+    named, banned = np.zeros(frames, bool), np.zeros(frames, bool)
+    named[numbers[0]] = named[numbers[2]] = True
+    banned[numbers[3]] = True
+    named &= ~banned
+
+    ours, theirs = (np.repeat(number, lengths) for number, (_, _, lengths) in zip(numbers, tables))
+    left_out = {"of excluded key frames": banned[theirs]}
+    if mode == "official":
+        unknown = ~(named | banned)[theirs]
+        left_out["at key frames that the ground truth does not name"] = unknown
+    counts = {reason: int(np.count_nonzero(mask)) for reason, mask in left_out.items()}
+    person = np.where(np.isnan(truth.score), 1.0, truth.score)
+    return Prepared(
+        _without(Boxes(ours, truth.box, truth.action, person), [banned[ours]]),
+        _without(Boxes(theirs, found.box, found.action, found.score), left_out.values()),
+        int(np.count_nonzero(named)),
+        {reason: count for reason, count in counts.items() if count},
+    )
+
+
+def _without(boxes: Boxes, masks: Collection[np.ndarray]) -> Boxes:
+    mask = np.logical_or.reduce(list(masks))
+    return boxes.rows(~mask) if mask.any() else boxes
+
+
+def _runs(table: BoxTable, names: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Video, second and number of rows of each stretch of rows of one key frame."""
+    starts = np.ones(len(table), bool)
+    starts[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
+    first = np.flatnonzero(starts)
+    video = np.array([names[name] for name in table.videos], int)[table.video[first]]
+    return video, table.second[first], np.diff(first, append=len(table))
+
+
+def _of_pairs(
+    frames: Collection[tuple[str, float]], names: dict[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Video and second of those whose video has a number."""
+    known = [(names[name], second) for name, second in frames if name in names]
+    return np.array([v for v, _ in known], int), np.array([s for _, s in known], float)
+
+
+def _numbers(columns: Sequence[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray], int]:
+    """Numbers of the key frames of several lists, whose first columns are video and second."""
+    video, second = (np.concatenate([lists[i] for lists in columns]) for i in (0, 1))
+    seconds, second = np.unique(second.round(6), return_inverse=True)
+    keys, number = np.unique(video * len(seconds) + second, return_inverse=True)
+    return np.split(number, np.cumsum([len(lists[0]) for lists in columns])[:-1]), len(keys)
+
+
+def frame_ap(
+    truth: Boxes,
+    found: Boxes,
+    class_ids: Sequence[int],
+    *,
+    mode: str = "official",
+    iou: float = 0.5,
+) -> ActionScores:
+    """Compute the metric; key frames are numbered alike on both sides.
+
+    Args:
+        truth: boxes of other actions than ``class_ids`` do not count.
+        found: likewise; all others count, wherever they are.
+        class_ids: the actions, from 1.
+        mode: one of `MODES`.
+        iou: the least overlap, above 0, of a right detection.
+
+    Among equal scores the order of the rows matters, as in both scorers: see `action_ranking` for
+    those of one key frame. Equal scores of one action in all key frames are in the order into which
+    numpy's default sort brings them, which is not stable and differs between processors.
+    """
+    ids = np.unique(class_ids)
+    truth, found = _of_classes(truth, ids), _of_classes(found, ids)
+    positives = np.bincount(truth.action, minlength=len(ids))
+    truth, found = _by_first_detection(truth, found)
+    official = mode == "official"
+    rows = official_order(found) if official else np.arange(len(found))
+    rows = rows[(found.box[rows, :2] < found.box[rows, 2:]).all(axis=1)]
+    # Of 16 bits, for numpy sorts these in linear time.
+    rows = rows[np.argsort(found.action[rows].astype(np.uint16), kind="stable")]
+    counted = np.bincount(found.action[rows], minlength=len(ids))
+    target = best_truth(truth, found.rows(rows), iou, official=official)
+    if official:
+        _settle_ties(found, rows, target)
+    right, score = true_positives(target), found.score[rows].astype(float)
+    ap = np.full(len(ids), np.nan)
+    precision = np.full((len(ids), len(RECALLS)), np.nan)
+    ends = np.cumsum(counted)
+    for k in np.flatnonzero(positives):
+        part = slice(ends[k] - counted[k], ends[k])
+        ap[k], precision[k] = _curve(score[part], right[part], positives[k])
+    hits = np.bincount(found.action[rows[right]], minlength=len(ids))
+    given = np.searchsorted(ids, class_ids)
+    columns = (ap, positives, counted, hits, precision)
+    return ActionScores(class_ids, *(column[given] for column in columns))
+
+
+def _of_classes(boxes: Boxes, ids: np.ndarray) -> Boxes:
+    """The boxes of these actions, which become indices of ``ids``."""
+    index = np.full(ids[-1] + 2, -1)
+    index[ids] = np.arange(len(ids))
+    action = index[np.clip(boxes.action, 0, ids[-1] + 1)]
+    boxes = replace(boxes, action=action)
+    return boxes if (action >= 0).all() else boxes.rows(action >= 0)
+
+
+def _by_first_detection(truth: Boxes, found: Boxes) -> tuple[Boxes, Boxes]:
+    """Sort both by key frame, in the order of the first detection of each; the rest as it was.
+
+    Boxes of the truth at key frames without detections, of which nobody asks any more, are dropped.
+    """
+    first = np.full(1 + max(truth.frame.max(initial=-1), found.frame.max(initial=-1)), len(found))
+    # Of several rows of a key frame the last one is written last: so backwards.
+    first[found.frame[::-1]] = np.arange(len(found))[::-1]
+    number = np.empty(len(first), int)
+    number[np.argsort(first, kind="stable")] = np.arange(len(first))
+    truth = truth.rows(first[truth.frame] < len(found))
+    both = []
+    for boxes in (truth, found):
+        boxes = replace(boxes, frame=number[boxes.frame])
+        if (np.diff(boxes.frame) < 0).any():
+            boxes = boxes.rows(np.argsort(boxes.frame, kind="stable"))
+        both.append(boxes)
+    return both[0], both[1]
+
+
+def _settle_ties(found: Boxes, rows: np.ndarray, target: np.ndarray) -> None:
+    """Bring equal scores of an action in a key frame into the official order, where it matters.
+
+    It does where one of them overlaps a box of the truth. ``rows`` of ``found`` and their
+    ``target`` are sorted by action and key frame, then by falling score; both are changed in place.
+    """
+    action, frame, score = found.action[rows], found.frame[rows], found.score[rows]
+    differs = np.ones(len(rows), bool)
+    differs[1:] = (np.diff(action) != 0) | (np.diff(frame) != 0) | (np.diff(score) != 0)
+    run = np.cumsum(differs) - 1
+    length = np.bincount(run)
+    matters = (length > 1) & (np.bincount(run[target >= 0], minlength=len(length)) > 0)
+    tied = np.flatnonzero(matters[run])
+    if len(tied):
+        everything = np.flatnonzero(np.isin(found.frame, frame[tied]))
+        slot = np.full(len(found), -1)
+        slot[everything] = heap_slots(found.rows(everything), LIMIT)
+        order = tied[np.lexsort((slot[rows[tied]], run[tied]))]
+        rows[tied], target[tied] = rows[order], target[order]
+
+
+def _curve(score: np.ndarray, right: np.ndarray, positives: int) -> tuple[float, np.ndarray]:
+    """AP, and precision over `RECALLS`, of one action with ``positives`` boxes to find."""
+    order = np.argsort(score)[::-1]
+    places = np.flatnonzero(right[order])
+    number = np.arange(1, len(places) + 1)
+    # at each right detection: recall rises nowhere else
+    best = np.maximum.accumulate((number / (places + 1))[::-1])[::-1]
+    needed = np.searchsorted(np.arange(positives + 1) / positives, RECALLS)
+    precision = np.zeros(positives + 1)
+    precision[1 : len(best) + 1] = best
+    precision[0] = precision[1]
+    return best.sum() / positives, precision[needed]

@@ -1,0 +1,91 @@
+"""From detected actions to what a reader looks at: numbers, tables in the log, and pictures."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mvit_det.ava_files import BoxTable
+from mvit_det.evaluation.actions.files import ActionTruth
+from mvit_det.evaluation.actions.metrics import ActionScores, frame_ap, prepare
+from mvit_det.evaluation.actions.plots import draw_class_ap, draw_precision_recall
+from mvit_det.evaluation.tables import class_table, in_percent
+
+logger = logging.getLogger(__name__)
+
+
+def report(
+    truth: ActionTruth,
+    found: BoxTable,
+    names: Mapping[int, str],
+    folder: Path | None,
+    mode: str = "official",
+) -> dict[str, dict[str, float]]:
+    """Measure, log the tables, and draw into ``folder``/pictures (where a folder is given).
+
+    Args:
+        names: of the actions that are evaluated, by their ids.
+        mode: as for `frame_ap`.
+
+    Returns:
+        {"actions": {"mAP50", "AP-<name>" of each}} in percent; NaN where there is no ground truth.
+    """
+    prepared = prepare(truth.table, found, excluded=truth.excluded, mode=mode)
+    ids = sorted(names)
+    scores = frame_ap(prepared.truth, prepared.found, ids, mode=mode)
+    shown = [names[k] for k in ids]
+    left_out = {
+        **prepared.left_out,
+        "of actions that are not evaluated": int(np.count_nonzero(~np.isin(found.action, ids))),
+        "boxes without area": _without_area(found.box),
+    }
+    for reason, count in left_out.items():
+        if count:
+            logger.info("%d of %d detections are left out: %s.", count, len(found), reason)
+    hollow = _without_area(prepared.truth.box[np.isin(prepared.truth.action, ids)])
+    if hollow:
+        logger.warning(
+            "%d of %d boxes of the ground truth have no area: nothing can find them, and they count "
+            "as missed.",
+            *(hollow, scores.truth.sum()),
+        )
+    if not len(found):
+        logger.warning("There are no detections at all.")
+    _log(scores, shown, prepared.key_frames, mode)
+    if folder is not None:
+        _draw(folder / "pictures", scores, shown)
+    by_class = {f"AP-{name}": 100 * float(ap) for name, ap in zip(shown, scores.ap)}
+    return {"actions": {"mAP50": 100 * float(scores.mean), **by_class}}
+
+
+def _without_area(box: np.ndarray) -> int:
+    """How many boxes (N, 4) have none."""
+    return int(np.count_nonzero((box[:, 2:] <= box[:, :2]).any(axis=1)))
+
+
+def _log(scores: ActionScores, names: list[str], key_frames: int, mode: str) -> None:
+    """One table of the whole, and one of the classes."""
+    measured = int((scores.truth > 0).sum())
+    head = ["percent", "key frames", "boxes", "detections", "mAP50"]
+    counts = key_frames, int(scores.truth.sum()), int(scores.found.sum())
+    table = in_percent(head, [["actions", *counts, 100 * scores.mean]])
+    lacking = len(names) - measured
+    over = f"mean over {measured} classes"
+    if lacking:
+        over += f"; {lacking} of {len(names)} have no ground truth and do not count"
+    logger.info("Frame mAP at IoU 0.5 (%s mode; %s):\n%s", mode, over, table)
+    rows = list(zip(scores.class_ids, names, scores.truth, scores.found, 100 * scores.ap))
+    table = class_table(["id", "action", "boxes", "detections", "AP"], rows)
+    logger.info("AP by action, in percent (nan: no ground truth):\n%s", table)
+
+
+def _draw(folder: Path, scores: ActionScores, names: list[str]) -> None:
+    try:
+        draw_class_ap(folder / "action_ap.png", scores, names)
+        draw_precision_recall(folder / "precision_recall.png", scores, names)
+    except OSError as error:
+        # The numbers are what matters: they must not be lost with the pictures.
+        logger.error("The pictures in %s could not be written: %s", folder, error)
+    else:
+        logger.info("AP by action and curves: %s", folder)

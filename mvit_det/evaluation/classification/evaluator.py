@@ -1,0 +1,208 @@
+"""Accuracy of a classifier, as an evaluator of Detectron2's loop."""
+
+import logging
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import Tensor
+
+from mvit_det.errors import UserError
+from mvit_det.evaluation.classification.examples import Example, Examples, first_of, sheet
+from mvit_det.evaluation.classification.files import save_predictions
+from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
+from mvit_det.evaluation.classification.report import PREDICTIONS, report
+
+logger = logging.getLogger(__name__)
+
+
+class ClassificationAccuracy(DatasetEvaluator):
+    """Measures top-1 and top-5 accuracy, also by class, of scores (B, K).
+
+    An image counts for top-1 if its class has the highest score, for top-5 if it is among the five
+    highest; of equal scores the class of the lower number comes first. With five classes or fewer
+    top-5 is always 100. Images that could not be read (`UnreadableImages` counts them) are left
+    out. The predictions of all processes count, an image that several of them had (samplers pad)
+    once; the main process alone has the results.
+
+    Args:
+        dataset_name: a registered data set whose metadata have ``thing_classes``, the names of the
+            classes; without it they are ``class_names`` or, without those, numbers.
+        output_dir: gets ``classification_predictions.npz`` (each image with its label, its five
+            best classes and their scores), ``class_accuracy.csv``, and in ``pictures/`` accuracy by
+            class, the confusion matrix and a sheet of examples.
+        class_names: in the order of the model's outputs.
+        classes: only so many first outputs compete. The 19168 outputs of the published
+            ImageNet-21K models begin with the 1000 classes of ImageNet-1K.
+        num_examples: right and wrong images of each on the sheet.
+        pixel_mean, pixel_std: by which inputs are normalised, RGB from 0 to 1; for the sheet only.
+    """
+
+    # what is counted, and the axes of its scores
+    KIND, AXES = "images", 2
+
+    def __init__(
+        self,
+        dataset_name: str | None = None,
+        output_dir: str | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        classes: int | None = None,
+        num_examples: int = 12,
+        pixel_mean: Sequence[float] = (0.485, 0.456, 0.406),
+        pixel_std: Sequence[float] = (0.229, 0.224, 0.225),
+    ) -> None:
+        for name, value in (("classes", classes), ("num_examples", num_examples)):
+            if value is not None and value < 1:
+                raise UserError(f"{name}={value} of {type(self).__name__} must be at least 1.")
+        self._dataset_name = dataset_name
+        self._class_names = class_names
+        self._folder = Path(output_dir) if output_dir is not None else None
+        self._classes = classes
+        self._new_examples = lambda: Examples(num_examples, list(pixel_mean), list(pixel_std))
+        self.reset()
+
+    def reset(self) -> None:
+        self._names: list[str] | None = None
+        self._files: list[str] = []
+        # NOTE: grown in one piece each. Small arrays, kept between the large ones of the batches,
+        # would keep the memory of these from being used again: gigabytes for 19168 classes.
+        self._columns = (bytearray(), bytearray(), bytearray())
+        self._examples = self._new_examples()
+
+    def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
+        """Take a batch of B images.
+
+        Args:
+            inputs: "inputs" (B, 3, H, W), "labels" (B,) of int64, "file_name" a list, by which
+                images are told apart, and perhaps "unreadable", a list with None for each image that
+                could be read.
+            outputs: (B, K) scores, of which the highest is the model's answer.
+        """
+        sound, files, labels, scores = self._sound(inputs, outputs.float().cpu())
+        best, classes = best_classes(scores)
+        for kept, values in zip(self._columns, (labels.int(), classes.int(), best)):
+            kept += values.numpy().tobytes()
+        self._files += files
+        if self._folder is not None:
+            first = zip(files, labels.tolist(), classes[:, 0].tolist(), best[:, 0].tolist())
+            for index, example in zip(sound, first):
+                self._examples.offer(inputs["inputs"][index], *example)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return {"classification": {"top1", "top5", "mean_class_accuracy", "top1-<class>"}}.
+
+        All in percent; single classes (NaN for one without images) only where they are few.
+        """
+        examples = self._examples
+        gathered = comm.gather(
+            (self._names, self._files, self._columns, examples.right, examples.wrong), dst=0
+        )
+        if not comm.is_main_process():
+            return {}
+        gathered = [part for part in gathered if part[1]]
+        if not gathered:
+            return self._nothing()
+        names, files, columns, right, wrong = zip(*gathered)
+        file_name = np.array(list(chain(*files)), np.str_)
+        label, classes, best = (b"".join(parts) for parts in zip(*columns))
+        predictions = Predictions(
+            distinct(names[0]),
+            file_name,
+            np.frombuffer(label, np.int32),
+            np.frombuffer(classes, np.int32).reshape(len(file_name), -1),
+            np.frombuffer(best, np.float32).reshape(len(file_name), -1),
+        ).each_once()
+        return self._report(predictions, list(chain(*right)), list(chain(*wrong)))
+
+    def _nothing(self) -> dict[str, dict[str, float]]:
+        logger.warning("%s has seen no %s that could be read.", type(self).__name__, self.KIND[:-1])
+        return {}
+
+    def _report(
+        self, predictions: Predictions, right: list[Example], wrong: list[Example]
+    ) -> dict[str, dict[str, float]]:
+        """Files, pictures, tables and numbers; on the main process."""
+        if self._folder is not None:
+            self._save(predictions)
+            if right or wrong:
+                self._draw(predictions.names, right, wrong)
+        return report(predictions, self._folder)
+
+    def _sound(
+        self, inputs: dict[str, Any], scores: Tensor
+    ) -> tuple[list[int], list[str], Tensor, Tensor]:
+        """What could be read: places in the batch, files, labels, and scores of what competes."""
+        reasons = inputs.get("unreadable") or [None] * len(inputs["file_name"])
+        labels, shape = inputs["labels"].cpu(), scores.shape
+        if len(shape) != self.AXES or shape[0] != len(reasons) or labels.shape != shape[:1]:
+            raise UserError(
+                f"The model gives {tuple(shape)} scores for {len(reasons)} {self.KIND} with labels "
+                f"of shape {tuple(labels.shape)}: one row of scores and one class number per "
+                f"{self.KIND[:-1]} are needed (mixed labels are for training alone)."
+            )
+        sound = [index for index, reason in enumerate(reasons) if reason is None]
+        scores, labels = scores[sound, ..., : self._competing(shape[-1])], labels[sound]
+        files = [inputs["file_name"][index] for index in sound]
+        self._check(files, labels, scores)
+        return sound, files, labels, scores
+
+    def _competing(self, outputs: int) -> int:
+        """How many outputs compete; finds out the names of these classes."""
+        if self._classes is not None and self._classes > outputs:
+            raise UserError(
+                f"classes={self._classes} outputs cannot compete: the model has {outputs}; lower "
+                "`classes` of ClassificationAccuracy."
+            )
+        count = self._classes or outputs
+        names = self._class_names
+        if names is None and self._dataset_name is not None:
+            names = MetadataCatalog.get(self._dataset_name).get("thing_classes", None)
+        if names is not None and len(names) != count:
+            raise UserError(
+                f"{count} outputs of the model compete, but the data set has {len(names)} classes: "
+                "set num_classes of the model to that, or `classes` of ClassificationAccuracy if its "
+                "first outputs are those classes."
+            )
+        self._names = list(map(str, range(count) if names is None else names))
+        return count
+
+    def _check(self, files: list[str], labels: Tensor, scores: Tensor) -> None:
+        strays = (labels < 0) | (labels >= scores.shape[-1])
+        if strays.any():
+            index = int(strays.int().argmax())
+            raise UserError(
+                f"The label of {files[index]} is {labels[index].item()}, which is none of the "
+                f"{scores.shape[-1]} classes that compete: correct the data set, or the number of "
+                "classes."
+            )
+        broken = ~torch.isfinite(scores).flatten(1).all(dim=1)
+        if broken.any():
+            raise UserError(
+                f"The scores of {files[int(broken.int().argmax())]} are not all finite numbers: the "
+                "training has diverged or the weights are damaged; evaluate an earlier checkpoint."
+            )
+
+    def _save(self, predictions: Predictions) -> None:
+        try:
+            save_predictions(self._folder / PREDICTIONS, predictions)
+            logger.info("Predictions: %s", self._folder / PREDICTIONS)
+        except UserError as error:
+            # The metrics can still be had: a full disk must not end a training here.
+            logger.error("%s", error)
+
+    def _draw(self, names: Sequence[str], right: list, wrong: list) -> None:
+        count = self._examples.count
+        page = sheet(first_of(right, count), first_of(wrong, count), names)
+        path = self._folder / "pictures" / "overview.png"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            page.save(path)
+        except OSError as error:
+            logger.error("The picture %s could not be written: %s", path, error)

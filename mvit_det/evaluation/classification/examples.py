@@ -1,0 +1,139 @@
+"""Test images and clips with their true and predicted class, on one sheet."""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from mvit_det.evaluation.drawing.boxes import pixels_of, resized
+
+_TILE, _GAP, _CAPTION, _TITLE, _WIDTH = 180, 8, 40, 34, 1136  # pixels
+_FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: how many are shown, pixels of each, and between
+_GREEN, _RED = (0, 110, 0), (190, 0, 0)
+
+
+class Example(NamedTuple):
+    """One image or clip; by ``key`` and ``file_name`` is decided which ones are shown.
+
+    ``picture`` is (H, W, 3) uint8, RGB, as the model saw it: an image, its long side one tile; or
+    some frames of a clip side by side.
+    """
+
+    key: float
+    file_name: str
+    label: int
+    predicted: int
+    score: float
+    picture: np.ndarray
+
+
+class Examples:
+    """Keeps some inputs while a test set goes by: right ones, and the surest of the mistakes.
+
+    The right ones are drawn by a hash of their file names. So the choice does not depend on the
+    order of the inputs or on which process has them, and no more than those shown are in memory.
+
+    Args:
+        count: of right ones and of wrong ones.
+        pixel_mean, pixel_std: by which the model's inputs were normalised, of RGB from 0 to 1.
+    """
+
+    def __init__(self, count: int, pixel_mean: Sequence[float], pixel_std: Sequence[float]):
+        self.count = count
+        self.mean, self.std = (torch.tensor(v).view(-1, 1, 1) for v in (pixel_mean, pixel_std))
+        self.right: list[Example] = []
+        self.wrong: list[Example] = []
+
+    def offer(self, image: Tensor, file_name: str, label: int, predicted: int, score: float):
+        """Keep a model's input, (3, H, W) or (3, T, H, W), if it is among those to show so far."""
+        kept = self.right if label == predicted else self.wrong
+        key = _key(file_name, label, predicted, score)
+        if len(kept) == self.count and (key, file_name) >= kept[-1][:2]:
+            return
+        picture = self._picture(image)
+        kept.append(Example(key, file_name, label, predicted, score, picture))
+        kept[:] = first_of(kept, self.count)
+
+    def _picture(self, image: Tensor) -> np.ndarray:
+        if image.ndim == 3:
+            return self._pixels(image, _TILE)
+        shown = np.linspace(0, image.shape[1] - 1, min(_FRAMES, image.shape[1])).round().astype(int)
+        frames = [self._pixels(image[:, time], _FRAME) for time in shown]
+        gap = np.full((len(frames[0]), _BETWEEN, 3), 255, np.uint8)
+        return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1)
+
+    def _pixels(self, image: Tensor, side: int) -> np.ndarray:
+        """(3, H, W) -> (h, w, 3) uint8, its long side ``side``."""
+        pixels = pixels_of(image, self.mean, self.std)
+        return resized(pixels, side / max(pixels.shape[:2]))
+
+
+def judged_anew(example: Example, predicted: int, score: float) -> Example:
+    """The same picture with another prediction, that of all views together."""
+    key = _key(example.file_name, example.label, predicted, score)
+    return example._replace(key=key, predicted=predicted, score=score)
+
+
+def _key(file_name: str, label: int, predicted: int, score: float) -> float:
+    return float(zlib.crc32(file_name.encode("utf-8", "replace"))) if label == predicted else -score
+
+
+def first_of(examples: Iterable[Example], count: int) -> list[Example]:
+    """The first ones by key, each file once."""
+    ordered = sorted(examples, key=lambda example: example[:2])
+    return list({example.file_name: example for example in reversed(ordered)}.values())[::-1][
+        :count
+    ]
+
+
+def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> Image.Image:
+    """Put right predictions above wrong ones, each with its true and predicted class."""
+    blocks = [
+        (f"right ({len(right)} at random)", right),
+        (f"wrong (the {len(wrong)} of the highest score)", wrong),
+    ]
+    blocks = [block for block in blocks if block[1]]
+    tile = _tile_size([example.picture.shape for example in (*right, *wrong)])
+    cell = (tile[0] + _GAP, tile[1] + _CAPTION + _GAP)
+    columns = max(1, (_WIDTH - _GAP) // cell[0])
+    rows = [-(-len(examples) // columns) for _, examples in blocks]
+    size = (columns * cell[0] + _GAP, sum(_TITLE + n * cell[1] for n in rows))
+    page = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=18)
+    top = 0
+    for (title, examples), count in zip(blocks, rows):
+        draw.text((_GAP, top + 6), title, fill="black", font=font)
+        for index, example in enumerate(examples):
+            row, column = divmod(index, columns)
+            corner = (_GAP + column * cell[0], top + _TITLE + row * cell[1])
+            page.paste(_tile(example, names, tile), corner)
+        top += _TITLE + count * cell[1]
+    return page
+
+
+def _tile_size(shapes: list[tuple[int, ...]]) -> tuple[int, int]:
+    """(width, height) that all pictures fit into: a square, or a strip if they are of clips."""
+    width = max(shape[1] for shape in shapes)
+    return (_TILE, _TILE) if width <= _TILE else (width, max(shape[0] for shape in shapes))
+
+
+def _tile(example: Example, names: Sequence[str], size: tuple[int, int]) -> Image.Image:
+    """The picture in the middle, and below it what it is and what it is taken for."""
+    tile = Image.new("RGB", (size[0], size[1] + _CAPTION), "white")
+    height, width = example.picture.shape[:2]
+    tile.paste(Image.fromarray(example.picture), ((size[0] - width) // 2, (size[1] - height) // 2))
+    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(size=14)
+    colour = _GREEN if example.label == example.predicted else _RED
+    lines = (
+        (f"true: {names[example.label]}", "black"),
+        (f"{example.score:.0%} {names[example.predicted]}", colour),
+    )
+    for line, (text, fill) in enumerate(lines):
+        while draw.textlength(text, font=font) > size[0]:
+            text = text[:-4] + "..."
+        draw.text((0, size[1] + 2 + 18 * line), text, fill=fill, font=font)
+    return tile

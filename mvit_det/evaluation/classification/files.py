@@ -1,0 +1,139 @@
+"""The files of a classifier's evaluation: predictions of all images, and a table of all classes."""
+
+import csv
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mvit_det.errors import UserError
+from mvit_det.evaluation.classification.metrics import Accuracy, Predictions
+from mvit_det.evaluation.writing import write_whole
+
+# columns of the file, with the number of their axes and the kind of their values
+_COLUMNS = {
+    "class_names": (1, "U"),
+    "file_name": (1, "U"),
+    "label": (1, "i"),
+    "top_classes": (2, "i"),
+    "top_scores": (2, "f"),
+}
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write arrays for `numpy.load`: by image ``file_name``, ``label``, ``top_classes``,
+    ``top_scores`` (best first), and by class ``class_names``."""
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        class_names=np.array(predictions.names, np.str_),
+        file_name=np.asarray(predictions.file_name, np.str_),
+        label=predictions.label.astype(np.int32),
+        top_classes=predictions.classes.astype(np.int32),
+        top_scores=predictions.scores.astype(np.float32),
+    )
+    write_whole(path, content.getvalue())
+
+
+def read_predictions(path: str | os.PathLike) -> Predictions:
+    """Read what `save_predictions` wrote; nothing in the file is executed.
+
+    Raises:
+        UserError: the file is absent, no such file, damaged, or its columns do not fit together.
+    """
+    return predictions_in(read_arrays(path), path)
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a file of `numpy.savez` by name.
+
+    Raises:
+        UserError: the file is absent, no such file, or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise UserError(
+            f"Prediction file {path} does not exist (looked from {os.getcwd()}): correct the path."
+        ) from error
+    # a lone array has no names, and gives an AttributeError or a TypeError
+    except (
+        *(OSError, ValueError, EOFError, AttributeError, TypeError),
+        *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+    ) as error:
+        raise UserError(
+            f"{path} cannot be read as a file of predictions ({type(error).__name__}): give the path "
+            "of a classification_predictions.npz, video_scores.npz or view_scores.npz, or write it "
+            "anew."
+        ) from error
+
+
+def predictions_in(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> Predictions:
+    """The predictions that arrays of a file are; a `UserError` if they are none."""
+    columns = checked(arrays, _COLUMNS, path)
+    names, file_name, label, classes, scores = columns.values()
+    fault = None
+    if classes.shape != scores.shape or len(classes) != len(label):
+        fault = f"it has {len(label)} labels, {classes.shape} classes, {scores.shape} scores"
+    elif not classes.shape[1]:
+        fault = "it has no predictions"
+    elif classes.min() < 0 or classes.max() >= len(names):
+        fault = f"its top_classes are from {classes.min()} to {classes.max()}, of {len(names)}"
+    elif not np.isfinite(scores).all():
+        fault = "it has scores that are no finite numbers"
+    if fault:
+        raise unsound(path, fault)
+    return Predictions(names.tolist(), file_name, label, classes, scores)
+
+
+def checked(
+    arrays: Mapping[str, np.ndarray],
+    columns: Mapping[str, tuple[int, str]],
+    path: str | os.PathLike,
+) -> dict[str, np.ndarray]:
+    """The columns in their order, names, file names and labels of which fit together."""
+    missing = [name for name in columns if name not in arrays]
+    if missing:
+        raise UserError(f"{path} lacks what a file of predictions has: {missing[0]}.")
+    for name, (axes, kind) in columns.items():
+        if arrays[name].ndim != axes or arrays[name].dtype.kind != kind:
+            found = f"{arrays[name].dtype} of shape {arrays[name].shape}"
+            raise unsound(path, f"its {name} is {found}")
+    names, file_name, label = (arrays[name] for name in ("class_names", "file_name", "label"))
+    if len(file_name) != len(label):
+        raise unsound(path, f"it has {len(file_name)} file names, {len(label)} labels")
+    if not len(label):
+        raise unsound(path, "it has no predictions")
+    if len(set(names.tolist())) < len(names):
+        raise unsound(path, "two classes have one name")
+    if label.min() < 0 or label.max() >= len(names):
+        raise unsound(
+            path, f"its label are from {label.min()} to {label.max()}, of {len(names)} classes"
+        )
+    return {name: arrays[name] for name in columns}
+
+
+def unsound(path: str | os.PathLike, fault: str) -> UserError:
+    """The sentence about a file that can be read, but makes no sense."""
+    return UserError(f"{path} is no sound file of predictions: {fault}; write it anew.")
+
+
+def save_classes(path: Path, predictions: Predictions, accuracy: Accuracy) -> None:
+    """Write a table (CSV) of all classes: images, accuracy, and what each is most taken for."""
+    true, predicted, count = predictions.mistakes()
+    # pairs come the most frequent first, so the first of a class is its worst
+    classes, first = np.unique(true, return_index=True)
+    worst = {k: (predictions.names[predicted[i]], count[i]) for k, i in zip(classes, first)}
+    content = io.StringIO()
+    table = csv.writer(content, lineterminator="\n")
+    table.writerow(["number", "class", predictions.kind, "top1", "top5", "most_taken_for", "times"])
+    columns = zip(predictions.names, accuracy.images, accuracy.top1, accuracy.top5)
+    for k, (name, images, *shares) in enumerate(columns):
+        shares = ["" if np.isnan(share) else f"{share:.2f}" for share in shares]
+        table.writerow([k, name, images, *shares, *worst.get(k, ("", 0))])
+    write_whole(path, content.getvalue())

@@ -1,0 +1,85 @@
+"""What the accuracy of a classifier looks like: by class, and which classes it confuses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mvit_det.evaluation.classification.metrics import Accuracy, Predictions
+from mvit_det.evaluation.drawing.figures import (
+    MANY_ROWS,
+    draw_matrix,
+    new_figure,
+    save_figure,
+    short,
+)
+
+
+def draw_class_accuracy(path: Path, accuracy: Accuracy, names: Sequence[str]) -> None:
+    """Draw a bar per class, the best first; of many classes the worst, and how all are spread.
+
+    Args:
+        path: of the PNG file to write.
+        names: of the K classes.
+    """
+    order = accuracy.worst_first()
+    shown, shares = order[:MANY_ROWS], accuracy.top1[order]
+    many = len(shown) < len(order)
+    figure = new_figure(12 if many else 7, max(3, 1.4 + 0.28 * len(shown)))
+    *spread, bars = figure.subplots(1, 1 + many, squeeze=False)[0]
+    for axes in spread:
+        axes.hist(shares, bins=np.arange(0, 101, 5), color="tab:blue", edgecolor="white")
+        axes.set(title=f"all {len(order)} classes", ylabel="classes")
+    values = accuracy.top1[shown]
+    bars.barh(range(len(shown)), values, color="tab:blue")
+    bars.set_yticks(range(len(shown)), [short(names[k]) for k in shown])
+    box = dict(facecolor="white", edgecolor="none", pad=0.5)
+    for place, value in enumerate(values):
+        bars.text(value + 1, place, f"{value:.1f}", va="center", fontsize=9, bbox=box)
+    bars.set_title(f"the {len(shown)} classes of lowest accuracy" if many else "by class")
+    # inverted where many: then the worst stands at the top
+    bars.set_ylim((len(shown) - 0.5, -0.5) if many else (-0.5, len(shown) - 0.5))
+    for axes in (*spread, bars):
+        line = dict(color="black", linestyle="--", linewidth=1)
+        axes.axvline(shares.mean(), **line, label=f"mean {shares.mean():.1f}")
+        axes.set(xlabel="top-1 accuracy (percent)", xlim=(0, 108))
+        axes.legend(loc="best", fontsize=9)
+    save_figure(figure, path)
+
+
+def draw_confusion(path: Path, predictions: Predictions) -> None:
+    """Draw which class is taken for which; of many classes those that are most confused."""
+    total = len(predictions.names)
+    shown = _most_confused(predictions, MANY_ROWS)
+    names = [predictions.names[k] for k in shown]
+    counts = confusion(predictions, shown)
+    share = 100 * predictions.right.mean()
+    title = f"{len(predictions)} {predictions.kind}, {share:.1f} % of them right"
+    if len(shown) < total:
+        title += f"\nthe {len(shown)} of {total} classes in the most frequent mistakes"
+        draw_matrix(path, counts, names, [*names, "others"], title, (len(shown), len(shown)))
+    else:
+        draw_matrix(path, counts[:, :-1], names, names, title, counts.shape)
+
+
+def confusion(predictions: Predictions, shown: np.ndarray) -> np.ndarray:
+    """Count (S, S + 1) images of each of S classes by prediction; the last column: other classes."""
+    place = np.full(len(predictions.names), len(shown))
+    place[shown] = np.arange(len(shown))
+    row, column = place[predictions.label], place[predictions.classes[:, 0]]
+    inside = row < len(shown)
+    counts = np.zeros((len(shown), len(shown) + 1), int)
+    np.add.at(counts, (row[inside], column[inside]), 1)
+    return counts
+
+
+def _most_confused(predictions: Predictions, limit: int) -> np.ndarray:
+    """All classes, or ``limit`` of them: pairs that are most often confused stand together."""
+    total = len(predictions.names)
+    if total <= limit:
+        return np.arange(total)
+    true, predicted, _ = predictions.mistakes()
+    # where there are few mistakes, any other classes fill the places
+    candidates = np.concatenate([np.column_stack([true, predicted]).ravel(), np.arange(total)])
+    _, first = np.unique(candidates, return_index=True)
+    return candidates[np.sort(first)[:limit]]

@@ -1,0 +1,61 @@
+"""From the predictions of a classifier to numbers, tables in the log, and files."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from mvit_det.errors import UserError
+from mvit_det.evaluation.classification.files import save_classes
+from mvit_det.evaluation.classification.metrics import Accuracy, Predictions, measure
+from mvit_det.evaluation.classification.plots import draw_class_accuracy, draw_confusion
+from mvit_det.evaluation.tables import class_table, in_percent
+
+logger = logging.getLogger(__name__)
+
+PREDICTIONS, CLASSES = "classification_predictions.npz", "class_accuracy.csv"
+# the most classes that each get a metric, and a line in the log; the table has them all
+_MANY, _LOWEST = 100, 20
+
+
+def report(predictions: Predictions, folder: Path | None) -> dict[str, dict[str, float]]:
+    """Measure, log the tables, and write table and pictures into a folder (where one is given).
+
+    Returns:
+        {"classification": {"top1", "top5", "mean_class_accuracy" and, of at most 100 classes,
+        "top1-<class>"}} in percent; NaN for a class without images.
+    """
+    accuracy = measure(predictions)
+    numbers = accuracy.summary()
+    names = predictions.names
+    _log(predictions, accuracy, numbers)
+    if folder is not None:
+        try:
+            save_classes(folder / CLASSES, predictions, accuracy)
+            draw_class_accuracy(folder / "pictures" / "class_accuracy.png", accuracy, names)
+            draw_confusion(folder / "pictures" / "confusion.png", predictions)
+        except (OSError, UserError) as error:
+            # The numbers are what matters: they must not be lost with the pictures.
+            logger.error("Not all tables and pictures could be written: %s", error)
+        else:
+            logger.info(
+                "Accuracy by class: %s; pictures: %s", folder / CLASSES, folder / "pictures"
+            )
+    if len(names) <= _MANY:
+        numbers |= {f"top1-{name}": float(value) for name, value in zip(names, accuracy.top1)}
+    return {"classification": numbers}
+
+
+def _log(predictions: Predictions, accuracy: Accuracy, numbers: dict[str, float]) -> None:
+    """One table of the whole, and one of the classes."""
+    names = predictions.names
+    head = ["percent", predictions.kind, "classes", *numbers]
+    rows = [["accuracy", len(predictions), len(names), *numbers.values()]]
+    logger.info("Classification:\n%s", in_percent(head, rows))
+    shown, title = np.arange(len(names)), "Accuracy by class, in percent"
+    if len(names) > _MANY:
+        shown = accuracy.worst_first()[:_LOWEST]
+        title = f"The {len(shown)} of {len(names)} classes of lowest accuracy, in percent"
+    rows = [[names[k], accuracy.images[k], accuracy.top1[k], accuracy.top5[k]] for k in shown]
+    head = ["class", predictions.kind, "top1", "top5"]
+    logger.info("%s (nan: none is of the class):\n%s", title, class_table(head, rows))

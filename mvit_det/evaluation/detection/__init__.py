@@ -1,0 +1,1 @@
+"""COCO's metrics: average precision, confusion matrix, plots, files."""

@@ -1,0 +1,175 @@
+"""COCO's metrics of a model, as an evaluator of Detectron2's loop."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from pycocotools import mask as coco_mask
+
+from mvit_det.errors import UserError, some
+from mvit_det.evaluation.detection.files import CocoTruth
+from mvit_det.evaluation.detection.matching import Detections, mask_areas
+from mvit_det.evaluation.detection.report import report
+from mvit_det.evaluation.writing import write_whole
+
+logger = logging.getLogger(__name__)
+
+
+class CocoMetrics(DatasetEvaluator):
+    """Measures boxes, and masks where the model predicts some, on a data set in COCO format.
+
+    It gives the numbers of `detectron2.evaluation.COCOEvaluator` under the same keys, and AR beside
+    them, but takes a fraction of the time. The detections of all processes count; the main one
+    alone has the results. Where the annotation file has no annotations, only the detections are
+    written.
+
+    Args:
+        dataset_name: a registered data set whose metadata name its ``json_file``.
+        output_dir: gets ``coco_instances_results.json`` (COCO's result format), and in
+            ``pictures/`` the precision-recall curves and the confusion matrix.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
+        metadata = MetadataCatalog.get(dataset_name)
+        json_file = metadata.get("json_file", None)
+        if not json_file:
+            raise UserError(
+                f"Dataset {dataset_name!r} has no COCO annotation file to measure against: register "
+                "it with register_coco_instances, or set json_file in its metadata."
+            )
+        self._truth = CocoTruth(PathManager.get_local_path(json_file))
+        self._output_dir = output_dir
+        labels = metadata.get("thing_dataset_id_to_contiguous_id", None)
+        labels = labels or {c: i for i, c in enumerate(self._truth.category_ids)}
+        names = metadata.get("thing_classes", None)
+        self._category_ids = {label: category_id for category_id, label in labels.items()}
+        self._names = [
+            names[labels[category_id]] if names and category_id in labels else name
+            for category_id, name in zip(self._truth.category_ids, self._truth.names)
+        ]
+        self.reset()
+
+    def reset(self) -> None:
+        self._images: list[dict[str, Any]] = []
+        self._has_masks = False
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Take a batch: inputs with "image_id", outputs with "instances" in the original size."""
+        for given, output in zip(inputs, outputs):
+            image_id, found = given["image_id"], output["instances"].to("cpu")
+            if not self._truth.has_image(image_id):
+                raise UserError(
+                    f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images of "
+                    "that file."
+                )
+            self._has_masks |= found.has("pred_masks")
+            self._images.append(dict(image_id=image_id, **compact(found)))
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return by task the 12 numbers and "AP-<name>" of each class, in percent.
+
+        NaN stands where there is no object to find. Nothing detected is an AP of 0.
+        """
+        gathered = comm.gather((self._images, self._has_masks), dst=0)
+        if not comm.is_main_process():
+            return {}
+        images = [image for part, _ in gathered for image in part]
+        has_masks = any(masks for _, masks in gathered)
+        if not images:
+            logger.warning("CocoMetrics has seen no predictions: the loader gave no batch.")
+            return {}
+        self._check_labels(images)
+        if self._output_dir is not None:
+            self._save(images, Path(self._output_dir) / "coco_instances_results.json")
+        if not self._truth.annotated:
+            logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
+            return {}
+        detections = self._detections(images, has_masks)
+        return report(self._truth, detections, self._names, self._output_dir)
+
+    def _check_labels(self, images: list[dict[str, Any]]) -> None:
+        strays = {label for image in images for label in image["label"].tolist()}
+        strays -= self._category_ids.keys()
+        if strays:
+            raise UserError(
+                f"The model predicts class {some(sorted(strays))}, but the data set of "
+                f"{self._truth.json_file} has {len(self._category_ids)} classes: set num_classes to "
+                "that."
+            )
+
+    def _save(self, images: list[dict[str, Any]], path: Path) -> None:
+        try:
+            write_whole(path, json.dumps(list(self._rows(images))))
+            logger.info("Detections in COCO format: %s", path)
+        except UserError as error:
+            # The metrics can still be had: a full disk must not end a training here.
+            logger.error("%s", error)
+
+    def _rows(self, images: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        """The detections as COCO's result format has them, with the category ids of the file."""
+        for image in images:
+            yield from result_rows(image, image["image_id"], self._category_ids)
+
+    def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> dict[str, Detections]:
+        numbers = self._truth.image_numbers([image["image_id"] for image in images])
+        box, score, label = (
+            np.concatenate([image[key] for image in images]) for key in ("box", "score", "label")
+        )
+        columns = dict(
+            image=np.repeat(numbers, [len(image["score"]) for image in images]),
+            label=self._truth.labels([self._category_ids[k] for k in label.tolist()]),
+            box=box,
+            score=score,
+        )
+        found = {"bbox": Detections(area=box[:, 2] * box[:, 3], **columns)}
+        if has_masks:
+            masks = [mask for image in images for mask in image.get("masks", ())]
+            found["segm"] = Detections(area=mask_areas(masks), masks=masks, **columns)
+        return found
+
+
+def compact(instances: Instances) -> dict[str, Any]:
+    """One image's detections: box (N, 4) as x, y, width, height; label, score (N,); masks as RLE."""
+    corners = instances.pred_boxes.tensor
+    # Sizes in the model's own precision, as Detectron2 writes them.
+    box = corners.clone()
+    box[:, 2:] -= corners[:, :2]
+    columns = dict(
+        box=box.double().numpy(),
+        label=instances.pred_classes.numpy(),
+        score=instances.scores.double().numpy(),
+    )
+    if instances.has("pred_masks"):
+        # one by one: a second copy of all masks of a large picture may not fit into memory
+        columns["masks"] = [_encoded(mask.numpy()) for mask in instances.pred_masks]
+    return columns
+
+
+def _encoded(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (H, W) as compressed RLE that JSON takes; pycocotools wants it column by column."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(size=list(rle["size"]), counts=rle["counts"].decode())
+
+
+def result_rows(
+    detections: dict[str, Any], image_id: Any, category_ids: Mapping[int, Any] | Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    """What `compact` made of one image, in COCO's result format.
+
+    Args:
+        category_ids: of the annotation file, by label.
+    """
+    columns = (detections[name].tolist() for name in ("label", "box", "score"))
+    for index, (label, box, score) in enumerate(zip(*columns)):
+        row = dict(image_id=image_id, category_id=category_ids[label], bbox=box, score=score)
+        if "masks" in detections:
+            row["segmentation"] = detections["masks"][index]
+        yield row

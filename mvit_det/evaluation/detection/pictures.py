@@ -1,0 +1,100 @@
+"""Predictions beside ground truth, as PNG pictures, drawn while a test set is evaluated."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.detection_utils import annotations_to_instances, read_image
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from PIL import Image
+
+from mvit_det.errors import UserError
+from mvit_det.evaluation.drawing.boxes import LONG_SIDE, enlargement, overlay, resized
+from mvit_det.evaluation.drawing.side_by_side import overview, side_by_side
+
+
+class PredictionPictures(DatasetEvaluator):
+    """Draws some images of a test set: predictions left, ground truth right.
+
+    It stands beside the evaluators that measure (`DatasetEvaluators`) and adds no metric. The
+    images are spread evenly over the data set and are the same at each evaluation; files of an
+    earlier one are replaced. Each is drawn when its result comes, by the process that has it, so
+    that nothing is kept in memory; the main process then puts them on one sheet, ``overview.png``.
+
+    Args:
+        dataset_name: a registered data set of the test images, with annotations.
+        output_dir: pictures go to ``pictures/`` in it, as ``00_<name of the image>.png`` ...
+        score_threshold: detections of a lower score are not drawn.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str,
+        *,
+        num_images: int = 8,
+        score_threshold: float = 0.5,
+    ) -> None:
+        if num_images < 1:
+            raise UserError(f"num_images={num_images} pictures cannot be drawn: ask for 1 or more.")
+        self.dataset_name = dataset_name
+        self.folder = Path(output_dir) / "pictures"
+        self.num_images = num_images
+        self.score_threshold = score_threshold
+        self._chosen: dict[Any, tuple[Path, dict[str, Any]]] = {}
+
+    def reset(self) -> None:
+        if self._chosen:
+            return
+        dicts = DatasetCatalog.get(self.dataset_name)
+        count = min(self.num_images, len(dicts))
+        spread = np.linspace(0, len(dicts) - 1, count).round().astype(int)
+        for number, index in enumerate(spread):
+            item = dicts[index]
+            path = self.folder / f"{number:02d}_{Path(item['file_name']).stem}.png"
+            self._chosen[item["image_id"]] = path, item
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        for given, output in zip(inputs, outputs):
+            if given["image_id"] in self._chosen and "unreadable" not in given:
+                path, item = self._chosen[given["image_id"]]
+                found = output["instances"].to("cpu")
+                found = found[found.scores >= self.score_threshold]
+                Image.fromarray(self._side_by_side(item, found)).save(path)
+
+    def evaluate(self) -> dict:
+        comm.synchronize()
+        drawn = [path for path, _ in self._chosen.values() if path.exists()]
+        if comm.is_main_process() and drawn:
+            overview(drawn).save(self.folder / "overview.png")
+        return {}
+
+    def _side_by_side(self, item: dict[str, Any], found: Instances) -> np.ndarray:
+        image = read_image(item["file_name"], format="RGB")
+        height, width = image.shape[:2]
+        # a large picture is reduced, as two of them must fit on a screen
+        scale = min(enlargement(height, width), LONG_SIDE / max(height, width))
+        image = resized(image, scale)
+        truth = _ground_truth(item, (height, width))
+        names = MetadataCatalog.get(self.dataset_name).get("thing_classes", None)
+        captions = (
+            f"predictions (score >= {self.score_threshold:g}): {len(found)}",
+            f"ground truth: {len(truth)}",
+        )
+        return side_by_side(overlay(image, found, names), overlay(image, truth, names), captions)
+
+
+def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:
+    """Annotations of a dataset dict in the form of predictions (without scores)."""
+    annotations = [dict(a) for a in item.get("annotations", []) if not a.get("iscrowd")]
+    if not all(a.get("segmentation") for a in annotations):
+        annotations = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
+    truth = annotations_to_instances(annotations, image_size, mask_format="bitmask")
+    result = Instances(image_size, pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
+    if truth.has("gt_masks"):
+        result.pred_masks = truth.gt_masks.tensor
+    return result

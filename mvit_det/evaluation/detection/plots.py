@@ -1,0 +1,114 @@
+"""What the COCO metric looks like: precision over recall, and the classes that are confused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mvit_det.evaluation.detection.metrics import RECALLS, THRESHOLDS, CocoScores
+from mvit_det.evaluation.drawing.figures import (
+    MANY_ROWS,
+    draw_matrix,
+    new_figure,
+    save_figure,
+    short,
+)
+
+TITLES = {"bbox": "boxes", "segm": "masks"}
+# the most classes whose curves can be told apart on one picture
+_MANY_CURVES = 10
+# the thresholds that have a curve of their own colour
+_NAMED = {0: "tab:blue", 5: "tab:orange"}
+
+
+def draw_precision_recall(path: Path, scores: dict[str, CocoScores], names: Sequence[str]) -> None:
+    """Draw precision over recall per task, and below it by class where the classes are few.
+
+    Args:
+        path: of the PNG file to write.
+        scores: of "bbox" and "segm", or of one of them.
+        names: of the classes.
+    """
+    by_class = 1 < len(names) <= _MANY_CURVES
+    rows = 2 if by_class else 1
+    figure = new_figure(6.4 * len(scores), 4.8 * rows)
+    panels = figure.subplots(rows, len(scores), squeeze=False, sharex=True, sharey=True)
+    for column, (task, score) in enumerate(scores.items()):
+        curves = score.curves()
+        over = f": mean over {len(names)} classes" if len(names) > 1 else f": {names[0]}"
+        panels[0, column].set_title(TITLES[task] + over)
+        _draw_means(panels[0, column], curves)
+        if by_class:
+            panels[1, column].set_title(f"{TITLES[task]}: by class, at IoU {THRESHOLDS[0]:g}")
+            _draw_classes(panels[1, column], curves[0], names)
+    for axes in panels.flat:
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+        axes.grid(alpha=0.3)
+        axes.label_outer()
+    save_figure(figure, path)
+
+
+def _draw_means(axes, curves: np.ndarray) -> None:
+    """Mean precision (T, R, K) over classes: one curve per threshold, and their mean."""
+    measured = np.isfinite(curves[0, 0])
+    if not measured.any():
+        axes.text(0.5, 0.5, "no object to find", ha="center", transform=axes.transAxes)
+        return
+    mean = curves[:, :, measured].mean(axis=2)
+    for index, threshold in enumerate(THRESHOLDS):
+        ap = f"AP {100 * mean[index].mean():.1f}"
+        style = dict(color="0.75", linewidth=0.8)
+        if index in _NAMED:
+            style = dict(color=_NAMED[index], linewidth=1.8, label=f"IoU {threshold:g}: {ap}")
+        axes.plot(RECALLS, mean[index], **style)
+    overall = mean.mean(axis=0)
+    label = f"mean of IoU 0.5 to 0.95 (the gray curves too): AP {100 * overall.mean():.1f}"
+    axes.plot(RECALLS, overall, color="black", linewidth=2.4, label=label)
+    axes.legend(loc="best", fontsize=9)
+
+
+def _draw_classes(axes, curves: np.ndarray, names: Sequence[str]) -> None:
+    """Precision (R, K) of each class that has objects."""
+    for k in np.flatnonzero(np.isfinite(curves[0])):
+        label = f"{short(names[k])}: {100 * curves[:, k].mean():.1f}"
+        axes.plot(RECALLS, curves[:, k], color=f"C{k}", linewidth=1.6, label=label)
+    axes.legend(loc="best", fontsize=9, title="AP50 of each class", title_fontsize=9)
+
+
+def draw_confusion(
+    path: Path, matrix: np.ndarray, names: Sequence[str], *, overlap: float, min_score: float
+) -> None:
+    """Draw a matrix of `confusion_matrix` with rows in percent; many classes only in part.
+
+    Args:
+        path: of the PNG file to write.
+        matrix: (K + 1, K + 1) counts, the background last.
+        names: of the K classes.
+        overlap, min_score: what the matrix was made with, for the caption.
+    """
+    rows, columns, shown = _most_confused(matrix, MANY_ROWS)
+    labels = [names[k] for k in shown]
+    lines = [f"Boxes: IoU >= {overlap:g}, score >= {min_score:g}"]
+    if len(shown) < len(names):
+        lines.append(f"the {len(shown)} of {len(names)} classes most often confused with another")
+    lines.append("right column: missed objects; bottom row: false detections")
+    # The background is no class: a line sets it apart.
+    dividers = (len(shown), len(shown))
+    left, bottom = [*labels, "background"], [*labels, *columns]
+    draw_matrix(path, rows, left, bottom, "\n".join(lines), dividers)
+
+
+def _most_confused(matrix: np.ndarray, limit: int) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Keep the rows of at most ``limit`` classes; the other classes become one column.
+
+    Returns the kept counts with the background last, names of the columns behind those of the
+    classes, and the kept classes in their own order.
+    """
+    classes = matrix[:-1, :-1]
+    if len(classes) <= limit:
+        return matrix, ["background"], np.arange(len(classes))
+    confused = classes.sum(axis=0) + classes.sum(axis=1) - 2 * np.diag(classes)
+    shown = np.sort(np.argsort(-confused, kind="stable")[:limit])
+    rows = matrix[[*shown, -1]]
+    others = rows[:, :-1].sum(axis=1) - rows[:, shown].sum(axis=1)
+    return np.column_stack([rows[:, shown], others, rows[:, -1]]), ["others", "background"], shown

@@ -1,0 +1,1 @@
+"""Boxes, masks, people and labels drawn onto pictures, and figures."""

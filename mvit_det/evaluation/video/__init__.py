@@ -1,0 +1,1 @@
+"""Accuracy of videos, averaged over their test views."""

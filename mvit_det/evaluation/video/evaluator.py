@@ -1,0 +1,275 @@
+"""Accuracy on videos that are tested by several views each, as an evaluator of Detectron2's loop."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
+from torch import Tensor
+
+from mvit_det.errors import UserError
+from mvit_det.evaluation.classification.evaluator import ClassificationAccuracy
+from mvit_det.evaluation.classification.examples import Example, first_of, judged_anew
+from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
+from mvit_det.evaluation.video.files import VIDEOS, VIEWS, VideoScores, save_videos, save_views
+from mvit_det.evaluation.video.report import log_by_views
+from mvit_det.evaluation.video.store import Key, ViewStore, key_of
+from mvit_det.evaluation.video.sums import ViewSums
+
+logger = logging.getLogger(__name__)
+
+# by how much rounding may take a probability beyond 0 and 1
+_SLACK = 1e-3
+
+
+class ViewAccuracy(ClassificationAccuracy):
+    """`ClassificationAccuracy` of videos, by the mean of the probabilities of all their views.
+
+    Views are the clips of a video, which are inputs of their own, and the crops of each clip. They
+    may come in any order, in any batches and processes: the numbers are the same to the last bit. A
+    clip that could not be read is left out, and so is a video without any that could; the log counts
+    both, and so does `UnreadableImages`.
+
+    The output folder gets ``video_scores.npz`` (`VideoScores`), and of a test that was announced by
+    `keep` also ``view_scores.npz`` (`save_views`), by which the log tells accuracy by number of
+    views. The sheet of examples shows frames of the middle clip, in the middle crop.
+
+    Args:
+        dataset_name, output_dir, options: as for `ClassificationAccuracy`.
+        pixel_mean, pixel_std: those of the released video models.
+    """
+
+    KIND, AXES = "videos", 3
+
+    def __init__(
+        self,
+        dataset_name: str | None = None,
+        output_dir: str | None = None,
+        *,
+        pixel_mean: Sequence[float] = (0.45, 0.45, 0.45),
+        pixel_std: Sequence[float] = (0.225, 0.225, 0.225),
+        **options: Any,
+    ) -> None:
+        self._store: ViewStore | None = None
+        super().__init__(
+            dataset_name, output_dir, pixel_mean=pixel_mean, pixel_std=pixel_std, **options
+        )
+
+    def keep(
+        self, items: Sequence[Mapping[str, Any]], test: Mapping[str, str], resume: bool
+    ) -> Sequence[int]:
+        """Announce a test whose scores are kept on disk as it runs; all processes call this first.
+
+        Args:
+            items: the data set, dicts with "file_name", "label", "clip" and "clips".
+            test: what else tells this test from others, by name: weights, model, protocol.
+            resume: go on with the test that the folder holds, if it is this one.
+
+        Returns:
+            The places in the data set of what is still to be tested; all without a folder.
+
+        Raises:
+            UserError: the folder holds another test, or an unfinished one and ``resume`` is not set.
+        """
+        if self._folder is None:
+            return range(len(items))
+        keys = [key_of(items[place]) for place in range(len(items))]
+        # scores of more or fewer classes could not be added
+        test = {**test, "classes that compete": str(self._classes or "all")}
+        self._store = ViewStore(self._folder, keys, comm.get_rank())
+        state, fault = None, None
+        if comm.is_main_process():
+            try:
+                start = self._store.begin(test, resume)
+                done = set(self._store.read())
+                # the same clip twice in the data set is tested once
+                left = sorted(set(self._store.places.values()) - done)
+                state = start, left
+            except UserError as error:
+                fault = str(error)
+        state, fault = comm.all_gather((state, fault))[0]
+        if fault is not None:
+            raise UserError(fault)
+        self._store.start, left = state
+        if self._store.start:
+            logger.info("Going on with the test in %s: %s.", self._store.folder, self.progress())
+        return left
+
+    def progress(self) -> str | None:
+        """How much of an announced test is on disk, in words; None if that is nothing."""
+        return self._store.progress() if self._store and self._store.count() else None
+
+    def reset(self) -> None:
+        super().reset()
+        self._sums = ViewSums()
+        if self._store is not None and comm.is_main_process():
+            done = self._store.read(self._store.start)
+            for place, scores in done.items():
+                file_name, label, clip, clips = self._store.keys[place]
+                self._sums.expect((file_name, label), clips)
+                self._sums.add((file_name, label), clip, scores)
+            if done:
+                self._competing(next(iter(done.values())).shape[1])
+
+    def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
+        """Take a batch of B clips with V crops each.
+
+        Args:
+            inputs: "inputs" (B, V, 3, T, H, W), "labels" (B,), "file_name" a list, by which videos
+                are told apart, "clip" and "clips" (B,): which of how many clips of the video; and
+                perhaps "unreadable", a list with None for each clip that could be read.
+            outputs: probabilities (B, V, K), or (B, K) for one view of each.
+        """
+        scores, several = outputs.float().cpu(), outputs.ndim == 3
+        sound, files, _, scores = self._sound(inputs, scores if several else scores[:, None])
+        self._check_probabilities(files, scores)
+        keys = _keys(inputs)
+        for file_name, label, _, clips in keys:
+            self._sums.expect((file_name, label), clips)
+        keys = [keys[index] for index in sound]
+        new = [
+            row
+            for row, (file_name, label, clip, _) in enumerate(keys)
+            if self._sums.add((file_name, label), clip, scores[row].numpy())
+        ]
+        if self._store is not None and new:
+            self._store.append([keys[row] for row in new], scores[new].numpy())
+        if self._folder is not None:
+            views = inputs["inputs"]
+            if several or views.ndim == 6:
+                views = views[:, views.shape[1] // 2]
+            self._offer((views[index] for index in sound), keys, scores)
+
+    def _check_probabilities(self, files: list[str], scores: Tensor) -> None:
+        outside = (scores < -_SLACK) | (scores > 1 + _SLACK)
+        if outside.any():
+            row = int(outside.flatten(1).any(dim=1).int().argmax())
+            raise UserError(
+                f"The scores of {files[row]} are from {scores[row].min():.3g} to "
+                f"{scores[row].max():.3g}, and views are averaged as probabilities, from 0 to 1: the "
+                "model must end in a softmax when it is evaluated."
+            )
+
+    def _offer(self, clips: Iterable[Tensor], keys: list[Key], scores: Tensor) -> None:
+        """Middle clips are candidates for the sheet, by what they alone are taken for."""
+        best, classes = best_classes(scores.mean(dim=1), 1)
+        rows = zip(clips, keys, classes[:, 0].tolist(), best[:, 0].tolist())
+        for pixels, (file_name, label, clip, count), predicted, score in rows:
+            if clip == count // 2:
+                self._examples.offer(pixels, file_name, label, predicted, score)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """As `ClassificationAccuracy.evaluate`."""
+        if self._store is not None:
+            self._store.close()
+        examples = self._examples
+        part = (self._names, self._sums.trimmed(), examples.right, examples.wrong)
+        gathered = comm.gather(part, dst=0)
+        if not comm.is_main_process():
+            return {}
+        names, sums, right, wrong = zip(*gathered)
+        names = next((known for known in names if known is not None), None)
+        total = ViewSums()
+        twice = sum(total.absorb(part) for part in sums)
+        clips = self._log_counts(total, twice)
+        self._log_missing(len(total))
+        if not clips:
+            if self._store is not None:
+                self._store.remove()
+            return self._nothing()
+        videos, views, means = total.means()
+        scores = VideoScores(
+            distinct(names),
+            np.array([name for name, _ in videos], np.str_),
+            np.array([label for _, label in videos], np.int32),
+            means,
+            views,
+        )
+        predictions = scores.predictions()
+        candidates = (first_of(chain(*kept), examples.count) for kept in (right, wrong))
+        numbers = self._report(predictions, *_judged(predictions, chain(*candidates)))
+        if self._folder is not None:
+            self._save_scores(scores, clips)
+        return numbers
+
+    def _log_counts(self, total: ViewSums, twice: int) -> int:
+        clips, unread, incomplete = total.counts()
+        if twice:
+            logger.warning(
+                "%d clips were tested by more than one process and count so often: use a sampler "
+                "that gives each to one, as Detectron2's InferenceSampler.",
+                twice,
+            )
+        if unread or incomplete:
+            logger.warning(
+                "Of %d videos %d have no clip that could be read and are left out of the accuracy; "
+                "%d more lack some clips and count by the others.",
+                *(len(total), unread, incomplete),
+            )
+        return clips
+
+    def _log_missing(self, tested: int) -> None:
+        """Videos of the list that are not on disk were left out when the data set was built."""
+        if self._dataset_name is None:
+            return
+        missing = MetadataCatalog.get(self._dataset_name).get("missing_videos", 0)
+        if missing:
+            logger.warning(
+                "The accuracy covers %d of the %d videos of %s: the other %d are not there.",
+                *(tested, tested + missing, self._dataset_name, missing),
+            )
+
+    def _save_scores(self, scores: VideoScores, clips: int) -> None:
+        """Both files. A full disk costs a file, not the numbers, and not what is on disk already."""
+        try:
+            save_videos(self._folder / VIDEOS, scores)
+            logger.info("Scores of videos: %s", self._folder / VIDEOS)
+        except UserError as error:
+            logger.error("%s", error)
+        if self._store is None:
+            return
+        views = self._store.views(list(zip(scores.file_name.tolist(), scores.label.tolist())))
+        if len(views) < clips:
+            logger.error(
+                "%s is not written: the scores of %d of %d clips are not in %s. With room, "
+                "--eval-only --resume computes these alone, and writes it.",
+                *(self._folder / VIEWS, clips - len(views), clips, self._store.folder),
+            )
+            return
+        try:
+            save_views(self._folder / VIEWS, scores, views.shape, views.blocks())
+            logger.info("Scores of single views: %s", self._folder / VIEWS)
+        except UserError as error:
+            logger.error(
+                "%s With room, --eval-only --resume writes it, and computes nothing anew.", error
+            )
+            return
+        log_by_views(views.shape, scores.label, views.blocks())
+        self._store.remove()
+        self._store = None
+
+
+def _keys(batch: dict[str, Any]) -> list[Key]:
+    """Which clip each input of a batch is."""
+    names = [name for name in ("clip", "clips") if name in batch]
+    columns = [batch["file_name"], *(batch[name].tolist() for name in ("labels", *names))]
+    return [key_of(dict(zip(("file_name", "label", *names), row))) for row in zip(*columns)]
+
+
+def _judged(
+    predictions: Predictions, candidates: Iterable[Example]
+) -> tuple[list[Example], list[Example]]:
+    """Right and wrong examples by the predictions for whole videos."""
+    rows = zip(
+        predictions.file_name.tolist(),
+        predictions.label.tolist(),
+        predictions.classes[:, 0].tolist(),
+        predictions.scores[:, 0].tolist(),
+    )
+    found = {(name, label): (predicted, score) for name, label, predicted, score in rows}
+    examples = [judged_anew(one, *found[one.file_name, one.label]) for one in candidates]
+    right = [one for one in examples if one.predicted == one.label]
+    return right, [one for one in examples if one.predicted != one.label]

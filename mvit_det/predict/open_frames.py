@@ -1,0 +1,132 @@
+"""Videos that are opened: files, folders of frames, and arrays of frames, with one face."""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvit_det.data.decoding.reader import FRAME_RATE, VideoError, open_video
+from mvit_det.errors import UserError
+
+
+def opened(
+    video: str | os.PathLike | np.ndarray, fps: float | None, folder_fps: float | None
+) -> AbstractContextManager:
+    """A video file, a folder of frames, or an array of frames, for a ``with`` block.
+
+    Args:
+        fps: frames per second, where the video does not tell.
+        folder_fps: the same for a folder of frames of which nobody tells.
+    """
+    if isinstance(video, (str, os.PathLike)):
+        return open_video(video, fps=fps or folder_fps)
+    return nullcontext(FramesInMemory(video, FRAME_RATE if fps is None else fps))
+
+
+class FramesInMemory:
+    """An array of frames with the face of an opened video (`mvit_det.data.open_video`).
+
+    Args:
+        frames: (N, H, W, 3) uint8, BGR.
+        fps: frames per second.
+    """
+
+    def __init__(self, frames: np.ndarray, fps: float) -> None:
+        shape = getattr(frames, "shape", ())
+        if len(shape) != 4 or shape[3] != 3 or 0 in shape or frames.dtype != np.uint8:
+            what = f"{frames.dtype} of shape {shape}" if shape else type(frames).__name__
+            raise UserError(
+                "A video must be a path, or an array of frames (N, H, W, 3) of uint8 in the order "
+                f"BGR, not {what}."
+            )
+        if not 0 < fps < math.inf:
+            raise UserError(f"fps={fps}, the frames per second of a video, must be above 0.")
+        self.fps = fps
+        self.times = np.arange(len(frames)) / fps
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def frames(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames by their numbers, (N, H, W, 3) RGB."""
+        return np.ascontiguousarray(self._frames[np.asarray(indices)][..., ::-1])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where the frames of an annotated video come from; see `sources.Frame`."""
+
+    path: Path
+    fps: float
+
+
+def nearest(video: Any, second: float) -> int:
+    """The number of the frame of an opened video that is nearest to a time."""
+    return int(np.abs(video.times - second).argmin())
+
+
+def gathered(
+    video: Any,
+    wanted: Sequence[Sequence[int]],
+    on_fault: Callable[[int, VideoError], None],
+    memory: int = 2**28,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts of an opened video, each with its place in ``wanted``: (N, H, W, 3) RGB.
+
+    Several are decoded in one go, since each alone takes decoding from the key frame of the file
+    that is before it.
+
+    Args:
+        wanted: numbers of the frames of each part.
+        on_fault: is told of parts that cannot be decoded, which are left out.
+        memory: bytes of the frames that are decoded at once, where one part takes no more.
+    """
+    if not wanted:
+        return
+    at_once = max(1, memory // (max(map(len, wanted)) * video.frames([0]).nbytes))
+    for start in range(0, len(wanted), at_once):
+        yield from _gathered(video, wanted, range(start, len(wanted))[:at_once], on_fault)
+
+
+def _gathered(
+    video: Any, wanted: Sequence[Sequence[int]], places: Sequence[int], on_fault: Callable
+) -> Iterator[tuple[int, np.ndarray]]:
+    numbers = np.unique(np.concatenate([wanted[place] for place in places]))
+    try:
+        frames = video.frames(numbers.tolist())
+    except VideoError as error:
+        if len(places) == 1:
+            on_fault(places[0], error)
+            return
+        for place in places:
+            yield from _gathered(video, wanted, [place], on_fault)
+        return
+    for place in places:
+        yield place, frames[np.searchsorted(numbers, wanted[place])]
+
+
+def in_order(video: Any, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
+    """Frames 0 to ``stop`` - 1 of an opened video, (H, W, 3) BGR; those before a damaged one come.
+
+    Args:
+        memory: bytes of the frames that are decoded at once. Few at once cost time, since decoding
+            starts anew from the key frame before them.
+    """
+    start, at_once = 0, max(1, memory // video.frames([0]).nbytes)
+    while start < stop:
+        try:
+            frames = video.frames(range(start, min(start + at_once, stop)))
+        except VideoError:
+            if at_once == 1:
+                raise
+            at_once //= 2
+            continue
+        for frame in frames:
+            yield np.ascontiguousarray(frame[..., ::-1])
+        start += len(frames)

@@ -1,0 +1,125 @@
+"""An action detector goes over the key frames of videos."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvit_det.data.decoding.reader import VideoError
+from mvit_det.predict.actions import People
+from mvit_det.predict.key_frames import (
+    PROPOSALS,
+    CsvFile,
+    KeyFrameRunner,
+    left_out,
+    place,
+    proposals,
+)
+from mvit_det.predict.open_frames import Shown, in_order
+from mvit_det.predict.person_boxes import PersonFinder
+from mvit_det.predict.progress import Progress
+from mvit_det.predict.sources import Frame, playable
+
+logger = logging.getLogger(__name__)
+
+DETECTIONS = "detections.csv"
+HELD = 1.0  # seconds for which boxes are shown at least, unless others come
+TOLD = 5  # actions in a line of the log
+
+
+class ActionRunner(KeyFrameRunner):
+    """An action detector says what people do."""
+
+    def open(self, path: Path) -> AbstractContextManager:
+        """See `KeyFrameRunner.open`."""
+        return self.predictor.task.open(path)
+
+    def see_video(self, path: Path, video: Any, name: str) -> list[str]:
+        """See `KeyFrameRunner.see_video`."""
+        seconds, faults = self.seconds(video, name)
+        people = self.seen[name] = []
+        progress = Progress(len(seconds), unit="key frames")
+        for one in self.predictor.people(
+            video,
+            seconds,
+            lambda clip: self.source.at(name, clip),
+            lambda second, error: faults.append(left_out(second, error)),
+        ):
+            people.append(one)
+            progress.update(1)
+            if self.stop.requested:
+                break
+        if people:
+            logger.info("%s: %s", path, self._told(people))
+            unseen = sum(map(self.predictor.task.unseen, people))
+            if unseen:
+                logger.warning(
+                    "%s: %d boxes are beside the part of the frame that the model is shown, and their "
+                    "scores mean nothing: add dataloader.test.mapper.transform.crop=full",
+                    *(path, unseen),
+                )
+            try:
+                self._annotate(Shown(path, playable(video.fps)), video, people)
+            except VideoError as error:
+                faults.append(str(error))
+        return faults
+
+    def csv_files(self) -> dict[str, CsvFile]:
+        """The scores of all named actions, and the boxes if they were found here."""
+        ids = [category["id"] for category in self.predictor.categories]
+        files: dict[str, CsvFile] = {
+            DETECTIONS: (ids, lambda one: one.scores.numpy()[:, np.array(ids) - 1])
+        }
+        if isinstance(self.source, PersonFinder):
+            files[PROPOSALS] = proposals()
+        return files
+
+    def _told(self, people: Sequence[People]) -> str:
+        """The actions of a video that are seen most."""
+        best = self.predictor.task.best
+        counts = Counter(
+            category["name"]
+            for one in people
+            for actions in best(one, self.predictor.categories)
+            for category, _ in actions
+        )
+        told = ", ".join(f"{name} ({count})" for name, count in counts.most_common(TOLD))
+        boxes = sum(len(one.boxes) for one in people)
+        return f"{len(people)} key frames, {boxes} boxes; mostly: {told or 'nothing'}"
+
+    def _annotate(self, source: Shown, video: Any, people: Sequence[People]) -> None:
+        """Write the video, and what was seen in it."""
+        shown, by_frame = None, people_shown(people, video.times)
+        progress = Progress(len(video), unit="frames")
+        try:
+            for index, image in enumerate(in_order(video, len(video))):
+                shown = Frame(source, index, image)
+                self.results.show(shown, by_frame[index])
+                progress.update(1)
+                if self.stop.requested:
+                    break
+        finally:
+            for one in people if shown else ():
+                self.results.note(shown, one, **place(video, one.frame))
+
+
+def people_shown(people: Sequence[People], times: np.ndarray) -> list[People | None]:
+    """Who is shown with each frame: those of the last key frame, unless that is long past.
+
+    Args:
+        people: in order.
+        times: (N,) seconds of the frames.
+    """
+    gaps = [later.second - one.second for one, later in zip(people, people[1:])]
+    held = max(HELD, min(gaps, default=0.0)) - 1e-6
+    shown: list[People | None] = [None] * len(times)
+    ends = [one.frame for one in people[1:]] + [len(times)]
+    for one, end in zip(people, ends):
+        for frame in range(one.frame, end):
+            if times[frame] < one.second + held:
+                shown[frame] = one
+    return shown

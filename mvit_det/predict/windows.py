@@ -1,0 +1,77 @@
+"""A classifier of clips goes over videos, each as a whole or window by window."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mvit_det.data.decoding.reader import VideoError
+from mvit_det.engine.stop import StopRequest
+from mvit_det.errors import UserError
+from mvit_det.predict.clips import Span, parts, span_at, table
+from mvit_det.predict.open_frames import Shown, in_order
+from mvit_det.predict.predictor import Predictor
+from mvit_det.predict.progress import Progress
+from mvit_det.predict.sources import Frame, playable
+from mvit_det.predict.writers import Results
+
+logger = logging.getLogger(__name__)
+
+
+def see_videos(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    window: float | None,
+    results: Results,
+    report: Callable[[Path, str], None],
+    stop: StopRequest,
+) -> None:
+    """Each video as a whole, or window by window."""
+    for path in paths:
+        if stop.requested:
+            return
+        try:
+            with predictor.task.open(path) as video:
+                see_video(predictor, path, video, window, results, stop)
+        except (VideoError, UserError) as error:
+            report(path, str(error))
+
+
+def see_video(
+    predictor: Predictor,
+    path: Path,
+    video: Any,
+    window: float | None,
+    results: Results,
+    stop: StopRequest,
+) -> None:
+    """Classify an opened video, then annotate it; what is known when that fails or ends is kept."""
+    spans: list[Span] = []
+    fault = None
+    progress = Progress(len(parts(video.times, video.fps, window)), unit="windows")
+    try:
+        for span in predictor.spans(video, window):
+            spans.append(span)
+            progress.update(1)
+            if stop.requested:
+                break
+    except (VideoError, UserError) as error:
+        if not spans:
+            raise
+        fault = error
+    logger.info("%s\n%s", path, table(spans, predictor.categories))
+    source, shown = Shown(path, playable(video.fps)), None
+    known = spans[-1].frames.stop
+    progress = Progress(known, unit="frames")
+    try:
+        for index, image in enumerate(in_order(video, known)):
+            shown = Frame(source, index, image)
+            results.show(shown, span_at(spans, index).scores)
+            progress.update(1)
+            if stop.requested:
+                break
+    finally:
+        if shown:
+            results.note(shown, spans, frames=len(video), seconds=round(spans[-1].end, 6))
+    if fault is not None:
+        raise fault

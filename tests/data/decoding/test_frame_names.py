@@ -1,0 +1,165 @@
+"""Names of frames: their order, what they take in memory, and folders that change."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from video_files import numbered_frames, numbers, write_frame_folder
+
+from mvit_det.data import VideoError, open_video
+from mvit_det.data.decoding import frame_names as module
+from mvit_det.data.decoding.frame_names import FrameNames, frame_names
+
+
+@pytest.fixture
+def listings(monkeypatch):
+    """The folders that are listed from now on, none of which is known."""
+    module._kept.clear()
+    seen, real = [], os.scandir
+    monkeypatch.setattr(module.os, "scandir", lambda folder: seen.append(folder) or real(folder))
+    yield seen
+    module._kept.clear()
+
+
+def make_folder(path, names, age=1000):
+    """Empty files in a folder that was changed so many seconds ago."""
+    path.mkdir(exist_ok=True)
+    for name in names:
+        (path / name).touch()
+    settle(path, age)
+    return path
+
+
+def settle(path, age=1000):
+    now = module.time.time()
+    os.utime(path, (now - age, now - age))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["f_9.jpg", "f_10.jpg", "f_11.jpg"],
+        ["000001.jpg", "000002.jpg", "000005.jpg", "000006.jpg", "cover.jpg"],
+        [
+            "01.jpg",
+            "1.jpg",
+            "2.jpg",
+            "a1b09.png",
+            "a1b10.png",
+            "a2b1.png",
+            "a2b2.jp2",
+            "x",
+            "x.jpg",
+        ],
+        ["-5KQ66BBWC4_000099.jpg", "-5KQ66BBWC4_000100.jpg", "-5KQ66BBWC4_000101.jpg"],
+        ["99_v2.jpg", "100_v2.jpg", "101_v2.jpg"],
+        ["only.jpg"],
+    ],
+)
+def test_every_name_in_the_order_of_its_number(names):
+    found = FrameNames(reversed(names))
+    assert list(found) == names and len(found) == len(names)
+    assert found[-1] == names[-1]
+    with pytest.raises(IndexError):
+        found[len(names)]
+
+
+def test_names_at_random():
+    rng = np.random.default_rng(0)
+    forms = ["{}.jpg", "{:06d}.jpg", "a{}_v2.jpg", "a{}b{:02d}.jp2", "{}_{}.png", "x.png"]
+    for _ in range(100):
+        picked = rng.integers(0, [[len(forms), 12, 101]] * 40)
+        names = {forms[form].format(*values) for form, *values in picked.tolist()}
+        found = list(FrameNames(names))
+        assert set(found) == names and len(found) == len(names)
+        assert found == list(FrameNames(sorted(names)))
+
+
+def test_a_video_of_fifteen_minutes_takes_little_memory():
+    names = [f"-5KQ66BBWC4_{number:06d}.jpg" for number in range(1, 27031)]
+    found = FrameNames(names)
+    assert (found[0], found[13000], found[27029]) == (names[0], names[13000], names[27029])
+    assert found.runs == 1 and len(pickle.dumps(found)) < 1000
+
+
+def test_a_folder_is_listed_once(tmp_path, listings):
+    folder = write_frame_folder(tmp_path / "x", numbered_frames(12))
+    settle(folder)
+    for fps in (30, 12):
+        with open_video(folder, fps=fps) as video:
+            assert len(video) == 12 and video.times[-1] == pytest.approx(11 / fps)
+            assert numbers(video.frames([11, 0])) == [11, 0]
+    assert len(listings) == 1
+
+
+def test_a_changed_folder_is_noticed(tmp_path, listings):
+    folder = make_folder(tmp_path / "x", ["1.jpg", "2.jpg"])
+    assert list(frame_names(folder)) == list(frame_names(folder)) == ["1.jpg", "2.jpg"]
+    make_folder(folder, ["3.jpg"], age=500)
+    assert list(frame_names(folder)) == ["1.jpg", "2.jpg", "3.jpg"]
+    (folder / "1.jpg").unlink()
+    settle(folder, age=100)
+    assert list(frame_names(folder)) == ["2.jpg", "3.jpg"]
+    assert len(listings) == 3
+
+
+def test_a_folder_that_is_being_filled_is_listed_each_time(tmp_path, listings):
+    folder = make_folder(tmp_path / "x", ["1.jpg"], age=0)
+    date = os.stat(folder).st_mtime_ns
+    assert list(frame_names(folder)) == ["1.jpg"]
+    (folder / "2.jpg").touch()
+    os.utime(folder, ns=(date, date))  # within one tick of the file system's clock
+    assert list(frame_names(folder)) == ["1.jpg", "2.jpg"]
+
+
+def test_memory_has_a_limit(tmp_path, listings, monkeypatch):
+    monkeypatch.setattr(module, "_RUNS_KEPT", 3)
+    folders = [make_folder(tmp_path / name, ["a.jpg", "b.jpg"]) for name in "xyz"]
+    for folder in folders:
+        assert len(frame_names(folder)) == 2
+    assert len(module._kept) == 1 and module._kept.weight == 2
+
+
+def test_folders_without_pictures(tmp_path, listings):
+    folder = make_folder(tmp_path / "x", ["notes.txt", ".1.jpg"])
+    for _ in range(2):
+        with pytest.raises(VideoError, match="no pictures"):
+            frame_names(folder)
+    with pytest.raises(VideoError, match="cannot be listed: No such file"):
+        frame_names(tmp_path / "none")
+
+
+def test_missing_pictures_leave_the_others_in_place(tmp_path, caplog, listings):
+    places = [*range(3), *range(5, 20), 23]
+    folder = make_folder(tmp_path / "x", [f"a_{place + 1:06d}.jp2" for place in places])
+    names = frame_names(folder)
+    assert names.places.tolist() == places and names.missing == 5
+    frame_names(folder)
+    assert caplog.text.count("lacks 5 of its pictures") == 1
+    with open_video(folder, fps=10) as video:
+        assert video.times.tolist() == [place / 10 for place in places]
+
+
+@pytest.mark.parametrize(
+    "counted, missing",
+    [
+        ([0, 5, 10, 15], 0),  # every fifth frame
+        ([0, 5, 10, 20, *range(25, 75, 5)], 1),
+        ([0, 3, 7, 10, 13, 17], 0),  # thinned from 30 to 9 frames per second
+        ([n for n in range(60) if n % 3 != 2], 0),  # and to 20
+        ([n for n in range(60) if n % 5 != 4], 0),  # and to 24
+        ([4], 0),
+        ([4, 9], 0),
+    ],
+)
+def test_steps_of_numbers(counted, missing):
+    names = FrameNames(f"{number}.jpg" for number in counted)
+    assert names.missing == missing and len(names.places) == len(names)
+    expected = [0, 1, 2, *range(4, 15)] if missing else list(range(len(counted)))
+    assert names.places.tolist() == expected
+
+
+def test_nothing_is_known_to_be_missing_where_names_differ_otherwise():
+    for others in (["b2.jpg", "b9.jpg"], ["a2_1.jpg", "a9_2.jpg"], ["a2.png", "a9.jpg"]):
+        assert FrameNames(["a1.jpg", *others]).places.tolist() == [0, 1, 2]

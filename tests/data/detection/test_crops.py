@@ -1,0 +1,154 @@
+"""Crops of a COCO file: what is cut out, where backgrounds may lie, and how faults end."""
+
+import logging
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvit_det.data import image_classes
+from mvit_det.data.detection.crops import BACKGROUND, crop_objects
+from mvit_det.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
+OBJECT, GROUND = 220, 30  # grey values
+
+
+@pytest.fixture
+def scenes(toy):
+    """The toy set with one white object of 20 x 16 at x = 4 in each gray picture of 64 x 48."""
+    for image in toy.coco["images"]:
+        pixels = np.full((48, 64, 3), GROUND, np.uint8)
+        pixels[10:26, 4:24] = OBJECT
+        Image.fromarray(pixels).save(toy.root / image["file_name"])
+    toy.annotations[:] = [a for a in toy.annotations if a["category_id"] == 3]
+    toy.annotations[0]["category_id"] = 7
+    return toy
+
+
+def crops(folder: Path) -> dict[str, np.ndarray]:
+    """class/file -> gray pixels."""
+    return {
+        str(path.relative_to(folder)): np.asarray(Image.open(path).convert("L"))
+        for path in sorted(folder.rglob("*.jpg"))
+    }
+
+
+def test_objects_are_cut_with_their_margin(scenes, tmp_path):
+    counts = crop_objects(*scenes.arguments(), tmp_path / "out", margin=0.1, background=False)
+    assert counts == {"fig": 1, "date": 11}
+    written = crops(tmp_path / "out")
+    assert sorted(written) == ["date/%03d-0.jpg" % i for i in range(2, 13)] + ["fig/001-0.jpg"]
+    for pixels in written.values():
+        # 20 + 2 * 0.1 * 20 pixels a side, from (2, 6) on
+        assert pixels.shape == (24, 24)
+        inside = np.zeros((24, 24), bool)
+        inside[4:20, 2:22] = True
+        assert pixels[inside].mean() > OBJECT - 10 and pixels[~inside].mean() < GROUND + 10
+
+
+def test_crops_stay_inside_the_picture(scenes, tmp_path):
+    scenes.annotations[0]["bbox"] = [50, 30, 20, 16]  # beyond the right edge, which is at 64
+    scenes.annotations[1]["bbox"] = [1, 1, 60, 40]  # with its margin higher than the picture
+    crop_objects(*scenes.arguments(), tmp_path / "out", margin=0.1, background=False)
+    written = crops(tmp_path / "out")
+    assert written["fig/001-0.jpg"].shape == (24, 24)
+    assert written["date/002-0.jpg"].shape == (48, 48)
+
+
+def test_backgrounds_meet_no_object(scenes, tmp_path):
+    counts = crop_objects(*scenes.arguments(), tmp_path / "out", margin=0.1)
+    assert counts == {"fig": 1, "date": 11, BACKGROUND: 6}  # as many as an average class
+    for name, pixels in crops(tmp_path / "out").items():
+        if name.startswith(BACKGROUND):
+            assert pixels.shape == (24, 24) and pixels.max() < GROUND + 10
+    dataset = image_classes(tmp_path / "out")
+    assert dataset.classes == [BACKGROUND, "date", "fig"]
+    assert np.bincount(dataset.labels).tolist() == [6, 11, 1]
+
+
+def test_no_background_where_there_is_no_room(scenes, tmp_path):
+    for annotation in scenes.annotations[:6]:
+        annotation["bbox"] = [0, 0, 64, 48]
+    counts = crop_objects(*scenes.arguments(), tmp_path / "out")
+    # Pictures with room make up for those without.
+    assert counts[BACKGROUND] == 6
+    names = [path.name[:3] for path in (tmp_path / "out" / BACKGROUND).iterdir()]
+    assert min(names) == "007"
+
+
+def test_pictures_without_objects_give_backgrounds_too(scenes, tmp_path):
+    del scenes.annotations[6:]
+    crop_objects(*scenes.arguments(), tmp_path / "out")
+    names = {path.name[:3] for path in (tmp_path / "out" / BACKGROUND).iterdir()}
+    assert names & {"007", "008", "009", "010", "011", "012"}
+
+
+def test_size_and_seed(scenes, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        crop_objects(*scenes.arguments(), tmp_path / name, size=40, seed=seed)
+    first, again, other = (crops(tmp_path / name) for name in "abc")
+    assert {pixels.shape for pixels in first.values()} == {(40, 40)}
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    objects = [name for name in first if not name.startswith(BACKGROUND)]
+    assert all(np.array_equal(first[name], other[name]) for name in objects)
+
+
+def test_crowds_faults_and_tiny_boxes_are_left_out(scenes, tmp_path):
+    scenes.annotations[0]["iscrowd"] = 1
+    scenes.annotations[1]["bbox"] = [5, 5, 0, 9]
+    scenes.annotations[2]["bbox"] = [5, 5, 7, 7]
+    counts = crop_objects(*scenes.arguments(), tmp_path / "out", background=False)
+    assert counts == {"fig": 0, "date": 9}
+
+
+def test_unreadable_pictures_are_skipped_and_named(scenes, tmp_path, caplog):
+    (scenes.root / "003.png").write_bytes(b"no picture")
+    (scenes.root / "004.png").unlink()
+    Image.new("RGB", (10, 10)).save(scenes.root / "005.png")
+    with caplog.at_level(logging.WARNING, logger="mvit_det"):
+        counts = crop_objects(*scenes.arguments(), tmp_path / "out", background=False)
+    assert counts == {"fig": 1, "date": 8}
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.startswith("3 images cannot be read: 003.png (the file is no picture")
+    assert "005.png (10x10 pixels, but 64x48 in the annotations)" in text
+
+
+def test_what_a_user_can_get_wrong(scenes, tmp_path):
+    arguments = scenes.arguments()
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="margin=-1, size=None and seed=0 must be"):
+        crop_objects(*arguments, out, margin=-1)
+    with pytest.raises(UserError, match="No image of .* can be read below .*: correct the folder"):
+        crop_objects(arguments[0], tmp_path / "elsewhere", out)
+    with pytest.raises(UserError, match="no usable box of 100 pixels"):
+        crop_objects(*arguments, out, min_side=100)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write the crops to .*: name a folder that is wri"):
+        crop_objects(*arguments, tmp_path / "file" / "out")
+    for name, sentence in ((BACKGROUND, "of their own: rename it"), ("a/b", "names of folders")):
+        scenes.coco["categories"][0]["name"] = name
+        with pytest.raises(UserError, match=sentence):
+            crop_objects(*scenes.arguments(), out)
+    assert not list(tmp_path.glob("*out*"))
+    out.mkdir()
+    with pytest.raises(UserError, match="out exists already: remove it"):
+        crop_objects(*arguments, out)
+
+
+def test_the_script(scenes, tmp_path, monkeypatch, capsys):
+    json_file, images = scenes.arguments()
+    out = str(tmp_path / "out")
+    script = str(ROOT / "datasets" / "crops_from_coco.py")
+    arguments = ["--json", json_file, "--images", images, "--output", out, "--no-background"]
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the script adds to it
+    runpy.run_path(script, run_name="__main__")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["1", f"{out}/fig"], ["11", f"{out}/date"]]
+    with pytest.raises(SystemExit, match="out exists already: remove it"):
+        runpy.run_path(script, run_name="__main__")

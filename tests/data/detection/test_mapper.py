@@ -1,0 +1,280 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import (
+    DatasetMapper,
+    MapDataset,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
+from PIL import Image
+
+from mvit_det.data.detection.mapper import TolerantMapper
+from mvit_det.errors import UserError
+
+
+def make_mapper(is_train=True, augmentations=(), **arguments):
+    return TolerantMapper(
+        is_train,
+        augmentations=list(augmentations),
+        image_format="RGB",
+        use_instance_mask=True,
+        **arguments,
+    )
+
+
+def make_dict(path, width=64, height=48, image_id=5, segmentation=None):
+    annotation = dict(
+        bbox=[4, 4, 20, 16],
+        bbox_mode=BoxMode.XYWH_ABS,
+        category_id=0,
+        id=17,
+        segmentation=segmentation or [[4, 4, 24, 4, 24, 20, 4, 20]],
+    )
+    return dict(
+        file_name=str(path),
+        width=width,
+        height=height,
+        image_id=image_id,
+        annotations=[annotation],
+    )
+
+
+def pixels(seed=0):
+    """A smooth picture of 64 x 48, which survives JPEG."""
+    ramp = np.linspace(20, 230, 64)[None, :, None] * np.linspace(0.5, 1, 48)[:, None, None]
+    return (ramp * [1, 0.8, 0.6 + 0.1 * seed]).astype(np.uint8)
+
+
+# ---- Bad images. Each entry writes one file; the reason must match.
+
+
+def _truncated_jpeg(path):
+    Image.fromarray(pixels()).save(path, "jpeg")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def _damaged_png(path):
+    Image.fromarray(pixels()).save(path, "png")
+    data = bytearray(path.read_bytes())
+    data[41:60] = bytes(19)
+    path.write_bytes(data)
+
+
+def _bomb(path):
+    # The header alone claims 20000 x 20000 pixels.
+    Image.fromarray(pixels()).save(path, "bmp")
+    data = bytearray(path.read_bytes())
+    data[18:26] = (20000).to_bytes(4, "little") * 2
+    path.write_bytes(data)
+
+
+BAD = {
+    "missing": (lambda path: None, "does not exist"),
+    "empty": (lambda path: path.write_bytes(b""), "no picture"),
+    "web page": (lambda path: path.write_text("<html>not found</html>"), "no picture"),
+    "truncated": (_truncated_jpeg, "truncated"),
+    "damaged": (_damaged_png, "broken PNG file"),
+    "a folder": (lambda path: path.mkdir(), "directory"),
+    "other size": (lambda path: Image.new("RGB", (60, 48)).save(path, "png"), "60"),
+    "16 bit": (
+        lambda path: Image.fromarray(np.full((48, 64), 10**4, np.uint16)).save(path, "png"),
+        "I;16",
+    ),
+    "float": (
+        lambda path: Image.fromarray(np.ones((48, 64), np.float32)).save(path, "tiff"),
+        "'F'",
+    ),
+    "32 bit": (lambda path: Image.fromarray(np.ones((48, 64), np.int32)).save(path, "tiff"), "'i'"),
+    "bomb": (_bomb, "400000000 pixels"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_image(tmp_path, caplog, fault):
+    write, reason = BAD[fault]
+    path = tmp_path / "bad.jpg"
+    write(path)
+    mapper = make_mapper()
+    assert mapper(make_dict(path)) is None and mapper(make_dict(path)) is None
+    messages = [r.getMessage() for r in caplog.records if r.name == "mvit_det.data.bad_samples"]
+    assert len(messages) == 1  # once per file
+    assert (
+        f"Image {path} (id 5) is skipped: " in messages[0] and reason.lower() in messages[0].lower()
+    )
+
+    given = make_dict(path)
+    tested = make_mapper(is_train=False)(given)
+    assert reason.lower() in tested["unreadable"].lower() and "annotations" not in tested
+    assert (tested["height"], tested["width"], tested["image_id"]) == (48, 64, 5)
+    assert tested["image"].dtype == torch.uint8 and tested["image"].float().std() == 0
+    assert "annotations" in given  # the loader's own dict is not changed
+
+
+def test_image_that_vanishes_when_resized(tmp_path):
+    path = tmp_path / "line.png"
+    Image.new("RGB", (2000, 1)).save(path)
+    augmentations = [T.ResizeShortestEdge(64, 128)]
+    narrow = make_dict(path, 2000, 1)
+    assert make_mapper(augmentations=augmentations)(narrow) is None
+    assert "unreadable" in make_mapper(is_train=False, augmentations=augmentations)(narrow)
+
+
+def test_fault_of_the_program_is_no_bad_image(tmp_path):
+    class Broken(T.Augmentation):
+        def get_transform(self, image):
+            return image.no_such_attribute
+
+    path = tmp_path / "good.png"
+    Image.fromarray(pixels()).save(path)
+    mapper = make_mapper(augmentations=[Broken()])
+    with pytest.raises(RuntimeError, match=r"good.png \(id 5\) reads well, .*no_such_attribute"):
+        mapper(make_dict(path))
+
+
+def test_rle_with_polygon_format(tmp_path):
+    path = tmp_path / "good.png"
+    Image.fromarray(pixels()).save(path)
+    rle = {"size": [48, 64], "counts": b"]33"}
+    item = make_dict(path, segmentation=rle)
+    with pytest.raises(UserError, match=r"Annotation 17 of .*good.png \(image id 5\).*'bitmask'"):
+        make_mapper()(item)
+    item["annotations"][0]["iscrowd"] = 1  # not trained
+    assert len(make_mapper()(item)["instances"]) == 0
+
+
+# ---- Good images of every kind.
+
+KINDS = {
+    "gray": lambda image: image.convert("L"),
+    "palette": lambda image: image.quantize(256),
+    "RGBA": lambda image: image.convert("RGBA"),
+    "gray with alpha": lambda image: image.convert("LA"),
+    "CMYK": lambda image: image.convert("CMYK"),
+    "1 bit": lambda image: image.convert("1"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_pixel_formats(tmp_path, kind):
+    image = KINDS[kind](Image.fromarray(pixels()))
+    path = tmp_path / ("image.tiff" if kind == "CMYK" else "image.png")
+    image.save(path)
+    mapped = make_mapper()(make_dict(path))["image"].float()
+    reference = np.asarray(image.convert("RGB"), dtype=np.float32)
+    assert mapped.shape == (3, 48, 64)
+    assert np.abs(mapped.mean((1, 2)).numpy() - reference.mean((0, 1))).max() < 1
+    assert 60 < mapped.mean() < 200
+
+
+def test_gif_and_jpeg(tmp_path):
+    for name in ("image.gif", "image.jpg"):
+        Image.fromarray(pixels()).save(tmp_path / name)
+        mapped = make_mapper()(make_dict(tmp_path / name))["image"].float()
+        assert np.abs(mapped.mean((1, 2)).numpy() - pixels().mean((0, 1))).max() < 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray(pixels()).save(path, exif=exif)
+    shown = (48, 64) if orientation >= 5 else (64, 48)
+    mapped = make_mapper()(make_dict(path, *shown))["image"]
+    flips = {1: (), 2: (1,), 3: (0, 1), 4: (0,)}
+    expected = pixels()
+    if orientation <= 4:
+        expected = np.flip(expected, flips[orientation])
+    else:
+        turns = {
+            5: lambda x: x,
+            6: lambda x: x[:, ::-1],
+            7: lambda x: x[::-1, ::-1],
+            8: lambda x: x[::-1],
+        }
+        expected = turns[orientation](expected.transpose(1, 0, 2))
+    assert np.array_equal(mapped.permute(1, 2, 0).numpy(), expected)
+    # Annotated in the stored size instead of the shown one: refused.
+    if orientation >= 5:
+        assert make_mapper()(make_dict(path, 64, 48)) is None
+
+
+def test_good_image_is_mapped_as_by_the_base_class(tmp_path):
+    path = tmp_path / "good.png"
+    Image.fromarray(pixels()).save(path)
+    arguments = dict(
+        augmentations=[T.Resize((96, 128))], image_format="BGR", use_instance_mask=True
+    )
+    ours = TolerantMapper(True, **arguments)(make_dict(path))
+    base = DatasetMapper(True, **arguments)(make_dict(path))
+    assert torch.equal(ours["image"], base["image"]) and ours.keys() == base.keys()
+    assert torch.equal(ours["instances"].gt_boxes.tensor, base["instances"].gt_boxes.tensor)
+
+
+# ---- Counting.
+
+
+def test_share_of_bad_images(tmp_path):
+    Image.fromarray(pixels()).save(tmp_path / "good.png")
+    good, bad = make_dict(tmp_path / "good.png"), make_dict(tmp_path / "bad.png")
+    mapper = make_mapper(max_bad_share=0.5, min_seen=4)
+    assert mapper(bad) is None  # alone so far, but too few are seen
+    for _ in range(4):
+        assert mapper(good) is not None and mapper(bad) is None  # 1 file of 2, not above the share
+    other = make_dict(tmp_path / "other.png")
+    with pytest.raises(UserError, match=r"^2 of the 3 images .*0.5 .*bad.png: the file does not"):
+        mapper(other)
+    # A test set is never ended.
+    tester = make_mapper(is_train=False, max_bad_share=0, min_seen=1)
+    assert "unreadable" in tester(bad)
+
+
+def test_small_set_without_a_good_image_ends(tmp_path):
+    dataset = MapDataset([make_dict(tmp_path / f"{i}.png") for i in range(18)], make_mapper())
+    with pytest.raises(UserError, match="5 of the 5 images"):
+        dataset[0]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_loaders_go_on(tmp_path, num_workers):
+    names = [tmp_path / f"{i}.png" for i in range(6)]
+    for name in names[1:]:
+        Image.fromarray(pixels()).save(name)
+    dicts = [make_dict(name, image_id=i) for i, name in enumerate(names)]
+    train = build_detection_train_loader(
+        dicts, mapper=make_mapper(max_bad_share=0.2), total_batch_size=2, num_workers=num_workers
+    )
+    stream = iter(train)
+    ids = [item["image_id"] for _ in range(12) for item in next(stream)]
+    assert len(ids) == 24 and set(ids) == {1, 2, 3, 4, 5}
+    test = build_detection_test_loader(
+        dicts, mapper=make_mapper(is_train=False), num_workers=num_workers
+    )
+    tested = [item for batch in test for item in batch]
+    assert [item["image_id"] for item in tested] == list(range(6))  # none twice, none left out
+    assert ["unreadable" in item for item in tested] == [True] + [False] * 5
+
+
+def test_user_error_comes_through_a_worker(tmp_path):
+    dicts = [make_dict(tmp_path / f"{i}.png") for i in range(4)]
+    dataset = MapDataset(dicts, make_mapper(min_seen=4))
+    loader = torch.utils.data.DataLoader(dataset, batch_size=1, num_workers=1)
+    stream = iter(loader)
+    try:
+        next(stream)
+    except UserError as error:
+        message = str(error)
+        # The traceback would keep the worker waiting until some later garbage collection.
+        error.__traceback__ = None
+    assert "4 of the 4 images seen so far cannot be used" in message
+
+
+def test_mapper_can_be_sent_to_workers(tmp_path):
+    mapper = pickle.loads(pickle.dumps(make_mapper(max_bad_share=0.3)))
+    assert mapper.unusable.max_bad_share == 0.3 and mapper(make_dict(tmp_path / "no.png")) is None

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from mvit_det.evaluation.drawing.boxes import class_colour, enlargement, overlay, resized
+
+
+@pytest.mark.parametrize(
+    "size, scale",
+    [((1, 1), 480), ((240, 320), 2), ((480, 9999), 1), ((2000, 2000), 1), ((10, 640), 2)],
+)
+def test_enlargement(size, scale):
+    assert enlargement(*size) == scale
+
+
+def test_resized():
+    image = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    assert resized(image, 1.5).shape == (45, 60, 3)
+    assert resized(image, 0.01).shape == (1, 1, 3)
+    assert np.array_equal(resized(image, 1.0), image)
+
+
+def found(**fields) -> Instances:
+    boxes = Boxes(torch.tensor([[4.0, 4.0, 16.0, 16.0]]))
+    return Instances((20, 20), pred_boxes=boxes, pred_classes=torch.tensor([2]), **fields)
+
+
+def test_overlay_scales_what_it_draws():
+    image = np.full((400, 400, 3), 120, np.uint8)
+    masks = torch.zeros(1, 20, 20, dtype=torch.bool)
+    masks[:, 6:14, 6:14] = True
+    drawn = overlay(image, found(pred_masks=masks), ["a", "b", "c"]).astype(int)
+    assert drawn.shape == image.shape and (image == 120).all()
+    wanted = 120 * 0.65 + 0.35 * 255 * np.array(class_colour(2))
+    assert np.abs(drawn[220, 200] - wanted).max() < 4
+    assert np.ptp(drawn[:60], axis=2).max() < 10  # nothing above the label
+    edge = drawn[200, 74:86]  # the left side of the box
+    assert np.ptp(edge, axis=1).max() > 40
+
+
+def test_overlay_without_masks_scores_names_or_instances():
+    image = np.full((200, 200, 3), 120, np.uint8)
+    numbers = overlay(image, found(), None)
+    assert np.ptp(numbers[44:156, 44:156], axis=2).max() < 60 < np.ptp(numbers, axis=2).max()
+    scored = overlay(image, found(scores=torch.tensor([0.5])), None)
+    assert not np.array_equal(scored, numbers)
+    assert np.array_equal(overlay(image, found()[:0], None), image)
+
+
+def test_colours_differ_and_are_the_same_at_each_call():
+    colours = [class_colour(index) for index in range(80)]
+    assert len(set(colours)) == 80 and colours == [class_colour(index) for index in range(80)]
+    assert all(0 <= part <= 1 for colour in colours for part in colour)
