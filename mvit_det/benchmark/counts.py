@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import torch
+from detectron2.modeling import Backbone
 from detectron2.structures import Instances
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
@@ -14,7 +15,8 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mvit_det.benchmark.subjects import is_detector, is_recognizer, random_boxes
+from mvit_det.tasks import Task
+from mvit_det.tasks.random_inputs import random_boxes
 
 # Boxes per image that the box head and the mask head see in the paper's Table 5.
 PROPOSALS, DETECTIONS = 1000, 100
@@ -40,20 +42,21 @@ NORM = 5  # FLOPs per element of an affine layer norm, as fvcore has it
 
 
 @torch.no_grad()
-def count(model: nn.Module, inputs: Any) -> dict[str, Any]:
+def count(model: nn.Module, task: Task, inputs: Any) -> dict[str, Any]:
     """Parameters and FLOPs in all and of each part, and operations that no count exists for.
 
     Args:
-        model: a detector, recognizer or backbone; with plain attention, whose products have counts.
-            Of recognizers it may be on the meta device.
+        model: of the task, or a bare backbone; with plain attention, whose products have counts. It
+            may be on the meta device, unless its task is of two stages.
         inputs: from ``make_inputs``, for evaluation; the first one is counted.
     """
     model.eval()
     sizes = {name: size_of(part) for name, part in model.named_children()}
-    if is_recognizer(model):
+    is_backbone = isinstance(model, Backbone)
+    if not (is_backbone or task.two_stages):
         total, flops, unknown = count_by_shapes(model, inputs)
     else:
-        if is_detector(model):
+        if not is_backbone:
             analyses = analyse_detector(model, inputs[:1])
             flops = {name: analysis.total() for name, analysis in analyses.items()}
             masks = model.roi_heads.mask_on

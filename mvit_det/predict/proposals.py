@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from mvit_det.data.decoding.reader import open_video
-from mvit_det.predict.actions import People
 from mvit_det.predict.key_frames import (
     PROPOSALS,
     CsvFile,
@@ -21,6 +20,7 @@ from mvit_det.predict.open_frames import Shown, gathered, nearest
 from mvit_det.predict.person_boxes import as_shares
 from mvit_det.predict.progress import Progress
 from mvit_det.predict.sources import Frame
+from mvit_det.tasks.actions import People
 
 SLIDES = 1.0  # frames per second of a video of key frames
 

@@ -40,6 +40,28 @@ def class_names(json_file: str | os.PathLike) -> list[str]:
     return [entry["name"] for entry in coco_categories(json_file)]
 
 
+def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What Detectron2's catalog or an annotation file, if it is there, tells of a config's data set.
+
+    Args:
+        node: with the arguments ``names`` or ``json_file``; else nothing is known.
+    """
+    names = node.get("names")
+    if names is None:
+        path = node.get("json_file")
+        return coco_categories(path) if path and os.path.isfile(path) else None
+    name = names if isinstance(names, str) else names[0]
+    if name not in MetadataCatalog.list():
+        return None
+    known = MetadataCatalog.get(name)
+    classes = known.get("thing_classes", None)
+    if classes is None:
+        return registered_categories({"json_file": known.get("json_file", None)})
+    labels = known.get("thing_dataset_id_to_contiguous_id", None)
+    ids = sorted(labels, key=labels.get) if labels else range(1, len(classes) + 1)
+    return [{"id": number, "name": name} for number, name in zip(ids, classes)]
+
+
 def uses_rle(json_file: str | os.PathLike) -> bool:
     """Whether a trainable mask is run-length encoded: the mapper then needs "bitmask" masks."""
     return any(

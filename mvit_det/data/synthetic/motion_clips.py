@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.synthetic.folders import SPLITS, generated_folder
 from mvit_det.data.synthetic.shapes import CLASSES as SHAPES
 from mvit_det.data.synthetic.shapes import outline, painted_ground, painted_shape
@@ -224,6 +225,7 @@ def motion_clips_folder(
     return generated_folder(f"motion_clips/{name}", "the generated clips", counts, seed, draw)
 
 
+@class_source(lambda node: numbered(sorted(MOTIONS)))
 def motion_clips(
     split: str,
     num_train: int = 1500,

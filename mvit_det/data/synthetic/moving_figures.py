@@ -32,6 +32,7 @@ from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from mvit_det.data.actions.datasets import ActionClips, action_clips
+from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.synthetic.folders import SPLITS, generated_folder
 from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, random_scene, reach, write_clip
 from mvit_det.errors import UserError
@@ -218,6 +219,7 @@ def moving_figures_folder(
     return generated_folder(f"moving_figures/{name}", "the generated videos", counts, seed, draw)
 
 
+@class_source(lambda node: numbered(list(ACTIONS)))
 def moving_figures(
     split: str,
     num_train: int = 160,

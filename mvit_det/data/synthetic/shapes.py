@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.detection.coco import coco_dataset
 from mvit_det.data.synthetic.folders import SPLITS, generated_folder
 from mvit_det.errors import UserError
@@ -227,6 +228,7 @@ def shapes_folder(
     return generated_folder(f"shapes/{name}", "the generated shapes", counts, seed, draw)
 
 
+@class_source(lambda node: numbered(CLASSES))
 def shapes_dataset(
     split: str,
     num_train: int = 500,

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from mvit_det.data.class_labels import check_number, classes_of, labels_of, register, report
 from mvit_det.data.class_names import given_classes
+from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import find_videos
@@ -57,6 +58,7 @@ class VideoClasses(Dataset):
         return {"file_name": path, "label": int(self.labels[index]), **self._more}
 
 
+@class_source(lambda node: folder_categories(node, "source", video_class_folders))
 def video_classes(
     source: str | os.PathLike,
     *,
