@@ -509,7 +509,7 @@ def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
             "from detectron2.config import LazyCall as L\nfrom torch import nn\n"
             "model = L(nn.Linear)(in_features=3, out_features=2)",
             [],
-            "Linear is no detector, recognizer or backbone",
+            "no way to benchmark its model: name the task",
         ),
         (RECOGNIZER, ["--backbone-only"], "--backbone-only is for detectors"),
     ],

@@ -19,7 +19,7 @@ from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, some
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
 from mvit_det.evaluation.drawing.people import draw_people
-from mvit_det.tasks.base import Inference, Names, Task, test_mapper
+from mvit_det.tasks.base import Inference, Names, Task, required_mapper
 from mvit_det.tasks.classification import finite
 from mvit_det.tasks.random_inputs import random_boxes
 
@@ -79,7 +79,7 @@ class ActionDetection(Task):
         return [{"id": number, "name": name} for number, name in read_label_map(names).items()]
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ActionInference":
-        mapper = test_mapper(cfg, "sampling", "transform")
+        mapper = required_mapper(cfg, "sampling", "transform")
         fps = OmegaConf.select(cfg, "dataloader.test.dataset.fps")
         parts = instantiate(mapper.sampling), instantiate(mapper.transform)
         return ActionInference(*parts, cfg.model.num_classes, score_threshold, fps)

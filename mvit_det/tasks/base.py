@@ -214,7 +214,7 @@ def split_categories(cfg: DictConfig, split: str) -> list[Category] | None:
     return dataset_categories(node or {}, registered_categories)
 
 
-def test_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
+def required_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
     """The node that prepares test data; refuse a config where it lacks one of the keys."""
     mapper = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
     if not set(keys) <= mapper.keys():

@@ -18,7 +18,7 @@ from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import TOP, best_classes
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
-from mvit_det.tasks.base import Inference, Task, split_categories, test_mapper
+from mvit_det.tasks.base import Inference, Task, split_categories, required_mapper
 
 
 class Classification(Task):
@@ -57,7 +57,7 @@ class Classification(Task):
         return next((known for known in found if known and outputs in (None, len(known))), None)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
-        return ClassInference(instantiate(test_mapper(cfg, "transform").transform))
+        return ClassInference(instantiate(required_mapper(cfg, "transform").transform))
 
     def random_inputs(
         self, model: nn.Module, shape: Sequence[int], device: torch.device

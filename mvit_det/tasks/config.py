@@ -38,10 +38,11 @@ def _shown_task(cfg: DictConfig) -> Task:
     model, mapper = cfg.get("model") or {}, OmegaConf.select(cfg, "dataloader.test.mapper") or {}
     if "roi_heads" in model or {"augmentations", "image_format"} <= mapper.keys():
         return Detection()
-    kind, backbone = _target(mapper), model.get("backbone") or {}
+    kind = _target(mapper)
     of_actions = inspect.isclass(kind) and issubclass(kind, ActionClipMapper)
     if of_actions or "roi_size" in _arguments(model):
         return ActionDetection()
+    backbone = model.get("backbone") or (model if "num_classes" in model else {})
     size = _arguments(backbone).get("input_size")
     size = backbone.get("input_size", size and size.default)
     axes = len(size) if isinstance(size, Sequence) else 0

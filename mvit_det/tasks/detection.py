@@ -18,7 +18,7 @@ from mvit_det.data.detection.custom import use_custom_boxes
 from mvit_det.errors import UserError
 from mvit_det.evaluation.detection.evaluator import compact, result_rows
 from mvit_det.evaluation.drawing.boxes import enlargement, overlay, resized
-from mvit_det.tasks.base import Inference, Task, test_mapper
+from mvit_det.tasks.base import Inference, Task, required_mapper
 from mvit_det.tasks.random_inputs import random_instances
 
 
@@ -50,7 +50,7 @@ class Detection(Task):
         use_custom_boxes(cfg, files, processes)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "BoxInference":
-        mapper = test_mapper(cfg, "augmentations", "image_format")
+        mapper = required_mapper(cfg, "augmentations", "image_format")
         augmentations = T.AugmentationList(instantiate(mapper.augmentations))
         return BoxInference(augmentations, mapper.image_format, score_threshold)
 

@@ -12,7 +12,7 @@ from mvit_det.data.custom.categories import Category
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.video.custom import use_custom_videos
 from mvit_det.evaluation.classification.metrics import TOP
-from mvit_det.tasks.base import test_mapper
+from mvit_det.tasks.base import required_mapper
 from mvit_det.tasks.classification import Classification, ClassInference
 
 
@@ -36,7 +36,7 @@ class VideoClassification(Classification):
         use_custom_videos(cfg, files, processes)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
-        mapper, loader = test_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
+        mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
         # the data set, or the one behind its views
         places = ("dataset.fps", "dataset.dataset.fps")
