@@ -106,11 +106,11 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
         models = {"model": model}
     plain = models["plain" if "plain" in models else "model"]
     task = task_of(cfg)
-    inputs = subjects.make_inputs(plain, task, report["input"], place)
     print("Counting ...", file=sys.stderr)
-    report.update(counts.count(plain, task, inputs[0]), convention=counts.CONVENTION)
+    report.update(counts.count(plain, task, report["input"], place), convention=counts.CONVENTION)
     print_counts(report)
     if args.repeats:
+        inputs = subjects.make_inputs(plain, task, report["input"], device)
         groups = {} if key == backbone_key else {"model": (models, inputs)}
         if not recognizer:
             backbones, images = subjects.backbones_alone(cfg, models, inputs[0])

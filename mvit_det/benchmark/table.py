@@ -50,9 +50,8 @@ def make_rows(
         torch.manual_seed(0)
         model, place = subjects.build_to_count(cfg, "model", device)
         task = task_of(cfg)
-        inputs, _ = subjects.make_inputs(model, task, shapes[path], place)
-        counted = counts.count(model, task, inputs)
-        del model, inputs  # the next one needs the memory
+        counted = counts.count(model, task, shapes[path], place)
+        del model  # the next one needs the memory
         summary = {name: counted[name] for name in ("parameters", "flops", "not_counted")}
         row = {"config": path, "kind": task.kind, "input": shapes[path], **describe(cfg), **summary}
         print(*figures(row), file=sys.stderr)

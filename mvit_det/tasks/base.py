@@ -86,8 +86,8 @@ class Task:
         predict_inputs: what to give to ``python -m mvit_det.predict``.
         headlines: the metrics that a reader looks for first, in this order.
         leaves: what evaluations leave in the output folder: file -> what it is.
-        two_stages: the model has Detectron2's two-stage interface; the FLOPs of its parts are
-            counted one by one. Otherwise those of ``model.logits(inputs)`` are.
+        two_stages: the model has Detectron2's two-stage interface. The FLOPs of its parts are counted
+            one by one, on as many boxes as is the convention; of others those of evaluation are.
     """
 
     model: ClassVar[str] = "no task that is known"
