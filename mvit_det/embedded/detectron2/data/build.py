@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,7 @@ from tabulate import tabulate
 from torch.utils import data
 
 from detectron2.data.catalog import DatasetCatalog, MetadataCatalog
-from detectron2.data.common import (
-    AspectRatioGroupedDataset,
-    DatasetFromList,
-    MapDataset,
-    ToIterableDataset,
-)
+from detectron2.data.common import DatasetFromList, MapDataset
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils.comm import get_world_size
 from detectron2.utils.env import seed_all_rng
@@ -100,6 +95,36 @@ def _mapped(dataset: list[Any] | data.Dataset, mapper: Callable[[Any], Any] | No
     return dataset if mapper is None else MapDataset(dataset, mapper)
 
 
+class _Stream(data.IterableDataset):
+    """The items of a data set in a sampler's order; each worker takes ``chunk`` of them in turn."""
+
+    def __init__(self, dataset: data.Dataset, sampler: Iterable[int], chunk: int):
+        self.dataset, self.sampler, self.chunk = dataset, sampler, chunk
+
+    def __iter__(self) -> Iterator[Any]:
+        info = data.get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        for place, index in enumerate(self.sampler):
+            if place // self.chunk % workers == worker:
+                yield self.dataset[index]
+
+
+class _AspectRatioBatches(data.IterableDataset):
+    """Batches of a stream's samples that are all wide, or all not wide: so padding wastes little."""
+
+    def __init__(self, stream: Iterable[dict[str, Any]], batch_size: int, collate: Callable):
+        self.stream, self.batch_size, self.collate = stream, batch_size, collate
+
+    def __iter__(self) -> Iterator[Any]:
+        groups: dict[bool, list] = {True: [], False: []}
+        for item in self.stream:
+            wide = item["width"] > item["height"]
+            groups[wide].append(item)
+            if len(groups[wide]) == self.batch_size:
+                yield self.collate(groups[wide])
+                groups[wide] = []
+
+
 def build_detection_train_loader(
     dataset: list[Any] | data.Dataset,
     *,
@@ -108,9 +133,10 @@ def build_detection_train_loader(
     total_batch_size: int,
     aspect_ratio_grouping: bool = True,
     num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
     **kwargs: Any,
-) -> data.DataLoader | AspectRatioGroupedDataset:
-    """An endless loader of training batches, lists of samples; each process loads its share.
+) -> Iterable[Any]:
+    """Make an endless loader of training batches; each process loads its share.
 
     Args:
         dataset: dataset dicts, or a map-style data set of them.
@@ -119,20 +145,22 @@ def build_detection_train_loader(
         total_batch_size: over all processes; they share it evenly.
         aspect_ratio_grouping: images of one batch are all wide or all not wide; samples then need
             "width" and "height".
+        collate_fn: makes a batch of a list of samples; by default the list itself is the batch.
         kwargs: to ``torch.utils.data.DataLoader``: pin_memory, prefetch_factor, ...
     """
-    world = get_world_size()
+    world, collate_fn = get_world_size(), collate_fn or _as_given
     batch_size, rest = divmod(total_batch_size, world)
     shared = batch_size > 0 == rest
     assert shared, f"{world} processes cannot share {total_batch_size} images evenly."
     logger.info(f"Each process loads batches of {batch_size}.")
     dataset = _mapped(dataset, mapper)
     # Each worker loads whole batches: the order of images does not depend on num_workers.
-    stream = ToIterableDataset(dataset, sampler or TrainingSampler(len(dataset)), batch_size)
-    kwargs.update(num_workers=num_workers, worker_init_fn=_seed_worker, collate_fn=_as_given)
+    stream = _Stream(dataset, sampler or TrainingSampler(len(dataset)), batch_size)
+    kwargs.update(num_workers=num_workers, worker_init_fn=_seed_worker)
     if not aspect_ratio_grouping:
-        return data.DataLoader(stream, batch_size, drop_last=True, **kwargs)
-    return AspectRatioGroupedDataset(data.DataLoader(stream, batch_size=None, **kwargs), batch_size)
+        return data.DataLoader(stream, batch_size, drop_last=True, collate_fn=collate_fn, **kwargs)
+    samples = data.DataLoader(stream, batch_size=None, collate_fn=_as_given, **kwargs)
+    return _AspectRatioBatches(samples, batch_size, collate_fn)
 
 
 def build_detection_test_loader(

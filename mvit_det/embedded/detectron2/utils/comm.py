@@ -46,20 +46,12 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
             _local_group = group
 
 
-def get_local_process_group() -> dist.ProcessGroup:
-    """The group of this machine's processes."""
-    assert _local_group is not None, "Call create_local_process_group in every process first."
-    return _local_group
-
-
 def get_local_rank() -> int:
     """Number of this process among those of its machine, which is also its GPU's number."""
-    return dist.get_rank(group=get_local_process_group()) if _distributed() else 0
-
-
-def get_local_size() -> int:
-    """Number of processes on this machine."""
-    return dist.get_world_size(group=get_local_process_group()) if _distributed() else 1
+    if not _distributed():
+        return 0
+    assert _local_group is not None, "Call create_local_process_group in every process first."
+    return dist.get_rank(group=_local_group)
 
 
 def synchronize() -> None:
@@ -100,18 +92,3 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
 def shared_random_seed() -> int:
     """A number below 2**31 on which all processes agree: the main process's numpy draws it."""
     return all_gather(np.random.randint(2**31))[0]
-
-
-@torch.no_grad()
-def reduce_dict(
-    input_dict: dict[str, torch.Tensor], average: bool = True
-) -> dict[str, torch.Tensor]:
-    """Average or sum scalar tensors of equal keys over processes; only the main one has it right."""
-    world = get_world_size()
-    if world == 1:
-        return input_dict
-    # Sorted, because processes may have filled their dicts in different order.
-    names = sorted(input_dict)
-    total = torch.stack([input_dict[name] for name in names])
-    dist.reduce(total, dst=0)
-    return dict(zip(names, total / world if average and is_main_process() else total))

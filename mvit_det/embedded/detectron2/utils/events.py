@@ -38,6 +38,10 @@ class EventStorage:
     def __exit__(self, *exception: Any) -> None:
         assert _open_storages.pop() is self, "Event storages must close in reverse order."
 
+    def step(self) -> None:
+        """Go on to the next iteration."""
+        self.iter += 1
+
     def put_scalar(
         self, name: str, value: float, smoothing_hint: bool = True, cur_iter: int | None = None
     ) -> None:
