@@ -19,22 +19,6 @@ from detectron2.utils.env import seed_all_rng
 logger = logging.getLogger(__name__)
 
 
-def print_instances_class_histogram(
-    dataset_dicts: Sequence[dict[str, Any]], class_names: Sequence[str]
-) -> None:
-    """Log a table of how many instances each class has; crowds do not count."""
-    annotations = itertools.chain.from_iterable(entry["annotations"] for entry in dataset_dicts)
-    counts = Counter(a["category_id"] for a in annotations if not a.get("iscrowd", 0))
-    strays = counts.keys() - set(range(len(class_names)))
-    assert not strays, f"category_id {min(strays)} is not below {len(class_names)}, as classes go."
-    rows = [(name, counts[number]) for number, name in enumerate(class_names)]
-    rows.append(("all classes", counts.total()))
-    # Three classes side by side keep the table of a large data set short.
-    wide = [sum(rows[i : i + 3], ()) for i in range(0, len(rows), 3)]
-    head = ("class", "instances") * min(3, len(rows))
-    logger.info("Instances per class:\n" + tabulate(wide, head, tablefmt="pipe"))
-
-
 def get_detection_dataset_dicts(
     names: str | Sequence[str], filter_empty: bool = True
 ) -> list[dict[str, Any]]:
@@ -67,6 +51,7 @@ def _drop_empty(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _report_classes(dataset_dicts: list[dict[str, Any]], names: Sequence[str]) -> None:
+    """Compare the classes of the data sets, and log how many instances each has without crowds."""
     classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
     if None in classes:  # not every data set has named its classes
         return
@@ -76,7 +61,13 @@ def _report_classes(dataset_dicts: list[dict[str, Any]], names: Sequence[str]) -
                 f"thing_classes of dataset {name!r} is {other}, but {names[0]!r} has {classes[0]}: "
                 "data sets can be trained together only if these are equal."
             )
-    print_instances_class_histogram(dataset_dicts, classes[0])
+    annotations = itertools.chain.from_iterable(entry["annotations"] for entry in dataset_dicts)
+    counts = Counter(a["category_id"] for a in annotations if not a.get("iscrowd", 0))
+    strays = counts.keys() - set(range(len(classes[0])))
+    assert not strays, f"category_id {min(strays)} must be below {len(classes[0])}, the classes."
+    rows = [(name, counts[label]) for label, name in enumerate(classes[0])]
+    rows.append(("all classes", counts.total()))
+    logger.info("Instances per class:\n" + tabulate(rows, ("class", "instances"), "pipe"))
 
 
 def _as_given(batch: list[Any]) -> list[Any]:

@@ -58,10 +58,9 @@ class COCOEvaluator(DatasetEvaluator):
             path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
             convert_to_coco_json(dataset_name, path, allow_cached_coco)
             self._metadata.json_file = path
-        path = PathManager.get_local_path(self._metadata.json_file)
-        with open(path) as file:
-            self._truth = json.load(file)
-        self._coco = COCO(self._truth)
+        with PathManager.open(self._metadata.json_file) as file:
+            truth = json.load(file)
+        self._coco, self._has_truth = COCO(truth), "annotations" in truth
         self.reset()
 
     def reset(self) -> None:
@@ -94,7 +93,7 @@ class COCOEvaluator(DatasetEvaluator):
             with PathManager.open(path, "w") as file:
                 json.dump(results, file)
             logger.info(f"Detections in COCO format: {path}")
-        if "annotations" not in self._truth:
+        if not self._has_truth:
             logger.info("The annotation file has no annotations, so there are no metrics.")
             return {}
         has_masks = any("segmentation" in result for result in results)
@@ -130,25 +129,18 @@ class COCOEvaluator(DatasetEvaluator):
         every, small, medium, large = np.moveaxis(precision, -1, 0)
         parts = (every, every[0], every[5], small, medium, large)
         metrics = dict(zip(_METRICS, map(_mean, parts)))
-        logger.info(f"{task}, in percent (nan: nothing to measure):\n{_table(metrics)}")
         names = self._metadata.get("thing_classes") or ()
-        if len(names) < 2:
-            return metrics
-        classes = {f"AP-{name}": _mean(every[:, :, label]) for label, name in enumerate(names)}
-        logger.info(f"{task} by class:\n{_table(classes)}")
-        return metrics | classes
+        if len(names) > 1:
+            metrics |= {f"AP-{name}": _mean(every[:, :, i]) for i, name in enumerate(names)}
+        table = tabulate(metrics.items(), ("metric", "percent"), "pipe", floatfmt=".2f")
+        logger.info(f"{task} (nan: nothing to measure):\n{table}")
+        return metrics
 
 
 def _mean(values: np.ndarray) -> float:
     """The mean of what is defined, as a percentage."""
     values = values[values > -1]
     return float(np.mean(values) * 100) if values.size else float("nan")
-
-
-def _table(metrics: dict[str, float]) -> str:
-    """Two rows of six columns for each six metrics."""
-    rows = [list(metrics.items())[i : i + 6] for i in range(0, len(metrics), 6)]
-    return "\n".join(tabulate([dict(row)], "keys", floatfmt=".2f") for row in rows)
 
 
 def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any, Callable
 
 import torch
 from torch import nn
-from torchvision.ops import boxes as box_ops, roi_align
+from torchvision.ops import RoIAlign, boxes as box_ops
 
 
 @dataclass
@@ -38,23 +38,18 @@ class Conv2d(nn.Conv2d):
         return x
 
 
-class ROIAlign(nn.Module):
+class ROIAlign(RoIAlign):
     """RoIAlign (Mask R-CNN, section 3) of one map: boxes are scaled by ``spatial_scale`` to cells,
     and shifted by half a cell if ``aligned``; ``sampling_ratio`` 0 adapts to the size of a box."""
 
     def __init__(
-        self,
-        output_size: int | tuple[int, int],
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool = True,
+        self, output_size: Any, spatial_scale: float, sampling_ratio: int, aligned: bool = True
     ):
-        super().__init__()
-        self.options = output_size, spatial_scale, sampling_ratio, aligned
+        super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W), boxes (M, 5) with the image's index first -> (M, C, *output_size)."""
-        return roi_align(input, rois.to(input.dtype), *self.options)
+        return super().forward(input, rois.to(input.dtype))
 
 
 def batched_nms(

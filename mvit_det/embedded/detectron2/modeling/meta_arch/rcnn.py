@@ -35,10 +35,8 @@ class GeneralizedRCNN(nn.Module):
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             column = torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(name, column, persistent=False)
-        self.input_format = input_format
-        self.backbone = backbone
-        self.proposal_generator = proposal_generator
-        self.roi_heads = roi_heads
+        self.input_format, self.backbone = input_format, backbone
+        self.proposal_generator, self.roi_heads = proposal_generator, roi_heads
 
     @property
     def device(self) -> torch.device:

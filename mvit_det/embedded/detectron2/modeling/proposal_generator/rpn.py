@@ -14,6 +14,7 @@ from detectron2.layers import Conv2d
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
+from ..arguments import keep_arguments
 from ..box_regression import Box2BoxTransform
 from ..matcher import Matcher
 from ..sampling import subsample_labels
@@ -77,17 +78,10 @@ class RPN(nn.Module):
         min_box_size: float = 0.0,
     ):
         super().__init__()
-        self.rpn_head = head
-        self.in_features = list(in_features)
-        self.anchor_generator = anchor_generator
-        self.box2box_transform = box2box_transform
-        self.anchor_matcher = anchor_matcher
-        self.batch_size_per_image = batch_size_per_image
-        self.positive_fraction = positive_fraction
-        self.pre_nms_topk = dict(zip((True, False), pre_nms_topk))  # by self.training
-        self.post_nms_topk = dict(zip((True, False), post_nms_topk))
-        self.nms_thresh = nms_thresh
-        self.min_box_size = min_box_size
+        rpn_head = head
+        pre_nms_topk = dict(zip((True, False), pre_nms_topk))  # by self.training
+        post_nms_topk = dict(zip((True, False), post_nms_topk))
+        keep_arguments(self, locals(), but="head")
 
     def forward(
         self,

@@ -13,6 +13,7 @@ from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 
+from ..arguments import keep_arguments
 from ..box_regression import Box2BoxTransform
 
 PerImage = Sequence[Instances]
@@ -83,17 +84,13 @@ class FastRCNNOutputLayers(nn.Module):
         test_topk_per_image: int = 100,
     ):
         super().__init__()
+        keep_arguments(self, locals(), but="input_shape")
         width = input_shape.channels * (input_shape.height or 1) * (input_shape.width or 1)
         self.cls_score = nn.Linear(width, num_classes + 1)
         self.bbox_pred = nn.Linear(width, 4 if cls_agnostic_bbox_reg else 4 * num_classes)
         for layer, std in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
-        self.num_classes = num_classes
-        self.box2box_transform = box2box_transform
-        self.test_score_thresh = test_score_thresh
-        self.test_nms_thresh = test_nms_thresh
-        self.test_topk_per_image = test_topk_per_image
 
     def forward(self, x: torch.Tensor) -> Predictions:
         """(R, ...) features -> (R, K + 1) logits, (R, K * 4) or (R, 4) deltas."""

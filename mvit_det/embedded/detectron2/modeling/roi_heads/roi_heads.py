@@ -11,6 +11,7 @@ from torch import nn
 from detectron2.structures import ImageList, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
+from ..arguments import keep_arguments
 from ..matcher import Matcher
 from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
@@ -43,18 +44,8 @@ class StandardROIHeads(nn.Module):
         mask_head: nn.Module | None = None,
     ):
         super().__init__()
-        self.num_classes = num_classes
-        self.proposal_matcher = proposal_matcher
-        self.batch_size_per_image = batch_size_per_image
-        self.positive_fraction = positive_fraction
-        self.box_in_features = box_in_features
-        self.box_pooler = box_pooler
-        self.box_head = box_head
-        self.box_predictor = box_predictor
+        keep_arguments(self, locals())
         self.mask_on = mask_in_features is not None
-        self.mask_in_features = mask_in_features
-        self.mask_pooler = mask_pooler
-        self.mask_head = mask_head
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: PerImage, targets: PerImage) -> list[Instances]:
