@@ -48,7 +48,6 @@ USED_METHODS = {"step", "_rand_range"}  # of EventStorage and Augmentation, by u
 
 # Arguments that the embedded host leaves out, because none of our code and configs uses them.
 LEFT_OUT = {
-    "AugInput.apply_augmentations": set(),
     "Box2BoxTransform": {"scale_clamp"},
     "COCOEvaluator": {"kpt_oks_sigmas", "use_fast_impl"},
     "COCOEvaluator.evaluate": {"img_ids"},
@@ -92,11 +91,9 @@ def used_by_product() -> dict[str, set[str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detectron2"):
                 for alias in node.names:
-                    full = f"{node.module}.{alias.name}"
-                    if (HOST.parent / full.replace(".", "/")).with_suffix(".py").exists() or (
-                        HOST.parent / full.replace(".", "/")
-                    ).is_dir():
-                        modules[alias.asname or alias.name] = full
+                    thing = getattr(importlib.import_module(node.module), alias.name, None)
+                    if thing is None or inspect.ismodule(thing):
+                        modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                     else:
                         uses.setdefault(node.module, set()).add(alias.name)
         for node in ast.walk(tree):
@@ -120,7 +117,8 @@ def _identifiers(node: ast.AST) -> set[str]:
 def _defined(node: ast.stmt) -> list[str]:
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    assigned = isinstance(node, (ast.Assign, ast.AnnAssign))
+    targets = getattr(node, "targets", None) or [node.target] if assigned else []
     return [t.id for t in targets if isinstance(t, ast.Name)]
 
 

@@ -13,8 +13,6 @@ from detectron2.structures import Boxes, pairwise_iou
 from .augmentation import AugInput, Augmentation, apply
 from .transform import ExtentTransform, ResizeTransform, RotationTransform
 
-_BILINEAR = Image.Resampling.BILINEAR
-
 
 class RandomApply(Augmentation):
     """Apply an augmentation with probability ``prob``, else change nothing."""
@@ -49,7 +47,7 @@ class RandomFlip(Augmentation):
 class Resize(Augmentation):
     """Resize to a fixed (height, width), or to a square for one number."""
 
-    def __init__(self, shape: int | Sequence[int], interp: int = _BILINEAR):
+    def __init__(self, shape: int | Sequence[int], interp: int = Image.BILINEAR):
         shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
         self._init(locals())
 
@@ -60,7 +58,7 @@ class Resize(Augmentation):
 class RandomResize(Augmentation):
     """Resize to one of several (height, width), all equally probable."""
 
-    def __init__(self, shape_list: Sequence[tuple[int, int]], interp: int = _BILINEAR):
+    def __init__(self, shape_list: Sequence[tuple[int, int]], interp: int = Image.BILINEAR):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
@@ -83,7 +81,7 @@ class ResizeShortestEdge(Augmentation):
         short_edge_length: int | Sequence[int],
         max_size: int = sys.maxsize,
         sample_style: str = "range",
-        interp: int = _BILINEAR,
+        interp: int = Image.BILINEAR,
     ):
         assert sample_style in ("range", "choice"), f"sample_style={sample_style!r} is unknown."
         single = isinstance(short_edge_length, int)
@@ -128,7 +126,7 @@ class ResizeScale(Augmentation):
         max_scale: float,
         target_height: int,
         target_width: int,
-        interp: int = _BILINEAR,
+        interp: int = Image.BILINEAR,
     ):
         self._init(locals())
 

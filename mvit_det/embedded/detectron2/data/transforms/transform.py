@@ -27,7 +27,7 @@ class ResizeTransform(tf.Transform):
 
     def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None):
         super().__init__()
-        interp = Image.Resampling.BILINEAR if interp is None else interp
+        interp = Image.BILINEAR if interp is None else interp
         self._set_attributes(dict(h=h, w=w, new_h=new_h, new_w=new_w, interp=int(interp)))
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
@@ -52,7 +52,7 @@ class ResizeTransform(tf.Transform):
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Resize a label map or mask, mixing no labels."""
-        return self.apply_image(segmentation, interp=Image.Resampling.NEAREST)
+        return self.apply_image(segmentation, interp=Image.NEAREST)
 
     def inverse(self) -> "ResizeTransform":
         """Return the resize back to the old size."""
@@ -69,7 +69,7 @@ class ExtentTransform(tf.Transform):
         self,
         src_rect: Sequence[float],
         output_size: tuple[int, int],
-        interp: int = Image.Resampling.BILINEAR,
+        interp: int = Image.BILINEAR,
         fill: int = 0,
     ):
         super().__init__()
@@ -94,7 +94,7 @@ class ExtentTransform(tf.Transform):
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Cut and resize a label map or mask."""
-        return self.apply_image(segmentation, interp=Image.Resampling.NEAREST)
+        return self.apply_image(segmentation, interp=Image.NEAREST)
 
 
 class RotationTransform(tf.Transform):
