@@ -134,8 +134,8 @@ def test_everything_serves_the_product_or_users() -> None:
                 reached |= _identifiers(node)  # runs on import
     new = set(reached)
     while new:
-        found = {i for name in new for node in definitions.get(name, ()) for i in _identifiers(node)}
-        new = found - reached
+        nodes = [node for name in new for node in definitions.get(name, ())]
+        new = set().union(*map(_identifiers, nodes)) - reached
         reached |= new
     assert sorted(definitions.keys() - reached - {"__version__"}) == []
 

@@ -194,8 +194,9 @@ result["builtin"] = [dict(vars(MetadataCatalog.get(f"coco_2017_{s}"))) for s in 
 for metadata in result["builtin"]:
     metadata.pop("thing_colors", None)
 converted = [convert_to_coco_dict(name) for name in names.values()]
-DatasetCatalog.register("parity_plain", lambda: [dict(file_name="a.png", height=4, width=5, annotations=[
-    dict(bbox=np.array([0.1234567, 1, 3, 3.3]), bbox_mode=BoxMode.XYXY_ABS, category_id=1)])] * 2)
+box = dict(bbox=np.array([0.1234567, 1, 3, 3.3]), bbox_mode=BoxMode.XYXY_ABS, category_id=1)
+record = dict(file_name="a.png", height=4, width=5, annotations=[box])
+DatasetCatalog.register("parity_plain", lambda: [record] * 2)
 MetadataCatalog.get("parity_plain").thing_classes = ["a", "b"]
 result["converted"] = [{k: v for k, v in coco.items() if k != "info"}
                        for coco in (*converted, convert_to_coco_dict("parity_plain"))]

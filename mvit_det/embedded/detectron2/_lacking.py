@@ -14,8 +14,8 @@ _DIRECT_USE = {"IMPORT_FROM", "LOAD_ATTR", "LOAD_METHOD"}
 
 def _message(name: str) -> str:
     return (
-        f"The embedded host, which serves `import detectron2` here, lacks {name}: if Detectron2 has "
-        f"it, install the real one, which then is used instead ({_INSTALLATION})."
+        f"The embedded host, which serves `import detectron2` here, lacks {name}: if Detectron2 "
+        f"has it, install the real one, which then is used instead ({_INSTALLATION})."
     )
 
 

@@ -101,7 +101,7 @@ class _Stream(data.IterableDataset):
 
 
 class _AspectRatioBatches(data.IterableDataset):
-    """Batches of a stream's samples that are all wide, or all not wide: so padding wastes little."""
+    """Batches of samples that are all wide, or all not wide, so that padding wastes little."""
 
     def __init__(self, stream: Iterable[dict[str, Any]], batch_size: int, collate: Callable):
         self.stream, self.batch_size, self.collate = stream, batch_size, collate

@@ -44,9 +44,9 @@ class IterationTimer(HookBase):
     def after_train(self) -> None:
         timed = self.trainer.iter - self.trainer.start_iter + 1 - self._warmup_iter
         inside, total = self._steps.seconds(), self._all.seconds()
-        shown, in_hooks = (timedelta(seconds=int(s)) for s in (total, total - inside))
         each = f"{timed} iterations took {inside / timed:.4f} s each. " if timed > 0 else ""
-        logging.getLogger(__name__).info(f"{each}Training took {shown}, {in_hooks} of it in hooks.")
+        took = f"Training took {timedelta(seconds=int(total))}, {total - inside:.0f} s in hooks."
+        logging.getLogger(__name__).info(each + took)
 
 
 class LRScheduler(HookBase):

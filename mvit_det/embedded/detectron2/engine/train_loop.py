@@ -43,7 +43,7 @@ class HookBase:
 
 
 class TrainerBase:
-    """Runs hooks and the iterations ``start_iter`` .. ``max_iter - 1``; ``iter`` is the current one.
+    """Run hooks and the iterations ``start_iter`` .. ``max_iter - 1``; ``iter`` is the current one.
 
     ``storage`` is the EventStorage of the run, there once training has begun.
     """

@@ -1,7 +1,7 @@
 """What configs and models say about layers: shapes, convolutions with their norm, NMS."""
 
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,13 +21,7 @@ class ShapeSpec:
 class Conv2d(nn.Conv2d):
     """``torch.nn.Conv2d``, then ``norm`` (its parameters: ``<conv>.norm.*``), then activation."""
 
-    def __init__(
-        self,
-        *args: Any,
-        norm: nn.Module | None = None,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, *args: Any, norm=None, activation=None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.norm = norm
         self.activation = activation

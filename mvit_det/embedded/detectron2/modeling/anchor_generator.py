@@ -32,12 +32,7 @@ class DefaultAnchorGenerator(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        sizes: Sequence[Sequence[float]] | Sequence[float],
-        aspect_ratios: Sequence[Sequence[float]] | Sequence[float],
-        strides: Sequence[int],
-        offset: float = 0.5,
+        self, *, sizes: Sequence, aspect_ratios: Sequence, strides: list[int], offset: float = 0.5
     ):
         super().__init__()
         self.strides = list(strides)

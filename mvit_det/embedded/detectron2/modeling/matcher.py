@@ -1,7 +1,5 @@
 """Which ground truth each candidate box stands for."""
 
-from typing import Sequence
-
 import torch
 
 
@@ -14,10 +12,7 @@ class Matcher:
     """
 
     def __init__(
-        self,
-        thresholds: Sequence[float],
-        labels: Sequence[int],
-        allow_low_quality_matches: bool = False,
+        self, thresholds: list[float], labels: list[int], allow_low_quality_matches: bool = False
     ):
         assert list(thresholds) == sorted(thresholds), f"Thresholds must rise, got {thresholds}."
         assert len(labels) == len(thresholds) + 1, f"{thresholds} need one label more: {labels}."

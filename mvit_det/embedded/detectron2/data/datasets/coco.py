@@ -150,7 +150,8 @@ def _to_coco(entry: dict[str, Any]) -> dict[str, Any]:
     if isinstance(mask, dict):
         counts = mask["counts"]
         text = counts.decode() if isinstance(counts, bytes) else counts
-        return result | dict(area=float(coco_mask.area(mask)), segmentation=mask | dict(counts=text))
+        result |= dict(segmentation=mask | dict(counts=text))
+        return result | dict(area=float(coco_mask.area(mask)))
     return result | dict(area=sum(map(_polygon_area, mask)), segmentation=mask)
 
 

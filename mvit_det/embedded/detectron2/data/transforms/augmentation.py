@@ -15,13 +15,7 @@ class AugInput:
     ``sem_seg`` is (H, W), labels of pixels; either may be None.
     """
 
-    def __init__(
-        self,
-        image: np.ndarray,
-        *,
-        boxes: np.ndarray | None = None,
-        sem_seg: np.ndarray | None = None,
-    ):
+    def __init__(self, image: np.ndarray, *, boxes: Any = None, sem_seg: Any = None):
         assert isinstance(image, np.ndarray), f"The image is a {type(image)}, not a numpy array."
         assert image.ndim in (2, 3), f"The image has shape {image.shape}, not (H, W[, C])."
         self.image, self.boxes, self.sem_seg = image, boxes, sem_seg

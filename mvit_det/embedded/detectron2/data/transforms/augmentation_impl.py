@@ -1,7 +1,10 @@
-"""The augmentations of Detectron2. Sizes are (height, width) in pixels, images (H, W[, C])."""
+"""The augmentations of Detectron2, and their arguments, which the docstrings describe.
+
+Sizes are (height, width) in pixels, images (H, W[, C]); ``interp`` is a filter of Pillow, bilinear
+by default.
+"""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +17,13 @@ from .augmentation import AugInput, Augmentation, apply
 from .transform import ExtentTransform, ResizeTransform, RotationTransform
 
 
+_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
 class RandomApply(Augmentation):
     """Apply an augmentation with probability ``prob``, else change nothing."""
 
-    def __init__(self, tfm_or_aug: Augmentation | tf.Transform, prob: float = 0.5):
+    def __init__(self, tfm_or_aug, prob=0.5):
         assert 0.0 <= prob <= 1.0, f"prob={prob} must lie within 0..1."
         self._init(locals())
 
@@ -29,12 +35,9 @@ class RandomApply(Augmentation):
 class RandomFlip(Augmentation):
     """Mirror the image left-right or (``vertical``) upside down with probability ``prob``."""
 
-    def __init__(self, prob: float = 0.5, *, horizontal: bool = True, vertical: bool = False):
+    def __init__(self, prob=0.5, *, horizontal=True, vertical=False):
         if bool(horizontal) == bool(vertical):
-            raise ValueError(
-                f"RandomFlip got horizontal={horizontal} and vertical={vertical}: exactly one must "
-                "be set; chain two RandomFlip for both."
-            )
+            raise ValueError(f"Set one of {horizontal=} and {vertical=}; for both, chain two.")
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
@@ -47,7 +50,7 @@ class RandomFlip(Augmentation):
 class Resize(Augmentation):
     """Resize to a fixed (height, width), or to a square for one number."""
 
-    def __init__(self, shape: int | Sequence[int], interp: int = Image.BILINEAR):
+    def __init__(self, shape, interp=Image.BILINEAR):
         shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
         self._init(locals())
 
@@ -58,7 +61,7 @@ class Resize(Augmentation):
 class RandomResize(Augmentation):
     """Resize to one of several (height, width), all equally probable."""
 
-    def __init__(self, shape_list: Sequence[tuple[int, int]], interp: int = Image.BILINEAR):
+    def __init__(self, shape_list, interp=Image.BILINEAR):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
@@ -77,11 +80,7 @@ class ResizeShortestEdge(Augmentation):
     """
 
     def __init__(
-        self,
-        short_edge_length: int | Sequence[int],
-        max_size: int = sys.maxsize,
-        sample_style: str = "range",
-        interp: int = Image.BILINEAR,
+        self, short_edge_length, max_size=sys.maxsize, sample_style="range", interp=Image.BILINEAR
     ):
         assert sample_style in ("range", "choice"), f"sample_style={sample_style!r} is unknown."
         single = isinstance(short_edge_length, int)
@@ -103,9 +102,7 @@ class ResizeShortestEdge(Augmentation):
         return ResizeTransform(*size, *new_size, self.interp)
 
     @staticmethod
-    def get_output_shape(
-        oldh: int, oldw: int, short_edge_length: int, max_size: int
-    ) -> tuple[int, int]:
+    def get_output_shape(oldh, oldw, short_edge_length, max_size):
         """Return the (height, width) after resizing, rounded half up."""
         scale = short_edge_length / min(oldh, oldw)
         # The short side is exact: scaling it by a rounded quotient could miss it.
@@ -120,14 +117,7 @@ class ResizeScale(Augmentation):
     With `FixedSizeCrop` of the same target size it makes large-scale jitter (Ghiasi et al., 2021).
     """
 
-    def __init__(
-        self,
-        min_scale: float,
-        max_scale: float,
-        target_height: int,
-        target_width: int,
-        interp: int = Image.BILINEAR,
-    ):
+    def __init__(self, min_scale, max_scale, target_height, target_width, interp=Image.BILINEAR):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
@@ -149,14 +139,7 @@ class RandomRotation(Augmentation):
         interp: a flag of OpenCV; bilinear by default.
     """
 
-    def __init__(
-        self,
-        angle: float | Sequence[float],
-        expand: bool = True,
-        center: Sequence[Any] | None = None,
-        sample_style: str = "range",
-        interp: int | None = None,
-    ):
+    def __init__(self, angle, expand=True, center=None, sample_style="range", interp=None):
         assert sample_style in ("range", "choice"), f"sample_style={sample_style!r} is unknown."
         angle = (angle, angle) if isinstance(angle, (float, int)) else angle
         if center is not None and isinstance(center[0], (float, int)):
@@ -187,7 +170,7 @@ class RandomCrop(Augmentation):
     and width are each drawn from crop_size[0]..crop_size[1].
     """
 
-    def __init__(self, crop_type: str, crop_size: Sequence[float]):
+    def __init__(self, crop_type, crop_size):
         known = ("relative_range", "relative", "absolute", "absolute_range")
         assert crop_type in known, f"crop_type={crop_type!r} is unknown: use one of {known}."
         self._init(locals())
@@ -205,8 +188,7 @@ class RandomCrop(Augmentation):
         if self.crop_type == "absolute_range":
             low, high = self.crop_size
             assert low <= high, f"{self}: the smallest size exceeds the largest one."
-            ends = [(min(side, low), min(side, high)) for side in image_size]
-            return tuple(np.random.randint(a, b + 1) for a, b in ends)
+            return tuple(np.random.randint(min(n, low), min(n, high) + 1) for n in image_size)
         shares = self.crop_size
         if self.crop_type == "relative_range":
             least = np.asarray(shares, dtype=np.float32)
@@ -222,11 +204,7 @@ class RandomCrop_CategoryAreaConstraint(Augmentation):
     """
 
     def __init__(
-        self,
-        crop_type: str,
-        crop_size: Sequence[float],
-        single_category_max_area: float = 1.0,
-        ignored_category: int | None = None,
+        self, crop_type, crop_size, single_category_max_area=1.0, ignored_category=None
     ):
         self.crop_aug = RandomCrop(crop_type, crop_size)
         self._init(locals())
@@ -250,13 +228,7 @@ class FixedSizeCrop(Augmentation):
     small.
     """
 
-    def __init__(
-        self,
-        crop_size: tuple[int, int],
-        pad: bool = True,
-        pad_value: float = 128.0,
-        seg_pad_value: int = 255,
-    ):
+    def __init__(self, crop_size, pad=True, pad_value=128.0, seg_pad_value=255):
         crop_size = tuple(crop_size)
         self._init(locals())
 
@@ -282,13 +254,7 @@ class MinIoURandomCrop(Augmentation):
         mode_trials, crop_trials: how many IoUs to try, and how many rectangles for each of them.
     """
 
-    def __init__(
-        self,
-        min_ious: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
-        min_crop_size: float = 0.3,
-        mode_trials: int = 1000,
-        crop_trials: int = 50,
-    ):
+    def __init__(self, min_ious=_IOUS, min_crop_size=0.3, mode_trials=1000, crop_trials=50):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray, boxes: np.ndarray | None) -> tf.Transform:
@@ -305,9 +271,7 @@ class MinIoURandomCrop(Augmentation):
                     return crop
         return tf.NoOpTransform()
 
-    def _draw(
-        self, height: int, width: int, boxes: np.ndarray, min_iou: float
-    ) -> tf.CropTransform | None:
+    def _draw(self, height: int, width: int, boxes: np.ndarray, min_iou: float) -> Any:
         """Draw one rectangle; None where it is too narrow, or bad for a box."""
         new_w = np.random.uniform(self.min_crop_size * width, width)
         new_h = np.random.uniform(self.min_crop_size * height, height)
@@ -331,10 +295,10 @@ class RandomExtent(Augmentation):
     """Cut out a rectangle around the image's centre, scaled and shifted at random.
 
     It may reach out of the image, which is black there. Its sides are the image's times a number
-    from ``scale_range``; it is shifted by up to half of ``shift_range``, shares of width and height.
+    from ``scale_range``; it is shifted by up to half of ``shift_range``, shares of both sides.
     """
 
-    def __init__(self, scale_range: Sequence[float], shift_range: Sequence[float]):
+    def __init__(self, scale_range, shift_range):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
@@ -346,38 +310,34 @@ class RandomExtent(Augmentation):
         return ExtentTransform((*near.tolist(), *far.tolist()), (height, width))
 
 
-class _RandomBlend(Augmentation):
-    """Mix the image with another; ``intensity_min``..``intensity_max`` is the share of its own.
+class RandomBrightness(Augmentation):
+    """Mix the image with black; ``intensity_min``..``intensity_max`` is the share of the image.
 
-    A share of 1 changes nothing; one above 1 moves away from the other image.
+    A share of 1 changes nothing; one above 1 moves away from black.
     """
 
-    def __init__(self, intensity_min: float, intensity_max: float):
+    def __init__(self, intensity_min, intensity_max):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
         weight = np.random.uniform(self.intensity_min, self.intensity_max)
         return tf.BlendTransform(self._other(image), 1 - weight, weight)
 
-    def _other(self, image: np.ndarray) -> float | np.ndarray:
+    def _other(self, image: np.ndarray) -> Any:
         return 0
 
 
-class RandomBrightness(_RandomBlend):
-    """Mix with black: less than 1 darkens."""
+class RandomContrast(RandomBrightness):
+    """Mix the image with the mean of all its values: less than 1 lowers the contrast."""
 
-
-class RandomContrast(_RandomBlend):
-    """Mix with the mean of all values: less than 1 lowers the contrast."""
-
-    def _other(self, image: np.ndarray) -> float | np.ndarray:
+    def _other(self, image: np.ndarray) -> Any:
         return image.mean()
 
 
-class RandomSaturation(_RandomBlend):
+class RandomSaturation(RandomBrightness):
     """Mix an RGB image with its gray version: less than 1 fades colours."""
 
-    def _other(self, image: np.ndarray) -> float | np.ndarray:
+    def _other(self, image: np.ndarray) -> Any:
         assert image.shape[-1] == 3, f"RandomSaturation needs RGB, not shape {image.shape}."
         return image.dot([0.299, 0.587, 0.114])[..., None]
 
@@ -388,7 +348,7 @@ class RandomLighting(Augmentation):
     ``scale`` is the standard deviation of the shift along each.
     """
 
-    def __init__(self, scale: float):
+    def __init__(self, scale):
         self._init(locals())
         self.eigen_vecs = np.array(
             [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]

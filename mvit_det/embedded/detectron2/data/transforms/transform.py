@@ -1,12 +1,13 @@
 """The transforms that fvcore lacks: by Pillow, by OpenCV, and of colours alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from fvcore.transforms import transform as tf
 from PIL import Image
+from torch.nn.functional import interpolate
 
 _TORCH_MODES = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
 
@@ -38,10 +39,7 @@ class ResizeTransform(tf.Transform):
             return _by_pillow(img, lambda picture: picture.resize((self.new_w, self.new_h), interp))
         mode = _TORCH_MODES[interp]
         planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(1, self.h, self.w, -1)
-        corners = {} if mode == "nearest" else {"align_corners": False}
-        planes = torch.nn.functional.interpolate(
-            planes.movedim(-1, 1), (self.new_h, self.new_w), mode=mode, **corners
-        )
+        planes = interpolate(planes.movedim(-1, 1), (self.new_h, self.new_w), mode=mode)
         return planes.movedim(1, -1).reshape(self.new_h, self.new_w, *img.shape[2:]).numpy()
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
@@ -65,13 +63,7 @@ class ExtentTransform(tf.Transform):
     What lies outside of the image is filled with ``fill``. ``interp`` is a filter of Pillow.
     """
 
-    def __init__(
-        self,
-        src_rect: Sequence[float],
-        output_size: tuple[int, int],
-        interp: int = Image.BILINEAR,
-        fill: int = 0,
-    ):
+    def __init__(self, src_rect, output_size, interp=Image.BILINEAR, fill=0):
         super().__init__()
         self._set_attributes(locals())
 
@@ -105,15 +97,7 @@ class RotationTransform(tf.Transform):
     default.
     """
 
-    def __init__(
-        self,
-        h: int,
-        w: int,
-        angle: float,
-        expand: bool = True,
-        center: tuple[float, float] | None = None,
-        interp: int | None = None,
-    ):
+    def __init__(self, h, w, angle, expand=True, center=None, interp=None):
         super().__init__()
         center = (w / 2, h / 2) if center is None else center
         interp = 1 if interp is None else interp  # OpenCV's bilinear

@@ -1,7 +1,5 @@
 """From the crop of a proposal to one vector."""
 
-from typing import Sequence
-
 from fvcore.nn import weight_init
 from torch import nn
 
@@ -18,12 +16,7 @@ class FastRCNNConvFCHead(nn.Sequential):
     """3x3 convolutions ``conv{1..}``, fully connected layers ``fc{1..}``, each before a ReLU."""
 
     def __init__(
-        self,
-        input_shape: ShapeSpec,
-        *,
-        conv_dims: Sequence[int],
-        fc_dims: Sequence[int],
-        conv_norm: str = "",
+        self, input_shape: ShapeSpec, *, conv_dims: list[int], fc_dims: list[int], conv_norm=""
     ):
         super().__init__()
         assert len(conv_dims) + len(fc_dims) > 0, "A box head needs at least one layer."

@@ -10,6 +10,7 @@ from detectron2.utils.events import EventStorage, get_event_storage
 
 from ..matcher import Matcher
 from .fast_rcnn import PerImage, fast_rcnn_inference
+from .mask_head import LossesOrInstances
 from .roi_heads import Features, StandardROIHeads
 
 
@@ -21,12 +22,7 @@ class CascadeROIHeads(StandardROIHeads):
     """
 
     def __init__(
-        self,
-        *,
-        box_heads: Sequence[nn.Module],
-        box_predictors: Sequence[nn.Module],
-        proposal_matchers: Sequence[Matcher],
-        **kwargs: Any,
+        self, *, box_heads: list, box_predictors: list, proposal_matchers: list, **kwargs: Any
     ):
         counts = {len(box_heads), len(box_predictors), len(proposal_matchers)}
         assert len(counts) == 1, f"Heads, predictors and matchers differ in number: {counts}."
@@ -37,7 +33,7 @@ class CascadeROIHeads(StandardROIHeads):
 
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
-    ) -> dict[str, torch.Tensor] | list[Instances]:
+    ) -> LossesOrInstances:
         """Losses in training, ``loss_cls_stage0`` and so on; else detections: the boxes of the last
         stage, with scores averaged over all stages."""
         maps = [features[name] for name in self.box_in_features]

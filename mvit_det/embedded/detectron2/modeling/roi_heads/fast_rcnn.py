@@ -17,6 +17,7 @@ from ..arguments import keep_arguments
 from ..box_regression import Box2BoxTransform
 
 PerImage = Sequence[Instances]
+PerImageTensors = tuple[torch.Tensor, ...]
 Predictions = tuple[torch.Tensor, torch.Tensor]  # logits (R, K + 1), deltas (R, K * 4) or (R, 4)
 
 
@@ -125,25 +126,18 @@ class FastRCNNOutputLayers(nn.Module):
         self, predictions: Predictions, proposals: PerImage
     ) -> tuple[list[Instances], list[torch.Tensor]]:
         """``fast_rcnn_inference`` on decoded predictions."""
-        return fast_rcnn_inference(
-            self.predict_boxes(predictions, proposals),
-            self.predict_probs(predictions, proposals),
-            [p.image_size for p in proposals],
-            self.test_score_thresh,
-            self.test_nms_thresh,
-            self.test_topk_per_image,
-        )
+        boxes = self.predict_boxes(predictions, proposals)
+        scores = self.predict_probs(predictions, proposals)
+        sizes = [p.image_size for p in proposals]
+        choice = self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image
+        return fast_rcnn_inference(boxes, scores, sizes, *choice)
 
-    def predict_boxes(
-        self, predictions: Predictions, proposals: PerImage
-    ) -> tuple[torch.Tensor, ...]:
+    def predict_boxes(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
         """Per image (R_i, K * 4) or (R_i, 4) boxes, XYXY."""
         starts = torch.cat([p.proposal_boxes.tensor for p in proposals])
         boxes = self.box2box_transform.apply_deltas(predictions[1], starts)
         return boxes.split([len(p) for p in proposals])
 
-    def predict_probs(
-        self, predictions: Predictions, proposals: PerImage
-    ) -> tuple[torch.Tensor, ...]:
+    def predict_probs(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
         """Per image (R_i, K + 1) probabilities."""
         return F.softmax(predictions[0], dim=-1).split([len(p) for p in proposals])

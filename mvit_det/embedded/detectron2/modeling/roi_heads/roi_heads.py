@@ -17,6 +17,7 @@ from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from ..sampling import subsample_labels
 from .fast_rcnn import PerImage
+from .mask_head import LossesOrInstances
 
 Features = Mapping[str, torch.Tensor]  # maps (N, C, H, W) by name
 
@@ -113,7 +114,7 @@ class StandardROIHeads(nn.Module):
 
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
-    ) -> dict[str, torch.Tensor] | list[Instances]:
+    ) -> LossesOrInstances:
         """Losses in training, detections in evaluation; other heads may match ``targets`` anew."""
         maps = [features[name] for name in self.box_in_features]
         crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
@@ -122,9 +123,7 @@ class StandardROIHeads(nn.Module):
             return self.box_predictor.losses(predictions, proposals)
         return self.box_predictor.inference(predictions, proposals)[0]
 
-    def _forward_mask(
-        self, features: Features, instances: PerImage
-    ) -> dict[str, torch.Tensor] | list[Instances]:
+    def _forward_mask(self, features: Features, instances: PerImage) -> LossesOrInstances:
         """Losses of the foreground in training, instances with masks in evaluation."""
         if self.training:
             labels = [x.gt_classes for x in instances]  # -1: ignored
