@@ -9,7 +9,6 @@ import importlib.util
 import inspect
 import pickle
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -19,9 +19,7 @@ from detectron2.utils.env import seed_all_rng
 logger = logging.getLogger(__name__)
 
 
-def get_detection_dataset_dicts(
-    names: str | Sequence[str], filter_empty: bool = True
-) -> list[dict[str, Any]]:
+def get_detection_dataset_dicts(names: str | Sequence[str], filter_empty=True) -> list[dict]:
     """Load registered data sets of the same classes, join them, and log their histogram.
 
     ``filter_empty`` drops images without a single annotation that is not a crowd.
@@ -34,20 +32,12 @@ def get_detection_dataset_dicts(
     joined = list(itertools.chain.from_iterable(parts))
     if "annotations" in joined[0]:
         if filter_empty:
-            joined = _drop_empty(joined)
+            found = len(joined)
+            joined = [r for r in joined if not all(a.get("iscrowd", 0) for a in r["annotations"])]
+            logger.info(f"{len(joined)} of {found} images have an annotation to learn from.")
         _report_classes(joined, names)
     assert joined, f"No image of {', '.join(names)} has an annotation to learn from."
     return joined
-
-
-def _drop_empty(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    def has_object(entry: dict[str, Any]) -> bool:
-        return not all(a.get("iscrowd", 0) for a in entry["annotations"])
-
-    kept = list(filter(has_object, dataset_dicts))
-    removed = len(dataset_dicts) - len(kept)
-    logger.info(f"{removed} images have no annotation to learn from; {len(kept)} remain.")
-    return kept
 
 
 def _report_classes(dataset_dicts: list[dict[str, Any]], names: Sequence[str]) -> None:
@@ -57,16 +47,13 @@ def _report_classes(dataset_dicts: list[dict[str, Any]], names: Sequence[str]) -
         return
     for name, other in zip(names, classes):
         if other != classes[0]:
-            raise ValueError(
-                f"thing_classes of dataset {name!r} is {other}, but {names[0]!r} has {classes[0]}: "
-                "data sets can be trained together only if these are equal."
-            )
+            both = f"{name!r} is {other}, but {names[0]!r} has {classes[0]}"
+            raise ValueError(f"thing_classes of {both}: train with data sets of equal classes.")
     annotations = itertools.chain.from_iterable(entry["annotations"] for entry in dataset_dicts)
     counts = Counter(a["category_id"] for a in annotations if not a.get("iscrowd", 0))
     strays = counts.keys() - set(range(len(classes[0])))
     assert not strays, f"category_id {min(strays)} must be below {len(classes[0])}, the classes."
     rows = [(name, counts[label]) for label, name in enumerate(classes[0])]
-    rows.append(("all classes", counts.total()))
     logger.info("Instances per class:\n" + tabulate(rows, ("class", "instances"), "pipe"))
 
 
@@ -155,13 +142,7 @@ def build_detection_train_loader(
 
 
 def build_detection_test_loader(
-    dataset: list[Any] | data.Dataset,
-    *,
-    mapper: Callable[[dict[str, Any]], Any] | None,
-    sampler: data.Sampler | None = None,
-    batch_size: int = 1,
-    num_workers: int = 0,
-    collate_fn: Callable[[list[Any]], Any] | None = None,
+    dataset, *, mapper, sampler=None, batch_size=1, num_workers=0, collate_fn=None
 ) -> data.DataLoader:
     """A loader that goes through the data set once, in order, each process through its part.
 

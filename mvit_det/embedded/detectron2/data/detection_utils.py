@@ -50,11 +50,7 @@ def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
         )
 
 
-def transform_instance_annotations(
-    annotation: dict[str, Any],
-    transforms: Transform | Sequence[Transform],
-    image_size: tuple[int, int],
-) -> dict[str, Any]:
+def transform_instance_annotations(annotation, transforms, image_size) -> dict[str, Any]:
     """Transform the box and the segmentation of one instance, in place.
 
     The box becomes XYXY_ABS, clipped to ``image_size``, (height, width) after the transforms;

@@ -3,7 +3,7 @@
 import datetime
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,11 +64,7 @@ def inference_context(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def inference_on_dataset(
-    model: nn.Module,
-    data_loader: Iterable[Any],
-    evaluator: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
-) -> dict[str, Any]:
+def inference_on_dataset(model, data_loader, evaluator) -> dict[str, Any]:
     """Run a model in evaluation mode over a loader (with a length), and time it.
 
     ``evaluator`` sees every batch; None measures the speed alone. The results are empty where

@@ -69,12 +69,12 @@ def _object_group() -> dist.ProcessGroup:
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Every process's picklable ``data``, in order of rank."""
-    if get_world_size() == 1:
-        return [data]
-    group = group or _object_group()
-    everyone: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(everyone, data, group=group)
+    """Return every process's picklable ``data``, in order of rank."""
+    everyone = [data] * get_world_size()
+    if len(everyone) > 1:
+        group = group or _object_group()
+        everyone = [None] * dist.get_world_size(group)
+        dist.all_gather_object(everyone, data, group=group)
     return everyone
 
 

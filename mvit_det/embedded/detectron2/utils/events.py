@@ -86,7 +86,7 @@ class EventStorage:
         return sum(1 for _ in takewhile(lambda value: value[1] > floor, reversed(values)))
 
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
-        """Like ``latest``, with noisy values as the median of the last ``window_size`` iterations."""
+        """Like ``latest``, with medians of ``window_size`` iterations in place of noisy values."""
 
         def shown(name: str, value: float) -> float:
             if not self._hints[name]:

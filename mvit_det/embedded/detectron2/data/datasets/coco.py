@@ -19,10 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_coco_json(
-    json_file: str,
-    image_root: str | os.PathLike,
-    dataset_name: str | None = None,
-    extra_annotation_keys: Sequence[str] | None = None,
+    json_file, image_root, dataset_name=None, extra_annotation_keys=None
 ) -> list[dict[str, Any]]:
     """Read an annotation file into Detectron2's dataset dicts, one per image, by ascending id.
 

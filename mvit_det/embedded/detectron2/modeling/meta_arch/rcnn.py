@@ -22,14 +22,7 @@ class GeneralizedRCNN(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        input_format: str | None = None,
-        backbone: Backbone,
-        proposal_generator: nn.Module,
-        roi_heads: nn.Module,
+        self, *, pixel_mean, pixel_std, input_format=None, backbone, proposal_generator, roi_heads
     ):
         super().__init__()
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
@@ -55,12 +48,7 @@ class GeneralizedRCNN(nn.Module):
         _, detector_losses = self.roi_heads(images, features, proposals, targets)
         return {**detector_losses, **proposal_losses}
 
-    def inference(
-        self,
-        batched_inputs: Sequence[Input],
-        detected_instances: Sequence[Instances] | None = None,
-        do_postprocess: bool = True,
-    ) -> list[Any]:
+    def inference(self, batched_inputs, detected_instances=None, do_postprocess=True) -> list[Any]:
         """Detect, or give masks to ``detected_instances``, at the resolution of the inputs.
 
         With ``do_postprocess`` results are brought to ``height`` and ``width`` of the inputs, and

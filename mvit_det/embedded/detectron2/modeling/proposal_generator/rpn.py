@@ -4,14 +4,14 @@ Legend: N images, L levels, A anchors per cell, R anchors of one image over all 
 """
 
 from collections import OrderedDict
-from typing import Mapping, Sequence
+from typing import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from detectron2.layers import Conv2d
-from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
 from ..arguments import keep_arguments
@@ -84,10 +84,7 @@ class RPN(nn.Module):
         keep_arguments(self, locals(), but="head")
 
     def forward(
-        self,
-        images: ImageList,
-        features: Mapping[str, torch.Tensor],
-        gt_instances: Sequence[Instances] | None = None,
+        self, images, features, gt_instances=None
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
         """Proposals of each image, see ``find_top_rpn_proposals``, and losses, if in training."""
         maps = [features[name] for name in self.in_features]
@@ -123,12 +120,7 @@ class RPN(nn.Module):
         return labels, matched_boxes
 
     def losses(
-        self,
-        anchors: Sequence[Boxes],
-        pred_objectness_logits: Sequence[torch.Tensor],
-        gt_labels: Sequence[torch.Tensor],
-        pred_anchor_deltas: Sequence[torch.Tensor],
-        gt_boxes: Sequence[torch.Tensor],
+        self, anchors, pred_objectness_logits, gt_labels, pred_anchor_deltas, gt_boxes
     ) -> dict[str, torch.Tensor]:
         """Binary cross entropy of the sampled anchors, L1 of the deltas of the positive ones.
 
@@ -155,11 +147,7 @@ class RPN(nn.Module):
 
     @torch.no_grad()
     def predict_proposals(
-        self,
-        anchors: Sequence[Boxes],
-        pred_objectness_logits: Sequence[torch.Tensor],
-        pred_anchor_deltas: Sequence[torch.Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        self, anchors, pred_objectness_logits, pred_anchor_deltas, image_sizes
     ) -> list[Instances]:
         """Decode and choose. No gradient flows through the proposals' coordinates."""
         decoded = []

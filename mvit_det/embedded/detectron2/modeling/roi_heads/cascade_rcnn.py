@@ -8,7 +8,6 @@ from torch import nn
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 
-from ..matcher import Matcher
 from .fast_rcnn import PerImage, fast_rcnn_inference
 from .mask_head import LossesOrInstances
 from .roi_heads import Features, StandardROIHeads

@@ -22,12 +22,7 @@ Predictions = tuple[torch.Tensor, torch.Tensor]  # logits (R, K + 1), deltas (R,
 
 
 def fast_rcnn_inference(
-    boxes: Sequence[torch.Tensor],
-    scores: Sequence[torch.Tensor],
-    image_shapes: Sequence[tuple[int, int]],
-    score_thresh: float,
-    nms_thresh: float,
-    topk_per_image: int,
+    boxes, scores, image_shapes, score_thresh, nms_thresh, topk_per_image
 ) -> tuple[list[Instances], list[torch.Tensor]]:
     """Choose, per image, from boxes (R_i, K * 4) or (R_i, 4) and probabilities (R_i, K + 1).
 
@@ -62,9 +57,9 @@ def _log_classification_stats(logits: torch.Tensor, gt_classes: torch.Tensor) ->
     storage = get_event_storage()
     if len(gt_classes) > 0:
         storage.put_scalar("fast_rcnn/cls_accuracy", num_right / len(gt_classes))
-    if num_fg > 0:
-        storage.put_scalar("fast_rcnn/fg_cls_accuracy", num_fg_right / num_fg)
-        storage.put_scalar("fast_rcnn/false_negative", num_missed / num_fg)
+    for name, count in (("fg_cls_accuracy", num_fg_right), ("false_negative", num_missed)):
+        if num_fg > 0:
+            storage.put_scalar(f"fast_rcnn/{name}", count / num_fg)
 
 
 class FastRCNNOutputLayers(nn.Module):

@@ -8,7 +8,7 @@ from typing import Mapping, Sequence
 import torch
 from torch import nn
 
-from detectron2.structures import ImageList, Instances, pairwise_iou
+from detectron2.structures import Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
 from ..arguments import keep_arguments
@@ -89,11 +89,7 @@ class StandardROIHeads(nn.Module):
         put(f"{prefix}roi_head/num_bg_samples", num_bg / len(proposals))
 
     def forward(
-        self,
-        images: ImageList,
-        features: Features,
-        proposals: PerImage,
-        targets: PerImage | None = None,
+        self, images, features, proposals, targets=None
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
         """In training the sampled proposals and losses; in evaluation detections, no losses.
 
