@@ -144,7 +144,7 @@ def build_detection_train_loader(
 def build_detection_test_loader(
     dataset, *, mapper, sampler=None, batch_size=1, num_workers=0, collate_fn=None
 ) -> data.DataLoader:
-    """A loader that goes through the data set once, in order, each process through its part.
+    """Make a loader that goes through the data set once, in order, each process through its part.
 
     ``batch_size`` is per process; the last batch may be smaller. Batches are lists by default.
     """

@@ -72,7 +72,7 @@ def transform_instance_annotations(annotation, transforms, image_size) -> dict[s
 
 
 def _bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
-    """One instance's polygons, RLE or (H, W) mask as (H, W)."""
+    """Return one instance's polygons, RLE or (H, W) mask as (H, W)."""
     if isinstance(segmentation, list):
         return polygons_to_bitmask(segmentation, *image_size)
     return coco_mask.decode(segmentation) if isinstance(segmentation, dict) else segmentation

@@ -27,7 +27,7 @@ Examples:
 
 
 def default_argument_parser() -> ArgumentParser:
-    """The command line of training scripts."""
+    """Make the parser of the command line of training scripts."""
     parser = ArgumentParser(epilog=_EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
     # A private port (RFC 6335) of each user's own, so that two users of one machine don't meet.
     port = 49152 + (os.getuid() if hasattr(os, "getuid") else 1) % 16384

@@ -70,8 +70,8 @@ class LRScheduler(HookBase):
 
     @staticmethod
     def get_best_param_group_id(optimizer: Optimizer) -> int:
-        """The group whose rate stands for all: the largest, or, if each parameter is a group of
-        its own, the first with the most common rate."""
+        """Return the index of the group whose rate stands for all: the largest, or, if each
+        parameter is a group of its own, the first with the most common rate."""
         sizes = [len(group["params"]) for group in optimizer.param_groups]
         if max(sizes) > 1:
             return sizes.index(max(sizes))

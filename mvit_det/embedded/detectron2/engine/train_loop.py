@@ -23,22 +23,22 @@ class HookBase:
     trainer: "TrainerBase" = None
 
     def before_train(self) -> None:
-        """Before the first iteration."""
+        """Act before the first iteration."""
 
     def after_train(self) -> None:
-        """After the last iteration, or a failure (then ``trainer.iter < trainer.max_iter``)."""
+        """Act after the last iteration, or a failure (``trainer.iter < trainer.max_iter``)."""
 
     def before_step(self) -> None:
-        """Before each iteration."""
+        """Act before each iteration."""
 
     def after_backward(self) -> None:
-        """Gradients are there, the optimiser has not moved."""
+        """Act between the backward pass and the step of the optimiser."""
 
     def after_step(self) -> None:
-        """After each iteration."""
+        """Act after each iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What checkpoints keep of it; a hook that returns something has a ``load_state_dict``."""
+        """Return what checkpoints keep of it; such a hook also has a ``load_state_dict``."""
         return {}
 
 
@@ -71,7 +71,7 @@ class TrainerBase:
     after_step = partialmethod(_run_hooks, "after_step")
 
     def run_step(self) -> None:
-        """One iteration."""
+        """Run one iteration."""
         raise NotImplementedError
 
     def train(self, start_iter: int, max_iter: int) -> None:
@@ -96,7 +96,7 @@ class TrainerBase:
                 self.after_train()
 
     def state_dict(self) -> dict[str, Any]:
-        """The iteration, and the state of the hooks that have one, by class name."""
+        """Return the iteration, and the state of the hooks that have one, by class name."""
         states = ((type(hook).__qualname__, hook.state_dict()) for hook in self._hooks)
         kept = {name: state for name, state in states if state}
         return {"iteration": self.iter, **({"hooks": kept} if kept else {})}

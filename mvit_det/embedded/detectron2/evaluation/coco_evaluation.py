@@ -101,7 +101,7 @@ class COCOEvaluator(DatasetEvaluator):
         return {task: self._evaluate_task(task, results) for task in tasks}
 
     def _original_ids(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The results with the category ids of the annotation file for the model's 0..N-1."""
+        """Replace the model's classes 0..N-1 by the category ids of the annotation file."""
         contiguous = self._metadata.get("thing_dataset_id_to_contiguous_id")
         if contiguous is None:
             return results
@@ -138,13 +138,13 @@ class COCOEvaluator(DatasetEvaluator):
 
 
 def _mean(values: np.ndarray) -> float:
-    """The mean of what is defined, as a percentage."""
+    """Return the mean of what is defined, as a percentage."""
     values = values[values > -1]
     return float(np.mean(values) * 100) if values.size else float("nan")
 
 
 def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, Any]]:
-    """One image's detections in COCO's result format; pred_masks are (N, H, W) bool, if any."""
+    """Write one image's detections in COCO's result format; pred_masks, if any: (N, H, W) bool."""
     if not len(instances):
         return []
     corners = instances.pred_boxes.tensor.numpy()

@@ -42,7 +42,7 @@ class ROIAlign(RoIAlign):
         super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W), boxes (M, 5) with the image's index first -> (M, C, *output_size)."""
+        """Map (N, C, H, W), boxes (M, 5) with the image's index first -> (M, C, *output_size)."""
         return super().forward(input, rois.to(input.dtype))
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def keep_arguments(module: nn.Module, arguments: dict[str, Any], but: str = "") -> None:
-    """Make attributes of what a constructor passes as ``locals()``, without the one named ``but``."""
+    """Set attributes from what a constructor passes as ``locals()``, but for one of them."""
     for name, value in arguments.items():
         if name not in ("self", "__class__", but):
             setattr(module, name, value)

@@ -16,7 +16,7 @@ class Box2BoxTransform:
         self._coder = _utils.BoxCoder(self.weights)
 
     def get_deltas(self, src_boxes: torch.Tensor, target_boxes: torch.Tensor) -> torch.Tensor:
-        """(R, 4) deltas that take ``src_boxes`` to ``target_boxes``, both (R, 4) XYXY."""
+        """Return (R, 4) deltas that take ``src_boxes`` to ``target_boxes``, both (R, 4) XYXY."""
         wide = src_boxes[:, 2] > src_boxes[:, 0]
         assert wide.all(), "Boxes to regress from must have a positive width."
         return self._coder.encode_single(target_boxes, src_boxes)

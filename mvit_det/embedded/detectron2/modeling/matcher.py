@@ -22,7 +22,7 @@ class Matcher:
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(M ground truths, N predictions) of qualities such as IoU -> (N,) indices, (N,) labels.
+        """Map qualities (M ground truths, N predictions), e.g. IoU -> (N,) indices, (N,) labels.
 
         Without ground truth these are 0 and the label of the lowest interval.
         """

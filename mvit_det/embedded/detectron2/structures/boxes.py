@@ -55,15 +55,15 @@ class Boxes:
         return Boxes(self.tensor.to(device))
 
     def area(self) -> torch.Tensor:
-        """(N,) in square pixels."""
+        """Return (N,) in square pixels."""
         return box_ops.box_area(self.tensor)
 
     def get_centers(self) -> torch.Tensor:
-        """(N, 2), x and y."""
+        """Return (N, 2), x and y."""
         return self.tensor.unflatten(1, (2, 2)).sum(dim=1) / 2
 
     def nonempty(self, threshold: float = 0.0) -> torch.Tensor:
-        """(N,) bool: both sides longer than ``threshold``. NaN counts as empty."""
+        """Return (N,) bool: both sides longer than ``threshold``. NaN counts as empty."""
         sides = self.tensor[:, 2:] - self.tensor[:, :2]
         return sides.gt(threshold).all(dim=1)
 
@@ -87,5 +87,5 @@ class Boxes:
 
 
 def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
-    """(N, M) intersection over union of each of N boxes with each of M; 0 where it is 0 / 0."""
+    """Return (N, M) intersections over unions of N boxes with M others; 0 where it is 0 / 0."""
     return box_ops.box_iou(boxes1.tensor, boxes2.tensor).nan_to_num_(nan=0.0)

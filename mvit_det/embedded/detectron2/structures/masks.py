@@ -32,11 +32,11 @@ class BitMasks:
         return BitMasks(self.tensor.to(*args, **kwargs))
 
     def nonempty(self) -> torch.Tensor:
-        """(N,) bool: has at least one pixel."""
+        """Return (N,) bool: has at least one pixel."""
         return self.tensor.flatten(1).any(dim=1)
 
     def get_bounding_boxes(self) -> Boxes:
-        """The tightest boxes, far sides exclusive; all zeros for an empty mask."""
+        """Return the tightest boxes, far sides exclusive; all zeros for an empty mask."""
         boxes = torch.zeros(len(self), 4, device=self.tensor.device)
         filled = self.nonempty()
         boxes[filled] = masks_to_boxes(self.tensor[filled])  # far sides inclusive
@@ -87,11 +87,11 @@ class PolygonMasks:
         self.polygons = [[_as_polygon(part) for part in instance] for instance in polygons]
 
     def nonempty(self) -> torch.Tensor:
-        """(N,) bool: has at least one polygon."""
+        """Return (N,) bool: has at least one polygon."""
         return torch.tensor([len(instance) > 0 for instance in self.polygons], dtype=torch.bool)
 
     def get_bounding_boxes(self) -> Boxes:
-        """The tightest boxes; (inf, inf, 0, 0), which is empty, for an instance without polygon."""
+        """Return the tightest boxes; (inf, inf, 0, 0), an empty one, where there is no polygon."""
         # NOTE: the far corner is never left of or above the image's origin, as in Detectron2.
         far_from, near_from = np.zeros((1, 2)), np.full((1, 2), np.inf)
         corners = []

@@ -21,12 +21,12 @@ def get_world_size() -> int:
 
 
 def get_rank() -> int:
-    """Number of this process among all of them."""
+    """Return the index of this process among all of them."""
     return dist.get_rank() if _distributed() else 0
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that logs, writes and saves."""
+    """Return whether this process logs, writes and saves."""
     return not get_rank()
 
 
@@ -47,7 +47,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
 
 
 def get_local_rank() -> int:
-    """Number of this process among those of its machine, which is also its GPU's number."""
+    """Return the index of this process on its machine, which is also its GPU's."""
     if not _distributed():
         return 0
     assert _local_group is not None, "Call create_local_process_group in every process first."
@@ -64,7 +64,7 @@ def synchronize() -> None:
 
 @cache
 def _object_group() -> dist.ProcessGroup:
-    """A group that moves pickled objects by CPU: NCCL would spend GPU memory on them."""
+    """Make a group that moves pickled objects by CPU: NCCL would spend GPU memory on them."""
     return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
 
@@ -79,7 +79,7 @@ def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
 
 
 def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Like ``all_gather`` for the process of rank ``dst``; the others get an empty list."""
+    """Gather for the process of rank ``dst`` alone; the others get an empty list."""
     if get_world_size() == 1:
         return [data]
     group = group or _object_group()
@@ -90,5 +90,5 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
 
 
 def shared_random_seed() -> int:
-    """A number below 2**31 on which all processes agree: the main process's numpy draws it."""
+    """Agree on a number below 2**31, which the main process's numpy draws."""
     return all_gather(np.random.randint(2**31))[0]

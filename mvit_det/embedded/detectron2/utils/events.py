@@ -17,7 +17,7 @@ _open_storages: list["EventStorage"] = []
 
 
 def get_event_storage() -> "EventStorage":
-    """The storage of the innermost ``with EventStorage(...)`` block."""
+    """Return the storage of the innermost ``with EventStorage(...)`` block."""
     assert _open_storages, "There is no open event storage: use `with EventStorage(): ...`."
     return _open_storages[-1]
 
@@ -63,30 +63,30 @@ class EventStorage:
             self.put_scalar(name, kwargs[name], smoothing_hint, cur_iter)
 
     def histories(self) -> dict[str, HistoryBuffer]:
-        """All histories by name."""
+        """Return all histories by name."""
         return self._histories
 
     def history(self, name: str) -> HistoryBuffer:
-        """The values of one name; KeyError where none was put."""
+        """Return the values of one name; KeyError where none was put."""
         return self._histories[name]
 
     def latest(self) -> dict[str, tuple[float, int]]:
-        """For each name, the value put last and its iteration."""
+        """Return, for each name, the value put last and its iteration."""
         return self._latest
 
     def smoothing_hints(self) -> dict[str, bool]:
-        """For each name, the hint that it came with."""
+        """Return, for each name, the hint that it came with."""
         return self._hints
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
-        """How many values of ``name`` its last ``window_size`` iterations hold."""
+        """Count the values of ``name`` in its last ``window_size`` iterations."""
         values = self.history(name).values()
         floor = values[-1][1] - window_size
         # From the end: a history of a long run has many thousand values.
         return sum(1 for _ in takewhile(lambda value: value[1] > floor, reversed(values)))
 
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
-        """Like ``latest``, with medians of ``window_size`` iterations in place of noisy values."""
+        """Return ``latest``, with medians of ``window_size`` iterations for noisy values."""
 
         def shown(name: str, value: float) -> float:
             if not self._hints[name]:
@@ -102,7 +102,7 @@ class EventWriter:
     _last_iter = -1
 
     def _new_scalars(self) -> list[tuple[str, float, int]]:
-        """(name, value, iteration) of the scalars of later iterations than the last call's."""
+        """Return (name, value, iteration) of scalars of later iterations than the last call's."""
         latest = get_event_storage().latest_with_smoothing_hint()
         new = [(name, value, i) for name, (value, i) in latest.items() if i > self._last_iter]
         self._last_iter = max([self._last_iter] + [i for _, _, i in new])

@@ -20,7 +20,7 @@ _UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
 
 def coco_instances_meta() -> dict[str, Any]:
-    """The metadata of every COCO detection data set: 80 classes out of ids 1 to 90."""
+    """Return the metadata of every COCO detection data set: 80 classes out of ids 1 to 90."""
     ids = (category_id for category_id in range(1, 91) if category_id not in _UNUSED_IDS)
     names = _CLASSES.strip().replace("\n", " ").split(", ")
     contiguous = {category_id: label for label, category_id in enumerate(ids)}

@@ -70,7 +70,7 @@ def _register_classes(dataset_name: str, categories: list[dict[str, Any]]) -> di
 def _read_annotation(
     entry: dict[str, Any], keys: Sequence[str], contiguous: dict[int, int] | None
 ) -> dict[str, Any] | None:
-    """One annotation of a dataset dict; None if it has polygons, but not a valid one."""
+    """Return one annotation of a dataset dict; None if it has polygons, but not a valid one."""
     where = f"Annotation {entry['id']} of image {entry['image_id']}"
     assert not entry.get("ignore", 0), f"{where} is marked 'ignore', which is not COCO's format."
     result = {key: entry[key] for key in keys if key in entry}
@@ -153,7 +153,7 @@ def _to_coco(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _polygon_area(polygon: Sequence[float]) -> float:
-    """The area of a flat polygon (x0, y0, x1, y1, ...) by the shoelace formula."""
+    """Return the area of a flat polygon (x0, y0, x1, y1, ...) by the shoelace formula."""
     x, y = np.reshape(polygon, (-1, 2)).T
     return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
 

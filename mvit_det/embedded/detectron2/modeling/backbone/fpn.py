@@ -47,7 +47,7 @@ class FPN(Backbone):
         self._out_feature_strides = {f"p{level}": 2**level for level in every_level}
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(N, 3, H, W) -> {"p2": (N, out_channels, H/4, W/4), ...}."""
+        """Map (N, 3, H, W) -> {"p2": (N, out_channels, H/4, W/4), ...}."""
         maps = self.bottom_up(x)
         pyramid: dict[str, torch.Tensor] = {}
         merged = None

@@ -38,7 +38,7 @@ class GeneralizedRCNN(nn.Module):
     def forward(
         self, batched_inputs: Sequence[Input]
     ) -> dict[str, torch.Tensor] | list[dict[str, Instances]]:
-        """Losses by name in training; {"instances": Instances} per image in evaluation."""
+        """Return losses by name in training; {"instances": Instances} per image in evaluation."""
         if not self.training:
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)

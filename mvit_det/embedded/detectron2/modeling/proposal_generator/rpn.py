@@ -51,7 +51,7 @@ class StandardRPNHead(nn.Module):
 
 
 def _rows(x: torch.Tensor, columns: int) -> torch.Tensor:
-    """(N, A * columns, H, W) -> (N, H * W * A, columns), the order of the anchors."""
+    """Map (N, A * columns, H, W) -> (N, H * W * A, columns), the order of the anchors."""
     return x.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3)
 
 
@@ -86,7 +86,7 @@ class RPN(nn.Module):
     def forward(
         self, images, features, gt_instances=None
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """Proposals of each image, see ``find_top_rpn_proposals``, and losses, if in training."""
+        """Return proposals by image, see ``find_top_rpn_proposals``, and losses, if in training."""
         maps = [features[name] for name in self.in_features]
         anchors = self.anchor_generator(maps)
         logits, deltas = self.rpn_head(maps)
@@ -102,8 +102,8 @@ class RPN(nn.Module):
     def label_and_sample_anchors(
         self, anchors: Sequence[Boxes], gt_instances: Sequence[Instances]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Per image (R,) labels, 1 object, 0 background, -1 not in the loss; and (R, 4) boxes, the
-        matched ground truth, which mean something only where the label is 1."""
+        """Return per image (R,) labels, 1 object, 0 background, -1 not in the loss; and (R, 4)
+        boxes, the matched ground truth, which mean something only where the label is 1."""
         all_anchors = Boxes.cat(anchors)
         labels, matched_boxes = [], []
         for truth in gt_instances:

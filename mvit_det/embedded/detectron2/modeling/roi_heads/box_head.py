@@ -7,7 +7,7 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 
 
 def conv3x3_relu(in_channels: int, out_channels: int, norm: str) -> Conv2d:
-    """3x3 convolution, norm (see ``get_norm``), ReLU; with a norm there is no bias."""
+    """Make a 3x3 convolution, norm (see ``get_norm``), ReLU; with a norm there is no bias."""
     after = dict(norm=get_norm(norm, out_channels), activation=nn.ReLU())
     return Conv2d(in_channels, out_channels, 3, padding=1, bias=not norm, **after)
 

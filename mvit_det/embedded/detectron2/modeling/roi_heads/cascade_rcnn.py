@@ -33,8 +33,8 @@ class CascadeROIHeads(StandardROIHeads):
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
     ) -> LossesOrInstances:
-        """Losses in training, ``loss_cls_stage0`` and so on; else detections: the boxes of the last
-        stage, with scores averaged over all stages."""
+        """Return losses in training, ``loss_cls_stage0`` and so on; else detections: the boxes of
+        the last stage, with scores averaged over all stages."""
         maps = [features[name] for name in self.box_in_features]
         losses, scores = {}, []
         for k, (head, predictor) in enumerate(zip(self.box_head, self.box_predictor)):

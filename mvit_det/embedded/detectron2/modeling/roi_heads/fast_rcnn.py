@@ -89,7 +89,7 @@ class FastRCNNOutputLayers(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: torch.Tensor) -> Predictions:
-        """(R, ...) features -> (R, K + 1) logits, (R, K * 4) or (R, 4) deltas."""
+        """Map (R, ...) features -> (R, K + 1) logits, (R, K * 4) or (R, 4) deltas."""
         x = x.flatten(start_dim=1)
         return self.cls_score(x), self.bbox_pred(x)
 
@@ -120,7 +120,7 @@ class FastRCNNOutputLayers(nn.Module):
     def inference(
         self, predictions: Predictions, proposals: PerImage
     ) -> tuple[list[Instances], list[torch.Tensor]]:
-        """``fast_rcnn_inference`` on decoded predictions."""
+        """Run ``fast_rcnn_inference`` on decoded predictions."""
         boxes = self.predict_boxes(predictions, proposals)
         scores = self.predict_probs(predictions, proposals)
         sizes = [p.image_size for p in proposals]
@@ -128,11 +128,11 @@ class FastRCNNOutputLayers(nn.Module):
         return fast_rcnn_inference(boxes, scores, sizes, *choice)
 
     def predict_boxes(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
-        """Per image (R_i, K * 4) or (R_i, 4) boxes, XYXY."""
+        """Return per image (R_i, K * 4) or (R_i, 4) boxes, XYXY."""
         starts = torch.cat([p.proposal_boxes.tensor for p in proposals])
         boxes = self.box2box_transform.apply_deltas(predictions[1], starts)
         return boxes.split([len(p) for p in proposals])
 
     def predict_probs(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
-        """Per image (R_i, K + 1) probabilities."""
+        """Return per image (R_i, K + 1) probabilities."""
         return F.softmax(predictions[0], dim=-1).split([len(p) for p in proposals])

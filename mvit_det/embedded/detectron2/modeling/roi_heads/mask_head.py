@@ -20,7 +20,7 @@ LossesOrInstances = dict[str, torch.Tensor] | list[Instances]
 
 
 def _of_class(logits: torch.Tensor, classes: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(R, K, M, M) -> (R, M, M): each box's mask for its class; the only one if K is 1."""
+    """Map (R, K, M, M) -> (R, M, M): each box's mask for its class; the only one if K is 1."""
     classes = torch.cat(list(classes))
     rows = torch.arange(len(classes), device=classes.device)
     return logits[rows, classes if logits.shape[1] > 1 else 0]

@@ -73,7 +73,7 @@ class StandardROIHeads(nn.Module):
     def _match(
         self, matcher: Matcher, proposals: Instances, truth: Instances
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Per proposal the index of its object, and its class: K for background, -1 if ignored."""
+        """Return by proposal the index of its object, and its class: K background, -1 ignored."""
         matches, labels = matcher(pairwise_iou(truth.gt_boxes, proposals.proposal_boxes))
         classes = torch.full_like(matches, self.num_classes)
         if len(truth) > 0:
@@ -82,7 +82,7 @@ class StandardROIHeads(nn.Module):
         return matches, classes
 
     def _log_samples(self, proposals: PerImage, prefix: str = "") -> None:
-        """How many are foreground and background, per image."""
+        """Record how many are foreground and background, per image."""
         is_bg = torch.cat([p.gt_classes for p in proposals]) == self.num_classes
         num_bg, put = int(is_bg.sum()), get_event_storage().put_scalar
         put(f"{prefix}roi_head/num_fg_samples", (len(is_bg) - num_bg) / len(proposals))
@@ -111,7 +111,7 @@ class StandardROIHeads(nn.Module):
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
     ) -> LossesOrInstances:
-        """Losses in training, detections in evaluation; other heads may match ``targets`` anew."""
+        """Return losses, or detections in evaluation; other heads may match ``targets`` anew."""
         maps = [features[name] for name in self.box_in_features]
         crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
         predictions = self.box_predictor(self.box_head(crops))
@@ -120,7 +120,7 @@ class StandardROIHeads(nn.Module):
         return self.box_predictor.inference(predictions, proposals)[0]
 
     def _forward_mask(self, features: Features, instances: PerImage) -> LossesOrInstances:
-        """Losses of the foreground in training, instances with masks in evaluation."""
+        """Return losses of the foreground in training, instances with masks in evaluation."""
         if self.training:
             labels = [x.gt_classes for x in instances]  # -1: ignored
             foreground = [(y >= 0) & (y < self.num_classes) for y in labels]
