@@ -69,9 +69,7 @@ def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventW
     return [CommonMetricPrinter(max_iter), json_writer, TensorboardXWriter(output_dir)]
 
 
-def create_ddp_model(
-    model: nn.Module, *, fp16_compression: bool = False, **kwargs: Any
-) -> nn.Module:
+def create_ddp_model(model: nn.Module, *, fp16_compression=False, **kwargs: Any) -> nn.Module:
     """Wrap a model in DistributedDataParallel(**kwargs), unless there is only one process.
 
     ``fp16_compression`` exchanges gradients in half precision.

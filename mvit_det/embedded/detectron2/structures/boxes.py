@@ -1,7 +1,7 @@
 """Axis-aligned boxes in pixels: (x0, y0, x1, y1), continuous coordinates, x1 and y1 exclusive."""
 
 from enum import IntEnum
-from typing import Iterator, Sequence, TypeVar
+from typing import Any, Iterator, Sequence, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +35,27 @@ class BoxMode(IntEnum):
         return result.numpy() if isinstance(box, np.ndarray) else type(box)(result.tolist())
 
 
-class Boxes:
+class Rows:
+    """N things of one kind, which are the rows of ``tensor``."""
+
+    tensor: torch.Tensor
+
+    def to(self, *args: Any, **kwargs: Any) -> "Rows":
+        """Move to a device."""
+        return type(self)(self.tensor.to(*args, **kwargs))
+
+    def __getitem__(self, item: Index) -> "Rows":
+        """Choose rows; an integer gives one of the same class, too, with a single row."""
+        return type(self)(self.tensor[[item] if isinstance(item, int) else item])
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(self.tensor)
+
+
+class Boxes(Rows):
     """N boxes: ``tensor`` is (N, 4) float32, rows of (x0, y0, x1, y1) in pixels."""
 
     def __init__(self, tensor: torch.Tensor | np.ndarray | Sequence[Sequence[float]]):
@@ -50,9 +70,6 @@ class Boxes:
         """Join boxes in order; none at all give 0 boxes."""
         rows = [boxes.tensor for boxes in boxes_list]
         return cls(torch.cat(rows) if rows else [])
-
-    def to(self, device: torch.device | str) -> "Boxes":
-        return Boxes(self.tensor.to(device))
 
     def area(self) -> torch.Tensor:
         """Return (N,) in square pixels."""
@@ -71,16 +88,6 @@ class Boxes:
         """Cut off what lies outside of an image of size (height, width), in a new ``tensor``."""
         assert torch.isfinite(self.tensor).all(), "Cannot clip boxes that contain Inf or NaN."
         self.tensor = box_ops.clip_boxes_to_image(self.tensor, tuple(box_size))
-
-    def __getitem__(self, item: Index) -> "Boxes":
-        """Choose boxes; always ``Boxes``, even for one."""
-        return Boxes(self.tensor[[item] if isinstance(item, int) else item])
-
-    def __len__(self) -> int:
-        return len(self.tensor)
-
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        return iter(self.tensor)
 
     def __repr__(self) -> str:
         return f"Boxes({self.tensor})"

@@ -42,9 +42,7 @@ class EventStorage:
         """Go on to the next iteration."""
         self.iter += 1
 
-    def put_scalar(
-        self, name: str, value: float, smoothing_hint: bool = True, cur_iter: int | None = None
-    ) -> None:
+    def put_scalar(self, name: str, value: float, smoothing_hint=True, cur_iter=None) -> None:
         """Add one value, a number or a tensor of one element, to ``cur_iter`` or the current one.
 
         ``smoothing_hint`` tells whether the name's values are noisy: writers show their medians.
@@ -55,9 +53,7 @@ class EventStorage:
         self._latest[name] = (float(value), when)
         self._histories.setdefault(name, HistoryBuffer()).update(*self._latest[name])
 
-    def put_scalars(
-        self, *, smoothing_hint: bool = True, cur_iter: int | None = None, **kwargs: float
-    ) -> None:
+    def put_scalars(self, *, smoothing_hint=True, cur_iter=None, **kwargs: float) -> None:
         """Add several values of one iteration, each by its name."""
         for name in kwargs:
             self.put_scalar(name, kwargs[name], smoothing_hint, cur_iter)
@@ -131,7 +127,7 @@ class JSONWriter(EventWriter):
             rows.setdefault(iteration, {"iteration": iteration})[name] = float(value)
         self._file.writelines(json.dumps(row, sort_keys=True) + "\n" for row in rows.values())
         self._file.flush()
-        # A line that was reported must survive a crash of the machine.
+        # A line that was reported must outlast a crash of the machine.
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

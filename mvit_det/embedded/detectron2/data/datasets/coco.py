@@ -60,7 +60,7 @@ def load_coco_json(
 def _register_classes(dataset_name: str, categories: list[dict[str, Any]]) -> dict[int, int]:
     """Write names and ids into the metadata; return the map from ids to contiguous ids."""
     ordered = sorted(categories, key=lambda category: category["id"])
-    contiguous = {category["id"]: number for number, category in enumerate(ordered)}
+    contiguous = {category["id"]: label for label, category in enumerate(ordered)}
     names = [category["name"] for category in ordered]
     metadata = MetadataCatalog.get(dataset_name)
     metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=contiguous)
@@ -94,9 +94,7 @@ def _read_annotation(
     return result
 
 
-def register_coco_instances(
-    name: str, metadata: dict[str, Any], json_file: str, image_root: str | os.PathLike
-) -> None:
+def register_coco_instances(name: str, metadata: dict[str, Any], json_file, image_root) -> None:
     """Let a COCO annotation file be loaded by ``name``.
 
     ``metadata`` are more entries for the data set's metadata. The file names of the images are
