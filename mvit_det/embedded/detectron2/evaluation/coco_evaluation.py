@@ -33,7 +33,7 @@ class COCOEvaluator(DatasetEvaluator):
         tasks: of "bbox" and "segm"; by default what the predictions hold.
         distributed: collect the predictions of all processes; only the main one has the results.
         output_dir: gets coco_instances_results.json (COCO's result format).
-        max_dets_per_image: how many detections of an image count; 100 by default.
+        max_dets_per_image: how many detections of an image count, 10 at least; 100 by default.
         allow_cached_coco: use the file of an earlier conversion of the data set.
     """
 
@@ -50,7 +50,7 @@ class COCOEvaluator(DatasetEvaluator):
         unknown = set(tasks or ()) - set(_TASKS)
         assert not unknown, f"COCOEvaluator computes bbox and segm, not {', '.join(unknown)}."
         self._tasks, self._distributed, self._output_dir = tasks, distributed, output_dir
-        self._max_dets = [1, 10, max_dets_per_image or 100]
+        self._max_dets = sorted((1, 10, max_dets_per_image or 100))
         self._metadata = MetadataCatalog.get(dataset_name)
         if self._metadata.get("json_file") is None:
             if output_dir is None:
