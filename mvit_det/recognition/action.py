@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import roi_align
 
-from mvit_det.recognition.backbone import MViT
+from mvit_det.recognition.backbone import ClassifierMViT
 from mvit_det.recognition.recognizer import ClassificationHead, start_as_pyslowfast
 
 
@@ -33,7 +33,7 @@ class ActionDetector(nn.Module):
 
     def __init__(
         self,
-        backbone: MViT,
+        backbone: ClassifierMViT,
         num_classes: int = 80,
         *,
         roi_size: int = 7,

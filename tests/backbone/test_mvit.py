@@ -85,7 +85,7 @@ def test_features_of_expansion_in_the_mlp_are_those_of_timm(fused):
         expand_in="mlp",
     )
     model = fill_parameters(
-        network(plan, norm_layer=layer_norm, out_features=("scale5",), fused=fused)
+        network(plan, norm_layer=layer_norm, out_features=("scale5",), fused_attention=fused)
     )
     assert_as_golden(model(seeded("image", (1, 3, SMALL_SIZE, SMALL_SIZE))), expected)
 
@@ -198,7 +198,7 @@ def test_features_are_channels_last_in_memory():
 @torch.no_grad()
 def test_clips_run_at_any_size(fused):
     plan = clip_plan(SMALL, (4, 16, 16))
-    model = fill_parameters(network(plan, fused=fused))
+    model = fill_parameters(network(plan, fused_attention=fused))
     x = torch.randn(2, 3, 7, 50, 35, generator=torch.Generator().manual_seed(0))
     shapes = [tuple(feature.shape) for feature in model(x).values()]
     # 7 frames make 4 tokens in time, at every stage
@@ -209,7 +209,7 @@ def test_clips_run_at_any_size(fused):
 @pytest.mark.parametrize("size", [(64, 64), (33, 70)])
 @torch.no_grad()
 def test_a_sample_does_not_see_its_batch(size, fused):
-    model = small_network(fused=fused)
+    model = small_network(fused_attention=fused)
     x = image(size, batch=3)
     together = model(x)
     x[0], x[2] = 100.0, -7 * x[1]
@@ -346,7 +346,7 @@ def run_in_training(model, size=(33, 70)):
 @both_forms
 @pytest.mark.parametrize("drop_path_rate", [0.0, 0.5])
 def test_checkpointing_changes_memory_and_nothing_else(fused, drop_path_rate):
-    options = dict(drop_path_rate=drop_path_rate, fused=fused)
+    options = dict(drop_path_rate=drop_path_rate, fused_attention=fused)
     features, gradients, kept = run_in_training(small_network(**options))
     checkpointed = small_network(**options, activation_checkpointing=True)
     features_2, gradients_2, kept_2 = run_in_training(checkpointed)
