@@ -67,6 +67,11 @@ def test_both_branches_drop_independently():
     assert untouched == pytest.approx(0.25, abs=0.1)
 
 
+def test_an_option_that_a_constructor_lacks_does_not_silently_get_its_default():
+    with pytest.raises(KeyError, match="norm_layer"):
+        BlockOptions.from_arguments({"mlp_ratio": 2.0}, pool_kernel=(3, 3))
+
+
 def test_inference_in_chunks_equals_whole_tensors_bit_for_bit():
     torch.manual_seed(0)
     model = network(small_plan())

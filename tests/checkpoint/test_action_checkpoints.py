@@ -15,7 +15,7 @@ from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.recognition import OF_CLIPS, ActionDetector, MViT
+from mvit_det.recognition import OF_CLIPS, ActionDetector, ClassifierMViT
 
 CLIPS = {"S": (16, 224, 224), "B": (32, 224, 224), "L": (40, 312, 312)}
 HEAD = ["head.projection.weight", "head.projection.bias"]
@@ -25,7 +25,7 @@ FORMATS_OF_CLIPS = [name for name, form in FORMATS.items() if 3 in form.axes]
 
 def small_detector(**changes) -> ActionDetector:
     clip = dict(OF_CLIPS, input_size=(4, 64, 64))
-    return ActionDetector(MViT(**{**clip, **WIDTHS, **changes}), ACTIONS).eval()
+    return ActionDetector(ClassifierMViT(**{**clip, **WIDTHS, **changes}), ACTIONS).eval()
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def test_published_models_of_clips_start_it_without_their_head(name):
     (letter,) = (letter for size, letter in sizes.items() if size in name)
     row = VARIANTS[letter]
     with torch.device("meta"):
-        backbone = MViT(
+        backbone = ClassifierMViT(
             **{**OF_CLIPS, "input_size": CLIPS[letter]},
             embed_dim=row.embed_dim,
             num_heads=row.num_heads,

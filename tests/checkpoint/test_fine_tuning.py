@@ -17,7 +17,7 @@ from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,11 +52,10 @@ def recogniser(letter, size, classes, *, class_token=True, expand_in=None) -> Re
         num_heads=row.num_heads,
         last_block_indexes=row.last_block_indexes,
         expand_in=expand_in or "attention",
+        **{**kind, "class_token": class_token},
     )
     with torch.device("meta"):
-        return Recognizer(
-            MViT(size, **{**kind, "class_token": class_token}, **options), num_classes=classes
-        )
+        return Recognizer(ClassifierMViT(size, **options), num_classes=classes)
 
 
 def test_every_published_file_of_images_is_meant():

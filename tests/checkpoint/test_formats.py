@@ -12,7 +12,7 @@ from mvit_det.checkpoint import fit
 from mvit_det.checkpoint.converting import express
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.weights import from_content
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import ClassifierMViT, Recognizer
 
 TIMM = {
     "mvitv2_tiny": ("T", "attention", False, 1000),
@@ -41,7 +41,7 @@ def test_timms_models_are_ours_name_by_name(name):
     with torch.device("meta"):
         state = timm.create_model(name).state_dict()
         ours = Recognizer(
-            MViT(
+            ClassifierMViT(
                 embed_dim=row.embed_dim,
                 num_heads=row.num_heads,
                 last_block_indexes=row.last_block_indexes,

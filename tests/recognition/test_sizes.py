@@ -6,11 +6,11 @@ from exchange import largest_difference
 from golden.make_backbone import fill_parameters
 
 from mvit_det.checkpoint import fit, read_weights
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import ClassifierMViT, Recognizer
 
 
 def build(size, **changes):
-    backbone = MViT(input_size=size, last_block_indexes=(0, 2, 4, 5), **changes)
+    backbone = ClassifierMViT(input_size=size, last_block_indexes=(0, 2, 4, 5), **changes)
     return Recognizer(backbone, num_classes=30).eval()
 
 
