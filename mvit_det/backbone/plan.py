@@ -141,11 +141,7 @@ def multiscale_plan(
         extra = halving if index in coarse_kv else ones
         pooled_kv = tuple(s * e for s, e in zip(stride_kv, extra))
         block_window = None if index in full_attention else window
-        if block_window and any(w % s for w, s in zip(block_window * 2, stride_q + pooled_kv)):
-            raise ValueError(
-                f"The window {block_window} of block {index} is not a multiple of its pooling "
-                f"strides {stride_q} and {pooled_kv}: choose a window that is, e.g. 56 with stride 4."
-            )
+        _check_window(block_window, stride_q, pooled_kv, index)
         blocks.append(
             BlockSpec(
                 stage=stage,
@@ -182,3 +178,11 @@ def _check_numbers(
         raise ValueError(f"drop_path_rate={drop_path_rate} must be from 0 to 1.")
     if embed_dim % num_heads:
         raise ValueError(f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}.")
+
+
+def _check_window(window: Axes | None, stride_q: Axes, stride_kv: Axes, index: int) -> None:
+    if window and any(w % s for w, s in zip(window * 2, stride_q + stride_kv)):
+        raise ValueError(
+            f"The window {window} of block {index} is not a multiple of its pooling strides "
+            f"{stride_q} and {stride_kv}: choose a window that is, e.g. 56 with stride 4."
+        )
