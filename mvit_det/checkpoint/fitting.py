@@ -119,9 +119,8 @@ def fit(
             continue
         full = ours[name]
         try:
-            state[full], note = _adapted(
-                name, tensor, model_state[full], weights.layout, model, inflation
-            )
+            target = model_state[full]
+            state[full], note = adapt(name, tensor, target, weights.layout, model, inflation)
         except Unfit as error:
             report.mismatched[full] = str(error)
             continue
@@ -148,21 +147,6 @@ def _canonical(name: str, prefix: str | None) -> str:
     if prefix and name.startswith(prefix) and BACKBONE.fullmatch(name[len(prefix) :]):
         return name[len(prefix) :]
     return name
-
-
-def _adapted(
-    name: str,
-    tensor: torch.Tensor,
-    target: torch.Tensor,
-    source: Layout | None,
-    model: Layout | None,
-    inflation: str,
-) -> tuple[torch.Tensor, str | None]:
-    if source is not None and model is not None:
-        return adapt(name, tensor, target, source, model, inflation)
-    if tensor.shape != target.shape:
-        raise Unfit(f"shape {tuple(tensor.shape)}, the model has {tuple(target.shape)}")
-    return tensor, None
 
 
 def _refuse_other_expansion(weights: Weights, model: Layout | None, prefix: str | None) -> None:

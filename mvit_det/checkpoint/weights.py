@@ -42,16 +42,6 @@ class Weights:
     layout: Layout | None
     companions: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    @property
-    def expand_in(self) -> str | None:
-        """Where channels grow, ``"attention"`` or ``"mlp"``."""
-        return self.layout.expand_in if self.layout else None
-
-    @property
-    def class_token(self) -> bool:
-        """Whether there is a class token."""
-        return self.layout is not None and self.layout.class_token
-
 
 def read_weights(path: str | Path) -> Weights:
     """Read a file of weights of any format that is known, without running code from it.

@@ -67,14 +67,13 @@ def test_what_a_published_file_gives_a_model_of_clips(name):
     weights, letter = published(name), IMAGES[name].what[0]
     depth = VARIANTS[letter].depth
     for size in CLIPS if letter in "SBL" else CLIPS[:1]:
-        model = recogniser(letter, size, 400, expand_in=weights.expand_in)
+        model = recogniser(letter, size, 400, expand_in=weights.layout.expand_in)
         report = fit(weights, model.state_dict()).report
         heads = [f"head.projection.{leaf}" for leaf in ("weight", "bias")]
         said = f"{weights.layout.classes} classes, the model has 400"
         assert report.mismatched == dict.fromkeys(heads, said) and not report.dropped
-        without = (
-            {} if weights.class_token else {"backbone.cls_token": "the file has no class token"}
-        )
+        without = {"backbone.cls_token": "the file has no class token"}
+        without = {} if weights.layout.class_token else without
         assert report.missing == without
         assert report.backbone_share == 1 - len(without) / len(report.backbone)
         assert len(report.zeroed) == depth

@@ -189,7 +189,7 @@ def test_other_models_are_fitted_by_name_and_shape():
     model = {"a.weight": torch.zeros(2, 2), "b.weight": torch.zeros(4), "d": torch.zeros(1)}
     result = fit(from_content({"model": file}, "x.pth"), model)
     assert set(result.state) == {"a.weight"} and result.report.backbone == list(model)
-    assert result.report.mismatched == {"b.weight": "shape (3,), the model has (4,)"}
+    assert result.report.mismatched == {"b.weight": "shape 3, the model has 4"}
     assert result.report.missing == {"d": "the file has no tensor of this name"}
     assert result.report.dropped == {"c": "the model has no tensor of this name"}
 

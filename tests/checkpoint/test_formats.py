@@ -53,7 +53,7 @@ def test_timms_models_are_ours_name_by_name(name):
     weights = from_content(state, name)
     assert (weights.format, weights.left_out) == ("timm", {})
     assert weights.layout.variant == variant and weights.layout.depths == row.depths
-    assert (weights.expand_in, weights.class_token) == (expand_in, class_token)
+    assert (weights.layout.expand_in, weights.layout.class_token) == (expand_in, class_token)
     assert weights.layout.classes == classes
     fitted = fit(weights, ours)
     assert shapes(fitted.state) == shapes(ours)
@@ -71,7 +71,7 @@ def test_torchvisions_mvit_v2_s_is_ours_name_by_name():
     weights = from_content(state, "mvit_v2_s")
     assert (weights.format, weights.left_out) == ("torchvision", {})
     assert str(weights.layout) == "MViTv2-S for clips, 1-2-11-2 blocks, 96 channels"
-    assert weights.class_token and weights.tensors["cls_token"].shape == (1, 1, 96)
+    assert weights.layout.class_token and weights.tensors["cls_token"].shape == (1, 1, 96)
     fitted = fit(weights, ours)
     assert shapes(fitted.state) == shapes(ours) and fitted.report.complete
     assert not fitted.report.resized and not fitted.report.dropped
@@ -83,8 +83,9 @@ def test_torchvisions_mvit_v1_b_is_translated_whole():
     with torch.device("meta"):
         state = mvit_v1_b().state_dict()
     weights = from_content(state, "mvit_v1_b")
-    assert (weights.format, weights.left_out, weights.expand_in) == ("torchvision", {}, "mlp")
-    assert weights.layout.depths == (1, 2, 11, 2) and weights.layout.variant is None
+    assert weights.format == "torchvision" and weights.left_out == {}
+    layout = weights.layout
+    assert (layout.expand_in, layout.depths, layout.variant) == ("mlp", (1, 2, 11, 2), None)
     assert weights.tensors["pos_embed_spatial"].shape == (1, 3136, 96)
     assert weights.tensors["pos_embed_temporal"].shape == (1, 8, 96)
     assert weights.tensors["pos_embed_class"].shape == (1, 1, 96)
