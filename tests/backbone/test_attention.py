@@ -116,19 +116,11 @@ def compare_forms(name, dtype, tolerance, class_token=None):
 
 
 @every_case
-def test_fused_equals_plain_in_double_precision(name):
-    compare_forms(name, torch.float64, 1e-10)
-
-
-@every_case
-def test_fused_equals_plain_in_single_precision(name):
-    compare_forms(name, torch.float32, 1e-5)
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if "windows" not in name])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_fused_equals_plain_with_a_class_token(name, dtype, tolerance):
-    compare_forms(name, dtype, tolerance, class_token=a_class_token(name).to(dtype))
+def test_fused_equals_plain(name, dtype, tolerance):
+    compare_forms(name, dtype, tolerance)
+    if "windows" not in name:
+        compare_forms(name, dtype, tolerance, class_token=a_class_token(name).to(dtype))
 
 
 @pytest.mark.parametrize("name", ["clip", "windows, ragged"])

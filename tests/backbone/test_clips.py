@@ -67,7 +67,7 @@ def test_a_frame_is_not_its_neighbour():
 
 
 def train(model, x):
-    """Output, gradients by name, and the state of the random stream behind one step."""
+    """Output, gradients by name, and the state of the random stream after one step."""
     torch.manual_seed(5)  # of stochastic depth
     model.train()
     out = flattened(model, x)
