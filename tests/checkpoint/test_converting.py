@@ -148,17 +148,6 @@ def test_timm_loads_a_converted_file_strictly(tmp_path):
             torch.testing.assert_close(model.eval()(x), ours.logits(x), rtol=1e-5, atol=1e-5)
 
 
-def test_torchvision_loads_a_converted_file_strictly(tmp_path):
-    row = dict(embed_dim=96, last_block_indexes=(0, 2, 13, 15), input_size=(16, 224, 224))
-    ours = clip_classifier(400, **row)
-    torch.save({"model": ours.state_dict()}, tmp_path / "ours.pth")
-    tensors, _, _ = express(read_weights(tmp_path / "ours.pth"), "torchvision")
-    write(tensors, "torchvision", tmp_path / "theirs.pth")
-    model = mvit_v2_s()
-    model.load_state_dict(torch.load(tmp_path / "theirs.pth", weights_only=True), strict=True)
-    assert model.blocks[3].project.weight.equal(ours.backbone.blocks[3].proj.weight)
-
-
 @pytest.mark.skipif(mvit_det.host() != "real", reason="is about the real Detectron2")
 def test_detectron2s_own_checkpointer_loads_a_converted_file(tmp_path):
     source = classifier(class_token=True)
