@@ -10,7 +10,7 @@ from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.layout import absent_names
 from mvit_det.checkpoint.published import fetch, find
 from mvit_det.checkpoint.reasons import DETECTOR
-from mvit_det.checkpoint.report import grouped
+from mvit_det.checkpoint.report import listed
 from mvit_det.checkpoint.weights import Weights, read_weights
 from mvit_det.errors import UserError
 
@@ -49,8 +49,8 @@ def main(args: Namespace) -> Weights:
         lacking = [name for name in HEADS if name not in weights.tensors]
         if lacking and args.to not in ("detectron2", "mvit_det"):
             print(f"Not in the file, and so not written: {', '.join(lacking)}.")
-        if left_out:
-            print("\n".join([f"Left out, {len(left_out)}:", *grouped(left_out)]))
+        for line in listed({"Left out,": left_out}):
+            print(line)
         changed = {old: new for old, new in renamed.items() if old != new}
         print(f"Renamed {len(changed)}" + (", such as:" if changed else "."))
         for old, new in list(changed.items())[:3]:
@@ -83,14 +83,12 @@ def describe(weights: Weights) -> list[str]:
         for name, tensor in weights.tensors.items()
         if tensor.is_floating_point() and not tensor.isfinite().all()
     ]
-    for what, notes in (
-        ("incomplete, without", dict.fromkeys(absent, "absent")),
-        ("with numbers that are not finite,", dict.fromkeys(broken, "not finite")),
-        ("not used,", weights.left_out),
-    ):
-        if notes:
-            lines += [f"{what} {len(notes)}:", *grouped(notes)]
-    return lines
+    notes = {
+        "incomplete, without": dict.fromkeys(absent, "absent"),
+        "with numbers that are not finite,": dict.fromkeys(broken, "not finite"),
+        "not used,": weights.left_out,
+    }
+    return lines + listed(notes)
 
 
 def title(weights: Weights) -> str:

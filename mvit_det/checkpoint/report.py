@@ -5,6 +5,14 @@ from collections.abc import Mapping
 from itertools import chain, groupby
 
 
+def listed(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Title -> (name -> note) as lines: the title with the number of names, then the names."""
+    lines = []
+    for title, named in notes.items():
+        lines += [f"{title} {len(named)}:", *grouped(named)] if named else []
+    return lines
+
+
 def grouped(notes: Mapping[str, str]) -> list[str]:
     """Lines ``names: note``, where names that differ in one part alone share a line.
 

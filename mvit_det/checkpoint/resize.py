@@ -112,12 +112,8 @@ def _grid_of(table: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], int]
     The relative tables know the grid; where they say otherwise or are not there, it is square.
     """
     rows = table.shape[1]
-    grids = []
-    if layout.grid:
-        grids += [layout.grid, layout.grid[-2:]]
-    for class_rows in (0, 1):
-        side = math.isqrt(rows - class_rows)
-        grids.append((side, side))
+    grids = [layout.grid, layout.grid[-2:]] if layout.grid else []
+    grids += [(math.isqrt(rows - class_rows),) * 2 for class_rows in (0, 1)]
     for grid in grids:
         for class_rows in (0, 1):
             if math.prod(grid) + class_rows == rows:
