@@ -213,7 +213,7 @@ def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Ten
     """Inner products of every query with the nk position embeddings of its own coordinate.
 
     Args:
-        q: (G, heads, N, D) as a partition leaves it: heads behind tokens in memory.
+        q: (G, heads, N, D) as a partition leaves it: heads after tokens in memory.
         positions: per axis (nq, nk, D), with the product of all nq equal to N.
 
     Returns:

@@ -55,7 +55,7 @@ def read_weights(path: str | Path) -> Weights:
 def from_content(content: Any, path: str | Path) -> Weights:
     """The weights in what a file holds; ``path`` names it in messages."""
     entries, companions = _unwrap(content, path)
-    # files of distributed training may name every tensor behind the wrapper it ran in
+    # files of distributed training may put the name of the wrapper before every tensor's
     if entries and all(str(name).startswith("module.") for name in entries):
         entries = {name.removeprefix("module."): value for name, value in entries.items()}
     found, left_out = {}, {}

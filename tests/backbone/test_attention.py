@@ -74,7 +74,7 @@ def a_class_token(name: str, batch: int = 2) -> torch.Tensor:
 def values_and_gradients(attention, x, autocast=False, class_token=None):
     """The output, and the gradients of all parameters and of the inputs, by name.
 
-    With a class token its output stands behind the flattened grid's.
+    With a class token its output stands after the flattened grid's.
     """
     attention.zero_grad(set_to_none=True)
     x = x.detach().clone().requires_grad_()
