@@ -19,7 +19,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mvit_det import randomness
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_count
 
 MAX_TRIES = 1000
 TIMEOUT_SECONDS = 600  # for a batch, after which its worker is taken for frozen
@@ -62,11 +62,11 @@ def build_train_loader(
             f"dataloader.train.total_batch_size={total_batch_size} cannot be shared evenly by "
             f"{world} process(es): choose a multiple of {world} above 0."
         )
-    whole = isinstance(repeats, int)
-    if repeats != 1 and (not whole or repeats < 1 or not hasattr(mapper, "repeated")):
+    check_count("dataloader.train", repeats=repeats)
+    if repeats > 1 and not hasattr(mapper, "repeated"):
         raise UserError(
-            f"dataloader.train.repeats={repeats} must be 1, or more with an ImageMapper or ClipMapper: "
-            "samples per image or clip."
+            f"dataloader.train.repeats={repeats} needs an ImageMapper or ClipMapper, and this is a "
+            f"{type(mapper).__name__}: set it to 1."
         )
     wide = None
     if aspect_ratio_grouping and collate is None:

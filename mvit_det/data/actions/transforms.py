@@ -31,11 +31,10 @@ from mvit_det.data.video.transforms import (
     Normalise,
     check_jitter,
     check_pairs,
-    check_shares,
     check_short_side,
     height_and_width,
 )
-from mvit_det.errors import UserError
+from mvit_det.errors import check_choice, check_share
 
 ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 
@@ -73,7 +72,7 @@ def action_train_transform(
     """
     name = "action_train_transform"
     crop = height_and_width(size)
-    check_shares(name, hflip=hflip)
+    check_share(name, hflip=hflip)
     check_pairs(name, short_side=short_side)
     check_jitter(name, short_side, crop)
     return _TrainAction(ShortSideJitter(crop, tuple(short_side)), hflip, Normalise(mean, std))
@@ -117,8 +116,7 @@ def action_test_transform(
     """
     name = "action_test_transform"
     sides = height_and_width(size)
-    if crop not in CROPS:
-        raise UserError(f"crop={crop!r} of {name} must be {' or '.join(CROPS)}.")
+    check_choice(name, CROPS, crop=crop)
     if short_side is None:
         short_side = min(sides)
     cut = sides if crop == "center" else None

@@ -81,7 +81,7 @@ class ClipMapper(FramesMapper):
     ``repeated`` the frames are the same and the augmentation is not, as in PySlowFast.
 
     Items have "file_name" (a video file or a folder of frames), "label", for a folder of frames
-    optionally "fps", and in testing optionally "clip" and "clips" (see `video_views`), which samples
+    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which samples
     have too; without them one clip stands for the video.
 
     Args:

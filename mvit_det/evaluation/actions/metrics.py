@@ -1,7 +1,7 @@
 """Frame AP of actions, the metric of AVA: numbers in, numbers out.
 
 A labelled box is right when it overlaps a box of that action in that key frame by half (see
-`action_matching`). The detections of an action in all key frames together, the best score first,
+`matching`). The detections of an action in all key frames together, the best score first,
 then give a curve of precision over recall; AP is the area below it, after precision was raised to
 the best one at that recall or beyond.
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from mvit_det.ava_files import BoxTable
 from mvit_det.evaluation.actions.matching import best_truth, true_positives
-from mvit_det.evaluation.actions.ranking import LIMIT, Boxes, heap_slots, official_order
+from mvit_det.evaluation.actions.ranking import Boxes, official_order
 
 MODES = ("official", "pyslowfast")
 RECALLS = np.linspace(0, 1, 101)
@@ -148,7 +148,7 @@ def frame_ap(
         mode: one of `MODES`.
         iou: the least overlap, above 0, of a right detection.
 
-    Among equal scores the order of the rows matters, as in both scorers: see `action_ranking` for
+    Among equal scores the order of the rows matters, as in both scorers: see `ranking` for
     those of one key frame. Equal scores of one action in all key frames are in the order into which
     numpy's default sort brings them, which is not stable and differs between processors.
     """
@@ -163,8 +163,6 @@ def frame_ap(
     rows = rows[np.argsort(found.action[rows].astype(np.uint16), kind="stable")]
     counted = np.bincount(found.action[rows], minlength=len(ids))
     target = best_truth(truth, found.rows(rows), iou, official=official)
-    if official:
-        _settle_ties(found, rows, target)
     right, score = true_positives(target), found.score[rows].astype(float)
     ap = np.full(len(ids), np.nan)
     precision = np.full((len(ids), len(RECALLS)), np.nan)
@@ -205,27 +203,6 @@ def _by_first_detection(truth: Boxes, found: Boxes) -> tuple[Boxes, Boxes]:
             boxes = boxes.rows(np.argsort(boxes.frame, kind="stable"))
         both.append(boxes)
     return both[0], both[1]
-
-
-def _settle_ties(found: Boxes, rows: np.ndarray, target: np.ndarray) -> None:
-    """Bring equal scores of an action in a key frame into the official order, where it matters.
-
-    It does where one of them overlaps a box of the truth. ``rows`` of ``found`` and their
-    ``target`` are sorted by action and key frame, then by falling score; both are changed in place.
-    """
-    action, frame, score = found.action[rows], found.frame[rows], found.score[rows]
-    differs = np.ones(len(rows), bool)
-    differs[1:] = (np.diff(action) != 0) | (np.diff(frame) != 0) | (np.diff(score) != 0)
-    run = np.cumsum(differs) - 1
-    length = np.bincount(run)
-    matters = (length > 1) & (np.bincount(run[target >= 0], minlength=len(length)) > 0)
-    tied = np.flatnonzero(matters[run])
-    if len(tied):
-        everything = np.flatnonzero(np.isin(found.frame, frame[tied]))
-        slot = np.full(len(found), -1)
-        slot[everything] = heap_slots(found.rows(everything), LIMIT)
-        order = tied[np.lexsort((slot[rows[tied]], run[tied]))]
-        rows[tied], target[tied] = rows[order], target[order]
 
 
 def _curve(score: np.ndarray, right: np.ndarray, positives: int) -> tuple[float, np.ndarray]:
