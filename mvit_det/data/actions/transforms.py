@@ -11,6 +11,7 @@ rules are PySlowFast's for AVA, and so are the random numbers:
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -78,13 +79,13 @@ def action_train_transform(
     return _TrainAction(ShortSideJitter(crop, tuple(short_side)), hflip, Normalise(mean, std))
 
 
+@dataclass
 class _TrainAction:
     """See `action_train_transform`."""
 
-    def __init__(self, crop: ShortSideJitter, hflip: float, normalise: Normalise):
-        self.crop = crop
-        self.hflip = hflip
-        self.normalise = normalise
+    crop: ShortSideJitter
+    hflip: float
+    normalise: Normalise
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         frame = frames.shape[1:3]
@@ -124,13 +125,13 @@ def action_test_transform(
     return _TestAction(short_side, cut, Normalise(mean, std))
 
 
+@dataclass
 class _TestAction:
     """See `action_test_transform`."""
 
-    def __init__(self, short_side: int, crop: Size | None, normalise: Normalise):
-        self.short_side = short_side
-        self.crop = crop
-        self.normalise = normalise
+    short_side: int
+    crop: Size | None
+    normalise: Normalise
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         view = self._view(*frames.shape[1:3])

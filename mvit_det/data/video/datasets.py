@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from mvit_det.data.class_labels import check_number, classes_of, labels_of, register, report
-from mvit_det.data.class_names import given_classes
+from mvit_det.data.class_labels import classes_of, labelled, register
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import find_videos
@@ -106,20 +105,18 @@ def video_classes(
             f"{title} has no video in its class folders (of {some(found.folders, 3)}): add some; "
             "frames of a video belong into a folder of their own inside the class folder."
         )
-    if classes is not None:
-        folders, names = given_classes(classes)
-    elif same_classes_as is not None:
-        folders = names = video_class_folders(same_classes_as)
-    else:
-        folders = names = classes_of([found], title, num_classes)
-    check_number(title, folders, num_classes)
-    labels = labels_of(found, folders)
+    ordered = ()
+    if classes is None and same_classes_as is not None:
+        ordered = video_class_folders(same_classes_as)
+    elif classes is None:
+        ordered = classes_of([found], title, num_classes)
+    known = dict(classes=classes, ordered=ordered, num_classes=num_classes)
+    labels, folders, names = labelled([found], title, "video", **known)
     if missing:
         logger.warning(
             "%s: %d of %d videos are not in %s and are left out: %s",
             *(title, len(missing), len(missing) + len(labels), found.source, some(missing, 3)),
         )
-    report(title, "video", [found], labels, names)
     if name is not None:
         register(name, folders, names, videos=len(labels), missing_videos=len(missing))
     return VideoClasses(found, labels, folders, names, fps=fps, missing=len(missing), clips=clips)

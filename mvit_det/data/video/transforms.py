@@ -5,6 +5,7 @@ for a clip and is the same for all of its frames.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -92,22 +93,15 @@ def clip_train_transform(
     return _TrainClip(augment, crops[crop], hflip, Normalise(mean, std), erasing)
 
 
+@dataclass
 class _TrainClip:
     """See `clip_train_transform`."""
 
-    def __init__(
-        self,
-        augment: ClipRandAugment | None,
-        crop: InceptionCrop | ShortSideJitter,
-        hflip: float,
-        normalise: "Normalise",
-        erasing: RandomErasing | None,
-    ):
-        self.augment = augment
-        self.crop = crop
-        self.hflip = hflip
-        self.normalise = normalise
-        self.erasing = erasing
+    augment: ClipRandAugment | None
+    crop: InceptionCrop | ShortSideJitter
+    hflip: float
+    normalise: "Normalise"
+    erasing: RandomErasing | None
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         height, width = frames.shape[1:3]
@@ -149,14 +143,14 @@ def clip_test_transform(
     return _TestClip(sides, crops, short_side, Normalise(mean, std))
 
 
+@dataclass
 class _TestClip:
     """See `clip_test_transform`."""
 
-    def __init__(self, size: Size, crops: int, short_side: int, normalise: "Normalise"):
-        self.size = size
-        self.crops = crops
-        self.short_side = short_side
-        self.normalise = normalise
+    size: Size
+    crops: int
+    short_side: int
+    normalise: "Normalise"
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         size = covering(*frames.shape[1:3], self.short_side, self.size)

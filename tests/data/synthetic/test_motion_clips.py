@@ -194,7 +194,7 @@ def test_an_interrupted_drawing_leaves_nothing(root, monkeypatch):
 
 
 def test_what_a_user_can_get_wrong(root):
-    with pytest.raises(UserError, match="split='test' is not a split"):
+    with pytest.raises(UserError, match="split='test' of .* one of train, val"):
         motion_clips("test")
     for wrong in (dict(num_val=9), dict(num_frames=1), dict(num_shapes=0), dict(size=(40, 64))):
         with pytest.raises(UserError, match="Cannot draw .* at least 10 clips of 2 frames"):

@@ -275,11 +275,10 @@ def test_without_a_distance_all_frames_are_the_same():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: DenseSampling(16, 4, target_fps=0), "sampling_rate=4 of .* target_fps=0 above 0"),
+        (lambda: DenseSampling(16, 4, target_fps=0), "target_fps=0 of DenseSampling must be .* above 0"),
         (lambda: DenseSampling(16, -1), "sampling_rate=-1 of DenseSampling must be at least 0"),
-        (lambda: DenseSampling(16, "4"), "sampling_rate='4' of DenseSampling"),
-        (lambda: DenseSampling(0, 4), "num_frames=0 of a sampling must be a whole number above 0"),
-        (lambda: SegmentSampling(2.5), "num_frames=2.5 of a sampling must be a whole number"),
+        (lambda: DenseSampling(0, 4), "num_frames=0 of DenseSampling must be a whole number"),
+        (lambda: SegmentSampling(2.5), "num_frames=2.5 of SegmentSampling must be a whole number"),
     ],
 )
 def test_what_samplings_refuse(make, message):
