@@ -89,12 +89,6 @@ def test_best_classes_are_those_of_a_stable_sort():
     assert best_classes(scores[:0])[1].shape == (0, 5)
 
 
-def test_of_equal_scores_a_model_gains_nothing():
-    label = torch.arange(10)
-    summary = measure(predicted(torch.full((10, 10), 0.1), label)).summary()
-    assert summary == {"top1": 10.0, "top5": 50.0, "mean_class_accuracy": 10.0}
-
-
 def test_classes_count_equally_in_the_mean():
     scores = torch.eye(3)[[0, 0, 0, 1, 0]]
     accuracy = measure(predicted(scores, [0, 0, 0, 1, 1]))
