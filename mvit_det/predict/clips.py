@@ -64,9 +64,8 @@ class ClipClassification(Classification):
         """With the sampling, the transform and the views of the config's test loader."""
         mapper = loader.mapper
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
-        # the data set, or the one behind its views
-        places = ("dataset.fps", "dataset.dataset.fps")
-        fps = next(filter(None, (OmegaConf.select(loader, place) for place in places)), None)
+        # older configs have `video_views` there, and the data set inside
+        fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
         return cls(instantiate(mapper.sampling), instantiate(mapper.transform), clips, fps)
 
     def open(

@@ -47,8 +47,8 @@ def people(tmp_path_factory) -> SimpleNamespace:
         (folder / "val" / name).mkdir(parents=True)
         write_clip(folder / "val" / name / f"{number}.avi", 24 + 8 * number, 12.5, number)
     cfg = apply_overrides(load_config(CONFIG), [*TINY, f"train.output_dir={folder}"])
-    cfg.dataloader.test.dataset.dataset = L(video_classes)(
-        source=str(folder / "val"), name="people_val"
+    cfg.dataloader.test.dataset = L(video_classes)(
+        source=str(folder / "val"), name="people_val", clips=CLIPS
     )
     return finished_run(cfg, folder)
 

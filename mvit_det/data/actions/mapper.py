@@ -1,24 +1,16 @@
 """From a key frame of a video to a clip around it, with the boxes of its people."""
 
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from mvit_det.data.actions.transforms import ActionTestTransform, ActionTransform
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.data.video.mapper import FramesMapper, black_frames
 
 # Seconds: lists of seconds and videos are cut by different rules; what is further out is a mistake.
 OUTSIDE = 1.0
-
-
-class Around(Protocol):
-    """Chooses frame numbers (T,) by the frames' times (N,) in seconds, like `KeyFrameSampling`."""
-
-    def around(self, times: np.ndarray, time: float) -> np.ndarray:
-        """Those around a time."""
 
 
 class ActionClipMapper(FramesMapper):
@@ -42,23 +34,12 @@ class ActionClipMapper(FramesMapper):
     Args:
         transform: from frames uint8 (T, H, W, 3) and boxes as shares to "inputs" and "boxes": see
             `action_train_transform` and `action_test_transform`.
-        max_bad_share, min_seen: the largest share of bad clips, and from how many clips on it is
-            judged.
+        sampling: chooses frames ``around(times, time)``, like `KeyFrameSampling`.
+        max_bad_share, min_seen: as for `SampleMapper`.
     """
 
     kind = "clip"
     in_testing = "left out, so that its people count as not found"
-
-    def __init__(
-        self,
-        is_train: bool,
-        *,
-        sampling: Around,
-        transform: ActionTransform | ActionTestTransform,
-        max_bad_share: float = 0.1,
-        min_seen: int = 100,
-    ):
-        super().__init__(is_train, sampling, transform, max_bad_share, min_seen)
 
     def name(self, item: dict[str, Any]) -> str:
         """The video and the second: one damaged picture makes no bad video."""

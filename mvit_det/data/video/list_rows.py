@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,23 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(
             f"The list of videos {path} cannot be read ({error.strerror}): correct the path."
         ) from error
+
+
+def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line and columns of the first frame of each video, of PySlowFast's lists with a line per frame.
+
+    Columns, separated by blanks: original_vido_id video_id frame_id path labels, with a header.
+    """
+    previous = None
+    for number, line in islice(text_lines(path), 1, None):
+        # There are 20 million lines: of all but the first of each video the start is enough.
+        if previous is not None and line.startswith(previous):
+            continue
+        fields = line.split()
+        if len(fields) != 5 or not os.path.dirname(fields[3]):
+            raise UserError(
+                f"{path}, line {number}, {line[:120]!r}, is no row 'original_vido_id video_id "
+                "frame_id path labels' with a path folder/frame.jpg: correct it, or give another list."
+            )
+        previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
+        yield number, fields

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from mvit_det.data.decoding.reader import VideoError, open_video
 from mvit_det.data.sample_mapper import MapperFault, SampleMapper
@@ -25,15 +24,8 @@ class Sampling(Protocol):
 class FramesMapper(SampleMapper):
     """Reads a clip: some frames of a video, whatever chooses them."""
 
-    def __init__(
-        self,
-        is_train: bool,
-        sampling: Any,
-        transform: Callable[..., Any],
-        max_bad_share: float,
-        min_seen: int,
-    ):
-        super().__init__(is_train, transform, max_bad_share, min_seen)
+    def __init__(self, is_train: bool, *, sampling: Any, **options: Any):
+        super().__init__(is_train, **options)
         self.sampling = sampling
 
     @abstractmethod
@@ -81,28 +73,17 @@ class ClipMapper(FramesMapper):
     ``repeated`` the frames are the same and the augmentation is not, as in PySlowFast.
 
     Items have "file_name" (a video file or a folder of frames), "label", for a folder of frames
-    optionally "fps", and in testing optionally "clip" and "clips" (see `video_views`), which samples
+    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which samples
     have too; without them one clip stands for the video.
 
     Args:
         transform: from frames uint8 (T, H, W, 3) to a float tensor: in training (3, T, h, w), in
             testing (crops, 3, T, h, w).
-        max_bad_share, min_seen: the largest share of bad videos, and from how many videos on it
-            is judged.
+        sampling: a `Sampling`.
+        max_bad_share, min_seen: as for `SampleMapper`.
     """
 
     kind = "video"
-
-    def __init__(
-        self,
-        is_train: bool,
-        *,
-        sampling: Sampling,
-        transform: Callable[[np.ndarray], torch.Tensor],
-        max_bad_share: float = 0.1,
-        min_seen: int = 100,
-    ):
-        super().__init__(is_train, sampling, transform, max_bad_share, min_seen)
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
         """See `SampleMapper.known`."""

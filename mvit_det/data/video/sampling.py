@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from mvit_det.errors import UserError
+from mvit_det.errors import check_count, check_number, check_positive
 
 # Frames at a constant rate may miss its grid by this share of the time between two, and no more.
 _ROUNDING = 1e-3
@@ -34,8 +34,7 @@ class DenseSampling:
     """
 
     def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
-        _check_count(num_frames)
-        _check_rates("DenseSampling", sampling_rate, target_fps)
+        _check_rates("DenseSampling", num_frames, sampling_rate, target_fps)
         self.num_frames = num_frames
         self.sampling_rate = sampling_rate
         self.target_fps = target_fps
@@ -84,7 +83,7 @@ class SegmentSampling:
     """
 
     def __init__(self, num_frames: int):
-        _check_count(num_frames)
+        check_count("SegmentSampling", num_frames=num_frames)
         self.num_frames = num_frames
 
     def train(self, times: np.ndarray) -> np.ndarray:
@@ -126,8 +125,7 @@ class KeyFrameSampling:
     """
 
     def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
-        _check_count(num_frames)
-        _check_rates("KeyFrameSampling", sampling_rate, target_fps)
+        _check_rates("KeyFrameSampling", num_frames, sampling_rate, target_fps)
         self.num_frames = num_frames
         self.sampling_rate = sampling_rate
         self.target_fps = target_fps
@@ -145,18 +143,10 @@ class KeyFrameSampling:
         return np.searchsorted(halfway, time + steps / self.target_fps)
 
 
-def _check_rates(sampling: str, sampling_rate: int, target_fps: float) -> None:
-    numbers = all(isinstance(value, (int, float)) for value in (sampling_rate, target_fps))
-    if not (numbers and sampling_rate >= 0 and target_fps > 0):
-        raise UserError(
-            f"sampling_rate={sampling_rate!r} of {sampling} must be at least 0, and "
-            f"target_fps={target_fps!r} above 0."
-        )
-
-
-def _check_count(num_frames: int) -> None:
-    if not isinstance(num_frames, int) or num_frames < 1:
-        raise UserError(f"num_frames={num_frames!r} of a sampling must be a whole number above 0.")
+def _check_rates(sampling: str, num_frames: int, sampling_rate: int, target_fps: float) -> None:
+    check_count(sampling, num_frames=num_frames)
+    check_number(sampling, "at least 0", lambda rate: rate >= 0, sampling_rate=sampling_rate)
+    check_positive(sampling, target_fps=target_fps)
 
 
 def _mean_rate(times: np.ndarray) -> float:
