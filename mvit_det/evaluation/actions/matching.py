@@ -11,7 +11,7 @@ same key frame and of the same action.
 import numpy as np
 
 from mvit_det.evaluation.actions.ranking import Boxes, heap_slots
-from mvit_det.evaluation.detection.matching import rank_in_group
+from mvit_det.evaluation.ranks import rank_in_group
 
 
 def boxes_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mvit_det.evaluation.detection.matching import rank_in_group
+from mvit_det.evaluation.ranks import rank_in_group
 
 # how many labelled boxes of a key frame count
 LIMIT = 50

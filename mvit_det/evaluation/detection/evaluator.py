@@ -12,11 +12,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from pycocotools import mask as coco_mask
+from hotcoco import mask as coco_mask
 
 from mvit_det.errors import UserError, some
-from mvit_det.evaluation.detection.files import CocoTruth
-from mvit_det.evaluation.detection.matching import Detections, mask_areas
+from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.report import report
 from mvit_det.evaluation.writing import write_whole
 
@@ -92,8 +91,8 @@ class CocoMetrics(DatasetEvaluator):
         if not self._truth.annotated:
             logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
             return {}
-        detections = self._detections(images, has_masks)
-        return report(self._truth, detections, self._names, self._output_dir)
+        found = self._detections(images, has_masks)
+        return report(self._truth, found, self._names, self._output_dir)
 
     def _check_labels(self, images: list[dict[str, Any]]) -> None:
         strays = {label for image in images for label in image["label"].tolist()}
@@ -118,22 +117,18 @@ class CocoMetrics(DatasetEvaluator):
         for image in images:
             yield from result_rows(image, image["image_id"], self._category_ids)
 
-    def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> dict[str, Detections]:
-        numbers = self._truth.image_numbers([image["image_id"] for image in images])
+    def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> Detections:
+        indices = self._truth.image_numbers(image["image_id"] for image in images)
         box, score, label = (
             np.concatenate([image[key] for image in images]) for key in ("box", "score", "label")
         )
-        columns = dict(
-            image=np.repeat(numbers, [len(image["score"]) for image in images]),
-            label=self._truth.labels([self._category_ids[k] for k in label.tolist()]),
-            box=box,
-            score=score,
+        return Detections(
+            np.repeat(indices, [len(image["score"]) for image in images]),
+            self._truth.labels(self._category_ids[k] for k in label.tolist()),
+            box,
+            score,
+            [mask for image in images for mask in image.get("masks", ())] if has_masks else None,
         )
-        found = {"bbox": Detections(area=box[:, 2] * box[:, 3], **columns)}
-        if has_masks:
-            masks = [mask for image in images for mask in image.get("masks", ())]
-            found["segm"] = Detections(area=mask_areas(masks), masks=masks, **columns)
-        return found
 
 
 def compact(instances: Instances) -> dict[str, Any]:
@@ -154,8 +149,8 @@ def compact(instances: Instances) -> dict[str, Any]:
 
 
 def _encoded(mask: np.ndarray) -> dict[str, Any]:
-    """A mask (H, W) as compressed RLE that JSON takes; pycocotools wants it column by column."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    """A mask (H, W) as compressed RLE that JSON takes."""
+    rle = coco_mask.encode(mask)
     return dict(size=list(rle["size"]), counts=rle["counts"].decode())
 
 
