@@ -32,8 +32,9 @@ class CocoMetrics(DatasetEvaluator):
 
     Args:
         dataset_name: a registered data set whose metadata name its ``json_file``.
-        output_dir: gets ``coco_instances_results.json`` (COCO's result format), and in
-            ``pictures/`` the precision-recall curves and the confusion matrix.
+        output_dir: gets ``coco_instances_results.json`` (COCO's result format),
+            ``error_analysis.json`` (see `report`), and in ``pictures/`` the precision-recall curves
+            and the confusion matrix.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
