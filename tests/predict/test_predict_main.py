@@ -114,7 +114,8 @@ def test_progress_without_a_total(caplog, monkeypatch):
     caplog.set_level("INFO", logger="mvit_det")
     monkeypatch.setattr(progress._Lines, "every", 0)
     assert list(progress.progress(iter("ab"), None, "frames")) == ["a", "b"]
-    assert re.findall(r"(\d frames) \[00:00, +\S+ frames/s\]", caplog.text) == ["1 frames", "2 frames"]
+    states = re.findall(r"(\d frames) \[00:00, +\S+ frames/s\]", caplog.text)
+    assert states == ["1 frames", "2 frames"]
 
 
 def test_progress_on_a_terminal(monkeypatch):

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class CocoMetrics(DatasetEvaluator):
         """Take a batch: inputs with "image_id", outputs with "instances" in the original size."""
         for given, output in zip(inputs, outputs):
             image_id, found = given["image_id"], output["instances"].to("cpu")
-            if not self._truth.has_image(image_id):
+            if image_id not in self._truth.image_index:
                 raise UserError(
                     f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images of "
                     "that file."
@@ -106,26 +106,25 @@ class CocoMetrics(DatasetEvaluator):
             )
 
     def _save(self, images: list[dict[str, Any]], path: Path) -> None:
+        """Write the detections in COCO's result format, with the category ids of the file."""
+        rows = [
+            row for image in images for row in result_rows(image, image["image_id"], self._category_ids)
+        ]
         try:
-            write_whole(path, json.dumps(list(self._rows(images))))
+            write_whole(path, json.dumps(rows))
             logger.info("Detections in COCO format: %s", path)
         except UserError as error:
             # The metrics can still be had: a full disk must not end a training here.
             logger.error("%s", error)
 
-    def _rows(self, images: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-        """The detections as COCO's result format has them, with the category ids of the file."""
-        for image in images:
-            yield from result_rows(image, image["image_id"], self._category_ids)
-
     def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> Detections:
-        indices = self._truth.image_numbers(image["image_id"] for image in images)
         box, score, label = (
             np.concatenate([image[key] for image in images]) for key in ("box", "score", "label")
         )
+        indices = [self._truth.image_index[image["image_id"]] for image in images]
         return Detections(
             np.repeat(indices, [len(image["score"]) for image in images]),
-            self._truth.labels(self._category_ids[k] for k in label.tolist()),
+            np.array([self._truth.label[self._category_ids[k]] for k in label.tolist()], int),
             box,
             score,
             [mask for image in images for mask in image.get("masks", ())] if has_masks else None,

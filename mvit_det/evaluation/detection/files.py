@@ -1,4 +1,4 @@
-"""Annotation files and result files in COCO format, checked, as columns and as hotcoco takes them.
+"""Annotation files and result files in COCO format, checked, as hotcoco takes them.
 
 What is wrong with a file ends in one sentence here, before anything is computed. Images and classes
 are numbered by ascending id, so that ids may be texts, have gaps, and stand in any order.
@@ -7,7 +7,7 @@ are numbered by ascending id, so that ids may be texts, have gaps, and stand in 
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class CocoTruth:
         annotated: False for a file that only lists images, as those of test servers do.
         image_ids, category_ids: ascending; their positions are the indices used everywhere else.
         names: of the classes, in that order.
+        image_index, label: the index of each image and class by its id.
         objects: annotations of known images and classes in COCO's form, with indices for ids, and
             without masks. Object i has the id i + 1.
     """
@@ -77,8 +78,8 @@ class CocoTruth:
         self.annotated = "annotations" in coco
         self.image_ids = [entry["id"] for entry in images]
         self.category_ids = [entry["id"] for entry in categories]
-        self._image_index = self._indices(self.image_ids, "images")
-        self._label = self._indices(self.category_ids, "categories")
+        self.image_index = self._indices(self.image_ids, "images")
+        self.label = self._indices(self.category_ids, "categories")
         self._sizes = [(entry.get("height"), entry.get("width")) for entry in images]
         self.images = [{"id": index} for index in range(len(images))]
         self.categories = [{"id": k, "name": str(name)} for k, name in enumerate(self.names)]
@@ -92,18 +93,6 @@ class CocoTruth:
                 f"{some(map(repr, dict.fromkeys(repeated)))}: give each its own."
             )
         return {each: index for index, each in enumerate(ids)}
-
-    def has_image(self, image_id: Any) -> bool:
-        """Whether the file lists that image."""
-        return image_id in self._image_index
-
-    def image_numbers(self, image_ids: Iterable[Any]) -> np.ndarray:
-        """The indices of images; a `KeyError` for an unknown one."""
-        return np.array([self._image_index[i] for i in image_ids], int)
-
-    def labels(self, category_ids: Iterable[Any]) -> np.ndarray:
-        """The indices of classes; a `KeyError` for an unknown one."""
-        return np.array([self._label[i] for i in category_ids], int)
 
     def coco(self, objects: list[dict[str, Any]]) -> COCO:
         """Some of the objects as a data set of hotcoco."""
@@ -159,14 +148,14 @@ class CocoTruth:
         try:
             for entry in annotations:
                 image, label = entry["image_id"], entry["category_id"]
-                if image not in self._image_index or label not in self._label:
+                if image not in self.image_index or label not in self.label:
                     continue
                 x, y, width, height = map(float, entry["bbox"])
                 objects.append(
                     dict(
                         id=len(objects) + 1,
-                        image_id=self._image_index[image],
-                        category_id=self._label[label],
+                        image_id=self.image_index[image],
+                        category_id=self.label[label],
                         bbox=[x, y, width, height],
                         area=float(entry.get("area", width * height)),
                         iscrowd=int(bool(entry.get("iscrowd", 0))),
@@ -209,24 +198,26 @@ def detections_of(results: Any, truth: CocoTruth, path: str | os.PathLike) -> De
     for index, entry in enumerate(results):
         if fault := _fault(entry):
             raise UserError(f"Result file {path}: entry {index} {fault}.")
-    known = {"image_id": truth.image_ids, "category_id": truth.category_ids}
     columns = []
-    for (key, listed), indices in zip(known.items(), (truth.image_numbers, truth.labels)):
+    for key, index in (("image_id", truth.image_index), ("category_id", truth.label)):
         values = [entry[key] for entry in results]
         try:
-            columns.append(indices(values))
+            columns.append(np.array([index[value] for value in values]))
         except (KeyError, TypeError):
-            strays = [value for value in values if value not in listed]
+            strays = [value for value in values if value not in list(index)]
             raise UserError(
                 f"Result file {path}: {len(strays)} results have {key} "
                 f"{some(dict.fromkeys(map(repr, strays)))}, which {truth.json_file} does not hold "
-                f"(it has {some(map(repr, listed), 20)}): give the annotation file that the results "
+                f"(it has {some(map(repr, index), 20)}): give the annotation file that the results "
                 "were made for."
             ) from None
     masks = None
     if any("segmentation" in entry for entry in results):
         masks = _masks(results, truth, columns[0], path)
-    boxes = [e["bbox"] if "bbox" in e else coco_mask.to_bbox(masks[i]) for i, e in enumerate(results)]
+    boxes = [
+        entry["bbox"] if "bbox" in entry else coco_mask.to_bbox(masks[index])
+        for index, entry in enumerate(results)
+    ]
     score = np.array([entry["score"] for entry in results], float)
     return Detections(*columns, np.array(boxes, float), score, masks)
 

@@ -1,7 +1,7 @@
-"""COCO's average precision and recall, by hotcoco: the numbers of pycocotools in a fraction of time.
+"""COCO's average precision and recall, by hotcoco: the numbers of pycocotools, sooner.
 
-Defined at https://cocodataset.org/#detection-eval. Letters: T thresholds of the overlap, R points of
-recall, K classes.
+Defined at https://cocodataset.org/#detection-eval. Letters: T thresholds of the overlap, R points
+of recall, K classes.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""From columns to what a reader looks at: numbers, tables in the log, pictures, an error analysis."""
+"""From detections to what a reader looks at: numbers, tables, pictures, and an error analysis."""
 
 import json
 import logging
@@ -99,6 +99,6 @@ def _write(
         logger.info("Curves and confusion matrix: %s", pictures)
         if contradictions:
             logger.info(
-                "%d detections of a high score contradict the annotations, which may be wrong there: %s",
+                "%d detections of a high score contradict the annotations, which may be wrong: %s",
                 *(len(contradictions), folder / "error_analysis.json"),
             )

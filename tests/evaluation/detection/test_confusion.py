@@ -15,7 +15,7 @@ LEFT, RIGHT, FAR = [0, 0, 10, 10], [30, 0, 10, 10], [60, 0, 10, 10]
 
 @pytest.fixture
 def confusion(tmp_path):
-    """A function of objects (image, label, box, crowd) and detections (image, label, box, score)."""
+    """A function of objects (image, label, box, crowd), and detections with a score for crowd."""
 
     def run(objects, detections):
         annotations = [
