@@ -126,7 +126,8 @@ class CocoMetrics(DatasetEvaluator):
             np.repeat(indices, [len(image["score"]) for image in images]),
             np.array([self._truth.label[self._category_ids[k]] for k in label.tolist()], int),
             box,
-            score,
+            # hotcoco refuses NaN, which a model that diverges may give: it ranks last
+            np.where(np.isnan(score), -np.inf, score),
             [mask for image in images for mask in image.get("masks", ())] if has_masks else None,
         )
 
@@ -150,7 +151,7 @@ def compact(instances: Instances) -> dict[str, Any]:
 
 def _encoded(mask: np.ndarray) -> dict[str, Any]:
     """A mask (H, W) as compressed RLE that JSON takes."""
-    rle = coco_mask.encode(mask)
+    rle = coco_mask.encode(np.asarray(mask, np.uint8))
     return dict(size=list(rle["size"]), counts=rle["counts"].decode())
 
 

@@ -151,13 +151,14 @@ class CocoTruth:
                 if image not in self.image_index or label not in self.label:
                     continue
                 x, y, width, height = map(float, entry["bbox"])
+                area = entry.get("area")
                 objects.append(
                     dict(
                         id=len(objects) + 1,
                         image_id=self.image_index[image],
                         category_id=self.label[label],
                         bbox=[x, y, width, height],
-                        area=float(entry.get("area", width * height)),
+                        area=width * height if area is None else float(area),
                         iscrowd=int(bool(entry.get("iscrowd", 0))),
                     )
                 )

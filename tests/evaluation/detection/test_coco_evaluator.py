@@ -148,6 +148,17 @@ def test_nothing_detected_has_the_same_keys(data, tmp_path, caplog):
     assert evaluate(CocoMetrics(NAME), []) == {}
 
 
+def test_scores_that_are_nan_rank_last(data):
+    truth, results = data
+    worst = [dict(one, score=-1.0) for one in results[::2]]
+    unknown = [dict(one, score=np.nan) for one in results[::2]]
+    expected, given = (
+        evaluate(CocoMetrics(NAME), outputs(truth, [*some, *results[1::2]]))
+        for some in (worst, unknown)
+    )
+    assert str(given) == str(expected)
+
+
 def test_images_without_annotations_still_give_detections(tmp_path):
     truth, results = scene(100, images=8, masks=True)
     del truth["annotations"]
