@@ -21,7 +21,7 @@ from mvit_det.predict.key_frames import (
 )
 from mvit_det.predict.open_frames import Shown, in_order
 from mvit_det.predict.person_boxes import PersonFinder
-from mvit_det.predict.progress import Progress
+from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame, playable
 
 logger = logging.getLogger(__name__)
@@ -42,15 +42,14 @@ class ActionRunner(KeyFrameRunner):
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
         people = self.seen[name] = []
-        progress = Progress(len(seconds), unit="key frames")
-        for one in self.predictor.people(
+        found = self.predictor.people(
             video,
             seconds,
             lambda clip: self.source.at(name, clip),
             lambda second, error: faults.append(left_out(second, error)),
-        ):
+        )
+        for one in progress(found, len(seconds), "key frames"):
             people.append(one)
-            progress.update(1)
             if self.stop.requested:
                 break
         if people:
@@ -94,12 +93,11 @@ class ActionRunner(KeyFrameRunner):
     def _annotate(self, source: Shown, video: Any, people: Sequence[People]) -> None:
         """Write the video, and what was seen in it."""
         shown, by_frame = None, people_shown(people, video.times)
-        progress = Progress(len(video), unit="frames")
+        frames = progress(in_order(video, len(video)), len(video), "frames")
         try:
-            for index, image in enumerate(in_order(video, len(video))):
+            for index, image in enumerate(frames):
                 shown = Frame(source, index, image)
                 self.results.show(shown, by_frame[index])
-                progress.update(1)
                 if self.stop.requested:
                     break
         finally:

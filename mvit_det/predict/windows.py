@@ -11,7 +11,7 @@ from mvit_det.errors import UserError
 from mvit_det.predict.clips import Span, parts, span_at, table
 from mvit_det.predict.open_frames import Shown, in_order
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.progress import Progress
+from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame, playable
 from mvit_det.predict.writers import Results
 
@@ -48,11 +48,10 @@ def see_video(
     """Classify an opened video, then annotate it; what is known when that fails or ends is kept."""
     spans: list[Span] = []
     fault = None
-    progress = Progress(len(parts(video.times, video.fps, window)), unit="windows")
+    total = len(parts(video.times, video.fps, window))
     try:
-        for span in predictor.spans(video, window):
+        for span in progress(predictor.spans(video, window), total, "windows"):
             spans.append(span)
-            progress.update(1)
             if stop.requested:
                 break
     except (VideoError, UserError) as error:
@@ -62,12 +61,10 @@ def see_video(
     logger.info("%s\n%s", path, table(spans, predictor.categories))
     source, shown = Shown(path, playable(video.fps)), None
     known = spans[-1].frames.stop
-    progress = Progress(known, unit="frames")
     try:
-        for index, image in enumerate(in_order(video, known)):
+        for index, image in enumerate(progress(in_order(video, known), known, "frames")):
             shown = Frame(source, index, image)
             results.show(shown, span_at(spans, index).scores)
-            progress.update(1)
             if stop.requested:
                 break
     finally:
