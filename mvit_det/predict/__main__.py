@@ -1,15 +1,10 @@
 """The command line of prediction."""
 
 import logging
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-# OpenCV's decoders write their own complaints to stderr; ours say the same in a sentence.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 from detectron2.utils.logger import setup_logger
 

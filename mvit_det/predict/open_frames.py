@@ -1,4 +1,4 @@
-"""Videos that are opened: files, folders of frames, and arrays of frames, with one face."""
+"""Opened videos: files, folders of frames, and arrays of frames, with one interface."""
 
 import math
 import os
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mvit_det.data.decoding.reader import FRAME_RATE, VideoError, open_video
+from mvit_det.data.decoding.reader import FRAME_RATE, OpenVideo, VideoError, open_video
+from mvit_det.data.video.sampling import on_screen
 from mvit_det.errors import UserError
 
 
 def opened(
     video: str | os.PathLike | np.ndarray, fps: float | None, folder_fps: float | None
-) -> AbstractContextManager:
+) -> AbstractContextManager[OpenVideo]:
     """A video file, a folder of frames, or an array of frames, for a ``with`` block.
 
     Args:
@@ -28,8 +28,8 @@ def opened(
     return nullcontext(FramesInMemory(video, FRAME_RATE if fps is None else fps))
 
 
-class FramesInMemory:
-    """An array of frames with the face of an opened video (`mvit_det.data.open_video`).
+class FramesInMemory(OpenVideo):
+    """An array of frames.
 
     Args:
         frames: (N, H, W, 3) uint8, BGR.
@@ -50,11 +50,8 @@ class FramesInMemory:
         self.times = np.arange(len(frames)) / fps
         self._frames = frames
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
     def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Frames by their numbers, (N, H, W, 3) RGB."""
+        """See `OpenVideo.frames`."""
         return np.ascontiguousarray(self._frames[np.asarray(indices)][..., ::-1])
 
 
@@ -66,13 +63,13 @@ class Shown:
     fps: float
 
 
-def nearest(video: Any, second: float) -> int:
-    """The number of the frame of an opened video that is nearest to a time."""
-    return int(np.abs(video.times - second).argmin())
+def shown_at(video: OpenVideo, second: float) -> int:
+    """The index of the frame of an opened video that is on screen at a time."""
+    return int(on_screen(video.times, second))
 
 
 def gathered(
-    video: Any,
+    video: OpenVideo,
     wanted: Sequence[Sequence[int]],
     on_fault: Callable[[int, VideoError], None],
     memory: int = 2**28,
@@ -83,7 +80,7 @@ def gathered(
     that is before it.
 
     Args:
-        wanted: numbers of the frames of each part.
+        wanted: indices of the frames of each part.
         on_fault: is told of parts that cannot be decoded, which are left out.
         memory: bytes of the frames that are decoded at once, where one part takes no more.
     """
@@ -95,11 +92,11 @@ def gathered(
 
 
 def _gathered(
-    video: Any, wanted: Sequence[Sequence[int]], places: Sequence[int], on_fault: Callable
+    video: OpenVideo, wanted: Sequence[Sequence[int]], places: Sequence[int], on_fault: Callable
 ) -> Iterator[tuple[int, np.ndarray]]:
-    numbers = np.unique(np.concatenate([wanted[place] for place in places]))
+    indices = np.unique(np.concatenate([wanted[place] for place in places]))
     try:
-        frames = video.frames(numbers.tolist())
+        frames = video.frames(indices.tolist())
     except VideoError as error:
         if len(places) == 1:
             on_fault(places[0], error)
@@ -108,10 +105,10 @@ def _gathered(
             yield from _gathered(video, wanted, [place], on_fault)
         return
     for place in places:
-        yield place, frames[np.searchsorted(numbers, wanted[place])]
+        yield place, frames[np.searchsorted(indices, wanted[place])]
 
 
-def in_order(video: Any, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
+def in_order(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
     """Frames 0 to ``stop`` - 1 of an opened video, (H, W, 3) BGR; those before a damaged one come.
 
     Args:

@@ -97,7 +97,7 @@ class ActionRunner(KeyFrameRunner):
         progress = Progress(len(video), unit="frames")
         try:
             for index, image in enumerate(in_order(video, len(video))):
-                shown = Frame(source, index, image)
+                shown = Frame(source, index, image, video.times[index])
                 self.results.show(shown, by_frame[index])
                 progress.update(1)
                 if self.stop.requested:

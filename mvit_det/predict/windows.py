@@ -48,7 +48,7 @@ def see_video(
     """Classify an opened video, then annotate it; what is known when that fails or ends is kept."""
     spans: list[Span] = []
     fault = None
-    progress = Progress(len(parts(video.times, video.fps, window)), unit="windows")
+    progress = Progress(len(parts(video.times, video.end, window)), unit="windows")
     try:
         for span in predictor.spans(video, window):
             spans.append(span)
@@ -65,7 +65,7 @@ def see_video(
     progress = Progress(known, unit="frames")
     try:
         for index, image in enumerate(in_order(video, known)):
-            shown = Frame(source, index, image)
+            shown = Frame(source, index, image, video.times[index])
             results.show(shown, span_at(spans, index).scores)
             progress.update(1)
             if stop.requested:
@@ -75,3 +75,5 @@ def see_video(
             results.note(shown, spans, frames=len(video), seconds=round(spans[-1].end, 6))
     if fault is not None:
         raise fault
+    if video.fault and not stop.requested:
+        raise VideoError(video.fault)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mvit_det.data.decoding.cache import RecentlyUsed
 from mvit_det.data.decoding.stream import VideoError
-from mvit_det.data.image_files import is_image_name
+from mvit_det.data.file_kinds import is_image_name
 from mvit_det.errors import printable
 
 logger = logging.getLogger(__name__)

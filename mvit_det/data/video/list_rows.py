@@ -1,6 +1,5 @@
 """What lists of videos have in common, whatever their format."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from mvit_det.errors import UserError
-
-# Endings of files that are taken for videos.
-ENDINGS = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
-)
 
 
 @dataclass(frozen=True)
@@ -36,11 +30,6 @@ class VideoRows:
     ordered: bool = False
     stems: bool = False
     ignored: str = ""
-
-
-def is_video_name(name: str) -> bool:
-    """Whether a file is meant as a video, as far as its name tells."""
-    return os.path.splitext(name)[1].lower() in ENDINGS
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
