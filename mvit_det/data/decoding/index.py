@@ -11,7 +11,7 @@ from itertools import chain, islice
 import numpy as np
 
 from mvit_det.data.decoding.cache import RecentlyUsed
-from mvit_det.data.decoding.stream import StampGuess, VideoError, VideoStream
+from mvit_det.data.decoding.stream import Clock, VideoError, VideoStream
 
 # No codec puts a frame further from its place; time stamps that do tell nothing.
 _FARTHEST_REORDERING = 64
@@ -117,22 +117,23 @@ def _built(stream: VideoStream) -> VideoIndex:
         packets = np.argsort(pts, kind="stable")
         packets = packets[~hidden[packets]]
         stamps, shown = pts, pts[packets]
+        if len(shown):
+            seconds = (shown - shown[0]) * float(stream.time_base) + stream.seconds(int(shown[0]))
         delay = 0 if None in dts or not len(keys) else int((pts - dts)[keys].max())
     else:
-        order, guess = _decoded_order(stream), StampGuess()
+        order, clock = _decoded_order(stream), Clock(stream)
         packets = np.array([number for number, _ in order], dtype=np.int64)
         if _is_packed(stream):
             keys = keys[:0]
-        guessed = [guess(pts[number], stamp) for number, stamp in order]
-        shown = None if None in guessed or not one_clock else np.sort(guessed)
+        seconds = np.array([clock(pts[number], stamp) for number, stamp in order])
     if not len(packets):
         raise VideoError("no frames")
     frames = np.full(len(rows), -1, dtype=np.int32)
     frames[packets] = np.arange(len(packets))
     if stamps is not None and np.abs(stamps).max() < _SMALL:
         stamps = stamps.astype(np.int32)
-    clock = _clock(shown, len(packets), float(duration * stream.time_base), stream)
-    return VideoIndex(*clock, packets.astype(np.int32), frames, keys, stamps, delay)
+    times = _times(seconds.astype(float), float(duration * stream.time_base), stream)
+    return VideoIndex(*times, packets.astype(np.int32), frames, keys, stamps, delay)
 
 
 def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
@@ -193,26 +194,23 @@ def _is_packed(stream: VideoStream) -> bool:
     )
 
 
-def _clock(
-    stamps: np.ndarray | None, count: int, last: float, stream: VideoStream
+def _times(
+    seconds: np.ndarray, last: float, stream: VideoStream
 ) -> tuple[np.ndarray | None, float, float, float]:
-    """`seconds`, `start`, `end` and `fps` of an index, by the time stamps in ascending order.
+    """`seconds`, `start`, `end` and `fps` of an index.
 
-    Where they are the rounded ones of a constant rate, it is that.
+    Where the seconds are the rounded ones of a constant rate, it is that.
 
     Args:
-        stamps: None: they are not known.
-        count: of frames.
-        last: seconds for which the last packet is shown; 0: it does not tell.
+        seconds: (N,), ascending.
+        last: for which the last packet is shown; 0: it does not tell.
     """
-    if stamps is None:
-        return None, 0.0, count / stream.rate, stream.rate
-    start = stream.seconds(int(stamps[0]))
-    seconds = (stamps - stamps[0]) * float(stream.time_base)
-    if not seconds[-1] > 0:
-        return seconds + start, start, start + (last or 1 / stream.rate), stream.rate
+    start, count = float(seconds[0]), len(seconds)
+    lasted = float(seconds[-1]) - start
+    if not lasted > 0:
+        return seconds, start, start + (last or 1 / stream.rate), stream.rate
     for rate in stream.rates():
-        if np.abs(seconds - np.arange(count) / rate).max() < stream.rounding:
+        if np.abs(seconds - start - np.arange(count) / rate).max() < stream.rounding:
             return None, start, start + count / rate, rate
-    fps = float((count - 1) / seconds[-1])
-    return seconds + start, start, start + float(seconds[-1]) + (last or 1 / fps), fps
+    fps = (count - 1) / lasted
+    return seconds, start, start + lasted + (last or 1 / fps), fps

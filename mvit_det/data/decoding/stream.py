@@ -21,26 +21,6 @@ class VideoError(ValueError):
     """A video or a frame of it cannot be used; the message is the reason, without the path."""
 
 
-class StampGuess:
-    """The time stamp that FFmpeg thinks best for each frame that a decoder gives.
-
-    That of showing, unless it is missing or fails to increase more often than that of decoding.
-    """
-
-    def __init__(self) -> None:
-        self._last: list[int | None] = [None, None]
-        self._faults = [0, 0]
-
-    def __call__(self, shown: int | None, decoded: int | None) -> int | None:
-        """The better of a frame's two time stamps, of showing and of decoding; None: it has none."""
-        for kind, stamp in enumerate((shown, decoded)):
-            last = self._last[kind]
-            self._faults[kind] += None not in (stamp, last) and stamp <= last
-        self._last = [decoded if shown is None else shown, shown if decoded is None else decoded]
-        trusted = decoded is None or self._faults[0] <= self._faults[1]
-        return shown if shown is not None and trusted else decoded
-
-
 class VideoStream:
     """The first stream of pictures in a file.
 
@@ -167,18 +147,10 @@ class VideoStream:
         Nothing is looked up beforehand. What the decoder refuses is passed over.
         """
         self.restart()
-        guess, seconds, shift, first = StampGuess(), -1 / self.rate, 0.0, 0.0
-        frames = chain.from_iterable(map(self.decode, chain(self.packets(), [None])))
-        for index, frame in enumerate(frames):
-            stamp, expected = guess(frame.pts, frame.dts), seconds + 1 / self.rate
-            told = expected if stamp is None else self.seconds(stamp) + shift
-            if index and told <= seconds:  # another file was joined to it, with a clock of its own
-                shift += expected - told
-                told = expected
-            first = first if index else told
-            exact = (first + index / rate for rate in self.rates())
-            seconds = next((s for s in exact if abs(s - told) < self.rounding), told)
-            yield seconds, frame
+        clock = Clock(self)
+        for packet in chain(self.packets(), [None]):
+            for frame in self.decode(packet):
+                yield clock(frame.pts, frame.dts), frame
 
     def cut_off(self, first: float, end: float) -> str | None:
         """The fault of a file whose pictures end before its header says; None: it has none.
@@ -267,6 +239,42 @@ class VideoStream:
         if streams[0].codec_context is None:
             raise VideoError("there is no decoder for its codec")
         return streams[0]
+
+
+class Clock:
+    """The seconds of the frames of a stream, in the order in which a decoder gives them."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
+        self._stamps: list[int | None] = [None, None]
+        self._faults = [0, 0]
+        self._count, self._first, self._last, self._shift = 0, 0.0, -1 / stream.rate, 0.0
+
+    def __call__(self, shown: int | None, decoded: int | None) -> float:
+        """When the next frame is shown, by its time stamps of showing and of decoding."""
+        stream, stamp = self._stream, self._best(shown, decoded)
+        expected = self._last + 1 / stream.rate
+        told = expected if stamp is None else stream.seconds(stamp) + self._shift
+        if self._count and told <= self._last:  # a file was joined to it, with a clock of its own
+            self._shift += expected - told
+            told = expected
+        self._first = told if self._count == 0 else self._first
+        exact = (self._first + self._count / rate for rate in stream.rates())
+        self._last = next((s for s in exact if abs(s - told) < stream.rounding), told)
+        self._count += 1
+        return self._last
+
+    def _best(self, shown: int | None, decoded: int | None) -> int | None:
+        """As FFmpeg chooses: that of showing, unless it fails to increase more often."""
+        for kind, stamp in enumerate((shown, decoded)):
+            last = self._stamps[kind]
+            self._faults[kind] += None not in (stamp, last) and stamp <= last
+        self._stamps = [
+            decoded if shown is None else shown,
+            shown if decoded is None else decoded,
+        ]
+        trusted = decoded is None or self._faults[0] <= self._faults[1]
+        return shown if shown is not None and trusted else decoded
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
