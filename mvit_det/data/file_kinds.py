@@ -55,7 +55,7 @@ class Skipped:
         """In words: "5 files of other kinds (3 .heic, 2 .txt)"; "" if there are none."""
         if not self._counts:
             return ""
-        kinds = self._counts.most_common()
+        kinds = sorted(self._counts.items(), key=lambda kind: (-kind[1], kind[0]))
         told = ", ".join(f"{count} {kind}" for kind, count in kinds[:5])
         more = f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else ""
         return f"{self._counts.total()} files of other kinds ({told}{more})"

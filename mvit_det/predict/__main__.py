@@ -9,7 +9,7 @@ from pathlib import Path
 from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, printable
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
 from mvit_det.predict.clips import ClipClassification, check_window, videos_of
 from mvit_det.predict.frames import see_frames
@@ -51,7 +51,7 @@ def main(args: Namespace) -> int:
     def report(path: Path, reason: str) -> None:
         if path not in faults:
             faults[path] = reason
-            logger.warning("%s: %s", path, reason)
+            logger.warning("%s: %s", printable(path), reason)
 
     files = [source.path for source in sources]
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mvit_det.data.decoding.reader import VideoError
+from mvit_det.errors import printable
 from mvit_det.predict.actions import People
 from mvit_det.predict.key_frames import (
     PROPOSALS,
@@ -54,13 +55,13 @@ class ActionRunner(KeyFrameRunner):
             if self.stop.requested:
                 break
         if people:
-            logger.info("%s: %s", path, self._told(people))
+            logger.info("%s: %s", printable(path), self._told(people))
             unseen = sum(map(self.predictor.task.unseen, people))
             if unseen:
                 logger.warning(
                     "%s: %d boxes are beside the part of the frame that the model is shown, and their "
                     "scores mean nothing: add dataloader.test.mapper.transform.crop=full",
-                    *(path, unseen),
+                    *(printable(path), unseen),
                 )
             try:
                 self._annotate(Shown(path, playable(video.fps)), video, people)

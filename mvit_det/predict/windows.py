@@ -7,7 +7,7 @@ from typing import Any
 
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, printable
 from mvit_det.predict.clips import Span, parts, span_at, table
 from mvit_det.predict.open_frames import Shown, in_order
 from mvit_det.predict.predictor import Predictor
@@ -59,7 +59,7 @@ def see_video(
         if not spans:
             raise
         fault = error
-    logger.info("%s\n%s", path, table(spans, predictor.categories))
+    logger.info("%s\n%s", printable(path), table(spans, predictor.categories))
     source, shown = Shown(path, playable(video.fps)), None
     known = spans[-1].frames.stop
     progress = Progress(known, unit="frames")

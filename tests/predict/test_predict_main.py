@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -54,6 +55,7 @@ def test_a_folder_with_a_broken_file(predict, inputs):
         "a-2.jpg",
     ]
     assert f"{inputs / 'broken.jpg'}: " in log
+    assert f"{inputs}: skipped 1 files of other kinds (1 .txt)." in log
     assert (
         f"Wrote 3 annotated pictures, 1 annotated videos (5 frames), predictions.json and "
         f"images.json to {output}: {len(predictions)} objects of score >= 0.05. Faulty inputs: 1"
@@ -100,7 +102,8 @@ def test_nothing_but_faults(predict, inputs):
 
 def test_progress(predict, inputs, monkeypatch):
     ticks = iter(range(0, 1000, 3))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(ticks))
+    # PyAV asks the clock as well
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     _, _, log = predict(inputs)
     # 9 inputs of which one is broken; every second one, three seconds each
     assert "2 of 9 images, 0.33 images/s, ETA 0:00:21" in log
@@ -110,7 +113,7 @@ def test_progress(predict, inputs, monkeypatch):
 def test_progress_without_a_total(caplog, monkeypatch):
     caplog.set_level("INFO", logger="mvit_det")
     ticks = iter([0, 10])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     progress.Progress(total=1).update(20)
     assert "20 images, 2.00 images/s" in caplog.text and "ETA" not in caplog.text
 
