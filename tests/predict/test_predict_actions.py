@@ -250,3 +250,14 @@ def test_a_run_that_is_asked_to_stop_keeps_what_is_done(ava, tmp_path, monkeypat
     rows, images = read(tmp_path)
     assert [one["frame"] for one in images] == [0, 6] and len(rows) == 2
     assert len(read_boxes(tmp_path / "detections.csv", "detections")) == 2 * len(ACTIONS)
+
+
+def test_a_name_that_is_no_text(ava, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mvit_det")
+    video, boxes = tmp_path / "caf\udce9.avi", tmp_path / "boxes.csv"
+    shutil.copy(ava.videos / "a.avi", video)
+    boxes.write_bytes(ava.boxes.read_bytes().replace(b"a,", b"caf\xe9,"))
+    assert predict(ava, tmp_path / "out", video, "--boxes", boxes) == 0
+    assert "caf\\xe9.avi: 4 key frames" in caplog.text.encode().decode()
+    table = read_boxes(tmp_path / "out" / "detections.csv", "detections")
+    assert table.videos == ["caf\udce9"]

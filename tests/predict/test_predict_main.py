@@ -159,3 +159,15 @@ def test_an_interrupted_run_keeps_what_is_done(run, inputs, tmp_path):
     assert 3 <= len(images) < 503
     assert {result["image_id"] for result in predictions} <= {image["id"] for image in images}
     assert not list(output.glob("*.partial"))
+
+
+def test_names_that_are_no_text(predict, inputs):
+    for name in ("clip.avi", "a.jpg", "broken.jpg"):
+        (inputs / name).rename(inputs / f"caf\udce9{name}")
+    status, output, log = predict(*inputs.glob("caf*"))
+    assert status == 1 and "caf\\xe9broken.jpg: " in log.encode().decode()
+    assert {path.name for path in output.glob("caf*")} == {"caf\udce9clip.mp4", "caf\udce9a.jpg"}
+    assert {Path(one["file_name"]).name for one in read(output)[1]} == {
+        "caf\udce9clip.avi",
+        "caf\udce9a.jpg",
+    }
