@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mvit_det.data.decoding.reader import FRAME_RATE, OpenVideo, VideoError, open_video
 from mvit_det.data.video.sampling import on_screen
+from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
+from mvit_det.predict.progress import Progress
+from mvit_det.predict.sources import Frame, playable
 
 
 def opened(
@@ -115,15 +119,37 @@ def in_order(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.nd
         memory: bytes of the frames that are decoded at once. Few at once cost time, since decoding
             starts anew from the key frame before them.
     """
-    start, at_once = 0, max(1, memory // video.frames([0]).nbytes)
-    while start < stop:
-        try:
-            frames = video.frames(range(start, min(start + at_once, stop)))
-        except VideoError:
-            if at_once == 1:
-                raise
-            at_once //= 2
-            continue
-        for frame in frames:
-            yield np.ascontiguousarray(frame[..., ::-1])
-        start += len(frames)
+
+    def fail(index: int, error: VideoError) -> None:
+        raise error
+
+    for _, [frame] in gathered(video, [[index] for index in range(stop)], fail, memory):
+        yield np.ascontiguousarray(frame[..., ::-1])
+
+
+def annotate(
+    video: OpenVideo,
+    path: Path,
+    results: Any,
+    stop: StopRequest,
+    shown: Sequence[Any],
+    note: Callable[[Frame], None],
+) -> None:
+    """Write an opened video with what is ``shown`` in each of its first frames.
+
+    Args:
+        note: is called at the end with a frame of the source, also where a frame cannot be decoded,
+            but not where none has been written.
+    """
+    source, frame = Shown(path, playable(video.fps)), None
+    progress = Progress(len(shown), unit="frames")
+    try:
+        for index, image in enumerate(in_order(video, len(shown))):
+            frame = Frame(source, index, image, video.times[index])
+            results.show(frame, shown[index])
+            progress.update(1)
+            if stop.requested:
+                break
+    finally:
+        if frame:
+            note(frame)

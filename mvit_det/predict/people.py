@@ -20,10 +20,10 @@ from mvit_det.predict.key_frames import (
     place,
     proposals,
 )
-from mvit_det.predict.open_frames import Shown, in_order
+from mvit_det.predict.open_frames import annotate
 from mvit_det.predict.person_boxes import PersonFinder
 from mvit_det.predict.progress import Progress
-from mvit_det.predict.sources import Frame, playable
+from mvit_det.predict.sources import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,11 @@ class ActionRunner(KeyFrameRunner):
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
         people = self.seen[name] = []
+
+        def note(frame: Frame) -> None:
+            for one in people:
+                self.results.note(frame, one, **place(video, one.frame))
+
         progress = Progress(len(seconds), unit="key frames")
         for one in self.predictor.people(
             video,
@@ -63,8 +68,9 @@ class ActionRunner(KeyFrameRunner):
                     "scores mean nothing: add dataloader.test.mapper.transform.crop=full",
                     *(printable(path), unseen),
                 )
+            shown = people_shown(people, video.times)
             try:
-                self._annotate(Shown(path, playable(video.fps)), video, people)
+                annotate(video, path, self.results, self.stop, shown, note)
             except VideoError as error:
                 faults.append(str(error))
         return faults
@@ -91,21 +97,6 @@ class ActionRunner(KeyFrameRunner):
         told = ", ".join(f"{name} ({count})" for name, count in counts.most_common(TOLD))
         boxes = sum(len(one.boxes) for one in people)
         return f"{len(people)} key frames, {boxes} boxes; mostly: {told or 'nothing'}"
-
-    def _annotate(self, source: Shown, video: Any, people: Sequence[People]) -> None:
-        """Write the video, and what was seen in it."""
-        shown, by_frame = None, people_shown(people, video.times)
-        progress = Progress(len(video), unit="frames")
-        try:
-            for index, image in enumerate(in_order(video, len(video))):
-                shown = Frame(source, index, image, video.times[index])
-                self.results.show(shown, by_frame[index])
-                progress.update(1)
-                if self.stop.requested:
-                    break
-        finally:
-            for one in people if shown else ():
-                self.results.note(shown, one, **place(video, one.frame))
 
 
 def people_shown(people: Sequence[People], times: np.ndarray) -> list[People | None]:

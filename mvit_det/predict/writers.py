@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import av
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -63,15 +62,11 @@ class VideoFile:
 
     def add(self, image: np.ndarray, seconds: float | None = None) -> None:
         """Append a frame, (H, W, 3) BGR, which is shown at this time."""
-        down, right = (side - have for side, have in zip(self.size, image.shape))
-        if min(down, right) < 0 or max(down, right) > 1:  # frames may change their size on the way
-            image = cv2.resize(image, self.size[::-1])
-            down = right = 0
-        image = np.pad(image, ((0, down), (0, right), (0, 0)), "edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may change their size
         seconds = self._count / self._fps if seconds is None else seconds
         self._first = seconds if self._count == 0 else self._first
         self._count += 1
-        frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")
         frame.time_base = Fraction(1, _TICKS)
         frame.pts = self._last = max(round((seconds - self._first) * _TICKS), self._last + 1)
         self._file.mux(self._stream.encode(frame))

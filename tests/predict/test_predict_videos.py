@@ -20,7 +20,7 @@ from mvit_det.data import video_classes
 from mvit_det.data.decoding.reader import VideoError, open_video
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
-from mvit_det.predict import Predictor, windows
+from mvit_det.predict import Predictor, open_frames
 from mvit_det.predict import __main__ as command
 from mvit_det.predict.__main__ import argument_parser, main
 from mvit_det.predict.open_frames import in_order
@@ -225,7 +225,7 @@ def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, m
         yield from in_order(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
-    monkeypatch.setattr(windows, "in_order", torn)
+    monkeypatch.setattr(open_frames, "in_order", torn)
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 1
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2

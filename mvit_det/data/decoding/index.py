@@ -209,7 +209,7 @@ def _times(
     lasted = float(seconds[-1]) - start
     if not lasted > 0:
         return seconds, start, start + (last or 1 / stream.rate), stream.rate
-    for rate in stream.rates():
+    for rate in stream.rates:
         if np.abs(seconds - start - np.arange(count) / rate).max() < stream.rounding:
             return None, start, start + count / rate, rate
     fps = (count - 1) / lasted

@@ -223,8 +223,8 @@ class FrameFolder(OpenVideo):
 
     def __init__(self, folder: str | os.PathLike, *, fps: float):
         self._folder = folder
-        self._names = frame_names(folder)
-        self.times = self._names.places / fps
+        found = frame_names(folder)
+        self._names, self.times = found.names, found.places / fps
         self.fps = fps
 
     def frames(self, indices: Iterable[int]) -> np.ndarray:

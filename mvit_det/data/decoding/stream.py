@@ -28,8 +28,8 @@ class VideoStream:
     would decode ones that nobody asked for.
 
     Attributes:
-        average_rate, guessed_rate: frames per second as the file says and as FFmpeg guesses.
-        rate: the likelier of them; 30 where neither is there.
+        rates: frames per second as the file says and as FFmpeg guesses, if they do.
+        rate: the likelier of them; 30 where there is none.
         time_base: seconds per unit of time stamps; rounding: seconds by which they may be wrong.
         start: the time stamp, in seconds, at which players start the file, be it with sound alone;
             None: the file does not tell.
@@ -57,8 +57,8 @@ class VideoStream:
             raise VideoError("the file is empty (0 bytes)")
         self._open()
         stream = self._stream
-        self.average_rate, self.guessed_rate = stream.average_rate, stream.guessed_rate
-        self.rate = float(stream.guessed_rate or stream.average_rate or 30)
+        self.rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+        self.rate = self.rates[-1] if self.rates else 30.0
         self.time_base = stream.time_base
         first, self.start = stream.start_time, None
         if self._container.start_time is not None:
@@ -68,7 +68,7 @@ class VideoStream:
         if self.start is not None and abs(first - self.start) < 1 / av.time_base:
             self.start = first
         self.end = self._end((first or 0.0) - (self.start or 0.0))
-        self.count = stream.frames or round((self.end or 0) * float(stream.average_rate or 0))
+        self.count = stream.frames or round((self.end or 0) * (self.rates or [0])[0])
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
         self.format, self.codec = self._container.format.name, self._context.name
@@ -136,10 +136,6 @@ class VideoStream:
         if self.start is None:
             self.start = seconds
         return seconds - self.start
-
-    def rates(self) -> list[float]:
-        """Frames per second that the file may have throughout."""
-        return [float(rate) for rate in (self.average_rate, self.guessed_rate) if rate]
 
     def shown(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Decode the file from its first packet to its last: (seconds, frame), in order.
@@ -259,7 +255,7 @@ class Clock:
             self._shift += expected - told
             told = expected
         self._first = told if self._count == 0 else self._first
-        exact = (self._first + self._count / rate for rate in stream.rates())
+        exact = (self._first + self._count / rate for rate in stream.rates)
         self._last = next((s for s in exact if abs(s - told) < stream.rounding), told)
         self._count += 1
         return self._last
