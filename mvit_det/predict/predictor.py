@@ -162,7 +162,7 @@ class Predictor:
         """The same for what `ClipClassification.open` gives, one after the other."""
         check_window(window)
         _refuse_extreme(*opened.frames([0]).shape[1:3], "A video")
-        for start, end, frames in parts(opened.times, opened.fps, window):
+        for start, end, frames in parts(opened.times, opened.end, window):
             views, scores = self.task.views(opened, frames), []
             while batch := [(clip, None) for clip in islice(views, self.batch_size)]:
                 scores += self._run(batch)

@@ -17,7 +17,7 @@ from mvit_det.predict.key_frames import (
     place,
     proposals,
 )
-from mvit_det.predict.open_frames import Shown, gathered, nearest
+from mvit_det.predict.open_frames import Shown, gathered, shown_at
 from mvit_det.predict.person_boxes import as_shares
 from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame
@@ -38,7 +38,7 @@ class ProposalRunner(KeyFrameRunner):
     def see_video(self, path: Path, video: Any, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
-        keys = [nearest(video, second) for second in seconds]
+        keys = [shown_at(video, second) for second in seconds]
         source = Shown(path, SLIDES)
         pictures = gathered(
             video,

@@ -57,6 +57,7 @@ def test_a_folder_with_a_broken_file(predict, inputs):
         "a-2.jpg",
     ]
     assert f"{inputs / 'broken.jpg'}: " in log
+    assert f"{inputs}: skipped 1 files of other kinds (1 .txt)." in log
     assert (
         f"Wrote 3 annotated pictures, 1 annotated videos (5 frames), predictions.json and "
         f"images.json to {output}: {len(predictions)} objects of score >= 0.05. Faulty inputs: 1"
@@ -182,3 +183,15 @@ def test_an_interrupted_run_keeps_what_is_done(run, inputs, tmp_path):
     assert 3 <= len(images) < 503
     assert {result["image_id"] for result in predictions} <= {image["id"] for image in images}
     assert not list(output.glob("*.partial"))
+
+
+def test_names_that_are_no_text(predict, inputs):
+    for name in ("clip.avi", "a.jpg", "broken.jpg"):
+        (inputs / name).rename(inputs / f"caf\udce9{name}")
+    status, output, log = predict(*inputs.glob("caf*"))
+    assert status == 1 and "caf\\xe9broken.jpg: " in log.encode().decode()
+    assert {path.name for path in output.glob("caf*")} == {"caf\udce9clip.mp4", "caf\udce9a.jpg"}
+    assert {Path(one["file_name"]).name for one in read(output)[1]} == {
+        "caf\udce9clip.avi",
+        "caf\udce9a.jpg",
+    }

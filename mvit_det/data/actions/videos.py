@@ -3,18 +3,18 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
-import av
 import numpy as np
 
 from mvit_det.data.decoding.frame_names import frame_names
 from mvit_det.data.decoding.reader import FRAME_RATE
-from mvit_det.data.decoding.stream import VideoError
+from mvit_det.data.decoding.stream import VideoError, VideoStream
+from mvit_det.data.file_kinds import is_video_name
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import by_stem
-from mvit_det.data.video.list_rows import frame_list_rows, is_video_name
+from mvit_det.data.video.list_rows import frame_list_rows
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
@@ -152,8 +152,6 @@ def _seconds(path: str, fps: float | None) -> float | None:
         with suppress(VideoError):
             return (int(frame_names(path).places[-1]) + 1) / (FRAME_RATE if fps is None else fps)
         return None
-    with suppress(OSError, ValueError, av.FFmpegError):
-        with av.open(path) as container:
-            if container.duration:
-                return container.duration / av.time_base
+    with suppress(VideoError), closing(VideoStream(path)) as stream:
+        return stream.end
     return None

@@ -10,11 +10,6 @@ import numpy as np
 
 from mvit_det.errors import UserError
 
-# Endings of files that are taken for videos.
-ENDINGS = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
-)
-
 
 @dataclass(frozen=True)
 class VideoRows:
@@ -37,11 +32,6 @@ class VideoRows:
     ordered: bool = False
     stems: bool = False
     ignored: str = ""
-
-
-def is_video_name(name: str) -> bool:
-    """Whether a file is meant as a video, as far as its name tells."""
-    return os.path.splitext(name)[1].lower() in ENDINGS
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mvit_det.data.class_names import numbered_classes
-from mvit_det.data.video.list_rows import VideoRows, frame_list_rows, is_video_name, text_lines
+from mvit_det.data.file_kinds import is_video_name
+from mvit_det.data.video.list_rows import VideoRows, frame_list_rows, text_lines
 from mvit_det.errors import UserError, some
 from mvit_det.files import read_json
 

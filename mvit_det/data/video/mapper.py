@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mvit_det.data.decoding.reader import VideoError, open_video
+from mvit_det.data.decoding.reader import OpenVideo, VideoError, open_video
 from mvit_det.data.sample_mapper import MapperFault, SampleMapper
 from mvit_det.errors import UserError
 
@@ -29,8 +29,8 @@ class FramesMapper(SampleMapper):
         self.sampling = sampling
 
     @abstractmethod
-    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
-        """Numbers (T,) of an item's frames among those shown at ``times`` (N,), in seconds.
+    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
+        """The indices (T,) of an item's frames.
 
         Raises:
             VideoError: the video does not have what the item wants; a bad file.
@@ -39,22 +39,22 @@ class FramesMapper(SampleMapper):
     def read(self, item: dict[str, Any]) -> np.ndarray:
         """The frames of the clip: uint8 (T, H, W, 3)."""
         with open_video(item["file_name"], fps=item.get("fps")) as video:
-            return video.frames(self._checked(video.times, item))
+            return video.frames(self._checked(video, item))
 
-    def _checked(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+    def _checked(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         name = f"{self.kind.capitalize()} {self.name(item)}"
         try:
-            chosen = np.asarray(self.chosen(times, item))
+            chosen = np.asarray(self.chosen(video, item))
         except (UserError, VideoError):
             raise
         except Exception as error:
             raise MapperFault(
-                f"{name} reads well, but choosing among its {len(times)} frames "
+                f"{name} reads well, but choosing among its {len(video)} frames "
                 f"failed: {type(error).__name__}: {error}"
             ) from error
-        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(times):
+        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(video):
             raise MapperFault(
-                f"{name} has {len(times)} frames, of which {chosen.tolist()} "
+                f"{name} has {len(video)} frames, of which {chosen.tolist()} "
                 f"were chosen by {type(self.sampling).__name__}."
             )
         return chosen
@@ -92,11 +92,11 @@ class ClipMapper(FramesMapper):
             known["clip"], known["clips"] = _place(item)
         return known
 
-    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         """See `FramesMapper.chosen`."""
         if self.is_train:
-            return self.sampling.train(times)
-        return self.sampling.test(times, *_place(item))
+            return self.sampling.train(video.times)
+        return self.sampling.test(video.times, *_place(item))
 
     def blank(self) -> np.ndarray:
         """As many black frames as a clip has."""

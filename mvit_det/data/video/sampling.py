@@ -12,7 +12,18 @@ from mvit_det.errors import check_count, check_number, check_positive
 # Frames at a constant rate may miss its grid by this share of the time between two, and no more.
 _ROUNDING = 1e-3
 # Seconds: more than the rounding of times, and less than between any two frames.
-_EQUALLY_NEAR = 1e-6
+_SAME = 2e-6
+
+
+def on_screen(times: np.ndarray, seconds: np.ndarray | float) -> np.ndarray:
+    """The indices of the frames that a player shows at these seconds: the last that has begun.
+
+    Before the first frame it is the first.
+
+    Args:
+        times: (N,) seconds at which frames begin, ascending.
+    """
+    return np.maximum(np.searchsorted(times, np.asarray(seconds) + _SAME, side="right") - 1, 0)
 
 
 class DenseSampling:
@@ -113,10 +124,10 @@ class SegmentSampling:
 class KeyFrameSampling:
     """T frames around a key frame, tau apart at the target rate: the T x tau of AVA.
 
-    Frame k is the one nearest to ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
-    frame, which so is element T / 2; of two that are equally near, the earlier. At both ends of the
-    video its first or last frame is repeated. At the target rate these are PySlowFast's numbers;
-    in videos of other rates a clip spans the same time.
+    Frame k is the one on screen ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
+    frame, which so is element T / 2. At both ends of the video its first or last frame is repeated.
+    At the target rate these are PySlowFast's numbers; in videos of other rates, and where the rate
+    varies, a clip spans the same time.
 
     Args:
         num_frames: T.
@@ -139,8 +150,7 @@ class KeyFrameSampling:
         """
         steps = np.arange(self.num_frames) * self.sampling_rate
         steps = steps - self.num_frames * self.sampling_rate // 2
-        halfway = (times[1:] + times[:-1]) / 2 + _EQUALLY_NEAR
-        return np.searchsorted(halfway, time + steps / self.target_fps)
+        return on_screen(times, time + steps / self.target_fps)
 
 
 def _check_rates(sampling: str, num_frames: int, sampling_rate: int, target_fps: float) -> None:
