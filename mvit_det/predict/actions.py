@@ -9,7 +9,7 @@ import numpy as np
 from mvit_det.data.actions.mapper import OUTSIDE
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.errors import UserError, some
-from mvit_det.predict.open_frames import gathered, nearest
+from mvit_det.predict.open_frames import gathered, shown_at
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def key_clips(
         on_fault: is told of seconds around which a frame cannot be decoded, and unless it raises
             they are left out.
     """
-    keys = [nearest(video, second) for second in seconds]
+    keys = [shown_at(video, second) for second in seconds]
     # the key frame itself as well, which need not be one of the clip's
     wanted = [
         [*sampling.around(video.times, second), key] for second, key in zip(seconds, keys)
@@ -60,7 +60,7 @@ def key_clips(
 
 def length(video: Any) -> float:
     """Seconds that an opened video lasts, with its last frame."""
-    return float(video.times[-1]) + 1 / video.fps
+    return video.end
 
 
 def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -10,6 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from mvit_det.data.custom.categories import Category
+from mvit_det.data.video.sampling import on_screen
 from mvit_det.errors import UserError
 from mvit_det.predict.sources import Picture, Video
 from mvit_det.tasks.classification import best
@@ -19,17 +20,16 @@ MOST_WINDOWS = 10  # for each frame, on average: where frames are rare, windows 
 SHOWN = 3  # classes in a row of the log's table
 
 
-def parts(times: np.ndarray, fps: float, window: float | None) -> list[tuple[float, float, range]]:
+def parts(times: np.ndarray, length: float, window: float | None) -> list[tuple[float, float, range]]:
     """Cut a video into windows of equal length: (start, end, frames) of each.
 
     The last one is moved back so that it ends with the video; where they overlap it counts.
 
     Args:
-        times: (N,) seconds of the frames since the first.
-        fps: frames per second, which tells how long the last frame lasts.
+        times: (N,) seconds at which frames begin, from the start of the video on.
+        length: the second at which the last one ends.
         window: in seconds; None for the whole video.
     """
-    length = float(times[-1]) + 1 / fps
     if window is None or window >= length:
         return [(0.0, length, range(len(times)))]
     if length > MOST_WINDOWS * len(times) * window:
@@ -41,7 +41,8 @@ def parts(times: np.ndarray, fps: float, window: float | None) -> list[tuple[flo
     for number in range(math.ceil(length / window - 1e-6)):
         start = min(number * window, length - window)
         first, last = np.searchsorted(times, (start - 1e-6, start + window - 1e-6)).tolist()
-        first = min(first, len(times) - 1)
+        if first == last:  # none begins in it: the one that is on screen
+            first = int(on_screen(times, start))
         found.append((start, start + window, range(first, max(last, first + 1))))
     return found
 

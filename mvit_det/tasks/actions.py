@@ -19,7 +19,7 @@ from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, some
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
 from mvit_det.evaluation.drawing.people import draw_people
-from mvit_det.tasks.base import Inference, Names, Task, required_mapper
+from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper
 from mvit_det.tasks.classification import finite
 from mvit_det.tasks.random_inputs import random_boxes
 
@@ -34,6 +34,7 @@ class ActionDetection(Task):
     inputs = "key frames"
     files = ("videos", "actions")
     more_files = ("proposals", "label_map")
+    replace_data = staticmethod(use_custom_actions)
     own_data = (
         "configs/ava/mvitv2_s_16x4_k400_ava.py",
         "--train-videos FOLDER --train-actions CSV --val-videos FOLDER --val-actions CSV",
@@ -47,9 +48,6 @@ class ActionDetection(Task):
         "pictures/precision_recall.png": "precision over recall",
         "pictures/action_ap.png": "AP by action",
     }
-
-    def replace_data(self, cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        use_custom_actions(cfg, files, processes)
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Look at the test data, whose faults would else come up when an evaluation is due."""
@@ -84,9 +82,7 @@ class ActionDetection(Task):
         parts = instantiate(mapper.sampling), instantiate(mapper.transform)
         return ActionInference(*parts, cfg.model.num_classes, score_threshold, fps)
 
-    def random_inputs(
-        self, model: nn.Module, shape: Sequence[int], device: torch.device
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make clips with one box each, and one row of labels for each box."""
         pixels = torch.randn(*shape, device=device)
         boxes = [random_boxes(1, tuple(shape[-2:])).tensor.to(device) for _ in range(shape[0])]
@@ -101,7 +97,7 @@ class People:
 
     Attributes:
         second: of the video, from 0 on.
-        frame: the index of its frame.
+        frame: the index of the frame on screen then.
         size: (H, W) of the video's frames, in pixels.
         boxes: (N, 4) float64, x1, y1, x2, y2 as shares of the frame.
         scores: (N, K), the probability of each action on its own, on the CPU.
@@ -116,12 +112,13 @@ class People:
     box_scores: np.ndarray
 
 
-class ActionInference(Inference):
+@dataclass
+class ActionInference:
     """Name what people do: results are the scores (N, K) of all actions for N boxes.
 
     What is drawn and written is `People`.
 
-    Args:
+    Attributes:
         sampling: chooses the frames of a clip around a key frame.
         transform: of frames (T, H, W, 3) RGB and boxes (N, 4) in 0..1 makes the model's input
             (3, T, h, w) and boxes in its pixels, as the config does in testing.
@@ -130,19 +127,11 @@ class ActionInference(Inference):
         fps: frames per second of folders of frames.
     """
 
-    def __init__(
-        self,
-        sampling: Any,
-        transform: Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]],
-        num_actions: int,
-        score_threshold: float = 0.0,
-        fps: float | None = None,
-    ) -> None:
-        self.sampling = sampling
-        self.transform = transform
-        self.num_actions = num_actions
-        self.score_threshold = score_threshold
-        self.fps = fps
+    sampling: Any
+    transform: Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+    num_actions: int
+    score_threshold: float
+    fps: float | None
 
     def prepare(self, clip: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Transform a clip (T, H, W, 3) RGB and boxes in 0..1."""
@@ -155,9 +144,7 @@ class ActionInference(Inference):
     def results(self, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [finite(scores) for scores in outputs]
 
-    def draw(
-        self, image: np.ndarray, result: People | None, categories: Sequence[Category]
-    ) -> np.ndarray:
+    def draw(self, image: np.ndarray, result: People | None, categories: Categories) -> np.ndarray:
         """Draw boxes with the best actions; the image alone where ``result`` is None."""
         large = resized(image, enlargement(*image.shape[:2]))
         if result is None:
@@ -168,9 +155,7 @@ class ActionInference(Inference):
         ]
         return draw_people(large[..., ::-1], result.boxes, labels)[..., ::-1]
 
-    def best(
-        self, result: People, categories: Sequence[Category]
-    ) -> list[list[tuple[Category, float]]]:
+    def best(self, result: People, categories: Categories) -> list[list[tuple[Category, float]]]:
         """Give for each box the named actions from the threshold on with their scores, the best first."""
         named = [category["id"] - 1 for category in categories]
         found = []
@@ -186,9 +171,7 @@ class ActionInference(Inference):
         end = np.minimum(result.boxes[:, 2:], part[2:])
         return int((end <= start).any(axis=1).sum())
 
-    def rows(
-        self, result: People, image_id: int, categories: Sequence[Category]
-    ) -> list[dict[str, Any]]:
+    def rows(self, result: People, image_id: int, categories: Categories) -> list[Row]:
         """Give one entry per box, with its actions from the threshold on, the best first."""
         height, width = result.size
         entries = []

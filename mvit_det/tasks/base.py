@@ -2,10 +2,9 @@
 
 import logging
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -26,40 +25,37 @@ from mvit_det.errors import UserError
 logger = logging.getLogger(__name__)
 
 Names = Sequence[str] | str | os.PathLike
+Categories = Sequence[Category]
+Row = dict[str, Any]  # of a JSON file
+Pair = tuple[Any, Any]
 
 
-class Inference(ABC):
+class Inference(Protocol):
     """How a trained model of a task is asked, and what becomes of its answers.
 
     `Predictor` calls prepare, batch, the model, results; what writes files calls draw and rows.
-    Images are (H, W, 3) uint8, BGR.
+    Images are (H, W, 3) uint8, BGR. For key frames there are ``sampling``, ``fps`` and
+    ``num_actions`` besides, for videos ``fps``, and ``views(video, frames)`` instead of prepare.
     """
 
-    @abstractmethod
     def prepare(self, *given: Any) -> tuple[torch.Tensor, Any]:
         """Make the model's input and what goes with it, as the config's test mapper does.
 
-        Of an image; of a clip (T, H, W, 3) RGB and boxes (N, 4) where inputs are key frames. (Where
-        they are videos, ``views(video, frames)`` gives inputs, for each clip with all crops.)
+        Of an image; of a clip (T, H, W, 3) RGB and boxes (N, 4) where inputs are key frames.
         """
 
-    @abstractmethod
     def batch(self, samples: Sequence[tuple[torch.Tensor, Any]]) -> Any:
         """Collate samples, whose tensors have one shape, into the model's input."""
 
-    @abstractmethod
     def results(self, outputs: Any) -> list[Any]:
         """Split the model's output into one result per sample, on the CPU."""
 
-    @abstractmethod
-    def draw(self, image: np.ndarray, result: Any, categories: Sequence[Category]) -> np.ndarray:
+    def draw(self, image: np.ndarray, result: Any, categories: Categories) -> np.ndarray:
         """Draw a result on a copy of an image; a small image is enlarged."""
 
-    @abstractmethod
-    def rows(self, result: Any, image_id: int, categories: Sequence[Category]) -> list[dict]:
+    def rows(self, result: Any, image_id: int, categories: Categories) -> list[Row]:
         """Give the entries of predictions.json for one image or video."""
 
-    @abstractmethod
     def summary(self, rows: int) -> str:
         """Say in words what the entries are."""
 
@@ -119,8 +115,9 @@ class Task:
                 evaluator.dataset_name = "own_val"
         return cfg
 
-    def replace_data(self, cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        """Do so; ``files`` are complete, with absolute paths. The test data are called "own_val"."""
+    @staticmethod
+    def replace_data(cfg: DictConfig, files: CustomFiles, processes: int) -> None:
+        """Do so, a static method; ``files`` are complete. The test data are called "own_val"."""
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Look at what else can be wrong, with overrides applied, before training starts."""
@@ -151,9 +148,7 @@ class Task:
         logger.warning("The names of the classes are not known: use --class-names to give them.")
         return numbered([f"class {number}" for number in range(1, count + 1)])
 
-    def known_categories(
-        self, cfg: DictConfig, class_names: Names | None = None
-    ) -> list[Category] | None:
+    def known_categories(self, cfg: DictConfig, class_names: Names | None) -> Categories | None:
         """Tell classes as `categories`, without comparing them with the model; None if unknown."""
         if class_names is not None:
             return self.given_categories(class_names)
@@ -191,9 +186,7 @@ class Task:
         """
         raise self._unknown("predict with")
 
-    def random_inputs(
-        self, model: nn.Module, shape: Sequence[int], device: torch.device
-    ) -> tuple[Any, Any]:
+    def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make random inputs in the form that the model takes: for evaluation, and for training.
 
         Args:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,11 +15,10 @@ from torch import nn
 
 from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import Category
-from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import TOP, best_classes
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
-from mvit_det.tasks.base import Inference, Task, split_categories, required_mapper
+from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, split_categories
 
 
 class Classification(Task):
@@ -28,6 +28,7 @@ class Classification(Task):
     kind = "recognizer"
     inputs = "pictures"
     files = ("images",)
+    replace_data = staticmethod(use_custom_images)
     own_data = (
         "configs/imagenet/mvitv2_t_in1k.py",
         "--train-images FOLDER --val-images FOLDER  (one folder per class)",
@@ -43,9 +44,6 @@ class Classification(Task):
         "pictures/confusion.png": "which classes are taken for which",
     }
 
-    def replace_data(self, cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        use_custom_images(cfg, files, processes)
-
     def data_categories(self, cfg: DictConfig) -> list[Category] | None:
         """Tell the classes of the data, one per output of the model; None if nothing is known.
 
@@ -59,23 +57,21 @@ class Classification(Task):
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         return ClassInference(instantiate(required_mapper(cfg, "transform").transform))
 
-    def random_inputs(
-        self, model: nn.Module, shape: Sequence[int], device: torch.device
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         inputs = {"inputs": torch.randn(*shape, device=device)}
         labels = torch.randint(model.num_classes, (shape[0],), device=device)
         return inputs, {**inputs, "labels": labels}
 
 
-class ClassInference(Inference):
+@dataclass
+class ClassInference:
     """Name images: results are the scores (K,) of all classes.
 
-    Args:
+    Attributes:
         transform: makes the model's input (3, H, W) of an RGB picture of Pillow.
     """
 
-    def __init__(self, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self.transform = transform
+    transform: Callable[[Any], torch.Tensor]
 
     def prepare(self, image: np.ndarray) -> tuple[torch.Tensor, None]:
         return self.transform(Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))), None
@@ -86,9 +82,7 @@ class ClassInference(Inference):
     def results(self, outputs: torch.Tensor) -> list[torch.Tensor]:
         return list(finite(outputs))
 
-    def draw(
-        self, image: np.ndarray, result: torch.Tensor, categories: Sequence[Category]
-    ) -> np.ndarray:
+    def draw(self, image: np.ndarray, result: torch.Tensor, categories: Categories) -> np.ndarray:
         """Draw the best classes and their scores in the image's corner."""
         large = resized(image, enlargement(*image.shape[:2]))
         named = tuple((category["name"], score) for category, score in best(result, categories))
@@ -99,9 +93,7 @@ class ClassInference(Inference):
         corner[:] = np.rint(alpha * panel[:, :, 2::-1] + (1 - alpha) * corner)
         return large
 
-    def rows(
-        self, result: torch.Tensor, image_id: int, categories: Sequence[Category]
-    ) -> list[dict[str, Any]]:
+    def rows(self, result: torch.Tensor, image_id: int, categories: Categories) -> list[Row]:
         """Give one entry, with the best classes, the best first."""
         classes = [
             {"category_id": category["id"], "name": category["name"], "score": score}

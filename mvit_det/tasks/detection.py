@@ -1,6 +1,7 @@
 """Detection and instance segmentation: boxes and masks, in COCO's formats."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import detectron2.data.transforms as T
@@ -12,13 +13,11 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
-from mvit_det.data.custom.categories import Category
-from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.custom import use_custom_boxes
 from mvit_det.errors import UserError
 from mvit_det.evaluation.detection.evaluator import compact, result_rows
 from mvit_det.evaluation.drawing.boxes import enlargement, overlay, resized
-from mvit_det.tasks.base import Inference, Task, required_mapper
+from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper
 from mvit_det.tasks.random_inputs import random_instances
 
 
@@ -32,6 +31,7 @@ class Detection(Task):
     gives_boxes = True
     two_stages = True
     files = ("json", "images")
+    replace_data = staticmethod(use_custom_boxes)
     own_data = (
         "configs/mask_rcnn_mvitv2_t_3x.py",
         "--train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
@@ -46,17 +46,12 @@ class Detection(Task):
         "pictures/confusion.png": "which classes are taken for which",
     }
 
-    def replace_data(self, cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        use_custom_boxes(cfg, files, processes)
-
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "BoxInference":
         mapper = required_mapper(cfg, "augmentations", "image_format")
         augmentations = T.AugmentationList(instantiate(mapper.augmentations))
         return BoxInference(augmentations, mapper.image_format, score_threshold)
 
-    def random_inputs(
-        self, model: nn.Module, shape: Sequence[int], device: torch.device
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         if not hasattr(model, "roi_heads"):
             raise UserError(
                 f"{type(model).__name__} is no two-stage detector, which is what the benchmark can feed: "
@@ -68,24 +63,19 @@ class Detection(Task):
         return inputs, [{**x, "instances": random_instances(size, classes)} for x in inputs]
 
 
-class BoxInference(Inference):
+@dataclass
+class BoxInference:
     """Find objects: results are Detectron2's `Instances`, the best score first.
 
-    Args:
+    Attributes:
         augmentations: resize a picture.
         image_format: the order of the model's channels, as Detectron2 names it.
         score_threshold: detections of a lower score are dropped.
     """
 
-    def __init__(
-        self,
-        augmentations: Callable[[T.AugInput], Any],
-        image_format: str,
-        score_threshold: float = 0.0,
-    ) -> None:
-        self.augmentations = augmentations
-        self.image_format = image_format
-        self.score_threshold = score_threshold
+    augmentations: Callable[[T.AugInput], Any]
+    image_format: str
+    score_threshold: float = 0.0
 
     def prepare(self, image: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:
         """Resize an image (H, W, 3) BGR; its own size goes with it."""
@@ -105,16 +95,12 @@ class BoxInference(Inference):
         found = [output["instances"].to("cpu") for output in outputs]
         return [one[one.scores >= self.score_threshold] for one in found]
 
-    def draw(
-        self, image: np.ndarray, result: Instances, categories: Sequence[Category]
-    ) -> np.ndarray:
+    def draw(self, image: np.ndarray, result: Instances, categories: Categories) -> np.ndarray:
         names = [category["name"] for category in categories]
         large = resized(image, enlargement(*image.shape[:2]))
         return overlay(large[:, :, ::-1], result, names)[:, :, ::-1]
 
-    def rows(
-        self, result: Instances, image_id: int, categories: Sequence[Category]
-    ) -> list[dict[str, Any]]:
+    def rows(self, result: Instances, image_id: int, categories: Categories) -> list[Row]:
         """Give the detections in COCO's result format."""
         return list(
             result_rows(compact(result), image_id, [category["id"] for category in categories])

@@ -8,11 +8,9 @@ import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mvit_det.data.custom.categories import Category
-from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.video.custom import use_custom_videos
 from mvit_det.evaluation.classification.metrics import TOP
-from mvit_det.tasks.base import required_mapper
+from mvit_det.tasks.base import Categories, Row, required_mapper
 from mvit_det.tasks.classification import Classification, ClassInference
 
 
@@ -22,6 +20,7 @@ class VideoClassification(Classification):
     model = "a classifier of videos"
     inputs = "videos"
     files = ("videos",)
+    replace_data = staticmethod(use_custom_videos)
     own_data = (
         "configs/kinetics/mvitv2_s_16x4_k400.py",
         "--train-videos FOLDER --val-videos FOLDER  (one folder per class)",
@@ -32,18 +31,13 @@ class VideoClassification(Classification):
         **Classification.leaves,
     }
 
-    def replace_data(self, cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        use_custom_videos(cfg, files, processes)
-
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
         mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
-        # the data set, or the one behind its views
-        places = ("dataset.fps", "dataset.dataset.fps")
-        fps = next(filter(None, (OmegaConf.select(loader, place) for place in places)), None)
-        return ClipInference(
-            instantiate(mapper.sampling), instantiate(mapper.transform), clips, fps
-        )
+        # older configs have `video_views` there, and the data set inside
+        fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
+        parts = instantiate(mapper.transform), instantiate(mapper.sampling)
+        return ClipInference(*parts, clips, fps)
 
 
 @dataclass(frozen=True)
@@ -62,21 +56,20 @@ class Span:
     scores: torch.Tensor
 
 
+@dataclass
 class ClipInference(ClassInference):
     """Name videos: results are the scores (K,) of all classes, averaged over the crops of a clip.
 
-    Args:
-        sampling: chooses the frames of a clip, as the config does in testing.
+    Attributes:
         transform: makes the model's input (crops, 3, T, H, W) of frames (T, H, W, 3) RGB.
+        sampling: chooses the frames of a clip, as the config does in testing.
         clips: of a video, or of a window of one.
         fps: frames per second of folders of frames.
     """
 
-    def __init__(self, sampling: Any, transform: Any, clips: int, fps: float | None = None) -> None:
-        super().__init__(transform)
-        self.sampling = sampling
-        self.clips = clips
-        self.fps = fps
+    sampling: Any
+    clips: int
+    fps: float | None
 
     def views(self, video: Any, part: range) -> Iterator[torch.Tensor]:
         """Yield the crops (crops, 3, T, H, W) of each clip of a part of an opened video."""
@@ -85,9 +78,7 @@ class ClipInference(ClassInference):
             indices = self.sampling.test(times - times[0], clip, self.clips) + part.start
             yield self.transform(video.frames(indices))
 
-    def rows(
-        self, result: Sequence[Span], image_id: int, categories: Sequence[Category]
-    ) -> list[dict[str, Any]]:
+    def rows(self, result: Sequence[Span], image_id: int, categories: Categories) -> list[Row]:
         """Give one entry per span, with its best classes, the best first."""
         entries = []
         for span in result:
