@@ -27,7 +27,7 @@ def playable(fps: float) -> float:
 
 
 class Unreadable(Exception):
-    """Why an input cannot be decoded, or not to its end."""
+    """Why a picture cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,10 @@ class Video:
 
     def frames(self) -> Iterator[Frame]:
         """Each frame, upright. What a damaged file still has comes before the error."""
-        try:
-            with closing(VideoStream(self.path)) as stream:
-                first = last = None
-                for index, (seconds, frame) in enumerate(stream.shown()):
-                    if first is None:  # what precedes it may refer to what was cut off
-                        first, stream.refused = seconds, 0
-                    image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
-                    yield Frame(self, index, image, seconds)
-                    last = seconds
-                if first is None:
-                    raise VideoError("no frame can be decoded (damaged?)")
-                fault = stream.cut_off(first, last + 1 / stream.rate)
-                if fault is None and stream.refused:
-                    fault = f"{stream.refused} of its frames cannot be decoded (damaged?)"
-                if fault:
-                    raise VideoError(fault)
-        except VideoError as error:
-            raise Unreadable(str(error)) from error
+        with closing(VideoStream(self.path)) as stream:
+            for index, (seconds, frame) in enumerate(stream.shown()):
+                image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
+                yield Frame(self, index, image, seconds)
 
 
 def find_sources(
@@ -166,5 +152,5 @@ def stream(
     for source in sources:
         try:
             yield from source.frames()
-        except Unreadable as error:
+        except (Unreadable, VideoError) as error:
             on_fault(source.path, str(error))

@@ -99,8 +99,9 @@ def image_classes(
     parts = [part for one in roots for part in find_images(resolve_path(one))]
     if not any(len(part.names) for part in parts):
         raise UserError(
-            f"{title} has no image in its class folders or tar files: add some (tar files inside of "
-            "tar files must be unpacked first)."
+            f"{title} has no image in its class folders or tar files, only "
+            f"{some(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar files "
+            "inside of tar files must be unpacked first)."
         )
     if classes is None and same_classes_as is not None:
         folders = class_folders(same_classes_as)

@@ -94,8 +94,9 @@ def video_classes(
     found, missing = find_videos(source, root)
     if not len(found.names):
         raise UserError(
-            f"{title} has no video in its class folders (of {some(found.folders, 3)}): add some; "
-            "frames of a video belong into a folder of their own inside the class folder."
+            f"{title} has no video in its class folders (of {some(found.folders, 3)}), only "
+            f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of their "
+            "own inside the class folder."
         )
     if classes is not None:
         folders, names = given_classes(classes)
