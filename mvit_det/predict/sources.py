@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.data.detection_utils import read_image
 
 from mvit_det.data.decoding.stream import VideoError, VideoStream
+from mvit_det.data.discovery import walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
 from mvit_det.data.image_files import check_image_file
 from mvit_det.errors import UserError, printable, some
@@ -118,7 +119,7 @@ def find_sources(
         logger.warning("%s: skipped %s.", told, skipped)
     if not paths:
         raise UserError(
-            f"There is no picture or video in {told}; looked for endings such as .jpg .png .mp4 .mov."
+            f"There is no picture or video in {told}; looked for .jpg, .png, .mp4 and the like."
         )
     return [Video(path) if is_video_name(path.name) else Picture(path) for path in paths.values()]
 
@@ -131,17 +132,12 @@ def _in_folder(folder: Path, output: Path, skipped: Skipped) -> list[Path]:
             "taken for inputs next time."
         )
     found = []
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        folders[:] = [
-            name
-            for name in sorted(folders)
-            if not name.startswith(".") and os.path.realpath(here / name) != kept_out
-        ]
-        files = [name for name in sorted(files) if not name.startswith(".")]
+    for here, folders, files in walk(folder, ""):
+        place = folder / here
+        folders[:] = [name for name in folders if os.path.realpath(place / name) != kept_out]
         used = [name for name in files if is_image_name(name) or is_video_name(name)]
         skipped.add(set(files).difference(used))
-        found += [here / name for name in used]
+        found += [place / name for name in used]
     return found
 
 

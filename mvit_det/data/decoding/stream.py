@@ -270,13 +270,10 @@ class Clock:
 
     def _best(self, shown: int | None, decoded: int | None) -> int | None:
         """As FFmpeg chooses: that of showing, unless it fails to increase more often."""
-        for kind, stamp in enumerate((shown, decoded)):
+        for kind, (stamp, other) in enumerate(((shown, decoded), (decoded, shown))):
             last = self._stamps[kind]
             self._faults[kind] += None not in (stamp, last) and stamp <= last
-        self._stamps = [
-            decoded if shown is None else shown,
-            shown if decoded is None else decoded,
-        ]
+            self._stamps[kind] = other if stamp is None else stamp
         trusted = decoded is None or self._faults[0] <= self._faults[1]
         return shown if shown is not None and trusted else decoded
 

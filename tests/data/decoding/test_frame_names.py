@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 import pytest
 from video_files import numbered_frames, numbers, write_frame_folder
 
