@@ -98,8 +98,9 @@ def image_classes(
     parts = [part for one in roots for part in find_images(resolve_path(one))]
     if not any(len(part.names) for part in parts):
         raise UserError(
-            f"{title} has no image in its class folders or tar files: add some (tar files inside of "
-            "tar files must be unpacked first)."
+            f"{title} has no image in its class folders or tar files, only "
+            f"{some(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar files "
+            "inside of tar files must be unpacked first)."
         )
     ordered = ()
     if classes is None:
