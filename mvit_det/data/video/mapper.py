@@ -63,14 +63,14 @@ class ClipMapper(FramesMapper):
     ``repeated`` the frames are the same and the augmentation is not, as in PySlowFast.
 
     Items have "file_name" (a video file or a folder of frames), "label", for a folder of frames
-    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which samples
-    have too; without them one clip stands for the video.
+    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which
+    samples have too; without them one clip stands for the video.
 
     Args:
         transform: from frames uint8 (T, H, W, 3) to a float tensor: in training (3, T, h, w), in
             testing (crops, 3, T, h, w).
-        sampling: chooses frame indices (T,) by the frames' times (N,) in seconds: ``train(times)`` at
-            random, ``test(times, clip, clips)`` one of several clips; like `DenseSampling`.
+        sampling: chooses frame indices (T,) by the frames' times (N,) in seconds: ``train(times)``
+            at random, ``test(times, clip, clips)`` one of several clips; like `DenseSampling`.
         max_bad_share, min_seen: as for `SampleMapper`.
     """
 

@@ -41,7 +41,8 @@ class Boxes:
 
     def entries(self) -> list[Entry]:
         """What the official scorer compares, in its order."""
-        return list(zip(self.score.tolist(), self.action.tolist(), *self.box.T[[1, 0, 3, 2]].tolist()))
+        x1, y1, x2, y2 = self.box.T
+        return list(zip(*(each.tolist() for each in (self.score, self.action, y1, x1, y2, x2))))
 
 
 def rank_in_group(group: np.ndarray) -> np.ndarray:
@@ -53,14 +54,12 @@ def rank_in_group(group: np.ndarray) -> np.ndarray:
 def official_order(found: Boxes) -> np.ndarray:
     """Rows that count, by key frame and falling score; ``found.frame`` ascends."""
     order = np.lexsort((-found.score, found.frame))
-    frame, rank = found.frame[order], rank_in_group(found.frame)
-    stays = rank < LIMIT
-    rows, score = order[stays], found.score[order]
-    tied = (np.diff(score) == 0) & (np.diff(rank) == 1) & stays[:-1]
+    frame, score, stays = found.frame, found.score[order], rank_in_group(found.frame) < LIMIT
+    rows = order[stays]
+    tied = (score[1:] == score[:-1]) & (frame[1:] == frame[:-1]) & stays[:-1]
     numbers = np.unique(frame[1:][tied])
     places = np.searchsorted(frame[stays], numbers).tolist()
-    ends = np.searchsorted(found.frame, numbers, "right").tolist()
-    starts = np.searchsorted(found.frame, numbers).tolist()
+    starts, ends = (np.searchsorted(frame, numbers, side).tolist() for side in ("left", "right"))
     for place, start, end in zip(places, starts, ends):
         # of equal entries any stands for the others
         entries = found.rows(slice(start, end)).entries()
@@ -71,7 +70,7 @@ def official_order(found: Boxes) -> np.ndarray:
 
 
 def as_official(entries: Iterable[Entry], limit: int | None = None) -> list[Entry]:
-    """The entries of one key frame that stay, at most ``limit``, in the order in which they count."""
+    """Which entries of one key frame stay, at most ``limit``, in the order in which they count."""
     heap: list[Entry] = []
     for entry in entries:
         if limit is None or len(heap) < limit:
