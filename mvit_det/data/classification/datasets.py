@@ -103,8 +103,10 @@ def image_classes(
             "inside of tar files must be unpacked first)."
         )
     ordered = ()
-    if classes is None:
-        ordered = classes_of(parts, title) if same_classes_as is None else class_folders(same_classes_as)
+    if classes is None and same_classes_as is not None:
+        ordered = class_folders(same_classes_as)
+    elif classes is None:
+        ordered = classes_of(parts, title)
     known = dict(classes=classes, ordered=ordered, num_classes=num_classes)
     labels, folders, names = labelled(parts, title, "image", **known)
     if name is not None:
