@@ -13,10 +13,11 @@ from mvit_det.ava_files import BoxTable, write_detections
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, some
-from mvit_det.predict.actions import People, not_within, within
+from mvit_det.predict.actions import not_within, within
 from mvit_det.predict.person_boxes import BoxFile, PersonFinder
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.writers import Results
+from mvit_det.tasks.actions import People
 
 PROPOSALS = "proposals.csv"
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.errors import printable
-from mvit_det.predict.actions import People
 from mvit_det.predict.key_frames import (
     PROPOSALS,
     CsvFile,
@@ -23,6 +22,7 @@ from mvit_det.predict.open_frames import annotate
 from mvit_det.predict.person_boxes import PersonFinder
 from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame
+from mvit_det.tasks.actions import People
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class ActionRunner(KeyFrameRunner):
 
     def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
         """See `KeyFrameRunner.open`."""
-        return self.predictor.task.open(path)
+        return self.predictor.open(path)
 
     def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
@@ -59,7 +59,7 @@ class ActionRunner(KeyFrameRunner):
                 break
         if people:
             logger.info("%s: %s", printable(path), self._told(people))
-            unseen = sum(map(self.predictor.task.unseen, people))
+            unseen = sum(map(self.predictor.inference.unseen, people))
             if unseen:
                 logger.warning(
                     "%s: %d boxes are beside the part of the frame that the model is shown, and their "
@@ -85,7 +85,7 @@ class ActionRunner(KeyFrameRunner):
 
     def _told(self, people: Sequence[People]) -> str:
         """The actions of a video that are seen most."""
-        best = self.predictor.task.best
+        best = self.predictor.inference.best
         counts = Counter(
             category["name"]
             for one in people

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from mvit_det.data.decoding.reader import OpenVideo, open_video
-from mvit_det.predict.actions import People
 from mvit_det.predict.key_frames import (
     PROPOSALS,
     CsvFile,
@@ -20,6 +19,7 @@ from mvit_det.predict.open_frames import Shown, gathered, shown_at
 from mvit_det.predict.person_boxes import as_shares
 from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame
+from mvit_det.tasks.actions import People
 
 SLIDES = 1.0  # frames per second of a video of key frames
 

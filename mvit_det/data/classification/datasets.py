@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from mvit_det.data.class_labels import classes_of, labelled, register
 from mvit_det.data.classification.discovery import find_images
+from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
@@ -69,6 +70,7 @@ class ImageClasses(Dataset):
         return item
 
 
+@class_source(lambda node: folder_categories(node, "root", class_folders))
 def image_classes(
     root: Roots,
     *,

@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.data.synthetic.shapes import CLASSES as SHAPES
 from mvit_det.data.synthetic.shapes import outline, painted_ground, painted_shape
@@ -202,6 +203,7 @@ def generate_motion_clips(
         write_clip(folder / motion / f"{index:05d}.mp4", frames)
 
 
+@class_source(lambda node: numbered(sorted(MOTIONS)))
 def motion_clips(
     split: str,
     num_train: int = 1500,

@@ -32,6 +32,7 @@ from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from mvit_det.data.actions.datasets import ActionClips, action_clips
+from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, random_scene, reach, write_clip
 from mvit_det.errors import UserError
@@ -204,6 +205,7 @@ def generate_moving_figures(
         (folder / file).write_text("".join(f"{line}\n" for line in lines))
 
 
+@class_source(lambda node: numbered(list(ACTIONS)))
 def moving_figures(
     split: str,
     num_train: int = 160,

@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 from mvit_det.data.classification.datasets import ImageClasses, image_classes
-from mvit_det.data.detection.crops import crop_objects
+from mvit_det.data.custom.categories import class_source, numbered
+from mvit_det.data.detection.crops import BACKGROUND, crop_objects
 from mvit_det.data.synthetic.folders import generated_split
-from mvit_det.data.synthetic.shapes import generate_shapes
+from mvit_det.data.synthetic.shapes import CLASSES, generate_shapes
 from mvit_det.errors import check_count
 
 # Written into the cache folder's name: raise it whenever the drawing or the cutting changes.
@@ -19,6 +20,7 @@ _VERSION = 1
 _MARGIN = 0.15
 
 
+@class_source(lambda node: numbered(sorted([*CLASSES, BACKGROUND])))  # folders, in their order
 def shape_classes(
     split: str,
     num_train: int = 2000,

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.detection.coco import coco_dataset
 from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.errors import UserError
@@ -213,6 +214,7 @@ def generate_shapes(
     (folder / "annotations.json").write_text(json.dumps(coco))
 
 
+@class_source(lambda node: numbered(CLASSES))
 def shapes_dataset(
     split: str,
     num_train: int = 500,

@@ -11,13 +11,14 @@ from mvit_det.data import image_classes, shape_classes
 from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.data.classification.datasets import class_folders, count_images
 from mvit_det.data.custom.categories import (
+    categories_from_config,
     categories_to_config,
-    config_categories,
     dataset_categories,
     numbered,
 )
 from mvit_det.data.packed_text import PackedText
 from mvit_det.errors import UserError
+from mvit_det.tasks import Classification
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +160,7 @@ def test_imagenet_is_known_without_data():
 def test_classes_in_a_saved_config(count):
     categories = numbered([f"class: {i}" for i in range(count)])
     saved = OmegaConf.to_yaml(OmegaConf.create({"categories": categories_to_config(categories)}))
-    assert config_categories(OmegaConf.create(saved)) == categories
+    assert categories_from_config(OmegaConf.create(saved)) == categories
     assert saved.count("id:") == (count if count == 3 else 0)
 
 
@@ -174,7 +175,7 @@ def test_classes_are_those_of_the_outputs(tmp_path):
         cfg = OmegaConf.create(
             dict(dataloader=data, model=dict(num_classes=outputs)), flags={"allow_objects": True}
         )
-        counts[outputs] = config_categories(cfg)
+        counts[outputs] = Classification().data_categories(cfg)
     assert [entry["name"] for entry in counts[2]] == ["cat", "dog"]
     assert [entry["name"] for entry in counts[3]] == ["cat", "dog", "eel"]
     assert counts[4] is None
