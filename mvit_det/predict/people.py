@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.errors import printable
 from mvit_det.predict.key_frames import (
     PROPOSALS,
@@ -35,11 +34,11 @@ TOLD = 5  # actions in a line of the log
 class ActionRunner(KeyFrameRunner):
     """An action detector says what people do."""
 
-    def open(self, path: Path) -> AbstractContextManager:
+    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
         """See `KeyFrameRunner.open`."""
         return self.predictor.open(path)
 
-    def see_video(self, path: Path, video: Any, name: str) -> list[str]:
+    def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
         people = self.seen[name] = []

@@ -2,12 +2,11 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from mvit_det.data.decoding.reader import open_video
+from mvit_det.data.decoding.reader import OpenVideo, open_video
 from mvit_det.predict.key_frames import (
     PROPOSALS,
     CsvFile,
@@ -31,11 +30,11 @@ class ProposalRunner(KeyFrameRunner):
     The annotated video has the key frames alone.
     """
 
-    def open(self, path: Path) -> AbstractContextManager:
+    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
         """See `KeyFrameRunner.open`."""
         return open_video(path)
 
-    def see_video(self, path: Path, video: Any, name: str) -> list[str]:
+    def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
         keys = [shown_at(video, second) for second in seconds]

@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, printable
 from mvit_det.predict.clips import parts, span_at, table
@@ -40,7 +39,7 @@ def see_videos(
 def see_video(
     predictor: Predictor,
     path: Path,
-    video: Any,
+    video: OpenVideo,
     window: float | None,
     results: Results,
     stop: StopRequest,

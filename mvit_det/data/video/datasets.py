@@ -104,8 +104,9 @@ def video_classes(
     found, missing = find_videos(source, root)
     if not len(found.names):
         raise UserError(
-            f"{title} has no video in its class folders (of {some(found.folders, 3)}): add some; "
-            "frames of a video belong into a folder of their own inside the class folder."
+            f"{title} has no video in its class folders (of {some(found.folders, 3)}), only "
+            f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of their "
+            "own inside the class folder."
         )
     ordered = ()
     if classes is None and same_classes_as is not None:

@@ -105,10 +105,13 @@ def test_a_root_below_the_datasets_folder(tmp_path):
 
 def test_what_is_no_image_is_passed_over(tmp_path, caplog):
     root = write_folders(tmp_path / "set")
-    extra = {"cat/notes.txt": b"x", ".git/x/a.jpg": b"x", "dog/._d.jpg": b"x", "stray.jpg": b"x"}
+    extra = {"cat/notes.txt": b"x", "cat/a.HEIC": b"x", "dog/b.mp4": b"x", ".git/x/a.jpg": b"x", "dog/._d.jpg": b"x", "stray.jpg": b"x"}
     write_folders(root, extra)
     assert image_classes(root).labels.tolist() == LABELS
-    assert "not used are 1 images that are in no class folder" in caplog.text
+    assert (
+        "not used are 1 images that are in no class folder and 3 files of other kinds (1 .heic, "
+        "1 .mp4, 1 .txt)"
+    ) in caplog.text
 
 
 def test_linked_folders_are_followed(tmp_path):
