@@ -57,22 +57,14 @@ def main(args: Namespace) -> int:
     opened = open_results(folder, predictor.inference, predictor.categories, files)
     with StopRequest() as stop, opened as results:
         if predictor.task.inputs == "videos":
-            see_videos(predictor, videos(sources, report), args.window, results, report, stop)
+            see_videos(predictor, videos_of(sources, report), args.window, results, report, stop)
         elif people is not None:
             over = ProposalRunner if args.proposals else ActionRunner
-            over(predictor, people, results, stop).see(videos(sources, report), report)
+            over(predictor, people, results, stop).see(videos_of(sources, report), report)
         else:
             see_frames(predictor, sources, results, report, stop)
     logger.info(summary(results, predictor.inference.summary(results.rows), len(faults), stop.requested))
     return 128 + stop.requested if stop.requested else int(bool(faults))
-
-
-def videos(sources: Sequence[Picture | Video], report: Callable[[Path, str], None]) -> list[Path]:
-    """Videos among inputs; pictures are reported."""
-    found, pictures = videos_of(sources)
-    for path in pictures:
-        report(path, "a picture, and this config's model takes videos")
-    return found
 
 
 def summary(results: Results, told: str, faults: int, stopped: int | None) -> str:
