@@ -63,17 +63,15 @@ def build(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
     return instantiate(OmegaConf.select(changed, root))
 
 
-def build_to_count(
-    cfg: DictConfig, root: str, device: torch.device
-) -> tuple[nn.Module, torch.device]:
-    """The model with plain attention, and the device for it and its inputs if it is counted only.
+def build_to_count(cfg: DictConfig, root: str, device: torch.device) -> nn.Module:
+    """The model with plain attention, on the device if it has to be there to be counted.
 
     A recognizer is counted by shapes, so it gets no memory: it is on the meta device.
     """
     if nominal_size(cfg) is None:
-        return build(cfg, root).to(device), device
-    with torch.device("meta") as device:
-        return build(cfg, root), device
+        return build(cfg, root).to(device)
+    with torch.device("meta"):
+        return build(cfg, root)
 
 
 def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:

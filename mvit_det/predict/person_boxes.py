@@ -16,7 +16,7 @@ from mvit_det.data.decoding.reader import VideoError
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError, some
-from mvit_det.predict.actions import KeyClip, length
+from mvit_det.predict.actions import KeyClip
 from mvit_det.predict.predictor import Predictor
 from mvit_det.tasks import task_of
 
@@ -129,11 +129,11 @@ class PersonFinder:
         """The key frames of a video, from its beginning on."""
         if self.times is not None:
             return self.times.seconds(name, video)
-        if self.every * len(video.times) < length(video):
+        if self.every * len(video.times) < video.end:
             raise VideoError(
-                f"--every {self.every:g} s is less than a frame, {length(video) / len(video.times):.3g} s"
+                f"--every {self.every:g} s is less than a frame, {video.end / len(video.times):.3g} s"
             )
-        count = int(np.ceil(length(video) / self.every - 1e-6))
+        count = int(np.ceil(video.end / self.every - 1e-6))
         return [round(number * self.every, 6) for number in range(max(count, 1))]
 
     def found(self, picture: np.ndarray) -> Instances:

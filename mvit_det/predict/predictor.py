@@ -4,7 +4,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,7 @@ from mvit_det.data.decoding.reader import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
-from mvit_det.predict.actions import (
-    KeyClip,
-    given_boxes,
-    key_clips,
-    not_within,
-    raised,
-    within,
-)
+from mvit_det.predict.actions import KeyClip, given_boxes, key_clips, not_within, raised, within
 from mvit_det.predict.clips import check_window, parts
 from mvit_det.predict.open_frames import opened
 from mvit_det.tasks import task_of
@@ -157,17 +150,20 @@ class Predictor:
                 "Windows of time are for classifiers of clips, and this config's model is none: call "
                 "the predictor, or its actions()."
             )
-        try:
-            with self.open(video, fps) as frames:
-                return list(self.spans(frames, window))
-        except VideoError as error:
-            raise UserError(f"Video {video} cannot be used: {error}.") from error
+        with self._usable(video, fps) as frames:
+            return list(self.spans(frames, window))
 
-    def open(
-        self, video: str | os.PathLike | np.ndarray, fps: float | None = None
-    ) -> AbstractContextManager:
+    def open(self, video: Any, fps: float | None = None) -> AbstractContextManager:
         """A video file, a folder of frames, or an array of frames, for a ``with`` block."""
         return opened(video, fps, self.inference.fps)
+
+    @contextmanager
+    def _usable(self, video: Any, fps: float | None) -> Iterator[Any]:
+        try:
+            with self.open(video, fps) as frames:
+                yield frames
+        except VideoError as error:
+            raise UserError(f"Video {video} cannot be used: {error}.") from error
 
     def spans(self, video: Any, window: float | None = None) -> Iterator[Span]:
         """As `over_time` for what `open` gives, one after the other."""
@@ -195,14 +191,11 @@ class Predictor:
         if self.task.inputs != "key frames":
             raise UserError("Boxes of people are for action detectors, and this model is none.")
         known = given_boxes(boxes)
-        try:
-            with self.open(video, fps) as frames:
-                seconds, outside = within(frames, list(known))
-                if outside:
-                    raise VideoError(not_within(frames, outside))
-                return list(self.people(frames, seconds, lambda clip: (known[clip.second], None)))
-        except VideoError as error:
-            raise UserError(f"Video {video} cannot be used: {error}.") from error
+        with self._usable(video, fps) as frames:
+            seconds, outside = within(frames, list(known))
+            if outside:
+                raise VideoError(not_within(frames, outside))
+            return list(self.people(frames, seconds, lambda clip: (known[clip.second], None)))
 
     def people(
         self,

@@ -152,26 +152,23 @@ def action_clips(
     truth = _resolved(actions, "The file of actions")
     found = _resolved(proposals, "The file of proposals")
     _check_given(truth, found)
-    label_map, excluded = (
-        path and str(resolve_path(path, what))
-        for path, what in ((label_map, "The label map"), (excluded, "The file of excluded seconds"))
-    )
+    label_map = label_map and str(resolve_path(label_map, "The label map"))
     if excluded:
+        excluded = str(resolve_path(excluded, "The file of excluded seconds"))
         read_excluded(excluded)  # what is wrong with it is said now, not at the first evaluation
     annotated = {path: read_boxes(path, "actions") for path in truth}
     proposed = {path: read_boxes(path, "proposals") for path in found}
     evaluated = evaluated_actions(label_map, annotated, num_classes)
     _check_belong_together(annotated, proposed, annotated_boxes)
-    tables = _used(annotated, proposed, num_classes, min_score, annotated_boxes)
+    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
+    if proposed and not annotated_boxes:
+        tables = {}
+    for path, table in proposed.items():
+        tables[path] = _above(path, usable(path, table, num_classes), min_score)
     frames = _within(key_frames_of(list(tables.values()), num_classes), seconds, list(tables))
     lists = _resolved(frame_lists or (), "The frame list")
-    paths = find_clips(
-        videos,
-        frames.videos,
-        listed=read_frame_lists(lists) if lists else None,
-        max_missing=max_missing,
-        sources=list(tables),
-    )
+    known = dict(listed=read_frame_lists(lists) if lists else None, sources=list(tables))
+    paths = find_clips(videos, frames.videos, max_missing=max_missing, **known)
     missing = [video for video, path in zip(frames.videos, paths) if path is None]
     frames = frames.only(np.array([path is not None for path in paths])[frames.video])
     paths = [path for path in paths if path is not None]
@@ -195,24 +192,6 @@ def action_clips(
     return ActionClips(frames, paths, missing, num_classes=num_classes, start=start, fps=fps)
 
 
-def _used(
-    annotated: Mapping[str, BoxTable],
-    proposed: Mapping[str, BoxTable],
-    num_classes: int,
-    min_score: float,
-    annotated_boxes: bool,
-) -> dict[str, BoxTable]:
-    """The boxes that are trained or tested, by the files that they are of."""
-    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
-    if proposed and not annotated_boxes:
-        tables = {}
-    elif not annotated_boxes:
-        logger.info("%s: there are no proposals; the annotated boxes are used.", some(annotated))
-    for path, table in proposed.items():
-        tables[path] = _above(path, usable(path, table, num_classes), min_score)
-    return tables
-
-
 def _check_belong_together(
     annotated: Mapping[str, BoxTable], proposed: Mapping[str, BoxTable], is_train: bool
 ) -> None:
@@ -228,6 +207,8 @@ def _check_belong_together(
                 *(path, len(again), some(sorted(again), 3)),
             )
         seconds |= here
+    if not proposed and not is_train:
+        logger.info("%s: there are no proposals; the annotated boxes are used.", some(annotated))
     if not proposed:
         return
     known = {video for video, _ in seconds}
