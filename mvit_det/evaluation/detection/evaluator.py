@@ -17,7 +17,7 @@ from hotcoco import mask as coco_mask
 from mvit_det.errors import UserError, some
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.report import report
-from mvit_det.evaluation.writing import write_whole
+from mvit_det.evaluation.writing import numbers_first, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -110,12 +110,8 @@ class CocoMetrics(DatasetEvaluator):
         rows = [
             row for image in images for row in result_rows(image, image["image_id"], self._category_ids)
         ]
-        try:
+        with numbers_first("Detections in COCO format", path):
             write_whole(path, json.dumps(rows))
-            logger.info("Detections in COCO format: %s", path)
-        except UserError as error:
-            # The metrics can still be had: a full disk must not end a training here.
-            logger.error("%s", error)
 
     def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> Detections:
         box, score, label = (
