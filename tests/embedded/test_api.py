@@ -31,7 +31,7 @@ USERS = {
         *("CropTransform", "ExtentTransform", "FixedSizeCrop", "HFlipTransform"),
         *("MinIoURandomCrop", "NoOpTransform", "PILColorTransform", "PadTransform"),
         *("RandomApply", "RandomBrightness", "RandomContrast", "RandomCrop"),
-        *("RandomCrop_CategoryAreaConstraint", "RandomExtent", "RandomFlip", "RandomLighting"),
+        *("RandomExtent", "RandomFlip", "RandomLighting"),
         *("RandomResize", "RandomRotation", "RandomSaturation", "Resize", "ResizeScale"),
         *("ResizeShortestEdge", "ResizeTransform", "RotationTransform", "ScaleTransform"),
         *("Transform", "TransformList", "VFlipTransform"),

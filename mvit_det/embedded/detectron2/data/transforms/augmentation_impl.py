@@ -196,31 +196,6 @@ class RandomCrop(Augmentation):
         return tuple(int(side * share + 0.5) for side, share in zip(image_size, shares))
 
 
-class RandomCrop_CategoryAreaConstraint(Augmentation):
-    """`RandomCrop` that tries, up to ten times, to find a place where no category prevails.
-
-    That is one with two or more categories, each on less than ``single_category_max_area`` of the
-    pixels; ``ignored_category`` does not count. It needs ``sem_seg``, but for the default of 1.
-    """
-
-    def __init__(
-        self, crop_type, crop_size, single_category_max_area=1.0, ignored_category=None
-    ):
-        self.crop_aug = RandomCrop(crop_type, crop_size)
-        self._init(locals())
-
-    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray | None) -> tf.Transform:
-        if self.single_category_max_area >= 1.0:
-            return self.crop_aug.get_transform(image)
-        for _ in range(10):
-            crop = self.crop_aug.get_transform(sem_seg)
-            labels, counts = np.unique(crop.apply_segmentation(sem_seg), return_counts=True)
-            counts = counts[labels != self.ignored_category]
-            if len(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area:
-                break
-        return crop
-
-
 class FixedSizeCrop(Augmentation):
     """Crop at random what exceeds ``crop_size``, and pad right and below what falls short of it.
 
