@@ -29,7 +29,7 @@ USERS = {
     "detectron2.data.transforms": [
         *("Augmentation", "AugmentationList", "AugInput", "BlendTransform", "ColorTransform"),
         *("CropTransform", "ExtentTransform", "FixedSizeCrop", "HFlipTransform"),
-        *("MinIoURandomCrop", "NoOpTransform", "PILColorTransform", "PadTransform"),
+        *("NoOpTransform", "PILColorTransform", "PadTransform"),
         *("RandomApply", "RandomBrightness", "RandomContrast", "RandomCrop"),
         *("RandomExtent", "RandomFlip", "RandomLighting"),
         *("RandomResize", "RandomRotation", "RandomSaturation", "Resize", "ResizeScale"),

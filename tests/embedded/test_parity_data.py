@@ -123,7 +123,6 @@ augmentations = [
     T.RandomRotation([10, 20], expand=False, center=[[0.2, 0.3], [0.8, 0.7]], interp=0),
     T.RandomExtent((0.5, 1.4), (0.6, 0.3)), T.RandomBrightness(0.2, 1.8),
     T.RandomContrast(0.2, 1.8), T.RandomSaturation(0.0, 2.0), T.RandomLighting(90.0),
-    T.MinIoURandomCrop(), T.MinIoURandomCrop((0.05,), 0.5, mode_trials=3, crop_trials=2),
     T.AugmentationList([T.ColorTransform(lambda x: 255 - x), T.RandomFlip(1.0), T.Resize(20),
                         T.PILColorTransform(lambda x: x.point(lambda v: v // 2))]),
 ]
