@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mvit_det.errors import UserError, printable
+from mvit_det.files import readable
 
 # What are no text files, by their first bytes.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -191,17 +192,8 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
 
 
 def _check_is_text(path: Path, what: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4096)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{what} {path} does not exist (looked from {os.getcwd()}): correct the path."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{what} {path} cannot be read ({error.strerror}): give the path of a text file."
-        ) from error
+    with readable(path, what, "give the path of a text file"), open(path, "rb") as file:
+        head = file.read(4096)
     if head.startswith(_COMPRESSED):
         raise UserError(f"{what} {path} is compressed: unpack it and give the file inside.")
     if b"\0" in head or head.startswith((b"\x80", b"\xff\xfe", b"\xfe\xff")):

@@ -116,11 +116,6 @@ class StrictCheckpointer(DetectionCheckpointer):
     def load(self, path: str, checkpointables=None) -> dict[str, Any]:
         """As in Detectron2, for any published format, and by name (`mvit_det.checkpoint`)."""
         self._source = path
-        if "?" in path and "://" not in path:
-            raise UserError(
-                f"Checkpoint {path} has a question mark in its path, which Detectron2 takes for the "
-                "end: rename it."
-            )
         try:
             return super().load(fetch(path) if path else path, checkpointables)
         except UserError as error:

@@ -264,10 +264,9 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
     if _on_cpu(cfg):
         logger.info("Mixed precision needs a GPU: training in float32 on this CPU.")
         return None
-    types = {"float16": torch.float16, "bfloat16": torch.bfloat16}
     name = amp.get("dtype", "float16")
-    check_choice("train.amp", types, dtype=name)
-    return types[name]
+    check_choice("train.amp", ("float16", "bfloat16"), dtype=name)
+    return getattr(torch, name)
 
 
 def _hooks(
