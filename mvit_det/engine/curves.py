@@ -67,20 +67,21 @@ def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) 
 
 def _draw_losses(figure, curves: dict) -> bool:
     """Total loss and learning rate left, the terms of the loss right."""
-    terms = [key for key in curves if key.startswith("loss_")]
     if "total_loss" not in curves:
         return False
     total, parts = figure.subplots(1, 2)
-    for axes, keys in ((total, ["total_loss"]), (parts, sorted(terms))):
+    terms = sorted(key for key in curves if key.startswith("loss_"))
+    for axes, title, keys in (
+        (total, "total loss and learning rate", ["total_loss"]),
+        (parts, "terms of the loss", terms),
+    ):
         for key in keys:
             iterations, values = curves[key]
             (line,) = axes.plot(iterations, smoothed(values), label=key, linewidth=2)
             axes.plot(iterations, values, color=line.get_color(), alpha=0.3, linewidth=0.8)
-        axes.set(xlabel="iteration", ylabel="loss")
+        axes.set(title=title, xlabel="iteration", ylabel="loss")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    total.set_title("total loss and learning rate")
-    parts.set_title("terms of the loss")
     if terms:
         parts.legend()
     if "lr" in curves:
