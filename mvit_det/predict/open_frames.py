@@ -6,16 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mvit_det.data.decoding.reader import FRAME_RATE, OpenVideo, VideoError, open_video
 from mvit_det.data.video.sampling import on_screen
-from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
-from mvit_det.predict.progress import progress
-from mvit_det.predict.sources import Frame, playable
 
 
 def opened(
@@ -72,10 +68,15 @@ def shown_at(video: OpenVideo, second: float) -> int:
     return int(on_screen(video.times, second))
 
 
+def raised(place: float, error: VideoError) -> None:
+    """What becomes of a part that cannot be decoded, where nobody minds it."""
+    raise error
+
+
 def gathered(
     video: OpenVideo,
     wanted: Sequence[Sequence[int]],
-    on_fault: Callable[[int, VideoError], None],
+    on_fault: Callable[[int, VideoError], None] = raised,
     memory: int = 2**28,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Parts of an opened video, each with its place in ``wanted``: (N, H, W, 3) RGB.
@@ -85,7 +86,7 @@ def gathered(
 
     Args:
         wanted: indices of the frames of each part.
-        on_fault: is told of parts that cannot be decoded, which are left out.
+        on_fault: is told of parts that cannot be decoded, and unless it raises they are left out.
         memory: bytes of the frames that are decoded at once, where one part takes no more.
     """
     if not wanted:
@@ -120,35 +121,5 @@ def in_order(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.nd
             starts anew from the key frame before them.
     """
 
-    def fail(index: int, error: VideoError) -> None:
-        raise error
-
-    for _, [frame] in gathered(video, [[index] for index in range(stop)], fail, memory):
+    for _, [frame] in gathered(video, [[index] for index in range(stop)], memory=memory):
         yield np.ascontiguousarray(frame[..., ::-1])
-
-
-def annotate(
-    video: OpenVideo,
-    path: Path,
-    results: Any,
-    stop: StopRequest,
-    shown: Sequence[Any],
-    note: Callable[[Frame], None],
-) -> None:
-    """Write an opened video with what is ``shown`` in each of its first frames.
-
-    Args:
-        note: is called at the end with a frame of the source, also where a frame cannot be decoded,
-            but not where none has been written.
-    """
-    source, frame = Shown(path, playable(video.fps)), None
-    images = progress(in_order(video, len(shown)), len(shown), "frames")
-    try:
-        for index, image in enumerate(images):
-            frame = Frame(source, index, image, video.times[index])
-            results.show(frame, shown[index])
-            if stop.requested:
-                break
-    finally:
-        if frame:
-            note(frame)
