@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvit_det.ava_files import BoxTable, write_detections
+from mvit_det.ava_files import detections_table, write_detections
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.errors import UserError, printable, some
 from mvit_det.predict.actions import not_within, within
@@ -82,12 +82,16 @@ class KeyFrameRunner(ABC):
         self.run.results.note(frame, result, frame=index, seconds=second)
 
     def _write_csv_files(self) -> None:
-        results = self.run.results
-        for name, (actions, scores_of) in self.csv_files().items():
-            table = as_table(self.seen, self.source.start, actions, scores_of)
-            if len(table):
-                write_detections(results.folder / name, table)
-                results.further.append(name)
+        results, start = self.run.results, self.source.start
+        known = [(video, one) for video, people in self.seen.items() for one in people]
+        known = [(video, one) for video, one in known if len(one.boxes)]
+        for name, (actions, scores_of) in self.csv_files().items() if known else ():
+            frames = [
+                (video, round(one.second + start, 6), one.boxes, scores_of(one))
+                for video, one in known
+            ]
+            write_detections(results.folder / name, detections_table(frames, actions))
+            results.further.append(name)
 
 
 class ActionRunner(KeyFrameRunner):
@@ -201,36 +205,6 @@ def people_shown(people: Sequence[People], times: np.ndarray) -> list[People | N
             if times[frame] < one.second + held:
                 shown[frame] = one
     return shown
-
-
-def as_table(
-    seen: dict[str, list[People]],
-    start: float,
-    actions: Sequence[int],
-    scores_of: Callable[[People], np.ndarray],
-) -> BoxTable:
-    """A row for each box and action.
-
-    Args:
-        start: the second that the beginning of a video is called.
-        scores_of: gives (N, len(actions)).
-    """
-    found = [(video, one) for video, people in enumerate(seen.values()) for one in people]
-    counts = [len(one.boxes) for _, one in found]
-    count = len(actions)
-    boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes for _, one in found)])
-    scores = [scores_of(one).astype(np.float64) for _, one in found]
-    video = np.repeat(np.array([video for video, _ in found], np.int32), counts)
-    second = np.repeat([round(one.second + start, 6) for _, one in found], counts)
-    return BoxTable(
-        list(seen),
-        video.repeat(count),
-        second.repeat(count),
-        boxes.repeat(count, axis=0),
-        np.tile(np.asarray(actions, np.int64), len(boxes)),
-        np.concatenate([np.zeros((0, count)), *scores]).ravel(),
-        np.zeros(len(boxes) * count, np.int64),
-    )
 
 
 def _name(path: Path) -> str:

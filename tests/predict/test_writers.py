@@ -99,7 +99,7 @@ def test_picture_shows_what_was_found(tmp_path):
     drawn = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
     assert drawn[20, 20].tolist() == [100, 100, 200]
     inside = drawn[35 * 8, 55 * 8]
-    colour = drawn[20, 20] * 0.65 + 0.35 * 255 * np.array(class_colour(1))
+    colour = drawn[20, 20] * 0.65 + 0.35 * np.array(class_colour(1))
     assert np.abs(inside - colour).max() < 4
 
 

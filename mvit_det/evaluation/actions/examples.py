@@ -115,18 +115,15 @@ def _drawn(
     actions: list[list[str]] = [[] for _ in boxes]
     for box, action in zip(which.ravel().tolist(), table.action.tolist()):
         actions[box] += [names[action]] if action in names else []
-    captions = (
-        f"predictions (score >= {min_score:g}): {sum(map(len, predicted))}",
-        f"ground truth: {sum(map(len, actions))}",
-    )
     # a person has one colour on both sides
-    own = [tuple(round(255 * share) for share in class_colour(k)) for k in range(len(boxes))]
+    own = [class_colour(k) for k in range(len(boxes))]
     same = [own[k] if k >= 0 else _NOBODY for k in _overlapping(one.boxes, boxes)]
     left, right = (
         draw_people(picture, *_inside(one.part, *columns))
         for columns in ((one.boxes, predicted, same), (boxes, actions, own))
     )
-    return side_by_side(left, right, captions)
+    counts = sum(map(len, predicted)), sum(map(len, actions))
+    return side_by_side(left, right, counts, min_score)
 
 
 def _overlapping(boxes: np.ndarray, others: np.ndarray) -> list[int]:

@@ -8,15 +8,22 @@ from PIL import Image, ImageDraw, ImageFont
 _CAPTION, _GAP = 34, 8  # pixels
 
 
-def side_by_side(left: np.ndarray, right: np.ndarray, captions: tuple[str, str]) -> np.ndarray:
-    """Join two RGB images of one size, each with a line of text above it."""
-    gap = np.full((left.shape[0] + _CAPTION, _GAP, 3), 255, np.uint8)
-    return np.concatenate(
-        [_captioned(left, captions[0]), gap, _captioned(right, captions[1])], axis=1
-    )
+def side_by_side(
+    predictions: np.ndarray, truth: np.ndarray, counts: tuple[int, int], min_score: float
+) -> np.ndarray:
+    """Join two RGB images of one size, each with a line above it that says what it shows.
+
+    Args:
+        counts: how many objects the one has, and the other.
+        min_score: predictions of a lower score are not among them.
+    """
+    left = captioned(predictions, f"predictions (score >= {min_score:g}): {counts[0]}")
+    right = captioned(truth, f"ground truth: {counts[1]}")
+    gap = np.full((len(left), _GAP, 3), 255, np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
 
 
-def _captioned(image: np.ndarray, text: str) -> np.ndarray:
+def captioned(image: np.ndarray, text: str) -> np.ndarray:
     """Put a strip with one line of text above an RGB image."""
     strip = Image.new("RGB", (image.shape[1], _CAPTION), "white")
     font = ImageFont.load_default(size=18)

@@ -248,13 +248,9 @@ def _judged(
     predictions: Predictions, candidates: Iterable[Example]
 ) -> tuple[list[Example], list[Example]]:
     """Right and wrong examples by the predictions for whole videos."""
-    rows = zip(
-        predictions.file_name.tolist(),
-        predictions.label.tolist(),
-        predictions.classes[:, 0].tolist(),
-        predictions.scores[:, 0].tolist(),
-    )
-    found = {(name, label): (predicted, score) for name, label, predicted, score in rows}
+    videos = zip(predictions.file_name.tolist(), predictions.label.tolist())
+    best = zip(predictions.classes[:, 0].tolist(), predictions.scores[:, 0].tolist())
+    found = dict(zip(videos, best))
     examples = [judged_anew(one, *found[one.file_name, one.label]) for one in candidates]
     right = [one for one in examples if one.predicted == one.label]
     return right, [one for one in examples if one.predicted != one.label]
