@@ -57,11 +57,9 @@ class UnreadableImages(DatasetEvaluator):
         fate = next(part[3] for part in gathered if part[1])
         listed = "\n".join(f"  {path}: {why}" for path, why in list(reasons.items())[:20])
         clips = set().union(*(part[2] for part in gathered))
+        what, counts = f"{len(reasons)} of {total} test images", {"images": len(reasons)}
         if clips:
-            text = "%d clips of %d test videos could not be read and %s:\n%s"
-            logger.error(text, len(clips), len(reasons), fate, listed)
-            return {"unreadable": {"videos": len(reasons), "clips": len(clips)}}
-        logger.error(
-            "%d of %d test images could not be read and %s:\n%s", len(reasons), total, fate, listed
-        )
-        return {"unreadable": {"images": len(reasons)}}
+            what = f"{len(clips)} clips of {len(reasons)} test videos"
+            counts = {"videos": len(reasons), "clips": len(clips)}
+        logger.error("%s could not be read and %s:\n%s", what, fate, listed)
+        return {"unreadable": counts}

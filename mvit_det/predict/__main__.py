@@ -46,8 +46,7 @@ def main(args: Namespace) -> int:
     people = person_boxes(args, predictor)
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
     files = [source.path for source in sources]
-    opened = open_results(folder, predictor.inference, predictor.categories, files)
-    with StopRequest() as stop, opened as results:
+    with StopRequest() as stop, open_results(folder, predictor, files) as results:
         run = Run(predictor, results, stop)
         if predictor.task.inputs == "pictures" and people is None:
             see_frames(run, sources)

@@ -172,7 +172,8 @@ class ProposalRunner(KeyFrameRunner):
         )
         people = self.seen[_name(path)] = []
         for number, [picture] in progress(pictures, len(seconds), "key frames"):
-            frame = Frame(source, keys[number], np.ascontiguousarray(picture[..., ::-1]))
+            image = np.ascontiguousarray(picture[..., ::-1])
+            frame = Frame(source, keys[number], image, len(people) / SLIDES)
             found = self.source.found(frame.image)
             boxes, sure = as_shares(found)
             place = seconds[number], keys[number], picture.shape[:2]

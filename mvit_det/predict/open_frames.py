@@ -1,17 +1,17 @@
 """Opened videos: files, folders of frames, and arrays of frames, with one interface."""
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mvit_det.data.decoding.reader import FRAME_RATE, OpenVideo, VideoError, open_video
 from mvit_det.data.video.sampling import on_screen
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_positive
 
 
 def opened(
@@ -28,6 +28,21 @@ def opened(
     return nullcontext(FramesInMemory(video, FRAME_RATE if fps is None else fps))
 
 
+def check_bgr(given: Any, axes: int, wanted: str) -> None:
+    """Refuse what is no array of uint8 with so many axes, the last one of three channels.
+
+    Args:
+        wanted: how the sentence begins.
+    """
+    shape = getattr(given, "shape", ())
+    if len(shape) != axes or shape[-1] != 3 or 0 in shape or given.dtype != np.uint8:
+        what = f"{given.dtype} of shape {shape}" if shape else type(given).__name__
+        raise UserError(
+            f"{wanted} of uint8 in the order BGR, not {what}: convert it first, e.g. by cv2.imread or "
+            "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
+        )
+
+
 class FramesInMemory(OpenVideo):
     """An array of frames.
 
@@ -37,15 +52,8 @@ class FramesInMemory(OpenVideo):
     """
 
     def __init__(self, frames: np.ndarray, fps: float) -> None:
-        shape = getattr(frames, "shape", ())
-        if len(shape) != 4 or shape[3] != 3 or 0 in shape or frames.dtype != np.uint8:
-            what = f"{frames.dtype} of shape {shape}" if shape else type(frames).__name__
-            raise UserError(
-                "A video must be a path, or an array of frames (N, H, W, 3) of uint8 in the order "
-                f"BGR, not {what}."
-            )
-        if not 0 < fps < math.inf:
-            raise UserError(f"fps={fps}, the frames per second of a video, must be above 0.")
+        check_bgr(frames, 4, "A video must be a path, or an array of frames (N, H, W, 3)")
+        check_positive("a video", fps=fps)
         self.fps = fps
         self.times = np.arange(len(frames)) / fps
         self._frames = frames

@@ -13,8 +13,7 @@ from torch import nn
 
 from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import Category
-from mvit_det.errors import UserError
-from mvit_det.evaluation.classification.metrics import TOP, best_classes
+from mvit_det.evaluation.classification.metrics import TOP, best_classes, not_finite
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
 from mvit_det.evaluation.drawing.labels import panel
 from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, split_categories
@@ -108,10 +107,7 @@ def finite(scores: torch.Tensor) -> torch.Tensor:
     """Scores on the CPU, which must be numbers."""
     scores = scores.float().cpu()
     if not torch.isfinite(scores).all():
-        raise UserError(
-            "The model gives scores that are no finite numbers: its weights are damaged; use those "
-            "of an earlier checkpoint."
-        )
+        raise not_finite("The model's scores")
     return scores
 
 

@@ -92,7 +92,7 @@ def test_scores_that_are_no_numbers(trees, tmp_path):
     state = torch.load(trees.weights, weights_only=True)
     state["model"]["norm.weight"].fill_(3e38)  # so that features overflow
     torch.save(state, tmp_path / "huge.pth")
-    with pytest.raises(UserError, match="no finite numbers"):
+    with pytest.raises(UserError, match="scores are not all finite numbers"):
         Predictor(trees.config, tmp_path / "huge.pth")(picture(64, 64))
     state["model"]["head.projection.bias"][2] = torch.nan
     torch.save(state, tmp_path / "nan.pth")

@@ -136,7 +136,7 @@ def test_what_is_no_video(predictor, video, error):
 
 
 def test_a_frame_rate_must_be_one(predictor):
-    with pytest.raises(UserError, match="fps=0, the frames per second of a video, must be above 0"):
+    with pytest.raises(UserError, match="fps=0 of a video must be a number above 0"):
         predictor(moving(4, 0), fps=0)
 
 

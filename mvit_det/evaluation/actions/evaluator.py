@@ -18,6 +18,7 @@ from mvit_det.evaluation.actions.examples import KeyFrame, KeyFrames, draw_key_f
 from mvit_det.evaluation.actions.files import read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report
+from mvit_det.evaluation.classification.metrics import not_finite
 from mvit_det.evaluation.writing import numbers_first
 
 logger = logging.getLogger(__name__)
@@ -116,8 +117,7 @@ class ActionMetrics(DatasetEvaluator):
             for kept, values in zip(self._columns, (boxes, scores)):
                 kept += values.tobytes()
             if self._folder is not None and (video, second) in self._key_frames:
-                clip, part = inputs["inputs"][index], inputs["shown"][index]
-                self._pictures.offer(video, second, clip, part, boxes, scores)
+                self._pictures.offer(inputs, index, boxes, scores)
 
     def _check(self, place: str, boxes: np.ndarray, scores: np.ndarray) -> None:
         if scores.ndim != 2 or len(scores) != len(boxes):
@@ -131,10 +131,7 @@ class ActionMetrics(DatasetEvaluator):
                 f"{self._outputs[-1] + 1} are evaluated: set num_classes to that of the data set."
             )
         if not np.isfinite(scores).all():
-            raise UserError(
-                f"{place}: the scores are not all finite numbers: the training has diverged or the "
-                "weights are damaged; evaluate an earlier checkpoint."
-            )
+            raise not_finite(f"{place}: the scores")
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return {"actions": {"mAP50", "AP-<name>" of each evaluated action}} in percent.

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,9 @@ class CocoMetrics(DatasetEvaluator):
 
     def _save(self, images: list[dict[str, Any]], path: Path) -> None:
         """Write the detections in COCO's result format, with the category ids of the file."""
-        rows = [
-            row for image in images for row in result_rows(image, image["image_id"], self._category_ids)
-        ]
+        rows = [result_rows(image, image["image_id"], self._category_ids) for image in images]
         with numbers_first("Detections in COCO format", path):
-            write_whole(path, json.dumps(rows))
+            write_whole(path, json.dumps(list(chain.from_iterable(rows))))
 
     def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> Detections:
         box, score, label = (

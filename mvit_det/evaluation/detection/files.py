@@ -110,9 +110,7 @@ class CocoTruth:
             logger.warning(
                 "%s: %d of %d annotations have no usable mask (polygons of 3 points or more, or an "
                 "RLE of the image's size), and are left out of the mask metrics.",
-                self.json_file,
-                len(self.objects) - len(objects),
-                len(self.objects),
+                *(self.json_file, len(self.objects) - len(objects), len(self.objects)),
             )
         return objects
 
@@ -172,9 +170,7 @@ class CocoTruth:
             logger.warning(
                 "%s: %d of %d annotations are of images or categories that the file does not list, "
                 "and are left out.",
-                self.json_file,
-                len(annotations) - len(objects),
-                len(annotations),
+                *(self.json_file, len(annotations) - len(objects), len(annotations)),
             )
         return objects, shapes
 

@@ -111,4 +111,3 @@ def _shared(places: np.ndarray, others: Sequence[Corners]) -> np.ndarray:
     start = np.maximum(places[:, None, :2], given[:, :2])
     end = np.minimum(places[:, None, 2:], given[:, 2:])
     return (end - start).clip(0).prod(axis=-1).sum(axis=-1)
-

@@ -77,4 +77,4 @@ def test_overlay_without_masks_scores_names_or_instances():
 def test_colours_differ_and_are_the_same_at_each_call():
     colours = [class_colour(index) for index in range(80)]
     assert len(set(colours)) == 80 and colours == [class_colour(index) for index in range(80)]
-    assert all(0 <= part <= 1 for colour in colours for part in colour)
+    assert all(0 <= part <= 255 for colour in colours for part in colour)
