@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
-from torchvision.utils import make_grid
 
 from mvit_det.evaluation.drawing.boxes import pixels_of, resized
-from mvit_det.evaluation.drawing.side_by_side import captioned
+from mvit_det.evaluation.drawing.side_by_side import captioned, grid
 
 _TILE, _GAP, _CAPTION, _WIDTH = 180, 8, 40, 1136  # pixels
 _FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: how many are shown, pixels of each, and between
@@ -87,10 +85,9 @@ def _key(file_name: str, label: int, predicted: int, score: float) -> float:
 
 def first_of(examples: Iterable[Example], count: int) -> list[Example]:
     """The first ones by key, each file once."""
-    ordered = sorted(examples, key=lambda example: example[:2])
-    return list({example.file_name: example for example in reversed(ordered)}.values())[::-1][
-        :count
-    ]
+    ordered = sorted(examples, key=lambda example: example[:2], reverse=True)
+    each = {example.file_name: example for example in ordered}
+    return sorted(each.values(), key=lambda example: example[:2])[:count]
 
 
 def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> Image.Image:
@@ -103,11 +100,8 @@ def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> I
         (f"wrong (the {len(wrong)} of the highest score)", wrong),
     ):
         if examples:
-            tiles = [pil_to_tensor(_tile(example, names, size)) for example in examples]
-            # a row is full, so that all parts have one width
-            tiles += [torch.full_like(tiles[0], 255)] * (-len(tiles) % columns)
-            grid = make_grid(tiles, columns, _GAP, pad_value=255).permute(1, 2, 0).numpy()
-            parts.append(captioned(grid, title))
+            tiles = [_tile(example, names, size) for example in examples]
+            parts.append(captioned(grid(tiles, columns), title))
     return Image.fromarray(np.concatenate(parts))
 
 

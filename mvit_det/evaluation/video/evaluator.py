@@ -206,11 +206,9 @@ class ViewAccuracy(ClassificationAccuracy):
                 "%d more lack some clips and count by the others.",
                 *(len(total), unread, incomplete),
             )
-        missing = 0
-        if self._dataset_name is not None:
-            # of the list, but not on disk: left out when the data set was built
-            missing = MetadataCatalog.get(self._dataset_name).get("missing_videos", 0)
-        if missing:
+        metadata = MetadataCatalog.get(self._dataset_name) if self._dataset_name else {}
+        # of the list, but not on disk: left out when the data set was built
+        if missing := metadata.get("missing_videos", 0):
             logger.warning(
                 "The accuracy covers %d of the %d videos of %s: the other %d are not there.",
                 *(len(total), len(total) + missing, self._dataset_name, missing),
