@@ -9,7 +9,7 @@ import numpy as np
 from mvit_det.data.actions.mapper import OUTSIDE
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.errors import UserError, some
-from mvit_det.predict.open_frames import gathered, shown_at
+from mvit_det.predict.open_frames import gathered, raised, shown_at
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,6 @@ class KeyClip:
     frame: int
     clip: np.ndarray
     picture: np.ndarray
-
-
-def raised(second: float, error: VideoError) -> None:
-    """What becomes of a key frame that cannot be decoded, where nobody minds it."""
-    raise error
 
 
 def key_clips(

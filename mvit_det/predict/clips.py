@@ -20,7 +20,9 @@ MOST_WINDOWS = 10  # for each frame, on average: where frames are rare, windows 
 SHOWN = 3  # classes in a row of the log's table
 
 
-def parts(times: np.ndarray, length: float, window: float | None) -> list[tuple[float, float, range]]:
+def parts(
+    times: np.ndarray, length: float, window: float | None
+) -> list[tuple[float, float, range]]:
     """Cut a video into windows of equal length: (start, end, frames) of each.
 
     The last one is moved back so that it ends with the video; where they overlap it counts.

@@ -19,9 +19,9 @@ from mvit_det.data.decoding.reader import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
-from mvit_det.predict.actions import KeyClip, given_boxes, key_clips, not_within, raised, within
+from mvit_det.predict.actions import KeyClip, given_boxes, key_clips, not_within, within
 from mvit_det.predict.clips import check_window, parts
-from mvit_det.predict.open_frames import opened
+from mvit_det.predict.open_frames import check_bgr, opened, raised
 from mvit_det.tasks import task_of
 from mvit_det.tasks.actions import People
 from mvit_det.tasks.video import Span
@@ -155,7 +155,7 @@ class Predictor:
 
     def open(self, video: Any, fps: float | None = None) -> AbstractContextManager:
         """A video file, a folder of frames, or an array of frames, for a ``with`` block."""
-        return opened(video, fps, self.inference.fps)
+        return opened(video, fps, getattr(self.inference, "fps", None))
 
     @contextmanager
     def _usable(self, video: Any, fps: float | None) -> Iterator[Any]:
@@ -228,14 +228,8 @@ class Predictor:
 
     def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
         """A picture as the test mapper gives it to the model, and what the task adds."""
-        shape = getattr(image, "shape", ())
-        if len(shape) != 3 or shape[2] != 3 or 0 in shape or image.dtype != np.uint8:
-            what = f"{image.dtype} of shape {shape}" if shape else type(image).__name__
-            raise UserError(
-                f"A picture must be an array (H, W, 3) of uint8 in the order BGR, not {what}: "
-                "convert it first, e.g. by cv2.imread or cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
-            )
-        _refuse_extreme(*shape[:2], "A picture")
+        check_bgr(image, 3, "A picture must be an array (H, W, 3)")
+        _refuse_extreme(*image.shape[:2], "A picture")
         return self.inference.prepare(image)
 
     def _run(self, samples: list[tuple[torch.Tensor, Any]]) -> list[Any]:
