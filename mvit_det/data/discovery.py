@@ -38,6 +38,10 @@ class FileIndex:
     rows: tuple[str, np.ndarray] | None = None
     ordered: bool = False
 
+    def path(self, index: int) -> str:
+        """Where a file lies, or of one in a tar file, the tar file's path and its name inside."""
+        return os.path.join(self.source, self.names[index])
+
     def place(self, index: int) -> str:
         """Where the label of a file comes from, for a message."""
         if self.rows is None:
@@ -60,14 +64,31 @@ def _unreadable(error: OSError) -> UserError:
     )
 
 
-def from_folders(
+def from_class_folders(
     root: Path,
-    folders: list[str],
+    kind: str,
+    is_kind: Callable[[str], bool],
     files: Callable[[Path, str, Skipped], Iterable[str]],
-    ignored: str,
+    *,
+    otherwise: str,
     names_only: bool,
 ) -> FileIndex:
-    """What ``files`` finds in each of the class folders below a root; it counts what it skips."""
+    """What ``files`` finds in each of the class folders below a root; it counts what it skips.
+
+    Args:
+        kind, is_kind: what the files are, in one word, and whether a name is of one.
+        otherwise: what else to do where there are no class folders, for the message.
+        names_only: do not look for the files.
+    """
+    inside = visible(root)
+    folders = [name for name in inside if (root / name).is_dir()]
+    outside = sum(map(is_kind, inside))
+    if not folders:
+        what = f"{outside} {kind}s, but no class folders" if outside else "no class folders"
+        raise UserError(
+            f"{root} holds {what}: make one folder per class and put the {kind}s of the class there, "
+            f"or {otherwise}."
+        )
     strange = [folder for folder in folders if printable(folder) != folder]
     if strange:
         raise UserError(
@@ -78,9 +99,10 @@ def from_folders(
     packed = [
         PackedText.of([] if names_only else files(root, folder, skipped)) for folder in folders
     ]
-    ignored = " and ".join(filter(None, [ignored, str(skipped)]))
+    ignored = [f"{outside} {kind}s that are in no class folder" if outside else "", str(skipped)]
+    both = " and ".join(filter(None, ignored))
     numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
-    return FileIndex(str(root), PackedText.joined(packed), numbers, folders, None, ignored)
+    return FileIndex(str(root), PackedText.joined(packed), numbers, folders, None, both)
 
 
 def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from mvit_det.data.discovery import FileIndex, from_folders, visible, walk
+from mvit_det.data.discovery import FileIndex, from_class_folders, walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
 from mvit_det.data.image_files import absent_files
 from mvit_det.data.packed_text import PackedText
@@ -39,7 +39,8 @@ def find_videos(
             raise UserError(
                 f"root={root} is for lists of videos, but {source} is a folder: leave root out."
             )
-        return _from_class_folders(path, names_only), []
+        asked = dict(otherwise="give a list of videos instead", names_only=names_only)
+        return from_class_folders(path, "video", is_video_name, _videos, **asked), []
     rows, twice = _each_once(path, read_video_list(path))
     ignored = [rows.ignored] if rows.ignored else []
     ignored += [f"{twice} rows that name a video once more"] if twice else []
@@ -72,20 +73,6 @@ def _only(rows: VideoRows, kept: list[int]) -> VideoRows:
     names = [rows.names[row] for row in kept]
     word, places = rows.places
     return replace(rows, names=names, numbers=rows.numbers[kept], places=(word, places[kept]))
-
-
-def _from_class_folders(root: Path, names_only: bool) -> FileIndex:
-    inside = visible(root)
-    folders = [name for name in inside if (root / name).is_dir()]
-    outside = sum(map(is_video_name, inside))
-    if not folders:
-        what = f"{outside} videos, but no class folders" if outside else "no class folders"
-        raise UserError(
-            f"{root} holds {what}: make one folder per class and put the videos of the class there, "
-            "or give a list of videos instead of the folder."
-        )
-    ignored = f"{outside} videos that are in no class folder" if outside else ""
-    return from_folders(root, folders, _videos, ignored, names_only)
 
 
 def _videos(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
