@@ -59,8 +59,7 @@ def _from_shards(shards: list[Path]) -> list[FileIndex]:
         row_of = {folder: row for row, folder in enumerate(folders)}
         rows = np.array([row_of[name] for name in classes], dtype=np.int64)
         numbers = rows[index.numbers] if folders else index.numbers
-        places = np.stack([index.offsets, index.sizes])
-        parts.append(FileIndex(str(shard), index.names, numbers, folders, places, ignored))
+        parts.append(FileIndex(str(shard), index.names, numbers, folders, index.places, ignored))
     return parts
 
 

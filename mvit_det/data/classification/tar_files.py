@@ -28,7 +28,7 @@ from mvit_det.files import atomic_file
 logger = logging.getLogger(__name__)
 
 # Stored in each index: raise it whenever its meaning changes.
-_VERSION = 1
+_VERSION = 2
 _BLOCK = 512  # bytes; a tar file ends with blocks of zeros
 
 
@@ -38,7 +38,7 @@ class ShardIndex:
 
     Attributes:
         names: of the members.
-        offsets, sizes: where the bytes of each lie in the tar file.
+        places: (2, N), where the bytes of each begin in the tar file, and how many they are.
         numbers: per image its row in ``folders``; or its label, where ``folders`` is empty because
             the labels stand in members ``key.cls``.
         folders: the different folders inside the tar file, "" for its top.
@@ -46,8 +46,7 @@ class ShardIndex:
     """
 
     names: PackedText
-    offsets: np.ndarray
-    sizes: np.ndarray
+    places: np.ndarray
     numbers: np.ndarray
     folders: tuple[str, ...]
     unlabelled: int
@@ -90,14 +89,13 @@ def _save(path: Path, stamp: list[int], index: ShardIndex) -> None:
     with open(path, "wb") as file:
         np.savez(
             file,
-            stamp=np.array(stamp, dtype=np.int64),
+            stamp=stamp,
             text=index.names.text,
             ends=index.names.ends,
-            offsets=index.offsets,
-            sizes=index.sizes,
+            places=index.places,
             numbers=index.numbers,
-            folders=np.frombuffer("\0".join(index.folders).encode(), dtype=np.uint8),
-            labelled=np.array([bool(index.folders), index.unlabelled]),
+            folders=np.array(index.folders, dtype=str),
+            unlabelled=index.unlabelled,
         )
 
 
@@ -107,13 +105,12 @@ def _load(path: Path, stamp: list[int]) -> ShardIndex | None:
         with np.load(path) as arrays:  # which admits no pickles
             if arrays["stamp"].tolist() != stamp:
                 return None
-            by_folder, unlabelled = arrays["labelled"].tolist()
-            folders = arrays["folders"].tobytes().decode().split("\0") if by_folder else ()
             return ShardIndex(
                 PackedText(arrays["text"], arrays["ends"]),
-                *(arrays[key] for key in ("offsets", "sizes", "numbers")),
-                folders=tuple(folders),
-                unlabelled=unlabelled,
+                arrays["places"],
+                arrays["numbers"],
+                tuple(arrays["folders"].tolist()),
+                int(arrays["unlabelled"]),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -203,11 +200,7 @@ def _by_label(
 
 
 def _index(images: dict, numbers: list[int], folders: list[str], unlabelled: int) -> ShardIndex:
-    return ShardIndex(
-        PackedText.of(images),
-        np.array([member.offset_data for member in images.values()], dtype=np.int64),
-        np.array([member.size for member in images.values()], dtype=np.int64),
-        np.array(numbers, dtype=np.int64),
-        tuple(folders),
-        unlabelled,
-    )
+    members = images.values()
+    places = [[each.offset_data for each in members], [each.size for each in members]]
+    places, numbers = (np.array(each, dtype=np.int64) for each in (places, numbers))
+    return ShardIndex(PackedText.of(images), places, numbers, tuple(folders), unlabelled)
