@@ -16,9 +16,7 @@ from mvit_det.errors import UserError, some
 logger = logging.getLogger(__name__)
 
 
-def classes_of(
-    parts: Sequence[FileIndex], title: str, num_classes: int | None = None
-) -> list[str]:
+def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None = None) -> list[str]:
     """The classes in their own order: that of a list which has one, else the sorted folders.
 
     Of files that have numbers only: "0", "1", ..., as many as the model has or as there are.

@@ -130,4 +130,3 @@ def _leads_back(path: str) -> bool:
         return False
     target, here = os.path.realpath(path), os.path.realpath(os.path.dirname(path))
     return os.path.commonpath([target, here]) == target
-

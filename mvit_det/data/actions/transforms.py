@@ -29,7 +29,6 @@ from mvit_det.data.video.transforms import (
     CLIP_MEAN,
     CLIP_STD,
     Normalise,
-    check_jitter,
     check_short_side,
     height_and_width,
 )
@@ -63,7 +62,7 @@ def action_train_transform(
     crop = height_and_width(size)
     check_share(name, hflip=hflip)
     check_range(name, short_side=short_side)
-    check_jitter(name, short_side, crop)
+    check_short_side(name, int(short_side[0]), crop)
     return _TrainAction(ShortSideJitter(crop, tuple(short_side)), hflip, Normalise(mean, std))
 
 

@@ -207,7 +207,9 @@ def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, A
     if mask:
         found["segmentation"] = mask
     if found.get("keypoints"):  # places among pixels; every third number is no place
-        found["keypoints"] = [x if k % 3 == 2 else x + 0.5 for k, x in enumerate(found["keypoints"])]
+        found["keypoints"] = [
+            x if k % 3 == 2 else x + 0.5 for k, x in enumerate(found["keypoints"])
+        ]
     return {**found, "bbox_mode": BoxMode.XYWH_ABS, "category_id": labels[entry["category_id"]]}
 
 
@@ -234,7 +236,9 @@ def _completed(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], st
     folder = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}"
     if not folder.exists():
         what = f"a completed copy of {json_file}, which lacks {some(sorted(changes))},"
-        fix = "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
+        fix = (
+            "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
+        )
         with atomic_folder(folder, what, fix) as draft:
             (draft / "annotations.json").write_text(text)
     copy = str(folder / "annotations.json")

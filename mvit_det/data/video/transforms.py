@@ -22,7 +22,14 @@ from mvit_det.data.video.crops import (
     uniform_crops,
     whole,
 )
-from mvit_det.errors import UserError, check_choice, check_count, check_number, check_range, check_share
+from mvit_det.errors import (
+    UserError,
+    check_choice,
+    check_count,
+    check_number,
+    check_range,
+    check_share,
+)
 
 Transform = Callable[[np.ndarray], torch.Tensor]
 
@@ -85,7 +92,7 @@ def clip_train_transform(
             f"within 0 and 1, ratio={tuple(ratio)} above 0."
         )
     if crop == "short_side_jitter":
-        check_jitter(name, short_side, (height, width))
+        check_short_side(name, int(short_side[0]), (height, width))
     erasing = None
     if erase_prob > 0:
         erasing = RandomErasing(erase_prob, mode=erase_mode, max_count=erase_count, device="cpu")
@@ -189,15 +196,6 @@ def height_and_width(size: Sequence[int]) -> Size:
             "model.backbone.input_size."
         )
     return sides[1:]
-
-
-def check_jitter(transform: str, short_side: Sequence[int], crop: Size) -> None:
-    """Refuse shorter sides of frames that crops do not fit into."""
-    if short_side[0] < min(crop):
-        raise UserError(
-            f"short_side={tuple(short_side)} of {transform} must be a smallest and a largest "
-            f"number of pixels, not below the shorter side of the crop, {min(crop)}."
-        )
 
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:
