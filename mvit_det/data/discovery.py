@@ -1,7 +1,7 @@
 """Looking for images below a folder: in class folders, or in tar files."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ class FileIndex:
     """Images or videos below one root, in one tar file, or of one list.
 
     Attributes:
-        source: the folder or the tar file.
-        names: of the files inside it.
+        source: the folder or the tar file; "" as long as those of a list are not looked for.
+        names: of the files, or folders of frames, inside it.
         numbers: per file its row in ``folders``, or its label where there are none.
         folders: the classes.
         places: None, or offset and size in bytes of each file in the tar file: (2, N).
@@ -26,17 +26,19 @@ class FileIndex:
         list_file: that names the files; "" if they were found by looking.
         rows: per file its row in that list, and what such a row is called there.
         ordered: the order of ``folders`` is that of the labels.
+        stems: ``names`` lack the ending, and the folder that the videos are in.
     """
 
     source: str
-    names: PackedText
+    names: Sequence[str]
     numbers: np.ndarray
     folders: list[str]
-    places: np.ndarray | None
-    ignored: str
+    places: np.ndarray | None = None
+    ignored: str = ""
     list_file: str = ""
     rows: tuple[str, np.ndarray] | None = None
     ordered: bool = False
+    stems: bool = False
 
     def path(self, index: int) -> str:
         """Where a file lies, or of one in a tar file, the tar file's path and its name inside."""
@@ -102,7 +104,7 @@ def from_class_folders(
     ignored = [f"{outside} {kind}s that are in no class folder" if outside else "", str(skipped)]
     both = " and ".join(filter(None, ignored))
     numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
-    return FileIndex(str(root), PackedText.joined(packed), numbers, folders, None, both)
+    return FileIndex(str(root), PackedText.joined(packed), numbers, folders, ignored=both)
 
 
 def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:

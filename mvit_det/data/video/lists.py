@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mvit_det.data.class_names import numbered_classes
+from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import is_video_name
-from mvit_det.data.video.list_rows import VideoRows, frame_list_rows, text_lines
+from mvit_det.data.video.list_rows import frame_list_rows, text_lines
 from mvit_det.errors import UserError, some
 from mvit_det.files import read_json
 
@@ -30,7 +31,7 @@ _SOMETHING = ("something-something-v2-", "")
 Row = tuple[int, str, Any]  # number in the file, name of the video, and its label or its class
 
 
-def read_video_list(path: Path) -> VideoRows:
+def read_video_list(path: Path) -> FileIndex:
     """The rows of a list in any of the formats below."""
     number, first = next(text_lines(path), (0, ""))
     if not number:
@@ -51,7 +52,7 @@ def read_video_list(path: Path) -> VideoRows:
     return rows
 
 
-def path_and_label(path: Path) -> VideoRows:
+def path_and_label(path: Path) -> FileIndex:
     """PySlowFast's and MMAction2's lists: ``path label``; of frames ``folder frames label``.
 
     Between the columns are blanks, tabs or commas; paths may hold any of these as well.
@@ -72,10 +73,10 @@ def path_and_label(path: Path) -> VideoRows:
         rows.append((number, name, label))
     if rows and all(_ends_in_number(name, separator) for _, name, _ in rows[:100]):
         rows = _folders_of_frames(path, rows, separator)
-    return _video_rows(rows)
+    return _index(path, rows)
 
 
-def kinetics_csv(path: Path) -> VideoRows:
+def kinetics_csv(path: Path) -> FileIndex:
     """The annotation of Kinetics itself: ``label,youtube_id,time_start,time_end,split``.
 
     A video is called by its YouTube id, start and end, as the usual download scripts name it:
@@ -103,10 +104,10 @@ def kinetics_csv(path: Path) -> VideoRows:
                 "with times in seconds: correct it."
             ) from error
         rows.append((number, f"{fields[video]}_{times[0]:06d}_{times[1]:06d}", kind))
-    return _video_rows(rows, sorted({kind for _, _, kind in rows}), stems=True)
+    return _index(path, rows, sorted({kind for _, _, kind in rows}), stems=True)
 
 
-def something_json(path: Path) -> VideoRows:
+def something_json(path: Path) -> FileIndex:
     """Something-Something-v2: ``something-something-v2-train.json`` and its like.
 
     A video is called by its id. The order of the classes is that of
@@ -128,10 +129,10 @@ def something_json(path: Path) -> VideoRows:
             "beside it: put the two files of one release together."
         )
     of_rows = sorted({template for _, _, template in rows})
-    return _video_rows(rows, classes or of_rows, "entry", ordered=bool(classes), stems=True)
+    return _index(path, rows, classes or of_rows, "entry", ordered=bool(classes), stems=True)
 
 
-def frame_list(path: Path) -> VideoRows:
+def frame_list(path: Path) -> FileIndex:
     """PySlowFast's list with a line per frame: ``original_vido_id video_id frame_id path labels``.
 
     The frames of a video lie in one folder, of which all are used. Labels are those of the JSON
@@ -147,19 +148,19 @@ def frame_list(path: Path) -> VideoRows:
             rows.append((number, os.path.dirname(fields[3]), label))
     ignored = f"{unlabelled} videos that the JSON files do not name" if unlabelled else ""
     classes = _something_classes(path) if known else ()
-    return _video_rows(rows, classes, ordered=bool(known), ignored=ignored)
+    return _index(path, rows, classes, ordered=bool(known), ignored=ignored)
 
 
-def _video_rows(
-    rows: Sequence[Row], classes: Sequence[str] = (), word: str = "line", **more: Any
-) -> VideoRows:
+def _index(
+    path: Path, rows: Sequence[Row], classes: Sequence[str] = (), word: str = "line", **more: Any
+) -> FileIndex:
     """Rows as arrays; ``word`` is what the file calls one."""
     numbers, names, labels = zip(*rows) if rows else ((), (), ())
     if classes:
         order = {name: label for label, name in enumerate(classes)}
         labels = [order[name] for name in labels]
-    places = word, np.array(numbers, np.int64)
-    return VideoRows(names, np.array(labels, np.int64), places, classes, **more)
+    more |= dict(list_file=str(path), rows=(word, np.array(numbers, np.int64)))
+    return FileIndex("", names, np.array(labels, np.int64), list(classes), **more)
 
 
 def _is_number(text: str) -> bool:
