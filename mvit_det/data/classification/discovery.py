@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,10 @@ def _from_shards(shards: list[Path]) -> list[FileIndex]:
     depth = _common_depth([folder.split("/") for folder in inside])
     parts = []
     for shard, index in zip(shards, indexes):
-        ignored = f"{index.unlabelled} images without a label" if index.unlabelled else ""
         classes = [folder.split("/")[depth] if folder else shard.stem for folder in index.folders]
-        folders = sorted(set(classes))
-        row_of = {folder: row for row, folder in enumerate(folders)}
-        rows = np.array([row_of[name] for name in classes], dtype=np.int64)
-        numbers = rows[index.numbers] if folders else index.numbers
-        parts.append(FileIndex(str(shard), index.names, numbers, folders, index.places, ignored))
+        folders, rows = np.unique(classes, return_inverse=True)
+        numbers = rows[index.numbers] if classes else index.numbers
+        parts.append(replace(index, folders=folders.tolist(), numbers=numbers))
     return parts
 
 

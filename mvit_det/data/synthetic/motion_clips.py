@@ -152,11 +152,7 @@ def turning_dials(
 
 
 def draw_clip(
-    rng: np.random.Generator,
-    motion: str,
-    num_frames: int,
-    size: tuple[int, int],
-    num_shapes: int,
+    rng: np.random.Generator, motion: str, num_frames: int, size: tuple[int, int], num_shapes: int
 ) -> np.ndarray:
     """One clip as RGB bytes (T, H, W, 3)."""
     scene = random_scene(rng, num_shapes, size)
