@@ -1,7 +1,7 @@
 """The one exception type for what a user can cause and mend, and checks that raise it."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -59,3 +59,13 @@ def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
     for name, value in values.items():
         if value not in choices:
             raise UserError(f"{name}={value!r} of {owner} must be one of {some(choices, 20)}.")
+
+
+def check_range(owner: str, **values: Any) -> None:
+    """Refuse what is not two numbers in ascending order, of which the second may be the first."""
+    for name, value in values.items():
+        pair = list(value) if isinstance(value, Sequence) else []
+        if len(pair) != 2 or not all(isinstance(x, Real) for x in pair) or not pair[0] <= pair[1]:
+            raise UserError(
+                f"{name}={value} of {owner} must be two numbers, a smallest and a largest."
+            )

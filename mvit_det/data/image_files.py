@@ -1,8 +1,10 @@
 """What can be wrong with image files, as far as it shows without decoding them."""
 
+import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
@@ -14,22 +16,35 @@ _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGB
 NO_PICTURE = "the file is no picture that can be read (empty, or a web page under this name?)"
 
 
-def check_image_file(file_name: str) -> None:
-    """Raise an error that says why a file is no picture of 8 bits per channel.
+@contextmanager
+def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterator[Image.Image]:
+    """Open a picture of 8 bits per channel, or raise an error that says why a file is none.
 
-    Pixels are not decoded.
+    Args:
+        offset, size: where its bytes lie in the file; by default they are all of it.
     """
     try:
-        with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
-            check_pixel_type(image)
-            # NOTE: reading the EXIF tags of a damaged PNG makes Pillow swallow the damage, and
-            # Detectron2 would go on with a black picture. The checksums tell, in a millisecond.
-            if image.format == "PNG":
-                image.verify()
+        with PathManager.open(path, "rb") as file:
+            file.seek(offset)
+            with Image.open(file if size is None else io.BytesIO(file.read(size))) as image:
+                check_pixel_type(image)
+                yield image
     except FileNotFoundError as error:
         raise ValueError("the file does not exist") from error
     except UnidentifiedImageError as error:
         raise ValueError(NO_PICTURE) from error
+
+
+def check_image_file(path: str) -> None:
+    """Raise an error that says why a file is no picture of 8 bits per channel.
+
+    Pixels are not decoded.
+    """
+    with open_picture(path) as image:
+        # NOTE: reading the EXIF tags of a damaged PNG makes Pillow swallow the damage, and
+        # Detectron2 would go on with a black picture. The checksums tell, in a millisecond.
+        if image.format == "PNG":
+            image.verify()
 
 
 def check_pixel_type(image: Image.Image) -> None:

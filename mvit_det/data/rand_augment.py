@@ -197,15 +197,9 @@ class _Move:
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
         a, b, c, d, e, f = self.matrix
         left, top, right, bottom = after
-        matrix = (
-            a,
-            b,
-            c + a * left + b * top - before[0],
-            d,
-            e,
-            f + d * left + e * top - before[1],
-        )
-        size = (right - left, bottom - top)
+        c = c + a * left + b * top - before[0]
+        f = f + d * left + e * top - before[1]
+        size, matrix = (right - left, bottom - top), (a, b, c, d, e, f)
         return picture.transform(size, Image.Transform.AFFINE, matrix, **self.options)
 
 

@@ -8,12 +8,11 @@ from itertools import chain
 
 import av
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mvit_det.data.decoding.frame_names import frame_names
 from mvit_det.data.decoding.index import index_of
 from mvit_det.data.decoding.stream import VideoError, VideoStream
-from mvit_det.data.image_files import NO_PICTURE, check_pixel_type
+from mvit_det.data.image_files import open_picture
 
 # Per second, of frames that do not tell: Something-Something-v2 and AVA are unpacked at it.
 FRAME_RATE = 30.0
@@ -238,15 +237,13 @@ class FrameFolder(OpenVideo):
         return np.stack([found[index] for index in indices])
 
     def _read(self, index: int) -> np.ndarray:
+        name = self._names[index]
         try:
-            with Image.open(os.path.join(self._folder, self._names[index])) as image:
-                check_pixel_type(image)
+            with open_picture(os.path.join(self._folder, name)) as image:
                 return np.asarray(image.convert("RGB"))
-        except UnidentifiedImageError:
-            reason = NO_PICTURE
         except Exception as error:  # decoders fail in many ways
             reason = str(error) or type(error).__name__
-        raise VideoError(f"frame {index} ({self._names[index]}) cannot be read: {reason}")
+            raise VideoError(f"frame {index} ({name}) cannot be read: {reason}") from error
 
 
 def _checked(indices: Iterable[int], count: int) -> list[int]:

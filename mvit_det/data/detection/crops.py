@@ -198,11 +198,7 @@ def _free_places(
 
 
 def _write(
-    folder: Path,
-    pixels: np.ndarray,
-    crops: list[Crop],
-    size: int | None,
-    file_name: str,
+    folder: Path, pixels: np.ndarray, crops: list[Crop], size: int | None, file_name: str
 ) -> None:
     """Save crops as ``folder/<class>/<image>-<number>.jpg``."""
     stem = Path(file_name).with_suffix("").as_posix().replace("/", "_")

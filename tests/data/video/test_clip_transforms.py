@@ -251,7 +251,7 @@ TRAIN_FAULTS = {
     "ratio=ab .* two numbers": dict(ratio="ab"),
     "short_side=40 .* two numbers": dict(short_side=40),
     r"ratio=\(0, 1\) above 0": dict(ratio=(0, 1)),
-    r"short_side=\(30, 60\) .* not below .* 48": dict(
+    r"short_side=30 .* not below .* 48": dict(
         crop="short_side_jitter", short_side=(30, 60)
     ),
     r"short_side=\(90, 60\) .* a smallest and a largest": dict(
