@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,29 @@ from mvit_det.ava_files.boxes import BoxTable
 from mvit_det.files import atomic_file
 
 _CHUNK = 1 << 16
+
+
+def detections_table(
+    frames: Sequence[tuple[str, float, np.ndarray, np.ndarray]], actions: Sequence[int]
+) -> BoxTable:
+    """Make a row for each box and action, in the order of the key frames.
+
+    Args:
+        frames: video, second, boxes (N, 4) and scores (N, K) of each key frame; one or more.
+        actions: the K ids.
+    """
+    videos, seconds, boxes, scores = zip(*frames)
+    names = list(dict.fromkeys(videos))
+    rows = np.repeat(np.arange(len(frames)), [one.size for one in scores])
+    return BoxTable(
+        names,
+        video=np.array([names.index(video) for video in videos], np.int32)[rows],
+        second=np.array(seconds)[rows],
+        box=np.concatenate(boxes).repeat(len(actions), axis=0),
+        action=np.resize(np.asarray(actions, np.int64), len(rows)),
+        score=np.concatenate(scores).ravel().astype(np.float64),
+        line=np.zeros(len(rows), np.int64),
+    )
 
 
 def write_detections(path: str | os.PathLike, table: BoxTable) -> None:

@@ -99,15 +99,14 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
     }
     torch.manual_seed(0)
     if args.repeats:
-        place, models = device, subjects.build_variants(cfg, key)
+        models = subjects.build_variants(cfg, key)
         models = {name: model.to(device) for name, model in models.items()}
     else:
-        model, place = subjects.build_to_count(cfg, key, device)
-        models = {"model": model}
+        models = {"model": subjects.build_to_count(cfg, key, device)}
     plain = models["plain" if "plain" in models else "model"]
     task = task_of(cfg)
     print("Counting ...", file=sys.stderr)
-    report.update(counts.count(plain, task, report["input"], place), convention=counts.CONVENTION)
+    report.update(counts.count(plain, task, report["input"]), convention=counts.CONVENTION)
     print_counts(report)
     if args.repeats:
         inputs = subjects.make_inputs(plain, task, report["input"], device)

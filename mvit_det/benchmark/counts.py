@@ -43,23 +43,20 @@ NORM = 5  # FLOPs per element of an affine layer norm, as fvcore has it
 
 
 @torch.no_grad()
-def count(
-    model: nn.Module, task: Task, shape: Sequence[int], device: torch.device
-) -> dict[str, Any]:
+def count(model: nn.Module, task: Task, shape: Sequence[int]) -> dict[str, Any]:
     """Parameters and FLOPs in all and of each part, and operations that no count exists for.
 
     Args:
         model: of the task, or a bare backbone; with plain attention, whose products have counts. It
             may be on the meta device, unless its task is of two stages.
         shape: of the input, of which the first sample is counted.
-        device: of the model.
     """
     model.eval()
     sizes = {name: size_of(part) for name, part in model.named_children()}
     is_backbone = isinstance(model, Backbone)
     by_shapes = not (is_backbone or task.two_stages)
-    place = torch.device("meta") if by_shapes else device
-    inputs, _ = make_inputs(model, task, [1, *shape[1:]], place)
+    device = "meta" if by_shapes else next(model.parameters()).device
+    inputs, _ = make_inputs(model, task, [1, *shape[1:]], torch.device(device))
     if by_shapes:
         total, flops, unknown = count_by_shapes(model, inputs)
     else:

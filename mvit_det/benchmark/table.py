@@ -48,10 +48,8 @@ def make_rows(
     for number, (path, cfg) in enumerate(configs.items(), 1):
         print(f"Counting {number} of {len(configs)}: {path}", end=" ", file=sys.stderr, flush=True)
         torch.manual_seed(0)
-        model, place = subjects.build_to_count(cfg, "model", device)
         task = task_of(cfg)
-        counted = counts.count(model, task, shapes[path], place)
-        del model  # the next one needs the memory
+        counted = counts.count(subjects.build_to_count(cfg, "model", device), task, shapes[path])
         summary = {name: counted[name] for name in ("parameters", "flops", "not_counted")}
         row = {"config": path, "kind": task.kind, "input": shapes[path], **describe(cfg), **summary}
         print(*figures(row), file=sys.stderr)

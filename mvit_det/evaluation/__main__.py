@@ -133,9 +133,10 @@ def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
     if twice:  # its boxes would count double, or be measured against themselves
         raise UserError(f"The file {some(twice)} is given twice: name it once.")
     truth = read_truth(args.actions, args.excluded, args.seconds)
-    names = read_label_map(args.label_map) if args.label_map else None
     found = read_detections(args.results, truth)
-    if names is None:
+    if args.label_map:
+        names = read_label_map(args.label_map)
+    else:
         # as of a data set without a label map: all outputs of its model, which the file has
         ids = np.union1d(truth.table.action, found.action).tolist()
         names = {k: f"action {k}" for k in ids}

@@ -34,21 +34,19 @@ class UnreadableImages(DatasetEvaluator):
 
     def process(self, inputs: list[dict[str, Any]] | dict[str, Any], outputs: Any) -> None:
         """Take a list of inputs, or one dict of stacked inputs in which "unreadable" is a list."""
+        place = next((name for name in ("clip", "second") if name in inputs), None)
         if isinstance(inputs, dict):
-            files, self._fate = inputs["file_name"], _LEFT_OUT
+            files, self._fate = inputs["file_name"], _MISSED if place == "second" else _LEFT_OUT
             reasons = inputs.get("unreadable") or [None] * len(files)
         else:
             files, self._fate = [item.get("file_name") for item in inputs], _BLANK
             reasons = [item.get("unreadable") for item in inputs]
         self._total += len(files)
-        bad = [index for index, reason in enumerate(reasons) if reason is not None]
-        self._reasons |= {files[index]: reasons[index] for index in bad}
-        if isinstance(inputs, dict):
-            place = next((name for name in ("clip", "second") if name in inputs), None)
-            if place is not None:
-                self._clips |= {(files[index], float(inputs[place][index])) for index in bad}
-            if place == "second":
-                self._fate = _MISSED
+        for index, (file, reason) in enumerate(zip(files, reasons)):
+            if reason is not None:
+                self._reasons[file] = reason
+                if place is not None:
+                    self._clips.add((file, float(inputs[place][index])))
 
     def evaluate(self) -> dict[str, dict[str, int]]:
         gathered = comm.gather((self._total, self._reasons, self._clips, self._fate), dst=0)
@@ -59,11 +57,9 @@ class UnreadableImages(DatasetEvaluator):
         fate = next(part[3] for part in gathered if part[1])
         listed = "\n".join(f"  {path}: {why}" for path, why in list(reasons.items())[:20])
         clips = set().union(*(part[2] for part in gathered))
+        what, counts = f"{len(reasons)} of {total} test images", {"images": len(reasons)}
         if clips:
-            text = "%d clips of %d test videos could not be read and %s:\n%s"
-            logger.error(text, len(clips), len(reasons), fate, listed)
-            return {"unreadable": {"videos": len(reasons), "clips": len(clips)}}
-        logger.error(
-            "%d of %d test images could not be read and %s:\n%s", len(reasons), total, fate, listed
-        )
-        return {"unreadable": {"images": len(reasons)}}
+            what = f"{len(clips)} clips of {len(reasons)} test videos"
+            counts = {"videos": len(reasons), "clips": len(clips)}
+        logger.error("%s could not be read and %s:\n%s", what, fate, listed)
+        return {"unreadable": counts}

@@ -3,23 +3,22 @@
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError, printable
+from mvit_det.errors import UserError
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
 from mvit_det.predict.clips import check_window, videos_of
 from mvit_det.predict.frames import see_frames
-from mvit_det.predict.people import ActionRunner
+from mvit_det.predict.key_frames import ActionRunner, ProposalRunner
 from mvit_det.predict.person_boxes import box_threshold, person_boxes
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.proposals import ProposalRunner
-from mvit_det.predict.sources import Picture, Video, find_sources
-from mvit_det.predict.windows import see_videos
-from mvit_det.predict.writers import Results, make_folder, open_results
+from mvit_det.predict.run import Run
+from mvit_det.predict.sources import find_sources
+from mvit_det.predict.windows import see_windows
+from mvit_det.predict.writers import make_folder, open_results
 
 logger = logging.getLogger("mvit_det.predict")
 
@@ -45,48 +44,37 @@ def main(args: Namespace) -> int:
             "--window is for classifiers of clips, and this config's model is none: drop it."
         )
     people = person_boxes(args, predictor)
-    faults: dict[Path, str] = {}
-
-    def report(path: Path, reason: str) -> None:
-        if path not in faults:
-            faults[path] = reason
-            logger.warning("%s: %s", printable(path), reason)
-
-    files = [source.path for source in sources]
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
-    opened = open_results(folder, predictor.inference, predictor.categories, files)
-    with StopRequest() as stop, opened as results:
-        if predictor.task.inputs == "videos":
-            see_videos(predictor, videos(sources, report), args.window, results, report, stop)
-        elif people is not None:
-            over = ProposalRunner if args.proposals else ActionRunner
-            over(predictor, people, results, stop).see(videos(sources, report), report)
+    files = [source.path for source in sources]
+    with StopRequest() as stop, open_results(folder, predictor, files) as results:
+        run = Run(predictor, results, stop)
+        if predictor.task.inputs == "pictures" and people is None:
+            see_frames(run, sources)
         else:
-            see_frames(predictor, sources, results, report, stop)
-    logger.info(summary(results, predictor.inference.summary(results.rows), len(faults), stop.requested))
-    return 128 + stop.requested if stop.requested else int(bool(faults))
+            videos = videos_of(sources, run.report)
+            if people is None:
+                see_windows(run, videos, args.window)
+            else:
+                runner = ProposalRunner if args.proposals else ActionRunner
+                runner(run, people).see(videos)
+    logger.info(summary(run))
+    return 128 + stop.requested if stop.requested else int(bool(run.faults))
 
 
-def videos(sources: Sequence[Picture | Video], report: Callable[[Path, str], None]) -> list[Path]:
-    """Videos among inputs; pictures are reported."""
-    found, pictures = videos_of(sources)
-    for path in pictures:
-        report(path, "a picture, and this config's model takes videos")
-    return found
-
-
-def summary(results: Results, told: str, faults: int, stopped: int | None) -> str:
+def summary(run: Run) -> str:
     """What was written, in one line."""
+    results = run.results
     counts = {
         "annotated pictures": results.pictures,
         f"annotated videos ({results.frames} frames)": results.videos,
     }
     written = [f"{count} {what}" for what, count in counts.items() if count]
     written += [*results.further, "predictions.json"]
-    line = f"Wrote {', '.join(written)} and images.json to {results.folder}: {told}."
-    if faults:
-        line += f" Faulty inputs: {faults}, see above."
-    return line + (" Interrupted: the rest was not looked at." if stopped else "")
+    found = run.predictor.inference.summary(results.rows)
+    line = f"Wrote {', '.join(written)} and images.json to {results.folder}: {found}."
+    if run.faults:
+        line += f" Faulty inputs: {len(run.faults)}, see above."
+    return line + (" Interrupted: the rest was not looked at." if run.stop.requested else "")
 
 
 if __name__ == "__main__":

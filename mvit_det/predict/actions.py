@@ -9,7 +9,7 @@ import numpy as np
 from mvit_det.data.actions.mapper import OUTSIDE
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.errors import UserError, some
-from mvit_det.predict.open_frames import gathered, shown_at
+from mvit_det.predict.open_frames import gathered, raised, shown_at
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class KeyClip:
     picture: np.ndarray
 
 
-def raised(second: float, error: VideoError) -> None:
-    """What becomes of a key frame that cannot be decoded, where nobody minds it."""
-    raise error
-
-
 def key_clips(
     video: Any,
     seconds: Sequence[float],
@@ -49,18 +44,10 @@ def key_clips(
     """
     keys = [shown_at(video, second) for second in seconds]
     # the key frame itself as well, which need not be one of the clip's
-    wanted = [
-        [*sampling.around(video.times, second), key] for second, key in zip(seconds, keys)
-    ]
-    for place, frames in gathered(
-        video, wanted, lambda place, error: on_fault(seconds[place], error)
-    ):
+    wanted = [[*sampling.around(video.times, s), key] for s, key in zip(seconds, keys)]
+    told = lambda place, error: on_fault(seconds[place], error)  # noqa: E731
+    for place, frames in gathered(video, wanted, told):
         yield KeyClip(seconds[place], keys[place], frames[:-1], frames[-1])
-
-
-def length(video: Any) -> float:
-    """Seconds that an opened video lasts, with its last frame."""
-    return video.end
 
 
 def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -69,7 +56,7 @@ def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[floa
     Up to a second outside counts as its first or last frame, as in evaluation: lists of key frames
     and videos are cut by different rules.
     """
-    ends = -OUTSIDE, length(video) + OUTSIDE
+    ends = -OUTSIDE, video.end + OUTSIDE
     inside = [second for second in sorted(seconds) if ends[0] <= second <= ends[1]]
     return inside, sorted(set(seconds).difference(inside))
 
@@ -77,7 +64,7 @@ def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[floa
 def not_within(video: Any, seconds: Sequence[float]) -> str:
     """The fault of key frames outside of an opened video."""
     told = some([f"{second:g}" for second in seconds], limit=3)
-    return f"it lasts {length(video):.4g} s, and has no second {told}"
+    return f"it lasts {video.end:.4g} s, and has no second {told}"
 
 
 def given_boxes(boxes: Mapping[float, Any]) -> dict[float, np.ndarray]:

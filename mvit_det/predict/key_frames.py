@@ -1,25 +1,32 @@
-"""Videos are looked at, at key frames with people: what actions and proposals have in common."""
+"""Videos are looked at, at key frames with people: by an action detector, or to find the people."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from mvit_det.ava_files import BoxTable, write_detections
+from mvit_det.ava_files import detections_table, write_detections
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
-from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, printable, some
 from mvit_det.predict.actions import not_within, within
-from mvit_det.predict.person_boxes import BoxFile, PersonFinder
-from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.writers import Results
+from mvit_det.predict.open_frames import Shown, gathered, shown_at
+from mvit_det.predict.person_boxes import BoxFile, PersonFinder, as_shares
+from mvit_det.predict.progress import progress
+from mvit_det.predict.run import Run
+from mvit_det.predict.sources import Frame
 from mvit_det.tasks.actions import People
 
-PROPOSALS = "proposals.csv"
+logger = logging.getLogger(__name__)
+
+DETECTIONS, PROPOSALS = "detections.csv", "proposals.csv"
+HELD = 1.0  # seconds for which boxes are shown at least, unless others come
+TOLD = 5  # actions in a line of the log
+SLIDES = 1.0  # frames per second of a video of key frames
 
 # the actions of its rows, and a function from people to the scores (N, len(actions))
 CsvFile = tuple[list[int], Callable[[People], np.ndarray]]
@@ -32,80 +39,150 @@ class KeyFrameRunner(ABC):
         seen: what is known, by the name of the video.
     """
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        source: BoxFile | PersonFinder,
-        results: Results,
-        stop: StopRequest,
-    ) -> None:
-        self.predictor = predictor
+    def __init__(self, run: Run, source: BoxFile | PersonFinder) -> None:
+        self.run = run
         self.source = source
-        self.results = results
-        self.stop = stop
         self.seen: dict[str, list[People]] = {}
 
     @abstractmethod
-    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
-        """A video file or a folder of frames, for a ``with`` block."""
-
-    @abstractmethod
-    def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
+    def see_video(self, path: Path, video: OpenVideo) -> list[str]:
         """Fill ``seen`` from an opened video, and draw; returns faults in parts of it."""
 
-    @abstractmethod
     def csv_files(self) -> dict[str, CsvFile]:
-        """By their names."""
+        """By their names: the boxes, if they were found here."""
+        # -1 is no action
+        boxes = [-1], lambda one: one.box_scores[:, None]
+        return {PROPOSALS: boxes} if isinstance(self.source, PersonFinder) else {}
 
-    def see(self, paths: Sequence[Path], report: Callable[[Path, str], None]) -> None:
+    def see(self, paths: Sequence[Path]) -> None:
         """Each video; the csv files of what is known are written whatever ends it."""
-        names = [path.name if path.is_dir() else path.stem for path in paths]
-        twice = [name for name, count in Counter(names).items() if count > 1]
+        names = Counter(map(_name, paths))
+        twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise UserError(
                 f"Several videos have the name {some(twice)}, by which csv files call them: rename "
                 "them, or give them one at a time."
             )
         try:
-            for path, name in zip(paths, names):
-                if self.stop.requested:
-                    return
-                try:
-                    with self.open(path) as video:
-                        faults = self.see_video(path, video, name)
-                        faults += [video.fault] if video.fault else []
-                except (VideoError, UserError) as error:
-                    faults = [str(error)]
-                if faults:
-                    report(path, some(faults, limit=3))
+            self.run.see_videos(paths, self.see_video)
         finally:
             self._write_csv_files()
 
-    def seconds(self, video: OpenVideo, name: str) -> tuple[list[float], list[str]]:
+    def seconds(self, path: Path, video: OpenVideo) -> tuple[list[float], list[str]]:
         """The key frames of a video, and what is wrong with others."""
-        seconds, outside = within(video, self.source.seconds(name, video))
+        seconds, outside = within(video, self.source.seconds(_name(path), video))
         faults = [not_within(video, outside)] if outside else []
         if outside and not seconds:
             faults[0] += "; is --start right, the second of the csv at which the video begins?"
         return seconds, faults
 
+    def note(self, frame: Frame, result: Any, video: OpenVideo, index: int) -> None:
+        """Write the result for the frame of this index, which was shown in ``frame``."""
+        second = round(float(video.times[index]), 6)
+        self.run.results.note(frame, result, frame=index, seconds=second)
+
     def _write_csv_files(self) -> None:
-        for name, (actions, scores_of) in self.csv_files().items():
-            table = as_table(self.seen, self.source.start, actions, scores_of)
-            if len(table):
-                write_detections(self.results.folder / name, table)
-                self.results.further.append(name)
+        results, start = self.run.results, self.source.start
+        known = [(video, one) for video, people in self.seen.items() for one in people]
+        known = [(video, one) for video, one in known if len(one.boxes)]
+        for name, (actions, scores_of) in self.csv_files().items() if known else ():
+            frames = [
+                (video, round(one.second + start, 6), one.boxes, scores_of(one))
+                for video, one in known
+            ]
+            write_detections(results.folder / name, detections_table(frames, actions))
+            results.further.append(name)
 
 
-def proposals() -> CsvFile:
-    """Boxes of people."""
-    # -1 is no action
-    return [-1], lambda one: one.box_scores[:, None]
+class ActionRunner(KeyFrameRunner):
+    """An action detector says what people do."""
+
+    def see_video(self, path: Path, video: OpenVideo) -> list[str]:
+        """See `KeyFrameRunner.see_video`."""
+        seconds, faults = self.seconds(path, video)
+        people = self.seen[_name(path)] = []
+
+        def note(frame: Frame) -> None:
+            for one in people:
+                self.note(frame, one, video, one.frame)
+
+        found = self.run.predictor.people(
+            video,
+            seconds,
+            lambda clip: self.source.at(_name(path), clip),
+            lambda second, error: faults.append(left_out(second, error)),
+        )
+        for one in progress(found, len(seconds), "key frames"):
+            people.append(one)
+            if self.run.stop.requested:
+                break
+        if people:
+            self._log(path, people)
+            try:
+                self.run.annotate(path, video, people_shown(people, video.times), note)
+            except VideoError as error:
+                faults.append(str(error))
+        return faults
+
+    def csv_files(self) -> dict[str, CsvFile]:
+        """The scores of all named actions as well."""
+        ids = [category["id"] for category in self.run.predictor.categories]
+        actions = ids, lambda one: one.scores.numpy()[:, np.array(ids) - 1]
+        return {DETECTIONS: actions, **super().csv_files()}
+
+    def _log(self, path: Path, people: Sequence[People]) -> None:
+        """The actions of a video that are seen most, and boxes of which nothing is seen."""
+        inference, categories = self.run.predictor.inference, self.run.predictor.categories
+        counts = Counter(
+            category["name"]
+            for one in people
+            for actions in inference.best(one, categories)
+            for category, _ in actions
+        )
+        told = ", ".join(f"{name} ({count})" for name, count in counts.most_common(TOLD))
+        logger.info(
+            "%s: %d key frames, %d boxes; mostly: %s",
+            *(printable(path), len(people), sum(len(one.boxes) for one in people)),
+            told or "nothing",
+        )
+        unseen = sum(map(inference.unseen, people))
+        if unseen:
+            logger.warning(
+                "%s: %d boxes are beside the part of the frame that the model is shown, and their "
+                "scores mean nothing: add dataloader.test.mapper.transform.crop=full",
+                *(printable(path), unseen),
+            )
 
 
-def place(video: OpenVideo, frame: int) -> dict[str, Any]:
-    """Where a frame is, for images.json."""
-    return dict(frame=frame, seconds=round(float(video.times[frame]), 6))
+class ProposalRunner(KeyFrameRunner):
+    """A detector finds people, for an action detector that may not be there yet.
+
+    The annotated video has the key frames alone.
+    """
+
+    def see_video(self, path: Path, video: OpenVideo) -> list[str]:
+        """See `KeyFrameRunner.see_video`."""
+        seconds, faults = self.seconds(path, video)
+        keys = [shown_at(video, second) for second in seconds]
+        source = Shown(path, SLIDES)
+        pictures = gathered(
+            video,
+            [[key] for key in keys],
+            lambda number, error: faults.append(left_out(seconds[number], error)),
+        )
+        people = self.seen[_name(path)] = []
+        for number, [picture] in progress(pictures, len(seconds), "key frames"):
+            image = np.ascontiguousarray(picture[..., ::-1])
+            frame = Frame(source, keys[number], image, len(people) / SLIDES)
+            found = self.source.found(frame.image)
+            boxes, sure = as_shares(found)
+            place = seconds[number], keys[number], picture.shape[:2]
+            people.append(People(*place, boxes, torch.zeros(len(boxes), 0), sure))
+            self.run.results.show(frame, found)
+            self.note(frame, found, video, keys[number])
+            if self.run.stop.requested:
+                break
+        return faults
 
 
 def left_out(second: float, error: VideoError) -> str:
@@ -113,31 +190,24 @@ def left_out(second: float, error: VideoError) -> str:
     return f"second {second:g} is left out, {error}"
 
 
-def as_table(
-    seen: dict[str, list[People]],
-    start: float,
-    actions: Sequence[int],
-    scores_of: Callable[[People], np.ndarray],
-) -> BoxTable:
-    """A row for each box and action.
+def people_shown(people: Sequence[People], times: np.ndarray) -> list[People | None]:
+    """Who is shown with each frame: those of the last key frame, unless that is long past.
 
     Args:
-        start: the second that the beginning of a video is called.
-        scores_of: gives (N, len(actions)).
+        people: in order.
+        times: (N,) seconds of the frames.
     """
-    found = [(video, one) for video, people in enumerate(seen.values()) for one in people]
-    counts = [len(one.boxes) for _, one in found]
-    count = len(actions)
-    boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes for _, one in found)])
-    scores = [scores_of(one).astype(np.float64) for _, one in found]
-    video = np.repeat(np.array([video for video, _ in found], np.int32), counts)
-    second = np.repeat([round(one.second + start, 6) for _, one in found], counts)
-    return BoxTable(
-        list(seen),
-        video.repeat(count),
-        second.repeat(count),
-        boxes.repeat(count, axis=0),
-        np.tile(np.asarray(actions, np.int64), len(boxes)),
-        np.concatenate([np.zeros((0, count)), *scores]).ravel(),
-        np.zeros(len(boxes) * count, np.int64),
-    )
+    gaps = [later.second - one.second for one, later in zip(people, people[1:])]
+    held = max(HELD, min(gaps, default=0.0)) - 1e-6
+    shown: list[People | None] = [None] * len(times)
+    ends = [one.frame for one in people[1:]] + [len(times)]
+    for one, end in zip(people, ends):
+        for frame in range(one.frame, end):
+            if times[frame] < one.second + held:
+                shown[frame] = one
+    return shown
+
+
+def _name(path: Path) -> str:
+    """What csv files call a video: its file without the ending, or its folder of frames."""
+    return path.name if path.is_dir() else path.stem

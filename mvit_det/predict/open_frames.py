@@ -1,6 +1,5 @@
 """Opened videos: files, folders of frames, and arrays of frames, with one interface."""
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +11,7 @@ import numpy as np
 
 from mvit_det.data.decoding.reader import FRAME_RATE, OpenVideo, VideoError, open_video
 from mvit_det.data.video.sampling import on_screen
-from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError
-from mvit_det.predict.progress import progress
-from mvit_det.predict.sources import Frame, playable
+from mvit_det.errors import UserError, check_positive
 
 
 def opened(
@@ -32,6 +28,21 @@ def opened(
     return nullcontext(FramesInMemory(video, FRAME_RATE if fps is None else fps))
 
 
+def check_bgr(given: Any, axes: int, wanted: str) -> None:
+    """Refuse what is no array of uint8 with so many axes, the last one of three channels.
+
+    Args:
+        wanted: how the sentence begins.
+    """
+    shape = getattr(given, "shape", ())
+    if len(shape) != axes or shape[-1] != 3 or 0 in shape or given.dtype != np.uint8:
+        what = f"{given.dtype} of shape {shape}" if shape else type(given).__name__
+        raise UserError(
+            f"{wanted} of uint8 in the order BGR, not {what}: convert it first, e.g. by cv2.imread or "
+            "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
+        )
+
+
 class FramesInMemory(OpenVideo):
     """An array of frames.
 
@@ -41,15 +52,8 @@ class FramesInMemory(OpenVideo):
     """
 
     def __init__(self, frames: np.ndarray, fps: float) -> None:
-        shape = getattr(frames, "shape", ())
-        if len(shape) != 4 or shape[3] != 3 or 0 in shape or frames.dtype != np.uint8:
-            what = f"{frames.dtype} of shape {shape}" if shape else type(frames).__name__
-            raise UserError(
-                "A video must be a path, or an array of frames (N, H, W, 3) of uint8 in the order "
-                f"BGR, not {what}."
-            )
-        if not 0 < fps < math.inf:
-            raise UserError(f"fps={fps}, the frames per second of a video, must be above 0.")
+        check_bgr(frames, 4, "A video must be a path, or an array of frames (N, H, W, 3)")
+        check_positive("a video", fps=fps)
         self.fps = fps
         self.times = np.arange(len(frames)) / fps
         self._frames = frames
@@ -72,10 +76,15 @@ def shown_at(video: OpenVideo, second: float) -> int:
     return int(on_screen(video.times, second))
 
 
+def raised(place: float, error: VideoError) -> None:
+    """What becomes of a part that cannot be decoded, where nobody minds it."""
+    raise error
+
+
 def gathered(
     video: OpenVideo,
     wanted: Sequence[Sequence[int]],
-    on_fault: Callable[[int, VideoError], None],
+    on_fault: Callable[[int, VideoError], None] = raised,
     memory: int = 2**28,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Parts of an opened video, each with its place in ``wanted``: (N, H, W, 3) RGB.
@@ -85,7 +94,7 @@ def gathered(
 
     Args:
         wanted: indices of the frames of each part.
-        on_fault: is told of parts that cannot be decoded, which are left out.
+        on_fault: is told of parts that cannot be decoded, and unless it raises they are left out.
         memory: bytes of the frames that are decoded at once, where one part takes no more.
     """
     if not wanted:
@@ -120,35 +129,5 @@ def in_order(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.nd
             starts anew from the key frame before them.
     """
 
-    def fail(index: int, error: VideoError) -> None:
-        raise error
-
-    for _, [frame] in gathered(video, [[index] for index in range(stop)], fail, memory):
+    for _, [frame] in gathered(video, [[index] for index in range(stop)], memory=memory):
         yield np.ascontiguousarray(frame[..., ::-1])
-
-
-def annotate(
-    video: OpenVideo,
-    path: Path,
-    results: Any,
-    stop: StopRequest,
-    shown: Sequence[Any],
-    note: Callable[[Frame], None],
-) -> None:
-    """Write an opened video with what is ``shown`` in each of its first frames.
-
-    Args:
-        note: is called at the end with a frame of the source, also where a frame cannot be decoded,
-            but not where none has been written.
-    """
-    source, frame = Shown(path, playable(video.fps)), None
-    images = progress(in_order(video, len(shown)), len(shown), "frames")
-    try:
-        for index, image in enumerate(images):
-            frame = Frame(source, index, image, video.times[index])
-            results.show(frame, shown[index])
-            if stop.requested:
-                break
-    finally:
-        if frame:
-            note(frame)

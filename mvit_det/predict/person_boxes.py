@@ -1,9 +1,7 @@
 """Where the people of a video are: from a csv file, or found by a detector."""
 
-import csv
 import os
 from argparse import Namespace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,14 @@ from mvit_det.data.actions.key_frames import usable
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.engine import load_config
-from mvit_det.errors import UserError, some
-from mvit_det.predict.actions import KeyClip, length
+from mvit_det.errors import UserError, check_positive, check_share, some
+from mvit_det.predict.actions import KeyClip
 from mvit_det.predict.predictor import Predictor
 from mvit_det.tasks import task_of
 
 PERSON = "person"
 EVERY = 1.0  # seconds
 THRESHOLD = 0.8  # AVA's, for its own detector
-SNIFFED = 1000  # rows that tell the kind of a file
 DETECTOR_OPTIONS = ("detector_weights", "detector_class")
 OPTIONS = ("boxes", "start", "detector_config", *DETECTOR_OPTIONS, "box_threshold", "every")
 
@@ -44,8 +41,8 @@ class BoxFile:
     def __init__(self, path: str | os.PathLike, threshold: float, start: float) -> None:
         self.path = Path(path)
         self.start = start
-        kind = kind_of(self.path)
-        table = self._named = read_boxes(self.path, kind)
+        kind, table = read_any_boxes(self.path)
+        self._named = table
         # which actions the rows have is of no interest here
         table = usable(self.path, table, num_classes=table.action.max(initial=0))
         self._sure, self._threshold = kind == "proposals", threshold
@@ -117,8 +114,7 @@ class PersonFinder:
             raise UserError(
                 f"--detector-class {name} is no class of the detector, which has {some(names, 20)}."
             )
-        if not 0 < every < np.inf:
-            raise UserError(f"--every {every:g}, in seconds, must be above 0.")
+        check_positive("PersonFinder", every=every)
         self.detector = detector
         self.wanted = [k for k, known in enumerate(names) if name in (None, known)]
         self.every = every
@@ -129,11 +125,11 @@ class PersonFinder:
         """The key frames of a video, from its beginning on."""
         if self.times is not None:
             return self.times.seconds(name, video)
-        if self.every * len(video.times) < length(video):
+        if self.every * len(video.times) < video.end:
             raise VideoError(
-                f"--every {self.every:g} s is less than a frame, {length(video) / len(video.times):.3g} s"
+                f"--every {self.every:g} s is less than a frame, {video.end / len(video.times):.3g} s"
             )
-        count = int(np.ceil(length(video) / self.every - 1e-6))
+        count = int(np.ceil(video.end / self.every - 1e-6))
         return [round(number * self.every, 6) for number in range(max(count, 1))]
 
     def found(self, picture: np.ndarray) -> Instances:
@@ -198,8 +194,7 @@ def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinde
 def box_threshold(args: Namespace) -> float:
     """Below this score boxes of people are left out."""
     threshold = THRESHOLD if args.box_threshold is None else args.box_threshold
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--box-threshold {threshold:g} must be from 0 to 1.")
+    check_share("mvit_det.predict", **{"--box-threshold": threshold})
     return threshold
 
 
@@ -222,17 +217,19 @@ def _flag(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
-def kind_of(path: Path) -> str:
-    """The kind of file for `read_boxes`, by its first rows: what the last two columns hold."""
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = [row for row in islice(csv.reader(file), SNIFFED) if len(row) == 8]
-    except (OSError, csv.Error):
-        return "actions"  # whose reader says what is wrong
-    if not rows or any(row[6].strip() in ("", "-1") for row in rows):
-        return "proposals" if rows else "actions"
-    if not any("." in row[7] for row in rows):
-        return "actions"
-    pairs = list(zip(rows, rows[1:]))
-    again = [one[7] != other[7] for one, other in pairs if one[:6] == other[:6]]
-    return "detections" if any(again) else "proposals"
+def read_any_boxes(path: str | os.PathLike) -> tuple[str, BoxTable]:
+    """Read a csv file of any kind of `read_boxes`: the first one that takes it, and the table.
+
+    Raises:
+        UserError: none does; it says why.
+    """
+    refusals: dict[str, str] = {}  # by what they say, the kind
+    for kind in ("actions", "proposals", "detections"):
+        try:
+            return kind, read_boxes(path, kind)
+        except UserError as error:
+            refusals.setdefault(str(error), kind)
+    if len(refusals) == 1:
+        raise UserError(*refusals)
+    told = "; ".join(f"as {kind}: {sentence}" for sentence, kind in refusals.items())
+    raise UserError(f"{path} cannot be read as any file of AVA. {told}")

@@ -4,7 +4,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,9 @@ from mvit_det.data.decoding.reader import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
-from mvit_det.predict.actions import (
-    KeyClip,
-    given_boxes,
-    key_clips,
-    not_within,
-    raised,
-    within,
-)
+from mvit_det.predict.actions import KeyClip, given_boxes, key_clips, not_within, within
 from mvit_det.predict.clips import check_window, parts
-from mvit_det.predict.open_frames import opened
+from mvit_det.predict.open_frames import check_bgr, opened, raised
 from mvit_det.tasks import task_of
 from mvit_det.tasks.actions import People
 from mvit_det.tasks.video import Span
@@ -157,17 +150,20 @@ class Predictor:
                 "Windows of time are for classifiers of clips, and this config's model is none: call "
                 "the predictor, or its actions()."
             )
+        with self._usable(video, fps) as frames:
+            return list(self.spans(frames, window))
+
+    def open(self, video: Any, fps: float | None = None) -> AbstractContextManager:
+        """A video file, a folder of frames, or an array of frames, for a ``with`` block."""
+        return opened(video, fps, getattr(self.inference, "fps", None))
+
+    @contextmanager
+    def _usable(self, video: Any, fps: float | None) -> Iterator[Any]:
         try:
             with self.open(video, fps) as frames:
-                return list(self.spans(frames, window))
+                yield frames
         except VideoError as error:
             raise UserError(f"Video {video} cannot be used: {error}.") from error
-
-    def open(
-        self, video: str | os.PathLike | np.ndarray, fps: float | None = None
-    ) -> AbstractContextManager:
-        """A video file, a folder of frames, or an array of frames, for a ``with`` block."""
-        return opened(video, fps, self.inference.fps)
 
     def spans(self, video: Any, window: float | None = None) -> Iterator[Span]:
         """As `over_time` for what `open` gives, one after the other."""
@@ -195,14 +191,11 @@ class Predictor:
         if self.task.inputs != "key frames":
             raise UserError("Boxes of people are for action detectors, and this model is none.")
         known = given_boxes(boxes)
-        try:
-            with self.open(video, fps) as frames:
-                seconds, outside = within(frames, list(known))
-                if outside:
-                    raise VideoError(not_within(frames, outside))
-                return list(self.people(frames, seconds, lambda clip: (known[clip.second], None)))
-        except VideoError as error:
-            raise UserError(f"Video {video} cannot be used: {error}.") from error
+        with self._usable(video, fps) as frames:
+            seconds, outside = within(frames, list(known))
+            if outside:
+                raise VideoError(not_within(frames, outside))
+            return list(self.people(frames, seconds, lambda clip: (known[clip.second], None)))
 
     def people(
         self,
@@ -235,14 +228,8 @@ class Predictor:
 
     def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
         """A picture as the test mapper gives it to the model, and what the task adds."""
-        shape = getattr(image, "shape", ())
-        if len(shape) != 3 or shape[2] != 3 or 0 in shape or image.dtype != np.uint8:
-            what = f"{image.dtype} of shape {shape}" if shape else type(image).__name__
-            raise UserError(
-                f"A picture must be an array (H, W, 3) of uint8 in the order BGR, not {what}: "
-                "convert it first, e.g. by cv2.imread or cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
-            )
-        _refuse_extreme(*shape[:2], "A picture")
+        check_bgr(image, 3, "A picture must be an array (H, W, 3)")
+        _refuse_extreme(*image.shape[:2], "A picture")
         return self.inference.prepare(image)
 
     def _run(self, samples: list[tuple[torch.Tensor, Any]]) -> list[Any]:

@@ -27,10 +27,6 @@ def playable(fps: float) -> float:
     return fps if 0.01 <= fps <= 1000 else DEFAULT_FPS
 
 
-class Unreadable(Exception):
-    """Why a picture cannot be decoded."""
-
-
 @dataclass(frozen=True)
 class Frame:
     """One picture, or one frame of a video.
@@ -67,7 +63,7 @@ class Picture:
             check_image_file(str(self.path))
             image = read_image(str(self.path), format="BGR")
         except Exception as error:  # decoders fail in many ways
-            raise Unreadable(str(error) or type(error).__name__) from error
+            raise UserError(str(error) or type(error).__name__) from error
         yield Frame(self, 0, np.ascontiguousarray(image))
 
 
@@ -148,5 +144,5 @@ def stream(
     for source in sources:
         try:
             yield from source.frames()
-        except (Unreadable, VideoError) as error:
+        except (UserError, VideoError) as error:
             on_fault(source.path, str(error))

@@ -1,10 +1,10 @@
 """What a prediction leaves: annotated pictures and videos, and JSON files of what was found."""
 
-import errno
 import io
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -15,11 +15,10 @@ import av
 import numpy as np
 from PIL import Image
 
-from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
+from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.sources import Frame
-from mvit_det.tasks import Inference
 
 _VIDEO_SUFFIX = ".mp4"
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # 118 per step of FFmpeg's q
@@ -29,13 +28,10 @@ _JPEG = (".jpg", ".jpeg")
 
 def _save(picture: np.ndarray, path: Path) -> None:
     """Write a picture (BGR) whole or not at all."""
-    if path.suffix.lower() in _JPEG:
-        options = dict(format="JPEG", quality=95)
-    else:
-        options = dict(format="PNG")
+    kind = "JPEG" if path.suffix.lower() in _JPEG else "PNG"
     # NOTE: not straight into the file, since on a full disk Pillow may cut it short in silence.
     encoded = io.BytesIO()
-    Image.fromarray(picture[:, :, ::-1]).save(encoded, **options)
+    Image.fromarray(picture[:, :, ::-1]).save(encoded, kind, quality=95)
     with atomic_file(path) as partial:
         partial.write_bytes(encoded.getvalue())
 
@@ -46,13 +42,14 @@ class VideoFile:
     By PyAV, since OpenCV neither writes the times of frames nor takes any file name.
 
     Args:
-        fps: frames per second, for frames that do not tell when they are shown.
+        fps: frames per second, of which players are told.
         size: (H, W) of its frames; an odd side is rounded up, as codecs need.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
         self.size = [2 * math.ceil(side / 2) for side in size]
-        self._fps, self._count, self._first, self._last = fps, 0, 0.0, -1
+        self._first: float | None = None
+        self._last = -1
         self._file = av.open(f"file:{path}", "w", format="mp4")
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._file.add_stream("mpeg4", rate=rate, options=_QUALITY)
@@ -60,13 +57,11 @@ class VideoFile:
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
 
-    def add(self, image: np.ndarray, seconds: float | None = None) -> None:
+    def add(self, image: np.ndarray, seconds: float) -> None:
         """Append a frame, (H, W, 3) BGR, which is shown at this time."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may change their size
-        seconds = self._count / self._fps if seconds is None else seconds
-        self._first = seconds if self._count == 0 else self._first
-        self._count += 1
+        self._first = seconds if self._first is None else self._first
         frame.time_base = Fraction(1, _TICKS)
         frame.pts = self._last = max(round((seconds - self._first) * _TICKS), self._last + 1)
         self._file.mux(self._stream.encode(frame))
@@ -81,20 +76,14 @@ class Results:
     """Writes annotated pictures and videos, and ``predictions.json``; see `open_results`."""
 
     def __init__(
-        self,
-        folder: Path,
-        predictions: TextIO,
-        inference: Inference,
-        categories: list[Category],
-        inputs: Sequence[Path],
+        self, folder: Path, predictions: TextIO, predictor: Predictor, inputs: Sequence[Path]
     ) -> None:
         self.folder = folder
         self.images: list[dict[str, Any]] = []
         self.pictures = self.videos = self.frames = self.rows = 0
         self.further: list[str] = []  # names of other files that were written to the folder
         self._predictions = predictions
-        self._inference = inference
-        self._categories = categories
+        self._predictor = predictor
         self._inputs = set(map(os.path.realpath, inputs))
         self._taken: set[str] = set()
         self._source: Any = None
@@ -111,7 +100,8 @@ class Results:
 
     def show(self, frame: Frame, result: Any) -> None:
         """Annotate one picture or frame, and keep no more of it."""
-        picture = self._inference.draw(frame.image, result, self._categories)
+        predictor = self._predictor
+        picture = predictor.inference.draw(frame.image, result, predictor.categories)
         is_video = frame.source.fps is not None
         if frame.source is not self._source:
             self.close_video()
@@ -139,7 +129,8 @@ class Results:
             annotated=self._file_name,
             **known,
         )
-        rows = self._inference.rows(result, image["id"], self._categories)
+        predictor = self._predictor
+        rows = predictor.inference.rows(result, image["id"], predictor.categories)
         lines = [json.dumps(row) for row in rows]
         if lines:
             start = ",\n" if self.rows else "\n"
@@ -170,12 +161,7 @@ class Results:
 
 
 @contextmanager
-def open_results(
-    folder: Path,
-    inference: Inference,
-    categories: list[Category],
-    inputs: Sequence[Path],
-) -> Iterator[Results]:
+def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> Iterator[Results]:
     """Give `Results` to write to, and finish its files at the end, also after an exception.
 
     ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list: of a
@@ -190,13 +176,14 @@ def open_results(
     ``predictions.json`` is written as results come, so that they are never all in memory.
 
     Args:
+        predictor: whose results are written.
         inputs: files that must not be overwritten.
     """
     failure = None
     with _writing_to(folder), ExitStack() as stack:
         partial = stack.enter_context(atomic_file(folder / "predictions.json"))
         predictions = stack.enter_context(open(partial, "w"))
-        results = Results(folder, predictions, inference, categories, inputs)
+        results = Results(folder, predictions, predictor, inputs)
         predictions.write("[")
         try:
             yield results
@@ -205,7 +192,8 @@ def open_results(
         results.close_video()
         predictions.write("\n]\n")
         with atomic_file(folder / "images.json") as companion:
-            companion.write_text(json.dumps(dict(images=results.images, categories=categories)))
+            content = dict(images=results.images, categories=predictor.categories)
+            companion.write_text(json.dumps(content))
         predictions.flush()
     if failure is not None:
         with _writing_to(folder):
@@ -227,5 +215,4 @@ def make_folder(folder: Path) -> None:
     """Create an output folder, which must be writable."""
     with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, "no permission to write")
+        tempfile.TemporaryFile(dir=folder).close()

@@ -1,23 +1,21 @@
 """Classification of images: the best classes of each."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import nn
 
 from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import Category
-from mvit_det.errors import UserError
-from mvit_det.evaluation.classification.metrics import TOP, best_classes
+from mvit_det.evaluation.classification.metrics import TOP, best_classes, not_finite
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
+from mvit_det.evaluation.drawing.labels import panel
 from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, split_categories
 
 
@@ -85,56 +83,33 @@ class ClassInference:
     def draw(self, image: np.ndarray, result: torch.Tensor, categories: Categories) -> np.ndarray:
         """Draw the best classes and their scores in the image's corner."""
         large = resized(image, enlargement(*image.shape[:2]))
-        named = tuple((category["name"], score) for category, score in best(result, categories))
-        panel = _panel(named, size=max(16, min(large.shape[:2]) // 24))
-        panel = panel[: large.shape[0], : large.shape[1]]
-        corner = large[: panel.shape[0], : panel.shape[1]]
-        alpha = panel[:, :, 3:] / 255
-        corner[:] = np.rint(alpha * panel[:, :, 2::-1] + (1 - alpha) * corner)
-        return large
+        height, width = large.shape[:2]
+        named = best(result, categories)
+        lines = tuple(f"{score:.0%} {category['name']}" for category, score in named)
+        plate = panel(lines, (255, 255, 255), max(16, min(height, width) // 24), width)
+        picture = Image.fromarray(large)
+        picture.paste(plate, (0, 0), plate)
+        return np.array(picture)
 
     def rows(self, result: torch.Tensor, image_id: int, categories: Categories) -> list[Row]:
         """Give one entry, with the best classes, the best first."""
-        classes = [
-            {"category_id": category["id"], "name": category["name"], "score": score}
-            for category, score in best(result, categories)
-        ]
-        return [{"image_id": image_id, "classes": classes}]
+        return [{"image_id": image_id, "classes": class_rows(best(result, categories))}]
 
     def summary(self, rows: int) -> str:
         return f"up to {TOP} classes for each of {rows} images"
+
+
+def class_rows(scored: Sequence[tuple[Category, float]]) -> list[Row]:
+    """Classes with their scores as predictions.json has them."""
+    return [dict(category_id=each["id"], name=each["name"], score=score) for each, score in scored]
 
 
 def finite(scores: torch.Tensor) -> torch.Tensor:
     """Scores on the CPU, which must be numbers."""
     scores = scores.float().cpu()
     if not torch.isfinite(scores).all():
-        raise UserError(
-            "The model gives scores that are no finite numbers: its weights are damaged; use those "
-            "of an earlier checkpoint."
-        )
+        raise not_finite("The model's scores")
     return scores
-
-
-@lru_cache(maxsize=2)  # the frames of a video have the same one
-def _panel(named: tuple[tuple[str, float], ...], size: int) -> np.ndarray:
-    """Classes with a bar as long as their score, RGBA (H, W, 4), to be laid over a picture.
-
-    Args:
-        named: name and score of each.
-        size: of the letters, in pixels.
-    """
-    font = ImageFont.load_default(size=size)
-    lines = [f"{score:.0%} {name}" for name, score in named]
-    width = math.ceil(max(font.getlength(line) for line in lines)) + size
-    picture = Image.new("RGBA", (width, round((len(lines) + 0.5) * 1.25 * size)), (0, 0, 0, 150))
-    draw = ImageDraw.Draw(picture)
-    for number, (line, (_, score)) in enumerate(zip(lines, named)):
-        top = (number + 0.15) * 1.25 * size
-        bar = (0, top + 0.1 * size, score * width, top + 1.2 * size)
-        draw.rectangle(bar, fill=(40, 120, 210, 220))
-        draw.text((size / 2, top), line, fill="white", font=font)
-    return np.asarray(picture)
 
 
 def best(result: torch.Tensor, categories: Sequence[Category]) -> list[tuple[Category, float]]:

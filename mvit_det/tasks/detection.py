@@ -40,6 +40,7 @@ class Detection(Task):
     headlines = ("AP", "AP50")
     leaves = {
         "coco_instances_results.json": "the detections, in COCO format",
+        "error_analysis.json": "what costs AP (TIDE), and detections that contradict the annotations",
         "ap.png": "AP curves",
         "pictures/overview.png": "predictions beside what is true",
         "pictures/precision_recall.png": "precision over recall",

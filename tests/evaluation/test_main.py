@@ -134,7 +134,7 @@ RESULT_FAULTS = {
     "nan score": (lambda r: changed(r, score=math.nan), "entry 2 has score=nan"),
     "other image": (
         lambda r: changed(r, image_id=999),
-        "1 results have image_id 999, which .*json",
+        "entry 2 has image_id 999, which .*json",
     ),
     "list as image": (lambda r: changed(r, image_id=[1]), r"image_id \[1\], which"),
     "other class": (lambda r: changed(r, category_id="cat"), "category_id 'cat', which .*json"),

@@ -11,7 +11,7 @@ from mvit_det.ava_files import read_boxes
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
 from mvit_det.predict.actions import key_clips
-from mvit_det.predict.person_boxes import BoxFile, PersonFinder, kind_of
+from mvit_det.predict.person_boxes import BoxFile, PersonFinder, read_any_boxes
 
 
 def test_a_detector_finds_the_people(ava, run, tmp_path, caplog):
@@ -134,8 +134,15 @@ def test_videos_with_their_ending_and_no_box_that_is_sure(ava, tmp_path):
 def test_the_kind_of_a_file_of_boxes(tmp_path, rows, kind):
     path = tmp_path / "boxes.csv"
     path.write_text(rows + "\n")
-    assert kind_of(path) == kind
-    assert len(read_boxes(path, kind)) == rows.count("a,") - (kind == "actions" and rows == "a,1")
+    found, table = read_any_boxes(path)
+    assert found == kind and len(table) == rows.count("a,") - (rows == "a,1")
+
+
+def test_a_file_that_is_of_no_kind(tmp_path):
+    path = tmp_path / "boxes.csv"
+    path.write_text("a,1,0,0,1,1,,0.9\na,1,0,0,1,1,,high\n")
+    with pytest.raises(UserError, match="as actions: .*; as proposals: .*line 2.*'high'"):
+        read_any_boxes(path)
 
 
 @pytest.mark.parametrize(
@@ -147,14 +154,14 @@ def test_the_kind_of_a_file_of_boxes(tmp_path, rows, kind):
         (["--detector-class", "person"], "--detector-class needs --detector-config"),
         (["--boxes", "b.csv", "--every", 2], "--boxes tells the seconds to look at: drop --every"),
         (["--detector-config", CONFIG, "--start", 9], "--start tells at which second of --boxes"),
-        (["--boxes", "b.csv", "--box-threshold", 2], "--box-threshold 2 must be from 0 to 1"),
+        (["--boxes", "b.csv", "--box-threshold", 2], "--box-threshold=2.0 of .* must be from 0 to 1"),
         (["--detector-config", "THIS"], "--detector-config .* is none of a detector of boxes"),
         (
             ["--detector-config", "RUN", "--detector-class", "cat"],
             "cat is no class of the detector",
         ),
         (["--boxes", "b.csv", "--proposals"], "--proposals is for detectors, .* none: drop it"),
-        (["--detector-config", "RUN", "--every", 0], "--every 0, in seconds, must be above 0"),
+        (["--detector-config", "RUN", "--every", 0], "every=0.0 of PersonFinder must be a number above 0"),
     ],
 )
 def test_options_that_do_not_fit(ava, run, tmp_path, words, error):

@@ -18,7 +18,7 @@ from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
-from mvit_det.predict.people import people_shown
+from mvit_det.predict.key_frames import people_shown
 from mvit_det.tasks.actions import People
 
 
@@ -159,7 +159,7 @@ def test_boxes_are_shown_from_their_key_frame_to_the_next(ava, tmp_path):
     assert predict(ava, tmp_path / "out", tmp_path / "a.avi", "--boxes", ava.boxes) == 0
     frames = frames_of(tmp_path / "out" / "a.mp4").astype(int)
     height, width = frames.shape[1:3]
-    colour = np.array(class_colour(0)) * 255
+    colour = np.array(class_colour(0))
     # on the left side of the first box; at 0.5 s, from frame 6 on, nobody is said to be there
     line = frames[:, height * 2 // 3, round(LEFT[0] * width) - 1 : round(LEFT[0] * width) + 2]
     seen = (np.abs(line - colour).max(axis=-1) < 60).any(axis=1)

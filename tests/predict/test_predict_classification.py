@@ -92,7 +92,7 @@ def test_scores_that_are_no_numbers(trees, tmp_path):
     state = torch.load(trees.weights, weights_only=True)
     state["model"]["norm.weight"].fill_(3e38)  # so that features overflow
     torch.save(state, tmp_path / "huge.pth")
-    with pytest.raises(UserError, match="no finite numbers"):
+    with pytest.raises(UserError, match="scores are not all finite numbers"):
         Predictor(trees.config, tmp_path / "huge.pth")(picture(64, 64))
     state["model"]["head.projection.bias"][2] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
@@ -157,14 +157,6 @@ def test_the_best_classes_are_written_on_the_picture(shape):
     assert rows[0] < 60 and rows[-1] < 0.6 * max(len(drawn), 400)
     fewer = task.draw(image, torch.linspace(0, 0.3, 2), CATEGORIES[:2]).astype(int)
     assert (fewer[:, :, 0] < 150).sum() < dark.sum()
-
-
-def test_bars_are_as_long_as_scores():
-    task = ClassInference(transform=lambda image: torch.zeros(3, 8, 8))
-    black = np.zeros((600, 600, 3), np.uint8)  # on which a line is 31 pixels high
-    drawn = task.draw(black, torch.tensor([0.2, 0.8]), CATEGORIES[:2]).astype(int)
-    blue = (drawn[:, :, 0] - drawn[:, :, 2] > 60).sum(axis=1)
-    assert blue[35:].max() / blue[:35].max() == pytest.approx(0.25, abs=0.05)
 
 
 def test_rows():

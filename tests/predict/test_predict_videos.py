@@ -20,10 +20,12 @@ from mvit_det.data import video_classes
 from mvit_det.data.decoding.reader import VideoError, open_video
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
-from mvit_det.predict import Predictor, open_frames
+from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
+from mvit_det.predict import run as run_module
 from mvit_det.predict.__main__ import argument_parser, main
 from mvit_det.predict.open_frames import in_order
+from mvit_det.predict.writers import Results
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/kinetics/mvitv2_s_16x4_k400.py")
 NAMES = ["bow", "jump", "wave"]
@@ -134,7 +136,7 @@ def test_what_is_no_video(predictor, video, error):
 
 
 def test_a_frame_rate_must_be_one(predictor):
-    with pytest.raises(UserError, match="fps=0, the frames per second of a video, must be above 0"):
+    with pytest.raises(UserError, match="fps=0 of a video must be a number above 0"):
         predictor(moving(4, 0), fps=0)
 
 
@@ -225,7 +227,7 @@ def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, m
         yield from in_order(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
-    monkeypatch.setattr(open_frames, "in_order", torn)
+    monkeypatch.setattr(run_module, "in_order", torn)
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 1
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2
@@ -254,10 +256,10 @@ def test_a_run_that_is_asked_to_stop_keeps_what_is_done(people, inputs, tmp_path
         requested = property(lambda self: shown[0] if shown else None, lambda self, value: None)
 
     shown = []
-    show = command.Results.show
+    show = Results.show
     monkeypatch.setattr(command, "StopRequest", Stopping)
     monkeypatch.setattr(
-        command.Results, "show", lambda self, *given: (show(self, *given), shown.append(2))[0]
+        Results, "show", lambda self, *given: (show(self, *given), shown.append(2))[0]
     )
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 130
     rows, content = read(tmp_path / "out")

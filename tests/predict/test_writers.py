@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from mvit_det.tasks.detection import BoxInference
 
 DETECTION = BoxInference(augmentations=lambda given: None, image_format="BGR")
 CATEGORIES = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
+PREDICTOR = SimpleNamespace(inference=DETECTION, categories=CATEGORIES)
 
 
 def detections(size=(60, 80), count=2, masks=True) -> Instances:
@@ -41,7 +43,7 @@ def write(folder, frames, found=None) -> dict:
     """Write all frames with the same detections; returns images.json."""
     make_folder(folder)
     paths = [frame.source.path for frame in frames]
-    with open_results(folder, DETECTION, CATEGORIES, paths) as results:
+    with open_results(folder, PREDICTOR, paths) as results:
         for frame in frames:
             instances = detections(frame.image.shape[:2]) if found is None else found
             results.add(frame, instances)
@@ -99,7 +101,7 @@ def test_picture_shows_what_was_found(tmp_path):
     drawn = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
     assert drawn[20, 20].tolist() == [100, 100, 200]
     inside = drawn[35 * 8, 55 * 8]
-    colour = drawn[20, 20] * 0.65 + 0.35 * 255 * np.array(class_colour(1))
+    colour = drawn[20, 20] * 0.65 + 0.35 * np.array(class_colour(1))
     assert np.abs(inside - colour).max() < 4
 
 
@@ -171,7 +173,7 @@ def test_an_annotated_video_has_the_times_of_its_source(tmp_path):
 
 def test_frames_that_change_their_size_stay_in_the_video(tmp_path):
     clip = Clip("one.avi", 5.0)
-    write(tmp_path, [Frame(clip, 0, gray(480, 640)), Frame(clip, 1, gray(600, 500))])
+    write(tmp_path, [Frame(clip, 0, gray(480, 640), 0.0), Frame(clip, 1, gray(600, 500), 0.2)])
     video = cv2.VideoCapture(str(tmp_path / "one.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 2
 
@@ -179,9 +181,9 @@ def test_frames_that_change_their_size_stay_in_the_video(tmp_path):
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, RuntimeError])
 def test_what_is_done_is_kept(tmp_path, fault):
     clip = Clip("clip.avi", 5.0)
-    with pytest.raises(fault), open_results(tmp_path, DETECTION, CATEGORIES, []) as results:
-        results.add(Frame(clip, 0, gray()), detections())
-        results.add(Frame(clip, 1, gray()), detections())
+    with pytest.raises(fault), open_results(tmp_path, PREDICTOR, []) as results:
+        results.add(Frame(clip, 0, gray(), 0.0), detections())
+        results.add(Frame(clip, 1, gray(), 0.2), detections())
         raise fault
     assert len(json.loads((tmp_path / "predictions.json").read_text())) == 4
     assert len(json.loads((tmp_path / "images.json").read_text())["images"]) == 2

@@ -143,11 +143,9 @@ def action_clips(
     truth = _resolved(actions, "The file of actions")
     found = _resolved(proposals, "The file of proposals")
     _check_given(truth, found)
-    label_map, excluded = (
-        path and str(resolve_path(path, what))
-        for path, what in ((label_map, "The label map"), (excluded, "The file of excluded seconds"))
-    )
+    label_map = label_map and str(resolve_path(label_map, "The label map"))
     if excluded:
+        excluded = str(resolve_path(excluded, "The file of excluded seconds"))
         read_excluded(excluded)  # what is wrong with it is said now, not at the first evaluation
     annotated = {path: read_boxes(path, "actions") for path in truth}
     proposed = {path: read_boxes(path, "proposals") for path in found}
@@ -188,12 +186,10 @@ def _used(
     min_score: float,
     annotated_boxes: bool,
 ) -> dict[str, BoxTable]:
-    """The boxes that are trained or tested, by the files that they are of."""
+    """Choose the boxes to train or test on, by the files that they are of."""
     tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
     if proposed and not annotated_boxes:
         tables = {}
-    elif not annotated_boxes:
-        logger.info("%s: there are no proposals; the annotated boxes are used.", some(annotated))
     for path, table in proposed.items():
         table = usable(path, table, num_classes)
         kept = table.score >= min_score
@@ -221,6 +217,8 @@ def _check_belong_together(
                 *(path, len(again), some(sorted(again), 3)),
             )
         seconds |= here
+    if not proposed and not is_train:
+        logger.info("%s: there are no proposals; the annotated boxes are used.", some(annotated))
     if not proposed:
         return
     known = {video for video, _ in seconds}

@@ -80,13 +80,14 @@ class CustomFiles:
                 f"{' and '.join(wrong)} cannot be used here: this config is of {model}, which takes "
                 f"{' and '.join(right) or 'no custom data'}."
             )
-        for split, verb in (("train", "train"), ("val", "evaluate")):
+        training = ["train"] if any(name.startswith("train") for name in given) else []
+        for split in (*training, "val"):
             needed = [f"{split}_{kind}" for kind in kinds]
             absent = [flag(name) for name in needed if name not in given]
-            if absent and (split == "val" or any(name.startswith(split) for name in given)):
+            if absent:
                 hint = " (they may be those to train on again)" if split == "val" else ""
                 raise UserError(
-                    f"{' and '.join(absent)} is missing: data to {verb} on are given by "
+                    f"{' and '.join(absent)} is missing: custom data need "
                     f"{' and '.join(map(flag, needed))}{hint}."
                 )
 

@@ -171,28 +171,20 @@ def _register(name: str, json_file: str, image_root: str, unusable: set) -> None
     )
 
 
-def _load(
-    json_file: str, image_root: str, labels: Mapping[Any, int], unusable: set
-) -> list[dict[str, Any]]:
+def _load(json_file: str, root: str, labels: Mapping[Any, int], unusable: set) -> list[dict]:
     """What the catalog calls: the dataset dicts without the unusable annotations.
 
     They are those of Detectron2's `load_coco_json`, which would parse the file again.
     """
-    coco = read_coco_json(json_file)
-    by_image = defaultdict(list)
+    coco, dicts = read_coco_json(json_file), {}
+    for image in sorted(coco["images"], key=lambda image: image["id"]):
+        known = dict(image_id=image["id"], height=image["height"], width=image["width"])
+        path = os.path.join(root, image["file_name"])
+        dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
     for entry in coco["annotations"]:
         if entry["id"] not in unusable:
-            by_image[entry["image_id"]].append(_annotation(entry, labels))
-    return [
-        dict(
-            file_name=os.path.join(image_root, image["file_name"]),
-            height=image["height"],
-            width=image["width"],
-            image_id=image["id"],
-            annotations=by_image[image["id"]],
-        )
-        for image in sorted(coco["images"], key=lambda image: image["id"])
-    ]
+            dicts[entry["image_id"]]["annotations"].append(_annotation(entry, labels))
+    return list(dicts.values())
 
 
 def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, Any]:

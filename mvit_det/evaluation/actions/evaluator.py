@@ -12,12 +12,13 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from mvit_det.ava_files import BoxTable, write_detections
+from mvit_det.ava_files import BoxTable, detections_table, write_detections
 from mvit_det.errors import UserError, check_choice, check_count
 from mvit_det.evaluation.actions.examples import KeyFrame, KeyFrames, draw_key_frames, first_of
 from mvit_det.evaluation.actions.files import read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report
+from mvit_det.evaluation.classification.metrics import not_finite
 from mvit_det.evaluation.writing import numbers_first
 
 logger = logging.getLogger(__name__)
@@ -116,8 +117,7 @@ class ActionMetrics(DatasetEvaluator):
             for kept, values in zip(self._columns, (boxes, scores)):
                 kept += values.tobytes()
             if self._folder is not None and (video, second) in self._key_frames:
-                clip, part = inputs["inputs"][index], inputs["shown"][index]
-                self._pictures.offer(video, second, clip, part, boxes, scores)
+                self._pictures.offer(inputs, index, boxes, scores)
 
     def _check(self, place: str, boxes: np.ndarray, scores: np.ndarray) -> None:
         if scores.ndim != 2 or len(scores) != len(boxes):
@@ -131,10 +131,7 @@ class ActionMetrics(DatasetEvaluator):
                 f"{self._outputs[-1] + 1} are evaluated: set num_classes to that of the data set."
             )
         if not np.isfinite(scores).all():
-            raise UserError(
-                f"{place}: the scores are not all finite numbers: the training has diverged or the "
-                "weights are damaged; evaluate an earlier checkpoint."
-            )
+            raise not_finite(f"{place}: the scores")
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return {"actions": {"mAP50", "AP-<name>" of each evaluated action}} in percent.
@@ -149,13 +146,15 @@ class ActionMetrics(DatasetEvaluator):
             logger.warning("ActionMetrics has seen no key frame that could be read.")
             return {}
         _, boxes, scores, pictures = zip(*gathered)
-        table = _table(
-            frames,
-            np.frombuffer(b"".join(boxes), np.float32).reshape(-1, 4),
-            np.frombuffer(b"".join(scores), np.float32).reshape(-1, len(self._outputs)),
-            self._outputs + 1,
-        )
-        untested = len(self._key_frames.difference(frame[:2] for frame in frames))
+        boxes = _as_written(np.frombuffer(b"".join(boxes), np.float32))
+        scores = np.frombuffer(b"".join(scores), np.float32).reshape(-1, len(self._outputs))
+        ends = np.cumsum([count for *_, count in frames])[:-1]
+        parts = zip(frames, np.split(boxes, ends), np.split(scores, ends))
+        # of a key frame that comes twice, one
+        found = {(video, second): part for (video, second, _), *part in reversed([*parts])}
+        rows = [(*key, *found[key]) for key in sorted(found)]
+        table = detections_table(rows, self._outputs + 1)
+        untested = len(self._key_frames.difference(found))
         if untested:
             logger.warning(
                 "Of %d key frames with ground truth %d were not tested (they could not be read, have "
@@ -176,46 +175,10 @@ class ActionMetrics(DatasetEvaluator):
             draw_key_frames(folder, key_frames, self._truth, self._names, self._score_threshold)
 
 
-def _table(
-    frames: Sequence[tuple[str, float, int]],
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    actions: np.ndarray,
-) -> BoxTable:
-    """A row for each box and action, sorted by video, second, box and action.
-
-    Args:
-        frames: video, second and number of boxes of each key frame, one after the other.
-        boxes, scores: (N, 4) and (N, K) of all of them.
-        actions: (K,) ids.
-    """
-    ends = np.cumsum([count for *_, count in frames])
-    # of a key frame that comes twice, one
-    first = {frame[:2]: number for number, frame in reversed(list(enumerate(frames)))}
-    order = [first[key] for key in sorted(first)]
-    counts = np.array([frames[number][2] for number in order])
-    rows = [np.arange(ends[number] - frames[number][2], ends[number]) for number in order]
-    rows = np.concatenate(rows)
-    videos = sorted({video for video, _ in first})
-    places = {name: place for place, name in enumerate(videos)}
-    video = np.array([places[frames[number][0]] for number in order], np.int32)
-    second = np.array([frames[number][1] for number in order])
-    each = counts * len(actions)  # rows of each key frame
-    return BoxTable(
-        videos,
-        video=np.repeat(video, each),
-        second=np.repeat(second, each),
-        box=np.repeat(_as_written(boxes[rows]), len(actions), axis=0),
-        action=np.tile(actions.astype(np.int64), len(rows)),
-        score=scores[rows].ravel().astype(np.float64),
-        line=np.zeros(len(rows) * len(actions), np.int64),
-    )
-
-
 def _as_written(boxes: np.ndarray) -> np.ndarray:
-    """Boxes as the csv file has them, so that it gives the same numbers: with six digits.
+    """Boxes (N * 4,) as the csv file has them, so that it gives the same numbers: with six digits.
 
     Of scores nothing but their order counts, and they are written so that it stays.
     """
-    values = [float(f"{value:.6g}") for value in boxes.ravel().tolist()]
+    values = [float(f"{value:.6g}") for value in boxes.tolist()]
     return np.array(values, np.float64).reshape(-1, 4)

@@ -3,12 +3,11 @@
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 from torchvision.ops import box_iou
 
 from mvit_det.errors import printable
@@ -55,20 +54,16 @@ class KeyFrames:
         self.kept: list[KeyFrame] = []
 
     def offer(
-        self,
-        video: str,
-        second: float,
-        clip: Tensor,
-        part: Tensor,
-        boxes: np.ndarray,
-        scores: np.ndarray,
+        self, inputs: Mapping[str, Any], index: int, boxes: np.ndarray, scores: np.ndarray
     ) -> None:
-        """Keep the middle frame of a clip (3, T, H, W) if it is among those to show so far."""
+        """Keep the middle frame of a clip of a batch if it is among those to show so far."""
+        video, second = inputs["video"][index], inputs["second"][index]
         key = zlib.crc32(f"{printable(video)},{second:g}".encode())
         if len(self.kept) == self.count and key >= self.kept[-1].key:
             return
+        clip, part = inputs["inputs"][index], inputs["shown"][index].numpy()
         picture = pixels_of(clip[:, clip.shape[1] // 2], self.mean, self.std)
-        self.kept.append(KeyFrame(key, video, second, picture, part.numpy(), boxes, scores))
+        self.kept.append(KeyFrame(key, video, second, picture, part, boxes, scores))
         self.kept = first_of(self.kept, self.count)
 
 
@@ -115,18 +110,15 @@ def _drawn(
     actions: list[list[str]] = [[] for _ in boxes]
     for box, action in zip(which.ravel().tolist(), table.action.tolist()):
         actions[box] += [names[action]] if action in names else []
-    captions = (
-        f"predictions (score >= {min_score:g}): {sum(map(len, predicted))}",
-        f"ground truth: {sum(map(len, actions))}",
-    )
     # a person has one colour on both sides
-    own = [tuple(round(255 * share) for share in class_colour(k)) for k in range(len(boxes))]
+    own = [class_colour(k) for k in range(len(boxes))]
     same = [own[k] if k >= 0 else _NOBODY for k in _overlapping(one.boxes, boxes)]
     left, right = (
         draw_people(picture, *_inside(one.part, *columns))
         for columns in ((one.boxes, predicted, same), (boxes, actions, own))
     )
-    return side_by_side(left, right, captions)
+    counts = sum(map(len, predicted)), sum(map(len, actions))
+    return side_by_side(left, right, counts, min_score)
 
 
 def _overlapping(boxes: np.ndarray, others: np.ndarray) -> list[int]:

@@ -118,14 +118,8 @@ def _within(table: BoxTable, seconds: tuple[float, float] | None) -> BoxTable:
 
 def _joined(tables: Sequence[BoxTable]) -> BoxTable:
     """The rows of several tables, one after the other."""
-    numbers = {name: None for table in tables for name in table.videos}
-    numbers = {name: number for number, name in enumerate(numbers)}
+    names = list(dict.fromkeys(name for table in tables for name in table.videos))
+    numbers = [np.array(list(map(names.index, table.videos)), np.int32) for table in tables]
     columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in PER_ROW}
-    columns["video"] = np.concatenate(
-        [
-            np.array([numbers[name] for name in table.videos], np.int32)[table.video]
-            for table in tables
-        ]
-    )
-    empty = [key for table in tables for key in table.empty]
-    return BoxTable(list(numbers), **columns, empty=empty)
+    columns["video"] = np.concatenate([new[table.video] for new, table in zip(numbers, tables)])
+    return BoxTable(names, **columns, empty=[key for table in tables for key in table.empty])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mvit_det.evaluation.actions.metrics import RECALLS, ActionScores
-from mvit_det.evaluation.drawing.figures import new_figure, save_figure, short
+from mvit_det.evaluation.drawing.figures import draw_bars, new_figure, save_figure, short
 
 # the most classes that have a bar, all of AVA's; and the most that have a curve
 _MANY_BARS, _MANY_CURVES = 80, 8
@@ -24,18 +24,11 @@ def draw_class_ap(path: Path, scores: ActionScores, names: Sequence[str]) -> Non
     shown = measured[np.isin(measured, often)]
     figure = new_figure(11, max(3, 1.6 + 0.24 * len(shown)))
     bars, boxes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    places = np.arange(len(shown))
-    ap = 100 * scores.ap[shown]
-    bars.barh(places, ap, color="tab:blue")
-    box = dict(facecolor="white", edgecolor="none", pad=0.5)
-    for place, value in enumerate(ap):
-        bars.text(value + 1, place, f"{value:.1f}", va="center", fontsize=8, bbox=box)
+    draw_bars(bars, 100 * scores.ap[shown], [names[k] for k in shown])
     bars.axvline(100 * scores.mean, color="black", linestyle="--", linewidth=1)
     bars.set(xlabel="AP at IoU 0.5 (percent)", xlim=(0, 110))
-    bars.set_yticks(places, [short(names[k]) for k in shown], fontsize=9)
-    bars.set_ylim(len(shown) - 0.5, -0.5)  # the best at the top
     counts = scores.truth[shown]
-    boxes.barh(places, counts, color="0.7", log=True)
+    boxes.barh(range(len(shown)), counts, color="0.7", log=True)
     for place, count in enumerate(counts):
         boxes.text(1.1 * count, place, f"{count}", va="center", fontsize=8)
     boxes.set(xlabel="boxes of ground truth", xlim=(0.8, 3 * counts.max(initial=1)))

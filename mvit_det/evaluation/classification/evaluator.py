@@ -16,7 +16,12 @@ from torch import Tensor
 from mvit_det.errors import UserError, check_count
 from mvit_det.evaluation.classification.examples import Example, Examples, first_of, sheet
 from mvit_det.evaluation.classification.files import save_predictions
-from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
+from mvit_det.evaluation.classification.metrics import (
+    Predictions,
+    best_classes,
+    distinct,
+    not_finite,
+)
 from mvit_det.evaluation.classification.report import PREDICTIONS, report
 from mvit_det.evaluation.writing import numbers_first
 
@@ -190,7 +195,4 @@ class ClassificationAccuracy(DatasetEvaluator):
             )
         broken = ~torch.isfinite(scores).flatten(1).all(dim=1)
         if broken.any():
-            raise UserError(
-                f"The scores of {files[int(broken.int().argmax())]} are not all finite numbers: the "
-                "training has diverged or the weights are damaged; evaluate an earlier checkpoint."
-            )
+            raise not_finite(f"The scores of {files[int(broken.int().argmax())]}")

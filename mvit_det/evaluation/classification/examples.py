@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mvit_det.evaluation.drawing.boxes import pixels_of, resized
+from mvit_det.evaluation.drawing.side_by_side import captioned, grid
 
-_TILE, _GAP, _CAPTION, _TITLE, _WIDTH = 180, 8, 40, 34, 1136  # pixels
+_TILE, _GAP, _CAPTION, _WIDTH = 180, 8, 40, 1136  # pixels
 _FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: how many are shown, pixels of each, and between
 _GREEN, _RED = (0, 110, 0), (190, 0, 0)
 
@@ -84,35 +85,24 @@ def _key(file_name: str, label: int, predicted: int, score: float) -> float:
 
 def first_of(examples: Iterable[Example], count: int) -> list[Example]:
     """The first ones by key, each file once."""
-    ordered = sorted(examples, key=lambda example: example[:2])
-    return list({example.file_name: example for example in reversed(ordered)}.values())[::-1][
-        :count
-    ]
+    ordered = sorted(examples, key=lambda example: example[:2], reverse=True)
+    each = {example.file_name: example for example in ordered}
+    return sorted(each.values(), key=lambda example: example[:2])[:count]
 
 
 def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> Image.Image:
     """Put right predictions above wrong ones, each with its true and predicted class."""
-    blocks = [
+    size = _tile_size([example.picture.shape for example in (*right, *wrong)])
+    columns = max(1, (_WIDTH - _GAP) // (size[0] + _GAP))
+    parts = []
+    for title, examples in (
         (f"right ({len(right)} at random)", right),
         (f"wrong (the {len(wrong)} of the highest score)", wrong),
-    ]
-    blocks = [block for block in blocks if block[1]]
-    tile = _tile_size([example.picture.shape for example in (*right, *wrong)])
-    cell = (tile[0] + _GAP, tile[1] + _CAPTION + _GAP)
-    columns = max(1, (_WIDTH - _GAP) // cell[0])
-    rows = [-(-len(examples) // columns) for _, examples in blocks]
-    size = (columns * cell[0] + _GAP, sum(_TITLE + n * cell[1] for n in rows))
-    page = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=18)
-    top = 0
-    for (title, examples), count in zip(blocks, rows):
-        draw.text((_GAP, top + 6), title, fill="black", font=font)
-        for index, example in enumerate(examples):
-            row, column = divmod(index, columns)
-            corner = (_GAP + column * cell[0], top + _TITLE + row * cell[1])
-            page.paste(_tile(example, names, tile), corner)
-        top += _TITLE + count * cell[1]
-    return page
+    ):
+        if examples:
+            tiles = [_tile(example, names, size) for example in examples]
+            parts.append(captioned(grid(tiles, columns), title))
+    return Image.fromarray(np.concatenate(parts))
 
 
 def _tile_size(shapes: list[tuple[int, ...]]) -> tuple[int, int]:

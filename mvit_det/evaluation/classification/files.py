@@ -3,8 +3,6 @@
 import csv
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,11 +43,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError(
             f"Prediction file {path} does not exist (looked from {os.getcwd()}): correct the path."
         ) from error
-    # a lone array has no names, and gives an AttributeError or a TypeError
-    except (
-        *(OSError, ValueError, EOFError, AttributeError, TypeError),
-        *(zipfile.BadZipFile, zlib.error, NotImplementedError),
-    ) as error:
+    except Exception as error:  # numpy and zipfile fail in many ways
         raise UserError(
             f"{path} cannot be read as a file of predictions ({type(error).__name__}): give the path "
             "of a classification_predictions.npz, video_scores.npz or view_scores.npz, or write it "

@@ -1,11 +1,14 @@
 """Accuracy from the best classes of each image. Letters: N images, K classes, k <= K best ones."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from mvit_det.errors import UserError
 
 # how many classes of an image are kept, and how far down the right one may stand for "top5"
 TOP = 5
@@ -24,6 +27,14 @@ def best_classes(scores: Tensor, count: int = TOP) -> tuple[Tensor, Tensor]:
         rest.scatter_(1, classes[-1], -torch.inf)
     chosen = torch.cat(classes, dim=1)
     return scores.gather(1, chosen), chosen
+
+
+def not_finite(scores: str) -> UserError:
+    """Say what has become of a model whose ``scores``, in words, cannot be compared."""
+    return UserError(
+        f"{scores} are not all finite numbers: the training has diverged or the weights are damaged; "
+        "use an earlier checkpoint."
+    )
 
 
 @dataclass(frozen=True)
@@ -96,8 +107,8 @@ class Accuracy:
         return self._share(self.among_five)
 
     def _share(self, hits: np.ndarray) -> np.ndarray:
-        share = np.full(len(hits), np.nan)
-        return np.divide(100.0 * hits, self.images, out=share, where=self.images > 0)
+        with np.errstate(invalid="ignore"):
+            return 100.0 * hits / self.images
 
     def worst_first(self) -> np.ndarray:
         """The classes that have images by accuracy; of equal ones that of more images first."""
@@ -126,10 +137,5 @@ def measure(predictions: Predictions) -> Accuracy:
 
 def distinct(names: Sequence[str]) -> list[str]:
     """Names that occur once; ImageNet has two kinds of "crane", and metrics need one name each."""
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return [
-        name if counts[name] == 1 else f"{name} ({index})"
-        for index, name in enumerate(map(str, names))
-    ]
+    counts = Counter(names)
+    return [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]

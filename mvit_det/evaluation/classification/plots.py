@@ -8,10 +8,10 @@ import numpy as np
 from mvit_det.evaluation.classification.metrics import Accuracy, Predictions
 from mvit_det.evaluation.drawing.figures import (
     MANY_ROWS,
+    draw_bars,
     draw_matrix,
     new_figure,
     save_figure,
-    short,
 )
 
 
@@ -30,15 +30,9 @@ def draw_class_accuracy(path: Path, accuracy: Accuracy, names: Sequence[str]) ->
     for axes in spread:
         axes.hist(shares, bins=np.arange(0, 101, 5), color="tab:blue", edgecolor="white")
         axes.set(title=f"all {len(order)} classes", ylabel="classes")
-    values = accuracy.top1[shown]
-    bars.barh(range(len(shown)), values, color="tab:blue")
-    bars.set_yticks(range(len(shown)), [short(names[k]) for k in shown])
-    box = dict(facecolor="white", edgecolor="none", pad=0.5)
-    for place, value in enumerate(values):
-        bars.text(value + 1, place, f"{value:.1f}", va="center", fontsize=9, bbox=box)
+    shown = shown if many else shown[::-1]
+    draw_bars(bars, accuracy.top1[shown], [names[k] for k in shown])
     bars.set_title(f"the {len(shown)} classes of lowest accuracy" if many else "by class")
-    # inverted where many: then the worst stands at the top
-    bars.set_ylim((len(shown) - 0.5, -0.5) if many else (-0.5, len(shown) - 0.5))
     for axes in (*spread, bars):
         line = dict(color="black", linestyle="--", linewidth=1)
         axes.axvline(shares.mean(), **line, label=f"mean {shares.mean():.1f}")

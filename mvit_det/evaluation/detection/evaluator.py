@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hotcoco import mask as coco_mask
 from mvit_det.errors import UserError, some
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.report import report
-from mvit_det.evaluation.writing import write_whole
+from mvit_det.evaluation.writing import numbers_first, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,6 @@ class CocoMetrics(DatasetEvaluator):
 
     def reset(self) -> None:
         self._images: list[dict[str, Any]] = []
-        self._has_masks = False
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Take a batch: inputs with "image_id", outputs with "instances" in the original size."""
@@ -70,7 +70,6 @@ class CocoMetrics(DatasetEvaluator):
                     f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images of "
                     "that file."
                 )
-            self._has_masks |= found.has("pred_masks")
             self._images.append(dict(image_id=image_id, **compact(found)))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -78,11 +77,10 @@ class CocoMetrics(DatasetEvaluator):
 
         NaN stands where there is no object to find. Nothing detected is an AP of 0.
         """
-        gathered = comm.gather((self._images, self._has_masks), dst=0)
+        gathered = comm.gather(self._images, dst=0)
         if not comm.is_main_process():
             return {}
-        images = [image for part, _ in gathered for image in part]
-        has_masks = any(masks for _, masks in gathered)
+        images = list(chain.from_iterable(gathered))
         if not images:
             logger.warning("CocoMetrics has seen no predictions: the loader gave no batch.")
             return {}
@@ -92,8 +90,7 @@ class CocoMetrics(DatasetEvaluator):
         if not self._truth.annotated:
             logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
             return {}
-        found = self._detections(images, has_masks)
-        return report(self._truth, found, self._names, self._output_dir)
+        return report(self._truth, self._detections(images), self._names, self._output_dir)
 
     def _check_labels(self, images: list[dict[str, Any]]) -> None:
         strays = {label for image in images for label in image["label"].tolist()}
@@ -107,20 +104,15 @@ class CocoMetrics(DatasetEvaluator):
 
     def _save(self, images: list[dict[str, Any]], path: Path) -> None:
         """Write the detections in COCO's result format, with the category ids of the file."""
-        rows = [
-            row for image in images for row in result_rows(image, image["image_id"], self._category_ids)
-        ]
-        try:
-            write_whole(path, json.dumps(rows))
-            logger.info("Detections in COCO format: %s", path)
-        except UserError as error:
-            # The metrics can still be had: a full disk must not end a training here.
-            logger.error("%s", error)
+        rows = [result_rows(image, image["image_id"], self._category_ids) for image in images]
+        with numbers_first("Detections in COCO format", path):
+            write_whole(path, json.dumps(list(chain.from_iterable(rows))))
 
-    def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> Detections:
+    def _detections(self, images: list[dict[str, Any]]) -> Detections:
         box, score, label = (
             np.concatenate([image[key] for image in images]) for key in ("box", "score", "label")
         )
+        has_masks = any("masks" in image for image in images)
         indices = [self._truth.image_index[image["image_id"]] for image in images]
         return Detections(
             np.repeat(indices, [len(image["score"]) for image in images]),

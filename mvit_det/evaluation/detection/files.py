@@ -110,9 +110,7 @@ class CocoTruth:
             logger.warning(
                 "%s: %d of %d annotations have no usable mask (polygons of 3 points or more, or an "
                 "RLE of the image's size), and are left out of the mask metrics.",
-                self.json_file,
-                len(self.objects) - len(objects),
-                len(self.objects),
+                *(self.json_file, len(self.objects) - len(objects), len(self.objects)),
             )
         return objects
 
@@ -172,9 +170,7 @@ class CocoTruth:
             logger.warning(
                 "%s: %d of %d annotations are of images or categories that the file does not list, "
                 "and are left out.",
-                self.json_file,
-                len(annotations) - len(objects),
-                len(annotations),
+                *(self.json_file, len(annotations) - len(objects), len(annotations)),
             )
         return objects, shapes
 
@@ -196,65 +192,55 @@ def detections_of(results: Any, truth: CocoTruth, path: str | os.PathLike) -> De
             f"Result file {path} is an empty list, so there is nothing to evaluate: give a file with "
             "detections."
         )
-    for index, entry in enumerate(results):
-        if fault := _fault(entry):
-            raise UserError(f"Result file {path}: entry {index} {fault}.")
-    columns = []
-    for key, index in (("image_id", truth.image_index), ("category_id", truth.label)):
-        values = [entry[key] for entry in results]
+    has_masks = any("segmentation" in entry for entry in results if isinstance(entry, dict))
+    rows = []
+    for number, entry in enumerate(results):
         try:
-            columns.append(np.array([index[value] for value in values]))
-        except (KeyError, TypeError):
-            strays = [value for value in values if value not in list(index)]
-            raise UserError(
-                f"Result file {path}: {len(strays)} results have {key} "
-                f"{some(dict.fromkeys(map(repr, strays)))}, which {truth.json_file} does not hold "
-                f"(it has {some(map(repr, index), 20)}): give the annotation file that the results "
-                "were made for."
-            ) from None
-    masks = None
-    if any("segmentation" in entry for entry in results):
-        masks = _masks(results, truth, columns[0], path)
-    boxes = [
-        entry["bbox"] if "bbox" in entry else coco_mask.to_bbox(masks[index])
-        for index, entry in enumerate(results)
-    ]
-    score = np.array([entry["score"] for entry in results], float)
-    return Detections(*columns, np.array(boxes, float), score, masks)
-
-
-def _masks(
-    results: list[dict[str, Any]], truth: CocoTruth, images: np.ndarray, path: str | os.PathLike
-) -> list[dict[str, Any]]:
-    masks = []
-    for index, (entry, image) in enumerate(zip(results, images)):
-        where = f"Result file {path}: entry {index}"
-        if "segmentation" not in entry:
-            raise UserError(f"{where} has no mask, though others have: add it, or remove theirs.")
-        try:
-            masks.append(truth.rle(entry["segmentation"], image))
+            rows.append(_row(entry, truth, has_masks))
         except ValueError as error:
-            raise UserError(
-                f"{where} has a mask that cannot be used ({error}): write an RLE."
-            ) from error
-    return masks
+            raise UserError(f"Result file {path}: entry {number} {error}.") from error
+    *columns, masks = zip(*rows)
+    return Detections(*map(np.array, columns), masks=masks if has_masks else None)
 
 
-def _fault(entry: Any) -> str | None:
-    """What is wrong with an entry of a result file by itself."""
+def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, float, Any]:
+    """Image and class by index, box, score, and mask, of an entry of a result file.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
     if not isinstance(entry, dict):
-        return "is no object: write {...}"
+        raise ValueError("is no object: write {...}")
     for key in ("image_id", "category_id", "score"):
         if key not in entry:
-            return f"has no {key!r}: add it"
+            raise ValueError(f"has no {key!r}: add it")
     if "bbox" not in entry and "segmentation" not in entry:
-        return "has neither 'bbox' nor 'segmentation': add one"
+        raise ValueError("has neither 'bbox' nor 'segmentation': add one")
     if not _finite(entry["score"]):
-        return f"has score={entry['score']!r}: write a finite number"
+        raise ValueError(f"has score={entry['score']!r}: write a finite number")
     box = entry.get("bbox", (0, 0, 0, 0))
     if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_finite, box)):
-        return f"has bbox={box!r}: write [x, y, width, height]"
-    return None
+        raise ValueError(f"has bbox={box!r}: write [x, y, width, height]")
+    places = []
+    for key, index in (("image_id", truth.image_index), ("category_id", truth.label)):
+        try:
+            places.append(index[entry[key]])
+        except (KeyError, TypeError):
+            raise ValueError(
+                f"has {key} {entry[key]!r}, which {truth.json_file} does not hold (it has "
+                f"{some(map(repr, index), 20)}): give the annotation file that the results were made "
+                "for"
+            ) from None
+    if not has_masks:
+        return *places, np.array(box, float), float(entry["score"]), None
+    if "segmentation" not in entry:
+        raise ValueError("has no mask, though others have: add it, or remove theirs")
+    try:
+        mask = truth.rle(entry["segmentation"], places[0])
+    except ValueError as error:
+        raise ValueError(f"has a mask that cannot be used ({error}): write an RLE") from error
+    box = box if "bbox" in entry else coco_mask.to_bbox(mask)
+    return *places, np.array(box, float), float(entry["score"]), mask
 
 
 def _finite(value: Any) -> bool:

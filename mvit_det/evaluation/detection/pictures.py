@@ -11,7 +11,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from PIL import Image
 
-from mvit_det.errors import UserError
+from mvit_det.errors import check_count
 from mvit_det.evaluation.drawing.boxes import LONG_SIDE, enlargement, overlay, resized
 from mvit_det.evaluation.drawing.side_by_side import overview, side_by_side
 
@@ -38,8 +38,7 @@ class PredictionPictures(DatasetEvaluator):
         num_images: int = 8,
         score_threshold: float = 0.5,
     ) -> None:
-        if num_images < 1:
-            raise UserError(f"num_images={num_images} pictures cannot be drawn: ask for 1 or more.")
+        check_count("PredictionPictures", num_images=num_images)
         self.dataset_name = dataset_name
         self.folder = Path(output_dir) / "pictures"
         self.num_images = num_images
@@ -81,11 +80,8 @@ class PredictionPictures(DatasetEvaluator):
         image = resized(image, scale)
         truth = _ground_truth(item, (height, width))
         names = MetadataCatalog.get(self.dataset_name).get("thing_classes", None)
-        captions = (
-            f"predictions (score >= {self.score_threshold:g}): {len(found)}",
-            f"ground truth: {len(truth)}",
-        )
-        return side_by_side(overlay(image, found, names), overlay(image, truth, names), captions)
+        pair = overlay(image, found, names), overlay(image, truth, names)
+        return side_by_side(*pair, (len(found), len(truth)), self.score_threshold)
 
 
 def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvit_det.errors import UserError
 from mvit_det.evaluation.detection.confusion import MIN_SCORE, OVERLAP, confusion_matrix
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.metrics import METRICS, CocoScores, measure
 from mvit_det.evaluation.detection.plots import TITLES, draw_confusion, draw_precision_recall
 from mvit_det.evaluation.tables import class_table, in_percent
-from mvit_det.evaluation.writing import write_whole
+from mvit_det.evaluation.writing import numbers_first, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -85,20 +84,13 @@ def _write(
 ) -> None:
     matrix, contradictions = confusion_matrix(truth, found)
     pictures = folder / "pictures"
-    try:
+    with numbers_first("Curves and confusion matrix", pictures):
         draw_precision_recall(pictures / "precision_recall.png", scores, names)
         draw_confusion(
             pictures / "confusion.png", matrix, names, overlap=OVERLAP, min_score=MIN_SCORE
         )
+    path = folder / "error_analysis.json"
+    what = f"Errors, and {len(contradictions)} sure detections that contradict the annotations"
+    with numbers_first(what, path):
         analysis = dict(ap50_lost=scores["bbox"].errors, contradictions=contradictions)
-        write_whole(folder / "error_analysis.json", json.dumps(analysis, indent=1) + "\n")
-    except (OSError, UserError) as error:
-        # The numbers are what matters: they must not be lost with the pictures.
-        logger.error("The pictures in %s could not be written: %s", pictures, error)
-    else:
-        logger.info("Curves and confusion matrix: %s", pictures)
-        if contradictions:
-            logger.info(
-                "%d detections of a high score contradict the annotations, which may be wrong: %s",
-                *(len(contradictions), folder / "error_analysis.json"),
-            )
+        write_whole(path, json.dumps(analysis, indent=1) + "\n")

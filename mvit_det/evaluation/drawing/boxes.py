@@ -53,7 +53,7 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
     height, width = image.shape[:2]
     instances = instances[instances.pred_boxes.area().argsort(descending=True)]
     classes = instances.pred_classes.tolist()
-    colours = [pixel_colour(label) for label in classes]
+    colours = [class_colour(label) for label in classes]
     line = max(2, round((height * width) ** 0.5 / 300))
     picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     if instances.has("pred_masks"):
@@ -104,11 +104,6 @@ def _with_labels(
     return np.array(picture)
 
 
-def class_colour(index: int) -> tuple[float, float, float]:
-    """RGB, 0 to 1; steps of the golden ratio keep the hues of any number of classes apart."""
-    return colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1.0)
-
-
-def pixel_colour(index: int) -> Colour:
-    """The same, 0 to 255."""
-    return tuple(round(255 * share) for share in class_colour(index))
+def class_colour(index: int) -> Colour:
+    """RGB, 0 to 255; steps of the golden ratio keep the hues of any number of classes apart."""
+    return tuple(round(255 * share) for share in colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1))

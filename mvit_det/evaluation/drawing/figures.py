@@ -33,6 +33,17 @@ def short(name: str) -> str:
     return name.replace("$", r"\$")
 
 
+def draw_bars(axes, shares: np.ndarray, names: Sequence[str]) -> None:
+    """Draw a bar for each class with its share in percent, the first one at the top."""
+    places = range(len(shares))
+    axes.barh(places, shares, color="tab:blue")
+    axes.set_yticks(places, list(map(short, names)))
+    box = dict(facecolor="white", edgecolor="none", pad=0.5)
+    for place, share in zip(places, shares):
+        axes.text(share + 1, place, f"{share:.1f}", va="center", fontsize=9, bbox=box)
+    axes.set_ylim(len(shares) - 0.5, -0.5)
+
+
 def draw_matrix(
     path: Path,
     counts: np.ndarray,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mvit_det.evaluation.drawing.boxes import pixel_colour
+from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.evaluation.drawing.labels import Colour, panel
 
 Corners = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two excluded
@@ -38,7 +38,7 @@ def draw_people(
     width, height = picture.size
     letters = max(SMALLEST_LETTERS, min(height, width) // 28)
     if colours is None:
-        colours = [pixel_colour(number) for number in range(len(boxes))]
+        colours = [class_colour(number) for number in range(len(boxes))]
     corners = [_corners(box, height, width) for box in boxes]
     line = max(3, round(letters / 5))
     for (left, top, right, bottom), colour in zip(corners, colours):
@@ -111,4 +111,3 @@ def _shared(places: np.ndarray, others: Sequence[Corners]) -> np.ndarray:
     start = np.maximum(places[:, None, :2], given[:, :2])
     end = np.minimum(places[:, None, 2:], given[:, 2:])
     return (end - start).clip(0).prod(axis=-1).sum(axis=-1)
-

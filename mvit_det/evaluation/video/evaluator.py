@@ -206,11 +206,9 @@ class ViewAccuracy(ClassificationAccuracy):
                 "%d more lack some clips and count by the others.",
                 *(len(total), unread, incomplete),
             )
-        missing = 0
-        if self._dataset_name is not None:
-            # of the list, but not on disk: left out when the data set was built
-            missing = MetadataCatalog.get(self._dataset_name).get("missing_videos", 0)
-        if missing:
+        metadata = MetadataCatalog.get(self._dataset_name) if self._dataset_name else {}
+        # of the list, but not on disk: left out when the data set was built
+        if missing := metadata.get("missing_videos", 0):
             logger.warning(
                 "The accuracy covers %d of the %d videos of %s: the other %d are not there.",
                 *(len(total), len(total) + missing, self._dataset_name, missing),
@@ -248,13 +246,9 @@ def _judged(
     predictions: Predictions, candidates: Iterable[Example]
 ) -> tuple[list[Example], list[Example]]:
     """Right and wrong examples by the predictions for whole videos."""
-    rows = zip(
-        predictions.file_name.tolist(),
-        predictions.label.tolist(),
-        predictions.classes[:, 0].tolist(),
-        predictions.scores[:, 0].tolist(),
-    )
-    found = {(name, label): (predicted, score) for name, label, predicted, score in rows}
+    videos = zip(predictions.file_name.tolist(), predictions.label.tolist())
+    best = zip(predictions.classes[:, 0].tolist(), predictions.scores[:, 0].tolist())
+    found = dict(zip(videos, best))
     examples = [judged_anew(one, *found[one.file_name, one.label]) for one in candidates]
     right = [one for one in examples if one.predicted == one.label]
     return right, [one for one in examples if one.predicted != one.label]

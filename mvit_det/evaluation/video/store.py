@@ -2,7 +2,8 @@
 
 A folder holds a description of the test (``test.json``) and, of every process, a file of records
 that only grows: one record per clip, with a checksum. Records reach the system batch by batch, so
-that ``kill -9`` costs a batch, and the disk every 30 s, for a loss of power.
+that ``kill -9`` costs a batch; a loss of power costs what the system has not written to the disk yet
+(Linux does so after 30 s).
 
 NOTE: no SQLite, which does all this: its locks fail on the network file systems that several
 machines write to, and a full disk would end the test.
@@ -13,7 +14,6 @@ import json
 import logging
 import os
 import re
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,6 @@ from mvit_det.files import read_json
 logger = logging.getLogger(__name__)
 
 FOLDER, _DESCRIPTION = "unfinished_test", "test.json"
-_FLUSH_SECONDS = 30
 _NAME = re.compile(r".*_(\d+)x(\d+)\.scores")  # crops x classes
 
 # file name, label, number of the clip, number of clips
@@ -55,7 +54,6 @@ class ViewStore:
         self.keys = keys
         self.places = {key: index for index, key in enumerate(keys)}
         self._rank = rank
-        self._flushed = time.monotonic()
         self._broken = False
         self._damaged = 0  # records that the log has told of
 
@@ -114,14 +112,10 @@ class ViewStore:
         records = np.empty(len(keys), _record(crops, classes))
         records["place"], records["scores"] = [self._place(key) for key in keys], scores
         records["check"] = [_checksum(record) for record in records]
-        name, data = f"process{self._rank}_{crops}x{classes}.scores", memoryview(records.tobytes())
+        name = f"process{self._rank}_{crops}x{classes}.scores"
         try:
-            with open(self.folder / name, "ab", buffering=0) as file:
-                while data:
-                    data = data[file.write(data) :]
-                if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-                    os.fsync(file.fileno())
-                    self._flushed = time.monotonic()
+            with open(self.folder / name, "ab") as file:
+                file.write(records.tobytes())
         except OSError as error:
             self._give_up(error)
 

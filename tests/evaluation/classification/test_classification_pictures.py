@@ -107,7 +107,7 @@ def bars(monkeypatch):
 
 def test_bars(tmp_path, bars):
     draw_class_accuracy(tmp_path / "a.png", accuracy([90, None, 10, 50]), ["a", "$b$", "c", "d"])
-    assert bars == [10, 50, 90]  # from below
+    assert bars == [90, 50, 10]  # from above
     with Image.open(tmp_path / "a.png") as picture:
         assert min(picture.size) > 300
     bars.clear()

@@ -120,7 +120,7 @@ def test_tables_and_pictures(data, tmp_path, caplog):
     analysis = json.loads((tmp_path / "out" / "error_analysis.json").read_text())
     assert f"| {analysis['ap50_lost']['FN']:.2f} |" in " ".join(caplog.text.split())
     suspects = analysis["contradictions"]
-    assert f"{len(suspects)} detections of a high score contradict" in caplog.text
+    assert f"Errors, and {len(suspects)} sure detections that contradict" in caplog.text
     assert all([one["bbox"], one["score"]] in found(results, one) for one in suspects)
 
 

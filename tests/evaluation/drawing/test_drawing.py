@@ -32,7 +32,7 @@ def test_overlay_scales_what_it_draws():
     masks[:, 6:14, 6:14] = True
     drawn = overlay(image, found(pred_masks=masks), ["a", "b", "c"]).astype(int)
     assert drawn.shape == image.shape and (image == 120).all()
-    wanted = 120 * 0.65 + 0.35 * 255 * np.array(class_colour(2))
+    wanted = 120 * 0.65 + 0.35 * np.array(class_colour(2))
     assert np.abs(drawn[220, 200] - wanted).max() < 4
     assert np.ptp(drawn[:60], axis=2).max() < 10  # nothing above the label
     edge = drawn[200, 74:86]  # the left side of the box
@@ -48,10 +48,10 @@ def test_small_masks_lie_on_large_ones():
     both.pred_classes = torch.tensor([0, 1])
     drawn = overlay(image, both, ["small", "large"]).astype(int)
     for (row, column), label in {(300, 100): 0, (100, 100): 1, (300, 300): 1}.items():
-        wanted = 120 * 0.65 + 0.35 * 255 * np.array(class_colour(label))
+        wanted = 120 * 0.65 + 0.35 * np.array(class_colour(label))
         assert np.abs(drawn[row, column] - wanted).max() < 4
     # the edge of the small one is nearly its colour
-    assert np.abs(drawn[300, 199] - 255 * np.array(class_colour(0))).max() < 40
+    assert np.abs(drawn[300, 199] - np.array(class_colour(0))).max() < 40
 
 
 def test_a_label_stands_above_its_box_within_the_picture():
@@ -77,4 +77,4 @@ def test_overlay_without_masks_scores_names_or_instances():
 def test_colours_differ_and_are_the_same_at_each_call():
     colours = [class_colour(index) for index in range(80)]
     assert len(set(colours)) == 80 and colours == [class_colour(index) for index in range(80)]
-    assert all(0 <= part <= 1 for colour in colours for part in colour)
+    assert all(0 <= part <= 255 for colour in colours for part in colour)

@@ -1,0 +1,78 @@
+"""What the ways to go over pictures and videos have in common."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
+from mvit_det.engine.stop import StopRequest
+from mvit_det.errors import UserError, printable, some
+from mvit_det.predict.open_frames import Shown, in_order
+from mvit_det.predict.predictor import Predictor
+from mvit_det.predict.progress import progress
+from mvit_det.predict.sources import Frame, playable
+from mvit_det.predict.writers import Results
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the command line.
+
+    Attributes:
+        predictor: has the model.
+        results: takes what it says.
+        stop: is asked between two steps.
+        faults: what is wrong with an input, by its path.
+    """
+
+    predictor: Predictor
+    results: Results
+    stop: StopRequest
+    faults: dict[Path, str] = field(default_factory=dict)
+
+    def report(self, path: Path, reason: str) -> None:
+        """Log what is wrong with an input, once."""
+        if path not in self.faults:
+            self.faults[path] = reason
+            logger.warning("%s: %s", printable(path), reason)
+
+    def see_videos(
+        self, paths: Sequence[Path], see: Callable[[Path, OpenVideo], list[str]]
+    ) -> None:
+        """Call ``see`` with each path and its opened video; report the faults that it returns."""
+        for path in paths:
+            if self.stop.requested:
+                return
+            try:
+                with self.predictor.open(path) as video:
+                    faults = see(path, video)
+                    faults += [video.fault] if video.fault else []
+            except (VideoError, UserError) as error:
+                faults = [str(error)]
+            if faults:
+                self.report(path, some(faults, limit=3))
+
+    def annotate(
+        self, path: Path, video: OpenVideo, shown: Sequence[Any], note: Callable[[Frame], None]
+    ) -> None:
+        """Write an opened video with what is ``shown`` in each of its first frames.
+
+        Args:
+            note: is called at the end with a frame of the source, also where a frame cannot be
+                decoded, but not where none has been written.
+        """
+        source, frame = Shown(path, playable(video.fps)), None
+        images = progress(in_order(video, len(shown)), len(shown), "frames")
+        try:
+            for index, image in enumerate(images):
+                frame = Frame(source, index, image, video.times[index])
+                self.results.show(frame, shown[index])
+                if self.stop.requested:
+                    break
+        finally:
+            if frame:
+                note(frame)
