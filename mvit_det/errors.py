@@ -69,3 +69,14 @@ def check_range(owner: str, **values: Any) -> None:
             raise UserError(
                 f"{name}={value} of {owner} must be two numbers, a smallest and a largest."
             )
+
+
+def check_size(owner: str, axes: str, size: Any) -> tuple[int, ...]:
+    """Return ``size``, the length along each of the ``axes`` ("height,width"), as a tuple."""
+    sides = tuple(size) if isinstance(size, Sequence) else ()
+    if len(sides) != len(axes.split(",")) or min(sides) < 1:
+        raise UserError(
+            f"size={size} of {owner} must be [{axes}] with sides in pixels, as must "
+            "model.backbone.input_size."
+        )
+    return sides

@@ -13,12 +13,14 @@ from mvit_det.errors import UserError
 
 # Pillow's modes of 8 bits per channel (or fewer), which it converts to RGB as one expects.
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-NO_PICTURE = "the file is no picture that can be read (empty, or a web page under this name?)"
 
 
 @contextmanager
 def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterator[Image.Image]:
     """Open a picture of 8 bits per channel, or raise an error that says why a file is none.
+
+    More bits ("I;16", "I", "F") are not scaled, since the file does not tell which value is white: a
+    plain conversion would show them all white or all black.
 
     Args:
         offset, size: where its bytes lie in the file; by default they are all of it.
@@ -27,12 +29,18 @@ def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterato
         with PathManager.open(path, "rb") as file:
             file.seek(offset)
             with Image.open(file if size is None else io.BytesIO(file.read(size))) as image:
-                check_pixel_type(image)
+                if image.mode not in _EIGHT_BIT_MODES:
+                    raise ValueError(
+                        f"pixels of type {image.mode!r} have no fixed range: convert the picture to "
+                        "8 bits per channel"
+                    )
                 yield image
     except FileNotFoundError as error:
         raise ValueError("the file does not exist") from error
     except UnidentifiedImageError as error:
-        raise ValueError(NO_PICTURE) from error
+        raise ValueError(
+            "the file is no picture that can be read (empty, or a web page under this name?)"
+        ) from error
 
 
 def check_image_file(path: str) -> None:
@@ -45,19 +53,6 @@ def check_image_file(path: str) -> None:
         # Detectron2 would go on with a black picture. The checksums tell, in a millisecond.
         if image.format == "PNG":
             image.verify()
-
-
-def check_pixel_type(image: Image.Image) -> None:
-    """Refuse more than 8 bits per channel ("I;16", "I", "F").
-
-    They are not scaled, since the file does not tell which value is white: a plain conversion
-    would show them all white or all black.
-    """
-    if image.mode not in _EIGHT_BIT_MODES:
-        raise ValueError(
-            f"pixels of type {image.mode!r} have no fixed range: convert the picture to 8 bits per "
-            "channel"
-        )
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:

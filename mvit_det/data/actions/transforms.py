@@ -37,9 +37,6 @@ from mvit_det.errors import check_choice, check_range, check_share
 ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 
 
-CROPS = ("center", "full")
-
-
 def action_train_transform(
     size: Sequence[int],
     *,
@@ -101,7 +98,7 @@ def action_test_transform(
     """
     name = "action_test_transform"
     sides = height_and_width(size)
-    check_choice(name, CROPS, crop=crop)
+    check_choice(name, ("center", "full"), crop=crop)
     if short_side is None:
         short_side = min(sides)
     cut = sides if crop == "center" else None

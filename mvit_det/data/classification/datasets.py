@@ -5,7 +5,7 @@ Written for 14 million images: what is known of them stands in a few arrays.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,7 @@ def image_classes(
     labels, folders, names = labelled(parts, title, "image", class_folders, **asked)
     if name is not None:
         register(name, folders, names)
+    parts = [replace(part, numbers=labels[:0]) for part in parts]  # the labels are kept once
     return ImageClasses(labels, folders, names, parts)
 
 

@@ -69,17 +69,10 @@ def _index_files(shard: Path) -> tuple[Path, Path]:
 
 
 def _save(path: Path, stamp: list[int], index: FileIndex) -> None:
+    arrays = dict(stamp=stamp, places=index.places, numbers=index.numbers, ignored=index.ignored)
+    arrays |= dict(text=index.names.text, ends=index.names.ends)
     with open(path, "wb") as file:
-        np.savez(
-            file,
-            stamp=stamp,
-            text=index.names.text,
-            ends=index.names.ends,
-            places=index.places,
-            numbers=index.numbers,
-            folders=np.array(index.folders, dtype=str),
-            ignored=index.ignored,
-        )
+        np.savez(file, folders=np.array(index.folders, dtype=str), **arrays)
 
 
 def _load(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:

@@ -41,8 +41,7 @@ def find_videos(
         asked = dict(otherwise="give a list of videos instead", names_only=names_only)
         return from_class_folders(path, "video", is_video_name, _videos, **asked), []
     rows, twice = _each_once(path, read_video_list(path))
-    ignored = [rows.ignored] if rows.ignored else []
-    ignored += [f"{twice} rows that name a video once more"] if twice else []
+    ignored = [rows.ignored, f"{twice} rows that name a video once more" if twice else ""]
     folder, missing = path.parent, []
     if not names_only:
         folder = resolve_path(root, "The folder of the videos") if root else _seen_from(path, rows)
@@ -52,7 +51,7 @@ def find_videos(
             raise UserError(_all_missing(path, folder, root, rows))
         there = [row for row, name in enumerate(names) if name is not None]
         rows = _only(replace(rows, names=names), there)
-    names, ignored = PackedText.of(rows.names), " and ".join(ignored)
+    names, ignored = PackedText.of(rows.names), " and ".join(filter(None, ignored))
     return replace(rows, source=str(folder), names=names, ignored=ignored), missing
 
 

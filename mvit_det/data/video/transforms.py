@@ -29,6 +29,7 @@ from mvit_det.errors import (
     check_number,
     check_range,
     check_share,
+    check_size,
 )
 
 Transform = Callable[[np.ndarray], torch.Tensor]
@@ -189,13 +190,7 @@ class Normalise:
 
 def height_and_width(size: Sequence[int]) -> Size:
     """Of a clip's size (frames, height, width)."""
-    sides = tuple(size) if isinstance(size, Sequence) else ()
-    if len(sides) != 3 or min(sides) < 1:
-        raise UserError(
-            f"size={size} of a clip's transform must be [frames,height,width], as must "
-            "model.backbone.input_size."
-        )
-    return sides[1:]
+    return check_size("a clip's transform", "frames,height,width", size)[1:]
 
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:
