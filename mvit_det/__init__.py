@@ -8,12 +8,18 @@ Set the environment variable ``MVIT_DET_HOST=embedded`` to use the embedded host
 one is installed (``MVIT_DET_HOST=real`` refuses to fall back).
 """
 
+import importlib
 import importlib.util
 import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from mvit_det.api import build, get_config, list_configs
+
+__all__ = ["__version__", "build", "get_config", "host", "list_configs"]
 __version__ = "0.1.0"
 
 _EMBEDDED = str(Path(__file__).resolve().parent / "embedded")
@@ -51,6 +57,13 @@ def host() -> str:
     """Say which Detectron2 serves ``import detectron2``: ``"real"`` or ``"embedded"``."""
     spec = importlib.util.find_spec("detectron2")
     return "embedded" if spec.origin and spec.origin.startswith(_EMBEDDED) else "real"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs PyTorch when it is first asked for, so that importing this stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("mvit_det.api"), name)
 
 
 _select_host()

@@ -2,10 +2,8 @@
 
 import difflib
 import inspect
-import os
 from collections.abc import Iterator, Sequence
 from numbers import Number
-from pathlib import Path
 from typing import Any
 
 from detectron2.config import LazyConfig
@@ -14,24 +12,15 @@ from hydra.errors import OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mvit_det.config_names import config_file
 from mvit_det.errors import UserError
 
 
 def load_config(path: str) -> DictConfig:
-    """Load a LazyConfig, .py or a saved .yaml; a wrong path ends with the nearest existing one."""
+    """Load a LazyConfig: a .py, a saved .yaml, or one of this package by its name (`config_file`)."""
     if not path:
-        raise UserError("No config was given: use --config-file configs/quickstart.py to start.")
-    if not os.path.isfile(path):
-        folder = Path(path).parent
-        names = [str(p) for p in sorted(folder.glob("*.py"))] or [
-            str(p) for p in sorted(Path("configs").rglob("*.py"))
-        ]
-        near = difflib.get_close_matches(path, names, n=1, cutoff=0.0)
-        hint = f"; the nearest is {near[0]}" if near else ""
-        raise UserError(f"Config {path} does not exist{hint}.")
-    if not path.endswith((".py", ".yaml", ".yml")):
-        raise UserError(f"Config {path} is neither a .py nor a .yaml file.")
-    return LazyConfig.load(path)
+        raise UserError("No config was given: use --config-file quickstart to start.")
+    return LazyConfig.load(config_file(path))
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
