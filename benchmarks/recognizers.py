@@ -1,6 +1,6 @@
 """Time and memory of our classifiers: against timm's (images), torchvision's and our plain form.
 
-    python benchmarks/recognizers.py [--models T S B S16x4 B32x3] [--batch 2] [--repeats 5]
+    python benchmarks/recognizers.py [--models T S B S16x4 B32x3] [--batch-size 2] [--repeats 5]
                                      [--device cuda]
 
 The same weights and inputs in float32, all models in turn in one process; outputs are compared
@@ -143,7 +143,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=[*TIMM, *FRAMES], default=["T", "S", "B"])
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch-size", "--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()

@@ -7,12 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.checkpoint.published import find
-from mvit_det.config_names import config_names, list_configs
+from mvit_det.config_names import config_names
 from mvit_det.engine import apply_overrides, build_model, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-
-__all__ = ["build", "get_config", "list_configs"]
 
 # published weights -> the config whose model they fill completely, where the names differ
 CONFIG_OF_WEIGHTS = {
@@ -46,7 +44,7 @@ def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Load a config of this package by its name, or any other by its path.
 
     Args:
-        name: one of `list_configs`, with or without its folder, or a .py or .yaml file.
+        name: one of `mvit_det.list_configs()`, with or without its folder, or a .py or .yaml file.
         overrides: changes in Hydra's grammar, such as ``["model.num_classes=5"]``.
 
     Raises:

@@ -1,6 +1,8 @@
 """The one exception type for what a user can cause and mend, and words for its messages."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -10,6 +12,17 @@ class UserError(ValueError):
     Its message is one clear sentence that names the offending value and the fix. The command line
     prints it alone, without a traceback.
     """
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """End the program with the sentence of a `UserError` and status 1; with 130 on Ctrl-C."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def printable(item: Any) -> str:

@@ -19,7 +19,7 @@ RULES = {
     "checkpoint": (False, {"checkpoint", "backbone", "errors", "files"}),
     "data": (True, {"data", "ava_files", "errors", "files", "randomness"}),
     "evaluation": (True, {"evaluation", "ava_files", "errors", "files"}),
-    "engine": (True, {"engine", "checkpoint", "errors", "files", "randomness"}),
+    "engine": (True, {"engine", "checkpoint", "config_names", "errors", "files", "randomness"}),
     "benchmark": (True, {"benchmark", "engine", "checkpoint", "errors"}),
     "predict": (
         True,
@@ -29,7 +29,11 @@ RULES = {
     "errors": (False, set()),
     "files": (False, {"errors"}),
     "randomness": (False, set()),
-    "__init__": (False, set()),
+    "__init__": (False, {"api", "config_names"}),
+    "config_names": (False, {"errors"}),
+    "api": (False, {"engine", "checkpoint", "config_names", "errors"}),
+    "train": (True, {"engine", "data", "errors"}),
+    "cli": (False, {"train", "predict", "evaluation", "benchmark", "checkpoint"}),
 }
 BACKBONE_PACKAGES = {"torch", "mvit_det"}
 

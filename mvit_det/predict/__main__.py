@@ -14,7 +14,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
 from mvit_det.predict.clips import ClipClassification, check_window, videos_of
 from mvit_det.predict.frames import see_frames
@@ -95,13 +95,16 @@ def summary(results: Results, told: str, faults: int, stopped: int | None) -> st
     return line + (" Interrupted: the rest was not looked at." if stopped else "")
 
 
-if __name__ == "__main__":
+def run_command(arguments: Sequence[str], prog: str) -> int:
+    """Run one command line and return its exit status; ``prog`` is how its usage names the program."""
+    parser = argument_parser()
+    parser.prog = prog
     setup_logger(name="mvit_det")
     # the checkpointer's table of what does not fit; the error that follows says it
     logging.getLogger("fvcore").setLevel(logging.ERROR)
-    try:
-        sys.exit(main(argument_parser().parse_intermixed_args()))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with exit_on_user_error():
+        return main(parser.parse_intermixed_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(sys.argv[1:], "python -m mvit_det.predict"))

@@ -1,0 +1,152 @@
+"""Train or evaluate any config: the body of ``train_net.py`` and of ``mvit-det train``."""
+
+import logging
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from detectron2.config import instantiate
+from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+import mvit_det
+from mvit_det.data.custom.categories import categories_to_config, data_categories
+from mvit_det.data.custom.data import use_custom_data
+from mvit_det.engine import (
+    ConfigFile,
+    apply_overrides,
+    do_train,
+    evaluate,
+    load_config,
+    run,
+    summarize,
+)
+from mvit_det.errors import UserError
+
+logger = logging.getLogger("mvit_det")
+
+# flags that other commands have as well -> the key of the config that each one sets
+_FLAGS = {
+    "weights": "train.init_checkpoint",
+    "output": "train.output_dir",
+    "batch_size": "dataloader.train.total_batch_size",
+}
+
+
+def argument_parser() -> ArgumentParser:
+    """Detectron2's flags, and those for one's own data."""
+    parser = default_argument_parser()
+    parser.description = (
+        "Train or evaluate the model of a config. --config-file takes a .py, a .yaml, or the name of\n"
+        "a config that comes with mvit_det, such as quickstart or imagenet/mvitv2_t_in1k."
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="start from them, or evaluate them: a path, a URL or the name of published weights",
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="what the run leaves goes there")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="samples of an iteration, of all processes together; with --eval-only of each process",
+    )
+    own = parser.add_argument_group(
+        "one's own data",
+        "for a detection config annotations in COCO format and images; for a config that classifies "
+        "images these alone, in one folder per class or in tar files; for one of videos, these in one "
+        "folder per class, or a list of them; for one of actions (configs/ava) videos and csv files in "
+        "AVA's format: see datasets/README.md",
+    )
+    own.add_argument("--train-json", metavar="FILE", help="annotations to train on")
+    own.add_argument("--train-images", metavar="FOLDER", help="images to train on")
+    own.add_argument("--val-json", metavar="FILE", help="annotations to evaluate on")
+    own.add_argument("--val-images", metavar="FOLDER", help="images to evaluate on")
+    own.add_argument("--train-videos", metavar="FOLDER", help="videos, or a list, to train on")
+    own.add_argument("--val-videos", metavar="FOLDER", help="videos, or a list, to evaluate on")
+    own.add_argument("--train-actions", metavar="CSV", help="boxes with actions to train on")
+    own.add_argument("--val-actions", metavar="CSV", help="boxes with actions to evaluate on")
+    own.add_argument(
+        "--train-proposals", metavar="CSV", help="boxes that a detector found, as well"
+    )
+    own.add_argument("--val-proposals", metavar="CSV", help="the same, to be tested in their place")
+    own.add_argument("--label-map", metavar="FILE", help="names of the actions to evaluate")
+    return parser
+
+
+def _flags_as_overrides(args: Namespace) -> list[str]:
+    """Write the flags of `_FLAGS` as overrides; a `UserError` where an override contradicts one."""
+    overrides = []
+    for name, key in _FLAGS.items():
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if name == "batch_size" and args.eval_only:
+            key = "dataloader.test.batch_size"
+        for text in args.opts:
+            other, _, given = text.lstrip("+").partition("=")
+            if other == key and given.strip("'\"") != str(value):
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag} {value} and {text} contradict each other: give one of them.")
+        quoted = str(value).replace("'", "\\'")
+        overrides.append(f"{key}={value}" if name == "batch_size" else f"{key}='{quoted}'")
+    return overrides
+
+
+def setup(args: Namespace):
+    """Config file, then one's own data, then overrides; the result is saved as config.yaml."""
+    setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
+    args.opts = [*_flags_as_overrides(args), *args.opts]
+    cfg = load_config(args.config_file)
+    kinds = ("json", "images", "videos", "actions", "proposals")
+    names = [f"{split}_{kind}" for kind in kinds for split in ("train", "val")]
+    own = {name: getattr(args, name) for name in (*names, "label_map")}
+    empty = [name.replace("_", "-") for name, value in own.items() if value == ""]
+    if empty:  # such as a variable of the shell that is not set
+        raise UserError(f"--{empty[0]} is empty: give a path, or leave the flag out.")
+    if any(own.values()):
+        # The schedule depends on where the weights come from, so this override is looked at first.
+        start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
+        cfg = apply_overrides(cfg, start)
+        processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
+        use_custom_data(cfg, **own, processes=processes)
+    cfg = apply_overrides(cfg, args.opts)
+    if own["train_actions"]:  # otherwise faults come up when the first evaluation is due
+        instantiate(cfg.dataloader.test.dataset)
+    categories = data_categories(cfg)
+    if categories:
+        cfg.categories = categories_to_config(categories)  # so that config.yaml is enough to predict with
+    config_file = ConfigFile(cfg.train.output_dir)
+    default_setup(cfg, args)
+    config_file.hold()
+    # now that the folder is known, the log goes to its file as well
+    setup_logger(
+        cfg.train.output_dir,
+        name="mvit_det",
+        distributed_rank=comm.get_rank(),
+        configure_stdout=False,
+    )
+    logger.info("Detectron2: the %s one serves this run", mvit_det.host())
+    return cfg, config_file
+
+
+def main(args: Namespace) -> None:
+    """One process of the run."""
+    cfg, config_file = setup(args)
+    if args.eval_only:
+        evaluate(cfg, resume=args.resume)
+    else:
+        summarize(cfg, do_train(args, cfg, on_start=config_file.replace))
+
+
+def run_command(arguments: Sequence[str], prog: str) -> None:
+    """Run one command line; ``prog`` is how its usage names the program."""
+    parser = argument_parser()
+    parser.prog = prog
+    run(main, parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    run_command(sys.argv[1:], "python -m mvit_det.train")
