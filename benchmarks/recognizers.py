@@ -119,8 +119,8 @@ def measure(name: str, args: argparse.Namespace) -> list[list[str]]:
             block.attn.fused = False
     models = {key: model.to(device).eval() for key, model in models.items()}
     batch = {
-        "inputs": torch.randn(args.batch, 3, *ours.backbone.input_size, device=device),
-        "labels": torch.randint(CLASSES, (args.batch,), device=device),
+        "inputs": torch.randn(args.batch_size, 3, *ours.backbone.input_size, device=device),
+        "labels": torch.randint(CLASSES, (args.batch_size,), device=device),
     }
     with torch.no_grad():
         expected, *others = (model(batch) for model in models.values())
@@ -151,10 +151,9 @@ def main() -> None:
     columns += ["forward peak", "training peak", "saved for backward"]
     rows = [row for name in args.models for row in measure(name, args)]
     print(
-        f"\nBatch {args.batch}, {args.device}, {torch.get_num_threads()} threads; ratios of medians"
-    )
-    print(
-        "(smallest-largest of the rounds); above 1, ours is faster or smaller; ours in ms and MiB"
+        f"\nBatch {args.batch_size}, {args.device}, {torch.get_num_threads()} threads; ratios of "
+        "medians\n(smallest-largest of the rounds); above 1, ours is faster or smaller; ours in ms "
+        "and MiB"
     )
     print(tabulate(rows, columns, disable_numparse=True))
 

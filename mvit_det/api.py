@@ -53,9 +53,7 @@ def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     return apply_overrides(load_config(name), overrides)
 
 
-def build(
-    name: str, *, pretrained: bool | str = False, overrides: Sequence[str] = ()
-) -> nn.Module:
+def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str] = ()) -> nn.Module:
     """Build the model of a config in evaluation mode, on the CPU.
 
     A classifier takes ``{"inputs": (B, 3, H, W)}``, or (B, 3, T, H, W) for clips, normalised RGB,
@@ -76,15 +74,18 @@ def build(
     row = None if name in names else find(name)
     config = CONFIG_OF_WEIGHTS.get(row.name, row.name) if row else name
     if row and config not in names:
-        raise UserError(f"No config has the model of the weights {name} ({row.what}): give a config.")
+        raise UserError(
+            f"No config has the model of the weights {name} ({row.what}): name a config."
+        )
     cfg = get_config(config, overrides)
-    weights = pretrained
-    if pretrained is True:
+    weights = pretrained or ""
+    if weights is True:
         weights = row.name if row else OmegaConf.select(cfg, "published.weights")
         if not weights:
             raise UserError(
-                f"No published weights fill the model of config {name}: give pretrained a path, a URL "
-                "or a name of `python -m mvit_det.checkpoint.published`, or False for random weights."
+                f"No published weights fill the model of config {name}: give pretrained a path, a "
+                "URL or a name of `python -m mvit_det.checkpoint.published`, or False for random "
+                "weights."
             )
     model = build_model(cfg, "cpu").eval()
     if weights:

@@ -24,8 +24,8 @@ def config_file(spelling: str) -> str:
     """Find a config file by its path, its name, or the last part of its name.
 
     Args:
-        spelling: a path that ends in .py, .yaml or .yml, or a name of `list_configs` with or without
-            its folder: ``"imagenet/mvitv2_t_in1k"`` or ``"mvitv2_t_in1k"``.
+        spelling: a path that ends in .py, .yaml or .yml, or a name of `list_configs` with or
+            without its folder: ``"imagenet/mvitv2_t_in1k"`` or ``"mvitv2_t_in1k"``.
 
     Raises:
         UserError: there is no such file or name; the message has the nearest.
@@ -46,7 +46,7 @@ def config_file(spelling: str) -> str:
 
 
 def config_names() -> dict[str, str]:
-    """Map the spellings of all names to the full ones: themselves, and last parts that are unique."""
+    """Map each full name, and each last part that only one name has, to the full name."""
     names = list_configs()
     last = [name.rpartition("/")[2] for name in names]
     short = {part: name for part, name in zip(last, names, strict=True) if last.count(part) == 1}

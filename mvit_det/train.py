@@ -9,6 +9,7 @@ from detectron2.config import instantiate
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
 
 import mvit_det
 from mvit_det.data.custom.categories import categories_to_config, data_categories
@@ -35,11 +36,11 @@ _FLAGS = {
 
 
 def argument_parser() -> ArgumentParser:
-    """Detectron2's flags, and those for one's own data."""
+    """Build the parser: Detectron2's flags, those of every command, and those for custom data."""
     parser = default_argument_parser()
     parser.description = (
-        "Train or evaluate the model of a config. --config-file takes a .py, a .yaml, or the name of\n"
-        "a config that comes with mvit_det, such as quickstart or imagenet/mvitv2_t_in1k."
+        "Train or evaluate the model of a config. --config-file takes a .py, a .yaml, or the name\n"
+        "of a config that comes with mvit_det, such as quickstart or imagenet/mvitv2_t_in1k."
     )
     parser.add_argument(
         "--weights",
@@ -55,10 +56,10 @@ def argument_parser() -> ArgumentParser:
     )
     own = parser.add_argument_group(
         "one's own data",
-        "for a detection config annotations in COCO format and images; for a config that classifies "
-        "images these alone, in one folder per class or in tar files; for one of videos, these in one "
-        "folder per class, or a list of them; for one of actions (configs/ava) videos and csv files in "
-        "AVA's format: see datasets/README.md",
+        "for a detection config annotations in COCO format and images; for a config that "
+        "classifies images these alone, in one folder per class or in tar files; for one of "
+        "videos, these in one folder per class, or a list of them; for one of actions "
+        "(configs/ava) videos and csv files in AVA's format: see datasets/README.md",
     )
     own.add_argument("--train-json", metavar="FILE", help="annotations to train on")
     own.add_argument("--train-images", metavar="FOLDER", help="images to train on")
@@ -89,14 +90,16 @@ def _flags_as_overrides(args: Namespace) -> list[str]:
             other, _, given = text.lstrip("+").partition("=")
             if other == key and given.strip("'\"") != str(value):
                 flag = f"--{name.replace('_', '-')}"
-                raise UserError(f"{flag} {value} and {text} contradict each other: give one of them.")
+                raise UserError(
+                    f"{flag} {value} and {text} contradict each other: give one of them."
+                )
         quoted = str(value).replace("'", "\\'")
         overrides.append(f"{key}={value}" if name == "batch_size" else f"{key}='{quoted}'")
     return overrides
 
 
-def setup(args: Namespace):
-    """Config file, then one's own data, then overrides; the result is saved as config.yaml."""
+def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
+    """Apply config file, custom data and overrides, in this order, and save config.yaml."""
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
     args.opts = [*_flags_as_overrides(args), *args.opts]
     cfg = load_config(args.config_file)
@@ -117,7 +120,8 @@ def setup(args: Namespace):
         instantiate(cfg.dataloader.test.dataset)
     categories = data_categories(cfg)
     if categories:
-        cfg.categories = categories_to_config(categories)  # so that config.yaml is enough to predict with
+        # so that config.yaml is enough to predict with
+        cfg.categories = categories_to_config(categories)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)
     config_file.hold()
@@ -133,7 +137,7 @@ def setup(args: Namespace):
 
 
 def main(args: Namespace) -> None:
-    """One process of the run."""
+    """Run one process of the training or of the evaluation."""
     cfg, config_file = setup(args)
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
@@ -142,7 +146,7 @@ def main(args: Namespace) -> None:
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:
-    """Run one command line; ``prog`` is how its usage names the program."""
+    """Run one command line, named ``prog`` in its usage."""
     parser = argument_parser()
     parser.prog = prog
     run(main, parser.parse_args(arguments))

@@ -187,7 +187,7 @@ def print_table(columns: list[str], rows: list) -> None:
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:
-    """Run one command line; ``prog`` is how its usage names the program."""
+    """Run one command line, named ``prog`` in its usage."""
     parser = argument_parser()
     parser.prog = prog
     with exit_on_user_error():

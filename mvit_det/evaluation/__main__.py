@@ -161,7 +161,7 @@ _KINDS = {
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:
-    """Run one command line; ``prog`` is how its usage names the program."""
+    """Run one command line, named ``prog`` in its usage."""
     parser = argument_parser()
     parser.prog = prog
     # The tables are the output of this program: plain lines.

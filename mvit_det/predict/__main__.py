@@ -96,7 +96,7 @@ def summary(results: Results, told: str, faults: int, stopped: int | None) -> st
 
 
 def run_command(arguments: Sequence[str], prog: str) -> int:
-    """Run one command line and return its exit status; ``prog`` is how its usage names the program."""
+    """Run one command line, named ``prog`` in its usage, and return its exit status."""
     parser = argument_parser()
     parser.prog = prog
     setup_logger(name="mvit_det")
