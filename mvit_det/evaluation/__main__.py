@@ -164,10 +164,11 @@ def run_command(arguments: Sequence[str], prog: str) -> None:
     """Run one command line, named ``prog`` in its usage."""
     parser = argument_parser()
     parser.prog = prog
+    args = parser.parse_args(arguments)
     # The tables are the output of this program: plain lines.
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with exit_on_user_error():
-        main(parser.parse_args(arguments))
+        main(args)
 
 
 if __name__ == "__main__":

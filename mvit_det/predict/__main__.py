@@ -99,11 +99,12 @@ def run_command(arguments: Sequence[str], prog: str) -> int:
     """Run one command line, named ``prog`` in its usage, and return its exit status."""
     parser = argument_parser()
     parser.prog = prog
+    args = parser.parse_intermixed_args(arguments)
     setup_logger(name="mvit_det")
     # the checkpointer's table of what does not fit; the error that follows says it
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     with exit_on_user_error():
-        return main(parser.parse_intermixed_args(arguments))
+        return main(args)
 
 
 if __name__ == "__main__":
