@@ -20,7 +20,7 @@ def list_configs() -> list[str]:
     return sorted(name.as_posix() for name in names if name.parts[0] != "common")
 
 
-def config_file(spelling: str) -> str:
+def find_config(spelling: str) -> str:
     """Find a config file by its path, its name, or the last part of its name.
 
     Args:

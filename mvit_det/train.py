@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
 import mvit_det
+from mvit_det.config_names import find_config
 from mvit_det.data.custom.categories import categories_to_config, data_categories
 from mvit_det.data.custom.data import use_custom_data
 from mvit_det.engine import (
@@ -103,6 +104,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
     args.opts = [*_flags_as_overrides(args), *args.opts]
     cfg = load_config(args.config_file)
+    args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     kinds = ("json", "images", "videos", "actions", "proposals")
     names = [f"{split}_{kind}" for kind in kinds for split in ("train", "val")]
     own = {name: getattr(args, name) for name in (*names, "label_map")}

@@ -32,7 +32,7 @@ RULES = {
     "__init__": (False, {"api", "config_names"}),
     "config_names": (False, {"errors"}),
     "api": (False, {"engine", "checkpoint", "config_names", "errors"}),
-    "train": (True, {"engine", "data", "errors"}),
+    "train": (True, {"engine", "data", "config_names", "errors"}),
     "cli": (False, {"train", "predict", "evaluation", "benchmark", "checkpoint"}),
 }
 BACKBONE_PACKAGES = {"torch", "mvit_det"}

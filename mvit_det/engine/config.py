@@ -12,7 +12,7 @@ from hydra.errors import OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from mvit_det.config_names import config_file
+from mvit_det.config_names import find_config
 from mvit_det.errors import UserError
 
 
@@ -20,7 +20,7 @@ def load_config(path: str) -> DictConfig:
     """Load a LazyConfig: a .py, a saved .yaml, or a config of this package by its name."""
     if not path:
         raise UserError("No config was given: use --config-file quickstart to start.")
-    return LazyConfig.load(config_file(path))
+    return LazyConfig.load(find_config(path))
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
