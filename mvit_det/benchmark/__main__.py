@@ -61,6 +61,8 @@ def main(args: Namespace) -> dict[str, Any]:
         raise UserError("--size and --batch-size must be at least 1, --repeats at least 0.")
     if args.output and not Path(args.output).resolve().parent.is_dir():
         raise UserError(f"--output {args.output}: there is no such folder, create it first.")
+    if args.output and Path(args.output).is_dir():
+        raise UserError(f"--output {args.output} is a folder: give the file to write.")
     device = open_device(args.device, "--device ")
     report = report_table(args, device) if args.table else report_config(args, device)
     if args.output:
