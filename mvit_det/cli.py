@@ -42,9 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         The exit status; None stands for success.
     """
     args = argument_parser().parse_args(arguments)
-    module, _ = COMMANDS[args.command]
-    command = importlib.import_module(module)
-    return command.run_command(args.arguments, prog=f"mvit-det {args.command}")
+    module = importlib.import_module(COMMANDS[args.command][0])
+    return module.run_command(args.arguments, prog=f"mvit-det {args.command}")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,7 @@ def argument_parser() -> ArgumentParser:
         "all actions.",
     )
     parser.add_argument(
-        "--config-file",
-        required=True,
-        metavar="FILE",
-        help="a .py, the config.yaml of a run, or a config's name",
+        "--config-file", required=True, metavar="FILE", help="a .py, a .yaml or a config's name"
     )
     parser.add_argument(
         "--weights",
