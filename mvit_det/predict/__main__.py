@@ -1,20 +1,15 @@
 """The command line of prediction."""
 
 import logging
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# OpenCV's decoders write their own complaints to stderr; ours say the same in a sentence.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-
 from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError, exit_on_user_error
+from mvit_det.errors import UserError, exit_on_user_error, printable
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
 from mvit_det.predict.clips import ClipClassification, check_window, videos_of
 from mvit_det.predict.frames import see_frames
@@ -56,7 +51,7 @@ def main(args: Namespace) -> int:
     def report(path: Path, reason: str) -> None:
         if path not in faults:
             faults[path] = reason
-            logger.warning("%s: %s", path, reason)
+            logger.warning("%s: %s", printable(path), reason)
 
     files = [source.path for source in sources]
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once

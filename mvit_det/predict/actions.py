@@ -20,7 +20,7 @@ from mvit_det.errors import UserError, some
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
 from mvit_det.evaluation.drawing.people import draw_people
 from mvit_det.predict.classification import finite
-from mvit_det.predict.open_frames import gathered, nearest, opened
+from mvit_det.predict.open_frames import gathered, opened, shown_at
 
 SHOWN = 4  # actions at a box in a picture
 
@@ -31,7 +31,7 @@ class People:
 
     Attributes:
         second: of the video, from 0 on.
-        frame: the number of the frame nearest to it.
+        frame: the index of the frame on screen then.
         size: (H, W) of the video's frames, in pixels.
         boxes: (N, 4) float64, x1, y1, x2, y2 as shares of the frame.
         scores: (N, K), the probability of each action on its own, on the CPU.
@@ -121,7 +121,7 @@ class ActionDetection:
             on_fault: is told of seconds around which a frame cannot be decoded, and unless it raises
                 they are left out.
         """
-        keys = [nearest(video, second) for second in seconds]
+        keys = [shown_at(video, second) for second in seconds]
         # the key frame itself as well, which need not be one of the clip's
         wanted = [
             [*self.sampling.around(video.times, second), key] for second, key in zip(seconds, keys)
@@ -208,7 +208,7 @@ def is_of_actions(mapper: Mapping[str, Any]) -> bool:
 
 def length(video: Any) -> float:
     """Seconds that an opened video lasts, with its last frame."""
-    return float(video.times[-1]) + 1 / video.fps
+    return video.end
 
 
 def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mvit_det.data.custom.categories import Category
+from mvit_det.data.video.sampling import on_screen
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import TOP
 from mvit_det.predict.classification import Classification, best
@@ -64,9 +65,8 @@ class ClipClassification(Classification):
         """With the sampling, the transform and the views of the config's test loader."""
         mapper = loader.mapper
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
-        # the data set, or the one behind its views
-        places = ("dataset.fps", "dataset.dataset.fps")
-        fps = next(filter(None, (OmegaConf.select(loader, place) for place in places)), None)
+        # older configs have `video_views` there, and the data set inside
+        fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
         return cls(instantiate(mapper.sampling), instantiate(mapper.transform), clips, fps)
 
     def open(
@@ -98,17 +98,16 @@ class ClipClassification(Classification):
         return f"up to {TOP} classes for each of {rows} videos or windows"
 
 
-def parts(times: np.ndarray, fps: float, window: float | None) -> list[tuple[float, float, range]]:
+def parts(times: np.ndarray, length: float, window: float | None) -> list[tuple[float, float, range]]:
     """Cut a video into windows of equal length: (start, end, frames) of each.
 
     The last one is moved back so that it ends with the video; where they overlap it counts.
 
     Args:
-        times: (N,) seconds of the frames since the first.
-        fps: frames per second, which tells how long the last frame lasts.
+        times: (N,) seconds at which frames begin, from the start of the video on.
+        length: the second at which the last one ends.
         window: in seconds; None for the whole video.
     """
-    length = float(times[-1]) + 1 / fps
     if window is None or window >= length:
         return [(0.0, length, range(len(times)))]
     if length > MOST_WINDOWS * len(times) * window:
@@ -120,7 +119,8 @@ def parts(times: np.ndarray, fps: float, window: float | None) -> list[tuple[flo
     for number in range(math.ceil(length / window - 1e-6)):
         start = min(number * window, length - window)
         first, last = np.searchsorted(times, (start - 1e-6, start + window - 1e-6)).tolist()
-        first = min(first, len(times) - 1)
+        if first == last:  # none begins in it: the one that is on screen
+            first = int(on_screen(times, start))
         found.append((start, start + window, range(first, max(last, first + 1))))
     return found
 

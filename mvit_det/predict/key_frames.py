@@ -72,6 +72,7 @@ class KeyFrameRunner(ABC):
                 try:
                     with self.open(path) as video:
                         faults = self.see_video(path, video, name)
+                        faults += [video.fault] if video.fault else []
                 except (VideoError, UserError) as error:
                     faults = [str(error)]
                 if faults:

@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 from mvit_det.ava_files import BoxTable, read_boxes
 from mvit_det.data.actions.key_frames import usable
 from mvit_det.data.decoding.reader import VideoError
-from mvit_det.data.video.list_rows import is_video_name
+from mvit_det.data.file_kinds import is_video_name
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError, some
 from mvit_det.predict.actions import ActionDetection, KeyClip, length

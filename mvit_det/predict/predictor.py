@@ -17,7 +17,7 @@ from mvit_det.data.custom.categories import Category
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_count, check_share
 from mvit_det.predict.actions import (
     ActionDetection,
     KeyClip,
@@ -85,10 +85,8 @@ class Predictor:
         batch_size: int = 1,
         class_names: Sequence[str] | str | os.PathLike | None = None,
     ) -> None:
-        if not 0 <= score_threshold <= 1:
-            raise UserError(f"score_threshold={score_threshold} must be from 0 to 1.")
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size} must be at least 1.")
+        check_share("Predictor", score_threshold=score_threshold)
+        check_count("Predictor", batch_size=batch_size)
         cfg = apply_overrides(load_config(os.fspath(config)), overrides)
         self.batch_size = batch_size
         self.task = task_of(cfg, score_threshold)
@@ -164,7 +162,7 @@ class Predictor:
         """The same for what `ClipClassification.open` gives, one after the other."""
         check_window(window)
         _refuse_extreme(*opened.frames([0]).shape[1:3], "A video")
-        for start, end, frames in parts(opened.times, opened.fps, window):
+        for start, end, frames in parts(opened.times, opened.end, window):
             views, scores = self.task.views(opened, frames), []
             while batch := [(clip, None) for clip in islice(views, self.batch_size)]:
                 scores += self._run(batch)

@@ -17,9 +17,9 @@ from mvit_det.predict.key_frames import (
     place,
     proposals,
 )
-from mvit_det.predict.open_frames import Shown, gathered, nearest
+from mvit_det.predict.open_frames import Shown, gathered, shown_at
 from mvit_det.predict.person_boxes import as_shares
-from mvit_det.predict.progress import Progress
+from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame
 
 SLIDES = 1.0  # frames per second of a video of key frames
@@ -38,13 +38,14 @@ class ProposalRunner(KeyFrameRunner):
     def see_video(self, path: Path, video: Any, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
-        keys = [nearest(video, second) for second in seconds]
-        source, progress = Shown(path, SLIDES), Progress(len(seconds), unit="key frames")
-        for number, [picture] in gathered(
+        keys = [shown_at(video, second) for second in seconds]
+        source = Shown(path, SLIDES)
+        pictures = gathered(
             video,
             [[key] for key in keys],
             lambda number, error: faults.append(left_out(seconds[number], error)),
-        ):
+        )
+        for number, [picture] in progress(pictures, len(seconds), "key frames"):
             frame = Frame(source, keys[number], np.ascontiguousarray(picture[..., ::-1]))
             found = self.source.found(frame.image)
             boxes, sure = as_shares(found)
@@ -56,7 +57,6 @@ class ProposalRunner(KeyFrameRunner):
             self.seen.setdefault(name, []).append(people)
             self.results.show(frame, found)
             self.results.note(frame, found, **place(video, keys[number]))
-            progress.update(1)
             if self.stop.requested:
                 break
         return faults

@@ -11,6 +11,7 @@ doing nothing).
 """
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +35,7 @@ from mvit_det.data.actions.videos import check_times, find_clips, read_frame_lis
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, check_number, check_positive, some
 
 logger = logging.getLogger(__name__)
 
@@ -255,11 +256,9 @@ def _within(
 
 
 def _check_numbers(seconds: tuple[float, float] | None, fps: float | None, **others: float) -> None:
-    for name, value in others.items():
-        if not isinstance(value, (int, float)):
-            raise UserError(f"{name}={value!r} of action_clips must be a number.")
-    if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
-        raise UserError(f"fps={fps!r} of action_clips must be frames per second, above 0.")
+    check_number("action_clips", "a number", math.isfinite, **others)
+    if fps is not None:
+        check_positive("action_clips", fps=fps)
     if seconds is None:
         return
     numbers = not isinstance(seconds, str) and all(isinstance(x, (int, float)) for x in seconds)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from mvit_det.data.class_labels import check_number, classes_of, labels_of, register, report
-from mvit_det.data.class_names import given_classes, shown_names
+from mvit_det.data.class_labels import classes_of, labelled, register
 from mvit_det.data.classification.discovery import find_images
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.packed_text import PackedText
@@ -102,17 +101,11 @@ def image_classes(
             f"{title} has no image in its class folders or tar files: add some (tar files inside of "
             "tar files must be unpacked first)."
         )
-    if classes is None and same_classes_as is not None:
-        folders = class_folders(same_classes_as)
-        names = shown_names(folders)
-    elif classes is not None:
-        folders, names = given_classes(classes)
-    else:
-        folders = classes_of(parts, title)
-        names = shown_names(folders)
-    check_number(title, folders, num_classes)
-    labels = np.concatenate([labels_of(part, folders) for part in parts])
-    report(title, "image", parts, labels, names)
+    ordered = ()
+    if classes is None:
+        ordered = classes_of(parts, title) if same_classes_as is None else class_folders(same_classes_as)
+    known = dict(classes=classes, ordered=ordered, num_classes=num_classes)
+    labels, folders, names = labelled(parts, title, "image", **known)
     if name is not None:
         register(name, folders, names)
     return ImageClasses(parts, labels, folders, names)

@@ -100,7 +100,7 @@ def data_categories(cfg: DictConfig) -> list[Category] | None:
 
 def dataset_categories(dataset: Mapping[str, Any]) -> list[Category] | None:
     """Classes of a ``dataset=L(...)(...)`` node of a config, which is not instantiated."""
-    if dataset.get("dataset"):  # of whose videos views are made
+    if dataset.get("dataset"):  # as an older config has with `video_views`
         return dataset_categories(dataset["dataset"])
     target = _target(dataset)
     if target is shapes_dataset:

@@ -88,11 +88,12 @@ def use_custom_classes(
     test = _node(kind, val, "own_val")
     if train:
         test.same_classes_as = train
-    if "dataset" in data.test.dataset:  # of whose videos views are made
-        data.test.dataset.dataset = test
-    else:
-        data.test.dataset = test
+    if kind is VIDEOS:
+        test.clips = data.test.dataset.get("clips", 1)
+    data.test.dataset = test
     for evaluator in data.evaluator:
+        if "dataset_name" in evaluator:  # older configs have `video_views` there
+            evaluator.dataset_name = "${dataloader.test.dataset.name}"
         if "classes" in evaluator:  # of a larger set, the first ones alone compete
             evaluator.classes = None
     logger.info("Own data with %d classes: %s", len(folders), some(folders, 20))

@@ -34,7 +34,7 @@ from mvit_det.data.synthetic.folders import SPLITS, generated_folder
 from mvit_det.data.synthetic.shapes import CLASSES as SHAPES
 from mvit_det.data.synthetic.shapes import outline, painted_ground, painted_shape
 from mvit_det.data.video.datasets import VideoClasses, video_classes
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice
 
 DIALS = ("column", "row", "angle", "size", "brightness")
 # class -> the dial that turns, and which way
@@ -235,6 +235,7 @@ def motion_clips(
     *,
     name: str | None = None,
     num_classes: int | None = None,
+    clips: int = 1,
 ) -> VideoClasses:
     """The clips as a `video_classes` data set, for a ``dataset=L(motion_clips)(...)`` node.
 
@@ -245,9 +246,9 @@ def motion_clips(
         num_frames: of a clip, at 30 per second.
         size: height and width in pixels.
         num_shapes: in each clip.
-        name, num_classes: as for `video_classes`.
+        name, num_classes, clips: as for `video_classes`.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the clips: use 'train' or 'val'.")
+    check_choice("motion_clips", SPLITS, split=split)
     made = (num_train, num_val, num_frames, tuple(size), num_shapes, seed)
-    return video_classes(motion_clips_folder(*made) / split, name=name, num_classes=num_classes)
+    folder = motion_clips_folder(*made) / split
+    return video_classes(folder, name=name, num_classes=num_classes, clips=clips)

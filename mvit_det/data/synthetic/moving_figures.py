@@ -34,7 +34,7 @@ from tqdm import tqdm
 from mvit_det.data.actions.datasets import ActionClips, action_clips
 from mvit_det.data.synthetic.folders import SPLITS, generated_folder
 from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, random_scene, reach, write_clip
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice
 
 # Brightness, the fifth dial of `motion_clips`, rests: a small model is long in finding out about it.
 TURNED = DIALS[:4]
@@ -241,8 +241,7 @@ def moving_figures(
         side: height and width of the videos, in pixels.
         name, num_classes: as for `action_clips`.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the videos: use 'train' or 'val'.")
+    check_choice("moving_figures", SPLITS, split=split)
     folder = moving_figures_folder(num_train, num_val, num_seconds, side, seed) / split
     return action_clips(
         str(folder / "videos"),

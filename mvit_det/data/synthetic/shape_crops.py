@@ -11,7 +11,7 @@ from mvit_det.data.classification.datasets import ImageClasses, image_classes
 from mvit_det.data.detection.crops import crop_objects
 from mvit_det.data.synthetic.folders import SPLITS, generated_folder
 from mvit_det.data.synthetic.shapes import generate_shapes
-from mvit_det.errors import UserError
+from mvit_det.errors import check_choice, check_count
 
 # Written into the cache folder's name: raise it whenever the drawing or the cutting changes.
 _VERSION = 1
@@ -74,10 +74,8 @@ def shape_classes(
             common to both.
         name, num_classes: as for `image_classes`.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the shapes: use 'train' or 'val'.")
-    if crop_size < 1:
-        raise UserError(f"crop_size={crop_size} must be a number of pixels from 1 on.")
+    check_choice("shape_classes", SPLITS, split=split)
+    check_count("shape_classes", crop_size=crop_size)
     sizes = tuple(object_size)
     folder = shape_classes_folder(num_train, num_val, image_size, crop_size, seed, sizes)
     return image_classes(folder / split, name=name, num_classes=num_classes)

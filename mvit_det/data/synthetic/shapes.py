@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mvit_det.data.detection.coco import coco_dataset
 from mvit_det.data.synthetic.folders import SPLITS, generated_folder
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice
 
 CLASSES = ("circle", "square", "triangle", "star", "cross")
 
@@ -241,8 +241,7 @@ def shapes_dataset(
     ``split`` is "train" or "val" and is registered as "shapes_train" or "shapes_val". Both splits
     are drawn at the first call (seconds) and read from the datasets folder afterwards.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the shapes: use 'train' or 'val'.")
+    check_choice("shapes_dataset", SPLITS, split=split)
     folder = shapes_folder(num_train, num_val, image_size, seed, tuple(object_size)) / split
     return coco_dataset(
         f"shapes_{split}",

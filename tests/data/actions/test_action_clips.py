@@ -424,17 +424,11 @@ def test_videos_that_cannot_be_read_are_left_to_the_mapper(tmp_path):
     assert len(action_clips(folder, actions=write_actions(tmp_path / "a.csv", "ab"))) == 6
 
 
-@pytest.mark.parametrize("fps", [0, -1, "30"])
-def test_frames_per_second(tmp_path, videos, fps):
-    actions = write_actions(tmp_path / "a.csv", "ab")
-    assert "must be frames per second, above 0" in fault(videos, actions=actions, fps=fps)
-
-
-@pytest.mark.parametrize("name", ["start", "min_score", "max_missing"])
+@pytest.mark.parametrize("name", ["start", "min_score", "max_missing", "fps"])
 def test_settings_that_are_no_numbers(tmp_path, videos, name):
     actions = write_actions(tmp_path / "a.csv", "ab")
     message = fault(videos, actions=actions, **{name: "1,5"})
-    assert message == f"{name}='1,5' of action_clips must be a number."
+    assert message.startswith(f"{name}='1,5' of action_clips must be a number")
 
 
 @pytest.mark.parametrize("seconds", [(2, 1), (1,), "12", ("1", "2"), [1, 2, 3]])

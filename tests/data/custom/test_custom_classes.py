@@ -230,7 +230,7 @@ def test_lists_of_videos(videos):
     cfg = own_videos(VIDEO_CONFIG, str(videos / "train.csv"), str(videos / "val.csv"))
     assert cfg.model.num_classes == 3
     assert instantiate(cfg.dataloader.train.dataset).labels.tolist() == [0, 2]
-    found = instantiate(cfg.dataloader.test.dataset.dataset)
+    found = instantiate(cfg.dataloader.test.dataset)
     assert found.labels.tolist() == [1] and found.classes == ["0", "1", "2"]
     cfg.dataloader.train.dataset.update(classes=["x", "y", "z"], fps=12)
     assert instantiate(cfg.dataloader.train.dataset).class_names == ["x", "y", "z"]

@@ -178,8 +178,11 @@ def test_what_refers_to_frames_that_were_cut_off_is_no_frame(tmp_path, name):
     path.write_bytes(content[len(content) // 8 // 188 * 188 :])
     expected = numbers(everything(path))
     assert 20 < len(expected) < 90
+    with av.open(str(path)) as container:
+        start = container.start_time / av.time_base
+        seconds = [frame.time - start for frame in container.decode(video=0)]
     with open_video(path) as video:
-        assert len(video) == len(expected) and video.times[0] == 0
+        np.testing.assert_allclose(video.times, seconds, atol=1e-3)
         for index in (0, 1, 2, 40):
             assert numbers(video.frames([index])) == [expected[index]]
 
