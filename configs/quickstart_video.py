@@ -9,7 +9,7 @@ from mvit_det.data import motion_clips
 
 from .common.data.imagenet import without_mixup
 from .common.data.kinetics import dataloader, use_views
-from .common.models.recognizer import model
+from .common.models.recognizer import model, task
 from .common.optim import classification_AdamW as optimizer
 from .common.schedule import cosine_schedule
 from .common.train import train

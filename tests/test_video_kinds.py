@@ -6,7 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from video_files import numbers
-from video_kinds import COUNT, DRAWN, KINDS, MATRICES, SIZE, by_ffmpeg, coloured_frames, draw, upright
+from video_kinds import (
+    COUNT,
+    DRAWN,
+    KINDS,
+    MATRICES,
+    SIZE,
+    by_ffmpeg,
+    coloured_frames,
+    draw,
+    upright,
+)
 from video_ways import WAYS
 
 FFMPEG = shutil.which("ffmpeg") and shutil.which("ffprobe")

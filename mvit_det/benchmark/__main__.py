@@ -16,6 +16,7 @@ import mvit_det
 from mvit_det.benchmark import counts, subjects, table, timing
 from mvit_det.engine import apply_overrides, load_config, open_device
 from mvit_det.errors import UserError, exit_on_user_error
+from mvit_det.tasks import task_of
 
 
 def argument_parser() -> ArgumentParser:
@@ -110,11 +111,12 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
         model, place = subjects.build_to_count(cfg, key, device)
         models = {"model": model}
     plain = models["plain" if "plain" in models else "model"]
-    inputs = subjects.make_inputs(plain, report["input"], place)
+    task = task_of(cfg)
     print("Counting ...", file=sys.stderr)
-    report.update(counts.count(plain, inputs[0]), convention=counts.CONVENTION)
+    report.update(counts.count(plain, task, report["input"], place), convention=counts.CONVENTION)
     print_counts(report)
     if args.repeats:
+        inputs = subjects.make_inputs(plain, task, report["input"], device)
         groups = {} if key == backbone_key else {"model": (models, inputs)}
         if not recognizer:
             backbones, images = subjects.backbones_alone(cfg, models, inputs[0])

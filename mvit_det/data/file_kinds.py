@@ -8,8 +8,8 @@ from functools import cache
 from PIL import Image
 
 VIDEO_ENDINGS = frozenset(
-    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf "
-    ".ogm .ogv .qt .ts .vob .webm .wmv".split()
+    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts "
+    ".mxf .ogm .ogv .qt .ts .vob .webm .wmv".split()
 )
 # Formats that Pillow names, and opens by a program of others if at all.
 _STUBS = frozenset("BUFR GRIB HDF5 MPEG WMF".split())
@@ -26,7 +26,7 @@ def is_video_name(name: str) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is meant as a picture, as far as its name tells; a GIF is its first picture."""
+    """Whether a file is meant as a picture, as far as its name tells; of a GIF, its first one."""
     return ending(name) in image_endings()
 
 

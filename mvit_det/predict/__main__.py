@@ -11,7 +11,7 @@ from detectron2.utils.logger import setup_logger
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, exit_on_user_error, printable
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
-from mvit_det.predict.clips import ClipClassification, check_window, videos_of
+from mvit_det.predict.clips import check_window, videos_of
 from mvit_det.predict.frames import see_frames
 from mvit_det.predict.people import ActionRunner
 from mvit_det.predict.person_boxes import box_threshold, person_boxes
@@ -40,8 +40,7 @@ def main(args: Namespace) -> int:
         batch_size=args.batch_size,
         class_names=class_names(args.class_names),
     )
-    of_windows = isinstance(predictor.task, ClipClassification)
-    if args.window is not None and not of_windows:
+    if args.window is not None and predictor.task.inputs != "videos":
         raise UserError(
             "--window is for classifiers of clips, and this config's model is none: drop it."
         )
@@ -55,16 +54,16 @@ def main(args: Namespace) -> int:
 
     files = [source.path for source in sources]
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
-    opened = open_results(folder, predictor.task, predictor.categories, files)
+    opened = open_results(folder, predictor.inference, predictor.categories, files)
     with StopRequest() as stop, opened as results:
-        if of_windows:
+        if predictor.task.inputs == "videos":
             see_videos(predictor, videos(sources, report), args.window, results, report, stop)
         elif people is not None:
             over = ProposalRunner if args.proposals else ActionRunner
             over(predictor, people, results, stop).see(videos(sources, report), report)
         else:
             see_frames(predictor, sources, results, report, stop)
-    logger.info(summary(results, predictor.task.told(results.rows), len(faults), stop.requested))
+    logger.info(summary(results, predictor.inference.summary(results.rows), len(faults), stop.requested))
     return 128 + stop.requested if stop.requested else int(bool(faults))
 
 

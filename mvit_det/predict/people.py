@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.errors import printable
-from mvit_det.predict.actions import People
 from mvit_det.predict.key_frames import (
     PROPOSALS,
     CsvFile,
@@ -24,6 +22,7 @@ from mvit_det.predict.open_frames import annotate
 from mvit_det.predict.person_boxes import PersonFinder
 from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame
+from mvit_det.tasks.actions import People
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +34,11 @@ TOLD = 5  # actions in a line of the log
 class ActionRunner(KeyFrameRunner):
     """An action detector says what people do."""
 
-    def open(self, path: Path) -> AbstractContextManager:
+    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
         """See `KeyFrameRunner.open`."""
-        return self.predictor.task.open(path)
+        return self.predictor.open(path)
 
-    def see_video(self, path: Path, video: Any, name: str) -> list[str]:
+    def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
         people = self.seen[name] = []
@@ -60,7 +59,7 @@ class ActionRunner(KeyFrameRunner):
                 break
         if people:
             logger.info("%s: %s", printable(path), self._told(people))
-            unseen = sum(map(self.predictor.task.unseen, people))
+            unseen = sum(map(self.predictor.inference.unseen, people))
             if unseen:
                 logger.warning(
                     "%s: %d boxes are beside the part of the frame that the model is shown, and their "
@@ -86,7 +85,7 @@ class ActionRunner(KeyFrameRunner):
 
     def _told(self, people: Sequence[People]) -> str:
         """The actions of a video that are seen most."""
-        best = self.predictor.task.best
+        best = self.predictor.inference.best
         counts = Counter(
             category["name"]
             for one in people

@@ -16,10 +16,9 @@ from mvit_det.data.decoding.reader import VideoError
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError, some
-from mvit_det.predict.actions import ActionDetection, KeyClip, length
-from mvit_det.predict.detection import Detection
+from mvit_det.predict.actions import KeyClip, length
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.tasks import task_of
+from mvit_det.tasks import task_of
 
 PERSON = "person"
 EVERY = 1.0  # seconds
@@ -159,8 +158,8 @@ def as_shares(found: Instances) -> Boxes:
 def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinder | None:
     """What the command line says of boxes; None where they are not for this model."""
     given = [option for option in OPTIONS if getattr(args, option) is not None]
-    of_actions = isinstance(predictor.task, ActionDetection)
-    if args.proposals and not isinstance(predictor.task, Detection):
+    of_actions = predictor.task.inputs == "key frames"
+    if args.proposals and not predictor.task.gives_boxes:
         raise UserError("--proposals is for detectors, and this config's model is none: drop it.")
     if not (of_actions or args.proposals):
         if given:
@@ -206,7 +205,7 @@ def box_threshold(args: Namespace) -> float:
 
 def _detector(args: Namespace) -> Predictor:
     # before its weights are read, which may be those of the other model as well
-    if not isinstance(task_of(load_config(args.detector_config), 0.0), Detection):
+    if not task_of(load_config(args.detector_config)).gives_boxes:
         raise UserError(
             f"--detector-config {args.detector_config} is none of a detector of boxes: give one, such "
             "as configs/mask_rcnn_mvitv2_t_3x.py."

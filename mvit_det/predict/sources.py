@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.data.detection_utils import read_image
 
 from mvit_det.data.decoding.stream import VideoError, VideoStream
+from mvit_det.data.discovery import walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
 from mvit_det.data.image_files import check_image_file
 from mvit_det.errors import UserError, printable, some
@@ -27,7 +28,7 @@ def playable(fps: float) -> float:
 
 
 class Unreadable(Exception):
-    """Why an input cannot be decoded, or not to its end."""
+    """Why a picture cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,10 @@ class Video:
 
     def frames(self) -> Iterator[Frame]:
         """Each frame, upright. What a damaged file still has comes before the error."""
-        try:
-            with closing(VideoStream(self.path)) as stream:
-                first = last = None
-                for index, (seconds, frame) in enumerate(stream.shown()):
-                    if first is None:  # what precedes it may refer to what was cut off
-                        first, stream.refused = seconds, 0
-                    image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
-                    yield Frame(self, index, image, seconds)
-                    last = seconds
-                if first is None:
-                    raise VideoError("no frame can be decoded (damaged?)")
-                fault = stream.cut_off(first, last + 1 / stream.rate)
-                if fault is None and stream.refused:
-                    fault = f"{stream.refused} of its frames cannot be decoded (damaged?)"
-                if fault:
-                    raise VideoError(fault)
-        except VideoError as error:
-            raise Unreadable(str(error)) from error
+        with closing(VideoStream(self.path)) as stream:
+            for index, (seconds, frame) in enumerate(stream.shown()):
+                image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
+                yield Frame(self, index, image, seconds)
 
 
 def find_sources(
@@ -132,7 +119,7 @@ def find_sources(
         logger.warning("%s: skipped %s.", told, skipped)
     if not paths:
         raise UserError(
-            f"There is no picture or video in {told}; looked for endings such as .jpg .png .mp4 .mov."
+            f"There is no picture or video in {told}; looked for .jpg, .png, .mp4 and the like."
         )
     return [Video(path) if is_video_name(path.name) else Picture(path) for path in paths.values()]
 
@@ -145,17 +132,12 @@ def _in_folder(folder: Path, output: Path, skipped: Skipped) -> list[Path]:
             "taken for inputs next time."
         )
     found = []
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        folders[:] = [
-            name
-            for name in sorted(folders)
-            if not name.startswith(".") and os.path.realpath(here / name) != kept_out
-        ]
-        files = [name for name in sorted(files) if not name.startswith(".")]
+    for here, folders, files in walk(folder, ""):
+        place = folder / here
+        folders[:] = [name for name in folders if os.path.realpath(place / name) != kept_out]
         used = [name for name in files if is_image_name(name) or is_video_name(name)]
         skipped.add(set(files).difference(used))
-        found += [here / name for name in used]
+        found += [place / name for name in used]
     return found
 
 
@@ -166,5 +148,5 @@ def stream(
     for source in sources:
         try:
             yield from source.frames()
-        except Unreadable as error:
+        except (Unreadable, VideoError) as error:
             on_fault(source.path, str(error))

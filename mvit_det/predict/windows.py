@@ -3,16 +3,16 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, printable
-from mvit_det.predict.clips import Span, parts, span_at, table
+from mvit_det.predict.clips import parts, span_at, table
 from mvit_det.predict.open_frames import annotate
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.progress import progress
 from mvit_det.predict.writers import Results
+from mvit_det.tasks.video import Span
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def see_videos(
         if stop.requested:
             return
         try:
-            with predictor.task.open(path) as video:
+            with predictor.open(path) as video:
                 see_video(predictor, path, video, window, results, stop)
         except (VideoError, UserError) as error:
             report(path, str(error))
@@ -39,7 +39,7 @@ def see_videos(
 def see_video(
     predictor: Predictor,
     path: Path,
-    video: Any,
+    video: OpenVideo,
     window: float | None,
     results: Results,
     stop: StopRequest,

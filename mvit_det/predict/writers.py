@@ -19,7 +19,7 @@ from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
 from mvit_det.predict.sources import Frame
-from mvit_det.predict.tasks import Task
+from mvit_det.tasks import Inference
 
 _VIDEO_SUFFIX = ".mp4"
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # 118 per step of FFmpeg's q
@@ -84,7 +84,7 @@ class Results:
         self,
         folder: Path,
         predictions: TextIO,
-        task: Task,
+        inference: Inference,
         categories: list[Category],
         inputs: Sequence[Path],
     ) -> None:
@@ -93,7 +93,7 @@ class Results:
         self.pictures = self.videos = self.frames = self.rows = 0
         self.further: list[str] = []  # names of other files that were written to the folder
         self._predictions = predictions
-        self._task = task
+        self._inference = inference
         self._categories = categories
         self._inputs = set(map(os.path.realpath, inputs))
         self._taken: set[str] = set()
@@ -111,7 +111,7 @@ class Results:
 
     def show(self, frame: Frame, result: Any) -> None:
         """Annotate one picture or frame, and keep no more of it."""
-        picture = self._task.draw(frame.image, result, self._categories)
+        picture = self._inference.draw(frame.image, result, self._categories)
         is_video = frame.source.fps is not None
         if frame.source is not self._source:
             self.close_video()
@@ -139,7 +139,7 @@ class Results:
             annotated=self._file_name,
             **known,
         )
-        rows = self._task.rows(result, image["id"], self._categories)
+        rows = self._inference.rows(result, image["id"], self._categories)
         lines = [json.dumps(row) for row in rows]
         if lines:
             start = ",\n" if self.rows else "\n"
@@ -172,7 +172,7 @@ class Results:
 @contextmanager
 def open_results(
     folder: Path,
-    task: Task,
+    inference: Inference,
     categories: list[Category],
     inputs: Sequence[Path],
 ) -> Iterator[Results]:
@@ -196,7 +196,7 @@ def open_results(
     with _writing_to(folder), ExitStack() as stack:
         partial = stack.enter_context(atomic_file(folder / "predictions.json"))
         predictions = stack.enter_context(open(partial, "w"))
-        results = Results(folder, predictions, task, categories, inputs)
+        results = Results(folder, predictions, inference, categories, inputs)
         predictions.write("[")
         try:
             yield results

@@ -18,8 +18,8 @@ from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
-from mvit_det.predict.actions import People
 from mvit_det.predict.people import people_shown
+from mvit_det.tasks.actions import People
 
 
 def close(actual, expected):

@@ -9,7 +9,6 @@ import torch
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.errors import UserError
 from mvit_det.predict.clips import (
-    Span,
     check_window,
     parts,
     span_at,
@@ -18,6 +17,7 @@ from mvit_det.predict.clips import (
 )
 from mvit_det.predict.open_frames import FramesInMemory, in_order
 from mvit_det.predict.sources import Picture, Video
+from mvit_det.tasks.video import Span
 
 NAMES = ["bow", "jump", "wave"]
 

@@ -15,11 +15,11 @@ from pycocotools.coco import COCO
 from mvit_det.data import open_video
 from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing.boxes import class_colour
-from mvit_det.predict.detection import Detection
 from mvit_det.predict.sources import Frame, Picture, Video
 from mvit_det.predict.writers import make_folder, open_results
+from mvit_det.tasks.detection import BoxInference
 
-DETECTION = Detection(augmentations=lambda given: None, image_format="BGR")
+DETECTION = BoxInference(augmentations=lambda given: None, image_format="BGR")
 CATEGORIES = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
 
 

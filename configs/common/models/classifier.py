@@ -3,6 +3,7 @@
 from detectron2.config import LazyCall as L
 from mvit_det.backbone import VARIANTS
 from mvit_det.recognition import ClassifierMViT, Recognizer
+from mvit_det.tasks import Classification
 
 
 def mvitv2(variant, drop_path_rate, input_size=(224, 224), **changes):
@@ -20,3 +21,5 @@ def mvitv2(variant, drop_path_rate, input_size=(224, 224), **changes):
 
 
 model = L(Recognizer)(backbone=mvitv2("T", drop_path_rate=0.1), num_classes=1000)
+
+task = L(Classification)()

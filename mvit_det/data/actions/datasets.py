@@ -30,9 +30,10 @@ from mvit_det.data.actions.key_frames import (
     usable,
     videos_of,
 )
-from mvit_det.data.actions.labels import evaluated_actions
+from mvit_det.data.actions.labels import action_names, evaluated_actions
 from mvit_det.data.actions.videos import check_times, find_clips, read_frame_lists
 from mvit_det.data.catalog import OWNER, free_name
+from mvit_det.data.custom.categories import Category, Node, class_source
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
 from mvit_det.errors import UserError, check_number, check_positive, some
@@ -92,6 +93,13 @@ class ActionClips(Dataset):
         }
 
 
+def _categories(node: Node) -> list[Category]:
+    """The actions that are evaluated; their ids may have gaps, as those of AVA have."""
+    names = action_names(node.get("label_map"), node.get("num_classes", 80))
+    return [{"id": number, "name": name} for number, name in names.items()]
+
+
+@class_source(_categories)
 def action_clips(
     videos: str | os.PathLike,
     *,
@@ -154,13 +162,7 @@ def action_clips(
     proposed = {path: read_boxes(path, "proposals") for path in found}
     evaluated = evaluated_actions(label_map, annotated, num_classes)
     _check_belong_together(annotated, proposed, annotated_boxes)
-    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
-    if proposed and not annotated_boxes:
-        tables = {}
-    elif not annotated_boxes:
-        logger.info("%s: there are no proposals; the annotated boxes are used.", some(truth))
-    for path, table in proposed.items():
-        tables[path] = _above(path, usable(path, table, num_classes), min_score)
+    tables = _used(annotated, proposed, num_classes, min_score, annotated_boxes)
     frames = _within(key_frames_of(list(tables.values()), num_classes), seconds, list(tables))
     lists = _resolved(frame_lists or (), "The frame list")
     paths = find_clips(
@@ -191,6 +193,24 @@ def action_clips(
             registered_by=OWNER,
         )
     return ActionClips(frames, paths, missing, num_classes=num_classes, start=start, fps=fps)
+
+
+def _used(
+    annotated: Mapping[str, BoxTable],
+    proposed: Mapping[str, BoxTable],
+    num_classes: int,
+    min_score: float,
+    annotated_boxes: bool,
+) -> dict[str, BoxTable]:
+    """The boxes that are trained or tested, by the files that they are of."""
+    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
+    if proposed and not annotated_boxes:
+        tables = {}
+    elif not annotated_boxes:
+        logger.info("%s: there are no proposals; the annotated boxes are used.", some(annotated))
+    for path, table in proposed.items():
+        tables[path] = _above(path, usable(path, table, num_classes), min_score)
+    return tables
 
 
 def _check_belong_together(

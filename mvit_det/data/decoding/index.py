@@ -101,14 +101,13 @@ def forget() -> None:
 
 
 def _built(stream: VideoStream) -> VideoIndex:
-    rows, duration = [], 0
-    for packet in stream.packets():
-        hidden = packet.is_discard or packet.is_corrupt
-        rows.append((packet.pts, packet.dts, packet.is_keyframe, hidden))
-        duration = packet.duration or 0
+    rows = [
+        (p.pts, p.dts, p.is_keyframe, p.is_discard or p.is_corrupt, p.duration or 0)
+        for p in stream.packets()
+    ]
     if not rows:
         raise VideoError("no frames")
-    pts, dts, is_key, hidden = (np.array(column) for column in zip(*rows))
+    pts, dts, is_key, hidden, lasted = (np.array(column) for column in zip(*rows))
     keys, stamps, delay = np.flatnonzero(is_key), None, 0
     decoded = np.array([stamp for stamp in dts if stamp is not None]) * float(stream.time_base)
     one_clock = (np.diff(decoded) > -_JUMP).all()
@@ -116,9 +115,9 @@ def _built(stream: VideoStream) -> VideoIndex:
         hidden |= _without_picture(pts, keys, stream)
         packets = np.argsort(pts, kind="stable")
         packets = packets[~hidden[packets]]
-        stamps, shown = pts, pts[packets]
-        if len(shown):
-            seconds = (shown - shown[0]) * float(stream.time_base) + stream.seconds(int(shown[0]))
+        stamps, first = pts, pts[packets[:1]]
+        seconds = (pts[packets] - first) * float(stream.time_base)
+        seconds += list(map(stream.seconds, first.tolist()))
         delay = 0 if None in dts or not len(keys) else int((pts - dts)[keys].max())
     else:
         order, clock = _decoded_order(stream), Clock(stream)
@@ -132,7 +131,8 @@ def _built(stream: VideoStream) -> VideoIndex:
     frames[packets] = np.arange(len(packets))
     if stamps is not None and np.abs(stamps).max() < _SMALL:
         stamps = stamps.astype(np.int32)
-    times = _times(seconds.astype(float), float(duration * stream.time_base), stream)
+    last = int(lasted[packets[-1]]) * float(stream.time_base)
+    times = _times(seconds.astype(float), last, stream)
     return VideoIndex(*times, packets.astype(np.int32), frames, keys, stamps, delay)
 
 

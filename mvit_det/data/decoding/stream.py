@@ -60,14 +60,9 @@ class VideoStream:
         self.rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
         self.rate = self.rates[-1] if self.rates else 30.0
         self.time_base = stream.time_base
-        first, self.start = stream.start_time, None
-        if self._container.start_time is not None:
-            self.start = self._container.start_time / av.time_base
-        first = self.start if first is None else float(first * self.time_base)
-        # FFmpeg rounds the start to microseconds, pictures that are the first count from 0.
-        if self.start is not None and abs(first - self.start) < 1 / av.time_base:
-            self.start = first
-        self.end = self._end((first or 0.0) - (self.start or 0.0))
+        start = self._container.start_time
+        self.start = None if start is None else start / av.time_base
+        self.end = self._end(float((stream.start_time or 0) * self.time_base))
         self.count = stream.frames or round((self.end or 0) * (self.rates or [0])[0])
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
@@ -135,18 +130,31 @@ class VideoStream:
         seconds = float(stamp * self.time_base)
         if self.start is None:
             self.start = seconds
-        return seconds - self.start
+        return round(seconds - self.start, 6)  # FFmpeg rounds the start to microseconds
 
     def shown(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Decode the file from its first packet to its last: (seconds, frame), in order.
 
-        Nothing is looked up beforehand. What the decoder refuses is passed over.
+        Nothing is looked up beforehand.
+
+        Raises:
+            VideoError: after the last frame, where some are lost.
         """
         self.restart()
-        clock = Clock(self)
+        clock, first, seconds = Clock(self), None, 0.0
         for packet in chain(self.packets(), [None]):
             for frame in self.decode(packet):
-                yield clock(frame.pts, frame.dts), frame
+                seconds = clock(frame.pts, frame.dts)
+                if first is None:  # what was refused before may refer to what was cut off
+                    first, self.refused = seconds, 0
+                yield seconds, frame
+        if first is None:
+            raise VideoError("no frame can be decoded (damaged?)")
+        fault = self.cut_off(first, seconds + 1 / self.rate)
+        if self.refused and not fault:
+            fault = f"{self.refused} of its frames cannot be decoded (damaged?)"
+        if fault:
+            raise VideoError(fault)
 
     def cut_off(self, first: float, end: float) -> str | None:
         """The fault of a file whose pictures end before its header says; None: it has none.
@@ -195,13 +203,13 @@ class VideoStream:
         return self._graph[1].pull()
 
     def _end(self, first: float) -> float | None:
+        start, length = self.start or 0.0, self._container.duration
         if self._stream.duration:
-            return first + float(self._stream.duration * self.time_base)
+            return first - start + float(self._stream.duration * self.time_base)
         try:  # what Matroska has instead
             hours, minutes, seconds = self._stream.metadata.get("DURATION", "").split(":")
-            return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - (self.start or 0.0)
+            return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - start
         except ValueError:
-            length = self._container.duration
             return None if length is None else length / av.time_base
 
     def _open(self) -> None:
@@ -262,13 +270,10 @@ class Clock:
 
     def _best(self, shown: int | None, decoded: int | None) -> int | None:
         """As FFmpeg chooses: that of showing, unless it fails to increase more often."""
-        for kind, stamp in enumerate((shown, decoded)):
+        for kind, (stamp, other) in enumerate(((shown, decoded), (decoded, shown))):
             last = self._stamps[kind]
             self._faults[kind] += None not in (stamp, last) and stamp <= last
-        self._stamps = [
-            decoded if shown is None else shown,
-            shown if decoded is None else decoded,
-        ]
+            self._stamps[kind] = other if stamp is None else stamp
         trusted = decoded is None or self._faults[0] <= self._faults[1]
         return shown if shown is not None and trusted else decoded
 

@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from mvit_det.data.class_labels import classes_of, labelled, register
+from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import find_videos
@@ -62,6 +63,7 @@ class VideoClasses(Dataset):
         return dict(file_name=path, label=label, clip=clip, clips=self.clips, **self._more)
 
 
+@class_source(lambda node: folder_categories(node, "source", video_class_folders))
 def video_classes(
     source: str | os.PathLike,
     *,
@@ -102,8 +104,9 @@ def video_classes(
     found, missing = find_videos(source, root)
     if not len(found.names):
         raise UserError(
-            f"{title} has no video in its class folders (of {some(found.folders, 3)}): add some; "
-            "frames of a video belong into a folder of their own inside the class folder."
+            f"{title} has no video in its class folders (of {some(found.folders, 3)}), only "
+            f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of their "
+            "own inside the class folder."
         )
     ordered = ()
     if classes is None and same_classes_as is not None:

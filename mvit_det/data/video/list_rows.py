@@ -51,7 +51,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line and columns of the first frame of each video, of PySlowFast's lists with a line per frame.
+    """Line and columns of each video's first frame, in PySlowFast's lists with a line per frame.
 
     Columns, separated by blanks: original_vido_id video_id frame_id path labels, with a header.
     """
@@ -64,7 +64,7 @@ def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         if len(fields) != 5 or not os.path.dirname(fields[3]):
             raise UserError(
                 f"{path}, line {number}, {line[:120]!r}, is no row 'original_vido_id video_id "
-                "frame_id path labels' with a path folder/frame.jpg: correct it, or give another list."
+                "frame_id path labels' with a path folder/frame.jpg: correct it, or give another."
             )
         previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
         yield number, fields

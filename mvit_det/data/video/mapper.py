@@ -2,23 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from mvit_det.data.decoding.reader import OpenVideo, VideoError, open_video
 from mvit_det.data.sample_mapper import MapperFault, SampleMapper
 from mvit_det.errors import UserError
-
-
-class Sampling(Protocol):
-    """Chooses frame numbers (T,) by the frames' times (N,) in seconds, like `DenseSampling`."""
-
-    def train(self, times: np.ndarray) -> np.ndarray:
-        """At random."""
-
-    def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        """The same each time, for the clip of this number among so many."""
 
 
 class FramesMapper(SampleMapper):
@@ -73,13 +63,14 @@ class ClipMapper(FramesMapper):
     ``repeated`` the frames are the same and the augmentation is not, as in PySlowFast.
 
     Items have "file_name" (a video file or a folder of frames), "label", for a folder of frames
-    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which samples
-    have too; without them one clip stands for the video.
+    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which
+    samples have too; without them one clip stands for the video.
 
     Args:
         transform: from frames uint8 (T, H, W, 3) to a float tensor: in training (3, T, h, w), in
             testing (crops, 3, T, h, w).
-        sampling: a `Sampling`.
+        sampling: chooses frame indices (T,) by the frames' times (N,) in seconds: ``train(times)``
+            at random, ``test(times, clip, clips)`` one of several clips; like `DenseSampling`.
         max_bad_share, min_seen: as for `SampleMapper`.
     """
 

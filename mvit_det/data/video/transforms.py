@@ -22,7 +22,7 @@ from mvit_det.data.video.crops import (
     uniform_crops,
     whole,
 )
-from mvit_det.errors import UserError, check_choice, check_count, check_share
+from mvit_det.errors import UserError, check_choice, check_count, check_number, check_share
 
 Transform = Callable[[np.ndarray], torch.Tensor]
 
@@ -214,8 +214,9 @@ def check_jitter(transform: str, short_side: Sequence[int], crop: Size) -> None:
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:
     """Refuse a shorter side of frames that crops do not fit into."""
-    if not isinstance(short_side, int) or short_side < min(crop):
-        raise UserError(
-            f"short_side={short_side} of {transform} must be a whole number that is not below "
-            f"the shorter side of the crop, {min(crop)}."
-        )
+    check_number(
+        transform,
+        f"a whole number that is not below the shorter side of the crop, {min(crop)}",
+        lambda side: isinstance(side, int) and side >= min(crop),
+        short_side=short_side,
+    )

@@ -3,12 +3,13 @@
 It reads a file row by row into one bounded heap per key frame, whose least entry makes room for a
 row of a higher score, and then sorts what is left by falling score. Where scores are equal, the heap
 decides which of them stay and which come first: such key frames are put through Python's own heap,
-as the scorer does, and all others are sorted at once.
+as the scorer does, and all others are sorted.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from heapq import heappush, heapreplace
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,8 @@ class Boxes:
 
     def entries(self) -> list[Entry]:
         """What the official scorer compares, in its order."""
-        return list(zip(self.score.tolist(), self.action.tolist(), *self.box.T[[1, 0, 3, 2]].tolist()))
+        x1, y1, x2, y2 = self.box.T
+        return list(zip(*(each.tolist() for each in (self.score, self.action, y1, x1, y2, x2))))
 
 
 def rank_in_group(group: np.ndarray) -> np.ndarray:
@@ -52,26 +54,22 @@ def rank_in_group(group: np.ndarray) -> np.ndarray:
 
 def official_order(found: Boxes) -> np.ndarray:
     """Rows that count, by key frame and falling score; ``found.frame`` ascends."""
-    order = np.lexsort((-found.score, found.frame))
-    frame, rank = found.frame[order], rank_in_group(found.frame)
-    stays = rank < LIMIT
-    rows, score = order[stays], found.score[order]
-    tied = (np.diff(score) == 0) & (np.diff(rank) == 1) & stays[:-1]
-    numbers = np.unique(frame[1:][tied])
-    places = np.searchsorted(frame[stays], numbers).tolist()
-    ends = np.searchsorted(found.frame, numbers, "right").tolist()
-    starts = np.searchsorted(found.frame, numbers).tolist()
-    for place, start, end in zip(places, starts, ends):
-        # of equal entries any stands for the others
-        entries = found.rows(slice(start, end)).entries()
-        row_of = dict(zip(entries, range(start, end)))
-        kept = [row_of[entry] for entry in as_official(entries, LIMIT)]
-        rows[place : place + len(kept)] = kept
-    return rows
+    starts = np.flatnonzero(np.diff(found.frame, prepend=-1)).tolist()
+    falling, rows = -found.score, [np.zeros(0, int)]
+    for start, end in pairwise([*starts, len(found)]):
+        order = start + np.argsort(falling[start:end], kind="stable")
+        first = falling[order[: LIMIT + 1]]
+        if (first[1:] == first[:-1]).any():
+            entries = found.rows(slice(start, end)).entries()
+            # of equal entries any stands for the others
+            row_of = dict(zip(entries, range(start, end)))
+            order = np.array([row_of[entry] for entry in as_official(entries, LIMIT)])
+        rows.append(order[:LIMIT])
+    return np.concatenate(rows)
 
 
 def as_official(entries: Iterable[Entry], limit: int | None = None) -> list[Entry]:
-    """The entries of one key frame that stay, at most ``limit``, in the order in which they count."""
+    """Which entries of one key frame stay, at most ``limit``, in the order in which they count."""
     heap: list[Entry] = []
     for entry in entries:
         if limit is None or len(heap) < limit:

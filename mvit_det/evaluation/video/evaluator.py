@@ -35,7 +35,8 @@ class ViewAccuracy(ClassificationAccuracy):
     both, and so does `UnreadableImages`.
 
     The output folder gets ``video_scores.npz``, and of a test that was announced by `keep` also
-    ``view_scores.npz`` (see `read_scores`), by which the log tells accuracy by number of views. The sheet of examples shows frames of the middle clip, in the middle crop.
+    ``view_scores.npz`` (see `read_scores`), by which the log tells accuracy by number of views. The
+    sheet of examples shows frames of the middle clip, in the middle crop.
 
     Args:
         dataset_name, output_dir, options: as for `ClassificationAccuracy`.

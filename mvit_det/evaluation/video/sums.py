@@ -82,7 +82,8 @@ def means_of_views(
     """
     chosen = [range(scores.shape[1]) if clips is None else clips]
     chosen += [range(scores.shape[2]) if crops is None else crops]
-    sums, views = np.zeros((len(scores), scores.shape[3]), np.int64), np.zeros(len(scores), np.int32)
+    views = np.zeros(len(scores), np.int32)
+    sums = np.zeros((len(scores), scores.shape[3]), np.int64)
     for clip, crop in product(*chosen):
         there = ~np.isnan(scores[:, clip, crop]).any(axis=1)
         sums[there] += _in_units(scores[there, clip, crop])

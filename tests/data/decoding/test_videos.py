@@ -198,6 +198,24 @@ def test_avi_with_b_frames_is_trusted_in_nothing(tmp_path):
     stream.close()
 
 
+def test_a_frame_stored_as_two_fields_is_one(tmp_path, monkeypatch):
+    """As camcorders store it, which nothing here writes: every other packet gives no frame."""
+    options = SLOW | {"flags": "+ildct+ilme", "x264-params": "tff=1"}
+    path = write_video(tmp_path / "a.ts", numbered_frames(COUNT), codec="libx264", options=options)
+    decode = VideoStream.decode
+
+    def paired(self, packet, needed=True):
+        return [frame for frame in decode(self, packet, needed) if numbers(pixels(frame))[0] % 2]
+
+    def pixels(frame):
+        return frame.to_ndarray(format="rgb24")[None]
+
+    monkeypatch.setattr(VideoStream, "decode", paired)
+    with open_video(path) as video:
+        assert len(video) == COUNT // 2
+        assert numbers(video.frames([3, 11])) == [7, 23]
+
+
 @pytest.mark.parametrize("landing", ["nowhere", "too late", "too early"])
 def test_where_seeking_fails_the_frames_are_right(tmp_path, monkeypatch, landing):
     path = write_video(tmp_path / "a.mp4", numbered_frames(COUNT), gop=10)

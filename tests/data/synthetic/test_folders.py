@@ -5,7 +5,7 @@ import threading
 import pytest
 from generated_files import files_below
 
-from mvit_det.data.synthetic.folders import generated_folder
+from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.errors import UserError
 
 
@@ -16,7 +16,8 @@ def draw(folder, count, seeds):
 
 
 def made(draw=draw):
-    return generated_folder("kind/v1", "the drawn data", (3, 2), 5, draw)
+    drawn = dict(version=1, counts=(3, 2), seed=5, draw=draw)
+    return [generated_split(split, "kind", "8px", **drawn) for split in ("train", "val")]
 
 
 def test_two_at_once(root):
@@ -30,10 +31,11 @@ def test_two_at_once(root):
     threads = [threading.Thread(target=lambda: folders.append(made(together))) for _ in range(2)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    assert folders == [root / "kind" / "v1"] * 2 and list((root / "kind").iterdir()) == folders[:1]
-    assert made(None) == folders[0]
+    [folder] = (root / "kind").iterdir()
+    assert folder.name == "v1-3+2-8px-seed5"
+    assert folders == [[folder / "train", folder / "val"]] * 2 == [made(None)] * 2
     expected = {f"train/{k}.txt": b"(5, 0)" for k in range(3)}
-    assert files_below(folders[0]) == expected | {f"val/{k}.txt": b"(5, 1)" for k in range(2)}
+    assert files_below(folder) == expected | {f"val/{k}.txt": b"(5, 1)" for k in range(2)}
 
 
 def test_an_interrupted_drawing_leaves_nothing(root):
@@ -49,5 +51,5 @@ def test_an_interrupted_drawing_leaves_nothing(root):
 def test_a_folder_that_is_not_writable(root, monkeypatch):
     (root / "file").write_text("")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root / "file"))
-    with pytest.raises(UserError, match="the drawn data .*set DETECTRON2_DATASETS to a folder"):
+    with pytest.raises(UserError, match="generated data .kind. .*set DETECTRON2_DATASETS"):
         made()

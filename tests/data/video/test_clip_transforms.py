@@ -286,5 +286,5 @@ def test_what_testing_refuses():
         clip_test_transform(INPUT, crops=2)
     with pytest.raises(UserError, match="short_side=47 .* not below .* the crop, 48"):
         clip_test_transform(INPUT, short_side=47)
-    with pytest.raises(UserError, match="short_side=wide .* a whole number"):
+    with pytest.raises(UserError, match="short_side='wide' .* a whole number"):
         clip_test_transform(INPUT, short_side="wide")

@@ -109,9 +109,15 @@ def test_folders_that_do_not_do(tmp_path):
 
 
 def test_a_class_without_videos_is_said(tmp_path, caplog):
-    root = touch(tmp_path / "set", ["cat/a.mp4", "dog/readme.txt"])
-    assert len(video_classes(root)) == 1
-    assert "1 classes have no video: dog" in caplog.text
+    root = touch(tmp_path / "set", ["cat/a.mp4", "dog/readme.txt", "dog/b.gif", "dog/x/c.gif"])
+    touch(root, ["cat/a.heic", "cat/cover.jpg"])
+    assert len(video_classes(root)) == 2  # a folder of pictures is a video
+    assert "not used are 4 files of other kinds (1 .gif, 1 .heic, 1 .jpg, 1 .txt)" in caplog.text
+    touch(root, ["bird/readme.txt"])
+    assert len(video_classes(root)) == 2 and "1 classes have no video: bird" in caplog.text
+    none = touch(tmp_path / "none", ["cat/a.gif", "cat/b.heic"])
+    with pytest.raises(UserError, match=r"only 2 files of other kinds \(1 .gif, 1 .heic\): add some"):
+        video_classes(none)
 
 
 # --------------------------------------------------------------------------------------------- lists
