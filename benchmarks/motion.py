@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
+
+# isort: split
 import numpy as np
 import torch
 from detectron2.config import LazyCall as L

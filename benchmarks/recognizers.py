@@ -1,6 +1,6 @@
 """Time and memory of our classifiers: against timm's (images), torchvision's and our plain form.
 
-    python benchmarks/recognizers.py [--models T S B S16x4 B32x3] [--batch 2] [--repeats 5]
+    python benchmarks/recognizers.py [--models T S B S16x4 B32x3] [--batch-size 2] [--repeats 5]
                                      [--device cuda]
 
 The same weights and inputs in float32, all models in turn in one process; outputs are compared
@@ -119,8 +119,8 @@ def measure(name: str, args: argparse.Namespace) -> list[list[str]]:
             block.attn.fused = False
     models = {key: model.to(device).eval() for key, model in models.items()}
     batch = {
-        "inputs": torch.randn(args.batch, 3, *ours.backbone.input_size, device=device),
-        "labels": torch.randint(CLASSES, (args.batch,), device=device),
+        "inputs": torch.randn(args.batch_size, 3, *ours.backbone.input_size, device=device),
+        "labels": torch.randint(CLASSES, (args.batch_size,), device=device),
     }
     with torch.no_grad():
         expected, *others = (model(batch) for model in models.values())
@@ -143,7 +143,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=[*TIMM, *FRAMES], default=["T", "S", "B"])
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch-size", "--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
@@ -151,10 +151,9 @@ def main() -> None:
     columns += ["forward peak", "training peak", "saved for backward"]
     rows = [row for name in args.models for row in measure(name, args)]
     print(
-        f"\nBatch {args.batch}, {args.device}, {torch.get_num_threads()} threads; ratios of medians"
-    )
-    print(
-        "(smallest-largest of the rounds); above 1, ours is faster or smaller; ours in ms and MiB"
+        f"\nBatch {args.batch_size}, {args.device}, {torch.get_num_threads()} threads; ratios of "
+        "medians\n(smallest-largest of the rounds); above 1, ours is faster or smaller; ours in ms "
+        "and MiB"
     )
     print(tabulate(rows, columns, disable_numparse=True))
 

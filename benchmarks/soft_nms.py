@@ -16,8 +16,11 @@ from functools import partial
 import torch
 
 import mvit_det  # noqa: F401  makes detectron2 importable
+
+# isort: split
 from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
+
 from mvit_det.benchmark.timing import seconds
 from mvit_det.detection import soft_nms
 

@@ -8,14 +8,26 @@ Set the environment variable ``MVIT_DET_HOST=embedded`` to use the embedded host
 one is installed (``MVIT_DET_HOST=real`` refuses to fall back).
 """
 
+import importlib
 import importlib.util
 import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from mvit_det.api import build, get_config
+    from mvit_det.config_names import list_configs
+
+__all__ = ["__version__", "build", "get_config", "host", "list_configs"]
 __version__ = "0.1.0"
 
+_LAZY = {
+    "build": "mvit_det.api",
+    "get_config": "mvit_det.api",
+    "list_configs": "mvit_det.config_names",
+}
 _EMBEDDED = str(Path(__file__).resolve().parent / "embedded")
 
 # fvcore and torchvision still compile small functions with it when they are imported; a user of
@@ -50,7 +62,19 @@ def _select_host() -> None:
 def host() -> str:
     """Say which Detectron2 serves ``import detectron2``: ``"real"`` or ``"embedded"``."""
     spec = importlib.util.find_spec("detectron2")
-    return "embedded" if spec.origin and spec.origin.startswith(_EMBEDDED) else "real"
+    return "embedded" if spec and spec.origin and spec.origin.startswith(_EMBEDDED) else "real"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs PyTorch when it is first asked for, so that importing this stays light."""
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 _select_host()

@@ -1,7 +1,13 @@
 """The one exception type for what a user can cause and mend, and checks that raise it."""
 
 import math
+<<<<<<< HEAD
 from collections.abc import Callable, Iterable, Sequence
+=======
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+>>>>>>> api~1
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,6 +18,17 @@ class UserError(ValueError):
     Its message is one clear sentence that names the offending value and the fix. The command line
     prints it alone, without a traceback.
     """
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """End the program with the sentence of a `UserError` and status 1; with 130 on Ctrl-C."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def printable(item: Any) -> str:

@@ -503,6 +503,7 @@ def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
         (BACKBONE, ["--device", "cuda:77"], "--device cuda:77 cannot be used"),
         (BACKBONE, ["--repeats", "-1"], "--repeats"),
         (BACKBONE, ["--json", "no/such/report.json"], "no/such/report.json"),
+        (BACKBONE, ["--output", "."], "--output . is a folder"),
         (BACKBONE, ["model.embed_dims=8"], "embed_dim"),
         ("train = dict(a=1)", [], "no `model`"),
         (

@@ -5,6 +5,7 @@ import platform
 import statistics
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,20 @@ from tabulate import tabulate
 import mvit_det
 from mvit_det.benchmark import counts, subjects, table, timing
 from mvit_det.engine import apply_overrides, load_config, open_device
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.tasks import task_of
 
 
 def argument_parser() -> ArgumentParser:
     """See ``python -m mvit_det.benchmark --help``."""
     parser = ArgumentParser(
-        prog="python -m mvit_det.benchmark",
         description="Parameters, FLOPs, time and memory of the model of any config, with random "
         "weights and inputs, in float32. Fused attention, plain attention and, for the backbone "
         "alone, Detectron2's own MViT where it is installed are measured in turn.",
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config-file", metavar="FILE")
+    what.add_argument("--config-file", metavar="FILE", help="a .py, a .yaml, or a config's name")
     what.add_argument(
         "--table", nargs="+", metavar="FILE", help="count only: a row per config, in Markdown"
     )
@@ -39,7 +39,9 @@ def argument_parser() -> ArgumentParser:
         metavar=("H", "W"),
         help="of images or frames; unless given, a recognizer's own, and 800 1280 for detectors",
     )
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per run")
+    parser.add_argument(
+        "--batch-size", "--batch", type=int, default=1, metavar="N", help="images per run"
+    )
     parser.add_argument("--device", default=device, help=f"cpu or cuda; {device} unless given")
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds of timing; 0: count only"
@@ -47,21 +49,25 @@ def argument_parser() -> ArgumentParser:
     parser.add_argument(
         "--backbone-only", action="store_true", help="without pyramid, proposals and heads"
     )
-    parser.add_argument("--json", metavar="FILE", help="write all figures, as numbers")
+    parser.add_argument(
+        "--output", "--json", metavar="FILE", help="write all figures there, as JSON"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the config")
     return parser
 
 
 def main(args: Namespace) -> dict[str, Any]:
-    """Count, measure and print; returns what ``--json`` writes (seconds, bytes)."""
-    if min([args.batch, *(args.size or ())]) < 1 or args.repeats < 0:
-        raise UserError("--size and --batch must be at least 1, --repeats at least 0.")
-    if args.json and not Path(args.json).resolve().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder, create it first.")
+    """Count, measure and print; return what ``--output`` writes (seconds, bytes)."""
+    if min([args.batch_size, *(args.size or ())]) < 1 or args.repeats < 0:
+        raise UserError("--size and --batch-size must be at least 1, --repeats at least 0.")
+    if args.output and not Path(args.output).resolve().parent.is_dir():
+        raise UserError(f"--output {args.output}: there is no such folder, create it first.")
+    if args.output and Path(args.output).is_dir():
+        raise UserError(f"--output {args.output} is a folder: give the file to write.")
     device = open_device(args.device, "--device ")
     report = report_table(args, device) if args.table else report_config(args, device)
-    if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+    if args.output:
+        Path(args.output).write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -94,7 +100,7 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
         "overrides": args.overrides,
         "measured": key,
         "repeats": args.repeats,
-        "input": subjects.input_shape(cfg, args.batch, args.size),
+        "input": subjects.input_shape(cfg, args.batch_size, args.size),
         **surroundings(device),
     }
     torch.manual_seed(0)
@@ -183,8 +189,13 @@ def print_table(columns: list[str], rows: list) -> None:
     print(tabulate(rows, columns, floatfmt=".2f"))
 
 
+def run_command(arguments: Sequence[str], prog: str) -> None:
+    """Run one command line, named ``prog`` in its usage."""
+    parser = argument_parser()
+    parser.prog = prog
+    with exit_on_user_error():
+        main(parser.parse_args(arguments))
+
+
 if __name__ == "__main__":
-    try:
-        main(argument_parser().parse_args())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_command(sys.argv[1:], "python -m mvit_det.benchmark")

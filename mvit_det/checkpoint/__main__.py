@@ -2,7 +2,8 @@
 
 import re
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from mvit_det.checkpoint.converting import check_output, express, write
@@ -12,7 +13,7 @@ from mvit_det.checkpoint.published import fetch, find
 from mvit_det.checkpoint.reasons import DETECTOR
 from mvit_det.checkpoint.report import listed
 from mvit_det.checkpoint.weights import Weights, read_weights
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, exit_on_user_error
 
 # What models of classification formats have after the blocks.
 HEADS = ("norm.weight", "norm.bias", "head.projection.weight", "head.projection.bias")
@@ -21,13 +22,17 @@ HEADS = ("norm.weight", "norm.bias", "head.projection.weight", "head.projection.
 def argument_parser() -> ArgumentParser:
     """One file in, one out."""
     parser = ArgumentParser(
-        prog="python -m mvit_det.checkpoint",
         description="Say what a file of weights holds; with --to and --output, convert it into the "
         "format of another code base. No code in the file is run.",
     )
-    parser.add_argument(
-        "file", metavar="FILE", help="a path, a URL or the name of published weights"
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--weights",
+        dest="file",
+        metavar="FILE",
+        help="a path, a URL or the name of published weights",
     )
+    source.add_argument("file", nargs="?", default=SUPPRESS, metavar="FILE", help="the same")
     parser.add_argument("--to", choices=FORMATS, help="the format to write")
     parser.add_argument("--output", metavar="FILE", help="the file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
@@ -124,8 +129,13 @@ def head(weights: Weights) -> str:
     return ", ".join(heads) or "none"
 
 
+def run_command(arguments: Sequence[str], prog: str) -> None:
+    """Run one command line, named ``prog`` in its usage."""
+    parser = argument_parser()
+    parser.prog = prog
+    with exit_on_user_error():
+        main(parser.parse_args(arguments))
+
+
 if __name__ == "__main__":
-    try:
-        main(argument_parser().parse_args())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_command(sys.argv[1:], "python -m mvit_det.checkpoint")

@@ -2,10 +2,8 @@
 
 import difflib
 import inspect
-import os
 from collections.abc import Iterator, Sequence
 from numbers import Number
-from pathlib import Path
 from typing import Any
 
 from detectron2.config import LazyConfig
@@ -14,24 +12,15 @@ from hydra.errors import OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from mvit_det.config_names import find_config
 from mvit_det.errors import UserError
 
 
 def load_config(path: str) -> DictConfig:
-    """Load a LazyConfig, .py or a saved .yaml; a wrong path ends with the nearest existing one."""
+    """Load a LazyConfig: a .py, a saved .yaml, or a config of this package by its name."""
     if not path:
-        raise UserError("No config was given: use --config-file configs/quickstart.py to start.")
-    if not os.path.isfile(path):
-        folder = Path(path).parent
-        names = [str(p) for p in sorted(folder.glob("*.py"))] or [
-            str(p) for p in sorted(Path("configs").rglob("*.py"))
-        ]
-        near = difflib.get_close_matches(path, names, n=1, cutoff=0.0)
-        hint = f"; the nearest is {near[0]}" if near else ""
-        raise UserError(f"Config {path} does not exist{hint}.")
-    if not path.endswith((".py", ".yaml", ".yml")):
-        raise UserError(f"Config {path} is neither a .py nor a .yaml file.")
-    return LazyConfig.load(path)
+        raise UserError("No config was given: use --config-file quickstart to start.")
+    return LazyConfig.load(find_config(path))
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -42,9 +31,9 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             nearest one that exists, and for a value of another type than the present one. Prefix a
             key with ``+`` to add it all the same.
     """
-    for override in overrides:
-        if override.startswith("--"):
-            raise UserError(f"The flag {override} must stand before the key=value overrides.")
+    for text in overrides:
+        if text.startswith("--"):
+            raise UserError(f"The flag {text} must stand before the key=value overrides.")
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
@@ -66,7 +55,8 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 def _check_key(cfg: DictConfig, key: str) -> None:
     """Walk down ``key``; its last part may also be an argument that the config leaves unset."""
-    node, walked = cfg, []
+    node: Any = cfg
+    walked: list[str] = []
     for part in key.split("."):
         choices = list(_children(node))
         if part not in choices:
@@ -83,7 +73,7 @@ def _check_key(cfg: DictConfig, key: str) -> None:
 
 
 def _children(node: Any) -> Iterator[str]:
-    """Keys below a config node, with the arguments of the constructor it stands for."""
+    """Yield the keys below a config node, with the arguments of the constructor it stands for."""
     if isinstance(node, ListConfig):
         yield from map(str, range(len(node)))
     if not isinstance(node, DictConfig):
@@ -97,7 +87,7 @@ def _children(node: Any) -> Iterator[str]:
 
 
 def _arguments(target: Any) -> dict[str, None]:
-    """Keywords that a callable takes; those that a class hands on by ``**kwargs`` are its bases'."""
+    """Collect the keywords that a callable takes, with its bases' where it has ``**kwargs``."""
     makers = [target]
     if inspect.isclass(target):
         makers = [vars(kind)["__init__"] for kind in target.__mro__ if "__init__" in vars(kind)]

@@ -5,13 +5,14 @@ import logging
 import math
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
 from mvit_det.ava_files import read_label_map
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, exit_on_user_error, some
 from mvit_det.evaluation.actions.files import read_detections, read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report as action_report
@@ -26,7 +27,6 @@ from mvit_det.evaluation.writing import write_whole
 def argument_parser() -> ArgumentParser:
     """Paths alone: which ones are given tells detections from classes."""
     parser = ArgumentParser(
-        prog="python -m mvit_det.evaluation",
         description="Metrics of saved predictions: tables, and with --output the numbers as JSON "
         "and pictures. Of detections (--ground-truth and --results) COCO's metrics, with "
         "precision-recall curves and a confusion matrix; boxes are measured always, masks where "
@@ -160,10 +160,16 @@ _KINDS = {
 }
 
 
-if __name__ == "__main__":
+def run_command(arguments: Sequence[str], prog: str) -> None:
+    """Run one command line, named ``prog`` in its usage."""
+    parser = argument_parser()
+    parser.prog = prog
+    args = parser.parse_args(arguments)
     # The tables are the output of this program: plain lines.
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    try:
-        main(argument_parser().parse_args())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    with exit_on_user_error():
+        main(args)
+
+
+if __name__ == "__main__":
+    run_command(sys.argv[1:], "python -m mvit_det.evaluation")

@@ -8,7 +8,11 @@ from pathlib import Path
 from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
+<<<<<<< HEAD
 from mvit_det.errors import UserError
+=======
+from mvit_det.errors import UserError, exit_on_user_error, printable
+>>>>>>> api~1
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
 from mvit_det.predict.clips import check_window, videos_of
 from mvit_det.predict.frames import see_frames
@@ -77,13 +81,17 @@ def summary(run: Run) -> str:
     return line + (" Interrupted: the rest was not looked at." if run.stop.requested else "")
 
 
-if __name__ == "__main__":
+def run_command(arguments: Sequence[str], prog: str) -> int:
+    """Run one command line, named ``prog`` in its usage, and return its exit status."""
+    parser = argument_parser()
+    parser.prog = prog
+    args = parser.parse_intermixed_args(arguments)
     setup_logger(name="mvit_det")
     # the checkpointer's table of what does not fit; the error that follows says it
     logging.getLogger("fvcore").setLevel(logging.ERROR)
-    try:
-        sys.exit(main(argument_parser().parse_intermixed_args()))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with exit_on_user_error():
+        return main(args)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(sys.argv[1:], "python -m mvit_det.predict"))

@@ -12,7 +12,6 @@ from mvit_det.predict.person_boxes import EVERY, THRESHOLD
 def argument_parser() -> ArgumentParser:
     """See ``python -m mvit_det.predict --help``."""
     parser = ArgumentParser(
-        prog="python -m mvit_det.predict",
         description="Detect objects in pictures and videos, or classify them, with the model of any "
         "config; one of clips tells the classes of whole videos, an action detector what each person "
         "does. Writes annotated pictures and videos, predictions.json (COCO's result format, or the "
@@ -21,7 +20,7 @@ def argument_parser() -> ArgumentParser:
         "all actions.",
     )
     parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="a .py, or the config.yaml of a run"
+        "--config-file", required=True, metavar="FILE", help="a .py, a .yaml or a config's name"
     )
     parser.add_argument(
         "--weights",

@@ -6,8 +6,11 @@ import sys
 from argparse import Namespace
 
 import mvit_det  # noqa: F401  before detectron2
+
+# isort: split
 import toy
 from detectron2.utils import comm
+
 from mvit_det.engine import run
 from mvit_det.errors import UserError
 

@@ -10,6 +10,8 @@ from argparse import Namespace
 from pathlib import Path
 
 import mvit_det  # noqa: F401  before detectron2
+
+# isort: split
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader

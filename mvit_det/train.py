@@ -1,0 +1,133 @@
+"""Train or evaluate any config: the body of ``train_net.py`` and of ``mvit-det train``."""
+
+import logging
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
+
+import mvit_det
+from mvit_det.config_names import find_config
+from mvit_det.data.custom.categories import categories_to_config
+from mvit_det.data.custom.files import CustomFiles
+from mvit_det.engine import (
+    ConfigFile,
+    apply_overrides,
+    do_train,
+    evaluate,
+    load_config,
+    run,
+    summarize,
+)
+from mvit_det.errors import UserError
+from mvit_det.tasks import task_of
+
+logger = logging.getLogger("mvit_det")
+
+# flags that other commands have as well -> the key of the config that each one sets
+_FLAGS = {
+    "weights": "train.init_checkpoint",
+    "output": "train.output_dir",
+    "batch_size": "dataloader.train.total_batch_size",
+}
+
+
+def argument_parser() -> ArgumentParser:
+    """Build the parser: Detectron2's flags, those of every command, and those for custom data."""
+    parser = default_argument_parser()
+    parser.description = (
+        "Train or evaluate the model of a config. --config-file takes a .py, a .yaml, or the name\n"
+        "of a config that comes with mvit_det, such as quickstart or imagenet/mvitv2_t_in1k."
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="start from them, or evaluate them: a path, a URL or the name of published weights",
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="what the run leaves goes there")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="samples of an iteration, of all processes together; with --eval-only of each process",
+    )
+    CustomFiles.add_flags(parser)
+    return parser
+
+
+def _flags_as_overrides(args: Namespace) -> list[str]:
+    """Write the flags of `_FLAGS` as overrides; a `UserError` where an override contradicts one."""
+    overrides = []
+    for name, key in _FLAGS.items():
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if name == "batch_size" and args.eval_only:
+            key = "dataloader.test.batch_size"
+        for text in args.opts:
+            other, _, given = text.lstrip("+").partition("=")
+            if other == key and given.strip("'\"") != str(value):
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(
+                    f"{flag} {value} and {text} contradict each other: give one of them."
+                )
+        quoted = str(value).replace("'", "\\'")
+        overrides.append(f"{key}={value}" if name == "batch_size" else f"{key}='{quoted}'")
+    return overrides
+
+
+def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
+    """Apply config file, custom data and overrides, in this order, and save config.yaml."""
+    setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
+    args.opts = [*_flags_as_overrides(args), *args.opts]
+    cfg = load_config(args.config_file)
+    args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
+    task, files = task_of(cfg), CustomFiles.from_args(args)
+    if files:
+        # The schedule depends on where the weights come from, so this override is looked at first.
+        start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
+        cfg = apply_overrides(cfg, start)
+        processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
+        task.use_custom_data(cfg, files, processes)
+    cfg = apply_overrides(cfg, args.opts)
+    task.check_custom_data(cfg, files)
+    categories = task.data_categories(cfg)
+    if categories:
+        # so that config.yaml is enough to predict with
+        cfg.categories = categories_to_config(categories)
+    config_file = ConfigFile(cfg.train.output_dir)
+    default_setup(cfg, args)
+    config_file.hold()
+    # now that the folder is known, the log goes to its file as well
+    setup_logger(
+        cfg.train.output_dir,
+        name="mvit_det",
+        distributed_rank=comm.get_rank(),
+        configure_stdout=False,
+    )
+    logger.info("Detectron2: the %s one serves this run", mvit_det.host())
+    return cfg, config_file
+
+
+def main(args: Namespace) -> None:
+    """Run one process of the training or of the evaluation."""
+    cfg, config_file = setup(args)
+    if args.eval_only:
+        evaluate(cfg, resume=args.resume)
+    else:
+        summarize(cfg, do_train(args, cfg, on_start=config_file.replace), task_of(cfg))
+
+
+def run_command(arguments: Sequence[str], prog: str) -> None:
+    """Run one command line, named ``prog`` in its usage."""
+    parser = argument_parser()
+    parser.prog = prog
+    run(main, parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    run_command(sys.argv[1:], "python -m mvit_det.train")

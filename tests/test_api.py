@@ -1,0 +1,238 @@
+"""What users call: names of `mvit_det`, configs by name, the console command, a wheel."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from golden.make_checkpoint_keys import read_keys
+
+import mvit_det
+from mvit_det import api, cli
+from mvit_det.benchmark.__main__ import argument_parser as benchmark_parser
+from mvit_det.checkpoint import fit
+from mvit_det.checkpoint.__main__ import argument_parser as checkpoint_parser
+from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.published import PUBLISHED
+from mvit_det.checkpoint.weights import from_content
+from mvit_det.config_names import config_names
+from mvit_det.engine import load_config
+from mvit_det.errors import UserError
+from mvit_det.train import argument_parser as train_parser
+from mvit_det.train import setup
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
+KEYS = read_keys()
+WITHOUT_CONFIG = {"mvitv1_b_32x3_k400", "mvitv1_b_32x3_k600", "torchvision/mvit_v1_b"}
+# Weights without a head; the configs of these names start from them.
+PRETRAINING = {"mvitv2_s_16x4_maskfeat_k400", "mvitv2_l_16x4_maskfeat_k400"}
+SMALL = ["model.backbone.embed_dim=8", "model.num_classes=5"]
+
+
+def test_the_package_exports_its_names_and_does_not_import_torch_for_them():
+    program = (
+        "import sys, mvit_det; names = mvit_det.list_configs(); assert 'quickstart' in names\n"
+        "assert set(mvit_det.__all__) <= set(dir(mvit_det))\n"
+        "assert not {'torch', 'numpy', 'omegaconf', 'detectron2'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert all(hasattr(mvit_det, name) for name in mvit_det.__all__)
+    with pytest.raises(AttributeError, match="mvit_det.*'load'"):
+        _ = mvit_det.load
+
+
+def test_every_config_has_a_name_and_its_last_part_is_enough():
+    files = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.py")}
+    files = {name.removesuffix(".py") for name in files if not name.startswith("common/")}
+    assert set(mvit_det.list_configs()) == files
+    assert set(config_names()) == files | {name.rpartition("/")[2] for name in files}
+    expected = load_config(str(CONFIGS / "kinetics" / "mvitv2_s_16x4_k400.py"))
+    assert load_config("kinetics/mvitv2_s_16x4_k400") == expected
+    assert mvit_det.get_config("mvitv2_s_16x4_k400") == expected
+    changed = mvit_det.get_config("mvitv2_s_16x4_k400", ["train.max_iter=3"])
+    assert changed.train.max_iter == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mvitv2_t_in1k_348", "348 does not exist; the nearest is mvitv2_t_in1k_384."),
+        ("configs/ssv2/mvitv2_s_16x4.py", "the nearest is configs/ssv2/mvitv2_s_16x4_ssv2.py."),
+        ("elsewhere/quickstrt.py", "does not exist; the nearest is quickstart."),
+        ("configs/README.md", "is neither a .py nor a .yaml file."),
+    ],
+)
+def test_a_wrong_config_ends_in_one_sentence(name, message, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError) as error:
+        mvit_det.build(name)
+    assert str(error.value).startswith(f"Config {name} ") and str(error.value).endswith(message)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Names of the weights that `build` loads; no model is made."""
+    names = []
+
+    class Recorder:
+        def __init__(self, model, **options):
+            assert options["complete"] is True
+
+        def load(self, name):
+            names.append(name)
+
+    monkeypatch.setattr(api, "StrictCheckpointer", Recorder)
+    monkeypatch.setattr(api, "build_model", lambda cfg, device: torch.nn.Identity())
+    return names
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in PRETRAINING])
+def test_published_weights_choose_the_config_whose_model_they_fill(name, loaded):
+    row = PUBLISHED[name]
+    if name in WITHOUT_CONFIG:
+        with pytest.raises(UserError, match="No config has the model of the weights"):
+            mvit_det.build(name)
+        return
+    model = mvit_det.build(name, pretrained=True)
+    assert loaded == [name] and not model.training
+    cfg = mvit_det.get_config(api.CONFIG_OF_WEIGHTS.get(name, name))
+    if name in KEYS:
+        with torch.device("meta"):
+            state = instantiate(cfg.model).state_dict()
+            tensors = {key: torch.empty(shape) for key, shape in KEYS[name].items()}
+        weights = from_content({FORMATS[row.format].wrapper: tensors}, name)
+        assert fit(weights, state).report.complete
+    else:  # the same network and classes as what is released for the config
+        own = PUBLISHED[cfg.published.weights]
+        assert row.what.split(", copy")[0].replace("16x4, ", "") == own.what.replace("16x4, ", "")
+
+
+def test_a_config_takes_its_own_published_weights_if_there_are_any(loaded):
+    mvit_det.build("kinetics/mvitv2_l_40x3_312_in21k_k400", pretrained=True)
+    mvit_det.build("mvitv2_h_in1k")
+    assert loaded == ["mvitv2_l_40x3_k400"]
+    for name in ("mvitv2_h_in1k", *PRETRAINING):
+        with pytest.raises(UserError, match=f"No published weights fill .* config {name}: give"):
+            mvit_det.build(name, pretrained=True)
+
+
+def test_a_built_model_has_the_weights_of_the_file_and_refuses_others(tmp_path):
+    config = "quickstart_classification"
+    path = tmp_path / "weights.pth"
+    first = mvit_det.build(config, overrides=SMALL)
+    torch.save({"model": first.state_dict()}, path)
+    second = mvit_det.build(config, pretrained=str(path), overrides=SMALL)
+    inputs = {"inputs": torch.randn(2, 3, *first.backbone.input_size)}
+    with torch.no_grad():
+        expected, probabilities = first(inputs), second(inputs)
+    torch.testing.assert_close(probabilities, expected, rtol=0, atol=0)
+    assert probabilities.shape == (2, 5) and not second.training
+    with pytest.raises(UserError, match=str(path)):
+        mvit_det.build(config, pretrained=str(path), overrides=[*SMALL, "model.num_classes=6"])
+
+
+def test_flags_that_every_command_has_set_the_keys_of_the_config(tmp_path):
+    output = tmp_path / "it's, a=b {folder}"
+    given = ["--config-file", "quickstart", "--output", str(output), "--batch-size", "6"]
+    args = train_parser().parse_args([*given, "--weights", "mvitv2_t_in1k", "train.seed=3"])
+    cfg, _ = setup(args)
+    assert (cfg.train.output_dir, cfg.train.init_checkpoint) == (str(output), "mvitv2_t_in1k")
+    assert (cfg.dataloader.train.total_batch_size, cfg.train.seed) == (6, 3)
+
+    cfg, _ = setup(train_parser().parse_args(["--eval-only", *given]))
+    assert cfg.dataloader.test.batch_size == 6
+    args = train_parser().parse_args([*given, "dataloader.train.total_batch_size=7"])
+    with pytest.raises(UserError, match="--batch-size 6 and .*total_batch_size=7 contradict"):
+        setup(args)
+
+
+@pytest.mark.parametrize(
+    ("parser", "old", "new"),
+    [
+        (
+            benchmark_parser,
+            ["--config-file", "x", "--batch", "3", "--json", "y"],
+            ["--config-file", "x", "--batch-size", "3", "--output", "y"],
+        ),
+        (checkpoint_parser, ["x", "--to", "timm"], ["--weights", "x", "--to", "timm"]),
+        (checkpoint_parser, ["--to", "timm", "x"], ["--to", "timm", "--weights", "x"]),
+    ],
+)
+def test_former_spellings_of_flags_mean_the_same(parser, old, new):
+    assert parser().parse_args(old) == parser().parse_args(new)
+
+
+@pytest.mark.parametrize("word", cli.COMMANDS)
+def test_each_word_of_the_console_command_shows_its_own_flags(word, capsys):
+    with pytest.raises(SystemExit) as status:
+        cli.main([word, "--help"])
+    assert status.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: mvit-det {word} [-h]")
+
+
+def test_faults_end_the_console_command_with_a_status(capsys):
+    with pytest.raises(SystemExit, match="^error: Weights absent are no file"):
+        cli.main(["checkpoint", "--weights", "absent"])
+    with pytest.raises(SystemExit) as status:
+        cli.main(["trian", "--config-file", "quickstart"])
+    assert status.value.code == 2 and "'train'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_trains_and_builds_outside_the_checkout(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "mvit_det", source / "mvit_det", symlinks=True, ignore=ignored)
+    shutil.copytree(CONFIGS, source / "configs", ignore=ignored)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["DETECTRON2_DATASETS"] = str(tmp_path / "datasets")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def start(*command) -> str:
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=elsewhere,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
+    start(sys.executable, "-m", "pip", "wheel", source, *offline, "--wheel-dir", tmp_path)
+    (wheel,) = tmp_path.glob("mvit_det-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"mvit_det/_configs/{name}.py" for name in mvit_det.list_configs()} < names
+    assert "mvit_det/py.typed" in names
+
+    start(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
+    binaries = tmp_path / "venv" / "bin"
+    (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    # what the package needs, without this environment's links to the checkout
+    needed = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "needed.pth").write_text("\n".join(needed))
+    python = binaries / "python"
+    start(python, "-m", "pip", "install", wheel, *offline, "--prefix", tmp_path / "venv")
+    flags = ["--config-file", "quickstart", "--output", "run", "--batch-size", "2"]
+    sizes = ["model.backbone.bottom_up.embed_dim=8", "model.backbone.out_channels=16"]
+    for loader in ("train", "test"):
+        sizes += [f"dataloader.{loader}.dataset.num_{split}=4" for split in ("train", "val")]
+    start(binaries / "mvit-det", "train", *flags, *sizes, "train.max_iter=3")
+    assert (elsewhere / "run" / "model_final.pth").is_file()
+    program = (
+        "import mvit_det, torch; model = mvit_det.build('mvitv2_t_in1k')\n"
+        "print(mvit_det.__file__, model({'inputs': torch.zeros(1, 3, 224, 224)}).shape)"
+    )
+    file, shape = start(python, "-c", program).strip().split(" ", 1)
+    assert Path(file).is_relative_to(packages) and shape == "torch.Size([1, 1000])"
