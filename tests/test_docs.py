@@ -1,0 +1,383 @@
+"""README, docs/ and the other pages: their commands work, their links lead somewhere, their tables hold."""
+
+import csv
+import glob
+import inspect
+import itertools
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from detectron2.config import LazyConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+import train_net
+from mvit_det.benchmark import __main__ as benchmark
+from mvit_det.checkpoint import __main__ as checkpoint
+from mvit_det.checkpoint.published import find, to_markdown
+from mvit_det.data.synthetic.moving_figures import ACTIONS
+from mvit_det.engine import apply_overrides, load_config
+from mvit_det.evaluation import __main__ as evaluation
+from mvit_det.predict import __main__ as predict
+from mvit_det.predict.arguments import split_overrides
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLES = sorted((ROOT / "configs").rglob("README.md"))  # whose commands all need data
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "datasets/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *TABLES,
+]
+KEYS = ROOT / "docs/reference/config_keys.md"
+FENCE = re.compile(r"(<!-- needs: .+ -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS = {
+    "mvit_det.predict": (predict, lambda parser, words: parser.parse_intermixed_args(words)),
+    "mvit_det.evaluation": (evaluation, lambda parser, words: parser.parse_args(words)),
+    "mvit_det.benchmark": (benchmark, lambda parser, words: parser.parse_args(words)),
+    "mvit_det.checkpoint": (checkpoint, lambda parser, words: parser.parse_args(words)),
+}
+# of other projects, or of the shell; what they do is not ours to test
+FOREIGN = {"pip", "pytest", "pre-commit", "ruff", "mypy", "export", "tensorboard"}
+NEEDS_ALWAYS = {"for", "find", "ffmpeg", "mkdir", "done", "-vf"}
+
+SHORT = ["train.max_iter=1", "train.eval_period=0", "train.log_period=1"]
+LOADERS = ["dataloader.train.num_workers=0", "dataloader.test.num_workers=0"]
+SIZES = {"": (6, 3), "_classification": (12, 6), "_video": (10, 10), "_actions": (2, 1)}
+
+
+def shortened(config: str) -> list[str]:
+    """Overrides that make a quickstart a matter of seconds."""
+    kind = Path(config).stem.removeprefix("quickstart")
+    train, val = SIZES.get(kind, SIZES[""])
+    test = "dataloader.test.dataset" + (".dataset" if kind == "_video" else "")
+    sizes = [
+        f"{data}.{name}={count}"
+        for data in ("dataloader.train.dataset", test)
+        for name, count in (("num_train", train), ("num_val", val))
+    ]
+    return [*sizes, *LOADERS, "dataloader.train.total_batch_size=2", *SHORT]
+
+
+def blocks(page: Path) -> list[tuple[bool, str, str]]:
+    """Whether a fence is marked as needing something, its language, its text."""
+    found = FENCE.findall(page.read_text())
+    return [
+        (bool(needs) or page in TABLES, "bash" if page in TABLES else language, text)
+        for needs, language, text in found
+    ]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each command of a fence, without variables that are set for it."""
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+    if any(shlex_word in text for shlex_word in ("xargs", "ffmpeg")):
+        return [["ffmpeg"]]
+    parts = [part for line in lines for part in line.split(" && ")]
+    words = [shlex.split(part, comments=True) for part in parts]
+    return [list(itertools.dropwhile(re.compile(r"[A-Z_]+=").match, one)) for one in words]
+
+
+def check_config(path: str, overrides: list[str]) -> DictConfig:
+    """A config that a command names, also as the output of an earlier run, and changes to it."""
+    saved = re.fullmatch(r"output/([\w.]+)/config.yaml", path)
+    if saved:
+        [path] = glob.glob(f"configs/**/{saved[1]}.py", recursive=True)
+    cfg = apply_overrides(load_config(path), overrides)
+    check_weights(cfg.train.init_checkpoint)
+    return cfg
+
+
+def check_weights(given: str | None) -> None:
+    """A published name, or the output of a config that there is."""
+    ours = re.match(r"output/(\w+)/", given or "")
+    if ours:
+        assert glob.glob(f"configs/**/{ours[1]}.py", recursive=True), f"no config makes {given}"
+    elif given and not given.endswith((".pth", ".pyth")):
+        assert find(given), f"{given} is no published name"
+
+
+def check_training(words: list[str]) -> tuple:
+    """Flags, config and overrides of a training; the parsed arguments."""
+    args = train_net.argument_parser().parse_args(words)
+    return args, check_config(args.config_file, args.opts)
+
+
+def check_module(name: str, words: list[str]):
+    """Flags, configs, overrides and weights of ``python -m name``; the parsed arguments."""
+    module, parse = COMMANDS[name]
+    args = parse(module.argument_parser(), words)
+    if name == "mvit_det.predict":
+        check_config(args.config_file, split_overrides(args.inputs)[1])
+        check_weights(args.weights)
+        if args.detector_config:
+            check_config(args.detector_config, [])
+            check_weights(args.detector_weights)
+    elif name == "mvit_det.benchmark":
+        for pattern in args.table or [args.config_file]:
+            assert glob.glob(pattern), f"there is no {pattern}"
+            check_config(glob.glob(pattern)[0], args.overrides)
+    elif name == "mvit_det.checkpoint":
+        check_weights(args.file)
+    return args
+
+
+def check_script(path: str, words: list[str]) -> None:
+    """The flags of a script whose parser is not to be had without running it."""
+    source = (ROOT / path).read_text()
+    strays = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
+    assert not strays, f"{path} has no {strays}"
+
+
+class Sandbox:
+    """A working directory in which quickstarts have run and the files that the pages name exist."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("configs", "datasets", "benchmarks", "tests", "docs"):
+            (folder / name).symlink_to(ROOT / name)
+        self.done: set[tuple[str, ...]] = set()
+        for kind in ("", "_cascade", "_classification", "_pretrained", "_video", "_actions"):
+            self.train(["--config-file", f"configs/quickstart{kind}.py"])
+        self.make_custom_data()
+
+    def train(self, words: list[str]) -> None:
+        if tuple(words) not in self.done:
+            self.done.add(tuple(words))
+            args = train_net.argument_parser().parse_args(words)
+            args.opts += shortened(args.config_file)
+            train_net.main(args)
+
+    def make_custom_data(self) -> None:
+        """The generated test data, under the names of the guides."""
+        made = {path.parent.name: path for path in (self.folder / "data").glob("*/v1-*")}
+        for folder in ("my", "my_actions", "photos", "more"):
+            Path(folder).mkdir()
+        shapes, figures = made["shapes"] / "val", made["moving_figures"] / "val"
+        for split in ("train", "val"):
+            shutil.copy(shapes / "annotations.json", f"my/{split}.json")
+            shutil.copy(figures / "actions.csv", f"my_actions/{split}.csv")
+            Path(f"my_actions/{split}").symlink_to(figures / "videos")
+        shutil.copy(figures / "actions.csv", "my/val.csv")
+        Path("my/images").symlink_to(shapes / "images")
+        Path("my_images").symlink_to(made["shape_classes"])
+        Path("my_videos").symlink_to(made["motion_clips"])
+        names = "".join(f"{k}: {name}\n" for k, name in enumerate(ACTIONS, start=1))
+        for path in ("my/names.txt", "my_actions/names.txt"):
+            Path(path).write_text(names)
+        for path, target in (("photos/photo.jpg", shapes), ("more/photo.jpg", shapes)):
+            shutil.copy(target / "images/00000.jpg", path)
+        shutil.copy(next(made["motion_clips"].rglob("*.mp4")), "clip.mp4")
+        film = next((figures / "videos").iterdir())
+        shutil.copy(film, "film.mp4")
+        with open(figures / "actions.csv") as file, open("people.csv", "w") as people:
+            rows = [row for row in csv.reader(file) if row[0] == film.stem]
+            csv.writer(people).writerows(["film", *row[1:]] for row in rows)
+
+    def run(self, words: list[str]) -> None:
+        """Check one command and run it, or of a large model what comes before it is built."""
+        start, rest = words[:2], words[2:]
+        if start == ["python", "train_net.py"]:
+            args, _ = check_training(rest)
+            if "quickstart" in args.config_file:
+                self.train(rest)
+            else:
+                cfg = train_net.setup(args)
+                cfg = cfg[0] if isinstance(cfg, tuple) else cfg
+                assert len(cfg.categories) < 11, "the classes are not those of the custom data"
+        elif start == ["python", "-m"]:
+            self.run_module(rest[0], rest[1:])
+        else:
+            assert words[0] == "python" and words[1].startswith("datasets/"), f"run {words}?"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", words[1:])
+                runpy.run_path(words[1], run_name="__main__")
+
+    def run_module(self, name: str, words: list[str]) -> None:
+        if name == "mvit_det.checkpoint.published":
+            assert to_markdown() and not words
+            return
+        args = check_module(name, words)
+        output = getattr(args, "output", None)
+        status = COMMANDS[name][0].main(args)
+        assert not isinstance(status, int) or status == 0
+        assert output is None or Path(output).exists()
+        if output and name == "mvit_det.evaluation":
+            assert list(Path(output).glob("*_metrics.json"))
+
+
+def save_config(cfg: DictConfig, args) -> None:
+    """Of Detectron2's `default_setup` what later commands need."""
+    LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DETECTRON2_DATASETS", str(folder / "data"))
+        patch.setattr(train_net, "default_setup", save_config)  # without its logs and seeds
+        yield Sandbox(folder)
+
+
+def check(words: list[str]) -> None:
+    """Whatever can be known of a command without its data."""
+    if words[0] == "torchrun":
+        words = ["python", *words[words.index("train_net.py") :]]
+    if words[0] in FOREIGN | NEEDS_ALWAYS:
+        return
+    assert words[0] == "python", f"{words[0]} is none of the commands that are known here"
+    if words[1] == "train_net.py":
+        check_training(words[2:])
+    elif words[1] == "-m":
+        check_module(words[2], words[3:])
+    else:
+        check_script(words[1], words[2:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands(page, sandbox):
+    for needs, language, text in blocks(page):
+        assert language in ("bash", "python", "text", "csv", "mermaid"), f"a fence of {language!r}"
+        if language == "python":
+            exec(compile(text, str(page), "exec"), {})  # noqa: S102
+        for words in commands(text) if language == "bash" else ():
+            if needs or words[0] in FOREIGN:
+                check(words)
+            else:
+                sandbox.run(words)
+
+
+def without_code(page: Path) -> str:
+    return re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text()))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    titles = [re.sub(r"\[(.+?)\]\(.+?\)", r"\1", title).lower() for title in titles]
+    slugs = [re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles]
+    return {f"{slug}-{n}" if (n := slugs[:k].count(slug)) else slug for k, slug in enumerate(slugs)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links(page):
+    """Relative links name files in the repository, and headings of pages; so do configs in the text."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        if not target.startswith(("https://", "http://")):
+            path, _, anchor = target.partition("#")
+            linked = (page.parent / path).resolve() if path else page
+            assert linked.exists() and ROOT in (linked, *linked.parents), f"no file {target}"
+            assert not anchor or anchor in anchors(linked), f"no heading {target}"
+    for config in re.findall(r"configs/[\w/*]+\.py", page.read_text()):
+        assert list(ROOT.glob(config)), f"there is no {config}"
+
+
+def test_every_page_is_linked_from_the_index():
+    index = without_code(ROOT / "docs/README.md")
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert page.name == "README.md" or f"({page.relative_to(ROOT / 'docs')})" in index, page
+
+
+def test_command_lines_are_those_of_the_parsers():
+    """`python docs/reference/make_command_lines.py` writes them again."""
+    made = runpy.run_path(str(ROOT / "docs/reference/make_command_lines.py"))
+    assert made["PAGE"].read_text() == made["page"]()
+
+
+def tables() -> list[tuple[str, list[list[str]]]]:
+    """The config that each table of the keys is of, and its rows: key, default, meaning."""
+    parts = re.split(r"^Defaults of \[(.+?)\]", KEYS.read_text(), flags=re.MULTILINE)[1:]
+    rows = [re.findall(r"^\| `(\S+?)` \| (.+?) \| (.+) \|$", part, re.M) for part in parts[1::2]]
+    return list(zip(parts[::2], rows))
+
+
+def as_written(value) -> str:
+    """A default as it is typed on a command line."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_written, value))}]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value) or '""'
+
+
+def value_at(cfg: DictConfig, key: str):
+    """The value of a key as the config has it, or the default of the argument of that name."""
+    node = cfg
+    *parents, name = key.split(".")
+    for part in parents:
+        node = node._get_node(int(part) if isinstance(node, ListConfig) else part)
+    if name in node:
+        value = node._get_node(name)
+        return (
+            OmegaConf.to_container(value) if OmegaConf.is_config(value) else value._value()
+        )
+    return next(defaults[name] for defaults in arguments(node._target_) if name in defaults)
+
+
+def arguments(target) -> list[dict]:
+    """Arguments of a class and its bases, or of a function, with their defaults."""
+    target = get_object(target) if isinstance(target, str) else target
+    makers = [vars(kind).get("__init__") for kind in inspect.getmro(target)] if (
+        inspect.isclass(target)
+    ) else [target]
+    makers = [maker for maker in makers if inspect.isfunction(maker)]
+    return [
+        {name: one.default for name, one in inspect.signature(maker).parameters.items()}
+        for maker in makers
+    ]
+
+
+def leaves(node, prefix: str = ""):
+    """All keys of a config that hold a value, and arguments of our own that it leaves unset."""
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+        target = node.get("_target_")
+        target = get_object(target) if isinstance(target, str) else target
+        if target is not None and target.__module__.startswith("mvit_det"):
+            own = arguments(target)[0]
+            yield from (f"{prefix}{name}" for name in own.keys() - node.keys())
+        for name in node.keys() - {"_target_"}:
+            yield from leaves(node._get_node(name), f"{prefix}{name}.")
+    elif isinstance(node, ListConfig) and any(map(OmegaConf.is_config, node._iter_ex(False))):
+        for index, child in enumerate(node._iter_ex(False)):
+            yield from leaves(child, f"{prefix}{index}.")
+    else:
+        yield prefix.rstrip(".")
+
+
+def test_config_keys_exist_with_their_defaults():
+    for config, rows in tables():
+        cfg = load_config(str(ROOT / config))
+        assert rows
+        for key, default, _ in rows:
+            apply_overrides(cfg, [f"{key}=null"])
+            if re.fullmatch("`[^`]+`", default):
+                assert default.strip("`") == as_written(value_at(cfg, key)), f"{config}: {key}"
+
+
+def test_all_config_keys_are_listed():
+    """Keys of lists by their first entry; a listed key stands for what is below it."""
+    listed = {re.sub(r"\.\d+\.", ".0.", key) for _, rows in tables() for key, *_ in rows}
+    missing = set()
+    for config, _ in tables():
+        for key in leaves(load_config(str(ROOT / config))):
+            parts = re.sub(r"\.\d+\.", ".0.", key).split(".")
+            names = {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+            missing |= set() if names & listed else {f"{config}: {key}"}
+    assert not missing, "\n".join(sorted(missing))
+
+
+def test_keys_in_the_text_exist():
+    """What guides call `train.key` or `model.key` is in the list of keys."""
+    listed = {key for _, rows in tables() for key, *_ in rows}
+    for page in PAGES:
+        text = FENCE.sub("", page.read_text()) if page != KEYS else ""
+        for key in re.findall(r"`'?((?:train|model|dataloader|optimizer)\.[\w.]+)[=`]", text):
+            assert any(key in (one, one.rsplit(".", 1)[0]) for one in listed), f"{page}: {key}"
