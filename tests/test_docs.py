@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from detectron2.config import LazyConfig
 from hydra.utils import get_object
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import train_net
@@ -226,6 +227,7 @@ def sandbox(tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("DETECTRON2_DATASETS", str(folder / "data"))
         patch.setattr(train_net, "default_setup", save_config)  # without its logs and seeds
+        patch.setattr(Figure, "savefig", lambda self, *_, **__: None)  # half of the time
         yield Sandbox(folder)
 
 
