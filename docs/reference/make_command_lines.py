@@ -1,6 +1,5 @@
 """Write command_lines.md from the parsers: python docs/reference/make_command_lines.py"""
 
-import os
 import sys
 from argparse import SUPPRESS, Action, ArgumentParser
 from pathlib import Path
@@ -24,13 +23,13 @@ COMMANDS = {
 }
 HEAD = """# Command lines
 
-Written by `docs/reference/make_command_lines.py` from the parsers; `--help` of each command says the same.
+`docs/reference/make_command_lines.py` writes this page from the parsers; `--help` says the same.
 After the flags, `key=value` changes the config: see [Config keys](config_keys.md).
 """
 # Detectron2's own flags, whose words differ between the real one and the embedded host
 DETECTRON2 = {
     "--config-file": "a `.py` config, or the `config.yaml` of a run",
-    "--resume": "continue from the last checkpoint of `train.output_dir`; with `--eval-only`, an interrupted test",
+    "--resume": "continue the run in `train.output_dir`, or with `--eval-only` an interrupted test",
     "--eval-only": "evaluate `train.init_checkpoint`, and do not train",
     "--num-gpus": "processes on each machine",
     "--num-machines": "machines in all",
