@@ -49,7 +49,8 @@ def shortened(config: str) -> list[str]:
     """Overrides that make a quickstart a matter of seconds."""
     kind = Path(config).stem.removeprefix("quickstart")
     train, val = SIZES.get(kind, SIZES[""])
-    test = "dataloader.test.dataset" + (".dataset" if kind == "_video" else "")
+    views = "dataset" in load_config(config).dataloader.test.dataset  # of a data set of videos
+    test = "dataloader.test.dataset" + (".dataset" if views else "")
     sizes = [
         f"{data}.{name}={count}"
         for data in ("dataloader.train.dataset", test)
@@ -74,14 +75,22 @@ def commands(text: str) -> list[list[str]]:
         return [["ffmpeg"]]  # in a loop of the shell
     parts = [part for line in lines for part in line.split(" && ")]
     words = [shlex.split(part, comments=True) for part in parts]
-    return [list(itertools.dropwhile(re.compile(r"[A-Z_]+=").match, one)) for one in words]
+    words = [list(itertools.dropwhile(re.compile(r"[A-Z_]+=").match, one)) for one in words]
+    return [in_full(*one) if one[0] == "mvit-det" else one for one in words]
+
+
+def in_full(_: str, name: str, *rest: str) -> list[str]:
+    """What ``mvit-det NAME`` stands for."""
+    if name == "train":
+        return ["python", "train_net.py", *rest]
+    return ["python", "-m", f"mvit_det.{name.replace('evaluate', 'evaluation')}", *rest]
 
 
 def check_config(path: str, overrides: list[str]) -> DictConfig:
     """A config that a command names, also as the output of an earlier run, and changes to it."""
-    saved = re.fullmatch(r"output/([\w.]+)/config.yaml", path)
-    if saved:
-        [path] = glob.glob(f"configs/**/{saved[1]}.py", recursive=True)
+    name = re.fullmatch(r"output/([\w.]+)/config.yaml|([\w/]+)", path)
+    if name:
+        [path] = glob.glob(f"configs/**/{name[1] or name[2]}.py", recursive=True)
     cfg = apply_overrides(load_config(path), overrides)
     check_weights(cfg.train.init_checkpoint)
     return cfg
@@ -99,6 +108,7 @@ def check_weights(given: str | None) -> None:
 def check_training(words: list[str]) -> tuple:
     """Flags, config and overrides of a training; the parsed arguments."""
     args = train_net.argument_parser().parse_args(words)
+    check_weights(getattr(args, "weights", None))
     return args, check_config(args.config_file, args.opts)
 
 
@@ -113,9 +123,9 @@ def check_module(name: str, words: list[str]):
             check_config(args.detector_config, [])
             check_weights(args.detector_weights)
     elif name == "mvit_det.benchmark":
-        for pattern in args.table or [args.config_file]:
-            assert glob.glob(pattern), f"there is no {pattern}"
-            check_config(glob.glob(pattern)[0], args.overrides)
+        tables = [glob.glob(pattern) for pattern in args.table or ()]
+        assert all(tables), f"a pattern of {args.table} matches no config"
+        check_config(tables[0][0] if tables else args.config_file, args.overrides)
     elif name == "mvit_det.checkpoint":
         check_weights(args.file)
     return args
@@ -216,7 +226,8 @@ def sandbox(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("DETECTRON2_DATASETS", str(folder / "data"))
-        patch.setattr(train_net, "default_setup", save_config)  # without its logs and seeds
+        body = sys.modules[train_net.setup.__module__]
+        patch.setattr(body, "default_setup", save_config)  # without its logs and seeds
         patch.setattr(Figure, "savefig", lambda self, *_, **__: None)  # half of the time
         yield Sandbox(folder)
 
@@ -240,7 +251,7 @@ def check(words: list[str]) -> None:
 def test_commands(page, sandbox):
     for needs, language, text in blocks(page):
         assert language in ("bash", "python", "text", "csv", "mermaid"), f"a fence of {language!r}"
-        if language == "python":
+        if language == "python" and not needs:
             exec(compile(text, str(page), "exec"), {})  # noqa: S102
         for words in commands(text) if language == "bash" else ():
             if needs or words[0] in FOREIGN:
