@@ -49,7 +49,7 @@ def row(action: Action, of_detectron2: bool) -> str:
         default = "a local port of the user's own"
     text = action.help or ""
     if of_detectron2:
-        text = DETECTRON2[(action.option_strings or [action.dest])[-1]]
+        text = DETECTRON2.get((action.option_strings or [action.dest])[-1], text)
     elif action.dest == "device" and default:
         default = "`cuda` if there is one, else `cpu`"
         text = text.split(";")[0]
