@@ -70,7 +70,7 @@ def section(command: str, parser: ArgumentParser, description: str | None) -> st
     """Heading, description, one table of plain flags and one per group of flags."""
     positional, options, *groups = parser._action_groups
     text = f"\n## {command}\n\n{description or parser.description}\n"
-    plain = [*positional._group_actions, *options._group_actions]
+    plain = [*options._group_actions, *positional._group_actions]
     text += table(plain, of_detectron2=command == "python train_net.py")
     for group in groups:
         text += f"\n{group.title.capitalize()}: {group.description}\n"
