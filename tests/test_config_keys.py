@@ -101,7 +101,9 @@ def listed_as(key: str) -> set[str]:
 def test_all_config_keys_are_listed():
     listed = listed_keys()
     for config, _ in tables():
-        found = set(leaves(load_config(str(ROOT / config))))
+        cfg = load_config(str(ROOT / config))
+        assert set(cfg) <= {key.partition(".")[0] for key in listed}, config
+        found = set(leaves(cfg))
         assert not [key for key in sorted(found) if not listed_as(key) & listed], config
 
 
