@@ -28,7 +28,7 @@ from mvit_det.backbone import VARIANTS, multiscale_plan
 from mvit_det.benchmark import timing
 from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.converting import express
-from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
 
 TIMM = {"T": "mvitv2_tiny", "S": "mvitv2_small", "B": "mvitv2_base", "L": "mvitv2_large"}
 FRAMES = {"S16x4": 16, "B32x3": 32}
@@ -56,7 +56,7 @@ def build_ours(name: str) -> Recognizer:
     options = dict(expand_in="mlp" if name == "L" else "attention")
     if name in FRAMES:
         options = dict(OF_CLIPS, input_size=(FRAMES[name], 224, 224))
-    backbone = MViT(
+    backbone = ClassifierMViT(
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,
         last_block_indexes=row.last_block_indexes,

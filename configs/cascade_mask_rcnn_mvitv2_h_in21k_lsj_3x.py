@@ -1,4 +1,4 @@
-from .cascade_mask_rcnn_mvitv2_t_3x import lr_multiplier, model, optimizer, train
+from .cascade_mask_rcnn_mvitv2_t_3x import lr_multiplier, model, optimizer, task, train
 from .common.data.coco_lsj import dataloader
 from .common.models.mask_rcnn import mvitv2
 

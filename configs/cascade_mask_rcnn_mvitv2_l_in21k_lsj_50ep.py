@@ -2,7 +2,7 @@ from .common.data.coco_lsj import dataloader
 from .common.models.cascade_mask_rcnn import cascade
 from .common.schedule import lr_multiplier_50ep as lr_multiplier
 from .common.schedule import max_iter_50ep
-from .mask_rcnn_mvitv2_l_in21k_3x import model, optimizer, train
+from .mask_rcnn_mvitv2_l_in21k_3x import model, optimizer, task, train
 
 cascade(model)
 train.max_iter = max_iter_50ep

@@ -15,6 +15,7 @@ from .cascade_mask_rcnn_mvitv2_l_in21k_lsj_50ep import (
     model,
     optimizer,
     published,
+    task,
     train,
 )
 

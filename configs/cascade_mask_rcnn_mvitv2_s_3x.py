@@ -1,5 +1,5 @@
 from .common.models.cascade_mask_rcnn import cascade
-from .mask_rcnn_mvitv2_s_3x import dataloader, lr_multiplier, model, optimizer, train
+from .mask_rcnn_mvitv2_s_3x import dataloader, lr_multiplier, model, optimizer, task, train
 
 cascade(model)
 

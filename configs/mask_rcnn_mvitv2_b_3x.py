@@ -1,5 +1,5 @@
 from .common.models.mask_rcnn import mvitv2
-from .mask_rcnn_mvitv2_t_3x import dataloader, lr_multiplier, model, optimizer, train
+from .mask_rcnn_mvitv2_t_3x import dataloader, lr_multiplier, model, optimizer, task, train
 
 model.backbone.bottom_up = mvitv2("B", drop_path_rate=0.4)
 train.init_checkpoint = "mvitv2_b_in1k"

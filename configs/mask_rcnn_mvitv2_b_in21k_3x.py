@@ -1,4 +1,4 @@
-from .mask_rcnn_mvitv2_b_3x import dataloader, lr_multiplier, model, optimizer, train
+from .mask_rcnn_mvitv2_b_3x import dataloader, lr_multiplier, model, optimizer, task, train
 
 train.init_checkpoint = "mvitv2_b_in21k"
 

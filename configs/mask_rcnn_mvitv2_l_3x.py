@@ -1,5 +1,5 @@
 from .common.models.mask_rcnn import mvitv2
-from .mask_rcnn_mvitv2_t_3x import dataloader, lr_multiplier, model, optimizer, train
+from .mask_rcnn_mvitv2_t_3x import dataloader, lr_multiplier, model, optimizer, task, train
 
 # The released ImageNet-1K weights of L widen the channels in the MLP, and so do the paper's 238 M
 # parameters. All other releases widen them in the attention, with 4.4 M fewer. Either form is one

@@ -1,4 +1,4 @@
-from .mask_rcnn_mvitv2_l_3x import dataloader, lr_multiplier, model, optimizer, train
+from .mask_rcnn_mvitv2_l_3x import dataloader, lr_multiplier, model, optimizer, task, train
 
 # As in the released ImageNet-21K weights; "mlp" gives the paper's parameters and FLOPs.
 model.backbone.bottom_up.expand_in = "attention"

@@ -2,7 +2,7 @@
 
 from .common.models.mask_rcnn import levels as _levels
 from .common.models.mask_rcnn import roi_pooler
-from .mask_rcnn_mvitv2_s_3x import dataloader, lr_multiplier, model, optimizer, train
+from .mask_rcnn_mvitv2_s_3x import dataloader, lr_multiplier, model, optimizer, task, train
 
 model.backbone = model.backbone.bottom_up
 model.backbone.out_features = ["scale5"]  # stride 32, 768 channels

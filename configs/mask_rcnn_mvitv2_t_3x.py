@@ -1,5 +1,5 @@
 from .common.data.coco import dataloader
-from .common.models.mask_rcnn import model
+from .common.models.mask_rcnn import model, task
 from .common.optim import AdamW as optimizer
 from .common.schedule import lr_multiplier_3x as lr_multiplier
 from .common.schedule import max_iter_3x

@@ -9,7 +9,7 @@ from detectron2.config import LazyCall as L
 from mvit_det.data import shapes_dataset
 
 from .common.data.coco import dataloader
-from .common.models.mask_rcnn import model
+from .common.models.mask_rcnn import model, task
 from .common.optim import AdamW as optimizer
 from .common.schedule import step_schedule
 from .common.train import train

@@ -8,7 +8,7 @@ from detectron2.config import LazyCall as L
 from mvit_det.data import moving_figures
 
 from .common.data.ava import dataloader
-from .common.models.action_detector import model
+from .common.models.action_detector import model, task
 from .common.optim import classification_AdamW as optimizer
 from .common.schedule import cosine_schedule
 from .common.train import train

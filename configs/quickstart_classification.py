@@ -8,7 +8,7 @@ from detectron2.config import LazyCall as L
 from mvit_det.data import shape_classes
 
 from .common.data.imagenet import dataloader, without_mixup
-from .common.models.classifier import model
+from .common.models.classifier import model, task
 from .common.optim import classification_AdamW as optimizer
 from .common.schedule import cosine_schedule
 from .common.train import train

@@ -1,6 +1,6 @@
 """The quickstart, started from the classifier that quickstart_classification.py has trained."""
 
-from .quickstart import dataloader, lr_multiplier, model, optimizer, train
+from .quickstart import dataloader, lr_multiplier, model, optimizer, task, train
 
 train.init_checkpoint = "output/quickstart_classification/model_final.pth"
 train.output_dir = "output/quickstart_pretrained"

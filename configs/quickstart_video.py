@@ -9,7 +9,7 @@ from mvit_det.data import motion_clips
 
 from .common.data.imagenet import without_mixup
 from .common.data.kinetics import dataloader, use_views
-from .common.models.recognizer import model
+from .common.models.recognizer import model, task
 from .common.optim import classification_AdamW as optimizer
 from .common.schedule import cosine_schedule
 from .common.train import train
@@ -29,17 +29,13 @@ model.head_dropout = 0.0
 
 # Names with an underscore stay out of the config.
 for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
-    _videos = L(motion_clips)(
+    _loader.dataset = L(motion_clips)(
         split=_split,
         num_train=1500,
         num_val=200,
         name=f"motion_clips_{_split}",
         num_classes="${model.num_classes}",
     )
-    if _split == "train":
-        _loader.dataset = _videos
-    else:
-        _loader.dataset.dataset = _videos
     _loader.num_workers = 1
 dataloader.train.mapper.transform.update(
     scale=(0.5, 1.0),

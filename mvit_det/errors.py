@@ -1,6 +1,8 @@
-"""The one exception type for what a user can cause and mend, and words for its messages."""
+"""The one exception type for what a user can cause and mend, and checks that raise it."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -22,3 +24,38 @@ def some(items: Iterable[Any], limit: int = 5) -> str:
     items = list(items)
     rest = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(printable(item) for item in items[:limit]) + rest
+
+
+def check_number(owner: str, what: str, valid: Callable[[Any], bool], **values: Any) -> None:
+    """Refuse arguments of ``owner`` that are no numbers, or for which ``valid`` is false.
+
+    Args:
+        what: they must be, for the sentence: "from 0 to 1".
+    """
+    for name, value in values.items():
+        if not isinstance(value, Real) or isinstance(value, bool) or not valid(value):
+            raise UserError(f"{name}={value!r} of {owner} must be {what}.")
+
+
+def check_count(owner: str, **values: Any) -> None:
+    """Refuse what is no whole number from 1 on."""
+    whole = "a whole number of at least 1"
+    check_number(owner, whole, lambda value: isinstance(value, Integral) and value >= 1, **values)
+
+
+def check_positive(owner: str, **values: Any) -> None:
+    """Refuse what is no number above 0, and infinity."""
+    check_number(owner, "a number above 0", lambda value: 0 < value < math.inf, **values)
+
+
+def check_share(owner: str, **values: Any) -> None:
+    """Refuse what is no number from 0 to 1."""
+    check_number(owner, "from 0 to 1", lambda value: 0 <= value <= 1, **values)
+
+
+def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
+    """Refuse what is not among ``choices``."""
+    choices = list(choices)
+    for name, value in values.items():
+        if value not in choices:
+            raise UserError(f"{name}={value!r} of {owner} must be one of {some(choices, 20)}.")

@@ -1,17 +1,24 @@
-"""Files and folders that are there completely or not at all, and what keeps one from being read."""
+"""Files and folders that are there completely or not at all, and files that are parsed only once."""
 
+import functools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mvit_det.errors import UserError
 
 PARTIAL = ".partial"
+KEPT_BYTES = 1 << 26  # of files whose content is kept; JSON takes five times as much in memory
+_RECENT = 2 * 10**9  # ns: the coarsest times of change that file systems have
+
+Reader = TypeVar("Reader", bound=Callable)
+_kept: dict[tuple, tuple[int, Any]] = {}  # the most recently used last: bytes of the file, content
 
 
 @contextmanager
@@ -74,8 +81,39 @@ def atomic_folder(folder: str | os.PathLike, what: str, fix: str) -> Iterator[Pa
             raise
 
 
+def parsed_once(read: Reader) -> Reader:
+    """Let a function of a path, and perhaps more, read a file anew only when it has changed.
+
+    What it returns is shared by all callers, so none may change it. Files of `KEPT_BYTES` in all are
+    kept, those that were used last; a larger one is read each time, and so is one that was written
+    within the last two seconds, since another change of it may bear the same time.
+    """
+
+    @functools.wraps(read)
+    def wrapper(path, *more):
+        try:
+            file = os.stat(path)
+        except OSError:
+            return read(path, *more)  # which says what is wrong
+        state = file.st_ino, file.st_size, file.st_mtime_ns
+        key = (read, os.path.abspath(path), *state, *more)
+        if key in _kept:
+            _kept[key] = _kept.pop(key)
+            return _kept[key][1]
+        settled = time.time_ns() - file.st_mtime_ns > _RECENT
+        content = read(path, *more)
+        if settled and file.st_size <= KEPT_BYTES:
+            _kept[key] = file.st_size, content
+            while sum(size for size, _ in _kept.values()) > KEPT_BYTES:
+                _kept.pop(next(iter(_kept)))
+        return content
+
+    return wrapper
+
+
+@parsed_once
 def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Parse a file; ``what`` names it in the sentence that a fault ends in.
+    """Parse a file, once (`parsed_once`); ``what`` names it in the sentence that a fault ends in.
 
     Raises:
         UserError: the file is absent, no text, or no JSON.

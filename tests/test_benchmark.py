@@ -111,8 +111,8 @@ class Colours(nn.Module):
         self.stem = nn.Conv2d(3, 5, 1, bias=False)
         self.head = nn.Linear(5, num_classes, bias=False)
 
-    def logits(self, x):
-        return self.head(self.stem(x).mean(dim=(2, 3)).cumsum(dim=1))
+    def forward(self, batch):
+        return self.head(self.stem(batch["inputs"]).mean(dim=(2, 3)).cumsum(dim=1))
 
 model = L(Colours)(num_classes=2, input_size=(4, 4))
 """
@@ -509,7 +509,7 @@ def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
             "from detectron2.config import LazyCall as L\nfrom torch import nn\n"
             "model = L(nn.Linear)(in_features=3, out_features=2)",
             [],
-            "Linear is no detector, recognizer or backbone",
+            "no way to benchmark its model: name the task",
         ),
         (RECOGNIZER, ["--backbone-only"], "--backbone-only is for detectors"),
     ],

@@ -10,6 +10,7 @@ from detectron2.config import LazyConfig, instantiate
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts, subjects, timing
 from mvit_det.benchmark.__main__ import argument_parser, main
+from mvit_det.tasks import task_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = """
@@ -49,9 +50,9 @@ def test_table_a2(letter, size, published, parameters, flops):
     cfg = LazyConfig.load(str(ROOT / "configs/common/models/action_detector.py"))
     changes = {key: getattr(row, key) for key in ("embed_dim", "num_heads", "last_block_indexes")}
     cfg.model.backbone.update(input_size=size, **changes)
-    model, place = subjects.build_to_count(cfg, "model", torch.device("cpu"))
-    inputs, _ = subjects.make_inputs(model, subjects.input_shape(cfg, 1, None), place)
-    found = counts.count(model, inputs)
+    task = task_of(cfg)
+    model = subjects.build_to_count(cfg, "model", torch.device("cpu"))
+    found = counts.count(model, task, subjects.input_shape(cfg, 1, None))
     millions, billions = found["parameters"] / 1e6, found["flops"] / 1e9
     assert millions == pytest.approx(parameters, abs=0.001)
     assert flops is None or billions == pytest.approx(flops, rel=1e-3)
@@ -100,8 +101,9 @@ def test_times_and_memory(tmp_path, capsys):
 def test_inputs_have_one_box_per_clip(tmp_path):
     path = tmp_path / "config.py"
     path.write_text(ACTIONS)
-    model = instantiate(LazyConfig.load(str(path)).model)
-    inputs, training = subjects.make_inputs(model, (2, 3, 4, 64, 96), torch.device("cpu"))
+    cfg = LazyConfig.load(str(path))
+    model, task = instantiate(cfg.model), task_of(cfg)
+    inputs, training = task.random_inputs(model, (2, 3, 4, 64, 96), torch.device("cpu"))
     assert [each.shape for each in inputs["boxes"]] == [(1, 4)] * 2
     for x0, y0, x1, y1 in torch.cat(inputs["boxes"]).tolist():
         assert 0 <= x0 < x1 <= 96 and 0 <= y0 < y1 <= 64

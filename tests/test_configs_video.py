@@ -156,12 +156,12 @@ def test_training_and_data_are_the_recipes(path):
         if recipe.rate:
             assert (sampling.sampling_rate, sampling.target_fps) == (recipe.rate, 30)
         assert isinstance(instantiate(sampling), DenseSampling if recipe.rate else SegmentSampling)
-        videos = part.dataset if part is loader else part.dataset.dataset
+        videos = part.dataset
         folder = "ssv2" if recipe.classes == 174 else f"kinetics{recipe.classes}"
         assert videos.source.startswith(f"{folder}/") and videos.num_classes == recipe.classes
         assert videos.name.startswith(f"{folder}_")
-    assert "train" in loader.dataset.source and "val" in cfg.dataloader.test.dataset.dataset.source
-    assert cfg.dataloader.evaluator[0].dataset_name == cfg.dataloader.test.dataset.dataset.name
+    assert "train" in loader.dataset.source and "val" in cfg.dataloader.test.dataset.source
+    assert cfg.dataloader.evaluator[0].dataset_name == cfg.dataloader.test.dataset.name
 
 
 @every_config

@@ -1,7 +1,11 @@
-"""Who may import whom (the table below), read from the source; nobody bypasses the host."""
+"""Who may import whom (the tables below), read from the source; nobody bypasses the host."""
 
 import ast
+import importlib
+import re
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,107 +13,180 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mvit_det"
 
-# folder of mvit_det -> (may import detectron2, parts of mvit_det that it may import)
-# `errors` is a leaf that everybody but the torch-only backbone may import; `files`, `ava_files` and
-# `randomness` are leaves as well.
+# Part of mvit_det -> (may import detectron2, parts of mvit_det that it may import). Each may import
+# itself, and all but the torch-only backbone `errors`.
 RULES = {
-    "backbone": (False, {"backbone"}),
-    "detection": (True, {"backbone", "detection", "errors"}),
-    "recognition": (True, {"backbone", "recognition", "errors"}),
-    "checkpoint": (False, {"checkpoint", "backbone", "errors", "files"}),
-    "data": (True, {"data", "ava_files", "errors", "files", "randomness"}),
-    "evaluation": (True, {"evaluation", "ava_files", "errors", "files"}),
-    "engine": (True, {"engine", "checkpoint", "errors", "files", "randomness"}),
-    "benchmark": (True, {"benchmark", "engine", "checkpoint", "errors"}),
-    "predict": (
-        True,
-        {"predict", "engine", "checkpoint", "evaluation", "data", "ava_files", "errors", "files"},
-    ),
-    "ava_files": (False, {"ava_files", "errors", "files"}),
+    "backbone": (False, set()),
+    "detection": (True, {"backbone"}),
+    "recognition": (True, {"backbone"}),
+    "checkpoint": (False, {"backbone", "files"}),
+    "data": (True, {"ava_files", "files", "randomness"}),
+    "evaluation": (True, {"ava_files", "files"}),
+    "engine": (True, {"checkpoint", "files", "randomness"}),
+    "tasks": (True, {"data", "evaluation", "ava_files"}),
+    "benchmark": (True, {"tasks", "engine", "checkpoint"}),
+    "predict": (True, {"tasks", "engine", "evaluation", "data", "ava_files", "files"}),
+    "ava_files": (False, {"files"}),
     "errors": (False, set()),
-    "files": (False, {"errors"}),
+    "files": (False, set()),
     "randomness": (False, set()),
     "__init__": (False, set()),
 }
+# Of rooms within a part: which others they may import, besides files at the part's top.
+ROOMS = {
+    "data": {
+        "decoding": set(),
+        "custom": set(),
+        "detection": {"custom"},
+        "classification": {"custom"},
+        "video": {"custom", "decoding"},
+        "actions": {"custom", "decoding", "video"},
+        "synthetic": {"custom", "detection", "classification", "video", "actions"},
+    },
+    "evaluation": {
+        "drawing": set(),
+        "detection": {"drawing"},
+        "classification": {"drawing"},
+        "video": {"classification"},
+        "actions": {"drawing", "detection"},
+    },
+}
+# Files at the top of a part that put its rooms together; no other file there may import a room.
+FRONTS = {"data/__init__.py", "evaluation/__init__.py", "evaluation/__main__.py"}
+# Outside of the package: what may be imported of it.
+OUTSIDE = {
+    "configs": {"backbone", "data", "detection", "engine", "evaluation", "recognition", "tasks"},
+    "benchmarks": RULES.keys() - {"predict", "tasks"},
+    "datasets": {"data", "errors", "files"},
+    "train_net.py": {"data", "engine", "tasks"},
+}
 BACKBONE_PACKAGES = {"torch", "mvit_det"}
 
-
-def imports(path: Path) -> set[str]:
-    """Absolute names of all modules that a file imports, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: write imports in full"
-            names.add(node.module)
-            # `from mvit_det import x` imports the part x
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def part(path: Path) -> str:
-    """The first folder (or module) of mvit_det that a file belongs to."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-OURS = sorted(p for p in PACKAGE.rglob("*.py") if part(p) != "embedded")
+OURS = sorted(p for p in PACKAGE.rglob("*.py") if "embedded" not in p.relative_to(PACKAGE).parts)
 EMBEDDED = sorted((PACKAGE / "embedded").rglob("*.py"))
+SCRIPTS = [ROOT / "train_net.py"]
+SCRIPTS += sorted(p for folder in ("configs", "benchmarks", "datasets") for p in (ROOT / folder).rglob("*.py"))  # fmt: skip
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in [*OURS, PACKAGE / "embedded/__init__.py"]
+}
 
 
-def test_the_rules_name_every_part():
-    assert {part(path) for path in OURS} == set(RULES)
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of all modules that a file imports, wherever in it; relative ones are left out."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            # `from mvit_det import x` imports the part x
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from [node.module, *(name for name in names if name in MODULES)]
+
+
+def parts_of(path: Path) -> tuple[str, ...]:
+    return path.relative_to(PACKAGE).with_suffix("").parts
+
+
+def test_the_rules_name_every_part_and_room():
+    assert {parts_of(path)[0] for path in OURS} == set(RULES)
+    for part, rooms in ROOMS.items():
+        assert {path.parent.name for path in (PACKAGE / part).glob("*/*.py")} == set(rooms)
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_each_part_imports_only_what_it_may(path):
-    may_import_host, parts = RULES[part(path)]
+    part, *inside = parts_of(path)
+    may_import_host, others = RULES[part]
+    others = others | {part} | ({"errors"} if part != "backbone" else set())
+    assert not any(isinstance(n, ast.ImportFrom) and n.level for n in ast.walk(tree(path)))
     for name in imports(path):
         top, *rest = name.split(".")
-        if top == "detectron2":
-            assert may_import_host, f"{name} in {path}"
-        if top == "mvit_det" and rest:
-            known = rest[0] in RULES or (PACKAGE / rest[0]).exists()
-            assert not known or rest[0] in parts, f"{name} in {path}"
-        if part(path) == "backbone":
+        assert top != "detectron2" or may_import_host, f"{name} in {path}"
+        assert top != "mvit_det" or not rest or rest[0] in others, f"{name} in {path}"
+        if part == "backbone":
             assert top in BACKBONE_PACKAGES | sys.stdlib_module_names, f"{name} in {path}"
+        # a part's public names are for others: files of its own go straight to each other
+        assert part not in ROOMS or name != f"mvit_det.{part}", f"{name} in {path}"
+        if part in ROOMS and rest[:1] == [part] and rest[1:2] and rest[1] in ROOMS[part]:
+            here = inside[0] if len(inside) > 1 else ""
+            front = str(path.relative_to(PACKAGE)) in FRONTS
+            allowed = ROOMS[part][here] | {here} if here else set(ROOMS[part]) if front else set()
+            assert rest[1] in allowed, f"{name} in {path}"
+
+
+@pytest.mark.parametrize("rooms", [{k: v[1] for k, v in RULES.items()}, *ROOMS.values()])
+def test_the_tables_have_no_circle(rooms):
+    left = dict(rooms)
+    while left:
+        free = [name for name, others in left.items() if not others & left.keys()]
+        assert free, f"a circle among {sorted(left)}"
+        for name in free:
+            del left[name]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_scripts_and_configs_import_only_what_they_may(path):
+    allowed = OUTSIDE[path.relative_to(ROOT).parts[0]]
+    for name in imports(path):
+        top, *rest = name.split(".")
+        assert top != "mvit_det" or not rest or rest[0] in allowed, name
+
+
+def names_in_strings(path: Path) -> Iterator[str]:
+    """Strings that are dotted names below mvit_det: targets of patches and of configs, and the like."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"^mvit_det(?:\.\w+)+$", node.value)
+
+
+def test_strings_that_name_a_module_or_what_is_in_it_are_right():
+    saved = (ROOT / "tests" / "golden").rglob("*.yaml")
+    found = {n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())}
+    found |= {name for path in [*OURS, *SCRIPTS, *TESTS] for name in names_in_strings(path)}
+    assert len(found) > 20
+    for name in sorted(found - set(logger_names())):
+        assert resolves(name), f"{name} is named in a string, and is nothing"
+
+
+def logger_names() -> Iterator[str]:
+    """Names that are given to getLogger, which need be no module."""
+    for path in TESTS:
+        yield from re.findall(r"getLogger\(\"(mvit_det[\w.]*)\"\)", path.read_text())
+
+
+def resolves(name: str) -> bool:
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
 
 
 @pytest.mark.parametrize("path", EMBEDDED, ids=lambda p: str(p.relative_to(PACKAGE / "embedded")))
 def test_the_embedded_host_knows_nothing_of_us(path):
-    source = ast.parse(path.read_text())
-    for node in ast.walk(source):
-        if isinstance(node, ast.Import):
-            assert not any(alias.name.startswith("mvit_det") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not (node.module or "").startswith("mvit_det")
+    assert not any(name.startswith("mvit_det") for name in imports(path))
 
 
 def test_nobody_imports_the_embedded_host_by_its_path():
-    files = [*OURS, *(ROOT / "configs").rglob("*.py"), ROOT / "train_net.py"]
-    files += (ROOT / "tests").rglob("*.py")
-    for path in files:
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom):
-                assert not (node.module or "").startswith("mvit_det.embedded"), path
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-                assert not any(name.startswith("mvit_det.embedded") for name in names), path
+    for path in [*OURS, *SCRIPTS, *TESTS]:
+        assert not any(name.startswith("mvit_det.embedded") for name in imports(path)), path
 
 
 def test_nothing_needs_what_a_broken_real_host_lacks():
     # detectron2.model_zoo does not import with a current setuptools
-    for path in [*OURS, *(ROOT / "configs").rglob("*.py"), ROOT / "train_net.py"]:
-        assert not any("model_zoo" in name or name.endswith("_C") for name in imports_any(path))
-
-
-def imports_any(path: Path) -> set[str]:
-    """As ``imports``, for configs, which import each other relatively."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    for path in [*OURS, *SCRIPTS]:
+        names = [alias.name for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom) for alias in node.names]  # fmt: skip
+        assert not any("model_zoo" in name or name.endswith("_C") for name in [*imports(path), *names])

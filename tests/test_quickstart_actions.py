@@ -11,10 +11,10 @@ from detectron2.config import instantiate
 from PIL import Image
 from quickstart_runs import check_arrangements, two_iterations
 
-from mvit_det.data.custom.categories import config_categories
 from mvit_det.data.decoding.reader import open_video
 from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, load_config
+from mvit_det.tasks import task_of
 
 ROOT = Path(__file__).resolve().parent.parent
 import motion  # noqa: E402  the script, as a module
@@ -54,7 +54,8 @@ def test_it_trains_and_reports_by_action(output):
 
 
 def test_names_are_known_without_the_data():
-    names = [each["name"] for each in config_categories(load_config(CONFIG))]
+    cfg = load_config(CONFIG)
+    names = [each["name"] for each in task_of(cfg).data_categories(cfg)]
     assert names == list(ACTIONS)
 
 

@@ -21,7 +21,7 @@ import motion  # noqa: E402  the script, as a module
 CONFIG = str(ROOT / "configs" / "quickstart_video.py")
 TINY = [
     f"{loader}.{key}"
-    for loader in ("dataloader.train.dataset", "dataloader.test.dataset.dataset")
+    for loader in ("dataloader.train.dataset", "dataloader.test.dataset")
     for key in ("num_train=12", "num_val=10", "num_frames=36")
 ]
 TINY += ["dataloader.train.num_workers=0", "dataloader.test.num_workers=0"]

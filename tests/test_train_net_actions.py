@@ -9,9 +9,10 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from mvit_det.data.custom.data import use_custom_data
+from mvit_det.data.custom.files import CustomFiles
 from mvit_det.engine import load_config, run
 from mvit_det.engine.trainer import Trainer
+from mvit_det.tasks import task_of
 
 ROOT = Path(__file__).resolve().parent.parent
 from video_files import write_video  # noqa: E402
@@ -216,7 +217,7 @@ def test_the_schedule_fits_the_data(data):
     cfg = load_config(CONFIG)
     files = {f"{split}_videos": str(data / split) for split in ("train", "val")}
     files |= {f"{split}_actions": str(data / f"{split}.csv") for split in ("train", "val")}
-    use_custom_data(cfg, **files, processes=2)
+    task_of(cfg).use_custom_data(cfg, CustomFiles(**files), processes=2)
     # 8 clips of each process; the rate falls as the batch; 4 seconds are few, 500 steps the least
     assert cfg.dataloader.train.total_batch_size == 16
     assert cfg.optimizer.lr == pytest.approx(0.6 * 16 / 512) and cfg.train.max_iter == 500
@@ -286,13 +287,13 @@ VAL = ["--val-videos", "v", "--val-actions", "a.csv"]
 @pytest.mark.parametrize(
     ("config", "given", "message"),
     [
-        (CONFIG, TRAIN, "need --val-videos and --val-actions together .* is missing"),
+        (CONFIG, TRAIN, "--val-videos and --val-actions is missing"),
         (
             CONFIG,
             [*TRAIN[:2], *VAL],
-            "need --train-videos and --train-actions .*-actions is missing",
+            "^--train-actions is missing: .* --train-videos and --train-actions",
         ),
-        (CONFIG, [*TRAIN, *VAL[2:]], ": --val-videos is missing"),
+        (CONFIG, [*TRAIN, *VAL[2:]], "^--val-videos is missing: .*those to train on again"),
         (
             CONFIG,
             ["--train-proposals", "p.csv", *VAL],

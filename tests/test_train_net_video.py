@@ -148,7 +148,7 @@ def test_lists(videos, trained, tmp_path, caplog):
         ],
         "val": ["val/up/0.mp4 1", "val/down/1.mp4 0"],
     }
-    nodes = {"train": "dataloader.train.dataset", "val": "dataloader.test.dataset.dataset"}
+    nodes = {"train": "dataloader.train.dataset", "val": "dataloader.test.dataset"}
     settings = []
     for split, lines in rows.items():
         (tmp_path / f"{split}.csv").write_text("".join(f"{line}\n" for line in lines))

@@ -1,6 +1,6 @@
 from ..common.data.kinetics import use_imagenet_colours
 from ..common.models.recognizer import mvitv2
-from .mvitv2_s_16x4_k400_ava import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_s_16x4_k400_ava import dataloader, lr_multiplier, model, optimizer, task, train
 
 model.backbone = mvitv2("L", (40, 312, 312), drop_path_rate=0.4, use_act_checkpoint=True)
 use_imagenet_colours(dataloader)

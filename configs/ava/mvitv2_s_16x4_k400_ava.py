@@ -1,5 +1,5 @@
 from ..common.data.ava import dataloader, train_key_frames
-from ..common.models.action_detector import model
+from ..common.models.action_detector import model, task
 from ..common.optim import classification_SGD as optimizer
 from ..common.schedule import cosine_schedule, iterations
 from ..common.train import train

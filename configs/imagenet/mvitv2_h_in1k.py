@@ -1,5 +1,5 @@
 from ..common.models.classifier import mvitv2
-from .mvitv2_l_in1k import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_l_in1k import dataloader, lr_multiplier, model, optimizer, task, train
 
 # Recomputing activations is our choice, for memory; it changes no number.
 model.backbone = mvitv2("H", drop_path_rate=0.8, use_act_checkpoint=True)

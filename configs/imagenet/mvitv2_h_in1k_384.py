@@ -1,4 +1,4 @@
-from .mvitv2_h_in1k import model
+from .mvitv2_h_in1k import model, task
 from .mvitv2_l_in1k_384 import dataloader, lr_multiplier, optimizer, train
 
 model.backbone.input_size = (384, 384)

@@ -1,7 +1,7 @@
 from ..common.data.imagenet21k import train_images
 from ..common.models.classifier import mvitv2
 from ..common.schedule import iterations
-from .mvitv2_l_in21k import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_l_in21k import dataloader, lr_multiplier, model, optimizer, task, train
 
 model.backbone = mvitv2("H", drop_path_rate=0.8, class_token=True, use_act_checkpoint=True)
 train.max_iter = iterations(60, train_images, dataloader.train.total_batch_size)

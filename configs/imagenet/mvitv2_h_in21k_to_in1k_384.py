@@ -1,4 +1,4 @@
-from .mvitv2_h_in21k_to_in1k import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_h_in21k_to_in1k import dataloader, lr_multiplier, model, optimizer, task, train
 
 model.backbone.input_size = (384, 384)
 train.output_dir = "output/mvitv2_h_in21k_to_in1k_384"

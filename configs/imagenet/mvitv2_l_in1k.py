@@ -1,5 +1,5 @@
 from ..common.models.classifier import mvitv2
-from .mvitv2_t_in1k import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_t_in1k import dataloader, lr_multiplier, model, optimizer, task, train
 
 # The released ImageNet-1K weights of L widen the channels in the MLP, and so do the paper's 218 M
 # parameters; its ImageNet-21K and video releases widen them in the attention. The paper's FLOPs are of neither: in the

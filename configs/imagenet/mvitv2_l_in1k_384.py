@@ -1,5 +1,5 @@
 from ..common.data.imagenet import without_mixup
-from .mvitv2_l_in1k import model
+from .mvitv2_l_in1k import model, task
 from .mvitv2_t_in1k_384 import dataloader, lr_multiplier, optimizer, train
 
 model.backbone.input_size = (384, 384)

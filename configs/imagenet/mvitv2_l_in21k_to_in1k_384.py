@@ -1,4 +1,4 @@
-from .mvitv2_l_in21k_to_in1k import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_l_in21k_to_in1k import dataloader, lr_multiplier, model, optimizer, task, train
 
 # From ImageNet-21K too: Table 3 tells models apart by the size in which they are fine-tuned.
 model.backbone.input_size = (384, 384)

@@ -1,6 +1,6 @@
 from ..common.data.imagenet21k import dataloader, num_classes, train_images
 from ..common.schedule import cosine_schedule, iterations
-from .mvitv2_s_in1k import model, optimizer, train
+from .mvitv2_s_in1k import model, optimizer, task, train
 
 # Paper, appendix B.2: 90 epochs on the joint set, 6.75e-5 per 256 images, the rest as on ImageNet-1K.
 # The batch is taken to be the one there. Warm-up is not stated, and 70 epochs would be most of the

@@ -1,5 +1,5 @@
 from ..common.data.imagenet import dataloader, train_images
-from ..common.models.classifier import model
+from ..common.models.classifier import model, task
 from ..common.optim import classification_AdamW as optimizer
 from ..common.schedule import cosine_schedule, iterations
 from ..common.train import train

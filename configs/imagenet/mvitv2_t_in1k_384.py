@@ -1,6 +1,6 @@
 from ..common.data.imagenet import train_images
 from ..common.schedule import cosine_schedule, iterations
-from .mvitv2_t_in1k import dataloader, model, optimizer, train
+from .mvitv2_t_in1k import dataloader, model, optimizer, task, train
 
 # Paper, appendix B.2: 30 epochs, 8 images per GPU, 4e-5 per 256 images. It does not say on how many
 # GPUs; we take the 64 of the training before, and by its linear scaling another number is the same

@@ -1,4 +1,4 @@
-from .mvitv2_b_32x3_k400 import model
+from .mvitv2_b_32x3_k400 import model, task
 from .mvitv2_s_16x4_in21k_k400 import dataloader, lr_multiplier, optimizer, train
 
 dataloader.train.mapper.sampling.sampling_rate = 3

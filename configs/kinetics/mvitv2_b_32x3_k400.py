@@ -1,5 +1,5 @@
 from ..common.models.recognizer import mvitv2
-from .mvitv2_s_16x4_k400 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_s_16x4_k400 import dataloader, lr_multiplier, model, optimizer, task, train
 
 model.backbone = mvitv2("B", (32, 224, 224), drop_path_rate=0.3)
 dataloader.train.mapper.sampling.sampling_rate = 3

@@ -1,6 +1,6 @@
 from ..common.data.kinetics import use_imagenet_colours
 from ..common.models.recognizer import mvitv2
-from .mvitv2_s_16x4_in21k_k400 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_s_16x4_in21k_k400 import dataloader, lr_multiplier, model, optimizer, task, train
 
 # Where the models for long clips start (paper, section 6.1). It was never released, so drop path and
 # colours are those of the released model for long clips.

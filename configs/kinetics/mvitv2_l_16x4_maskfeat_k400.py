@@ -1,7 +1,7 @@
 from ..common.data.kinetics import train_videos
 from ..common.models.recognizer import mvitv2
 from ..common.schedule import cosine_schedule, iterations
-from .mvitv2_s_16x4_maskfeat_k400 import dataloader, model, optimizer, train
+from .mvitv2_s_16x4_maskfeat_k400 import dataloader, model, optimizer, task, train
 
 # By the released config: 75 epochs, the first 5 of them warm-up, 6e-4 per 16 videos with one clip
 # each, from 1e-8 to 1e-5 per 16. Recomputing activations is our choice; it changes no number.

@@ -1,5 +1,5 @@
 from ..common.data.kinetics import use_views
-from .mvitv2_l_40x3_in21k_k400 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_l_40x3_in21k_k400 import dataloader, lr_multiplier, model, optimizer, task, train
 
 model.backbone.input_size = (40, 312, 312)
 model.max_views = 1

@@ -1,6 +1,6 @@
 from ..common.data.kinetics import train_videos, use_kinetics, use_views
 from ..common.schedule import iterations
-from .mvitv2_l_40x3_312_in21k_k400 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_l_40x3_312_in21k_k400 import dataloader, lr_multiplier, model, optimizer, task, train
 
 # Hyper-parameters are those of Kinetics-400 (paper, appendix B.4).
 model.num_classes = 600

@@ -1,6 +1,6 @@
 from ..common.data.kinetics import train_videos
 from ..common.schedule import iterations
-from .mvitv2_l_16x4_in21k_k400 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_l_16x4_in21k_k400 import dataloader, lr_multiplier, model, optimizer, task, train
 
 # Paper, appendix B.4, of long clips: 30 epochs from the model of 16x4, 1.6e-5 per 128 clips, weight
 # decay 1e-8, no mixup. The released config has no repeated clips either, and keeps the smoothing of

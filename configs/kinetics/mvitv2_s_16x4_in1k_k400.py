@@ -1,6 +1,6 @@
 from ..common.data.kinetics import train_videos, use_views
 from ..common.schedule import iterations
-from .mvitv2_s_16x4_k400 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_s_16x4_k400 import dataloader, lr_multiplier, model, optimizer, task, train
 
 # Paper, appendix B.4: 100 epochs, 4.8e-4 per 512 clips, mixup on. It is silent on the rest, which we
 # take from training from scratch: warm-up for the same share, both ends of the schedule, drop path.

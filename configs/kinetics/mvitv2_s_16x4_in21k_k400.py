@@ -1,6 +1,6 @@
 from ..common.data.kinetics import train_videos
 from ..common.schedule import iterations
-from .mvitv2_s_16x4_in1k_k400 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_s_16x4_in1k_k400 import dataloader, lr_multiplier, model, optimizer, task, train
 
 # Paper, appendix B.4: 75 epochs, 1.6e-4 per 512 clips.
 optimizer.lr = 1.6e-4 * 256 * 2 / 512

@@ -1,5 +1,5 @@
 from ..common.data.kinetics import dataloader, train_videos
-from ..common.models.recognizer import model
+from ..common.models.recognizer import model, task
 from ..common.optim import classification_AdamW as optimizer
 from ..common.schedule import cosine_schedule, iterations
 from ..common.train import train

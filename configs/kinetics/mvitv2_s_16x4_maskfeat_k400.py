@@ -1,7 +1,7 @@
 from ..common.data.kinetics import train_videos, use_views
 from ..common.models.recognizer import mvitv2
 from ..common.schedule import cosine_schedule, iterations
-from .mvitv2_s_16x4_k400 import dataloader, model, optimizer, train
+from .mvitv2_s_16x4_k400 import dataloader, model, optimizer, task, train
 
 # Fine-tuning after MaskFeat (Wei et al., CVPR 2022), by the released config: 100 epochs, the first 20
 # of them warm-up, 6e-4 per 16 videos with two clips each, from 1e-6 to 1e-6 per 16.

@@ -1,4 +1,4 @@
-from .mvitv2_b_32x3_ssv2 import dataloader, lr_multiplier, model, optimizer, train
+from .mvitv2_b_32x3_ssv2 import dataloader, lr_multiplier, model, optimizer, task, train
 
 # Never released: configs/kinetics/mvitv2_b_32x3_in21k_k400.py makes it.
 train.init_checkpoint = "output/mvitv2_b_32x3_in21k_k400/model_final.pth"

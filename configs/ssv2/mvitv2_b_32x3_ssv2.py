@@ -1,6 +1,6 @@
 from ..common.models.recognizer import mvitv2
 from ..common.schedule import cosine_schedule
-from .mvitv2_s_16x4_ssv2 import dataloader, model, optimizer, train
+from .mvitv2_s_16x4_ssv2 import dataloader, model, optimizer, task, train
 
 # 0.0015 per 16 clips, from 1e-4 to 1e-6 per 16; in the paper 0.02 per 512, as of all.
 model.backbone = mvitv2("B", (32, 224, 224), drop_path_rate=0.4)

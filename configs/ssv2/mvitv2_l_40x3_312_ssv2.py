@@ -1,7 +1,7 @@
 from ..common.data.ssv2 import train_videos
 from ..common.models.recognizer import mvitv2
 from ..common.schedule import cosine_schedule, iterations
-from .mvitv2_s_16x4_ssv2 import dataloader, model, optimizer, train
+from .mvitv2_s_16x4_ssv2 import dataloader, model, optimizer, task, train
 
 # 40 epochs, the first 3 of them warm-up; 0.00125 per 8 clips, from 1e-6 to 1e-6 per 8, no mixup. With
 # the paper's 128 GPUs that is its rate, 0.02, for 128 clips; it says 512 or 1024 (appendix B.5).

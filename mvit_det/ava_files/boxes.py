@@ -10,6 +10,7 @@ import numpy as np
 
 from mvit_det.ava_files.rows import Rows, first, is_number, read_rows
 from mvit_det.errors import UserError, some
+from mvit_det.files import parsed_once
 
 # attributes of `BoxTable` that have a value for each row
 PER_ROW = ("video", "second", "box", "action", "score", "line")
@@ -59,8 +60,9 @@ class BoxTable:
         return replace(self, **columns)
 
 
+@parsed_once
 def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:
-    """Read a csv file, with or without a header, whose rows are in any order.
+    """Read a csv file, with or without a header, whose rows are in any order; once (`parsed_once`).
 
     A row of two columns, video and second, is a key frame without boxes.
 
@@ -88,6 +90,8 @@ def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:
     columns = list(zip(*(parts or [_no_rows()])))
     parts.clear()  # of millions of rows there should not be two copies at a time
     joined = [np.concatenate(columns.pop(0)) for _ in range(len(columns))]
+    for column in joined:
+        column.flags.writeable = False  # the table is shared
     table = BoxTable(list(known), *joined, list(empty))
     if kind == "proposals":
         _check_are_proposals(path, table)

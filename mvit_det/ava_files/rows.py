@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mvit_det.errors import UserError, printable
+from mvit_det.files import parsed_once
 
 # What are no text files, by their first bytes.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -172,7 +173,8 @@ def text_lines(path: Path, what: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if line and not line.startswith("#")]
 
 
-def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
+@parsed_once
+def read_excluded(path: str | os.PathLike) -> frozenset[tuple[str, float]]:
     """Key frames (video, second) that are not evaluated, from rows "video,second".
 
     Raises:
@@ -187,7 +189,7 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
                 "video,second."
             )
         found.update(rows.key_frames())
-    return found
+    return frozenset(found)
 
 
 def _check_is_text(path: Path, what: str) -> None:

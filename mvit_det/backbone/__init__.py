@@ -3,8 +3,17 @@
 Read ``plan.py`` first, then ``mvit.py``, then ``attention.py``.
 """
 
-from mvit_det.backbone.mvit import MViT
-from mvit_det.backbone.plan import BlockSpec, multiscale_plan
+from mvit_det.backbone.mvit import MultiscaleTransformer
+from mvit_det.backbone.plan import BlockOptions, BlockSpec, multiscale_plan
 from mvit_det.backbone.variants import VARIANTS, Variant
 
-__all__ = ["BlockSpec", "MViT", "VARIANTS", "Variant", "multiscale_plan"]
+MViT = MultiscaleTransformer  # its earlier name, which configs and code of users may hold
+
+__all__ = [
+    "BlockOptions",
+    "BlockSpec",
+    "MultiscaleTransformer",
+    "VARIANTS",
+    "Variant",
+    "multiscale_plan",
+]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mvit_det.backbone.partition import Full, Windows
-from mvit_det.backbone.plan import BlockSpec, divide
+from mvit_det.backbone.plan import BlockOptions, BlockSpec, divide
 from mvit_det.backbone.pooling import build_pool, pool_heads
 from mvit_det.backbone.position import relative_position
 
@@ -31,30 +31,19 @@ class MultiScaleAttention(nn.Module):
     so do the published weights; this is the form above.
     """
 
-    def __init__(
-        self,
-        spec: BlockSpec,
-        *,
-        pool_kernel: tuple[int, ...],
-        norm_layer: type[nn.Module],
-        qkv_bias: bool = True,
-        use_rel_pos: bool = True,
-        rel_pos_zero_init: bool = True,
-        residual_pooling: bool = True,
-        fused: bool = True,
-    ):
+    def __init__(self, spec: BlockSpec, options: BlockOptions):
         super().__init__()
         self.num_heads = spec.num_heads
         head_dim = spec.dim_attention // spec.num_heads
         self.scale = head_dim**-0.5
-        self.residual_pooling = residual_pooling
-        self.fused = fused
+        self.residual_pooling = options.residual_pooling
+        self.fused = options.fused_attention
 
-        self.qkv = nn.Linear(spec.dim_in, 3 * spec.dim_attention, bias=qkv_bias)
+        self.qkv = nn.Linear(spec.dim_in, 3 * spec.dim_attention, bias=options.qkv_bias)
         self.proj = nn.Linear(spec.dim_attention, spec.dim_attention)
         for name, stride in (("q", spec.stride_q), ("k", spec.stride_kv), ("v", spec.stride_kv)):
-            self.add_module(f"pool_{name}", build_pool(head_dim, pool_kernel, stride))
-            self.add_module(f"norm_{name}", norm_layer(head_dim))
+            self.add_module(f"pool_{name}", build_pool(head_dim, options.pool_kernel, stride))
+            self.add_module(f"norm_{name}", options.norm_layer(head_dim))
 
         if spec.window is None:
             self.partition_q = self.partition_kv = Full()
@@ -63,11 +52,11 @@ class MultiScaleAttention(nn.Module):
             self.partition_kv = Windows(divide(spec.window, spec.stride_kv))
 
         self.rel_pos_names: tuple[str, ...] = ()
-        if use_rel_pos:
+        if options.use_rel_pos:
             self.rel_pos_names = tuple(f"rel_pos_{axis}" for axis in AXIS_NAMES[len(spec.grid)])
             for name, nq, nk in zip(self.rel_pos_names, spec.grid_q, spec.grid_kv):
                 table = nn.Parameter(torch.zeros(2 * max(nq, nk) - 1, head_dim))
-                if not rel_pos_zero_init:
+                if not options.rel_pos_zero_init:
                     nn.init.trunc_normal_(table, std=0.02)
                 self.register_parameter(name, table)
 
@@ -79,8 +68,8 @@ class MultiScaleAttention(nn.Module):
         grid_q, grid_kv = q.shape[1:-2], k.shape[1:-2]
         positions = self.relative_positions(grid_q, grid_kv)
         attend = self.attend_fused if self.fused else self.attend_plain
-        own = None if class_token is None else self.project_class_token(class_token)
-        out, class_out = attend(q, k, v, positions, own)
+        class_qkv = None if class_token is None else self.project_class_token(class_token)
+        out, class_out = attend(q, k, v, positions, class_qkv)
         out = self.partition_q.merge(out, grid_q)
         if self.residual_pooling:
             out = out + q
@@ -112,7 +101,7 @@ class MultiScaleAttention(nn.Module):
         ]
 
     def normalise(self, tokens: torch.Tensor, name: str) -> torch.Tensor:
-        """The norm behind the pooling of ``name`` (q, k or v): (..., heads, D), same shape."""
+        """The norm after the pooling of ``name`` (q, k or v): (..., heads, D), same shape."""
         tokens = getattr(self, f"norm_{name}")(tokens)
         device = tokens.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
@@ -136,7 +125,7 @@ class MultiScaleAttention(nn.Module):
         k: torch.Tensor,
         v: torch.Tensor,
         positions: list[torch.Tensor],
-        own: list[torch.Tensor] | None = None,
+        class_qkv: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attention that never holds the (Nq, Nk) map, position included exactly.
 
@@ -166,9 +155,9 @@ class MultiScaleAttention(nn.Module):
             # fused kernels want one width for q, k and v
             v = F.pad(v, (0, q.shape[-1] - head_dim))
         class_out = None
-        if own is not None:
+        if class_qkv is not None:
             padding = (0, q.shape[-1] - head_dim)
-            class_q, class_k, class_v = (F.pad(token, padding) for token in own)
+            class_q, class_k, class_v = (F.pad(token, padding) for token in class_qkv)
             k = torch.cat([class_k * self.scale, k], dim=2)
             v = torch.cat([class_v, v], dim=2)
             class_out = F.scaled_dot_product_attention(class_q, k, v, scale=1.0)[..., :head_dim]
@@ -181,7 +170,7 @@ class MultiScaleAttention(nn.Module):
         k: torch.Tensor,
         v: torch.Tensor,
         positions: list[torch.Tensor],
-        own: list[torch.Tensor] | None = None,
+        class_qkv: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attention as the equations are written: the readable reference, and what is counted.
 
@@ -189,7 +178,7 @@ class MultiScaleAttention(nn.Module):
             q: (B, *grid_q, heads, D), pooled.
             k: (B, *grid_kv, heads, D), pooled; likewise v.
             positions: per axis (nq, nk, D).
-            own: q, k and v of the class token, each (B, heads, 1, D), or None; with full attention.
+            class_qkv: q, k and v of the class token, each (B, heads, 1, D), or None; with full attention.
 
         Returns:
             (G, heads, Nq, D), to be merged by the partition of the queries; and the class token's
@@ -211,9 +200,9 @@ class MultiScaleAttention(nn.Module):
                 shape[axis] = extent_k[axis]
                 logits = logits + term.unflatten(-1, shape)
             logits = logits.flatten(2 + axes, -1).flatten(2, 1 + axes)
-        if own is None:
+        if class_qkv is None:
             return logits.softmax(dim=-1) @ v, None
-        class_q, class_k, class_v = own
+        class_q, class_k, class_v = class_qkv
         logits = torch.cat([(q * self.scale) @ class_k.transpose(-2, -1), logits], dim=-1)
         k, v = torch.cat([class_k, k], dim=2), torch.cat([class_v, v], dim=2)
         class_logits = (class_q * self.scale) @ k.transpose(-2, -1)
@@ -224,7 +213,7 @@ def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Ten
     """Inner products of every query with the nk position embeddings of its own coordinate.
 
     Args:
-        q: (G, heads, N, D) as a partition leaves it: heads behind tokens in memory.
+        q: (G, heads, N, D) as a partition leaves it: heads after tokens in memory.
         positions: per axis (nq, nk, D), with the product of all nq equal to N.
 
     Returns:
@@ -242,7 +231,7 @@ def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Ten
             stacked = tokens.reshape(-1, extent[axis] * heads, head_dim).transpose(0, 1)
             product = torch.bmm(stacked, weight.repeat_interleave(heads, dim=0)).transpose(0, 1)
         else:
-            # (before * nq, after, D): all tokens behind the axis share one matrix
+            # (before * nq, after, D): all tokens after the axis share one matrix
             before = groups * math.prod(extent[:axis])
             stacked = tokens.reshape(before * extent[axis], -1, head_dim)
             product = torch.bmm(stacked, weight.repeat(before, 1, 1))

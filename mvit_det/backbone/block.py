@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from mvit_det.backbone.attention import MultiScaleAttention
-from mvit_det.backbone.layers import DropPath, Mlp, in_chunks, infers_on_cpu
-from mvit_det.backbone.plan import BlockSpec
+from mvit_det.backbone.cpu import in_chunks
+from mvit_det.backbone.layers import DropPath, Mlp
+from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.pooling import max_pool
 
 
@@ -18,27 +19,18 @@ class MultiScaleBlock(nn.Module):
     one ``proj`` widens the skip connection of whichever it is.
     """
 
-    def __init__(
-        self,
-        spec: BlockSpec,
-        *,
-        mlp_ratio: float,
-        norm_layer: type[nn.Module],
-        act_layer: type[nn.Module],
-        **attention_options,
-    ):
+    def __init__(self, spec: BlockSpec, options: BlockOptions):
         super().__init__()
         self.stride_skip = spec.stride_q if max(spec.stride_q) > 1 else None
         self.widens_attention = spec.dim_attention != spec.dim_in
         self.widens_mlp = spec.dim_out != spec.dim_attention
 
-        self.norm1 = norm_layer(spec.dim_in)
-        self.attn = MultiScaleAttention(spec, norm_layer=norm_layer, **attention_options)
+        self.norm1 = options.norm_layer(spec.dim_in)
+        self.attn = MultiScaleAttention(spec, options)
         self.drop_path = DropPath(spec.drop_path)
-        self.norm2 = norm_layer(spec.dim_attention)
-        self.mlp = Mlp(
-            spec.dim_attention, int(spec.dim_attention * mlp_ratio), spec.dim_out, act_layer
-        )
+        self.norm2 = options.norm_layer(spec.dim_attention)
+        hidden = int(spec.dim_attention * options.mlp_ratio)
+        self.mlp = Mlp(spec.dim_attention, hidden, spec.dim_out, options.act_layer)
         if self.widens_attention or self.widens_mlp:
             self.proj = nn.Linear(spec.dim_in, spec.dim_out)
 
@@ -53,12 +45,10 @@ class MultiScaleBlock(nn.Module):
         if self.stride_skip:
             skips[0] = max_pool(skips[0], self.stride_skip)
         parts = self.add(skips, self.attn(*normed)[: len(parts)])
-        if infers_on_cpu(x) and not self.training:
-            parts = [
-                in_chunks(lambda part: torch.add(*self.feed_forward(part)), part) for part in parts
-            ]
-        else:
+        if self.training:
             parts = self.add(*zip(*map(self.feed_forward, parts)))
+        else:
+            parts = [in_chunks(lambda x: torch.add(*self.feed_forward(x)), part) for part in parts]
         return parts[0], None if class_token is None else parts[1]
 
     def feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,11 +9,11 @@ from torch.utils.checkpoint import checkpoint
 
 from mvit_det.backbone.block import MultiScaleBlock
 from mvit_det.backbone.layers import PatchEmbed
-from mvit_det.backbone.plan import BlockSpec
+from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.position import absolute_position
 
 
-class MViT(nn.Module):
+class MultiscaleTransformer(nn.Module):
     """Multiscale vision transformer, version 2, for images (grid H, W) and clips (grid T, H, W).
 
     Parameter names are those of the published checkpoints. Feature maps are named ``scale2`` to
@@ -22,31 +22,30 @@ class MViT(nn.Module):
     Args:
         plan: the blocks, from ``multiscale_plan``.
         patch_embed: turns the input into tokens.
+        options: what all blocks share; all published weights use LayerNorm with eps 1e-6.
         out_features: names of the feature maps to return.
-        norm_layer: builds a norm from its width; all published weights use LayerNorm with eps 1e-6.
         class_token: a learned token in front of the others that sees them all, for a classifier to
             read (every released model but those of ImageNet-1K and of detection). It needs full
             attention.
         pos_embed_grid: grid (H, W) of the absolute position embedding, or None for none.
         pos_embed_has_class_row: whether a first row of it belongs to a class token.
         activation_checkpointing: recompute each block in the backward pass instead of storing it.
-        block_options: further arguments of ``MultiScaleBlock``.
     """
 
     def __init__(
         self,
         plan: Sequence[BlockSpec],
         patch_embed: PatchEmbed,
+        options: BlockOptions,
         *,
         out_features: Sequence[str],
-        norm_layer: type[nn.Module],
         class_token: bool = False,
         pos_embed_grid: tuple[int, int] | None = None,
         pos_embed_has_class_row: bool = False,
         activation_checkpointing: bool = False,
-        **block_options,
     ):
         super().__init__()
+        self.plan = tuple(plan)
         self.patch_embed = patch_embed
         self.cls_token = _learned(1, plan[0].dim_in) if class_token else None
         if class_token and any(spec.window for spec in plan):
@@ -57,23 +56,18 @@ class MViT(nn.Module):
         if pos_embed_grid:
             rows = math.prod(pos_embed_grid) + pos_embed_has_class_row
             self.pos_embed = _learned(rows, plan[0].dim_in)
-        self.blocks = nn.ModuleList(
-            MultiScaleBlock(spec, norm_layer=norm_layer, **block_options) for spec in plan
-        )
+        self.blocks = nn.ModuleList(MultiScaleBlock(spec, options) for spec in plan)
         self.activation_checkpointing = activation_checkpointing
 
-        known = {f"scale{spec.stage + 2}": spec for spec in plan if spec.ends_stage}
-        unknown = [name for name in out_features if name not in known]
+        ends = {f"scale{spec.stage + 2}": i for i, spec in enumerate(plan) if spec.ends_stage}
+        unknown = [name for name in out_features if name not in ends]
         if unknown:
-            raise ValueError(f"out_features has {unknown}: this backbone offers {sorted(known)}.")
+            raise ValueError(f"out_features has {unknown}: this backbone offers {sorted(ends)}.")
         self._out_features = list(out_features)
         # index of the block that ends a stage -> name of its feature map
-        self._block_to_feature = {}
-        for index, spec in enumerate(plan):
-            name = f"scale{spec.stage + 2}"
-            if spec.ends_stage and name in out_features:
-                self._block_to_feature[index] = name
-                self.add_module(f"{name}_norm", norm_layer(spec.dim_out))
+        self._block_to_feature = {i: name for name, i in ends.items() if name in out_features}
+        for index, name in self._block_to_feature.items():
+            self.add_module(f"{name}_norm", options.norm_layer(plan[index].dim_out))
         self.apply(_init_weights)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -96,7 +90,7 @@ class MViT(nn.Module):
         return features
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Compute the tokens behind the last block, before any norm.
+        """Compute the tokens after the last block, before any norm.
 
         Args:
             x: as in ``forward``.

@@ -2,7 +2,7 @@
 
 A partition splits (B, *grid, heads, D) into groups (G, heads, N, D), for attention within each
 group, and merges the result back. ``extent`` is the size of a group, which the position embeddings
-need. In memory heads stay behind tokens, (G, N, heads, D), so that whole tokens are moved.
+need. In memory heads stay after tokens, (G, N, heads, D), so that whole tokens are moved.
 
 Legend: G = groups over the whole batch, N = tokens of a group.
 """

@@ -1,13 +1,18 @@
 """From a handful of numbers to the list of blocks: the multiscale schedule as plain data.
 
+``BlockSpec`` is what differs from block to block, ``BlockOptions`` what all of them share.
+
 Legend: a *grid* is the number of tokens along each axis, (H, W) for images and (T, H, W) for clips;
 strides and windows are tuples of the same length. Sizes here are *nominal*, those of the input that
 the network was designed for (224 pixels for every published image model); they fix the shapes of
 the parameters. Any other input size runs on the same plan.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import nn
 
 Axes = tuple[int, ...]
 
@@ -37,6 +42,31 @@ class BlockSpec:
     def grid_kv(self) -> Axes:
         """Nominal grid of keys and values."""
         return divide(self.grid, self.stride_kv)
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """What all blocks of a network share."""
+
+    pool_kernel: Axes  # of the pooling convolutions
+    norm_layer: Callable[[int], nn.Module] = nn.LayerNorm  # builds a norm from its width
+    act_layer: Callable[[], nn.Module] = nn.GELU  # builds the activation of the MLP
+    mlp_ratio: float = 4.0  # hidden width of the MLP over the attention width
+    qkv_bias: bool = True  # whether q, k and v have a bias
+    use_rel_pos: bool = True  # decomposed relative position (Eq. 3 and 4)
+    rel_pos_zero_init: bool = True  # start its tables at zero, not at N(0, 0.02)
+    residual_pooling: bool = True  # add the pooled query to the attention output (Eq. 5)
+    fused_attention: bool = True  # never hold the attention map; off, the plain reference form
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any], **renamed: Any) -> "BlockOptions":
+        """Pick the options from ``locals()`` of a constructor that takes them under these names.
+
+        Raises:
+            KeyError: an option is neither there nor in ``renamed``; none silently gets its default.
+        """
+        given = {**arguments, **renamed}
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
 
 def divide(size: Sequence[int], stride: Sequence[int]) -> Axes:
@@ -81,21 +111,12 @@ def multiscale_plan(
     Returns:
         One ``BlockSpec`` per block, in order.
     """
-    if expand_in not in ("attention", "mlp"):
-        raise ValueError(f"expand_in={expand_in!r} is not known: use 'attention' or 'mlp'.")
+    ends = [int(index) for index in last_block_indexes]
     if not len(grid) == len(stride_kv) == len(window or grid):
         raise ValueError(
             f"grid={grid}, stride_kv={stride_kv} and window={window} must have one number per axis."
         )
-    ends = [int(index) for index in last_block_indexes]
-    if ends != sorted(set(ends)) or not ends or ends[0] < 0:
-        raise ValueError(
-            f"last_block_indexes={tuple(ends)} must be increasing, e.g. (0, 2, 7, 9) for MViTv2-T."
-        )
-    if not 0.0 <= drop_path_rate <= 1.0:
-        raise ValueError(f"drop_path_rate={drop_path_rate} must be from 0 to 1.")
-    if embed_dim % num_heads:
-        raise ValueError(f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}.")
+    _check_numbers(embed_dim, num_heads, ends, expand_in, drop_path_rate)
     depth = ends[-1] + 1
     ones = (1,) * len(grid)
     # Time is never pooled: only the two spatial axes, the last two, shrink.
@@ -112,21 +133,15 @@ def multiscale_plan(
             heads *= 2
             stride_kv = divide(stride_kv, stride_q)
         wider = embed_dim * 2**stage if expand_in == "attention" else dim
-        if expand_in == "mlp" and ends_stage and stage + 1 < len(ends):
-            dim_out = 2 * dim
-        else:
-            dim_out = wider
+        widens_mlp = expand_in == "mlp" and ends_stage and stage + 1 < len(ends)
+        dim_out = 2 * dim if widens_mlp else wider
         # NOTE: Detectron2's release pools keys and values twice as far in the full-attention blocks
         # of strides 8 and 16. No source says why; it cuts their keys by four. Published detectors
         # were trained so, hence the switch `coarse_kv`.
         extra = halving if index in coarse_kv else ones
         pooled_kv = tuple(s * e for s, e in zip(stride_kv, extra))
         block_window = None if index in full_attention else window
-        if block_window and any(w % s for w, s in zip(block_window * 2, stride_q + pooled_kv)):
-            raise ValueError(
-                f"The window {block_window} of block {index} is not a multiple of its pooling "
-                f"strides {stride_q} and {pooled_kv}: choose a window that is, e.g. 56 with stride 4."
-            )
+        _check_window(block_window, stride_q, pooled_kv, index)
         blocks.append(
             BlockSpec(
                 stage=stage,
@@ -147,3 +162,27 @@ def multiscale_plan(
         grid = divide(grid, stride_q)
         window = None if window is None else divide(window, stride_q)
     return blocks
+
+
+def _check_numbers(
+    embed_dim: int, num_heads: int, ends: list[int], expand_in: str, drop_path_rate: float
+) -> None:
+    """Refuse arguments of `multiscale_plan` that no network has, by a ValueError."""
+    if expand_in not in ("attention", "mlp"):
+        raise ValueError(f"expand_in={expand_in!r} is not known: use 'attention' or 'mlp'.")
+    if ends != sorted(set(ends)) or not ends or ends[0] < 0:
+        raise ValueError(
+            f"last_block_indexes={tuple(ends)} must be increasing, e.g. (0, 2, 7, 9) for MViTv2-T."
+        )
+    if not 0.0 <= drop_path_rate <= 1.0:
+        raise ValueError(f"drop_path_rate={drop_path_rate} must be from 0 to 1.")
+    if embed_dim % num_heads:
+        raise ValueError(f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}.")
+
+
+def _check_window(window: Axes | None, stride_q: Axes, stride_kv: Axes, index: int) -> None:
+    if window and any(w % s for w, s in zip(window * 2, stride_q + stride_kv)):
+        raise ValueError(
+            f"The window {window} of block {index} is not a multiple of its pooling strides "
+            f"{stride_q} and {stride_kv}: choose a window that is, e.g. 56 with stride 4."
+        )

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mvit_det.backbone.layers import CONVOLUTIONS, infers_on_cpu
+from mvit_det.backbone.cpu import infers_on_cpu
+from mvit_det.backbone.layers import CONVOLUTIONS
 
 
 def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> nn.Module:

@@ -15,6 +15,7 @@ import mvit_det
 from mvit_det.benchmark import counts, subjects, table, timing
 from mvit_det.engine import apply_overrides, load_config, open_device
 from mvit_det.errors import UserError
+from mvit_det.tasks import task_of
 
 
 def argument_parser() -> ArgumentParser:
@@ -98,17 +99,17 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
     }
     torch.manual_seed(0)
     if args.repeats:
-        place, models = device, subjects.build_variants(cfg, key)
+        models = subjects.build_variants(cfg, key)
         models = {name: model.to(device) for name, model in models.items()}
     else:
-        model, place = subjects.build_to_count(cfg, key, device)
-        models = {"model": model}
+        models = {"model": subjects.build_to_count(cfg, key, device)}
     plain = models["plain" if "plain" in models else "model"]
-    inputs = subjects.make_inputs(plain, report["input"], place)
+    task = task_of(cfg)
     print("Counting ...", file=sys.stderr)
-    report.update(counts.count(plain, inputs[0]), convention=counts.CONVENTION)
+    report.update(counts.count(plain, task, report["input"]), convention=counts.CONVENTION)
     print_counts(report)
     if args.repeats:
+        inputs = subjects.make_inputs(plain, task, report["input"], device)
         groups = {} if key == backbone_key else {"model": (models, inputs)}
         if not recognizer:
             backbones, images = subjects.backbones_alone(cfg, models, inputs[0])

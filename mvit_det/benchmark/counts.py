@@ -2,10 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import torch
+from detectron2.modeling import Backbone
 from detectron2.structures import Instances
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter
@@ -14,7 +15,9 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mvit_det.benchmark.subjects import is_detector, is_recognizer, random_boxes
+from mvit_det.benchmark.subjects import make_inputs
+from mvit_det.tasks import Task
+from mvit_det.tasks.random_inputs import random_boxes
 
 # Boxes per image that the box head and the mask head see in the paper's Table 5.
 PROPOSALS, DETECTIONS = 1000, 100
@@ -40,27 +43,31 @@ NORM = 5  # FLOPs per element of an affine layer norm, as fvcore has it
 
 
 @torch.no_grad()
-def count(model: nn.Module, inputs: Any) -> dict[str, Any]:
+def count(model: nn.Module, task: Task, shape: Sequence[int]) -> dict[str, Any]:
     """Parameters and FLOPs in all and of each part, and operations that no count exists for.
 
     Args:
-        model: a detector, recognizer or backbone; with plain attention, whose products have counts.
-            Of recognizers it may be on the meta device.
-        inputs: from ``make_inputs``, for evaluation; the first one is counted.
+        model: of the task, or a bare backbone; with plain attention, whose products have counts. It
+            may be on the meta device, unless its task is of two stages.
+        shape: of the input, of which the first sample is counted.
     """
     model.eval()
     sizes = {name: size_of(part) for name, part in model.named_children()}
-    if is_recognizer(model):
+    is_backbone = isinstance(model, Backbone)
+    by_shapes = not (is_backbone or task.two_stages)
+    device = "meta" if by_shapes else next(model.parameters()).device
+    inputs, _ = make_inputs(model, task, [1, *shape[1:]], torch.device(device))
+    if by_shapes:
         total, flops, unknown = count_by_shapes(model, inputs)
     else:
-        if is_detector(model):
-            analyses = analyse_detector(model, inputs[:1])
+        if not is_backbone:
+            analyses = analyse_detector(model, inputs)
             flops = {name: analysis.total() for name, analysis in analyses.items()}
             masks = model.roi_heads.mask_on
             sizes["mask head"] = size_of(model.roi_heads.mask_head) if masks else 0
             sizes["box head"] = sizes["roi_heads"] - sizes["mask head"]
         else:
-            analyses = {"model": analyse(lambda net, x: net(x).values(), model, inputs[:1])}
+            analyses = {"model": analyse(lambda net, x: net(x).values(), model, inputs)}
             flops = {name: analyses["model"].total(f"module.{name}") for name in sizes}
         total = sum(analysis.total() for analysis in analyses.values())
         unknown = sum((analysis.unsupported_ops() for analysis in analyses.values()), Counter())
@@ -130,24 +137,22 @@ class Traced(nn.Module):
 
 
 def count_by_shapes(
-    model: nn.Module, inputs: dict[str, Any]
+    model: nn.Module, inputs: Any
 ) -> tuple[int, dict[str, int], Counter[str]]:
-    """FLOPs of a recognizer on its first input, of its parts, and calls of what has no count.
+    """FLOPs of a model in evaluation, of its parts, and calls of what has no count.
 
     Nothing is computed, as meta tensors have shapes alone: the trillions of FLOPs of a long clip
     take seconds to count, and no memory.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     meta = {f"module.{name}": x.detach().to("meta") for name, x in tensors.items()}
-    one = inputs["inputs"][:1].to("meta")
-    boxes = [[each.to("meta") for each in inputs["boxes"][:1]]] if "boxes" in inputs else []
     norm = {torch.ops.aten.native_layer_norm: lambda x, *_, **__: 2 * NORM * math.prod(x)}
     # It counts a multiply-add as two.
     counter = FlopCounterMode(display=False, custom_mapping=norm)
     with Operations(counter.flop_registry) as others, counter:
-        functional_call(Traced(lambda net, x: [net.logits(x, *boxes)], model), meta, one)
+        functional_call(Traced(lambda net: net(inputs), model), meta, ())
     found = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
-    total = found.pop("Global")
+    total = found.pop("Global", 0)
     called = {name.removeprefix("Traced.module."): n for name, n in found.items() if "." in name}
     # A backbone's parts are called where it is not called itself.
     outermost = {

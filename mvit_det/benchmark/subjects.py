@@ -8,12 +8,12 @@ from typing import Any
 import detectron2.modeling
 import torch
 from detectron2.config import instantiate
-from detectron2.structures import Boxes, Instances, PolygonMasks
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.errors import UserError
+from mvit_det.tasks import Task
 
 DETECTOR_SIZE = (800, 1280)  # height and width of the paper's Table 5
 
@@ -63,17 +63,15 @@ def build(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
     return instantiate(OmegaConf.select(changed, root))
 
 
-def build_to_count(
-    cfg: DictConfig, root: str, device: torch.device
-) -> tuple[nn.Module, torch.device]:
-    """The model with plain attention, and the device for it and its inputs if it is counted only.
+def build_to_count(cfg: DictConfig, root: str, device: torch.device) -> nn.Module:
+    """The model with plain attention, on the device if it has to be there to be counted.
 
     A recognizer is counted by shapes, so it gets no memory: it is on the meta device.
     """
     if nominal_size(cfg) is None:
-        return build(cfg, root).to(device), device
-    with torch.device("meta") as device:
-        return build(cfg, root), device
+        return build(cfg, root).to(device)
+    with torch.device("meta"):
+        return build(cfg, root)
 
 
 def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:
@@ -141,74 +139,11 @@ def build_twin(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
     return twin
 
 
-def is_detector(model: nn.Module) -> bool:
-    """Whether the model has the face of Detectron2's two-stage detectors."""
-    return hasattr(model, "proposal_generator") and hasattr(model, "roi_heads")
-
-
-def is_recognizer(model: nn.Module) -> bool:
-    """Whether the model takes a dict of stacked inputs and labels, as our classifiers do."""
-    return hasattr(model, "logits") and hasattr(model, "num_classes")
-
-
-def is_action_detector(model: nn.Module) -> bool:
-    """Whether the model is a recognizer of what is in boxes of its input."""
-    return is_recognizer(model) and "boxes" in inspect.signature(model.logits).parameters
-
-
-def kind_of(model: nn.Module) -> str:
-    """What it is, for people."""
-    if is_action_detector(model):
-        return "action detector"
-    return "recognizer" if is_recognizer(model) else "detector"
-
-
-def make_inputs(model: nn.Module, shape: Sequence[int], device: torch.device) -> tuple[Any, Any]:
-    """Random inputs in the form that the model takes: for evaluation, and for training.
-
-    Args:
-        shape: (B, 3, H, W), or (B, 3, T, H, W) for clips.
-    """
-    size = tuple(shape[2:])
-    if is_recognizer(model):
-        inputs = {"inputs": torch.randn(*shape, device=device)}
-        if is_action_detector(model):
-            boxes = [random_boxes(1, size[-2:]).tensor.to(device) for _ in range(shape[0])]
-            inputs["boxes"] = boxes
-            labels = list(torch.randint(2, (shape[0], 1, model.num_classes), device=device))
-            return inputs, {**inputs, "labels": labels}
-        labels = torch.randint(model.num_classes, (shape[0],), device=device)
-        return inputs, {**inputs, "labels": labels}
-    if is_detector(model):
-        images = torch.randint(0, 256, tuple(shape), dtype=torch.uint8, device=device)
-        inputs = [{"image": image, "height": size[0], "width": size[1]} for image in images]
-        classes = model.roi_heads.num_classes
-        return inputs, [{**x, "instances": random_instances(size, classes)} for x in inputs]
+def make_inputs(
+    model: nn.Module, task: Task, shape: Sequence[int], device: torch.device
+) -> tuple[Any, Any]:
+    """Random inputs for evaluation and for training; of a bare backbone (B, 3, H, W) for both."""
     if isinstance(model, detectron2.modeling.Backbone):
         images = torch.randn(*shape, device=device)
         return images, images
-    raise UserError(
-        f"{type(model).__name__} is no detector, recognizer or backbone, which is what the "
-        "benchmark can feed: try --backbone-only."
-    )
-
-
-def random_boxes(count: int, size: tuple[int, int]) -> Boxes:
-    """Boxes within an image of ``size`` (H, W), their sides a tenth to a half of the image's."""
-    extent = torch.tensor([size[1], size[0]])
-    sides = extent * (0.1 + 0.4 * torch.rand(count, 2))
-    corner = (extent - sides) * torch.rand(count, 2)
-    return Boxes(torch.cat([corner, corner + sides], dim=1))
-
-
-def random_instances(size: tuple[int, int], num_classes: int, count: int = 8) -> Instances:
-    """Ground truth for an image of ``size`` (H, W): boxes, each with a diamond as its mask."""
-    boxes = random_boxes(count, size)
-    (x0, y0, x1, y1), (x, y) = boxes.tensor.T, boxes.get_centers().T
-    diamonds = torch.stack([x0, y, x, y0, x1, y, x, y1], dim=1).double().numpy()
-    return Instances(
-        size,
-        gt_boxes=boxes,
-        gt_classes=torch.randint(num_classes, (count,)),
-        gt_masks=PolygonMasks([[diamond] for diamond in diamonds]),
-    )
+    return task.random_inputs(model, shape, device)

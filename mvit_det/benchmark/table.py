@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from mvit_det.benchmark import counts, subjects
 from mvit_det.checkpoint.published import ZOO, ZOO_PREFIX, find
 from mvit_det.engine import load_config
+from mvit_det.tasks import task_of
 
 # What a config says of its paper, under the key `published`, and the column's title. Accuracies are
 # columns of the tables where some config has one.
@@ -47,13 +48,10 @@ def make_rows(
     for number, (path, cfg) in enumerate(configs.items(), 1):
         print(f"Counting {number} of {len(configs)}: {path}", end=" ", file=sys.stderr, flush=True)
         torch.manual_seed(0)
-        model, place = subjects.build_to_count(cfg, "model", device)
-        kind = subjects.kind_of(model)
-        inputs, _ = subjects.make_inputs(model, shapes[path], place)
-        counted = counts.count(model, inputs)
-        del model, inputs  # the next one needs the memory
+        task = task_of(cfg)
+        counted = counts.count(subjects.build_to_count(cfg, "model", device), task, shapes[path])
         summary = {name: counted[name] for name in ("parameters", "flops", "not_counted")}
-        row = {"config": path, "kind": kind, "input": shapes[path], **describe(cfg), **summary}
+        row = {"config": path, "kind": task.kind, "input": shapes[path], **describe(cfg), **summary}
         print(*figures(row), file=sys.stderr)
         rows.append(row)
     return sorted(rows, key=lambda row: row["flops"])

@@ -10,11 +10,11 @@ from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.layout import absent_names
 from mvit_det.checkpoint.published import fetch, find
 from mvit_det.checkpoint.reasons import DETECTOR
-from mvit_det.checkpoint.report import grouped
+from mvit_det.checkpoint.report import listed
 from mvit_det.checkpoint.weights import Weights, read_weights
 from mvit_det.errors import UserError
 
-# What models of classification formats have behind the blocks.
+# What models of classification formats have after the blocks.
 HEADS = ("norm.weight", "norm.bias", "head.projection.weight", "head.projection.bias")
 
 
@@ -49,8 +49,8 @@ def main(args: Namespace) -> Weights:
         lacking = [name for name in HEADS if name not in weights.tensors]
         if lacking and args.to not in ("detectron2", "mvit_det"):
             print(f"Not in the file, and so not written: {', '.join(lacking)}.")
-        if left_out:
-            print("\n".join([f"Left out, {len(left_out)}:", *grouped(left_out)]))
+        for line in listed({"Left out,": left_out}):
+            print(line)
         changed = {old: new for old, new in renamed.items() if old != new}
         print(f"Renamed {len(changed)}" + (", such as:" if changed else "."))
         for old, new in list(changed.items())[:3]:
@@ -67,9 +67,7 @@ def describe(weights: Weights) -> list[str]:
     if layout:
         facts |= {
             "network": str(layout),
-            "grid of tokens": (
-                "unknown" if layout.grid is None else " x ".join(map(str, layout.grid))
-            ),
+            "grid of tokens": " x ".join(map(str, layout.grid or ())) or "unknown",
             **({"clip": clip(weights)} if layout.axes == 3 and layout.grid else {}),
             "channels grow in": layout.expand_in or "no block",
             "class token": "yes" if layout.class_token else "no",
@@ -79,21 +77,18 @@ def describe(weights: Weights) -> list[str]:
     if weights.companions:
         facts["beside them"] = ", ".join(weights.companions)
     lines = [f"{name + ':':18}{fact}" for name, fact in facts.items()]
-    absent = (
-        {} if layout is None else dict.fromkeys(absent_names(weights.tensors, layout), "absent")
-    )
-    if absent:
-        lines += [f"incomplete, without {len(absent)}:", *grouped(absent)]
-    broken = {
-        name: "not finite"
+    absent = absent_names(weights.tensors, layout) if layout else []
+    broken = [
+        name
         for name, tensor in weights.tensors.items()
         if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    notes = {
+        "incomplete, without": dict.fromkeys(absent, "absent"),
+        "with numbers that are not finite,": dict.fromkeys(broken, "not finite"),
+        "not used,": weights.left_out,
     }
-    if broken:
-        lines += [f"with numbers that are not finite, {len(broken)}:", *grouped(broken)]
-    if weights.left_out:
-        lines += [f"not used, {len(weights.left_out)}:", *grouped(weights.left_out)]
-    return lines
+    return lines + listed(notes)
 
 
 def title(weights: Weights) -> str:

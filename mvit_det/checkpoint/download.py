@@ -1,43 +1,48 @@
 """Files from the network in iopath's cache: whole and checked, or not there.
 
-iopath downloads to a temporary name, refuses what is shorter than the server announced, and shows
-progress. It tries once, waits for ever when a connection falls silent, looks at no checksum, takes
-all that came where nothing was announced, and knows files by their path alone, whatever the host.
+Neither `torch.hub.download_url_to_file` nor iopath's own way will do: both try once, wait for ever
+when a connection falls silent, and take a part for the whole where no length was announced; iopath
+looks at no checksum and knows files by their path alone, whatever the host; torch.hub takes a file
+that is shorter than announced.
 """
 
-import errno
 import hashlib
 import logging
 import os
-import shutil
-import socket
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
 
 import portalocker
-from iopath.common.file_io import HTTPURLHandler, PathManager, file_lock, get_cache_dir
+from iopath.common.file_io import file_lock, get_cache_dir
+from tqdm import tqdm
 
+from mvit_det.checkpoint.reading import WEB_PAGE
 from mvit_det.errors import UserError
+from mvit_det.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
 PAUSE = 1.0  # seconds before the second attempt; twice as long before each one after it
 SILENCE = 60.0  # seconds without a byte, after which a connection counts as cut
+BLOCK = 2**20  # bytes
 # Its files lie where Detectron2 keeps them, so that neither downloads what the other has. Files of
 # all other hosts get a folder per host, since two hosts may name different files alike.
 DETECTRON2_HOST = "dl.fbaipublicfiles.com"
-NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
-NOT_WRITABLE |= {errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR}
 TRY_AGAIN = {408, 425, 429}  # the client errors of HTTP that pass
 
-_paths = PathManager()
-_paths.register_handler(HTTPURLHandler())
+
+class Failed(Exception):
+    """One attempt has failed, for a reason that the message gives; ``final``: so would the next."""
+
+    def __init__(self, reason: str, final: bool = False):
+        super().__init__(reason)
+        self.final = final
 
 
 def download(url: str, checksum: str = "") -> str:
@@ -63,7 +68,12 @@ def download(url: str, checksum: str = "") -> str:
         if os.path.isfile(path) and not damage_of(path, checksum):
             return path
         with file_lock(path):
-            _mend(url, path, checksum)
+            # another process may have fetched it in the meantime
+            if os.path.isfile(path) and (damage := damage_of(path, checksum)):
+                logger.warning("Removing %s from the cache: %s.", path, damage)
+                os.unlink(path)
+            if not os.path.isfile(path):
+                _download(url, path, checksum)
     except portalocker.LockException as error:
         raise UserError(
             f"{path} is not free ({error!r}): another process has been downloading {url} for an "
@@ -72,8 +82,8 @@ def download(url: str, checksum: str = "") -> str:
         ) from error
     except OSError as error:
         raise UserError(
-            f"{url} cannot be written to {path} ({_reason(error)}): make room, or set FVCORE_CACHE "
-            "to a folder that can be written to and has room."
+            f"{url} cannot be written to {path} ({error.strerror or error}): make room, or set "
+            "FVCORE_CACHE to a folder that can be written to and has room."
         ) from error
     return path
 
@@ -95,7 +105,7 @@ def cache_path(url: str) -> str:
     return os.path.join(get_cache_dir(), *folders, name)
 
 
-def damage_of(path: str, checksum: str = "") -> str | None:
+def damage_of(path: str | os.PathLike, checksum: str = "") -> str | None:
     """What shows that a downloaded file is not the published one; None if nothing does.
 
     Besides the checksum: a page that a proxy puts in the place of a file, and an archive without
@@ -103,7 +113,9 @@ def damage_of(path: str, checksum: str = "") -> str | None:
     """
     with open(path, "rb") as file:
         start = file.read(512)
-        if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        if not start:
+            return "it is an empty file"
+        if WEB_PAGE.match(start):
             return "it is a web page, as a proxy or a login sends in place of a file"
         if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
             return "its end is missing"
@@ -112,21 +124,10 @@ def damage_of(path: str, checksum: str = "") -> str | None:
         algorithm, expected = checksum.split(":")
         digest = hashlib.new(algorithm, usedforsecurity=False)
         file.seek(0)
-        while block := file.read(2**20):
+        while block := file.read(BLOCK):
             digest.update(block)
     found = digest.hexdigest()[: len(expected)]
     return None if found == expected else f"its {algorithm} starts with {found}, not {expected}"
-
-
-def _mend(url: str, path: str, checksum: str) -> None:
-    """Fetch what is absent or damaged, unless another process has done so in the meantime."""
-    if os.path.isfile(path):
-        damage = damage_of(path, checksum)
-        if damage is None:
-            return
-        logger.warning("Removing %s from the cache: %s.", path, damage)
-        os.unlink(path)
-    _download(url, path, checksum)
 
 
 def _download(url: str, path: str, checksum: str) -> None:
@@ -136,59 +137,51 @@ def _download(url: str, path: str, checksum: str) -> None:
         UserError: the file cannot be had.
         OSError: it cannot be written.
     """
-    arrivals, reason = path + ".download", None
-    try:
-        for attempt in range(ATTEMPTS):
-            if reason:
-                pause = PAUSE * 2 ** (attempt - 1)
-                logger.warning("%s: %s; trying again in %g s.", url, reason, pause)
-                time.sleep(pause)
-            try:
-                arrived = _retrieve(url, arrivals)
-                reason = damage_of(arrived, checksum)
-                if reason is None:
-                    os.replace(arrived, path)
-                    return
-                os.unlink(arrived)
-            except HTTPError as error:
-                reason = _reason(error)
-                if 400 <= error.code < 500 and error.code not in TRY_AGAIN:
-                    break
-            except (OSError, HTTPException) as error:
-                if getattr(error, "errno", None) in NOT_WRITABLE:
-                    raise
-                reason = _reason(error)
-    finally:
-        shutil.rmtree(arrivals, ignore_errors=True)
+    failure: Failed | None = None
+    for attempt in range(ATTEMPTS):
+        if failure:
+            pause = PAUSE * 2 ** (attempt - 1)
+            logger.warning("%s: %s; trying again in %g s.", url, failure, pause)
+            time.sleep(pause)
+        try:
+            with atomic_file(path) as partial:
+                with open(partial, "wb") as file:
+                    file.writelines(_blocks(url))
+                if damage := damage_of(partial, checksum):
+                    raise Failed(damage)
+            return
+        except Failed as error:
+            failure = error
+            if failure.final:
+                break
     raise UserError(
-        f"{url} cannot be downloaded ({reason}): check the network and the address, or get the file "
+        f"{url} cannot be downloaded ({failure}): check the network and the address, or get the file "
         f"by other means and put it at {path}, or give the path of your copy in place of the name."
     )
 
 
-def _retrieve(url: str, folder: str) -> str:
-    """One attempt of iopath, into a folder of its own."""
-    os.makedirs(folder, exist_ok=True)  # iopath would turn to another folder where this fails
-    with _silence_ends_connections():
-        return _paths.get_local_path(url, force=True, cache_dir=folder)
+def _blocks(url: str) -> Iterator[bytes]:
+    """The content of a URL, with a progress bar.
 
-
-@contextmanager
-def _silence_ends_connections() -> Iterator[None]:
-    """Time out connections that are opened here, which iopath does not offer."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE if before is None else before)
+    Raises:
+        Failed: whatever goes wrong on the way here.
+    """
     try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _reason(error: BaseException) -> str:
-    """An error in words, without the address, which the sentence around it names."""
-    if isinstance(error, HTTPError):
+        with (
+            urlopen(url, timeout=SILENCE) as answer,
+            tqdm(total=answer.length, unit="B", unit_scale=True, desc=url.split("/")[-1]) as bar,
+        ):
+            while block := answer.read(BLOCK):
+                bar.update(len(block))
+                yield block
+            if answer.length:
+                raise Failed(f"it ended after {bar.n} of {bar.total} bytes")
+    except HTTPError as error:
         absent = error.code in (403, 404, 410)
         hint = "; the file may have moved, or need a login" if absent else ""
-        return f"HTTP {error.code} {error.reason}{hint}"
-    error = getattr(error, "reason", error)  # what urllib wraps
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        final = 400 <= error.code < 500 and error.code not in TRY_AGAIN
+        raise Failed(f"HTTP {error.code} {error.reason}{hint}", final) from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)  # what urllib wraps
+        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        raise Failed(text) from error

@@ -8,7 +8,7 @@ import torch
 from mvit_det.checkpoint.inflation import check_inflation, starts_at_zero
 from mvit_det.checkpoint.layout import BACKBONE, Layout, backbone_prefix, layout_of
 from mvit_det.checkpoint.reasons import is_configured, why_dropped, why_missing
-from mvit_det.checkpoint.report import grouped
+from mvit_det.checkpoint.report import listed
 from mvit_det.checkpoint.resize import Unfit, adapt
 from mvit_det.checkpoint.weights import Weights
 from mvit_det.errors import UserError
@@ -61,17 +61,15 @@ class Report:
         parts = (self.used, self.resized, self.zeroed, self.missing, self.mismatched)
         total = sum(map(len, parts))
         taken = len(self.used) + len(self.resized)
-        lines = [f"{taken} of the model's {total} tensors come from {self.source}"]
-        for title, notes in (
-            ("resized", self.resized),
-            ("set to zero", self.zeroed),
-            ("not in the file, start anew", self.missing),
-            ("do not fit, start anew", self.mismatched),
-            ("in the file, not used", self.dropped),
-        ):
-            if notes:
-                lines += [f"{title}, {len(notes)}:", *grouped(notes)]
-        return "\n".join(lines)
+        notes = {
+            "resized,": self.resized,
+            "set to zero,": self.zeroed,
+            "not in the file, start anew,": self.missing,
+            "do not fit, start anew,": self.mismatched,
+            "in the file, not used,": self.dropped,
+        }
+        head = f"{taken} of the model's {total} tensors come from {self.source}"
+        return "\n".join([head, *listed(notes)])
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,8 @@ def fit(
     model = layout_of({name: model_state[full] for name, full in ours.items()})
     _refuse_other_expansion(weights, model, prefix)
 
-    report = Report(_describe(weights), dropped=dict(weights.left_out))
+    kind = f" ({weights.layout}, {weights.format})" if weights.layout else ""
+    report = Report(f"{weights.path}{kind}", dropped=dict(weights.left_out))
     state = {}
     for name, tensor in weights.tensors.items():
         source = weights.sources[name]
@@ -119,9 +118,8 @@ def fit(
             continue
         full = ours[name]
         try:
-            state[full], note = _adapted(
-                name, tensor, model_state[full], weights.layout, model, inflation
-            )
+            target = model_state[full]
+            state[full], note = adapt(name, tensor, target, weights.layout, model, inflation)
         except Unfit as error:
             report.mismatched[full] = str(error)
             continue
@@ -150,21 +148,6 @@ def _canonical(name: str, prefix: str | None) -> str:
     return name
 
 
-def _adapted(
-    name: str,
-    tensor: torch.Tensor,
-    target: torch.Tensor,
-    source: Layout | None,
-    model: Layout | None,
-    inflation: str,
-) -> tuple[torch.Tensor, str | None]:
-    if source is not None and model is not None:
-        return adapt(name, tensor, target, source, model, inflation)
-    if tensor.shape != target.shape:
-        raise Unfit(f"shape {tuple(tensor.shape)}, the model has {tuple(target.shape)}")
-    return tensor, None
-
-
 def _refuse_other_expansion(weights: Weights, model: Layout | None, prefix: str | None) -> None:
     file = weights.layout
     if file is None or model is None or None in (file.expand_in, model.expand_in):
@@ -180,8 +163,3 @@ def _refuse_other_expansion(weights: Weights, model: Layout | None, prefix: str 
 
 
 _PLACES = {"attention": "attention of a stage's first block", "mlp": "MLP of a stage's last block"}
-
-
-def _describe(weights: Weights) -> str:
-    kind = f" ({weights.layout}, {weights.format})" if weights.layout else ""
-    return f"{weights.path}{kind}"

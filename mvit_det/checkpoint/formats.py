@@ -52,7 +52,7 @@ CANONICAL = (
     "head.projection.{p}",
 )
 HEADS = ("norm.{p}", "head.projection.{p}")
-# What all formats but one call the same, behind the prefix.
+# What all formats but one call the same, after the prefix.
 _PREFIXED = {name: "{vit}" + name for name in CANONICAL if name not in HEADS}
 _STAGED = {
     name: name.replace("blocks.{n}", "stages.{s}.blocks.{b}")

@@ -20,13 +20,12 @@ import torch
 from mvit_det.checkpoint.layout import Layout
 from mvit_det.errors import UserError
 
-INFLATIONS = ("centre", "mean", "repeat")
-
 _PLACED = {
     "centre": "the weights in the centre frame, zeros in the others",
     "mean": "the weights over {} in each frame",
     "repeat": "the weights in each frame",
 }
+INFLATIONS = tuple(_PLACED)
 
 
 def check_inflation(inflation: str) -> None:

@@ -1,7 +1,7 @@
 """Why a tensor of a file finds no place in a model, or a tensor of a model none in a file."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mvit_det.checkpoint.layout import BACKBONE, Layout
 
@@ -11,22 +11,28 @@ CONFIGURED = re.compile(
 )
 DETECTOR = re.compile(r"backbone\.fpn_.+|proposal_generator\..+|roi_heads\..+")
 
-
+# A canonical name or one of a file, whether the rule holds, and the reason that it gives.
+Rule = tuple[str, bool, str]
+POSITION = r".*\.rel_pos_.*|pos_embed.*"
 # Names that known training programs give to what no model here has.
-UNKNOWN = (
-    (r".*(mask_token|pred_head|hogs\.|decoder|dec_pos_embed).*", "part of masked pre-training"),
-    (r".*\.gamma_\d", "layer scale, without which its network computes something else"),
-    (r".*\.attn\.[qkv]\.\w+", "q, k and v apart, which is not supported"),
-    (r".*data_preprocessor\..*", "normalisation of the input, which comes from the config"),
+UNKNOWN: Sequence[Rule] = (
+    (r".*(mask_token|pred_head|hogs\.|decoder).*", True, "part of masked pre-training"),
+    (r".*dec_pos_embed.*", True, "part of masked pre-training"),
+    (r".*\.gamma_\d", True, "layer scale, without which its network computes something else"),
+    (r".*\.attn\.[qkv]\.\w+", True, "q, k and v apart, which is not supported"),
+    (r".*data_preprocessor\..*", True, "normalisation of the input, which comes from the config"),
 )
+
+
+def _reason(name: str, rules: Sequence[Rule], otherwise: str) -> str:
+    """That of the first rule that holds for the name."""
+    found = (reason for names, holds, reason in rules if holds and re.fullmatch(names, name))
+    return next(found, otherwise)
 
 
 def why_unknown(name: str, title: str) -> str:
     """Why a name of a file has no canonical name; ``title`` is its format's."""
-    for pattern, reason in UNKNOWN:
-        if re.fullmatch(pattern, name):
-            return reason
-    return f"not a name of {title}'s MViT"
+    return _reason(name, UNKNOWN, f"not a name of {title}'s MViT")
 
 
 def is_configured(name: str) -> bool:
@@ -44,52 +50,45 @@ def why_dropped(
         file, model: the networks on both sides.
         known: canonical names of the model.
     """
+    otherwise = "the model has no tensor of this name"
     if file is None or model is None:
-        return "the model has no tensor of this name"
-    block = re.match(r"blocks\.(\d+)\.", name)
-    if block and int(block[1]) >= sum(model.depths):
+        return otherwise
+    if _is_beyond(name, model):
         return f"the model has {sum(model.depths)} blocks"
-    if name in ("cls_token", "pos_embed_class") and not model.class_token:
-        return "the model has no class token"
-    if name.startswith("norm.") and any(key.startswith("scale") for key in known):
-        return "the model has a norm per feature map instead"
-    if name.startswith("head."):
-        return "the model has no head for classes"
-    if DETECTOR.fullmatch(name):
-        return "a detector's head, the model is none" if not _detects(known) else _OTHER_HEADS
-    if name.startswith("scale"):
-        return "the model returns no such feature map"
-    if (name.endswith("rel_pos_t") or name == "pos_embed_temporal") and model.axes == 2:
-        return "the model takes images"
-    if ".rel_pos_" in name or name.startswith("pos_embed"):
-        return "the model has no such position embedding"
-    if is_configured(name):
-        return "comes from the config"
-    return "the model has no tensor of this name"
-
-
-_OTHER_HEADS = "the model has other heads"
+    detects = any(map(DETECTOR.fullmatch, known))
+    heads = "the model has other heads" if detects else "a detector's head, the model is none"
+    scaled = any(key.startswith("scale") for key in known)
+    rules = (
+        ("cls_token|pos_embed_class", not model.class_token, "the model has no class token"),
+        (r"norm\..+", scaled, "the model has a norm per feature map instead"),
+        (r"head\..+", True, "the model has no head for classes"),
+        (DETECTOR.pattern, True, heads),
+        ("scale.+", True, "the model returns no such feature map"),
+        (".*rel_pos_t|pos_embed_temporal", model.axes == 2, "the model takes images"),
+        (POSITION, True, "the model has no such position embedding"),
+        (CONFIGURED.pattern, True, "comes from the config"),
+    )
+    return _reason(name, rules, otherwise)
 
 
 def why_missing(name: str, file: Layout | None, model: Layout | None) -> str:
     """Why a file has nothing for a tensor of the model, by its canonical name."""
+    otherwise = "the file has no tensor of this name"
     if file is None or model is None:
-        return "the file has no tensor of this name"
-    block = re.match(r"blocks\.(\d+)\.", name)
-    if block and int(block[1]) >= sum(file.depths):
+        return otherwise
+    if _is_beyond(name, file):
         return f"the file has {sum(file.depths)} blocks"
-    if name == "cls_token":
-        return "the file has no class token"
-    if name.startswith("scale"):
-        return "norm of a feature map, the file has none"
-    if name.endswith("rel_pos_t") and file.axes == 2:
-        return "the file is for images"
-    if ".rel_pos_" in name or name.startswith("pos_embed"):
-        return "the file has no such position embedding"
-    if not BACKBONE.fullmatch(name):
-        return "the file has no such head"
-    return "the file has no tensor of this name"
+    rules = (
+        ("cls_token", True, "the file has no class token"),
+        ("scale.+", True, "norm of a feature map, the file has none"),
+        (".*rel_pos_t", file.axes == 2, "the file is for images"),
+        (POSITION, True, "the file has no such position embedding"),
+        (".+", not BACKBONE.fullmatch(name), "the file has no such head"),
+    )
+    return _reason(name, rules, otherwise)
 
 
-def _detects(known: Collection[str]) -> bool:
-    return any(DETECTOR.fullmatch(name) for name in known)
+def _is_beyond(name: str, layout: Layout) -> bool:
+    """Whether it belongs to a block that the network does not have."""
+    block = re.match(r"blocks\.(\d+)\.", name)
+    return block is not None and int(block[1]) >= sum(layout.depths)

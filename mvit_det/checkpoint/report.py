@@ -2,6 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from itertools import chain, groupby
+
+
+def listed(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Title -> (name -> note) as lines: the title with the number of names, then the names."""
+    lines = []
+    for title, named in notes.items():
+        lines += [f"{title} {len(named)}:", *grouped(named)] if named else []
+    return lines
 
 
 def grouped(notes: Mapping[str, str]) -> list[str]:
@@ -21,39 +30,30 @@ def grouped(notes: Mapping[str, str]) -> list[str]:
 
 def condensed(names: list[str]) -> list[str]:
     """The same names, those that differ in one part alone written as one."""
-    parts = [name.split(".") for name in names]
+    parts = [tuple(name.split(".")) for name in names]
     # the last part first: weight and bias belong together more than blocks do
-    longest = max(map(len, parts), default=0)
-    for position in range(1, longest + 1):
+    for position in range(1, max(map(len, parts), default=0) + 1):
         merged: dict[tuple, list[str]] = {}
         for part in parts:
-            if len(part) < position:
-                key, value = (tuple(part), None), ""
-            else:
-                rest = (*part[:-position], "", *part[len(part) - position + 1 :])
-                key, value = (rest, position), part[-position]
-            merged.setdefault(key, []).append(value)
-        parts = []
-        for (rest, place), values in merged.items():
-            if place is None:
-                parts.append(list(rest))
-            else:
-                rest = list(rest)
-                rest[-place] = _set_of(list(dict.fromkeys(values)))
-                parts.append(rest)
+            place = len(part) - position
+            rest = part if place < 0 else (*part[:place], None, *part[place + 1 :])
+            merged.setdefault(rest, []).append("" if place < 0 else part[place])
+        parts = [
+            tuple(_set_of(list(dict.fromkeys(values))) if part is None else part for part in rest)
+            for rest, values in merged.items()
+        ]
     return [".".join(part) for part in parts]
 
 
 def _set_of(values: list[str]) -> str:
     if len(values) == 1:
         return values[0]
-    if not all(re.fullmatch(r"\d+", value) for value in values):
-        return "{" + ",".join(values) + "}"
-    numbers, runs = sorted(map(int, values)), []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    spelled = [f"{run[0]}..{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
-    return "{" + ",".join(spelled) + "}"
+    if all(re.fullmatch(r"\d+", value) for value in values):
+        numbers = sorted(map(int, values))
+        # in a run of consecutive numbers each is as far from its index as the others
+        runs = [
+            [n for _, n in run] for _, run in groupby(enumerate(numbers), lambda p: p[1] - p[0])
+        ]
+        spelled = [run if len(run) < 3 else [f"{run[0]}..{run[-1]}"] for run in runs]
+        values = map(str, chain.from_iterable(spelled))
+    return "{" + ",".join(values) + "}"

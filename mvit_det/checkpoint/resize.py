@@ -22,8 +22,8 @@ def adapt(
     name: str,
     tensor: torch.Tensor,
     target: torch.Tensor,
-    source: Layout,
-    model: Layout,
+    source: Layout | None,
+    model: Layout | None,
     inflation: str = "centre",
 ) -> tuple[torch.Tensor, str | None]:
     """Bring a tensor into the shape of the model's.
@@ -32,7 +32,8 @@ def adapt(
         name: its canonical name.
         tensor: as in the file.
         target: as in the model.
-        source, model: the networks of the file and of the model.
+        source, model: the networks of the file and of the model; nothing is done where one is None,
+            which is no MViT.
         inflation: how a convolution over images becomes one over clips (`inflation`).
 
     Returns:
@@ -41,6 +42,10 @@ def adapt(
     Raises:
         Unfit: nothing can be done that keeps the meaning.
     """
+    if None in (source, model):
+        if tensor.shape != target.shape:
+            raise _unfit(tensor, target)
+        return tensor, None
     leaf = name.rpartition(".")[2]
     # two grids may have equally many rows
     other_grid = leaf.startswith("pos_embed") and None not in (source.grid, model.grid)
@@ -54,7 +59,7 @@ def adapt(
         return _adapt_convolution(tensor, target, inflation)
     if name.startswith("head.projection.") and tensor.shape[1:] == target.shape[1:]:
         raise Unfit(f"{len(tensor)} classes, the model has {len(target)}")
-    raise Unfit(f"shape {_spell(tensor.shape)}, the model has {_spell(target.shape)}")
+    raise _unfit(tensor, target)
 
 
 def _adapt_convolution(
@@ -64,7 +69,7 @@ def _adapt_convolution(
     flat = [(*kernel.shape[:2], *kernel.shape[-2:]) for kernel in (tensor, target)]
     frames = max(tensor, target, key=torch.Tensor.dim).shape[2]
     if flat[0] != flat[1]:
-        raise Unfit(f"shape {_spell(tensor.shape)}, the model has {_spell(target.shape)}")
+        raise _unfit(tensor, target)
     if frames == 1:
         adapted, note = tensor.reshape(target.shape), "the same convolution"
     elif tensor.ndim == 4:
@@ -107,17 +112,17 @@ def _grid_of(table: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], int]
     The relative tables know the grid; where they say otherwise or are not there, it is square.
     """
     rows = table.shape[1]
-    grids = []
-    if layout.grid:
-        grids += [layout.grid, layout.grid[-2:]]
-    for class_rows in (0, 1):
-        side = math.isqrt(rows - class_rows)
-        grids.append((side, side))
+    grids = [layout.grid, layout.grid[-2:]] if layout.grid else []
+    grids += [(math.isqrt(rows - class_rows),) * 2 for class_rows in (0, 1)]
     for grid in grids:
         for class_rows in (0, 1):
             if math.prod(grid) + class_rows == rows:
                 return grid, class_rows
     raise Unfit(f"an absolute position embedding of {rows} rows, which is no square grid")
+
+
+def _unfit(tensor: torch.Tensor, target: torch.Tensor) -> Unfit:
+    return Unfit(f"shape {_spell(tensor.shape)}, the model has {_spell(target.shape)}")
 
 
 def _spell(shape: Sequence[int]) -> str:

@@ -42,16 +42,6 @@ class Weights:
     layout: Layout | None
     companions: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    @property
-    def expand_in(self) -> str | None:
-        """Where channels grow, ``"attention"`` or ``"mlp"``."""
-        return self.layout.expand_in if self.layout else None
-
-    @property
-    def class_token(self) -> bool:
-        """Whether there is a class token."""
-        return self.layout is not None and self.layout.class_token
-
 
 def read_weights(path: str | Path) -> Weights:
     """Read a file of weights of any format that is known, without running code from it.
@@ -65,7 +55,7 @@ def read_weights(path: str | Path) -> Weights:
 def from_content(content: Any, path: str | Path) -> Weights:
     """The weights in what a file holds; ``path`` names it in messages."""
     entries, companions = _unwrap(content, path)
-    # files of distributed training may name every tensor behind the wrapper it ran in
+    # files of distributed training may put the name of the wrapper before every tensor's
     if entries and all(str(name).startswith("module.") for name in entries):
         entries = {name.removeprefix("module."): value for name, value in entries.items()}
     found, left_out = {}, {}

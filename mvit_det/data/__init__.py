@@ -15,11 +15,10 @@ from mvit_det.data.synthetic.motion_clips import motion_clips
 from mvit_det.data.synthetic.moving_figures import moving_figures
 from mvit_det.data.synthetic.shape_crops import shape_classes
 from mvit_det.data.synthetic.shapes import shapes_dataset
-from mvit_det.data.video.datasets import VideoClasses, video_classes
+from mvit_det.data.video.datasets import VideoClasses, video_classes, video_views
 from mvit_det.data.video.mapper import ClipMapper
 from mvit_det.data.video.sampling import DenseSampling, KeyFrameSampling, SegmentSampling
 from mvit_det.data.video.transforms import clip_test_transform, clip_train_transform
-from mvit_det.data.video.views import VideoViews, video_views
 
 __all__ = [
     "ActionClipMapper",
@@ -36,7 +35,6 @@ __all__ = [
     "TolerantMapper",
     "VideoClasses",
     "VideoError",
-    "VideoViews",
     "action_clips",
     "action_test_transform",
     "action_train_transform",

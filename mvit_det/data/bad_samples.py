@@ -1,6 +1,7 @@
 """Images or videos that cannot be used: each is reported once, and too many end a training."""
 
 import logging
+from dataclasses import dataclass
 
 from mvit_det.errors import UserError, printable, some
 
@@ -10,6 +11,7 @@ logger = logging.getLogger(__name__)
 _ENOUGH = 100_000
 
 
+@dataclass
 class BadSamples:
     """Counts the bad ones among the different files that were asked for.
 
@@ -25,14 +27,13 @@ class BadSamples:
     the same shuffled stream, each judges a fair sample.
     """
 
-    def __init__(
-        self, kind: str, is_train: bool, max_bad_share: float, min_seen: int, in_testing: str
-    ):
-        self.kind = kind
-        self.is_train = is_train
-        self.max_bad_share = max_bad_share
-        self.min_seen = min_seen
-        self.in_testing = in_testing
+    kind: str
+    is_train: bool
+    max_bad_share: float
+    min_seen: int
+    in_testing: str
+
+    def __post_init__(self) -> None:
         self._calls = 0
         self._seen: set[str] = set()
         self._bad: dict[str, str] = {}

@@ -1,12 +1,14 @@
 """Labels of images and videos: the order of their classes, and how many there are of each."""
 
 import logging
+import os
 from collections.abc import Sequence
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 
 from mvit_det.data.catalog import OWNER, free_name
+from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.data.discovery import FileIndex
 from mvit_det.errors import UserError, some
 
@@ -33,16 +35,37 @@ def classes_of(
     return [str(number) for number in range(1 + highest if num_classes is None else num_classes)]
 
 
-def check_number(title: str, folders: Sequence[str], num_classes: int | None) -> None:
-    """Refuse data that have other than ``num_classes`` classes."""
+def labelled(
+    parts: Sequence[FileIndex],
+    title: str,
+    kind: str,
+    *,
+    classes: Sequence[str] | str | os.PathLike | None,
+    ordered: Sequence[str],
+    num_classes: int | None,
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Labels of all files, folders of the classes in the order of the labels, and names to show.
+
+    Args:
+        title, kind: what the log calls the data, and what they are: "image" or "video".
+        classes: as for `given_classes`, of more weight than ``ordered``, their order otherwise.
+        num_classes: what the model is built for; another number is refused.
+    """
+    if classes is not None:
+        folders, names = given_classes(classes)
+    else:
+        folders, names = list(ordered), shown_names(ordered)
     if num_classes is not None and len(folders) != num_classes:
         raise UserError(
             f"{title} has {len(folders)} classes, but the model is built for {num_classes}: set "
             f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
         )
+    labels = np.concatenate([_labels_of(part, folders) for part in parts])
+    _report(title, kind, parts, labels, names)
+    return labels, folders, names
 
 
-def labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
+def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
     """The label of each file: the place of its class in ``folders``."""
     if not part.folders:
         strays = (part.numbers < 0) | (part.numbers >= len(folders))
@@ -74,10 +97,10 @@ def _plain(name: str) -> str:
     return name.replace("_", " ").replace('"', "")
 
 
-def report(
+def _report(
     title: str, kind: str, parts: Sequence[FileIndex], labels: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Log how many files of each class there are; ``kind`` is what they are, "image" or "video"."""
+    """Log how many files of each class there are."""
     counts = np.bincount(labels, minlength=len(names))
     logger.info(
         "%s: %d %ss of %d classes, %d to %d each.",

@@ -7,7 +7,7 @@ import torch
 from timm.data import Mixup as TimmMixup
 from timm.data.mixup import mixup_target
 
-from mvit_det.errors import UserError
+from mvit_det.errors import check_number, check_share
 
 
 class StackSamples:
@@ -75,13 +75,9 @@ class Mixup(StackSamples):
         switch_prob: float = 0.5,
         label_smoothing: float = 0.1,
     ):
-        shares = dict(prob=prob, switch_prob=switch_prob, label_smoothing=label_smoothing)
-        wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value <= 1]
-        if wrong or min(mixup_alpha, cutmix_alpha) < 0:
-            raise UserError(
-                f"Mixup with mixup_alpha={mixup_alpha}, cutmix_alpha={cutmix_alpha}, "
-                f"{', '.join(wrong)}: alphas must not be negative, the others from 0 to 1."
-            )
+        check_share("Mixup", prob=prob, switch_prob=switch_prob, label_smoothing=label_smoothing)
+        alphas = dict(mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
+        check_number("Mixup", "at least 0", lambda alpha: alpha >= 0, **alphas)
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.mix = None

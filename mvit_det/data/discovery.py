@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mvit_det.data.file_kinds import Skipped
 from mvit_det.data.packed_text import PackedText
 from mvit_det.errors import UserError, printable, some
 
@@ -62,18 +63,22 @@ def _unreadable(error: OSError) -> UserError:
 def from_folders(
     root: Path,
     folders: list[str],
-    files: Callable[[Path, str], Iterable[str]],
+    files: Callable[[Path, str, Skipped], Iterable[str]],
     ignored: str,
     names_only: bool,
 ) -> FileIndex:
-    """What ``files`` finds in each of the class folders below a root."""
+    """What ``files`` finds in each of the class folders below a root; it counts what it skips."""
     strange = [folder for folder in folders if printable(folder) != folder]
     if strange:
         raise UserError(
             f"{root} has class folders whose names are not UTF-8 ({some(strange)}): rename them."
         )
     # Packed folder by folder: as a list, millions of names would take gigabytes.
-    packed = [PackedText.of([] if names_only else files(root, folder)) for folder in folders]
+    skipped = Skipped()
+    packed = [
+        PackedText.of([] if names_only else files(root, folder, skipped)) for folder in folders
+    ]
+    ignored = " and ".join(filter(None, [ignored, str(skipped)]))
     numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
     return FileIndex(str(root), PackedText.joined(packed), numbers, folders, None, ignored)
 

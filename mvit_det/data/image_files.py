@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
@@ -44,17 +43,6 @@ def check_pixel_type(image: Image.Image) -> None:
             f"pixels of type {image.mode!r} have no fixed range: convert the picture to 8 bits per "
             "channel"
         )
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file is meant as a picture, as far as its name tells."""
-    return os.path.splitext(name)[1].lower() in _readable_endings()
-
-
-@cache
-def _readable_endings() -> frozenset[str]:
-    formats = Image.registered_extensions()
-    return frozenset(ending for ending, name in formats.items() if name in Image.OPEN)
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:

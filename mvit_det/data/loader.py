@@ -8,6 +8,7 @@ same holds for what is drawn for a batch as a whole (mixup): its seed is that of
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
@@ -19,7 +20,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mvit_det import randomness
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_count
 
 MAX_TRIES = 1000
 TIMEOUT_SECONDS = 600  # for a batch, after which its worker is taken for frozen
@@ -62,11 +63,11 @@ def build_train_loader(
             f"dataloader.train.total_batch_size={total_batch_size} cannot be shared evenly by "
             f"{world} process(es): choose a multiple of {world} above 0."
         )
-    whole = isinstance(repeats, int)
-    if repeats != 1 and (not whole or repeats < 1 or not hasattr(mapper, "repeated")):
+    check_count("dataloader.train", repeats=repeats)
+    if repeats > 1 and not hasattr(mapper, "repeated"):
         raise UserError(
-            f"dataloader.train.repeats={repeats} must be 1, or more with an ImageMapper or ClipMapper: "
-            "samples per image or clip."
+            f"dataloader.train.repeats={repeats} needs an ImageMapper or ClipMapper, and this is a "
+            f"{type(mapper).__name__}: set it to 1."
         )
     wide = None
     if aspect_ratio_grouping and collate is None:
@@ -78,28 +79,20 @@ def build_train_loader(
     return TrainLoader(samples, collate or list, wide, total_batch_size, num_workers, int(seed))
 
 
+@dataclass
 class TrainLoader:
     """Iterating starts behind the ``batches`` that were given out before.
 
     ``state_dict`` tells how many those are, not counting what workers have loaded ahead.
     """
 
-    def __init__(
-        self,
-        samples: "_Samples",
-        collate: Callable[[list[Any]], Any],
-        wide: Sequence[bool] | None,
-        total_batch_size: int,
-        num_workers: int,
-        seed: int,
-    ):
-        self.samples = samples
-        self.collate = collate
-        self.wide = wide
-        self.total_batch_size = total_batch_size
-        self.num_workers = num_workers
-        self.seed = seed
-        self.batches = 0
+    samples: "_Samples"
+    collate: Callable[[list[Any]], Any]
+    wide: Sequence[bool] | None
+    total_batch_size: int
+    num_workers: int
+    seed: int
+    batches: int = 0
 
     def __iter__(self) -> Iterator[Any]:
         batch_size = self.total_batch_size // comm.get_world_size()
@@ -144,15 +137,15 @@ def _as_it_is(batch: Any) -> Any:
 Keys = list[tuple[int, int]]
 
 
+@dataclass
 class _Grouped(Sampler[Keys]):
     """Batches of images that are all wide, or all not wide; without end."""
 
-    def __init__(self, wide: Sequence[bool], size: int, batch_size: int, seed: int, start: int):
-        self.wide = wide
-        self.size = size
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start = start
+    wide: Sequence[bool]
+    size: int
+    batch_size: int
+    seed: int
+    start: int
 
     def __iter__(self) -> Iterator[Keys]:
         # From the beginning every time: a replay of millions of indices takes seconds, and what
@@ -170,17 +163,17 @@ class _Grouped(Sampler[Keys]):
                 group.clear()
 
 
+@dataclass
 class _Plain(Sampler[Keys]):
     """Batches in the order of Detectron2's `TrainingSampler`; without end.
 
     A resumed run must not replay a billion indices one by one, so whole epochs are drawn at once.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, start: int):
-        self.size = size
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start = start
+    size: int
+    batch_size: int
+    seed: int
+    start: int
 
     def __iter__(self) -> Iterator[Keys]:
         rank, world = comm.get_rank(), comm.get_world_size()
@@ -202,13 +195,13 @@ class _Plain(Sampler[Keys]):
             left = left[whole:]
 
 
+@dataclass
 class _Samples:
-    """Lists of mapped samples by position and index."""
+    """Lists of mapped samples by index."""
 
-    def __init__(self, dataset: Dataset, mapper: Callable[[Any], Any | None], repeats: int):
-        self.dataset = dataset
-        self.mapper = mapper
-        self.repeats = repeats
+    dataset: Dataset
+    mapper: Callable[[Any], Any | None]
+    repeats: int
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -216,28 +209,26 @@ class _Samples:
     def get(self, index: int) -> list[Any]:
         """All samples of one image, or of another in its place."""
         for _ in range(MAX_TRIES):
-            samples = self._mapped(self.dataset[index])
-            if samples is not None:
+            item = self.dataset[index]
+            if self.repeats > 1:
+                samples = self.mapper.repeated(item, self.repeats)
+            else:
+                samples = [self.mapper(item)]
+            if samples is not None and samples[0] is not None:
                 return samples
             index = np.random.randint(len(self.dataset))
         raise UserError(
             f"{MAX_TRIES} items in a row cannot be used for training (the mapper returned None)."
         )
 
-    def _mapped(self, item: Any) -> list[Any] | None:
-        if self.repeats > 1:
-            return self.mapper.repeated(item, self.repeats)
-        sample = self.mapper(item)
-        return None if sample is None else [sample]
 
-
+@dataclass
 class _Batches(Dataset):
     """Batches by their keys."""
 
-    def __init__(self, samples: _Samples, collate: Callable[[list[Any]], Any], seed: int):
-        self.samples = samples
-        self.collate = collate
-        self.seed = seed
+    samples: _Samples
+    collate: Callable[[list[Any]], Any]
+    seed: int
 
     def __getitem__(self, keys: Keys) -> Any:
         batch = []

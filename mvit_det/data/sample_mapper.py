@@ -20,6 +20,10 @@ class SampleMapper(ABC):
     Each bad file is logged once. In training the result is None, for which `build_train_loader`
     takes another item, until there are too many (see `BadSamples`). In testing its "inputs" are zeros
     and "unreadable" tells the reason, so that evaluators can leave it out and count it.
+
+    Args:
+        transform: of what was read; see the classes that read.
+        max_bad_share, min_seen: the largest share of bad ones, and from how many on it is judged.
     """
 
     kind: ClassVar[str]
@@ -28,9 +32,10 @@ class SampleMapper(ABC):
     def __init__(
         self,
         is_train: bool,
+        *,
         transform: Callable[..., Any],
-        max_bad_share: float,
-        min_seen: int,
+        max_bad_share: float = 0.1,
+        min_seen: int = 100,
     ):
         self.is_train = is_train
         self.transform = transform

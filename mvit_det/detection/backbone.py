@@ -6,13 +6,13 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
-from mvit_det.backbone import mvit
+from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
 from mvit_det.backbone.layers import PatchEmbed
-from mvit_det.backbone.plan import divide, multiscale_plan
+from mvit_det.backbone.plan import divide
 
 
 @BACKBONE_REGISTRY.register()
-class MViT(mvit.MViT, Backbone):
+class MViT(MultiscaleTransformer, Backbone):
     """MViTv2 with hybrid window attention (paper, section 4.4).
 
     Takes the arguments of ``detectron2.modeling.MViT`` under the same names, has the same
@@ -98,29 +98,18 @@ class MViT(mvit.MViT, Backbone):
         super().__init__(
             plan,
             PatchEmbed(patch_kernel, patch_stride, patch_padding, in_chans, embed_dim),
+            BlockOptions.from_arguments(locals(), pool_kernel=qkv_pool_kernel),
             out_features=out_features,
-            norm_layer=norm_layer,
             pos_embed_grid=pretrain_grid if use_abs_pos else None,
             pos_embed_has_class_row=pretrain_use_cls_token,
             activation_checkpointing=use_act_checkpoint,
-            mlp_ratio=mlp_ratio,
-            act_layer=act_layer,
-            pool_kernel=tuple(qkv_pool_kernel),
-            qkv_bias=qkv_bias,
-            use_rel_pos=use_rel_pos,
-            rel_pos_zero_init=rel_pos_zero_init,
-            residual_pooling=residual_pooling,
-            fused=fused_attention,
         )
-        stride = patch_stride[0]
-        self._output_shape = {
-            f"scale{spec.stage + 2}": ShapeSpec(
-                channels=spec.dim_out, stride=stride * 2**spec.stage
-            )
-            for spec in plan
-            if spec.ends_stage and f"scale{spec.stage + 2}" in out_features
-        }
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of every feature map that ``forward`` returns."""
-        return dict(self._output_shape)
+        stride = self.patch_embed.proj.stride[0]
+        ends = {name: self.plan[index] for index, name in self._block_to_feature.items()}
+        return {
+            name: ShapeSpec(channels=spec.dim_out, stride=stride * 2**spec.stage)
+            for name, spec in ends.items()
+        }

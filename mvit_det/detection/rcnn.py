@@ -29,7 +29,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
 
     With Soft-NMS, or with several views, every box that scores enough is a candidate, and one
     selection among the candidates of all views decides. This differs from Detectron2's
-    ``GeneralizedRCNNWithTTA``, which suppresses within each view and then among the survivors:
+    ``GeneralizedRCNNWithTTA``, which suppresses within each view and then among what is left:
     Soft-NMS done twice would lower scores twice. Masks are predicted for the chosen boxes in every
     view, averaged as probabilities, and drawn once. With a single view of the size that the model
     was given, the result is that of plain testing image by image, bit for bit.

@@ -147,8 +147,7 @@ def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
     predictions, views = read_scores(args.predictions)
     numbers = classification_report(predictions, folder)
     if views is not None:
-        blocks = (views[start : start + 64] for start in range(0, len(views), 64))
-        log_by_views(views.shape, predictions.label, blocks)
+        log_by_views(views, predictions.label)
     return numbers
 
 

@@ -1,19 +1,53 @@
 """Files of results that are there whole or not at all."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
 
+logger = logging.getLogger(__name__)
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that at no time a part of it stands under its name; its folder is made."""
-    data = content if isinstance(content, bytes) else content.encode("utf-8")
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of which at no time a part stands under its name; its folder is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as partial:
-            partial.write_bytes(data)
+        with atomic_file(path) as partial, open(partial, "wb") as file:
+            yield file
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error}): free some space or choose another folder."
         ) from error
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write text or bytes to a `whole_file`."""
+    with whole_file(path) as file:
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+
+
+def write_arrays(path: Path, *, compress: bool = False, **arrays: np.ndarray) -> None:
+    """Write a `whole_file` for `numpy.load`."""
+    with whole_file(path) as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)
+
+
+@contextmanager
+def numbers_first(what: str, path: Path) -> Iterator[None]:
+    """Log what is written to ``path``, or why it cannot be, and go on.
+
+    A full disk must cost neither the metrics nor the training that they are of.
+    """
+    try:
+        yield
+    except (OSError, UserError) as error:
+        logger.error("%s could not be written to %s: %s", what, path, error)
+    else:
+        logger.info("%s: %s", what, path)

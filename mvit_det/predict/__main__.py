@@ -1,22 +1,17 @@
 """The command line of prediction."""
 
 import logging
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# OpenCV's decoders write their own complaints to stderr; ours say the same in a sentence.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-
 from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, printable
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
-from mvit_det.predict.clips import ClipClassification, check_window, videos_of
+from mvit_det.predict.clips import check_window, videos_of
 from mvit_det.predict.frames import see_frames
 from mvit_det.predict.people import ActionRunner
 from mvit_det.predict.person_boxes import box_threshold, person_boxes
@@ -45,8 +40,7 @@ def main(args: Namespace) -> int:
         batch_size=args.batch_size,
         class_names=class_names(args.class_names),
     )
-    of_windows = isinstance(predictor.task, ClipClassification)
-    if args.window is not None and not of_windows:
+    if args.window is not None and predictor.task.inputs != "videos":
         raise UserError(
             "--window is for classifiers of clips, and this config's model is none: drop it."
         )
@@ -56,20 +50,20 @@ def main(args: Namespace) -> int:
     def report(path: Path, reason: str) -> None:
         if path not in faults:
             faults[path] = reason
-            logger.warning("%s: %s", path, reason)
+            logger.warning("%s: %s", printable(path), reason)
 
     files = [source.path for source in sources]
     # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
-    opened = open_results(folder, predictor.task, predictor.categories, files)
+    opened = open_results(folder, predictor.inference, predictor.categories, files)
     with StopRequest() as stop, opened as results:
-        if of_windows:
+        if predictor.task.inputs == "videos":
             see_videos(predictor, videos(sources, report), args.window, results, report, stop)
         elif people is not None:
             over = ProposalRunner if args.proposals else ActionRunner
             over(predictor, people, results, stop).see(videos(sources, report), report)
         else:
             see_frames(predictor, sources, results, report, stop)
-    logger.info(summary(results, predictor.task.told(results.rows), len(faults), stop.requested))
+    logger.info(summary(results, predictor.inference.summary(results.rows), len(faults), stop.requested))
     return 128 + stop.requested if stop.requested else int(bool(faults))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.progress import Progress
+from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame, Picture, Video, stream
 from mvit_det.predict.writers import Results
 
@@ -22,13 +22,12 @@ def see_frames(
 ) -> None:
     """Each picture, and each frame of each video."""
     counts = [source.count for source in sources]
-    progress = Progress(sum(counts) if all(counts) else 0)
-    frames = stream(sources, report)
+    total = sum(counts) if all(counts) else None
+    frames = progress(stream(sources, report), total, "images")
     while not stop.requested and (batch := list(islice(frames, predictor.batch_size))):
         for frame, result in zip(batch, predict(predictor, batch, report)):
             if result is not None:
                 results.add(frame, result)
-        progress.update(len(batch))
 
 
 def predict(

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from mvit_det.ava_files import BoxTable, write_detections
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, some
-from mvit_det.predict.actions import People, not_within, within
+from mvit_det.predict.actions import not_within, within
 from mvit_det.predict.person_boxes import BoxFile, PersonFinder
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.writers import Results
+from mvit_det.tasks.actions import People
 
 PROPOSALS = "proposals.csv"
 
@@ -45,11 +46,11 @@ class KeyFrameRunner(ABC):
         self.seen: dict[str, list[People]] = {}
 
     @abstractmethod
-    def open(self, path: Path) -> AbstractContextManager:
+    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
         """A video file or a folder of frames, for a ``with`` block."""
 
     @abstractmethod
-    def see_video(self, path: Path, video: Any, name: str) -> list[str]:
+    def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
         """Fill ``seen`` from an opened video, and draw; returns faults in parts of it."""
 
     @abstractmethod
@@ -72,6 +73,7 @@ class KeyFrameRunner(ABC):
                 try:
                     with self.open(path) as video:
                         faults = self.see_video(path, video, name)
+                        faults += [video.fault] if video.fault else []
                 except (VideoError, UserError) as error:
                     faults = [str(error)]
                 if faults:
@@ -79,7 +81,7 @@ class KeyFrameRunner(ABC):
         finally:
             self._write_csv_files()
 
-    def seconds(self, video: Any, name: str) -> tuple[list[float], list[str]]:
+    def seconds(self, video: OpenVideo, name: str) -> tuple[list[float], list[str]]:
         """The key frames of a video, and what is wrong with others."""
         seconds, outside = within(video, self.source.seconds(name, video))
         faults = [not_within(video, outside)] if outside else []
@@ -101,7 +103,7 @@ def proposals() -> CsvFile:
     return [-1], lambda one: one.box_scores[:, None]
 
 
-def place(video: Any, frame: int) -> dict[str, Any]:
+def place(video: OpenVideo, frame: int) -> dict[str, Any]:
     """Where a frame is, for images.json."""
     return dict(frame=frame, seconds=round(float(video.times[frame]), 6))
 

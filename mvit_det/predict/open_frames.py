@@ -1,4 +1,4 @@
-"""Videos that are opened: files, folders of frames, and arrays of frames, with one face."""
+"""Opened videos: files, folders of frames, and arrays of frames, with one interface."""
 
 import math
 import os
@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from mvit_det.data.decoding.reader import FRAME_RATE, VideoError, open_video
+from mvit_det.data.decoding.reader import FRAME_RATE, OpenVideo, VideoError, open_video
+from mvit_det.data.video.sampling import on_screen
+from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError
+from mvit_det.predict.progress import progress
+from mvit_det.predict.sources import Frame, playable
 
 
 def opened(
     video: str | os.PathLike | np.ndarray, fps: float | None, folder_fps: float | None
-) -> AbstractContextManager:
+) -> AbstractContextManager[OpenVideo]:
     """A video file, a folder of frames, or an array of frames, for a ``with`` block.
 
     Args:
@@ -28,8 +32,8 @@ def opened(
     return nullcontext(FramesInMemory(video, FRAME_RATE if fps is None else fps))
 
 
-class FramesInMemory:
-    """An array of frames with the face of an opened video (`mvit_det.data.open_video`).
+class FramesInMemory(OpenVideo):
+    """An array of frames.
 
     Args:
         frames: (N, H, W, 3) uint8, BGR.
@@ -50,11 +54,8 @@ class FramesInMemory:
         self.times = np.arange(len(frames)) / fps
         self._frames = frames
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
     def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Frames by their numbers, (N, H, W, 3) RGB."""
+        """See `OpenVideo.frames`."""
         return np.ascontiguousarray(self._frames[np.asarray(indices)][..., ::-1])
 
 
@@ -66,13 +67,13 @@ class Shown:
     fps: float
 
 
-def nearest(video: Any, second: float) -> int:
-    """The number of the frame of an opened video that is nearest to a time."""
-    return int(np.abs(video.times - second).argmin())
+def shown_at(video: OpenVideo, second: float) -> int:
+    """The index of the frame of an opened video that is on screen at a time."""
+    return int(on_screen(video.times, second))
 
 
 def gathered(
-    video: Any,
+    video: OpenVideo,
     wanted: Sequence[Sequence[int]],
     on_fault: Callable[[int, VideoError], None],
     memory: int = 2**28,
@@ -83,7 +84,7 @@ def gathered(
     that is before it.
 
     Args:
-        wanted: numbers of the frames of each part.
+        wanted: indices of the frames of each part.
         on_fault: is told of parts that cannot be decoded, which are left out.
         memory: bytes of the frames that are decoded at once, where one part takes no more.
     """
@@ -95,11 +96,11 @@ def gathered(
 
 
 def _gathered(
-    video: Any, wanted: Sequence[Sequence[int]], places: Sequence[int], on_fault: Callable
+    video: OpenVideo, wanted: Sequence[Sequence[int]], places: Sequence[int], on_fault: Callable
 ) -> Iterator[tuple[int, np.ndarray]]:
-    numbers = np.unique(np.concatenate([wanted[place] for place in places]))
+    indices = np.unique(np.concatenate([wanted[place] for place in places]))
     try:
-        frames = video.frames(numbers.tolist())
+        frames = video.frames(indices.tolist())
     except VideoError as error:
         if len(places) == 1:
             on_fault(places[0], error)
@@ -108,25 +109,46 @@ def _gathered(
             yield from _gathered(video, wanted, [place], on_fault)
         return
     for place in places:
-        yield place, frames[np.searchsorted(numbers, wanted[place])]
+        yield place, frames[np.searchsorted(indices, wanted[place])]
 
 
-def in_order(video: Any, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
+def in_order(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
     """Frames 0 to ``stop`` - 1 of an opened video, (H, W, 3) BGR; those before a damaged one come.
 
     Args:
         memory: bytes of the frames that are decoded at once. Few at once cost time, since decoding
             starts anew from the key frame before them.
     """
-    start, at_once = 0, max(1, memory // video.frames([0]).nbytes)
-    while start < stop:
-        try:
-            frames = video.frames(range(start, min(start + at_once, stop)))
-        except VideoError:
-            if at_once == 1:
-                raise
-            at_once //= 2
-            continue
-        for frame in frames:
-            yield np.ascontiguousarray(frame[..., ::-1])
-        start += len(frames)
+
+    def fail(index: int, error: VideoError) -> None:
+        raise error
+
+    for _, [frame] in gathered(video, [[index] for index in range(stop)], fail, memory):
+        yield np.ascontiguousarray(frame[..., ::-1])
+
+
+def annotate(
+    video: OpenVideo,
+    path: Path,
+    results: Any,
+    stop: StopRequest,
+    shown: Sequence[Any],
+    note: Callable[[Frame], None],
+) -> None:
+    """Write an opened video with what is ``shown`` in each of its first frames.
+
+    Args:
+        note: is called at the end with a frame of the source, also where a frame cannot be decoded,
+            but not where none has been written.
+    """
+    source, frame = Shown(path, playable(video.fps)), None
+    images = progress(in_order(video, len(shown)), len(shown), "frames")
+    try:
+        for index, image in enumerate(images):
+            frame = Frame(source, index, image, video.times[index])
+            results.show(frame, shown[index])
+            if stop.requested:
+                break
+    finally:
+        if frame:
+            note(frame)

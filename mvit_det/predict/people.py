@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mvit_det.data.decoding.reader import VideoError
-from mvit_det.predict.actions import People
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
+from mvit_det.errors import printable
 from mvit_det.predict.key_frames import (
     PROPOSALS,
     CsvFile,
@@ -19,10 +18,11 @@ from mvit_det.predict.key_frames import (
     place,
     proposals,
 )
-from mvit_det.predict.open_frames import Shown, in_order
+from mvit_det.predict.open_frames import annotate
 from mvit_det.predict.person_boxes import PersonFinder
-from mvit_det.predict.progress import Progress
-from mvit_det.predict.sources import Frame, playable
+from mvit_det.predict.progress import progress
+from mvit_det.predict.sources import Frame
+from mvit_det.tasks.actions import People
 
 logger = logging.getLogger(__name__)
 
@@ -34,36 +34,41 @@ TOLD = 5  # actions in a line of the log
 class ActionRunner(KeyFrameRunner):
     """An action detector says what people do."""
 
-    def open(self, path: Path) -> AbstractContextManager:
+    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
         """See `KeyFrameRunner.open`."""
-        return self.predictor.task.open(path)
+        return self.predictor.open(path)
 
-    def see_video(self, path: Path, video: Any, name: str) -> list[str]:
+    def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
         people = self.seen[name] = []
-        progress = Progress(len(seconds), unit="key frames")
-        for one in self.predictor.people(
+
+        def note(frame: Frame) -> None:
+            for one in people:
+                self.results.note(frame, one, **place(video, one.frame))
+
+        found = self.predictor.people(
             video,
             seconds,
             lambda clip: self.source.at(name, clip),
             lambda second, error: faults.append(left_out(second, error)),
-        ):
+        )
+        for one in progress(found, len(seconds), "key frames"):
             people.append(one)
-            progress.update(1)
             if self.stop.requested:
                 break
         if people:
-            logger.info("%s: %s", path, self._told(people))
-            unseen = sum(map(self.predictor.task.unseen, people))
+            logger.info("%s: %s", printable(path), self._told(people))
+            unseen = sum(map(self.predictor.inference.unseen, people))
             if unseen:
                 logger.warning(
                     "%s: %d boxes are beside the part of the frame that the model is shown, and their "
                     "scores mean nothing: add dataloader.test.mapper.transform.crop=full",
-                    *(path, unseen),
+                    *(printable(path), unseen),
                 )
+            shown = people_shown(people, video.times)
             try:
-                self._annotate(Shown(path, playable(video.fps)), video, people)
+                annotate(video, path, self.results, self.stop, shown, note)
             except VideoError as error:
                 faults.append(str(error))
         return faults
@@ -80,7 +85,7 @@ class ActionRunner(KeyFrameRunner):
 
     def _told(self, people: Sequence[People]) -> str:
         """The actions of a video that are seen most."""
-        best = self.predictor.task.best
+        best = self.predictor.inference.best
         counts = Counter(
             category["name"]
             for one in people
@@ -90,21 +95,6 @@ class ActionRunner(KeyFrameRunner):
         told = ", ".join(f"{name} ({count})" for name, count in counts.most_common(TOLD))
         boxes = sum(len(one.boxes) for one in people)
         return f"{len(people)} key frames, {boxes} boxes; mostly: {told or 'nothing'}"
-
-    def _annotate(self, source: Shown, video: Any, people: Sequence[People]) -> None:
-        """Write the video, and what was seen in it."""
-        shown, by_frame = None, people_shown(people, video.times)
-        progress = Progress(len(video), unit="frames")
-        try:
-            for index, image in enumerate(in_order(video, len(video))):
-                shown = Frame(source, index, image)
-                self.results.show(shown, by_frame[index])
-                progress.update(1)
-                if self.stop.requested:
-                    break
-        finally:
-            for one in people if shown else ():
-                self.results.note(shown, one, **place(video, one.frame))
 
 
 def people_shown(people: Sequence[People], times: np.ndarray) -> list[People | None]:

@@ -13,13 +13,12 @@ from detectron2.structures import Instances
 from mvit_det.ava_files import BoxTable, read_boxes
 from mvit_det.data.actions.key_frames import usable
 from mvit_det.data.decoding.reader import VideoError
-from mvit_det.data.video.list_rows import is_video_name
+from mvit_det.data.file_kinds import is_video_name
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError, some
-from mvit_det.predict.actions import ActionDetection, KeyClip, length
-from mvit_det.predict.detection import Detection
+from mvit_det.predict.actions import KeyClip
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.tasks import task_of
+from mvit_det.tasks import task_of
 
 PERSON = "person"
 EVERY = 1.0  # seconds
@@ -130,11 +129,11 @@ class PersonFinder:
         """The key frames of a video, from its beginning on."""
         if self.times is not None:
             return self.times.seconds(name, video)
-        if self.every * len(video.times) < length(video):
+        if self.every * len(video.times) < video.end:
             raise VideoError(
-                f"--every {self.every:g} s is less than a frame, {length(video) / len(video.times):.3g} s"
+                f"--every {self.every:g} s is less than a frame, {video.end / len(video.times):.3g} s"
             )
-        count = int(np.ceil(length(video) / self.every - 1e-6))
+        count = int(np.ceil(video.end / self.every - 1e-6))
         return [round(number * self.every, 6) for number in range(max(count, 1))]
 
     def found(self, picture: np.ndarray) -> Instances:
@@ -159,8 +158,8 @@ def as_shares(found: Instances) -> Boxes:
 def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinder | None:
     """What the command line says of boxes; None where they are not for this model."""
     given = [option for option in OPTIONS if getattr(args, option) is not None]
-    of_actions = isinstance(predictor.task, ActionDetection)
-    if args.proposals and not isinstance(predictor.task, Detection):
+    of_actions = predictor.task.inputs == "key frames"
+    if args.proposals and not predictor.task.gives_boxes:
         raise UserError("--proposals is for detectors, and this config's model is none: drop it.")
     if not (of_actions or args.proposals):
         if given:
@@ -206,7 +205,7 @@ def box_threshold(args: Namespace) -> float:
 
 def _detector(args: Namespace) -> Predictor:
     # before its weights are read, which may be those of the other model as well
-    if not isinstance(task_of(load_config(args.detector_config), 0.0), Detection):
+    if not task_of(load_config(args.detector_config)).gives_boxes:
         raise UserError(
             f"--detector-config {args.detector_config} is none of a detector of boxes: give one, such "
             "as configs/mask_rcnn_mvitv2_t_3x.py."

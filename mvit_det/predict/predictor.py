@@ -4,6 +4,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,13 @@ from mvit_det.data.custom.categories import Category
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
-from mvit_det.errors import UserError
-from mvit_det.predict.actions import (
-    ActionDetection,
-    KeyClip,
-    People,
-    given_boxes,
-    not_within,
-    raised,
-    within,
-)
-from mvit_det.predict.clips import ClipClassification, Span, check_window, parts
-from mvit_det.predict.tasks import categories_of, task_of
+from mvit_det.errors import UserError, check_count, check_share
+from mvit_det.predict.actions import KeyClip, given_boxes, key_clips, not_within, raised, within
+from mvit_det.predict.clips import check_window, parts
+from mvit_det.predict.open_frames import opened
+from mvit_det.tasks import task_of
+from mvit_det.tasks.actions import People
+from mvit_det.tasks.video import Span
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +67,8 @@ class Predictor:
         categories: {"id", "name"} of each class, as in a COCO file, in the order of
             ``pred_classes`` or of the scores. Of an action detector those actions that are
             evaluated; scores[:, id - 1] is that of an id.
-        task: what is done with pictures and results; the config's test mapper decides it.
+        task: the config's, an object of `mvit_det.tasks`.
+        inference: what it does with inputs and results.
     """
 
     def __init__(
@@ -85,14 +82,13 @@ class Predictor:
         batch_size: int = 1,
         class_names: Sequence[str] | str | os.PathLike | None = None,
     ) -> None:
-        if not 0 <= score_threshold <= 1:
-            raise UserError(f"score_threshold={score_threshold} must be from 0 to 1.")
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size} must be at least 1.")
+        check_share("Predictor", score_threshold=score_threshold)
+        check_count("Predictor", batch_size=batch_size)
         cfg = apply_overrides(load_config(os.fspath(config)), overrides)
         self.batch_size = batch_size
-        self.task = task_of(cfg, score_threshold)
-        self.categories: list[Category] = categories_of(cfg, self.task, class_names)
+        self.task = task_of(cfg)
+        self.inference = self.task.inference(cfg, score_threshold)
+        self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
         self.model = _on_device(cfg, device)
         StrictCheckpointer(self.model, complete=True).load(path)
@@ -118,9 +114,9 @@ class Predictor:
             pred_masks (N, H, W); best score first. Of a classifier the scores (K,) of all classes,
             a tensor on the CPU; they sum to 1. For a list, one per picture or video.
         """
-        if isinstance(self.task, ActionDetection):
+        if self.task.inputs == "key frames":
             raise UserError("This config's model detects actions: use .actions(video, boxes).")
-        if isinstance(self.task, ClipClassification):
+        if self.task.inputs == "videos":
             if isinstance(image, (list, tuple)):
                 return [self(video, fps=fps) for video in image]
             return self.over_time(image, fps=fps)[0].scores
@@ -149,23 +145,32 @@ class Predictor:
             window: in seconds; each gets as many views as the config tests a video with. None for
                 the whole video, which gives one `Span`.
         """
-        if not isinstance(self.task, ClipClassification):
+        if self.task.inputs != "videos":
             raise UserError(
                 "Windows of time are for classifiers of clips, and this config's model is none: call "
                 "the predictor, or its actions()."
             )
+        with self._usable(video, fps) as frames:
+            return list(self.spans(frames, window))
+
+    def open(self, video: Any, fps: float | None = None) -> AbstractContextManager:
+        """A video file, a folder of frames, or an array of frames, for a ``with`` block."""
+        return opened(video, fps, self.inference.fps)
+
+    @contextmanager
+    def _usable(self, video: Any, fps: float | None) -> Iterator[Any]:
         try:
-            with self.task.open(video, fps) as opened:
-                return list(self.spans(opened, window))
+            with self.open(video, fps) as frames:
+                yield frames
         except VideoError as error:
             raise UserError(f"Video {video} cannot be used: {error}.") from error
 
-    def spans(self, opened: Any, window: float | None = None) -> Iterator[Span]:
-        """The same for what `ClipClassification.open` gives, one after the other."""
+    def spans(self, video: Any, window: float | None = None) -> Iterator[Span]:
+        """As `over_time` for what `open` gives, one after the other."""
         check_window(window)
-        _refuse_extreme(*opened.frames([0]).shape[1:3], "A video")
-        for start, end, frames in parts(opened.times, opened.fps, window):
-            views, scores = self.task.views(opened, frames), []
+        _refuse_extreme(*video.frames([0]).shape[1:3], "A video")
+        for start, end, frames in parts(video.times, video.end, window):
+            views, scores = self.inference.views(video, frames), []
             while batch := [(clip, None) for clip in islice(views, self.batch_size)]:
                 scores += self._run(batch)
             yield Span(start, end, frames, torch.cat(scores).double().mean(dim=0).float())
@@ -183,43 +188,40 @@ class Predictor:
         Returns:
             One `People` per key frame, in order: with its boxes, and their ``scores`` (N, K).
         """
-        if not isinstance(self.task, ActionDetection):
+        if self.task.inputs != "key frames":
             raise UserError("Boxes of people are for action detectors, and this model is none.")
         known = given_boxes(boxes)
-        try:
-            with self.task.open(video, fps) as opened:
-                seconds, outside = within(opened, list(known))
-                if outside:
-                    raise VideoError(not_within(opened, outside))
-                return list(self.people(opened, seconds, lambda clip: (known[clip.second], None)))
-        except VideoError as error:
-            raise UserError(f"Video {video} cannot be used: {error}.") from error
+        with self._usable(video, fps) as frames:
+            seconds, outside = within(frames, list(known))
+            if outside:
+                raise VideoError(not_within(frames, outside))
+            return list(self.people(frames, seconds, lambda clip: (known[clip.second], None)))
 
     def people(
         self,
-        opened: Any,
+        video: Any,
         seconds: Sequence[float],
         look: Callable[[KeyClip], tuple[np.ndarray, np.ndarray | None]],
         on_fault: Callable[[float, VideoError], None] = raised,
     ) -> Iterator[People]:
-        """The same for what `ActionDetection.open` gives, one key frame after the other.
+        """As `actions` for what `open` gives, one key frame after the other.
 
         Args:
             look: gives the boxes at a key frame, and how sure each is.
-            on_fault: see `ActionDetection.key_clips`.
+            on_fault: see `key_clips`.
         """
-        _refuse_extreme(*opened.frames([0]).shape[1:3], "A video")
-        clips = self.task.key_clips(opened, seconds, on_fault)
+        _refuse_extreme(*video.frames([0]).shape[1:3], "A video")
+        clips = key_clips(video, seconds, self.inference.sampling, on_fault)
         while batch := list(islice(clips, self.batch_size)):
             looked = [look(clip) for clip in batch]
             samples = [
-                self.task.prepare(clip.clip, boxes)
+                self.inference.prepare(clip.clip, boxes)
                 for clip, (boxes, _) in zip(batch, looked)
                 if len(boxes)
             ]
             scores = iter(self._run(samples) if samples else [])
             for clip, (boxes, sure) in zip(batch, looked):
-                told = next(scores) if len(boxes) else torch.zeros(0, self.task.num_actions)
+                told = next(scores) if len(boxes) else torch.zeros(0, self.inference.num_actions)
                 sure = np.full(len(boxes), np.nan) if sure is None else sure
                 size = clip.picture.shape[:2]
                 yield People(clip.second, clip.frame, size, boxes, told, sure)
@@ -234,12 +236,12 @@ class Predictor:
                 "convert it first, e.g. by cv2.imread or cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
             )
         _refuse_extreme(*shape[:2], "A picture")
-        return self.task.prepare(image)
+        return self.inference.prepare(image)
 
     def _run(self, samples: list[tuple[torch.Tensor, Any]]) -> list[Any]:
         try:
             with torch.no_grad():
-                return self.task.results(self.model(self.task.batch(samples)))
+                return self.inference.results(self.model(self.inference.batch(samples)))
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{len(samples)} pictures of {tuple(samples[0][0].shape[-2:])} (H, W) are too many for "

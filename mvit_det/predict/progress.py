@@ -1,39 +1,49 @@
-"""How far a run is, in the log."""
+"""How far a run is: a bar on a terminal, else lines in the log."""
 
-import datetime
 import logging
-import time
+import sys
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from typing import TypeVar
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 
-class Progress:
-    """Logs what is done, the speed, and the time left, every few seconds.
+_KNOWN = "{n_fmt} of {total_fmt}{unit} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+_UNKNOWN = "{n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}]"
+
+
+def progress(items: Iterable[Item], total: int | None, unit: str) -> Iterator[Item]:
+    """Give the items, and show how many are done, the speed, and the time left.
 
     Args:
-        total: of pictures and frames, as files tell it; 0 if one does not.
-        every: seconds between two lines.
-        unit: what is counted.
+        total: None if it is not known.
+        unit: what the items are.
     """
+    state = _UNKNOWN if total is None else _KNOWN
+    options = dict(total=total, unit=f" {unit}", leave=False)
+    if sys.stderr.isatty():
+        # lines of the log are written above the bar
+        with logging_redirect_tqdm([logging.getLogger("mvit_det")]):
+            yield from tqdm(items, **options, bar_format="{bar}| " + state)
+    else:
+        yield from _Lines(items, **options, bar_format=state)
 
-    def __init__(self, total: int, every: float = 5.0, unit: str = "images") -> None:
-        self.total = total
-        self.every = every
-        self.unit = unit
-        self.done = 0
-        self._start = self._last = time.monotonic()
 
-    def update(self, count: int) -> None:
-        """``count`` more are done."""
-        self.done += count
-        now = time.monotonic()
-        if now - self._last < self.every:
-            return
-        self._last = now
-        rate = self.done / (now - self._start)
-        if self.total < self.done:
-            logger.info("%d %s, %.2f %s/s", self.done, self.unit, rate, self.unit)
-            return
-        left = datetime.timedelta(seconds=round((self.total - self.done) / rate))
-        what = (self.done, self.total, self.unit, rate, self.unit, left)
-        logger.info("%d of %d %s, %.2f %s/s, ETA %s", *what)
+class _Lines(tqdm):
+    """Writes into the log, every few seconds, what tqdm would show."""
+
+    every = 5.0  # seconds
+    monitor_interval = 0  # no thread that refreshes bars
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options, file=StringIO(), mininterval=self.every, miniters=1)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Called by tqdm: at the start, now and then, and with a text to end with."""
+        if self.n and msg is None:
+            logger.info("%s", self)

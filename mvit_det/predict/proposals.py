@@ -2,13 +2,11 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from mvit_det.data.decoding.reader import open_video
-from mvit_det.predict.actions import People
+from mvit_det.data.decoding.reader import OpenVideo, open_video
 from mvit_det.predict.key_frames import (
     PROPOSALS,
     CsvFile,
@@ -17,10 +15,11 @@ from mvit_det.predict.key_frames import (
     place,
     proposals,
 )
-from mvit_det.predict.open_frames import Shown, gathered, nearest
+from mvit_det.predict.open_frames import Shown, gathered, shown_at
 from mvit_det.predict.person_boxes import as_shares
-from mvit_det.predict.progress import Progress
+from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame
+from mvit_det.tasks.actions import People
 
 SLIDES = 1.0  # frames per second of a video of key frames
 
@@ -31,20 +30,21 @@ class ProposalRunner(KeyFrameRunner):
     The annotated video has the key frames alone.
     """
 
-    def open(self, path: Path) -> AbstractContextManager:
+    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
         """See `KeyFrameRunner.open`."""
         return open_video(path)
 
-    def see_video(self, path: Path, video: Any, name: str) -> list[str]:
+    def see_video(self, path: Path, video: OpenVideo, name: str) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(video, name)
-        keys = [nearest(video, second) for second in seconds]
-        source, progress = Shown(path, SLIDES), Progress(len(seconds), unit="key frames")
-        for number, [picture] in gathered(
+        keys = [shown_at(video, second) for second in seconds]
+        source = Shown(path, SLIDES)
+        pictures = gathered(
             video,
             [[key] for key in keys],
             lambda number, error: faults.append(left_out(seconds[number], error)),
-        ):
+        )
+        for number, [picture] in progress(pictures, len(seconds), "key frames"):
             frame = Frame(source, keys[number], np.ascontiguousarray(picture[..., ::-1]))
             found = self.source.found(frame.image)
             boxes, sure = as_shares(found)
@@ -56,7 +56,6 @@ class ProposalRunner(KeyFrameRunner):
             self.seen.setdefault(name, []).append(people)
             self.results.show(frame, found)
             self.results.note(frame, found, **place(video, keys[number]))
-            progress.update(1)
             if self.stop.requested:
                 break
         return faults

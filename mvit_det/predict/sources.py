@@ -4,21 +4,20 @@ import glob
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from detectron2.data.detection_utils import read_image
 
+from mvit_det.data.decoding.stream import VideoError, VideoStream
+from mvit_det.data.discovery import walk
+from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
 from mvit_det.data.image_files import check_image_file
 from mvit_det.errors import UserError, printable, some
 
 logger = logging.getLogger(__name__)
-
-# By these a folder is searched, and a video is told from a picture.
-PICTURES = set(".jpg .jpeg .png .bmp .webp .tif .tiff .gif .ppm .pgm .jp2".split())
-VIDEOS = set(".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .mts .m2ts .ogv .3gp".split())
 
 DEFAULT_FPS = 25.0  # for a video that does not tell its own
 
@@ -29,7 +28,23 @@ def playable(fps: float) -> float:
 
 
 class Unreadable(Exception):
-    """Why an input cannot be decoded, or not to its end."""
+    """Why a picture cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture, or one frame of a video.
+
+    Attributes:
+        index: 0, 1, ... within the source.
+        image: (H, W, 3) BGR.
+        seconds: when it is shown, from the start of the file; None: of a picture.
+    """
+
+    source: "Picture | Video"
+    index: int
+    image: np.ndarray
+    seconds: float | None = None
 
 
 class Picture:
@@ -46,18 +61,18 @@ class Picture:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """The picture, (H, W, 3) BGR."""
+    def frames(self) -> Iterator[Frame]:
+        """The picture."""
         try:
             check_image_file(str(self.path))
             image = read_image(str(self.path), format="BGR")
         except Exception as error:  # decoders fail in many ways
             raise Unreadable(str(error) or type(error).__name__) from error
-        yield np.ascontiguousarray(image)
+        yield Frame(self, 0, np.ascontiguousarray(image))
 
 
 class Video:
-    """A video that is decoded frame by frame.
+    """A video file that is decoded once, from its beginning to its end.
 
     Attributes:
         fps: frames per second.
@@ -66,46 +81,16 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if printable(path) != str(path):  # at which OpenCV crashes
-            raise UserError(f"Input {printable(path)} has a name that is not UTF-8: rename it.")
-        video = cv2.VideoCapture(str(path))
-        fps, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
-        video.release()
-        self.fps = playable(fps)
-        self.count = max(0, int(count))
+        self.fps, self.count = DEFAULT_FPS, 0
+        with suppress(VideoError), closing(VideoStream(path)) as stream:
+            self.fps, self.count = playable(stream.rate), stream.count
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """Each frame, (H, W, 3) BGR, upright."""
-        video = cv2.VideoCapture(str(self.path))
-        decoded = 0
-        try:
-            while True:
-                there, image = video.read()
-                if not there:
-                    break
-                decoded += 1
-                yield image
-        finally:
-            video.release()
-        if not decoded:
-            raise Unreadable("no frame can be decoded (damaged, or a codec that OpenCV lacks?)")
-        # the number in the file is an estimate in some formats
-        if decoded < 0.95 * self.count:
-            raise Unreadable(f"it ended after {decoded} of {self.count} frames (damaged?)")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture, or one frame of a video.
-
-    Attributes:
-        index: 0, 1, ... within the source.
-        image: (H, W, 3) BGR.
-    """
-
-    source: Picture | Video
-    index: int
-    image: np.ndarray
+    def frames(self) -> Iterator[Frame]:
+        """Each frame, upright. What a damaged file still has comes before the error."""
+        with closing(VideoStream(self.path)) as stream:
+            for index, (seconds, frame) in enumerate(stream.shown()):
+                image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
+                yield Frame(self, index, image, seconds)
 
 
 def find_sources(
@@ -114,28 +99,32 @@ def find_sources(
     """Expand files, folders and glob patterns; each file counts once, in the order given.
 
     A folder gives the pictures and videos in it and in the folders below, by name; what is hidden
-    (.name) is left out, and so is the folder ``output`` if it lies in there.
+    (.name) is left out, and so is the folder ``output`` if it lies in there. Files of other kinds
+    are counted in the log.
     """
     paths: dict[str, Path] = {}  # by what they resolve to
+    skipped = Skipped()
     for given in map(os.fspath, inputs):
         # a file whose name looks like a pattern is meant itself
         pattern = glob.has_magic(given) and not os.path.exists(given)
         for name in sorted(glob.glob(given, recursive=True)) if pattern else [given]:
             path = Path(name)
-            for file in _in_folder(path, Path(output)) if path.is_dir() else [path]:
+            for file in _in_folder(path, Path(output), skipped) if path.is_dir() else [path]:
                 # not Path.resolve, which fails on a link that leads to itself
                 paths.setdefault(os.path.realpath(file), file)
         if not pattern and not os.path.exists(given):
-            raise UserError(f"Input {given} does not exist (looked from {os.getcwd()}).")
+            raise UserError(f"Input {printable(given)} does not exist (looked from {os.getcwd()}).")
+    told = some(map(os.fspath, inputs))
+    if str(skipped):
+        logger.warning("%s: skipped %s.", told, skipped)
     if not paths:
         raise UserError(
-            f"There is no picture or video in {some(map(os.fspath, inputs))}; looked for "
-            f"{' '.join(sorted(PICTURES))} {' '.join(sorted(VIDEOS))}."
+            f"There is no picture or video in {told}; looked for .jpg, .png, .mp4 and the like."
         )
-    return [Video(p) if p.suffix.lower() in VIDEOS else Picture(p) for p in paths.values()]
+    return [Video(path) if is_video_name(path.name) else Picture(path) for path in paths.values()]
 
 
-def _in_folder(folder: Path, output: Path) -> list[Path]:
+def _in_folder(folder: Path, output: Path, skipped: Skipped) -> list[Path]:
     root, kept_out = os.path.realpath(folder), os.path.realpath(output)
     if root == kept_out:
         raise UserError(
@@ -143,18 +132,12 @@ def _in_folder(folder: Path, output: Path) -> list[Path]:
             "taken for inputs next time."
         )
     found = []
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        folders[:] = [
-            name
-            for name in sorted(folders)
-            if not name.startswith(".") and os.path.realpath(here / name) != kept_out
-        ]
-        found += [
-            here / name
-            for name in sorted(files)
-            if not name.startswith(".") and Path(name).suffix.lower() in PICTURES | VIDEOS
-        ]
+    for here, folders, files in walk(folder, ""):
+        place = folder / here
+        folders[:] = [name for name in folders if os.path.realpath(place / name) != kept_out]
+        used = [name for name in files if is_image_name(name) or is_video_name(name)]
+        skipped.add(set(files).difference(used))
+        found += [place / name for name in used]
     return found
 
 
@@ -164,7 +147,6 @@ def stream(
     """All frames of all sources, one at a time; ``on_fault(path, reason)`` is told of bad ones."""
     for source in sources:
         try:
-            for index, image in enumerate(source.frames()):
-                yield Frame(source, index, image)
-        except Unreadable as error:
+            yield from source.frames()
+        except (Unreadable, VideoError) as error:
             on_fault(source.path, str(error))

@@ -3,17 +3,16 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError
-from mvit_det.predict.clips import Span, parts, span_at, table
-from mvit_det.predict.open_frames import Shown, in_order
+from mvit_det.errors import UserError, printable
+from mvit_det.predict.clips import parts, span_at, table
+from mvit_det.predict.open_frames import annotate
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.progress import Progress
-from mvit_det.predict.sources import Frame, playable
+from mvit_det.predict.progress import progress
 from mvit_det.predict.writers import Results
+from mvit_det.tasks.video import Span
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def see_videos(
         if stop.requested:
             return
         try:
-            with predictor.task.open(path) as video:
+            with predictor.open(path) as video:
                 see_video(predictor, path, video, window, results, stop)
         except (VideoError, UserError) as error:
             report(path, str(error))
@@ -40,7 +39,7 @@ def see_videos(
 def see_video(
     predictor: Predictor,
     path: Path,
-    video: Any,
+    video: OpenVideo,
     window: float | None,
     results: Results,
     stop: StopRequest,
@@ -48,30 +47,21 @@ def see_video(
     """Classify an opened video, then annotate it; what is known when that fails or ends is kept."""
     spans: list[Span] = []
     fault = None
-    progress = Progress(len(parts(video.times, video.fps, window)), unit="windows")
+    total = len(parts(video.times, video.end, window))
     try:
-        for span in predictor.spans(video, window):
+        for span in progress(predictor.spans(video, window), total, "windows"):
             spans.append(span)
-            progress.update(1)
             if stop.requested:
                 break
     except (VideoError, UserError) as error:
         if not spans:
             raise
         fault = error
-    logger.info("%s\n%s", path, table(spans, predictor.categories))
-    source, shown = Shown(path, playable(video.fps)), None
-    known = spans[-1].frames.stop
-    progress = Progress(known, unit="frames")
-    try:
-        for index, image in enumerate(in_order(video, known)):
-            shown = Frame(source, index, image)
-            results.show(shown, span_at(spans, index).scores)
-            progress.update(1)
-            if stop.requested:
-                break
-    finally:
-        if shown:
-            results.note(shown, spans, frames=len(video), seconds=round(spans[-1].end, 6))
+    logger.info("%s\n%s", printable(path), table(spans, predictor.categories))
+    shown = [span_at(spans, index).scores for index in range(spans[-1].frames.stop)]
+    known = dict(frames=len(video), seconds=round(spans[-1].end, 6))
+    annotate(video, path, results, stop, shown, lambda frame: results.note(frame, spans, **known))
     if fault is not None:
         raise fault
+    if video.fault and not stop.requested:
+        raise VideoError(video.fault)

@@ -7,10 +7,11 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TextIO
 
-import cv2
+import av
 import numpy as np
 from PIL import Image
 
@@ -18,10 +19,11 @@ from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
 from mvit_det.predict.sources import Frame
-from mvit_det.predict.tasks import Task
+from mvit_det.tasks import Inference
 
-# MPEG-4, which OpenCV's own encoder writes on every machine and players know.
-_VIDEO_CODEC, _VIDEO_SUFFIX = "mp4v", ".mp4"
+_VIDEO_SUFFIX = ".mp4"
+_QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # 118 per step of FFmpeg's q
+_TICKS = 60_000  # per second: a multiple of the usual frame rates, and below 65,536
 _JPEG = (".jpg", ".jpeg")
 
 
@@ -39,30 +41,40 @@ def _save(picture: np.ndarray, path: Path) -> None:
 
 
 class VideoFile:
-    """An annotated video while it is written.
+    """An annotated video while it is written, in MPEG-4: FFmpeg's own encoder is on every machine.
+
+    By PyAV, since OpenCV neither writes the times of frames nor takes any file name.
 
     Args:
+        fps: frames per second, for frames that do not tell when they are shown.
         size: (H, W) of its frames; an odd side is rounded up, as codecs need.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
         self.size = [2 * math.ceil(side / 2) for side in size]
-        codec = cv2.VideoWriter_fourcc(*_VIDEO_CODEC)
-        self._video = cv2.VideoWriter(str(path), codec, fps, self.size[::-1])
-        if not self._video.isOpened():
-            raise UserError(f"The video {path} cannot be written: choose another --output.")
+        self._fps, self._count, self._first, self._last = fps, 0, 0.0, -1
+        self._file = av.open(f"file:{path}", "w", format="mp4")
+        rate = Fraction(fps).limit_denominator(1001)
+        self._stream = self._file.add_stream("mpeg4", rate=rate, options=_QUALITY)
+        self._stream.height, self._stream.width = self.size
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, _TICKS)
 
-    def add(self, image: np.ndarray) -> None:
-        """Append a frame, (H, W, 3) BGR."""
-        down, right = (side - have for side, have in zip(self.size, image.shape))
-        if min(down, right) < 0 or max(down, right) > 1:  # frames may change their size on the way
-            image = cv2.resize(image, self.size[::-1])
-            down = right = 0
-        self._video.write(cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE))
+    def add(self, image: np.ndarray, seconds: float | None = None) -> None:
+        """Append a frame, (H, W, 3) BGR, which is shown at this time."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may change their size
+        seconds = self._count / self._fps if seconds is None else seconds
+        self._first = seconds if self._count == 0 else self._first
+        self._count += 1
+        frame.time_base = Fraction(1, _TICKS)
+        frame.pts = self._last = max(round((seconds - self._first) * _TICKS), self._last + 1)
+        self._file.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Finish the file."""
-        self._video.release()
+        self._file.mux(self._stream.encode(None))
+        self._file.close()
 
 
 class Results:
@@ -72,7 +84,7 @@ class Results:
         self,
         folder: Path,
         predictions: TextIO,
-        task: Task,
+        inference: Inference,
         categories: list[Category],
         inputs: Sequence[Path],
     ) -> None:
@@ -81,7 +93,7 @@ class Results:
         self.pictures = self.videos = self.frames = self.rows = 0
         self.further: list[str] = []  # names of other files that were written to the folder
         self._predictions = predictions
-        self._task = task
+        self._inference = inference
         self._categories = categories
         self._inputs = set(map(os.path.realpath, inputs))
         self._taken: set[str] = set()
@@ -92,14 +104,14 @@ class Results:
     def add(self, frame: Frame, result: Any) -> None:
         """Write one picture or frame; those of one video must come in a row."""
         self.show(frame, result)
-        seconds = {}
-        if frame.source.fps is not None:
-            seconds = dict(frame=frame.index, seconds=round(frame.index / frame.source.fps, 6))
-        self.note(frame, result, **seconds)
+        known = {}
+        if frame.seconds is not None:
+            known = dict(frame=frame.index, seconds=round(frame.seconds, 6))
+        self.note(frame, result, **known)
 
     def show(self, frame: Frame, result: Any) -> None:
         """Annotate one picture or frame, and keep no more of it."""
-        picture = self._task.draw(frame.image, result, self._categories)
+        picture = self._inference.draw(frame.image, result, self._categories)
         is_video = frame.source.fps is not None
         if frame.source is not self._source:
             self.close_video()
@@ -110,7 +122,7 @@ class Results:
                 self._video = VideoFile(path, frame.source.fps, picture.shape[:2])
                 self.videos += 1
         if is_video:
-            self._video.add(picture)
+            self._video.add(picture, frame.seconds)
             self.frames += 1
         else:
             _save(picture, self.folder / self._file_name)
@@ -127,7 +139,7 @@ class Results:
             annotated=self._file_name,
             **known,
         )
-        rows = self._task.rows(result, image["id"], self._categories)
+        rows = self._inference.rows(result, image["id"], self._categories)
         lines = [json.dumps(row) for row in rows]
         if lines:
             start = ",\n" if self.rows else "\n"
@@ -160,7 +172,7 @@ class Results:
 @contextmanager
 def open_results(
     folder: Path,
-    task: Task,
+    inference: Inference,
     categories: list[Category],
     inputs: Sequence[Path],
 ) -> Iterator[Results]:
@@ -184,7 +196,7 @@ def open_results(
     with _writing_to(folder), ExitStack() as stack:
         partial = stack.enter_context(atomic_file(folder / "predictions.json"))
         predictions = stack.enter_context(open(partial, "w"))
-        results = Results(folder, predictions, task, categories, inputs)
+        results = Results(folder, predictions, inference, categories, inputs)
         predictions.write("[")
         try:
             yield results

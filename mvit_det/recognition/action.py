@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import roi_align
 
-from mvit_det.recognition.backbone import MViT
+from mvit_det.recognition.backbone import ClassifierMViT
 from mvit_det.recognition.recognizer import ClassificationHead, start_as_pyslowfast
 
 
@@ -33,7 +33,7 @@ class ActionDetector(nn.Module):
 
     def __init__(
         self,
-        backbone: MViT,
+        backbone: ClassifierMViT,
         num_classes: int = 80,
         *,
         roi_size: int = 7,
@@ -110,7 +110,7 @@ class ActionDetector(nn.Module):
     def features(self, inputs: torch.Tensor, boxes: Sequence[torch.Tensor]) -> torch.Tensor:
         """(B, 3, T, H, W) and B of (N, 4) -> (N, C), what the map shows in each box."""
         device = self.head.projection.weight.device
-        # the class token stays behind: it is at no place
+        # the class token is left out: it is at no place
         tokens, _ = self.backbone.encode(inputs.to(device, non_blocking=True))
         cells = tuple(tokens.shape[2:4])
         expected = tuple(-(-pixels // self.stride) for pixels in inputs.shape[-2:])
@@ -120,7 +120,7 @@ class ActionDetector(nn.Module):
                 f"{self.stride} it would be {expected}: boxes would read other places than theirs."
             )
         # NOTE: Averaging over frames first, as PySlowFast does, equals the paper's RoIAlign frame by
-        # frame with an average behind it, as both are linear; at a T'-th of the cost.
+        # frame with an average after it, as both are linear; at a T'-th of the cost.
         # (B, T', H', W', C) -> (B, C, H', W')
         maps = self.norm(tokens).mean(dim=1).movedim(-1, 1)
         boxes = [each.to(device, non_blocking=True) for each in boxes]

@@ -1,13 +1,13 @@
-"""MViT as the classifiers use it: full attention, a class token or none, images and clips."""
+"""The backbone as classifiers use it: full attention, a class token or none, images and clips."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import nn
 
-from mvit_det.backbone import mvit
+from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
 from mvit_det.backbone.layers import PatchEmbed
-from mvit_det.backbone.plan import divide, multiscale_plan
+from mvit_det.backbone.plan import divide
 
 # What all released video models have in place of the defaults, which are those of images; with
 # input_size=(T, H, W).
@@ -21,7 +21,7 @@ OF_CLIPS = dict(
 )
 
 
-class MViT(mvit.MViT):
+class ClassifierMViT(MultiscaleTransformer):
     """MViTv2 with pooling attention over the whole input (paper, section 4.1).
 
     Two numbers per tuple make it a network for images, (H, W), three one for clips, (T, H, W). It
@@ -81,12 +81,7 @@ class MViT(mvit.MViT):
     ):
         axes = len(input_size)
         per_axis = (patch_kernel, patch_stride, patch_padding, pool_kernel, adaptive_kv_stride)
-        if axes not in (2, 3) or any(len(numbers) != axes for numbers in per_axis):
-            raise ValueError(
-                f"input_size={tuple(input_size)} has {axes} numbers: it must have 2 for images or 3 "
-                "for clips, and as many as patch_kernel, patch_stride, patch_padding, pool_kernel "
-                "and adaptive_kv_stride."
-            )
+        _check_axes(input_size, *per_axis)
         if use_abs_pos and axes == 3:
             raise ValueError("use_abs_pos=True is for images: clips have relative position only.")
         grid = divide(input_size, patch_stride)
@@ -102,20 +97,12 @@ class MViT(mvit.MViT):
         super().__init__(
             plan,
             PatchEmbed(patch_kernel, patch_stride, patch_padding, in_chans, embed_dim),
+            BlockOptions.from_arguments(locals()),
             out_features=(),
-            norm_layer=norm_layer,
             class_token=class_token,
             pos_embed_grid=grid if use_abs_pos else None,
             pos_embed_has_class_row=class_token,
             activation_checkpointing=use_act_checkpoint,
-            mlp_ratio=mlp_ratio,
-            act_layer=act_layer,
-            pool_kernel=tuple(pool_kernel),
-            qkv_bias=qkv_bias,
-            use_rel_pos=use_rel_pos,
-            rel_pos_zero_init=rel_pos_zero_init,
-            residual_pooling=residual_pooling,
-            fused=fused_attention,
         )
         self.input_size = tuple(input_size)
         self.out_channels = plan[-1].dim_out
@@ -123,4 +110,14 @@ class MViT(mvit.MViT):
         self.out_stride = tuple(
             stride * 2 ** plan[-1].stage if axis >= axes - 2 else stride
             for axis, stride in enumerate(patch_stride)
+        )
+
+
+def _check_axes(input_size: Sequence[int], *per_axis: Sequence[int]) -> None:
+    axes = len(input_size)
+    if axes not in (2, 3) or any(len(numbers) != axes for numbers in per_axis):
+        raise ValueError(
+            f"input_size={tuple(input_size)} has {axes} numbers: it must have 2 for images or 3 for "
+            "clips, and as many as patch_kernel, patch_stride, patch_padding, pool_kernel and "
+            "adaptive_kv_stride."
         )

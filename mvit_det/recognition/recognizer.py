@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mvit_det.recognition.backbone import MViT
+from mvit_det.recognition.backbone import ClassifierMViT
 
 READOUTS = ("class_token", "mean", "mean_before_norm")
 
@@ -19,7 +19,7 @@ class Recognizer(nn.Module):
     Args:
         backbone: computes the tokens.
         num_classes: outputs of the head.
-        readout: ``"class_token"``; ``"mean"`` of all other tokens, behind the norm; or
+        readout: ``"class_token"``; ``"mean"`` of all other tokens, after the norm; or
             ``"mean_before_norm"``, as models fine-tuned from MaskFeat do. None takes the class
             token where the backbone has one, else the mean.
         norm_layer: builds the last norm from its width.
@@ -33,7 +33,7 @@ class Recognizer(nn.Module):
 
     def __init__(
         self,
-        backbone: MViT,
+        backbone: ClassifierMViT,
         num_classes: int,
         *,
         readout: str | None = None,

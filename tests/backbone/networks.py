@@ -1,8 +1,14 @@
 """Plans and small networks that the tests of this folder share; torch only, like the backbone."""
 
-from torch import nn
+from dataclasses import fields
 
-from mvit_det.backbone import BlockSpec, MViT, Variant, multiscale_plan
+from mvit_det.backbone import (
+    BlockOptions,
+    BlockSpec,
+    MultiscaleTransformer,
+    Variant,
+    multiscale_plan,
+)
 from mvit_det.backbone.layers import PatchEmbed
 
 # Every kind of block in few, narrow ones: heads, strides, windows, full attention, widening.
@@ -37,18 +43,14 @@ def clip_plan(variant: Variant, grid: tuple[int, int, int], **changes) -> list[B
     return hwin_plan(variant, **{**unlike, **changes})
 
 
-def network(plan: list[BlockSpec], **options) -> MViT:
+def network(plan: list[BlockSpec], **options) -> MultiscaleTransformer:
     """A network on a plan, in evaluation mode; position tables are random and not zero."""
-    if len(plan[0].grid) == 2:
+    axes = len(plan[0].grid)
+    if axes == 2:
         stem = PatchEmbed((7, 7), (4, 4), (3, 3), 3, plan[0].dim_in)
     else:
         stem = PatchEmbed((3, 7, 7), (2, 4, 4), (1, 3, 3), 3, plan[0].dim_in)
-    arguments = dict(
-        out_features=SCALES,
-        norm_layer=nn.LayerNorm,
-        act_layer=nn.GELU,
-        mlp_ratio=4.0,
-        pool_kernel=(3,) * len(plan[0].grid),
-        rel_pos_zero_init=False,
-    )
-    return MViT(plan, stem, **{**arguments, **options}).eval()
+    options = dict(out_features=SCALES, pool_kernel=(3,) * axes, rel_pos_zero_init=False) | options
+    names = [field.name for field in fields(BlockOptions) if field.name in options]
+    shared = BlockOptions(**{name: options.pop(name) for name in names})
+    return MultiscaleTransformer(plan, stem, shared, **options).eval()

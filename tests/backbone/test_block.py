@@ -3,10 +3,11 @@
 import pytest
 import torch
 from networks import network, small_plan
-from torch import nn
 
+from mvit_det.backbone import BlockOptions
 from mvit_det.backbone.block import MultiScaleBlock
-from mvit_det.backbone.layers import DropPath, in_chunks
+from mvit_det.backbone.cpu import in_chunks
+from mvit_det.backbone.layers import DropPath
 
 
 def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():
@@ -54,9 +55,7 @@ def test_blocks_get_the_rates_of_the_plan():
 
 def test_both_branches_drop_independently():
     spec = small_plan(drop_path_rate=0.5)[-1]
-    block = MultiScaleBlock(
-        spec, mlp_ratio=4.0, norm_layer=nn.LayerNorm, act_layer=nn.GELU, pool_kernel=(3, 3)
-    ).train()
+    block = MultiScaleBlock(spec, BlockOptions((3, 3))).train()
     x = torch.randn(1, 2, 2, 128).expand(400, -1, -1, -1)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -66,6 +65,11 @@ def test_both_branches_drop_independently():
     assert len(outcomes) == 4
     untouched = (out == x.flatten(1)).all(dim=1).double().mean().item()
     assert untouched == pytest.approx(0.25, abs=0.1)
+
+
+def test_an_option_that_a_constructor_lacks_does_not_silently_get_its_default():
+    with pytest.raises(KeyError, match="norm_layer"):
+        BlockOptions.from_arguments({"mlp_ratio": 2.0}, pool_kernel=(3, 3))
 
 
 def test_inference_in_chunks_equals_whole_tensors_bit_for_bit():
@@ -79,7 +83,15 @@ def test_inference_in_chunks_equals_whole_tensors_bit_for_bit():
     assert all(torch.equal(whole[name], chunked[name]) for name in whole)
 
 
+@torch.no_grad()
 def test_chunks_of_single_tokens_and_of_none():
+    sizes = []
+
+    def double(tokens):
+        sizes.append(tokens.shape)
+        return 2 * tokens
+
     x = torch.arange(6.0).view(3, 1, 2)
-    assert torch.equal(in_chunks(lambda tokens: 2 * tokens, x, tokens=2), 2 * x)
+    assert torch.equal(in_chunks(double, x, tokens=2), 2 * x)
+    assert sizes == [(2, 2), (1, 2)]
     assert in_chunks(lambda tokens: tokens[..., :1], torch.empty(0, 4, 2)).shape == (0, 4, 1)

@@ -67,7 +67,7 @@ def test_a_frame_is_not_its_neighbour():
 
 
 def train(model, x):
-    """Output, gradients by name, and the state of the random stream behind one step."""
+    """Output, gradients by name, and the state of the random stream after one step."""
     torch.manual_seed(5)  # of stochastic depth
     model.train()
     out = flattened(model, x)
@@ -94,7 +94,7 @@ def test_checkpointing_changes_neither_values_nor_the_random_stream(switch):
 @every_switch
 def test_gradients_of_both_forms_agree(switch):
     x = clips((7, 50, 35)).double()
-    fused, plain = build(switch).double(), build(switch, fused=False).double()
+    fused, plain = build(switch).double(), build(switch, fused_attention=False).double()
     _, gradients, _ = train(fused, x)
     _, expected, _ = train(plain, x)
     for name, gradient in expected.items():

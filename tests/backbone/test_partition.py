@@ -72,13 +72,6 @@ def test_split_reads_any_memory_layout(grid, size):
     assert torch.equal(Windows(size).split(x), Windows(size).split(x.contiguous()))
 
 
-@every_case
-def test_padding_is_zero_and_nothing_else_is(grid, size):
-    groups = Windows(size).split(tokens(grid))
-    assert groups.shape[2] == torch.Size(size).numel()
-    assert (groups != 0).sum() == tokens(grid).numel()
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_type_is_kept(dtype):
     x = tokens((7, 10), dtype=torch.float64).to(dtype)
@@ -113,11 +106,6 @@ def test_full_is_one_group_per_sample():
     for sample, head in product(range(2), range(3)):
         assert torch.equal(groups[sample, head], x[sample, :, :, head].reshape(15, 2))
     assert torch.equal(Full().merge(groups, (3, 5)), x)
-
-
-def test_one_window_over_the_whole_grid_is_full_attention():
-    x = tokens((3, 4, 5))
-    assert torch.equal(Full().split(x), Windows((3, 4, 5)).split(x))
 
 
 def test_extent_is_the_size_of_a_group():

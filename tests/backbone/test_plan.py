@@ -65,12 +65,6 @@ def test_keys_are_pooled_adaptively_and_twice_as_far_in_two_full_blocks(name):
 
 
 @every_variant
-def test_coarse_keys_can_be_switched_off(name):
-    for spec in hwin_plan(VARIANTS[name], coarse_kv=()):
-        assert spec.stride_kv == ((4, 4), (2, 2), (1, 1), (1, 1))[spec.stage]
-
-
-@every_variant
 def test_windows_of_queries_and_keys(name):
     # (q, kv) windows in tokens: first block of the stage, other blocks
     expected = (((56, 14),), ((28, 28), (28, 14)), ((14, 28), (14, 14)), ((7, 14), (7, 7)))
@@ -82,11 +76,6 @@ def test_windows_of_queries_and_keys(name):
         sides = [divide(spec.window, stride) for stride in (spec.stride_q, spec.stride_kv)]
         side_q, side_kv = expected[stage][0 if first else -1]
         assert sides == [(side_q, side_q), (side_kv, side_kv)], index
-
-
-@every_variant
-def test_no_window_means_full_attention_everywhere(name):
-    assert all(spec.window is None for spec in hwin_plan(VARIANTS[name], window=None))
 
 
 @every_variant
@@ -164,15 +153,6 @@ def test_drop_path_grows_linearly_over_all_blocks(name):
 def test_drop_path_of_a_single_block_is_zero():
     plan = multiscale_plan(**small_arguments(last_block_indexes=(0,), drop_path_rate=0.5))
     assert [spec.drop_path for spec in plan] == [0.0]
-
-
-@every_variant
-@pytest.mark.parametrize("expand_in", ["attention", "mlp"])
-def test_every_block_takes_what_the_one_before_gives(name, expand_in):
-    plan = hwin_plan(VARIANTS[name], expand_in=expand_in)
-    assert [spec.dim_in for spec in plan[1:]] == [spec.dim_out for spec in plan[:-1]]
-    assert plan[0].dim_in == TABLE_1[name][0][0]
-    assert plan[-1].dim_out == TABLE_1[name][0][3]
 
 
 @every_variant

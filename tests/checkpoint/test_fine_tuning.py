@@ -17,7 +17,7 @@ from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,11 +52,10 @@ def recogniser(letter, size, classes, *, class_token=True, expand_in=None) -> Re
         num_heads=row.num_heads,
         last_block_indexes=row.last_block_indexes,
         expand_in=expand_in or "attention",
+        **{**kind, "class_token": class_token},
     )
     with torch.device("meta"):
-        return Recognizer(
-            MViT(size, **{**kind, "class_token": class_token}, **options), num_classes=classes
-        )
+        return Recognizer(ClassifierMViT(size, **options), num_classes=classes)
 
 
 def test_every_published_file_of_images_is_meant():
@@ -68,14 +67,13 @@ def test_what_a_published_file_gives_a_model_of_clips(name):
     weights, letter = published(name), IMAGES[name].what[0]
     depth = VARIANTS[letter].depth
     for size in CLIPS if letter in "SBL" else CLIPS[:1]:
-        model = recogniser(letter, size, 400, expand_in=weights.expand_in)
+        model = recogniser(letter, size, 400, expand_in=weights.layout.expand_in)
         report = fit(weights, model.state_dict()).report
         heads = [f"head.projection.{leaf}" for leaf in ("weight", "bias")]
         said = f"{weights.layout.classes} classes, the model has 400"
         assert report.mismatched == dict.fromkeys(heads, said) and not report.dropped
-        without = (
-            {} if weights.class_token else {"backbone.cls_token": "the file has no class token"}
-        )
+        without = {"backbone.cls_token": "the file has no class token"}
+        without = {} if weights.layout.class_token else without
         assert report.missing == without
         assert report.backbone_share == 1 - len(without) / len(report.backbone)
         assert len(report.zeroed) == depth

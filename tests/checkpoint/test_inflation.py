@@ -170,7 +170,7 @@ def test_by_the_mean_it_is_so_away_from_the_ends():
     x, frozen = still(9)
     with torch.no_grad():
         tokens, layers = image.backbone.patch_embed(x), clip.backbone.patch_embed(frozen)
-        # zeros are padded before the first and behind the last frame: a third of the sum is lost
+        # zeros are padded before the first and after the last frame: a third of the sum is lost
         bias = image.backbone.patch_embed.proj.bias
         for layer in range(1, 4):
             close(layers[:, layer], tokens)

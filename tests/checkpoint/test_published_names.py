@@ -95,7 +95,7 @@ def test_they_fill_our_models_completely(model):
     fitted = fit(weights, ours)
     assert fitted.report.complete and not fitted.report.resized and not fitted.report.dropped
     assert shapes(fitted.state) == shapes(ours)
-    assert (weights.layout.variant, weights.expand_in) == (letter, "attention")
+    assert (weights.layout.variant, weights.layout.expand_in) == (letter, "attention")
 
 
 @pytest.mark.parametrize(

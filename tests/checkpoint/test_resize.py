@@ -20,7 +20,9 @@ def loaded(source, model):
 
 
 @pytest.mark.parametrize("size", [(96, 96), (32, 64), (128, 96)])
-@pytest.mark.parametrize("options", [{}, dict(use_abs_pos=True), dict(class_token=True)])
+@pytest.mark.parametrize(
+    "options", [{}, dict(use_abs_pos=True), dict(class_token=True, use_abs_pos=True)]
+)
 def test_at_load_and_at_run_time_are_equal(size, options):
     source = classifier(**options)
     model, report = loaded(source, classifier(input_size=size, **options))

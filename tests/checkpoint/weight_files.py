@@ -3,20 +3,20 @@
 import torch
 
 from mvit_det.detection import MViT as DetectionMViT
-from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
 
 WIDTHS = dict(embed_dim=16, num_heads=1, last_block_indexes=(0, 2, 4, 5))
 
 
 def classifier(classes: int = 5, input_size=(64, 64), **changes) -> Recognizer:
     """A small classifier of images, with random weights."""
-    return Recognizer(MViT(input_size, **{**WIDTHS, **changes}), classes).eval()
+    return Recognizer(ClassifierMViT(input_size, **{**WIDTHS, **changes}), classes).eval()
 
 
 def clip_classifier(classes: int = 5, class_token: bool = True, **changes) -> Recognizer:
     """A small classifier of clips of 4 frames."""
     clip = dict(OF_CLIPS, input_size=(4, 64, 64), class_token=class_token)
-    return Recognizer(MViT(**{**clip, **WIDTHS, **changes}), classes).eval()
+    return Recognizer(ClassifierMViT(**{**clip, **WIDTHS, **changes}), classes).eval()
 
 
 def mvit_names(model: Recognizer) -> dict[str, torch.Tensor]:

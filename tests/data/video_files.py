@@ -51,6 +51,7 @@ def write_video(
     rotation: int = 0,
     options: dict[str, str] | None = None,
     index_first: bool = False,
+    colors: dict[str, int] | None = None,
 ) -> Path:
     """Write frames (N, H, W, 3) uint8 RGB to a video file; returns its path.
 
@@ -63,6 +64,7 @@ def write_video(
         options: of the codec.
         index_first: put an mp4's index before its frames, as files for streaming have it: without
             it an mp4 that is cut short cannot be opened at all.
+        colors: "color_range", "colorspace", ... of the codec, by FFmpeg's numbers.
     """
     path = Path(path)
     rate = Fraction(fps).limit_denominator(1001)
@@ -77,6 +79,8 @@ def write_video(
         context = stream.codec_context
         context.gop_size = gop
         context.thread_count = 1
+        for name, value in (colors or {}).items():
+            setattr(context, name, value)
         if b_frames is not None:
             context.max_b_frames = b_frames
         if times is not None:

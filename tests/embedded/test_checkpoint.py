@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
+from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 
@@ -87,18 +87,6 @@ def test_save_and_resume(tmp_path: Path) -> None:
     )
     assert set(left) == {"optimizer", "iteration"} and fresh.param_groups[0]["lr"] == 0.1
     assert third.filled() == {"head.weight"}
-
-
-def test_periodic_checkpoints(tmp_path: Path) -> None:
-    checkpointer = DetectionCheckpointer(Detector(), str(tmp_path))
-    periodic = PeriodicCheckpointer(checkpointer, period=2, max_iter=5, max_to_keep=1)
-    for iteration in range(5):
-        periodic.step(iteration)
-    assert sorted(os.listdir(tmp_path)) == [
-        "last_checkpoint",
-        "model_0000003.pth",
-        "model_final.pth",
-    ]
 
 
 def test_only_the_main_process_saves(tmp_path: Path) -> None:

@@ -204,6 +204,23 @@ def test_files_of_results(tmp_path, forget):
     )
 
 
+def test_data_set_without_an_annotation_file(tmp_path, forget):
+    annotations, detections = scene(0)
+    path = register(tmp_path, annotations)
+    expected, records = evaluate(detections), DatasetCatalog.get(NAME)
+    kept = {k: v for k, v in vars(MetadataCatalog.get(NAME)).items() if k.startswith("thing")}
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        catalog.remove(NAME)
+    DatasetCatalog.register(NAME, lambda: records)
+    MetadataCatalog.get(NAME).set(**kept)
+    with pytest.raises(ValueError, match="output_dir"):
+        COCOEvaluator(NAME)
+    found = evaluate(detections, output_dir=str(tmp_path / "out"))
+    assert MetadataCatalog.get(NAME).json_file != path
+    for task in found:
+        assert dict(found[task]) == pytest.approx(dict(expected[task]), nan_ok=True, abs=0.1)
+
+
 def test_nothing_detected(tmp_path, forget):
     annotations, _ = scene(4)
     register(tmp_path, annotations)

@@ -14,19 +14,20 @@ from detectron2.data import (
     DatasetMapper,
     MapDataset,
     MetadataCatalog,
-    ToIterableDataset,
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.data.common import AspectRatioGroupedDataset
-from detectron2.data.datasets import load_coco_json, register_coco_instances
+from detectron2.data.datasets import (
+    convert_to_coco_json,
+    load_coco_json,
+    register_coco_instances,
+)
 from detectron2.data.samplers import TrainingSampler
 from detectron2.structures import BitMasks, BoxMode, PolygonMasks
 from PIL import Image
-from torch.utils.data import SequentialSampler
 
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
 INVALID = [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7]]
@@ -111,7 +112,7 @@ def test_metadata_is_set_once(name):
 def test_coco_is_known_by_name():
     train, val = MetadataCatalog.get("coco_2017_train"), MetadataCatalog.get("coco_2017_val")
     assert {"coco_2017_train", "coco_2017_val", "coco_2017_val_100"} <= set(DatasetCatalog.list())
-    assert len(val.thing_classes) == len(val.thing_colors) == 80
+    assert len(val.thing_classes) == 80
     assert val.thing_classes[0] == "person" and val.thing_classes[79] == "toothbrush"
     ids = val.thing_dataset_id_to_contiguous_id
     assert ids[1] == 0 and ids[13] == 11 and ids[90] == 79 and len(ids) == 80
@@ -339,21 +340,6 @@ def test_map_replaces_what_is_none():
         MapDataset([1, 2], lambda i: None)[0]
 
 
-def test_stream_follows_the_sampler():
-    order = SequentialSampler(range(4))
-    assert list(ToIterableDataset("abcd", order)) == ["a", "b", "c", "d"]
-    with pytest.raises(AssertionError):
-        ToIterableDataset("abcd", range(4))
-
-
-def test_batches_by_aspect_ratio():
-    sizes = [(4, 3), (3, 4), (3, 3), (9, 1), (1, 2), (8, 7)]
-    stream = [dict(width=w, height=h, number=i) for i, (w, h) in enumerate(sizes)]
-    batches = AspectRatioGroupedDataset(stream, 2)
-    numbers = [[entry["number"] for entry in batch] for batch in batches]
-    assert numbers == [[1, 2], [0, 3]]  # 4 and 5 wait for company
-
-
 # ---- loaders
 
 ITEMS = [dict(number=i, width=2 + i % 2, height=2) for i in range(10)]
@@ -412,6 +398,42 @@ def test_seed_fixes_the_workers_draws():
     assert draws(1) == draws(1) != draws(2)
 
 
-def test_batch_size_must_be_positive():
+def test_batches_are_collated_and_must_be_shared_out():
+    for grouping in (False, True):
+        options = dict(mapper=None, total_batch_size=2, aspect_ratio_grouping=grouping)
+        loader = build_detection_train_loader(ITEMS, **options, collate_fn=len)
+        assert list(islice(loader, 3)) == [2, 2, 2]
     with pytest.raises(AssertionError):
         build_detection_train_loader(ITEMS, mapper=None, total_batch_size=0)
+
+
+# ---- back into COCO's format
+
+
+def test_a_data_set_becomes_an_annotation_file(tmp_path, name):
+    rle = dict(size=[20, 20], counts=b"0<4000")
+    mode = BoxMode.XYXY_ABS
+    entries = [
+        dict(bbox=[1, 2, 4.00049, 6], bbox_mode=mode, category_id=1),
+        dict(bbox=[0, 0, 9, 9], bbox_mode=mode, category_id=0, segmentation=[SQUARE, SQUARE]),
+        dict(bbox=[0, 0, 9, 9], bbox_mode=mode, category_id=0, segmentation=rle, iscrowd=1),
+    ]
+    record = dict(file_name="a.png", height=20, width=40, image_id=7, annotations=entries)
+    DatasetCatalog.register(name, lambda: [record])
+    ids = {30: 0, 50: 1}
+    MetadataCatalog.get(name).set(thing_classes=["a", "b"], thing_dataset_id_to_contiguous_id=ids)
+    path = str(tmp_path / "new" / "coco.json")
+    convert_to_coco_json(name, path)
+    coco = json.loads((tmp_path / "new" / "coco.json").read_text())
+    assert coco["images"] == [dict(id=7, width=40, height=20, file_name="a.png")]
+    assert coco["categories"] == [dict(id=30, name="a"), dict(id=50, name="b")]
+    first, square, crowd = coco["annotations"]
+    assert first["bbox"] == [1, 2, 3, 4] and first["area"] == pytest.approx(12.002, abs=1e-3)
+    assert (first["id"], first["image_id"], first["category_id"]) == (1, 7, 50)
+    assert square["area"] == 800 and square["segmentation"] == [SQUARE, SQUARE]
+    assert crowd["iscrowd"] == 1 and crowd["segmentation"]["counts"] == "0<4000"
+    record["annotations"] = []
+    convert_to_coco_json(name, path)  # the file is there
+    assert len(json.loads((tmp_path / "new" / "coco.json").read_text())["annotations"]) == 3
+    convert_to_coco_json(name, path, allow_cached=False)
+    assert "annotations" not in json.loads((tmp_path / "new" / "coco.json").read_text())

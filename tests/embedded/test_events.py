@@ -46,7 +46,7 @@ def test_scalars() -> None:
     with EventStorage(3) as storage:
         storage.put_scalars(a=torch.tensor(1.5), b=2)
         storage.put_scalar("bbox/AP", 40, smoothing_hint=False, cur_iter=9)
-        storage.iter += 1
+        storage.step()
         storage.put_scalar("a", 3)
     assert storage.latest() == {"a": (3.0, 4), "b": (2.0, 3), "bbox/AP": (40.0, 9)}
     assert storage.latest_with_smoothing_hint()["a"] == (2.25, 4)  # the median of two
@@ -197,9 +197,7 @@ def test_seeds() -> None:
 
 def test_a_lone_process() -> None:
     assert (comm.get_world_size(), comm.get_rank(), comm.get_local_rank()) == (1, 0, 0)
-    assert comm.is_main_process() and comm.get_local_size() == 1
+    assert comm.is_main_process()
     assert comm.gather("x") == comm.all_gather("x") == ["x"]
     comm.synchronize()
-    losses = {"a": torch.tensor(1.0)}
-    assert comm.reduce_dict(losses) == losses
     assert 0 <= comm.shared_random_seed() < 2**31

@@ -43,6 +43,14 @@ class Net(nn.Module):
         y = self.head(self.batch_norm(y))
         return {"loss_square": y.pow(2).mean(), "loss_abs": 0.1 * (y - 1).abs().mean()}
 
+class Save(HookBase):
+    def __init__(self, checkpointer):
+        self.checkpointer = checkpointer
+
+    def after_step(self):
+        if self.trainer.iter in (2, 7):
+            self.checkpointer.save(f"model_{self.trainer.iter}")
+
 def batches(start):
     for i in range(start, 100):
         yield torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(i))
@@ -61,9 +69,7 @@ def trainer_from(start, folder, max_iter):
     trainer.register_hooks([
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=LRMultiplier(optimizer, schedule, 8)),
-        hooks.PeriodicCheckpointer(checkpointer, 3),
-        hooks.EvalHook(2, lambda: {"bbox": {"AP": float(trainer.iter), "AP50": 2.0}}),
-        hooks.BestCheckpointer(2, checkpointer, "bbox/AP"),
+        Save(checkpointer),
         hooks.PeriodicWriter([JSONWriter(folder + "/metrics.json"), CommonMetricPrinter(max_iter)], 2),
     ])
     return trainer, checkpointer
@@ -138,7 +144,7 @@ other = {"real": "embedded", "embedded": "real"}[mvit_det.host()]
 cfg = LazyConfig.load(f"{root}/{other}/config.yaml")
 LazyConfig.save(cfg, f"{root}/{mvit_det.host()}/config_of_other.yaml")
 trainer, checkpointer = trainer_from(3, f"{root}/{mvit_det.host()}", 8)
-left = checkpointer.load(f"{root}/{other}/model_0000002.pth")
+checkpointer.load(f"{root}/{other}/model_2.pth")
 start = trainer.iter + 1
 trainer.train(start, 8)
 optimizer = cfg.optimizer
@@ -149,7 +155,6 @@ result = {
               if k in ("lr", "betas", "text", "deep", "train")},
     "kind": cfg.kind is nn.Linear,
     "built": [instantiate(optimizer).param_groups[0][k] for k in ("lr", "weight_decay")],
-    "left": left,
     "start": start,
     "trained": trainer.model.state_dict(),
     "losses": trainer.storage.history("total_loss").values(),
@@ -222,7 +227,7 @@ def test_checkpoints_have_the_same_keys(runs: Any) -> None:
             return {key: keys(inner) for key, inner in value.items()}
         return [keys(v) for v in value] if isinstance(value, list) else type(value).__name__
 
-    for name in ("model_0000002", "model_best", "model_final"):
+    for name in ("model_2", "model_7"):
         real, ours = (torch.load(root / host / f"{name}.pth") for host in ("real", "embedded"))
         assert keys(ours) == keys(real)
 
@@ -233,7 +238,7 @@ def test_each_host_goes_on_with_the_others_files(runs: Any) -> None:
     real, ours = both_hosts(SECOND, root=str(root))
     trained = {side: result.pop("trained") for side, result in (("real", real), ("ours", ours))}
     assert ours == real
-    assert real["left"] == {"iteration": 2} and real["start"] == 3 and len(real["losses"]) == 5
+    assert real["start"] == 3 and len(real["losses"]) == 5
     assert real["partial"] == (True, {"eps": 1e-6}, 1e-6) and real["kind"]
     assert real["built"] == [2e-5, 0.01]
     assert real["plain"] == {

@@ -132,6 +132,98 @@ def test_random_apply_applies_its_share():
         T.RandomApply(T.RandomFlip(), prob=1.5)
 
 
+def test_crops_by_share_of_the_image():
+    _, cropped = apply(T.RandomCrop("relative", (0.5, 0.25)))
+    assert cropped.image.shape == (20, 15, 3)
+    sizes = [apply(T.RandomCrop("relative_range", (0.5, 0.25)), seed=s)[1] for s in range(50)]
+    heights, widths = np.array([x.image.shape[:2] for x in sizes]).T
+    assert heights.min() >= 20 and heights.max() <= 40 and len(set(heights)) > 5
+    assert 15 <= widths.min() < 25 and widths.max() <= 60
+
+
+@pytest.mark.parametrize(
+    "augmentation, expected",
+    [
+        (T.RandomBrightness(0.5, 0.5), [100, 50, 25]),
+        (T.RandomBrightness(3.0, 3.0), [255, 255, 150]),
+        (T.RandomContrast(0.0, 0.0), [116.66] * 3),
+        (T.RandomSaturation(0.0, 0.0), [0.299 * 200 + 0.587 * 100 + 0.114 * 50] * 3),
+        (T.RandomSaturation(1.0, 1.0), [200, 100, 50]),
+        (T.RandomLighting(0.0), [200, 100, 50]),
+        (T.ColorTransform(lambda pixels: 255 - pixels), [55, 155, 205]),
+        (T.PILColorTransform(lambda image: image.point(lambda v: v // 2)), [100, 50, 25]),
+    ],
+    ids=lambda x: "" if isinstance(x, list) else type(x).__name__,
+)
+def test_colours_change_and_boxes_stay(augmentation, expected):
+    image = np.full((40, 60, 3), (200, 100, 50), np.uint8)
+    _, changed = apply(T.AugmentationList([augmentation]), image)
+    np.testing.assert_allclose(changed.image[7, 9], expected, atol=1)
+    assert changed.boxes.tolist() == [[5, 10, 25, 30]] and changed.image.dtype == np.uint8
+
+
+def test_lighting_shifts_all_pixels_alike():
+    _, changed = apply(T.RandomLighting(40.0), np.full((4, 6, 3), 128, np.uint8), seed=1)
+    assert len(np.unique(changed.image.reshape(-1, 3), axis=0)) == 1
+    assert not (changed.image == 128).all()
+
+
+def test_quarter_turn():
+    chosen, turned = apply(T.RandomRotation([90], sample_style="choice"))
+    np.testing.assert_array_equal(turned.image, np.rot90(RAMP))
+    np.testing.assert_allclose(turned.boxes, [[10, 35, 30, 55]], atol=1e-9)
+    np.testing.assert_array_equal(chosen.inverse().apply_image(turned.image), RAMP)
+    assert isinstance(apply(T.RandomRotation(0.0))[0], T.NoOpTransform)
+
+
+def test_rotation_that_is_cut_keeps_its_centre():
+    rotation = T.RandomRotation(30.0, expand=False, center=(0.25, 0.5))
+    chosen, turned = apply(rotation)
+    assert turned.image.shape == RAMP.shape
+    np.testing.assert_allclose(chosen.apply_coords(np.array([[15.0, 20.0]])), [[15, 20]])
+    with pytest.raises(NotImplementedError):
+        chosen.inverse()
+
+
+def test_extent_reaches_out_of_the_image():
+    chosen, cut = apply(T.RandomExtent((2.0, 2.0), (0.0, 0.0)), np.full((40, 60, 3), 9, np.uint8))
+    assert cut.image.shape == (80, 120, 3) and (cut.image[20:60, 30:90] == 9).all()
+    assert cut.image.sum() == 9 * 40 * 60 * 3
+    np.testing.assert_allclose(cut.boxes, [[35, 30, 55, 50]])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crop_keeps_an_overlap_with_every_box(seed):
+    chosen, cropped = apply(T.MinIoURandomCrop((0.2,), 0.3), seed=seed)
+    if isinstance(chosen, T.NoOpTransform):
+        return
+    x0, y0, x1, y1 = np.clip(cropped.boxes[0], 0, [chosen.w, chosen.h] * 2)
+    inside = (x1 - x0) * (y1 - y0)
+    assert inside > 0 and 0.5 <= chosen.h / chosen.w <= 2.1
+    assert isinstance(T.MinIoURandomCrop().get_transform(RAMP, None), T.NoOpTransform)
+
+
+def test_crop_shuns_places_where_one_category_prevails():
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 50:] = 1
+    aug = T.RandomCrop_CategoryAreaConstraint("absolute", (10, 20), 0.9)
+    mixed = 0
+    for seed in range(20):
+        np.random.seed(seed)
+        aug_input = T.AugInput(RAMP, sem_seg=labels)
+        aug(aug_input)
+        assert aug_input.sem_seg.shape == aug_input.image.shape[:2] == (10, 20)
+        mixed += 0.1 < aug_input.sem_seg.mean() < 0.9
+    assert mixed >= 18
+
+
+def test_floats_are_resized_too():
+    image = RAMP.astype(np.float32) / 255
+    resized = T.ResizeTransform(40, 60, 80, 120).apply_image(image)
+    assert resized.shape == (80, 120, 3) and resized.dtype == np.float32
+    np.testing.assert_allclose(resized.mean(), image.mean(), atol=0.02)
+
+
 def test_own_augmentation_gets_what_it_names():
     class ShiftToFirstBox(T.Augmentation):
         def __init__(self, margin=0):

@@ -85,7 +85,7 @@ def test_two_stopped_processes_are_gone_on_with_by_one(whole, weights, tmp_path)
     (line,) = errors(done)
     told = rf"error: Stopped by SIGINT: (\d+) of {ITEMS} clips are done; go on with .* --resume\."
     assert 8 <= int(re.fullmatch(told, line)[1]) < ITEMS
-    assert len(list((tmp_path / "unfinished_test").glob("start00_process*.scores"))) == 2
+    assert len(list((tmp_path / "unfinished_test").glob("process*.scores"))) == 2
     resumed(weights, tmp_path)
     assert same(tmp_path, whole)
 
@@ -183,7 +183,7 @@ def test_a_test_of_which_nothing_is_left_does_not_run_the_model(
     cfg = toy_views.config(tmp_path, weights)
     cfg.dataloader.test.mapper = toy_views.sound
     with monkeypatch.context() as patch:
-        patch.setattr("mvit_det.evaluation.video.evaluator.save_views", raise_full)
+        patch.setattr("mvit_det.evaluation.video.evaluator.write_arrays", raise_full)
         first = evaluate(cfg)
     assert (tmp_path / "unfinished_test").exists() and not (tmp_path / "view_scores.npz").exists()
     monkeypatch.setattr(toy_views.Toy, "forward", None)
@@ -191,7 +191,7 @@ def test_a_test_of_which_nothing_is_left_does_not_run_the_model(
     assert (tmp_path / "view_scores.npz").exists() and not (tmp_path / "unfinished_test").exists()
 
 
-def raise_full(*_):
+def raise_full(*_, **__):
     raise UserError("view_scores.npz cannot be written: make room.")
 
 

@@ -10,6 +10,7 @@ from predict_scenes import moving
 from mvit_det.ava_files import read_boxes
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
+from mvit_det.predict.actions import key_clips
 from mvit_det.predict.person_boxes import BoxFile, PersonFinder, kind_of
 
 
@@ -41,7 +42,7 @@ def test_a_detector_finds_the_people(ava, run, tmp_path, caplog):
         predict(ava, other, video, *detector, "--boxes", ava.boxes, "--detector-class", name) == 0
     )
     _, images = read(other)
-    assert [one["frame"] for one in images] == [0, 6, 12, 19]
+    assert [one["frame"] for one in images] == [0, 6, 12, 18]
 
 
 def test_the_boxes_of_a_detector(ava, run, people_predictor):
@@ -49,9 +50,9 @@ def test_the_boxes_of_a_detector(ava, run, people_predictor):
     detector = Predictor(run.config)
     finder = PersonFinder(detector, None, 1.0)
     frames = moving(25, seed=4)
-    with people_predictor.task.open(frames, 12.5) as video:
+    with people_predictor.open(frames, 12.5) as video:
         assert finder.seconds("a", video) == [0.0, 1.0]
-        [clip] = people_predictor.task.key_clips(video, [1.0])
+        [clip] = key_clips(video, [1.0], people_predictor.inference.sampling)
     boxes, scores = finder.at("a", clip)
     instances = detector(frames[12])
     np.testing.assert_allclose(scores, instances.scores.numpy())
@@ -71,7 +72,7 @@ def test_proposals_without_an_action_detector(ava, run, tmp_path, caplog):
     names = ["a.mp4", "b.mp4", "images.json", "predictions.json", "proposals.csv"]
     assert sorted(path.name for path in output.iterdir()) == names
     rows, images = read(output)
-    assert [one["frame"] for one in images] == [0, 6, 12, 19, 12, 31]
+    assert [one["frame"] for one in images] == [0, 6, 12, 18, 12, 31]
     assert len(rows) == len(read_boxes(output / "proposals.csv", "proposals"))
     assert {"image_id", "category_id", "bbox", "score"} <= set(rows[0])
     assert len(frames_of(output / "a.mp4")) == 4

@@ -18,8 +18,8 @@ from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
-from mvit_det.predict.actions import People
 from mvit_det.predict.people import people_shown
+from mvit_det.tasks.actions import People
 
 
 def close(actual, expected):
@@ -54,7 +54,7 @@ def test_what_people_are(ava, people_predictor):
     frames = moving(25, seed=1)
     boxes = {1.0: [LEFT, RIGHT], 0.47: np.zeros((0, 4)), 2: [RIGHT]}
     none, both, last = people_predictor.actions(frames, boxes, fps=12.5)
-    assert [(one.second, one.frame) for one in (none, both, last)] == [(0.47, 6), (1, 12), (2, 24)]
+    assert [(one.second, one.frame) for one in (none, both, last)] == [(0.47, 5), (1, 12), (2, 24)]
     assert none.scores.shape == (0, 6) and both.scores.shape == (2, 6) and both.size == (72, 96)
     assert np.array_equal(both.boxes, [LEFT, RIGHT]) and np.isnan(both.box_scores).all()
     [alone] = people_predictor.actions(frames, {1.0: [RIGHT]}, fps=12.5)
@@ -116,7 +116,7 @@ def test_command_line(ava, people_predictor, tmp_path, caplog):
     assert table.videos == ["a", "b"] and len(table) == 5 * 2 * len(ACTIONS)
     rows, images = read(output)
     seconds = [0.0, 0.5, 1.0, 1.5, 1.0, 2.9]
-    assert [one["frame"] for one in images] == [0, 6, 12, 19, 12, 31]
+    assert [one["frame"] for one in images] == [0, 6, 12, 18, 12, 31]
     by_image = {one["id"]: [] for one in images}
     for row in rows:
         by_image[row["image_id"]].append(row)
@@ -225,7 +225,7 @@ def test_a_damaged_part_is_left_out(ava, tmp_path, monkeypatch, caplog):
     assert predict(ava, tmp_path, video, "--boxes", ava.boxes, "--batch-size", 4) == 1
     assert f"{video}: second 1 is left out, frame 12 cannot be decoded, frame 12 can" in caplog.text
     rows, images = read(tmp_path)
-    assert [one["frame"] for one in images] == [0, 6, 19] and len(rows) == 4
+    assert [one["frame"] for one in images] == [0, 6, 18] and len(rows) == 4
     assert len(read_boxes(tmp_path / "detections.csv", "detections")) == 4 * len(ACTIONS)
     assert len(frames_of(tmp_path / "a.mp4")) == 12
 
@@ -250,3 +250,14 @@ def test_a_run_that_is_asked_to_stop_keeps_what_is_done(ava, tmp_path, monkeypat
     rows, images = read(tmp_path)
     assert [one["frame"] for one in images] == [0, 6] and len(rows) == 2
     assert len(read_boxes(tmp_path / "detections.csv", "detections")) == 2 * len(ACTIONS)
+
+
+def test_a_name_that_is_no_text(ava, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mvit_det")
+    video, boxes = tmp_path / "caf\udce9.avi", tmp_path / "boxes.csv"
+    shutil.copy(ava.videos / "a.avi", video)
+    boxes.write_bytes(ava.boxes.read_bytes().replace(b"a,", b"caf\xe9,"))
+    assert predict(ava, tmp_path / "out", video, "--boxes", boxes) == 0
+    assert "caf\\xe9.avi: 4 key frames" in caplog.text.encode().decode()
+    table = read_boxes(tmp_path / "out" / "detections.csv", "detections")
+    assert table.videos == ["caf\udce9"]

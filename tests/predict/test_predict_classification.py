@@ -18,7 +18,7 @@ from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
 from mvit_det.predict.__main__ import argument_parser, main
-from mvit_det.predict.classification import Classification
+from mvit_det.tasks.classification import ClassInference
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "imagenet" / "mvitv2_t_in1k.py")
 NAMES = ["beech", "elm", "fir", "larch", "oak", "pine", "yew"]
@@ -145,7 +145,7 @@ CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(NAMES, 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40, 30), (100, 4000), (1500, 2000)])
 def test_the_best_classes_are_written_on_the_picture(shape):
-    task = Classification(transform=lambda image: torch.zeros(3, 8, 8))
+    task = ClassInference(transform=lambda image: torch.zeros(3, 8, 8))
     image = np.full((*shape, 3), (255, 0, 0), np.uint8)  # blue
     drawn = task.draw(image, torch.linspace(0, 0.3, 7), CATEGORIES).astype(int)
     white, dark = drawn.min(axis=2) > 200, drawn[:, :, 0] < 150
@@ -160,7 +160,7 @@ def test_the_best_classes_are_written_on_the_picture(shape):
 
 
 def test_bars_are_as_long_as_scores():
-    task = Classification(transform=lambda image: torch.zeros(3, 8, 8))
+    task = ClassInference(transform=lambda image: torch.zeros(3, 8, 8))
     black = np.zeros((600, 600, 3), np.uint8)  # on which a line is 31 pixels high
     drawn = task.draw(black, torch.tensor([0.2, 0.8]), CATEGORIES[:2]).astype(int)
     blue = (drawn[:, :, 0] - drawn[:, :, 2] > 60).sum(axis=1)
@@ -168,7 +168,7 @@ def test_bars_are_as_long_as_scores():
 
 
 def test_rows():
-    task = Classification(transform=lambda image: torch.zeros(3, 8, 8))
+    task = ClassInference(transform=lambda image: torch.zeros(3, 8, 8))
     [row] = task.rows(torch.tensor([0.2, 0.5, 0.3]), 4, CATEGORIES[:3])
     assert row["image_id"] == 4 and [c["name"] for c in row["classes"]] == ["elm", "fir", "beech"]
     [first, *_] = row["classes"]

@@ -9,7 +9,6 @@ import torch
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.errors import UserError
 from mvit_det.predict.clips import (
-    Span,
     check_window,
     parts,
     span_at,
@@ -18,6 +17,7 @@ from mvit_det.predict.clips import (
 )
 from mvit_det.predict.open_frames import FramesInMemory, in_order
 from mvit_det.predict.sources import Picture, Video
+from mvit_det.tasks.video import Span
 
 NAMES = ["bow", "jump", "wave"]
 
@@ -25,21 +25,21 @@ NAMES = ["bow", "jump", "wave"]
 def test_windows():
     times = np.arange(10) / 5  # two seconds
     assert (
-        parts(times, 5, None) == parts(times, 5, 2.0) == parts(times, 5, 9) == [(0, 2, range(10))]
+        parts(times, 2, None) == parts(times, 2, 2.0) == parts(times, 2, 9) == [(0, 2, range(10))]
     )
-    assert parts(times, 5, 1.0) == [(0, 1, range(5)), (1, 2, range(5, 10))]
+    assert parts(times, 2, 1.0) == [(0, 1, range(5)), (1, 2, range(5, 10))]
     # frames at 0, 0.2, ...: one that begins before the window does not belong to it
-    assert [frames for *_, frames in parts(times, 5, 0.5)] == [
+    assert [frames for *_, frames in parts(times, 2, 0.5)] == [
         range(0, 3),
         range(3, 5),
         range(5, 8),
         range(8, 10),
     ]
-    # two frames in three seconds: a window without a frame takes the one that begins next
-    sparse = [frames for *_, frames in parts(np.array([0.0, 2.0]), 1.0, 1.0)]
-    assert sparse == [range(0, 1), range(1, 2), range(1, 2)]
+    # a window in which no frame begins has the one on screen; before the first one that
+    sparse = [frames for *_, frames in parts(np.array([2.0, 4.5]), 6.0, 1.0)]
+    assert sparse == [range(0, 1)] * 4 + [range(1, 2)] * 2
     with pytest.raises(UserError, match="window=1e-09, .* at least a frame, 0.2"):
-        parts(times, 5, 1e-9)
+        parts(times, 2, 1e-9)
     with pytest.raises(UserError, match="window=0, in seconds, must be above 0"):
         check_window(0)
 

@@ -1,7 +1,10 @@
 """The command line: in this process, and as a process that is interrupted."""
 
+import io
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +57,7 @@ def test_a_folder_with_a_broken_file(predict, inputs):
         "a-2.jpg",
     ]
     assert f"{inputs / 'broken.jpg'}: " in log
+    assert f"{inputs}: skipped 1 files of other kinds (1 .txt)." in log
     assert (
         f"Wrote 3 annotated pictures, 1 annotated videos (5 frames), predictions.json and "
         f"images.json to {output}: {len(predictions)} objects of score >= 0.05. Faulty inputs: 1"
@@ -98,21 +102,44 @@ def test_nothing_but_faults(predict, inputs):
     assert "Wrote predictions.json and images.json" in log
 
 
-def test_progress(predict, inputs, monkeypatch):
-    ticks = iter(range(0, 1000, 3))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(ticks))
+def test_progress_in_the_log(predict, inputs, monkeypatch):
+    assert " of 9 images" not in predict(inputs)[2]  # quick as it is
+    monkeypatch.setattr(progress._Lines, "every", 0)
     _, _, log = predict(inputs)
-    # 9 inputs of which one is broken; every second one, three seconds each
-    assert "2 of 9 images, 0.33 images/s, ETA 0:00:21" in log
-    assert "8 of 9 images, 0.33 images/s, ETA 0:00:03" in log
+    # 9 inputs, of which one is broken
+    states = re.findall(r"(\d) of 9 images \[\d\d:\d\d<\d\d:\d\d, +\d+\.\d\d images/s\]", log)
+    assert states == list("12345678")
 
 
 def test_progress_without_a_total(caplog, monkeypatch):
     caplog.set_level("INFO", logger="mvit_det")
-    ticks = iter([0, 10])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(ticks))
-    progress.Progress(total=1).update(20)
-    assert "20 images, 2.00 images/s" in caplog.text and "ETA" not in caplog.text
+    monkeypatch.setattr(progress._Lines, "every", 0)
+    assert list(progress.progress(iter("ab"), None, "frames")) == ["a", "b"]
+    states = re.findall(r"(\d frames) \[00:00, +\S+ frames/s\]", caplog.text)
+    assert states == ["1 frames", "2 frames"]
+
+
+def test_progress_on_a_terminal(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logger = logging.getLogger("mvit_det")
+    handlers = list(logger.handlers)
+    handler = logging.StreamHandler(terminal)
+    logger.addHandler(handler)
+    try:
+        for item in progress.progress(range(4), 4, "frames"):
+            logger.warning("item %d", item)
+            if item == 2:
+                break
+        assert logger.handlers == [*handlers, handler]  # as they were
+    finally:
+        logger.removeHandler(handler)
+    shown = terminal.getvalue()
+    assert "| 0 of 4 frames [00:00<?" in shown
+    # each on a line of its own, which the bar has left
+    assert re.findall(r"\r(item \d)\n", shown) == ["item 0", "item 1", "item 2"]
+    assert shown.endswith("\r")
 
 
 def test_inputs_and_overrides(tmp_path, monkeypatch):
@@ -156,3 +183,15 @@ def test_an_interrupted_run_keeps_what_is_done(run, inputs, tmp_path):
     assert 3 <= len(images) < 503
     assert {result["image_id"] for result in predictions} <= {image["id"] for image in images}
     assert not list(output.glob("*.partial"))
+
+
+def test_names_that_are_no_text(predict, inputs):
+    for name in ("clip.avi", "a.jpg", "broken.jpg"):
+        (inputs / name).rename(inputs / f"caf\udce9{name}")
+    status, output, log = predict(*inputs.glob("caf*"))
+    assert status == 1 and "caf\\xe9broken.jpg: " in log.encode().decode()
+    assert {path.name for path in output.glob("caf*")} == {"caf\udce9clip.mp4", "caf\udce9a.jpg"}
+    assert {Path(one["file_name"]).name for one in read(output)[1]} == {
+        "caf\udce9clip.avi",
+        "caf\udce9a.jpg",
+    }

@@ -13,12 +13,14 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from PIL import Image
 from predict_scenes import finished_run, moving, write_clip, write_video
+from video_files import cut_short, numbered_frames
+from video_files import write_video as write_numbered
 
 from mvit_det.data import video_classes
 from mvit_det.data.decoding.reader import VideoError, open_video
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
-from mvit_det.predict import Predictor, windows
+from mvit_det.predict import Predictor, open_frames
 from mvit_det.predict import __main__ as command
 from mvit_det.predict.__main__ import argument_parser, main
 from mvit_det.predict.open_frames import in_order
@@ -47,8 +49,8 @@ def people(tmp_path_factory) -> SimpleNamespace:
         (folder / "val" / name).mkdir(parents=True)
         write_clip(folder / "val" / name / f"{number}.avi", 24 + 8 * number, 12.5, number)
     cfg = apply_overrides(load_config(CONFIG), [*TINY, f"train.output_dir={folder}"])
-    cfg.dataloader.test.dataset.dataset = L(video_classes)(
-        source=str(folder / "val"), name="people_val"
+    cfg.dataloader.test.dataset = L(video_classes)(
+        source=str(folder / "val"), name="people_val", clips=CLIPS
     )
     return finished_run(cfg, folder)
 
@@ -223,7 +225,7 @@ def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, m
         yield from in_order(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
-    monkeypatch.setattr(windows, "in_order", torn)
+    monkeypatch.setattr(open_frames, "in_order", torn)
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 1
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2
@@ -260,3 +262,21 @@ def test_a_run_that_is_asked_to_stop_keeps_what_is_done(people, inputs, tmp_path
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 130
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == len(shown) == 1
+
+
+def test_a_name_that_is_no_text(people, inputs, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mvit_det")
+    (inputs / "a.avi").rename(inputs / "caf\udce9.avi")
+    assert predict(people, tmp_path / "out", inputs / "caf\udce9.avi") == 0
+    assert "caf\\xe9.avi" in caplog.text.encode().decode()
+    assert (tmp_path / "out" / "caf\udce9.mp4").exists()
+    assert read(tmp_path / "out")[1]["images"][0]["frames"] == 25
+
+
+def test_a_video_cut_short_is_classified_and_reported(people, tmp_path, caplog):
+    video = write_numbered(tmp_path / "a.mp4", numbered_frames(90), gop=9, index_first=True)
+    cut_short(video, 0.6)
+    assert predict(people, tmp_path / "out", video) == 1
+    rows, content = read(tmp_path / "out")
+    assert len(rows) == 1 and 20 < content["images"][0]["frames"] < 90
+    assert f"{video}: it ended after" in caplog.text and "of 3 s (damaged?)" in caplog.text

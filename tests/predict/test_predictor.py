@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from predict_scenes import QUICKSTART, TINY, picture
 
 from mvit_det.data import coco_dataset, named_dataset
-from mvit_det.data.custom.categories import config_categories, dataset_categories, given_categories
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
 from mvit_det.predict.predictor import find_weights
+from mvit_det.tasks import Detection
 
 SHAPES = ["circle", "square", "triangle", "star", "cross"]
 
@@ -162,8 +162,8 @@ def test_bad_weights(run, tmp_path):
         (dict(device="gpu"), "device gpu cannot be used here: choose from cpu"),
         (dict(device="cuda:99"), "device cuda:99 cannot be used here"),
         (dict(device="meta"), "device meta cannot be used here"),
-        (dict(score_threshold=50), "score_threshold=50 must be from 0 to 1"),
-        (dict(batch_size=0), "batch_size=0 must be at least 1"),
+        (dict(score_threshold=50), "score_threshold=50 of Predictor must be from 0 to 1"),
+        (dict(batch_size=0), "batch_size=0 of Predictor must be a whole number of at least 1"),
         (dict(class_names=["a", "b"]), "2 class names were given, but the model has 5 classes"),
         (dict(overrides=["model.backbone.out_chanels=1"]), "nearest key is"),
         (dict(overrides=["dataloader.test.mapper=null"]), "no dataloader.test.mapper"),
@@ -191,9 +191,14 @@ def test_a_config_from_a_gpu_runs_without_one(run, monkeypatch):
     assert predictor.model.device.type == "cpu"
 
 
+def categories_of(node) -> list[dict] | None:
+    cfg = OmegaConf.create({"dataloader": {"test": {}}}, flags={"allow_objects": True})
+    cfg.dataloader.test.dataset = node
+    return Detection().data_categories(cfg)
+
+
 def test_names_of_coco():
-    node = L(named_dataset)(names="coco_2017_val", filter_empty=False)
-    classes = dataset_categories(node)
+    classes = categories_of(L(named_dataset)(names="coco_2017_val", filter_empty=False))
     assert len(classes) == 80
     assert classes[0] == {"id": 1, "name": "person"}
     assert classes[-1] == {"id": 90, "name": "toothbrush"}
@@ -210,25 +215,25 @@ def coco_file(tmp_path):
 def test_names_of_ones_own_data(coco_file):
     wanted = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
     node = L(coco_dataset)(name="own_val", json_file=str(coco_file), image_root="nowhere")
-    assert dataset_categories(node) == wanted
+    assert categories_of(node) == wanted
     MetadataCatalog.get("predict_registered").set(json_file=str(coco_file))
-    assert dataset_categories({"names": ["predict_registered"]}) == wanted
+    assert categories_of({"names": ["predict_registered"]}) == wanted
     MetadataCatalog.remove("predict_registered")
-    assert given_categories(coco_file) == wanted
+    assert Detection().given_categories(coco_file) == wanted
     # on a machine without the file, what the training has put into its config.yaml
     coco_file.unlink()
     cfg = OmegaConf.create({"dataloader": {"test": {"dataset": {"json_file": str(coco_file)}}}})
-    assert config_categories(cfg) is None
+    assert Detection().known_categories(cfg, None) is None
     cfg.categories = wanted
-    assert config_categories(cfg) == wanted
+    assert Detection().known_categories(cfg, None) == wanted
 
 
 def test_given_names(run, tmp_path):
-    assert given_categories(["a", "b"]) == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    assert Detection().given_categories(["a", "b"]) == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     (tmp_path / "names.txt").write_text("B\u00e4r\n\n big cat \n", encoding="utf-8")
-    assert [c["name"] for c in given_categories(tmp_path / "names.txt")] == ["B\u00e4r", "big cat"]
+    assert [c["name"] for c in Detection().given_categories(tmp_path / "names.txt")] == ["B\u00e4r", "big cat"]
     with pytest.raises(UserError, match="class names .*absent.txt does not exist"):
-        given_categories(tmp_path / "absent.txt")
+        Detection().given_categories(tmp_path / "absent.txt")
     predictor = Predictor(run.config, run.weights, class_names="v w x y z".split())
     assert predictor.class_names == ["v", "w", "x", "y", "z"]
 

@@ -1,13 +1,24 @@
 import os
+import re
 from pathlib import Path
+from unittest.mock import Mock
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from video_files import cut_short, damage, numbered_frames, numbers
+from video_files import write_video as write_frames
 
+from mvit_det.data.decoding.stream import VideoStream
 from mvit_det.errors import UserError
-from mvit_det.predict.sources import DEFAULT_FPS, Picture, Video, find_sources, stream
+from mvit_det.predict.sources import (
+    DEFAULT_FPS,
+    Picture,
+    Video,
+    find_sources,
+    playable,
+    stream,
+)
 
 
 def found(inputs, output="elsewhere") -> list[str]:
@@ -61,17 +72,17 @@ def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options) -> 
 def test_kinds_of_pictures(tmp_path):
     rng = np.random.default_rng(0)
     colour = rng.integers(0, 255, (6, 9, 3), dtype=np.uint8)  # RGB
-    [image] = save(tmp_path / "colour.png", colour).frames()
-    assert np.array_equal(image, colour[:, :, ::-1])
-    [image] = save(tmp_path / "gray.png", colour[:, :, 0]).frames()
-    assert np.array_equal(image, np.dstack([colour[:, :, 0]] * 3))
+    [frame] = save(tmp_path / "colour.png", colour).frames()
+    assert np.array_equal(frame.image, colour[:, :, ::-1])
+    [frame] = save(tmp_path / "gray.png", colour[:, :, 0]).frames()
+    assert np.array_equal(frame.image, np.dstack([colour[:, :, 0]] * 3))
     alpha = rng.integers(0, 255, (6, 9, 1), dtype=np.uint8)
-    [image] = save(tmp_path / "rgba.png", np.dstack([colour, alpha])).frames()
-    assert np.array_equal(image, colour[:, :, ::-1])
+    [frame] = save(tmp_path / "rgba.png", np.dstack([colour, alpha])).frames()
+    assert np.array_equal(frame.image, colour[:, :, ::-1])
     exif = Image.Exif()
     exif[0x112] = 6  # turn clockwise
-    [image] = save(tmp_path / "turned.png", colour, exif=exif).frames()
-    assert np.array_equal(image, np.rot90(colour[:, :, ::-1], -1))
+    [frame] = save(tmp_path / "turned.png", colour, exif=exif).frames()
+    assert np.array_equal(frame.image, np.rot90(colour[:, :, ::-1], -1))
 
 
 def test_faults_are_told_and_the_rest_goes_on(inputs):
@@ -85,64 +96,61 @@ def test_faults_are_told_and_the_rest_goes_on(inputs):
     reasons = {path.name: reason for path, reason in faults.items()}
     assert set(reasons) == {"broken.jpg", "deep.png", "fake.mp4"}
     assert "convert the picture to 8 bits" in reasons["deep.png"]
-    assert "no frame can be decoded" in reasons["fake.mp4"]
+    assert "cannot be opened as a video" in reasons["fake.mp4"]
 
 
 def test_video(inputs):
     video = Video(inputs / "clip.avi")
     assert (video.fps, video.count) == (12.5, 5)
     frames = list(video.frames())
-    assert [frame.shape for frame in frames] == [frames[0].shape] * 5
-    assert [round(frame.mean(), -1) for frame in frames] == [0, 10, 20, 30, 40]
-
-
-class Scripted:
-    """Stands in for cv2.VideoCapture: a header, and how many frames really come."""
-
-    def __init__(self, fps, count, frames):
-        self.header = {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: count}
-        self.left = frames
-
-    def __call__(self, path):
-        return self
-
-    def get(self, key):
-        return self.header[key]
-
-    def read(self):
-        self.left -= 1
-        return self.left >= 0, np.zeros((2, 2, 3), np.uint8)
-
-    def release(self):
-        self.header["released"] = True
+    assert [frame.index for frame in frames] == list(range(5))
+    assert [frame.seconds for frame in frames] == [0, 0.08, 0.16, 0.24, 0.32]
+    assert [round(frame.image.mean(), -1) for frame in frames] == [0, 10, 20, 30, 40]
 
 
 @pytest.mark.parametrize("fps", [0.0, 0.001, -1.0, float("nan"), 90000.0])
-def test_a_video_without_a_frame_rate_or_length(fps, monkeypatch):
-    scripted = Scripted(fps, count=-1, frames=3)
-    monkeypatch.setattr(cv2, "VideoCapture", scripted)
-    video = Video(Path("x.mp4"))
-    assert (video.fps, video.count) == (DEFAULT_FPS, 0)
-    assert len(list(video.frames())) == 3
+def test_no_video_file_can_have_such_a_frame_rate(fps):
+    assert playable(fps) == DEFAULT_FPS
 
 
-def test_a_video_that_ends_early_is_reported_with_its_frames_kept(monkeypatch):
-    monkeypatch.setattr(cv2, "VideoCapture", Scripted(25.0, count=100, frames=60))
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_a_video_that_ends_early_is_reported_with_its_frames_kept(tmp_path, name):
+    path = tmp_path / name
+    write_frames(path, numbered_frames(100), 25, gop=15, index_first=True)
+    cut_short(path, 0.6)
     faults = {}
-    frames = list(stream([Video(Path("x.mp4"))], faults.__setitem__))
-    assert [frame.index for frame in frames] == list(range(60))
-    assert faults == {Path("x.mp4"): "it ended after 60 of 100 frames (damaged?)"}
+    frames = list(stream([Video(path)], faults.__setitem__))
+    assert 20 < len(frames) < 95
+    assert numbers(np.stack([frame.image for frame in frames[:-3]])) == list(range(len(frames) - 3))
+    assert re.fullmatch(r"it ended after [0-9.]+ of [0-9.]+ s \(damaged\?\)", faults[path])
 
 
-def test_a_video_is_streamed(monkeypatch):
-    scripted = Scripted(25.0, count=10, frames=10)
-    monkeypatch.setattr(cv2, "VideoCapture", scripted)
-    frames = stream([Video(Path("x.mp4"))], lambda path, reason: None)
+def test_damage_on_the_way_is_reported_with_the_frames_around_it(tmp_path):
+    path = write_frames(tmp_path / "a.mp4", numbered_frames(120), 25, gop=12, index_first=True)
+    damage(path, 0.5, 200)
+    faults = {}
+    frames = list(stream([Video(path)], faults.__setitem__))
+    seen = numbers(np.stack([frame.image for frame in frames]))
+    assert seen[:40] == list(range(40)) and seen[-1] == 119 and len(seen) > 80
+    assert frames[-1].seconds == 119 / 25
+    assert re.fullmatch(r"\d+ of its frames cannot be decoded \(damaged\?\)", faults[path])
+
+
+def test_a_video_is_streamed(inputs, monkeypatch):
+    """What is not asked for is not decoded, and the file is closed."""
+    read, decoded = VideoStream.decode, []
+    closed = Mock(side_effect=VideoStream.close, autospec=True)
+    monkeypatch.setattr(
+        VideoStream, "decode", lambda self, *given: (decoded.append(1), read(self, *given))[1]
+    )
+    video = Video(inputs / "clip.avi")
+    monkeypatch.setattr(VideoStream, "close", lambda self: closed(self))
+    frames = stream([video], lambda path, reason: None)
     for taken in range(1, 4):
         next(frames)
-        assert scripted.left == 10 - taken
+        assert len(decoded) == taken and not closed.called
     frames.close()
-    assert scripted.header["released"]
+    assert closed.called
 
 
 def test_a_link_to_itself_is_one_faulty_input(inputs):
@@ -150,6 +158,14 @@ def test_a_link_to_itself_is_one_faulty_input(inputs):
     assert "loop.mp4" in found([inputs])
 
 
-def test_a_video_whose_name_is_no_text(tmp_path):
-    with pytest.raises(UserError, match=r"caf\\xe9.mp4 has a name that is not UTF-8: rename it"):
-        Video(tmp_path / "caf\udce9.mp4")
+def test_what_is_skipped_is_counted_and_named(inputs, caplog):
+    for name in ("a.heic", "b.HEIC", "README"):
+        (inputs / name).write_text("")
+    Image.new("RGB", (8, 8)).save(inputs / "c.gif")
+    with pytest.raises(UserError, match="There is no picture or video"):
+        (inputs / "only").mkdir()
+        (inputs / "only" / "x.heic").write_text("")
+        find_sources([inputs / "only"], "elsewhere")
+    assert "only: skipped 1 files of other kinds (1 .heic)." in caplog.text
+    assert "c.gif" in found([inputs])
+    assert "skipped 5 files of other kinds (3 .heic, 1 .txt, 1 no ending)." in caplog.text

@@ -12,13 +12,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from mvit_det.data import open_video
 from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing.boxes import class_colour
-from mvit_det.predict.detection import Detection
 from mvit_det.predict.sources import Frame, Picture, Video
 from mvit_det.predict.writers import make_folder, open_results
+from mvit_det.tasks.detection import BoxInference
 
-DETECTION = Detection(augmentations=lambda given: None, image_format="BGR")
+DETECTION = BoxInference(augmentations=lambda given: None, image_format="BGR")
 CATEGORIES = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
 
 
@@ -142,8 +143,8 @@ class Clip(Video):
 def test_videos(tmp_path, fps):
     first, second = Clip("one.avi", fps), Clip("one.mp4", 5.0)
     size = (487, 641)  # not enlarged, and odd
-    frames = [Frame(first, i, np.full((*size, 3), 50 * i, np.uint8)) for i in range(4)]
-    frames.append(Frame(second, 0, gray()))
+    frames = [Frame(first, i, np.full((*size, 3), 50 * i, np.uint8), i / fps) for i in range(4)]
+    frames.append(Frame(second, 0, gray(), 0.0))
     images = write(tmp_path, frames, detections(size))["images"]
     assert [image["annotated"] for image in images] == ["one.mp4"] * 4 + ["one-2.mp4"]
     assert [image["frame"] for image in images] == [0, 1, 2, 3, 0]
@@ -157,6 +158,15 @@ def test_videos(tmp_path, fps):
     assert [frame.shape for frame in shown] == [(488, 642, 3)] * 4
     assert [round(frame[300:, 300:].mean(), -1) for frame in shown] == [0, 50, 100, 150]
     assert np.ptp(shown[1][20:50, 40:70], axis=2).max() > 40 > np.ptp(shown[1][300:], axis=2).max()
+
+
+def test_an_annotated_video_has_the_times_of_its_source(tmp_path):
+    times = [3.0, 3.04, 3.5, 9.0]
+    clip = Clip("caf\udce9.mkv", 25.0)
+    images = write(tmp_path, [Frame(clip, i, gray(), time) for i, time in enumerate(times)])
+    assert [image["seconds"] for image in images["images"]] == times
+    with open_video(tmp_path / "caf\udce9.mp4") as video:
+        np.testing.assert_allclose(video.times, np.array(times) - 3, atol=1e-3)
 
 
 def test_frames_that_change_their_size_stay_in_the_video(tmp_path):

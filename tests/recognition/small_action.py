@@ -2,7 +2,7 @@
 
 import torch
 
-from mvit_det.recognition import OF_CLIPS, ActionDetector, MViT
+from mvit_det.recognition import OF_CLIPS, ActionDetector, ClassifierMViT
 
 SMALL = dict(OF_CLIPS, input_size=(4, 64, 64), embed_dim=16, last_block_indexes=(0, 1, 3, 4))
 # of three clips, in pixels
@@ -16,7 +16,7 @@ BOXES = [
 def detector(backbone=SMALL, head_dropout=0.0, **options) -> ActionDetector:
     """A detector of seven actions with seeded weights."""
     torch.manual_seed(0)
-    return ActionDetector(MViT(**backbone), 7, head_dropout=head_dropout, **options)
+    return ActionDetector(ClassifierMViT(**backbone), 7, head_dropout=head_dropout, **options)
 
 
 def random_clips(*size: int, count: int = 3) -> torch.Tensor:

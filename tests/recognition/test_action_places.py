@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from small_action import BOXES, SMALL, detector, random_clips
 from torch import nn
 
-from mvit_det.recognition import ActionDetector, MViT
+from mvit_det.recognition import ActionDetector, ClassifierMViT
 from mvit_det.recognition.action import box_features
 
 FIGURE, FIGURES = 40, 5  # pixels of a side; how many
@@ -20,7 +20,7 @@ def that_shows_colours() -> ActionDetector:
 
     So each cell shows the colours around it, and class k is the k-th colour's.
     """
-    backbone = MViT(
+    backbone = ClassifierMViT(
         **{**SMALL, "embed_dim": 8, "last_block_indexes": (0, 1, 2, 3)},
         in_chans=FIGURES,
         norm_layer=lambda dim: nn.Identity(),
@@ -153,7 +153,7 @@ def test_the_stride_is_the_backbones_and_must_be_that_of_its_map():
     with pytest.raises(ValueError, match="32 pixels down and 64 across"):
         detector(backbone=dict(SMALL, patch_stride=(2, 4, 8)))
     with pytest.raises(ValueError, match="for images"):
-        ActionDetector(MViT())
+        ActionDetector(ClassifierMViT())
     for stride in (8, 16, 64):
         model = detector()
         model.stride = stride

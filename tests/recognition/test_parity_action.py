@@ -17,14 +17,14 @@ from golden.make_action import (
 )
 from golden.make_recognizer import fill, gradients_of
 
-from mvit_det.recognition import OF_CLIPS, ActionDetector, MViT
+from mvit_det.recognition import OF_CLIPS, ActionDetector, ClassifierMViT
 
 GOLDEN = json.loads(LOGITS.read_text())
 
 
 def build(name, **changes):
     with torch.device("meta"):
-        backbone = MViT(**{**OF_CLIPS, **NETWORKS[INPUTS[name][0]], **changes})
+        backbone = ClassifierMViT(**{**OF_CLIPS, **NETWORKS[INPUTS[name][0]], **changes})
         model = ActionDetector(backbone, NUM_CLASSES, head_dropout=0.0)
     return fill(model.to_empty(device="cpu"))
 
@@ -62,7 +62,7 @@ def test_a_file_of_pyslowfast_loads_whole(tmp_path):
     # as its network names them, of which the golden gradients are
     assert theirs.keys() == GOLDEN["gradients"].keys()
     torch.save({"epoch": 30, "model_state": theirs}, tmp_path / "checkpoint_epoch_00030.pyth")
-    model = ActionDetector(MViT(**{**OF_CLIPS, **NETWORKS["narrow"]}), NUM_CLASSES).eval()
+    model = ActionDetector(ClassifierMViT(**{**OF_CLIPS, **NETWORKS["narrow"]}), NUM_CLASSES).eval()
     load(model, tmp_path / "checkpoint_epoch_00030.pyth", "pyslowfast")
     logits = model.logits(clips("narrow"), boxes("narrow"))
     assert largest_difference(logits, torch.tensor(GOLDEN["logits"]["narrow"])) < 1e-5

@@ -10,7 +10,7 @@ from golden.make_checkpoint_keys import read_keys
 from golden.make_exchange import CLIP, INPUTS, LOGITS, network_input
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
 
 GOLDEN = json.loads(LOGITS.read_text())["logits"]
 
@@ -26,7 +26,7 @@ def test_a_publishers_file_gives_the_publishers_logits(name, tmp_path):
     ends = VARIANTS["S"].last_block_indexes
     expected = GOLDEN[name]
     model = Recognizer(
-        MViT(INPUTS[name], last_block_indexes=ends, **clips), expected["shape"][1]
+        ClassifierMViT(INPUTS[name], last_block_indexes=ends, **clips), expected["shape"][1]
     ).eval()
     load(model, tmp_path / "weights.pyth", form)
     found = describe(model.logits(network_input(name)))

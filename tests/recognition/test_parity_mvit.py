@@ -15,14 +15,14 @@ from golden.make_recognizer import (
     image,
 )
 
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import ClassifierMViT, Recognizer
 
 GOLDEN = json.loads(LOGITS.read_text())
 
 
 def build(name, **changes):
     with torch.device("meta"):
-        model = Recognizer(MViT(**NETWORKS[name], **changes), NUM_CLASSES)
+        model = Recognizer(ClassifierMViT(**NETWORKS[name], **changes), NUM_CLASSES)
     return fill(model.to_empty(device="cpu"))
 
 

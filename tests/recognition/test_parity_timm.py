@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import ClassifierMViT, Recognizer
 
 NUM_CLASSES = 30
 VARIANT_OF = {"tiny": "T", "small": "S", "base": "B", "large": "L"}
@@ -34,7 +34,7 @@ def build_theirs(name, size=(224, 224)):
 def build_ours(name, size=(224, 224), **changes):
     """Our model of the same name, without values."""
     row = VARIANTS[VARIANT_OF[name.split("_")[0]]]
-    backbone = MViT(
+    backbone = ClassifierMViT(
         input_size=size,
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
-from mvit_det.recognition import OF_CLIPS, MViT, Recognizer
+from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
 
 TOLERANCE = 1e-3
 # Variant, input size, further arguments; millions of parameters and GFLOPs counted on the released
@@ -42,7 +42,7 @@ CLIPS = [
 def build(variant, num_classes=1000, device="meta", **arguments):
     row = VARIANTS[variant]
     with torch.device(device):
-        backbone = MViT(
+        backbone = ClassifierMViT(
             embed_dim=row.embed_dim,
             num_heads=row.num_heads,
             last_block_indexes=row.last_block_indexes,

@@ -10,7 +10,6 @@ from mvit_det.data import (
     clip_test_transform,
     clip_train_transform,
     video_classes,
-    video_views,
 )
 from mvit_det.evaluation import UnreadableImages, ViewAccuracy
 from omegaconf import OmegaConf
@@ -30,8 +29,7 @@ def train_videos(classes=400):
 def use_kinetics(dataloader, classes):
     """Train and test on Kinetics-400, 600 or 700, in place."""
     for split, loader in (("train", dataloader.train), ("val", dataloader.test)):
-        videos = loader.dataset if split == "train" else loader.dataset.dataset
-        videos.update(
+        loader.dataset.update(
             source=f"kinetics{classes}/{split}.csv",  # or a folder with one per class
             name=f"kinetics{classes}_{split}",
             # of the others nobody ships the names, so their classes are called by numbers
@@ -81,7 +79,7 @@ dataloader.train = L(build_train_loader)(
 )
 
 dataloader.test = L(build_detection_test_loader)(
-    dataset=L(video_views)(dataset=L(video_classes)(num_classes="${model.num_classes}"), clips=5),
+    dataset=L(video_classes)(num_classes="${model.num_classes}", clips=5),
     mapper=L(ClipMapper)(
         is_train=False,
         sampling="${dataloader.train.mapper.sampling}",
@@ -103,7 +101,7 @@ use_kinetics(dataloader, 400)
 
 dataloader.evaluator = [
     L(ViewAccuracy)(
-        dataset_name="${dataloader.test.dataset.dataset.name}",
+        dataset_name="${dataloader.test.dataset.name}",
         output_dir="${train.output_dir}",
         pixel_mean="${dataloader.train.mapper.transform.mean}",
         pixel_std="${dataloader.train.mapper.transform.std}",

@@ -7,11 +7,8 @@ from .kinetics import dataloader, use_views
 
 train_videos = 168_913
 
-for _split, _videos in (
-    ("train", dataloader.train.dataset),
-    ("validation", dataloader.test.dataset.dataset),
-):
-    _videos.update(
+for _split, _loader in (("train", dataloader.train), ("validation", dataloader.test)):
+    _loader.dataset.update(
         source=f"ssv2/something-something-v2-{_split}.json", name=f"ssv2_{_split}", classes=None
     )
 

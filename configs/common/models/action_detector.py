@@ -2,6 +2,7 @@
 
 from detectron2.config import LazyCall as L
 from mvit_det.recognition import ActionDetector
+from mvit_det.tasks import ActionDetection
 
 from .recognizer import mvitv2
 
@@ -11,3 +12,5 @@ model = L(ActionDetector)(
     roi_size=7,
     head_dropout=0.5,
 )
+
+task = L(ActionDetection)()

@@ -6,7 +6,7 @@ from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNConvFCHead
 
-from .mask_rcnn import box_coder, matcher
+from .mask_rcnn import box_coder, matcher, task
 from .mask_rcnn import model as mask_rcnn
 
 # Per stage: IoU from which a box is an object's; weights of the centre and of the size in the

@@ -2,13 +2,14 @@
 
 from detectron2.config import LazyCall as L
 from mvit_det.backbone import VARIANTS
-from mvit_det.recognition import MViT, Recognizer
+from mvit_det.recognition import ClassifierMViT, Recognizer
+from mvit_det.tasks import Classification
 
 
 def mvitv2(variant, drop_path_rate, input_size=(224, 224), **changes):
     """One row of the paper's Table 1 as the backbone of a classifier."""
     row = VARIANTS[variant]
-    return L(MViT)(
+    return L(ClassifierMViT)(
         # Height and width that data are made in as well, by reference to this key.
         input_size=input_size,
         embed_dim=row.embed_dim,
@@ -20,3 +21,5 @@ def mvitv2(variant, drop_path_rate, input_size=(224, 224), **changes):
 
 
 model = L(Recognizer)(backbone=mvitv2("T", drop_path_rate=0.1), num_classes=1000)
+
+task = L(Classification)()

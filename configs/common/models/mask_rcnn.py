@@ -19,6 +19,7 @@ from detectron2.modeling.roi_heads import (
 )
 from mvit_det.backbone import VARIANTS
 from mvit_det.detection import GeneralizedRCNN, MViT
+from mvit_det.tasks import Detection
 from torch import nn
 
 
@@ -117,3 +118,6 @@ model = L(GeneralizedRCNN)(
     pixel_std=[58.395, 57.12, 57.375],
     input_format="RGB",
 )
+
+# what is particular to the task: custom data, prediction, names of classes
+task = L(Detection)()

@@ -2,6 +2,7 @@
 
 from detectron2.config import LazyCall as L
 from mvit_det.recognition import OF_CLIPS, Recognizer
+from mvit_det.tasks import VideoClassification
 
 from .classifier import mvitv2 as mvitv2_of_images
 
@@ -22,3 +23,5 @@ model = L(Recognizer)(
     max_views=8,  # of those to be averaged, how many go through the network at once: memory
     pyslowfast_init=True,  # where no checkpoint is the start
 )
+
+task = L(VideoClassification)()

@@ -11,6 +11,7 @@ doing nothing).
 """
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,12 +30,13 @@ from mvit_det.data.actions.key_frames import (
     usable,
     videos_of,
 )
-from mvit_det.data.actions.labels import evaluated_actions
+from mvit_det.data.actions.labels import action_names, evaluated_actions
 from mvit_det.data.actions.videos import check_times, find_clips, read_frame_lists
 from mvit_det.data.catalog import OWNER, free_name
+from mvit_det.data.custom.categories import Category, Node, class_source
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, check_number, check_positive, some
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,13 @@ class ActionClips(Dataset):
         }
 
 
+def _categories(node: Node) -> list[Category]:
+    """The actions that are evaluated; their ids may have gaps, as those of AVA have."""
+    names = action_names(node.get("label_map"), node.get("num_classes", 80))
+    return [{"id": number, "name": name} for number, name in names.items()]
+
+
+@class_source(_categories)
 def action_clips(
     videos: str | os.PathLike,
     *,
@@ -143,11 +152,9 @@ def action_clips(
     truth = _resolved(actions, "The file of actions")
     found = _resolved(proposals, "The file of proposals")
     _check_given(truth, found)
-    label_map, excluded = (
-        path and str(resolve_path(path, what))
-        for path, what in ((label_map, "The label map"), (excluded, "The file of excluded seconds"))
-    )
+    label_map = label_map and str(resolve_path(label_map, "The label map"))
     if excluded:
+        excluded = str(resolve_path(excluded, "The file of excluded seconds"))
         read_excluded(excluded)  # what is wrong with it is said now, not at the first evaluation
     annotated = {path: read_boxes(path, "actions") for path in truth}
     proposed = {path: read_boxes(path, "proposals") for path in found}
@@ -156,19 +163,12 @@ def action_clips(
     tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
     if proposed and not annotated_boxes:
         tables = {}
-    elif not annotated_boxes:
-        logger.info("%s: there are no proposals; the annotated boxes are used.", some(truth))
     for path, table in proposed.items():
         tables[path] = _above(path, usable(path, table, num_classes), min_score)
     frames = _within(key_frames_of(list(tables.values()), num_classes), seconds, list(tables))
     lists = _resolved(frame_lists or (), "The frame list")
-    paths = find_clips(
-        videos,
-        frames.videos,
-        listed=read_frame_lists(lists) if lists else None,
-        max_missing=max_missing,
-        sources=list(tables),
-    )
+    known = dict(listed=read_frame_lists(lists) if lists else None, sources=list(tables))
+    paths = find_clips(videos, frames.videos, max_missing=max_missing, **known)
     missing = [video for video, path in zip(frames.videos, paths) if path is None]
     frames = frames.only(np.array([path is not None for path in paths])[frames.video])
     paths = [path for path in paths if path is not None]
@@ -207,6 +207,8 @@ def _check_belong_together(
                 *(path, len(again), some(sorted(again), 3)),
             )
         seconds |= here
+    if not proposed and not is_train:
+        logger.info("%s: there are no proposals; the annotated boxes are used.", some(annotated))
     if not proposed:
         return
     known = {video for video, _ in seconds}
@@ -255,11 +257,9 @@ def _within(
 
 
 def _check_numbers(seconds: tuple[float, float] | None, fps: float | None, **others: float) -> None:
-    for name, value in others.items():
-        if not isinstance(value, (int, float)):
-            raise UserError(f"{name}={value!r} of action_clips must be a number.")
-    if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
-        raise UserError(f"fps={fps!r} of action_clips must be frames per second, above 0.")
+    check_number("action_clips", "a number", math.isfinite, **others)
+    if fps is not None:
+        check_positive("action_clips", fps=fps)
     if seconds is None:
         return
     numbers = not isinstance(seconds, str) and all(isinstance(x, (int, float)) for x in seconds)

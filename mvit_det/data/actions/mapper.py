@@ -1,31 +1,23 @@
 """From a key frame of a video to a clip around it, with the boxes of its people."""
 
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from mvit_det.data.actions.transforms import ActionTestTransform, ActionTransform
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.data.video.mapper import FramesMapper, black_frames
 
 # Seconds: lists of seconds and videos are cut by different rules; what is further out is a mistake.
 OUTSIDE = 1.0
 
 
-class Around(Protocol):
-    """Chooses frame numbers (T,) by the frames' times (N,) in seconds, like `KeyFrameSampling`."""
-
-    def around(self, times: np.ndarray, time: float) -> np.ndarray:
-        """Those around a time."""
-
-
 class ActionClipMapper(FramesMapper):
     """Decodes the frames around a key frame, and transforms them and its boxes.
 
     Items are those of `action_clips`: "file_name" (a video file or a folder of frames), "video" and
-    "second" (what the key frame is called), "time" (its seconds from the first frame), "boxes"
+    "second" (what the key frame is called), "time" (its seconds from the start of the file), "boxes"
     (N, 4) as shares of the frame, "labels" (N, K) of 0 and 1, and for a folder of frames optionally
     "fps". N may be 0.
 
@@ -42,23 +34,12 @@ class ActionClipMapper(FramesMapper):
     Args:
         transform: from frames uint8 (T, H, W, 3) and boxes as shares to "inputs" and "boxes": see
             `action_train_transform` and `action_test_transform`.
-        max_bad_share, min_seen: the largest share of bad clips, and from how many clips on it is
-            judged.
+        sampling: chooses frames ``around(times, time)``, like `KeyFrameSampling`.
+        max_bad_share, min_seen: as for `SampleMapper`.
     """
 
     kind = "clip"
     in_testing = "left out, so that its people count as not found"
-
-    def __init__(
-        self,
-        is_train: bool,
-        *,
-        sampling: Around,
-        transform: ActionTransform | ActionTestTransform,
-        max_bad_share: float = 0.1,
-        min_seen: int = 100,
-    ):
-        super().__init__(is_train, sampling, transform, max_bad_share, min_seen)
 
     def name(self, item: dict[str, Any]) -> str:
         """The video and the second: one damaged picture makes no bad video."""
@@ -72,19 +53,20 @@ class ActionClipMapper(FramesMapper):
             known["original_boxes"] = _as_tensor(item["boxes"])
         return known
 
-    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         """See `FramesMapper.chosen`."""
         time = item["time"]
-        if not times[0] - OUTSIDE <= time <= times[-1] + OUTSIDE:
+        # Before its first picture a video shows that one, be it late.
+        if not -OUTSIDE <= time <= video.end + OUTSIDE:
             start = item["second"] - time
             raise VideoError(
-                f"the file has seconds {start + times[0]:g} to {start + times[-1]:g} only, if it "
-                f"begins at second {start:g}"
+                f"the file has seconds {start:g} to {start + video.end:g} only, if it begins at second "
+                f"{start:g}"
             )
         # A video shows a frame until the next one, a folder has lost those between them.
-        if os.path.isdir(item["file_name"]) and np.abs(times - time).min() > OUTSIDE:
+        if os.path.isdir(item["file_name"]) and np.abs(video.times - time).min() > OUTSIDE:
             raise VideoError(f"no frame of it is within {OUTSIDE:g} s of that second")
-        return self.sampling.around(times, time)
+        return self.sampling.around(video.times, time)
 
     def blank(self) -> np.ndarray:
         """As many black frames as a clip has."""

@@ -11,6 +11,7 @@ rules are PySlowFast's for AVA, and so are the random numbers:
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -31,11 +32,10 @@ from mvit_det.data.video.transforms import (
     Normalise,
     check_jitter,
     check_pairs,
-    check_shares,
     check_short_side,
     height_and_width,
 )
-from mvit_det.errors import UserError
+from mvit_det.errors import check_choice, check_share
 
 ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 
@@ -73,19 +73,19 @@ def action_train_transform(
     """
     name = "action_train_transform"
     crop = height_and_width(size)
-    check_shares(name, hflip=hflip)
+    check_share(name, hflip=hflip)
     check_pairs(name, short_side=short_side)
     check_jitter(name, short_side, crop)
     return _TrainAction(ShortSideJitter(crop, tuple(short_side)), hflip, Normalise(mean, std))
 
 
+@dataclass
 class _TrainAction:
     """See `action_train_transform`."""
 
-    def __init__(self, crop: ShortSideJitter, hflip: float, normalise: Normalise):
-        self.crop = crop
-        self.hflip = hflip
-        self.normalise = normalise
+    crop: ShortSideJitter
+    hflip: float
+    normalise: Normalise
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         frame = frames.shape[1:3]
@@ -117,8 +117,7 @@ def action_test_transform(
     """
     name = "action_test_transform"
     sides = height_and_width(size)
-    if crop not in CROPS:
-        raise UserError(f"crop={crop!r} of {name} must be {' or '.join(CROPS)}.")
+    check_choice(name, CROPS, crop=crop)
     if short_side is None:
         short_side = min(sides)
     cut = sides if crop == "center" else None
@@ -126,13 +125,13 @@ def action_test_transform(
     return _TestAction(short_side, cut, Normalise(mean, std))
 
 
+@dataclass
 class _TestAction:
     """See `action_test_transform`."""
 
-    def __init__(self, short_side: int, crop: Size | None, normalise: Normalise):
-        self.short_side = short_side
-        self.crop = crop
-        self.normalise = normalise
+    short_side: int
+    crop: Size | None
+    normalise: Normalise
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         view = self._view(*frames.shape[1:3])

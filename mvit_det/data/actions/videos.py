@@ -3,18 +3,18 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
-import av
 import numpy as np
 
 from mvit_det.data.decoding.frame_names import frame_names
 from mvit_det.data.decoding.reader import FRAME_RATE
-from mvit_det.data.decoding.stream import VideoError
+from mvit_det.data.decoding.stream import VideoError, VideoStream
+from mvit_det.data.file_kinds import is_video_name
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import by_stem
-from mvit_det.data.video.list_rows import is_video_name, text_lines
+from mvit_det.data.video.list_rows import frame_list_rows
 from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
@@ -74,28 +74,15 @@ def find_clips(
 
 
 def read_frame_lists(paths: Sequence[str | os.PathLike]) -> dict[str, str]:
-    """{video: the folder of its frames} of PySlowFast's lists with a line per frame.
-
-    Columns, separated by blanks: original_vido_id video_id frame_id path labels, with a header.
+    """{video: the folder of its frames} of PySlowFast's lists (`frame_list_rows`).
 
     NOTE: all pictures of a folder are used, in the order of their numbers; the published lists have
     them all.
     """
     folders: dict[str, str] = {}
     for path in map(Path, paths):
-        known, previous = len(folders), None
-        for number, line in text_lines(path):
-            # There are 6 million lines: of all but the first of each video the start is enough.
-            if number == 1 or (previous is not None and line.startswith(previous)):
-                continue
-            fields = line.split()
-            if len(fields) != 5 or not os.path.dirname(fields[3]):
-                raise UserError(
-                    f"{path}, line {number}, {line[:120]!r}, is no row 'original_vido_id video_id "
-                    "frame_id path labels' with a path folder/frame.jpg: give the frame lists of AVA, "
-                    "or none where the folders are called as the videos."
-                )
-            previous = f"{fields[0]} "
+        known = len(folders)
+        for _, fields in frame_list_rows(path):
             folders.setdefault(fields[0], os.path.dirname(fields[3]))
         if len(folders) == known:
             raise UserError(f"The frame list {path} names no further video: give another, or none.")
@@ -165,8 +152,6 @@ def _seconds(path: str, fps: float | None) -> float | None:
         with suppress(VideoError):
             return (int(frame_names(path).places[-1]) + 1) / (FRAME_RATE if fps is None else fps)
         return None
-    with suppress(OSError, ValueError, av.FFmpegError):
-        with av.open(path) as container:
-            if container.duration:
-                return container.duration / av.time_base
+    with suppress(VideoError), closing(VideoStream(path)) as stream:
+        return stream.end
     return None

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from mvit_det.data.class_labels import check_number, classes_of, labels_of, register, report
-from mvit_det.data.class_names import given_classes, shown_names
+from mvit_det.data.class_labels import classes_of, labelled, register
 from mvit_det.data.classification.discovery import find_images
+from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
@@ -70,6 +70,7 @@ class ImageClasses(Dataset):
         return item
 
 
+@class_source(lambda node: folder_categories(node, "root", class_folders))
 def image_classes(
     root: Roots,
     *,
@@ -99,20 +100,17 @@ def image_classes(
     parts = [part for one in roots for part in find_images(resolve_path(one))]
     if not any(len(part.names) for part in parts):
         raise UserError(
-            f"{title} has no image in its class folders or tar files: add some (tar files inside of "
-            "tar files must be unpacked first)."
+            f"{title} has no image in its class folders or tar files, only "
+            f"{some(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar files "
+            "inside of tar files must be unpacked first)."
         )
+    ordered = ()
     if classes is None and same_classes_as is not None:
-        folders = class_folders(same_classes_as)
-        names = shown_names(folders)
-    elif classes is not None:
-        folders, names = given_classes(classes)
-    else:
-        folders = classes_of(parts, title)
-        names = shown_names(folders)
-    check_number(title, folders, num_classes)
-    labels = np.concatenate([labels_of(part, folders) for part in parts])
-    report(title, "image", parts, labels, names)
+        ordered = class_folders(same_classes_as)
+    elif classes is None:
+        ordered = classes_of(parts, title)
+    known = dict(classes=classes, ordered=ordered, num_classes=num_classes)
+    labels, folders, names = labelled(parts, title, "image", **known)
     if name is not None:
         register(name, folders, names)
     return ImageClasses(parts, labels, folders, names)

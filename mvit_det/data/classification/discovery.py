@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from mvit_det.data.classification.tar_files import shard_index
 from mvit_det.data.discovery import FileIndex, from_folders, visible, walk
-from mvit_det.data.image_files import is_image_name
+from mvit_det.data.file_kinds import Skipped, is_image_name
 from mvit_det.errors import UserError, some
 
 
@@ -42,10 +42,13 @@ def _why_nothing(root: Path, inside: list[str]) -> str:
     return f"{root} holds {what}: make one folder per class, and put the images of the class there."
 
 
-def _images(root: Path, folder: str) -> Iterator[str]:
+def _images(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
     """Images below a class folder, seen from the root."""
     for here, _, files in walk(root, folder):
-        yield from (os.path.join(here, name) for name in files if is_image_name(name))
+        images = list(filter(is_image_name, files))
+        yield from (os.path.join(here, name) for name in images)
+        if len(images) < len(files):
+            skipped.add(name for name in files if not is_image_name(name))
 
 
 def _from_shards(shards: list[Path]) -> list[FileIndex]:

@@ -1,10 +1,8 @@
 """From the place of an image to what a classifier takes; bad images are survived."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mvit_det.data.image_files import NO_PICTURE, check_pixel_type
@@ -21,22 +19,13 @@ class ImageMapper(SampleMapper):
         transform: from a picture of Pillow to a float tensor (3, H, W).
         exif_transpose: turn pictures as their EXIF orientation says, which photographs of one's own
             need. The released code does not, and ImageNet holds hardly any such picture.
-        max_bad_share, min_seen: the largest share of bad images, and from how many images on it
-            is judged.
+        max_bad_share, min_seen: as for `SampleMapper`.
     """
 
     kind = "image"
 
-    def __init__(
-        self,
-        is_train: bool,
-        *,
-        transform: Callable[[Image.Image], torch.Tensor],
-        exif_transpose: bool = False,
-        max_bad_share: float = 0.1,
-        min_seen: int = 100,
-    ):
-        super().__init__(is_train, transform, max_bad_share, min_seen)
+    def __init__(self, is_train: bool, *, exif_transpose: bool = False, **options: Any):
+        super().__init__(is_train, **options)
         self.exif_transpose = exif_transpose
 
     def read(self, item: dict[str, Any]) -> Image.Image:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mvit_det.data.image_files import is_image_name
+from mvit_det.data.file_kinds import is_image_name
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import UserError

@@ -12,7 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transf
 from torchvision.transforms import Compose
 
 from mvit_det.data.rand_augment import keep_black_pictures
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice, check_number
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -87,12 +87,9 @@ def test_transform(
         mean, std: of RGB values in 0..1.
     """
     modes = {"center": ("center", crop_ratio), "resize": ("squash", 1.0)}
-    if protocol not in modes:
-        raise UserError(
-            f"protocol={protocol!r} of test_transform must be one of {', '.join(modes)}."
-        )
-    if not 0 < crop_ratio <= 1:
-        raise UserError(f"crop_ratio={crop_ratio} of test_transform must be above 0 and at most 1.")
+    check_choice("test_transform", modes, protocol=protocol)
+    within = "above 0 and at most 1"
+    check_number("test_transform", within, lambda share: 0 < share <= 1, crop_ratio=crop_ratio)
     mode, share = modes[protocol]
     return _created(
         size,

@@ -6,11 +6,12 @@ order of showing. B-frames make the two differ.
 
 import os
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
 from mvit_det.data.decoding.cache import RecentlyUsed
-from mvit_det.data.decoding.stream import VideoError, VideoStream
+from mvit_det.data.decoding.stream import Clock, VideoError, VideoStream
 
 # No codec puts a frame further from its place; time stamps that do tell nothing.
 _FARTHEST_REORDERING = 64
@@ -35,7 +36,8 @@ class VideoIndex:
     """Of a video with N frames in P packets.
 
     Attributes:
-        seconds: (N,) since the first frame; None: frames come at the constant rate ``fps``.
+        seconds: (N,) from the start of the file on; None: frames come at the constant rate ``fps``.
+        start, end: when the first frame begins and the last one ends, in seconds by the same clock.
         fps: average frames per second.
         packets: (N,) the packet of each frame.
         frames: (P,) the frame of each packet; -1: it is not shown.
@@ -45,6 +47,8 @@ class VideoIndex:
     """
 
     seconds: np.ndarray | None
+    start: float
+    end: float
     fps: float
     packets: np.ndarray
     frames: np.ndarray
@@ -54,8 +58,10 @@ class VideoIndex:
 
     @property
     def times(self) -> np.ndarray:
-        """(N,) seconds since the first frame."""
-        return np.arange(len(self.packets)) / self.fps if self.seconds is None else self.seconds
+        """(N,) seconds from the start of the file on."""
+        if self.seconds is not None:
+            return self.seconds
+        return self.start + np.arange(len(self.packets)) / self.fps
 
     def start_of(self, frame: int) -> int:
         """Which of `keys` decoding has to start from for this frame; -1: from the first packet.
@@ -96,12 +102,12 @@ def forget() -> None:
 
 def _built(stream: VideoStream) -> VideoIndex:
     rows = [
-        (packet.pts, packet.dts, packet.is_keyframe, packet.is_discard or packet.is_corrupt)
-        for packet in stream.packets()
+        (p.pts, p.dts, p.is_keyframe, p.is_discard or p.is_corrupt, p.duration or 0)
+        for p in stream.packets()
     ]
     if not rows:
         raise VideoError("no frames")
-    pts, dts, is_key, hidden = (np.array(column) for column in zip(*rows))
+    pts, dts, is_key, hidden, lasted = (np.array(column) for column in zip(*rows))
     keys, stamps, delay = np.flatnonzero(is_key), None, 0
     decoded = np.array([stamp for stamp in dts if stamp is not None]) * float(stream.time_base)
     one_clock = (np.diff(decoded) > -_JUMP).all()
@@ -109,22 +115,25 @@ def _built(stream: VideoStream) -> VideoIndex:
         hidden |= _without_picture(pts, keys, stream)
         packets = np.argsort(pts, kind="stable")
         packets = packets[~hidden[packets]]
-        stamps, shown = pts, pts[packets]
+        stamps, first = pts, pts[packets[:1]]
+        seconds = (pts[packets] - first) * float(stream.time_base)
+        seconds += list(map(stream.seconds, first.tolist()))
         delay = 0 if None in dts or not len(keys) else int((pts - dts)[keys].max())
     else:
-        packets = np.array(_decoded_order(stream), dtype=np.int64)
+        order, clock = _decoded_order(stream), Clock(stream)
+        packets = np.array([number for number, _ in order], dtype=np.int64)
         if _is_packed(stream):
             keys = keys[:0]
-        shown = None if None in dts or not one_clock else np.sort(dts[packets])
+        seconds = np.array([clock(pts[number], stamp) for number, stamp in order])
     if not len(packets):
         raise VideoError("no frames")
-    usual = float(stream.guessed_rate or stream.average_rate or 30)
-    seconds, fps = (None, usual) if shown is None else _clock(shown, usual, stream)
     frames = np.full(len(rows), -1, dtype=np.int32)
     frames[packets] = np.arange(len(packets))
     if stamps is not None and np.abs(stamps).max() < _SMALL:
         stamps = stamps.astype(np.int32)
-    return VideoIndex(seconds, fps, packets.astype(np.int32), frames, keys, stamps, delay)
+    last = int(lasted[packets[-1]]) * float(stream.time_base)
+    times = _times(seconds.astype(float), last, stream)
+    return VideoIndex(*times, packets.astype(np.int32), frames, keys, stamps, delay)
 
 
 def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
@@ -134,12 +143,14 @@ def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
     order = np.argsort(pts, kind="stable")
     if np.abs(order - np.arange(len(order))).max() > _FARTHEST_REORDERING:
         return False
+    if stream.fields and len(_decoded_order(stream, _PROBED)) < min(_PROBED, len(pts)):
+        return False  # a packet has a field, of which two make a frame
     if not stream.may_reorder:
         return True
     if stream.format not in _STORE_PRESENTATION:
         return False
     if (np.diff(pts) >= 0).all():  # nothing is out of order, or its maker did not know that it is
-        shown = _decoded_order(stream, _PROBED)
+        shown = [number for number, _ in _decoded_order(stream, _PROBED)]
         return shown == sorted(shown)
     return True
 
@@ -156,20 +167,19 @@ def _without_picture(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> 
         if early.any():
             last = int(np.flatnonzero(early)[-1])
             hidden[early] = True
-            hidden[_decoded_order(stream, last + 1)] = False
+            hidden[[number for number, _ in _decoded_order(stream, last + 1)]] = False
     return hidden
 
 
-def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[int]:
-    """The packets of the frames in the order in which decoding everything gives them out."""
+def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[tuple[int, int | None]]:
+    """Decode everything: of each frame, as they come out, the packet and the stamp of decoding."""
     stream.restart()
     order = []
-    for number, packet in enumerate(stream.packets()):
-        if number == limit:
-            break
-        packet.pts = number
-        order += [frame.pts for frame in stream.decode(packet)]
-    return order + [frame.pts for frame in stream.decode(None)]
+    for number, packet in enumerate(chain(islice(stream.packets(), limit), [None])):
+        if packet is not None:
+            packet.pts = number
+        order += [(frame.pts, frame.dts) for frame in stream.decode(packet)]
+    return order
 
 
 def _is_packed(stream: VideoStream) -> bool:
@@ -184,18 +194,23 @@ def _is_packed(stream: VideoStream) -> bool:
     )
 
 
-def _clock(
-    stamps: np.ndarray, usual: float, stream: VideoStream
-) -> tuple[np.ndarray | None, float]:
-    """`seconds` and `fps` of an index, by the time stamps in ascending order.
+def _times(
+    seconds: np.ndarray, last: float, stream: VideoStream
+) -> tuple[np.ndarray | None, float, float, float]:
+    """`seconds`, `start`, `end` and `fps` of an index.
 
-    Files round them, WebM to 1 ms: where they are the rounded ones of a constant rate, it is that.
+    Where the seconds are the rounded ones of a constant rate, it is that.
+
+    Args:
+        seconds: (N,), ascending.
+        last: for which the last packet is shown; 0: it does not tell.
     """
-    unit = float(stream.time_base)
-    seconds = (stamps - stamps[0]) * unit
-    if not seconds[-1] > 0:
-        return seconds, usual
-    for rate in map(float, filter(None, (stream.average_rate, stream.guessed_rate))):
-        if np.abs(seconds - np.arange(len(stamps)) / rate).max() < 1.01 * unit:
-            return None, rate
-    return seconds, float((len(seconds) - 1) / seconds[-1])
+    start, count = float(seconds[0]), len(seconds)
+    lasted = float(seconds[-1]) - start
+    if not lasted > 0:
+        return seconds, start, start + (last or 1 / stream.rate), stream.rate
+    for rate in stream.rates:
+        if np.abs(seconds - start - np.arange(count) / rate).max() < stream.rounding:
+            return None, start, start + count / rate, rate
+    fps = (count - 1) / lasted
+    return seconds, start, start + lasted + (last or 1 / fps), fps

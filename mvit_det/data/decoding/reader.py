@@ -1,6 +1,7 @@
-"""Frames of videos by their numbers: out of a video file, or a folder with a picture per frame."""
+"""Frames of videos by frame index: out of a video file, or a folder with a picture per frame."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -17,13 +18,44 @@ from mvit_det.data.image_files import NO_PICTURE, check_pixel_type
 # Per second, of frames that do not tell: Something-Something-v2 and AVA are unpacked at it.
 FRAME_RATE = 30.0
 
-__all__ = ["FrameFolder", "VideoError", "VideoFile", "open_video"]
+__all__ = ["FrameFolder", "OpenVideo", "VideoError", "VideoFile", "open_video"]
+
+
+class OpenVideo(ABC):
+    """The frames of a video, in the order of showing.
+
+    Attributes:
+        times: (N,) float64, ascending: the second at which each frame begins. 0 is where players
+            start a file, so that pictures may begin after its sound.
+        fps: average frames per second.
+        end: the second at which the last frame ends.
+        fault: what is wrong with the file as a whole, in a sentence; None: nothing that is known.
+    """
+
+    times: np.ndarray
+    fps: float
+    fault: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def end(self) -> float:
+        """See above."""
+        return float(self.times[-1]) + 1 / self.fps
+
+    @abstractmethod
+    def frames(self, indices: Iterable[int]) -> np.ndarray:
+        """Decode frames: uint8 (len(indices), H, W, 3), RGB, in the order asked for.
+
+        Raises:
+            VideoError: one of them cannot be decoded; it says which.
+            IndexError: there is no frame of that index.
+        """
 
 
 @contextmanager
-def open_video(
-    path: str | os.PathLike, *, fps: float | None = None
-) -> Iterator["VideoFile | FrameFolder"]:
+def open_video(path: str | os.PathLike, *, fps: float | None = None) -> Iterator[OpenVideo]:
     """Open a video file, or a folder of frames, for the length of a ``with`` block.
 
     Args:
@@ -46,15 +78,11 @@ def open_video(
         video.close()
 
 
-class VideoFile:
-    """The frames of a video file, in the order of showing; only those asked for are decoded.
+class VideoFile(OpenVideo):
+    """A video file, of which only the frames asked for are decoded.
 
-    Turned upright as the file's display matrix says (phones film that way). A file that is cut off
-    has the frames that are left.
-
-    Attributes:
-        times: (N,) float64, seconds of each frame since the first. Nothing is decoded for them.
-        fps: average frames per second.
+    They are turned upright as its display matrix says (phones film that way). A file that is cut off
+    has the frames that are left. For ``times`` nothing is decoded.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -65,21 +93,19 @@ class VideoFile:
             self._stream.close()
             raise
         self.times, self.fps = self._index.times, self._index.fps
+        self.fault = self._stream.cut_off(self._index.start, self.end)
 
-    def __len__(self) -> int:
-        return len(self.times)
+    @property
+    def end(self) -> float:
+        """See `OpenVideo`."""
+        return self._index.end
 
     def close(self) -> None:
         """Release the file."""
         self._stream.close()
 
     def frames(self, indices: Iterable[int]) -> np.ndarray:
-        """Decode frames: uint8 (len(indices), H, W, 3), RGB, in the order asked for.
-
-        Raises:
-            VideoError: one of them cannot be decoded; it says which.
-            IndexError: there is no frame of that number.
-        """
+        """See `OpenVideo.frames`."""
         indices = _checked(indices, len(self))
         wanted = sorted(set(indices))
         found: dict[int, np.ndarray] = {}
@@ -188,25 +214,21 @@ class VideoFile:
         return {frame: self._stream.pixels(picture) for frame, picture in shown.items()}
 
 
-class FrameFolder:
+class FrameFolder(OpenVideo):
     """The frames of a video as pictures in a folder, in the order of the numbers in their names.
 
-    A missing one, as the numbers tell, leaves the times of the others as they are.
-
-    Same face as `VideoFile`, with nothing to close. An unchanged folder is listed once in a process.
+    A missing one, as the numbers tell, leaves the times of the others as they are. An unchanged
+    folder is listed once in a process.
     """
 
     def __init__(self, folder: str | os.PathLike, *, fps: float):
         self._folder = folder
-        self._names = frame_names(folder)
-        self.times = self._names.places / fps
+        found = frame_names(folder)
+        self._names, self.times = found.names, found.places / fps
         self.fps = fps
 
-    def __len__(self) -> int:
-        return len(self._names)
-
     def frames(self, indices: Iterable[int]) -> np.ndarray:
-        """Read frames: see `VideoFile.frames`."""
+        """See `OpenVideo.frames`."""
         indices = _checked(indices, len(self))
         found = {index: self._read(index) for index in sorted(set(indices))}
         sizes = {frame.shape[:2]: index for index, frame in found.items()}

@@ -24,7 +24,10 @@ _SINGULAR = {"images": "image", "categories": "category", "annotations": "annota
 
 
 def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
-    """Parse an annotation file; refuse what is absent, no JSON, or no COCO detection file."""
+    """Parse an annotation file; refuse what is absent, no JSON, or no COCO detection file.
+
+    The result is shared with all who read the file (`mvit_det.files.parsed_once`): do not change it.
+    """
     coco = read_json(json_file, "Annotation file")
     lacking = [key for key in _FIELDS if not isinstance(coco, dict) or key not in coco]
     if lacking:
@@ -36,6 +39,12 @@ def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
         if not coco[key]:
             raise UserError(f"{json_file}: the list '{key}' is empty: add at least one entry.")
     return coco
+
+
+def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
+    """The classes of an annotation file, in the order of a model's outputs: "id" and "name" of each."""
+    entries = sorted(read_coco_json(json_file)["categories"], key=lambda entry: entry["id"])
+    return [{"id": entry["id"], "name": entry["name"]} for entry in entries]
 
 
 def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:

@@ -6,23 +6,28 @@ sentence, or is dropped, counted and reported in one table per data set.
 """
 
 import difflib
-import functools
 import hashlib
 import json
 import logging
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
-from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
+from pycocotools import mask as coco_mask
 
 from mvit_det.data.catalog import OWNER, free_name
-from mvit_det.data.detection.annotations import annotation_fault, check_coco_json, read_coco_json
+from mvit_det.data.detection.annotations import (
+    annotation_fault,
+    check_coco_json,
+    coco_categories,
+    read_coco_json,
+)
 from mvit_det.data.image_files import missing_files, unreadable_files
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import UserError, some
@@ -32,8 +37,29 @@ logger = logging.getLogger(__name__)
 
 def class_names(json_file: str | os.PathLike) -> list[str]:
     """Class names of an annotation file in the order of the model's outputs (by category id)."""
-    categories = read_coco_json(json_file)["categories"]
-    return [entry["name"] for entry in sorted(categories, key=lambda entry: entry["id"])]
+    return [entry["name"] for entry in coco_categories(json_file)]
+
+
+def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What Detectron2's catalog or an annotation file, if it is there, tells of a config's data set.
+
+    Args:
+        node: with the arguments ``names`` or ``json_file``; else nothing is known.
+    """
+    names = node.get("names")
+    if names is None:
+        path = node.get("json_file")
+        return coco_categories(path) if path and os.path.isfile(path) else None
+    name = names if isinstance(names, str) else names[0]
+    if name not in MetadataCatalog.list():
+        return None
+    known = MetadataCatalog.get(name)
+    classes = known.get("thing_classes", None)
+    if classes is None:
+        return registered_categories({"json_file": known.get("json_file", None)})
+    labels = known.get("thing_dataset_id_to_contiguous_id", None)
+    ids = sorted(labels, key=labels.get) if labels else range(1, len(classes) + 1)
+    return [{"id": number, "name": name} for number, name in zip(ids, classes)]
 
 
 def uses_rle(json_file: str | os.PathLike) -> bool:
@@ -75,6 +101,7 @@ def coco_dataset(
     if same_classes_as is not None:
         _check_same_classes(json_file, str(same_classes_as))
     _check_num_classes(json_file, len(coco["categories"]), num_classes)
+    coco, source = _completed(coco, json_file)
     faulty = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for annotation in coco["annotations"]:
@@ -83,7 +110,6 @@ def coco_dataset(
         if fault:
             faulty[fault].append(annotation)
     faults = {fault: [entry["id"] for entry in entries] for fault, entries in faulty.items()}
-    source = _completed(coco, json_file)
     unusable = {entry["id"] for entries in faulty.values() for entry in entries}
 
     _register(name, source, image_root, unusable)
@@ -133,9 +159,11 @@ def named_dataset(
 def _register(name: str, json_file: str, image_root: str, unusable: set) -> None:
     """Enter a data set into Detectron2's catalogs, in the place of an earlier one of ours."""
     free_name(name)
-    load = functools.partial(_load, name, json_file, image_root, unusable)
-    DatasetCatalog.register(name, load)
+    labels = {entry["id"]: label for label, entry in enumerate(coco_categories(json_file))}
+    DatasetCatalog.register(name, partial(_load, json_file, image_root, labels, unusable))
     MetadataCatalog.get(name).set(
+        thing_classes=class_names(json_file),
+        thing_dataset_id_to_contiguous_id=labels,
         json_file=json_file,
         image_root=image_root,
         evaluator_type="coco",
@@ -143,32 +171,56 @@ def _register(name: str, json_file: str, image_root: str, unusable: set) -> None
     )
 
 
-def _load(name: str, json_file: str, image_root: str, unusable: set) -> list[dict[str, Any]]:
-    """What the catalog calls: the dataset dicts without the unusable annotations."""
-    dicts = load_coco_json(json_file, image_root, name, extra_annotation_keys=["id"])
-    for image in dicts:
-        image["annotations"] = [a for a in image["annotations"] if a["id"] not in unusable]
-    return dicts
+def _load(json_file: str, root: str, labels: Mapping[Any, int], unusable: set) -> list[dict]:
+    """What the catalog calls: the dataset dicts without the unusable annotations.
+
+    They are those of Detectron2's `load_coco_json`, which would parse the file again.
+    """
+    coco, dicts = read_coco_json(json_file), {}
+    for image in sorted(coco["images"], key=lambda image: image["id"]):
+        known = dict(image_id=image["id"], height=image["height"], width=image["width"])
+        path = os.path.join(root, image["file_name"])
+        dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
+    for entry in coco["annotations"]:
+        if entry["id"] not in unusable:
+            dicts[entry["image_id"]]["annotations"].append(_annotation(entry, labels))
+    return list(dicts.values())
 
 
-def _completed(coco: dict[str, Any], json_file: str) -> str:
-    """Return a file that the COCO metric can read: ``json_file`` itself, or a completed copy.
+def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, Any]:
+    """A usable annotation of a file as Detectron2's dataset dicts have it."""
+    known = ("iscrowd", "bbox", "keypoints", "category_id", "id")
+    found = {key: entry[key] for key in known if key in entry}
+    mask = entry.get("segmentation")
+    if isinstance(mask, list):
+        mask = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
+    elif mask and isinstance(mask["counts"], list):
+        mask = coco_mask.frPyObjects(mask, *mask["size"])
+    if mask:
+        found["segmentation"] = mask
+    if found.get("keypoints"):  # places among pixels; every third number is no place
+        found["keypoints"] = [x if k % 3 == 2 else x + 0.5 for k, x in enumerate(found["keypoints"])]
+    return {**found, "bbox_mode": BoxMode.XYWH_ABS, "category_id": labels[entry["category_id"]]}
+
+
+def _completed(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str]:
+    """Return what the COCO metric can read: content and ``json_file`` as given, or a completed copy.
 
     The metric needs 'area' and 'iscrowd', and takes an object of id 0 for not found. Many
     exporters leave the first two out and count from 0. The copy lies in the datasets folder.
     """
-    changes = set()
+    changes, annotations = set(), []
     for annotation in coco["annotations"]:
-        defaults = dict(area=annotation["bbox"][2] * annotation["bbox"][3], iscrowd=0)
-        for key, value in defaults.items():
-            if key not in annotation:
-                annotation[key] = value
-                changes.add(key)
+        added = dict(area=annotation["bbox"][2] * annotation["bbox"][3], iscrowd=0)
+        added = {key: value for key, value in added.items() if key not in annotation}
+        changes.update(added)
         if annotation["id"] == 0:
-            annotation["id"] = 1 + max(entry["id"] for entry in coco["annotations"])
+            added["id"] = 1 + max(entry["id"] for entry in coco["annotations"])
             changes.add("an id other than 0")
+        annotations.append({**annotation, **added})
     if not changes:
-        return json_file
+        return coco, json_file
+    coco = {**coco, "annotations": annotations}
     text = json.dumps(coco)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     copy = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}.json"
@@ -185,7 +237,7 @@ def _completed(coco: dict[str, Any], json_file: str) -> str:
             "DETECTRON2_DATASETS to a folder that is writable."
         ) from error
     logger.info("%s lacks %s: using the completed copy %s", json_file, some(sorted(changes)), copy)
-    return str(copy)
+    return coco, str(copy)
 
 
 def _check_same_classes(json_file: str, other: str) -> None:

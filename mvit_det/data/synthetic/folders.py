@@ -4,33 +4,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mvit_det.data.paths import datasets_root
+from mvit_det.errors import check_choice
 from mvit_det.files import atomic_folder
 
 SPLITS = ("train", "val")
 
 
-def generated_folder(
-    name: str,
-    what: str,
+def generated_split(
+    split: str,
+    kind: str,
+    settings: str,
+    *,
+    version: int,
     counts: tuple[int, int],
     seed: int,
     draw: Callable[[Path, int, tuple[int, int]], None],
 ) -> Path:
-    """Return the folder of a generated data set below the datasets folder; draw it if it is missing.
+    """Return the folder of a split of a generated data set; draw both splits if it is missing.
 
-    It appears complete or not at all (`atomic_folder`), with a folder for each split.
+    Both appear complete or not at all (`atomic_folder`), below the datasets folder.
 
     Args:
-        name: the kind of data, and below it all that they are drawn by.
-        what: they are, for the sentence that ends the run where nothing can be written.
+        kind: of data; gives them their folder.
+        settings: what else they are drawn by, as a part of a file name.
+        version: of the drawing: raise it whenever what is drawn changes.
         counts: of the training and of the validation split.
         draw: draws one split: (its folder, its count, its seeds).
     """
-    folder = datasets_root() / name
-    if folder.exists():
-        return folder
-    fix = "set DETECTRON2_DATASETS to a folder that is writable."
-    with atomic_folder(folder, what, fix) as draft:
-        for number, (split, count) in enumerate(zip(SPLITS, counts)):
-            draw(draft / split, count, (seed, number))
-    return folder
+    check_choice(kind, SPLITS, split=split)
+    name = f"v{version}-{counts[0]}+{counts[1]}-{settings}-seed{seed}"
+    folder = datasets_root() / kind / name
+    if not folder.exists():
+        fix = "set DETECTRON2_DATASETS to a folder that is writable."
+        with atomic_folder(folder, f"generated data ({kind})", fix) as draft:
+            for number, (part, count) in enumerate(zip(SPLITS, counts)):
+                draw(draft / part, count, (seed, number))
+    return folder / split

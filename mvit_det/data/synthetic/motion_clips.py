@@ -30,7 +30,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mvit_det.data.synthetic.folders import SPLITS, generated_folder
+from mvit_det.data.custom.categories import class_source, numbered
+from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.data.synthetic.shapes import CLASSES as SHAPES
 from mvit_det.data.synthetic.shapes import outline, painted_ground, painted_shape
 from mvit_det.data.video.datasets import VideoClasses, video_classes
@@ -202,28 +203,7 @@ def generate_motion_clips(
         write_clip(folder / motion / f"{index:05d}.mp4", frames)
 
 
-def motion_clips_folder(
-    num_train: int,
-    num_val: int,
-    num_frames: int,
-    size: tuple[int, int],
-    num_shapes: int,
-    seed: int,
-) -> Path:
-    """The folder of such a data set (`generated_folder`), with class folders in that of each split."""
-    height, width = size
-    name = (
-        f"v{_VERSION}-{num_train}+{num_val}-{num_frames}x{height}x{width}-"
-        f"{num_shapes}shapes-seed{seed}"
-    )
-
-    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
-        generate_motion_clips(folder, count, seeds, num_frames, size, num_shapes)
-
-    counts = (num_train, num_val)
-    return generated_folder(f"motion_clips/{name}", "the generated clips", counts, seed, draw)
-
-
+@class_source(lambda node: numbered(sorted(MOTIONS)))
 def motion_clips(
     split: str,
     num_train: int = 1500,
@@ -235,6 +215,7 @@ def motion_clips(
     *,
     name: str | None = None,
     num_classes: int | None = None,
+    clips: int = 1,
 ) -> VideoClasses:
     """The clips as a `video_classes` data set, for a ``dataset=L(motion_clips)(...)`` node.
 
@@ -245,9 +226,14 @@ def motion_clips(
         num_frames: of a clip, at 30 per second.
         size: height and width in pixels.
         num_shapes: in each clip.
-        name, num_classes: as for `video_classes`.
+        name, num_classes, clips: as for `video_classes`.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the clips: use 'train' or 'val'.")
-    made = (num_train, num_val, num_frames, tuple(size), num_shapes, seed)
-    return video_classes(motion_clips_folder(*made) / split, name=name, num_classes=num_classes)
+    height, width = size
+
+    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
+        generate_motion_clips(folder, count, seeds, num_frames, (height, width), num_shapes)
+
+    settings = f"{num_frames}x{height}x{width}-{num_shapes}shapes"
+    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
+    folder = generated_split(split, "motion_clips", settings, **drawn)
+    return video_classes(folder, name=name, num_classes=num_classes, clips=clips)

@@ -32,7 +32,8 @@ from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from mvit_det.data.actions.datasets import ActionClips, action_clips
-from mvit_det.data.synthetic.folders import SPLITS, generated_folder
+from mvit_det.data.custom.categories import class_source, numbered
+from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, random_scene, reach, write_clip
 from mvit_det.errors import UserError
 
@@ -204,20 +205,7 @@ def generate_moving_figures(
         (folder / file).write_text("".join(f"{line}\n" for line in lines))
 
 
-def moving_figures_folder(
-    num_train: int, num_val: int, num_seconds: int, side: int, seed: int
-) -> Path:
-    """The folder of such a data set (`generated_folder`)."""
-    name = f"v{_VERSION}-{num_train}+{num_val}-{num_seconds}s-{side}px-seed{seed}"
-
-    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
-        with_actions = folder.name == "train"
-        generate_moving_figures(folder, count, seeds, num_seconds, side, with_actions)
-
-    counts = (num_train, num_val)
-    return generated_folder(f"moving_figures/{name}", "the generated videos", counts, seed, draw)
-
-
+@class_source(lambda node: numbered(list(ACTIONS)))
 def moving_figures(
     split: str,
     num_train: int = 160,
@@ -241,9 +229,13 @@ def moving_figures(
         side: height and width of the videos, in pixels.
         name, num_classes: as for `action_clips`.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the videos: use 'train' or 'val'.")
-    folder = moving_figures_folder(num_train, num_val, num_seconds, side, seed) / split
+
+    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
+        with_actions = folder.name == "train"
+        generate_moving_figures(folder, count, seeds, num_seconds, side, with_actions)
+
+    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
+    folder = generated_split(split, "moving_figures", f"{num_seconds}s-{side}px", **drawn)
     return action_clips(
         str(folder / "videos"),
         actions=str(folder / "actions.csv"),

@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 from mvit_det.data.classification.datasets import ImageClasses, image_classes
-from mvit_det.data.detection.crops import crop_objects
-from mvit_det.data.synthetic.folders import SPLITS, generated_folder
-from mvit_det.data.synthetic.shapes import generate_shapes
-from mvit_det.errors import UserError
+from mvit_det.data.custom.categories import class_source, numbered
+from mvit_det.data.detection.crops import BACKGROUND, crop_objects
+from mvit_det.data.synthetic.folders import generated_split
+from mvit_det.data.synthetic.shapes import CLASSES, generate_shapes
+from mvit_det.errors import check_count
 
 # Written into the cache folder's name: raise it whenever the drawing or the cutting changes.
 _VERSION = 1
@@ -19,37 +20,7 @@ _VERSION = 1
 _MARGIN = 0.15
 
 
-def shape_classes_folder(
-    num_train: int,
-    num_val: int,
-    image_size: int,
-    crop_size: int,
-    seed: int,
-    object_size: tuple[float, float],
-) -> Path:
-    """The folder of such a data set (`generated_folder`), with class folders in that of each split."""
-    low, high = object_size
-    name = (
-        f"v{_VERSION}-{num_train}+{num_val}-{image_size}px-{low}to{high}-crop{crop_size}-seed{seed}"
-    )
-
-    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
-        with tempfile.TemporaryDirectory(prefix=".pictures-", dir=folder.parent) as pictures:
-            drawn = Path(pictures) / folder.name
-            generate_shapes(drawn, count, seeds, image_size, object_size=object_size)
-            crop_objects(
-                drawn / "annotations.json",
-                drawn / "images",
-                folder,
-                margin=_MARGIN,
-                size=crop_size,
-                seed=seed,
-            )
-
-    counts = (num_train, num_val)
-    return generated_folder(f"shape_classes/{name}", "the generated shapes", counts, seed, draw)
-
-
+@class_source(lambda node: numbered(sorted([*CLASSES, BACKGROUND])))  # folders, in their order
 def shape_classes(
     split: str,
     num_train: int = 2000,
@@ -74,10 +45,17 @@ def shape_classes(
             common to both.
         name, num_classes: as for `image_classes`.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the shapes: use 'train' or 'val'.")
-    if crop_size < 1:
-        raise UserError(f"crop_size={crop_size} must be a number of pixels from 1 on.")
-    sizes = tuple(object_size)
-    folder = shape_classes_folder(num_train, num_val, image_size, crop_size, seed, sizes)
-    return image_classes(folder / split, name=name, num_classes=num_classes)
+    check_count("shape_classes", crop_size=crop_size)
+    low, high = object_size
+
+    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
+        with tempfile.TemporaryDirectory(prefix=".pictures-", dir=folder.parent) as pictures:
+            drawn = Path(pictures) / folder.name
+            generate_shapes(drawn, count, seeds, image_size, object_size=(low, high))
+            places = drawn / "annotations.json", drawn / "images", folder
+            crop_objects(*places, margin=_MARGIN, size=crop_size, seed=seed)
+
+    settings = f"{image_size}px-{low}to{high}-crop{crop_size}"
+    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
+    folder = generated_split(split, "shape_classes", settings, **drawn)
+    return image_classes(folder, name=name, num_classes=num_classes)

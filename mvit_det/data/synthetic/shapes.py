@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.detection.coco import coco_dataset
-from mvit_det.data.synthetic.folders import SPLITS, generated_folder
+from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.errors import UserError
 
 CLASSES = ("circle", "square", "triangle", "star", "cross")
@@ -213,20 +214,7 @@ def generate_shapes(
     (folder / "annotations.json").write_text(json.dumps(coco))
 
 
-def shapes_folder(
-    num_train: int, num_val: int, image_size: int, seed: int, object_size: tuple[float, float]
-) -> Path:
-    """The folder of such a data set (`generated_folder`)."""
-    low, high = object_size
-    name = f"v{_VERSION}-{num_train}+{num_val}-{image_size}px-{low}to{high}-seed{seed}"
-
-    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
-        generate_shapes(folder, count, seeds, image_size, object_size=object_size)
-
-    counts = (num_train, num_val)
-    return generated_folder(f"shapes/{name}", "the generated shapes", counts, seed, draw)
-
-
+@class_source(lambda node: numbered(CLASSES))
 def shapes_dataset(
     split: str,
     num_train: int = 500,
@@ -241,9 +229,13 @@ def shapes_dataset(
     ``split`` is "train" or "val" and is registered as "shapes_train" or "shapes_val". Both splits
     are drawn at the first call (seconds) and read from the datasets folder afterwards.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is not a split of the shapes: use 'train' or 'val'.")
-    folder = shapes_folder(num_train, num_val, image_size, seed, tuple(object_size)) / split
+    low, high = object_size
+
+    def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
+        generate_shapes(folder, count, seeds, image_size, object_size=(low, high))
+
+    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
+    folder = generated_split(split, "shapes", f"{image_size}px-{low}to{high}", **drawn)
     return coco_dataset(
         f"shapes_{split}",
         json_file=str(folder / "annotations.json"),

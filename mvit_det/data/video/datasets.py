@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from mvit_det.data.class_labels import check_number, classes_of, labels_of, register, report
-from mvit_det.data.class_names import given_classes
+from mvit_det.data.class_labels import classes_of, labelled, register
+from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import find_videos
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, check_count, check_positive, some
 
 logger = logging.getLogger(__name__)
 
 
 class VideoClasses(Dataset):
-    """Items are dicts with "file_name" and "label", and "fps" if that was given.
+    """Items are dicts with "file_name", "label", "clip", "clips", and "fps" if that was given.
+
+    Each of the N videos has ``clips`` items side by side, which a sampling places evenly: item
+    ``video * clips + clip``.
 
     Attributes:
         classes: folders or names of the classes in the order of the labels.
         class_names: the names to show, in the same order.
-        labels: of all videos.
+        labels: (N,) of all videos.
         missing: how many videos the list names that are not there.
     """
 
@@ -40,8 +43,10 @@ class VideoClasses(Dataset):
         *,
         fps: float | None,
         missing: int,
+        clips: int = 1,
     ):
         self.labels = labels
+        self.clips = clips
         self.classes = list(classes)
         self.class_names = list(class_names)
         self.missing = missing
@@ -50,13 +55,15 @@ class VideoClasses(Dataset):
         self._more = {} if fps is None else {"fps": fps}
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.labels) * self.clips
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        path = os.path.join(self._folder, self._names[index])
-        return {"file_name": path, "label": int(self.labels[index]), **self._more}
+        video, clip = divmod(range(len(self))[index], self.clips)
+        path, label = os.path.join(self._folder, self._names[video]), int(self.labels[video])
+        return dict(file_name=path, label=label, clip=clip, clips=self.clips, **self._more)
 
 
+@class_source(lambda node: folder_categories(node, "source", video_class_folders))
 def video_classes(
     source: str | os.PathLike,
     *,
@@ -66,6 +73,7 @@ def video_classes(
     same_classes_as: str | os.PathLike | None = None,
     num_classes: int | None = None,
     fps: float | None = None,
+    clips: int = 1,
 ) -> VideoClasses:
     """Find videos and their labels. Those of a list that are not there are left out and counted.
 
@@ -84,36 +92,43 @@ def video_classes(
         same_classes_as: another source, whose classes set the order of the labels.
         num_classes: what the model is built for; another number is refused.
         fps: frames per second of folders of frames.
+        clips: of each video, for testing. Crops are the transform's affair.
 
     Raises:
         UserError: there is nothing to use, or a row or a class cannot be.
     """
-    if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
-        raise UserError(f"fps={fps!r} of video_classes must be frames per second, above 0.")
+    if fps is not None:
+        check_positive("video_classes", fps=fps)
+    check_count("video_classes", clips=clips)
     title = str(source)
     found, missing = find_videos(source, root)
     if not len(found.names):
         raise UserError(
-            f"{title} has no video in its class folders (of {some(found.folders, 3)}): add some; "
-            "frames of a video belong into a folder of their own inside the class folder."
+            f"{title} has no video in its class folders (of {some(found.folders, 3)}), only "
+            f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of their "
+            "own inside the class folder."
         )
-    if classes is not None:
-        folders, names = given_classes(classes)
-    elif same_classes_as is not None:
-        folders = names = video_class_folders(same_classes_as)
-    else:
-        folders = names = classes_of([found], title, num_classes)
-    check_number(title, folders, num_classes)
-    labels = labels_of(found, folders)
+    ordered = ()
+    if classes is None and same_classes_as is not None:
+        ordered = video_class_folders(same_classes_as)
+    elif classes is None:
+        ordered = classes_of([found], title, num_classes)
+    known = dict(classes=classes, ordered=ordered, num_classes=num_classes)
+    labels, folders, names = labelled([found], title, "video", **known)
     if missing:
         logger.warning(
             "%s: %d of %d videos are not in %s and are left out: %s",
             *(title, len(missing), len(missing) + len(labels), found.source, some(missing, 3)),
         )
-    report(title, "video", [found], labels, names)
     if name is not None:
         register(name, folders, names, videos=len(labels), missing_videos=len(missing))
-    return VideoClasses(found, labels, folders, names, fps=fps, missing=len(missing))
+    return VideoClasses(found, labels, folders, names, fps=fps, missing=len(missing), clips=clips)
+
+
+def video_views(dataset: Sequence[dict[str, Any]], *, clips: int) -> list[dict[str, Any]]:
+    """Several clips of each video, where an older config has a data set of videos inside."""
+    check_count("video_views", clips=clips)
+    return [{**item, "clip": k, "clips": clips} for item in dataset for k in range(clips)]
 
 
 def video_class_folders(source: str | os.PathLike) -> list[str]:

@@ -8,10 +8,11 @@ from itertools import chain
 from pathlib import Path
 
 from mvit_det.data.discovery import FileIndex, from_folders, visible, walk
-from mvit_det.data.image_files import absent_files, is_image_name
+from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
+from mvit_det.data.image_files import absent_files
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root, resolve_path
-from mvit_det.data.video.list_rows import VideoRows, is_video_name
+from mvit_det.data.video.list_rows import VideoRows
 from mvit_det.data.video.lists import read_video_list
 from mvit_det.errors import UserError, some
 
@@ -87,12 +88,13 @@ def _from_class_folders(root: Path, names_only: bool) -> FileIndex:
     return from_folders(root, folders, _videos, ignored, names_only)
 
 
-def _videos(root: Path, folder: str) -> Iterator[str]:
+def _videos(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
     """Videos below a class folder; below it, a folder of pictures holds the frames of one video."""
     for here, inside, files in walk(root, folder):
         videos = [os.path.join(here, name) for name in files if is_video_name(name)]
         yield from videos
         if videos or here == folder or not any(map(is_image_name, files)):
+            skipped.add(name for name in files if not is_video_name(name))
             continue
         # A picture may also be the cover of the videos in the folders below.
         if not inside or not any(

@@ -3,16 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from mvit_det.errors import UserError
-
-# Endings of files that are taken for videos.
-ENDINGS = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
-)
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,6 @@ class VideoRows:
     ignored: str = ""
 
 
-def is_video_name(name: str) -> bool:
-    """Whether a file is meant as a video, as far as its name tells."""
-    return os.path.splitext(name)[1].lower() in ENDINGS
-
-
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of the lines that say something."""
     try:
@@ -57,3 +48,23 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(
             f"The list of videos {path} cannot be read ({error.strerror}): correct the path."
         ) from error
+
+
+def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line and columns of each video's first frame, in PySlowFast's lists with a line per frame.
+
+    Columns, separated by blanks: original_vido_id video_id frame_id path labels, with a header.
+    """
+    previous = None
+    for number, line in islice(text_lines(path), 1, None):
+        # There are 20 million lines: of all but the first of each video the start is enough.
+        if previous is not None and line.startswith(previous):
+            continue
+        fields = line.split()
+        if len(fields) != 5 or not os.path.dirname(fields[3]):
+            raise UserError(
+                f"{path}, line {number}, {line[:120]!r}, is no row 'original_vido_id video_id "
+                "frame_id path labels' with a path folder/frame.jpg: correct it, or give another."
+            )
+        previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
+        yield number, fields

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mvit_det.data.class_names import numbered_classes
-from mvit_det.data.video.list_rows import VideoRows, is_video_name, text_lines
+from mvit_det.data.file_kinds import is_video_name
+from mvit_det.data.video.list_rows import VideoRows, frame_list_rows, text_lines
 from mvit_det.errors import UserError, some
 from mvit_det.files import read_json
 
@@ -151,18 +152,8 @@ def frame_list(path: Path) -> VideoRows:
     files of Something-Something-v2 where they lie beside it, else of the last column.
     """
     known = _something_labels(path)
-    names, labels, numbers, previous, unlabelled = [], [], [], None, 0
-    for number, line in islice(text_lines(path), 1, None):
-        # There are 20 million lines: of all but the first of each video the start is enough.
-        if previous is not None and line.startswith(previous):
-            continue
-        fields = line.split()
-        if len(fields) != 5:
-            raise UserError(
-                f"{path}, line {number}, {line!r}, has {len(fields)} fields instead of five "
-                "(original_vido_id video_id frame_id path labels): correct it."
-            )
-        previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
+    names, labels, numbers, unlabelled = [], [], [], 0
+    for number, fields in frame_list_rows(path):
         label = known[1].get(fields[0]) if known else _single_label(path, number, fields)
         if label is None:
             unlabelled += 1
@@ -209,18 +200,13 @@ def _is_header(line: str) -> bool:
 
 
 def _no_row(path: Path, number: int, line: str, separator: str | None) -> str:
-    found = [each for each in (separator, *_SEPARATORS) if each and each in line]
-    label = line.rpartition(found[0])[2].strip() if found else ""
-    why = f"its label {label!r} is not a number" if label else "there is no label"
-    if _is_number(label) and int(label) < 0:
-        why = f"its label {label} is negative"
-    elif _is_number(label):
-        why = "there is no path"
-        if int(label) > _LARGEST_LABEL:
-            why = f"its label {label} is above {_LARGEST_LABEL}"
+    found = next((each for each in (separator, *_SEPARATORS) if each and each in line), None)
+    name, _, label = line.rpartition(found) if found else (line, "", "")
+    both = name.strip(' "') and label.strip()
+    why = f"the label {label.strip()!r}" if both else "one column alone"
     return (
-        f"{path}, line {number}, {line!r}, is no row 'path label' or 'folder frames label': {why}; "
-        "correct it (labels are numbers from 0 on, and come last)."
+        f"{path}, line {number}, {line!r}, is no row 'path label' or 'folder frames label' but has "
+        f"{why}: correct it (labels are numbers from 0 to {_LARGEST_LABEL}, and come last)."
     )
 
 

@@ -2,43 +2,25 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 
-from mvit_det.data.decoding.reader import VideoError, open_video
+from mvit_det.data.decoding.reader import OpenVideo, VideoError, open_video
 from mvit_det.data.sample_mapper import MapperFault, SampleMapper
 from mvit_det.errors import UserError
-
-
-class Sampling(Protocol):
-    """Chooses frame numbers (T,) by the frames' times (N,) in seconds, like `DenseSampling`."""
-
-    def train(self, times: np.ndarray) -> np.ndarray:
-        """At random."""
-
-    def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        """The same each time, for the clip of this number among so many."""
 
 
 class FramesMapper(SampleMapper):
     """Reads a clip: some frames of a video, whatever chooses them."""
 
-    def __init__(
-        self,
-        is_train: bool,
-        sampling: Any,
-        transform: Callable[..., Any],
-        max_bad_share: float,
-        min_seen: int,
-    ):
-        super().__init__(is_train, transform, max_bad_share, min_seen)
+    def __init__(self, is_train: bool, *, sampling: Any, **options: Any):
+        super().__init__(is_train, **options)
         self.sampling = sampling
 
     @abstractmethod
-    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
-        """Numbers (T,) of an item's frames among those shown at ``times`` (N,), in seconds.
+    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
+        """The indices (T,) of an item's frames.
 
         Raises:
             VideoError: the video does not have what the item wants; a bad file.
@@ -47,22 +29,22 @@ class FramesMapper(SampleMapper):
     def read(self, item: dict[str, Any]) -> np.ndarray:
         """The frames of the clip: uint8 (T, H, W, 3)."""
         with open_video(item["file_name"], fps=item.get("fps")) as video:
-            return video.frames(self._checked(video.times, item))
+            return video.frames(self._checked(video, item))
 
-    def _checked(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+    def _checked(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         name = f"{self.kind.capitalize()} {self.name(item)}"
         try:
-            chosen = np.asarray(self.chosen(times, item))
+            chosen = np.asarray(self.chosen(video, item))
         except (UserError, VideoError):
             raise
         except Exception as error:
             raise MapperFault(
-                f"{name} reads well, but choosing among its {len(times)} frames "
+                f"{name} reads well, but choosing among its {len(video)} frames "
                 f"failed: {type(error).__name__}: {error}"
             ) from error
-        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(times):
+        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(video):
             raise MapperFault(
-                f"{name} has {len(times)} frames, of which {chosen.tolist()} "
+                f"{name} has {len(video)} frames, of which {chosen.tolist()} "
                 f"were chosen by {type(self.sampling).__name__}."
             )
         return chosen
@@ -81,28 +63,18 @@ class ClipMapper(FramesMapper):
     ``repeated`` the frames are the same and the augmentation is not, as in PySlowFast.
 
     Items have "file_name" (a video file or a folder of frames), "label", for a folder of frames
-    optionally "fps", and in testing optionally "clip" and "clips" (see `video_views`), which samples
-    have too; without them one clip stands for the video.
+    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which
+    samples have too; without them one clip stands for the video.
 
     Args:
         transform: from frames uint8 (T, H, W, 3) to a float tensor: in training (3, T, h, w), in
             testing (crops, 3, T, h, w).
-        max_bad_share, min_seen: the largest share of bad videos, and from how many videos on it
-            is judged.
+        sampling: chooses frame indices (T,) by the frames' times (N,) in seconds: ``train(times)``
+            at random, ``test(times, clip, clips)`` one of several clips; like `DenseSampling`.
+        max_bad_share, min_seen: as for `SampleMapper`.
     """
 
     kind = "video"
-
-    def __init__(
-        self,
-        is_train: bool,
-        *,
-        sampling: Sampling,
-        transform: Callable[[np.ndarray], torch.Tensor],
-        max_bad_share: float = 0.1,
-        min_seen: int = 100,
-    ):
-        super().__init__(is_train, sampling, transform, max_bad_share, min_seen)
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
         """See `SampleMapper.known`."""
@@ -111,11 +83,11 @@ class ClipMapper(FramesMapper):
             known["clip"], known["clips"] = _place(item)
         return known
 
-    def chosen(self, times: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         """See `FramesMapper.chosen`."""
         if self.is_train:
-            return self.sampling.train(times)
-        return self.sampling.test(times, *_place(item))
+            return self.sampling.train(video.times)
+        return self.sampling.test(video.times, *_place(item))
 
     def blank(self) -> np.ndarray:
         """As many black frames as a clip has."""

@@ -7,12 +7,23 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from mvit_det.errors import UserError
+from mvit_det.errors import check_count, check_number, check_positive
 
 # Frames at a constant rate may miss its grid by this share of the time between two, and no more.
 _ROUNDING = 1e-3
 # Seconds: more than the rounding of times, and less than between any two frames.
-_EQUALLY_NEAR = 1e-6
+_SAME = 2e-6
+
+
+def on_screen(times: np.ndarray, seconds: np.ndarray | float) -> np.ndarray:
+    """The indices of the frames that a player shows at these seconds: the last that has begun.
+
+    Before the first frame it is the first.
+
+    Args:
+        times: (N,) seconds at which frames begin, ascending.
+    """
+    return np.maximum(np.searchsorted(times, np.asarray(seconds) + _SAME, side="right") - 1, 0)
 
 
 class DenseSampling:
@@ -34,8 +45,7 @@ class DenseSampling:
     """
 
     def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
-        _check_count(num_frames)
-        _check_rates("DenseSampling", sampling_rate, target_fps)
+        _check_rates("DenseSampling", num_frames, sampling_rate, target_fps)
         self.num_frames = num_frames
         self.sampling_rate = sampling_rate
         self.target_fps = target_fps
@@ -84,7 +94,7 @@ class SegmentSampling:
     """
 
     def __init__(self, num_frames: int):
-        _check_count(num_frames)
+        check_count("SegmentSampling", num_frames=num_frames)
         self.num_frames = num_frames
 
     def train(self, times: np.ndarray) -> np.ndarray:
@@ -114,10 +124,10 @@ class SegmentSampling:
 class KeyFrameSampling:
     """T frames around a key frame, tau apart at the target rate: the T x tau of AVA.
 
-    Frame k is the one nearest to ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
-    frame, which so is element T / 2; of two that are equally near, the earlier. At both ends of the
-    video its first or last frame is repeated. At the target rate these are PySlowFast's numbers;
-    in videos of other rates a clip spans the same time.
+    Frame k is the one on screen ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
+    frame, which so is element T / 2. At both ends of the video its first or last frame is repeated.
+    At the target rate these are PySlowFast's numbers; in videos of other rates, and where the rate
+    varies, a clip spans the same time.
 
     Args:
         num_frames: T.
@@ -126,8 +136,7 @@ class KeyFrameSampling:
     """
 
     def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
-        _check_count(num_frames)
-        _check_rates("KeyFrameSampling", sampling_rate, target_fps)
+        _check_rates("KeyFrameSampling", num_frames, sampling_rate, target_fps)
         self.num_frames = num_frames
         self.sampling_rate = sampling_rate
         self.target_fps = target_fps
@@ -141,22 +150,13 @@ class KeyFrameSampling:
         """
         steps = np.arange(self.num_frames) * self.sampling_rate
         steps = steps - self.num_frames * self.sampling_rate // 2
-        halfway = (times[1:] + times[:-1]) / 2 + _EQUALLY_NEAR
-        return np.searchsorted(halfway, time + steps / self.target_fps)
+        return on_screen(times, time + steps / self.target_fps)
 
 
-def _check_rates(sampling: str, sampling_rate: int, target_fps: float) -> None:
-    numbers = all(isinstance(value, (int, float)) for value in (sampling_rate, target_fps))
-    if not (numbers and sampling_rate >= 0 and target_fps > 0):
-        raise UserError(
-            f"sampling_rate={sampling_rate!r} of {sampling} must be at least 0, and "
-            f"target_fps={target_fps!r} above 0."
-        )
-
-
-def _check_count(num_frames: int) -> None:
-    if not isinstance(num_frames, int) or num_frames < 1:
-        raise UserError(f"num_frames={num_frames!r} of a sampling must be a whole number above 0.")
+def _check_rates(sampling: str, num_frames: int, sampling_rate: int, target_fps: float) -> None:
+    check_count(sampling, num_frames=num_frames)
+    check_number(sampling, "at least 0", lambda rate: rate >= 0, sampling_rate=sampling_rate)
+    check_positive(sampling, target_fps=target_fps)
 
 
 def _mean_rate(times: np.ndarray) -> float:

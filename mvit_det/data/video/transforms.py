@@ -5,6 +5,7 @@ for a clip and is the same for all of its frames.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from mvit_det.data.video.crops import (
     uniform_crops,
     whole,
 )
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice, check_count, check_number, check_share
 
 Transform = Callable[[np.ndarray], torch.Tensor]
 
@@ -68,26 +69,23 @@ def clip_train_transform(
         mean, std: of RGB values in 0..1.
     """
     height, width = height_and_width(size)
-    check_shares("clip_train_transform", hflip=hflip, erase_prob=erase_prob)
-    check_pairs("clip_train_transform", scale=scale, ratio=ratio, short_side=short_side)
+    name = "clip_train_transform"
+    check_share(name, hflip=hflip, erase_prob=erase_prob)
+    check_pairs(name, scale=scale, ratio=ratio, short_side=short_side)
+    check_choice(name, ("pixel", "rand", "const"), erase_mode=erase_mode)
+    check_count(name, erase_count=erase_count)
     crops = {
         "inception": InceptionCrop((height, width), tuple(scale), tuple(ratio)),
         "short_side_jitter": ShortSideJitter((height, width), tuple(short_side)),
     }
-    if crop not in crops:
-        raise UserError(f"crop={crop!r} of clip_train_transform must be one of {', '.join(crops)}.")
+    check_choice(name, crops, crop=crop)
     if not (0 < scale[0] <= scale[1] <= 1 and 0 < min(ratio)):
         raise UserError(
             f"scale={tuple(scale)} of clip_train_transform must be a smallest and a largest share "
             f"within 0 and 1, ratio={tuple(ratio)} above 0."
         )
     if crop == "short_side_jitter":
-        check_jitter("clip_train_transform", short_side, (height, width))
-    if erase_mode not in ("pixel", "rand", "const") or erase_count < 1:
-        raise UserError(
-            f"erase_mode={erase_mode!r} of clip_train_transform must be pixel, rand or const, and "
-            f"erase_count={erase_count} at least 1."
-        )
+        check_jitter(name, short_side, (height, width))
     erasing = None
     if erase_prob > 0:
         erasing = RandomErasing(erase_prob, mode=erase_mode, max_count=erase_count, device="cpu")
@@ -95,22 +93,15 @@ def clip_train_transform(
     return _TrainClip(augment, crops[crop], hflip, Normalise(mean, std), erasing)
 
 
+@dataclass
 class _TrainClip:
     """See `clip_train_transform`."""
 
-    def __init__(
-        self,
-        augment: ClipRandAugment | None,
-        crop: InceptionCrop | ShortSideJitter,
-        hflip: float,
-        normalise: "Normalise",
-        erasing: RandomErasing | None,
-    ):
-        self.augment = augment
-        self.crop = crop
-        self.hflip = hflip
-        self.normalise = normalise
-        self.erasing = erasing
+    augment: ClipRandAugment | None
+    crop: InceptionCrop | ShortSideJitter
+    hflip: float
+    normalise: "Normalise"
+    erasing: RandomErasing | None
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         height, width = frames.shape[1:3]
@@ -145,22 +136,21 @@ def clip_test_transform(
         mean, std: of RGB values in 0..1.
     """
     sides = height_and_width(size)
-    if crops not in (1, 3):
-        raise UserError(f"crops={crops} of clip_test_transform must be 1 or 3.")
+    check_choice("clip_test_transform", (1, 3), crops=crops)
     if short_side is None:
         short_side = min(sides) * 256 // 224 if crops == 1 else min(sides)
     check_short_side("clip_test_transform", short_side, sides)
     return _TestClip(sides, crops, short_side, Normalise(mean, std))
 
 
+@dataclass
 class _TestClip:
     """See `clip_test_transform`."""
 
-    def __init__(self, size: Size, crops: int, short_side: int, normalise: "Normalise"):
-        self.size = size
-        self.crops = crops
-        self.short_side = short_side
-        self.normalise = normalise
+    size: Size
+    crops: int
+    short_side: int
+    normalise: "Normalise"
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         size = covering(*frames.shape[1:3], self.short_side, self.size)
@@ -201,13 +191,6 @@ def height_and_width(size: Sequence[int]) -> Size:
     return sides[1:]
 
 
-def check_shares(transform: str, **shares: float) -> None:
-    """Refuse what is no share from 0 to 1; ``transform`` is named in the message."""
-    wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value <= 1]
-    if wrong:
-        raise UserError(f"{', '.join(wrong)} of {transform} must be from 0 to 1.")
-
-
 def check_pairs(transform: str, **pairs: Sequence[float]) -> None:
     """Refuse what is not two numbers; ``transform`` is named in the message."""
     for name, pair in pairs.items():
@@ -231,8 +214,9 @@ def check_jitter(transform: str, short_side: Sequence[int], crop: Size) -> None:
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:
     """Refuse a shorter side of frames that crops do not fit into."""
-    if not isinstance(short_side, int) or short_side < min(crop):
-        raise UserError(
-            f"short_side={short_side} of {transform} must be a whole number that is not below "
-            f"the shorter side of the crop, {min(crop)}."
-        )
+    check_number(
+        transform,
+        f"a whole number that is not below the shorter side of the crop, {min(crop)}",
+        lambda side: isinstance(side, int) and side >= min(crop),
+        short_side=short_side,
+    )

@@ -5,4 +5,10 @@ It serves ``import detectron2`` only where the real Detectron2 is not installed;
 configs, checkpoints and habits move between the two unchanged.
 """
 
+import sys
+
+from . import _lacking
+
 __version__ = "0.6+embedded"
+
+_lacking.install(sys.modules[__name__])

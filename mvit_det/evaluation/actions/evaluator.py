@@ -13,11 +13,12 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from mvit_det.ava_files import BoxTable, write_detections
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice, check_count
 from mvit_det.evaluation.actions.examples import KeyFrame, KeyFrames, draw_key_frames, first_of
 from mvit_det.evaluation.actions.files import read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report
+from mvit_det.evaluation.writing import numbers_first
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +62,8 @@ class ActionMetrics(DatasetEvaluator):
         pixel_mean: Sequence[float] = (0.45, 0.45, 0.45),
         pixel_std: Sequence[float] = (0.225, 0.225, 0.225),
     ) -> None:
-        if mode not in MODES:
-            raise UserError(f"mode={mode!r} of ActionMetrics must be one of {', '.join(MODES)}.")
-        if num_pictures < 1:
-            raise UserError(f"num_pictures={num_pictures} of ActionMetrics must be at least 1.")
+        check_choice("ActionMetrics", MODES, mode=mode)
+        check_count("ActionMetrics", num_pictures=num_pictures)
         metadata = MetadataCatalog.get(dataset_name)
         files = metadata.get("ground_truth", None)
         if not files:
@@ -164,26 +163,17 @@ class ActionMetrics(DatasetEvaluator):
                 *(len(self._key_frames), untested),
             )
         if self._folder is not None:
-            self._save(table)
-            self._draw(first_of(chain(*pictures), self._pictures.count))
+            self._save(table, first_of(chain(*pictures), self._pictures.count))
         return report(self._truth, table, self._names, self._folder, self._mode)
 
-    def _save(self, table: BoxTable) -> None:
+    def _save(self, table: BoxTable, key_frames: list[KeyFrame]) -> None:
         path = self._folder / DETECTIONS
-        try:
+        with numbers_first("Detections in the official format", path):
             self._folder.mkdir(parents=True, exist_ok=True)
             write_detections(path, table)
-            logger.info("Detections in the official format: %s", path)
-        except OSError as error:
-            # The metrics can still be had: a full disk must not end a training here.
-            logger.error("%s cannot be written (%s): free some space.", path, error)
-
-    def _draw(self, key_frames: list[KeyFrame]) -> None:
         folder = self._folder / "pictures"
-        try:
+        with numbers_first("Key frames", folder):
             draw_key_frames(folder, key_frames, self._truth, self._names, self._score_threshold)
-        except OSError as error:
-            logger.error("The pictures in %s could not be written: %s", folder, error)
 
 
 def _table(

@@ -10,8 +10,7 @@ same key frame and of the same action.
 
 import numpy as np
 
-from mvit_det.evaluation.actions.ranking import Boxes, heap_slots
-from mvit_det.evaluation.detection.matching import rank_in_group
+from mvit_det.evaluation.actions.ranking import Boxes, as_official, rank_in_group
 
 
 def boxes_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -67,11 +66,11 @@ def _official_rank(truth: Boxes, detection: np.ndarray, target: np.ndarray) -> n
     It does where a detection (sorted) has more than one best target.
     """
     rank = np.zeros(len(truth), int)
-    several = target[rank_in_group(detection) > 0]
-    if len(several):
-        rows = np.flatnonzero(np.isin(truth.frame, truth.frame[several]))
-        some = truth.rows(rows)
-        rank[rows[np.lexsort((heap_slots(some), -some.score))]] = np.arange(len(rows))
+    for frame in np.unique(truth.frame[target[rank_in_group(detection) > 0]]):
+        rows = slice(*np.searchsorted(truth.frame, (frame, frame + 1)))
+        entries = truth.rows(rows).entries()
+        order = as_official(entries)
+        rank[rows] = [order.index(entry) for entry in entries]
     return rank
 
 

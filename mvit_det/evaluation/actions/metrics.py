@@ -1,7 +1,7 @@
 """Frame AP of actions, the metric of AVA: numbers in, numbers out.
 
 A labelled box is right when it overlaps a box of that action in that key frame by half (see
-`action_matching`). The detections of an action in all key frames together, the best score first,
+`matching`). The detections of an action in all key frames together, the best score first,
 then give a curve of precision over recall; AP is the area below it, after precision was raised to
 the best one at that recall or beyond.
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from mvit_det.ava_files import BoxTable
 from mvit_det.evaluation.actions.matching import best_truth, true_positives
-from mvit_det.evaluation.actions.ranking import LIMIT, Boxes, heap_slots, official_order
+from mvit_det.evaluation.actions.ranking import Boxes, official_order
 
 MODES = ("official", "pyslowfast")
 RECALLS = np.linspace(0, 1, 101)
@@ -76,27 +76,27 @@ def prepare(
     A key frame is a video and a second, to 6 decimals. ``excluded`` ones are left out of both
     tables. Whatever the truth names is a key frame that counts: with boxes of any action, or none.
     """
-    names = [*truth.videos, *found.videos, *(name for name, _ in truth.empty)]
-    names = {name: number for number, name in enumerate(names)}
-    tables = [_runs(table, names) for table in (truth, found)]
-    pairs = [_of_pairs(frames, names) for frames in (truth.empty, excluded)]
-    numbers, frames = _numbers([*tables, *pairs])
-    named, banned = np.zeros(frames, bool), np.zeros(frames, bool)
-    named[numbers[0]] = named[numbers[2]] = True
-    banned[numbers[3]] = True
-    named &= ~banned
+    numbers: dict[tuple[str, float], int] = {}
 
-    ours, theirs = (np.repeat(number, lengths) for number, (_, _, lengths) in zip(numbers, tables))
-    left_out = {"of excluded key frames": banned[theirs]}
+    def numbered(frames: Collection[tuple[str, float]]) -> np.ndarray:
+        found = [numbers.setdefault((name, round(at, 6)), len(numbers)) for name, at in frames]
+        return np.array(found, int)
+
+    ours, theirs = (
+        np.repeat(numbered(frames), lengths) for frames, lengths in map(_runs, (truth, found))
+    )
+    banned = numbered(excluded)
+    named = np.setdiff1d(np.append(ours, numbered(truth.empty)), banned)
+    left_out = {"of excluded key frames": np.isin(theirs, banned)}
     if mode == "official":
-        unknown = ~(named | banned)[theirs]
-        left_out["at key frames that the ground truth does not name"] = unknown
+        known = np.append(named, banned)
+        left_out["at key frames that the ground truth does not name"] = ~np.isin(theirs, known)
     counts = {reason: int(np.count_nonzero(mask)) for reason, mask in left_out.items()}
     person = np.where(np.isnan(truth.score), 1.0, truth.score)
     return Prepared(
-        _without(Boxes(ours, truth.box, truth.action, person), [banned[ours]]),
+        _without(Boxes(ours, truth.box, truth.action, person), [np.isin(ours, banned)]),
         _without(Boxes(theirs, found.box, found.action, found.score), left_out.values()),
-        int(np.count_nonzero(named)),
+        len(named),
         {reason: count for reason, count in counts.items() if count},
     )
 
@@ -106,29 +106,13 @@ def _without(boxes: Boxes, masks: Collection[np.ndarray]) -> Boxes:
     return boxes.rows(~mask) if mask.any() else boxes
 
 
-def _runs(table: BoxTable, names: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Video, second and number of rows of each stretch of rows of one key frame."""
+def _runs(table: BoxTable) -> tuple[list[tuple[str, float]], np.ndarray]:
+    """Video and second, and number of rows, of each stretch of rows of one key frame."""
     starts = np.ones(len(table), bool)
     starts[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
     first = np.flatnonzero(starts)
-    video = np.array([names[name] for name in table.videos], int)[table.video[first]]
-    return video, table.second[first], np.diff(first, append=len(table))
-
-
-def _of_pairs(
-    frames: Collection[tuple[str, float]], names: dict[str, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Video and second of those whose video has a number."""
-    known = [(names[name], second) for name, second in frames if name in names]
-    return np.array([v for v, _ in known], int), np.array([s for _, s in known], float)
-
-
-def _numbers(columns: Sequence[tuple[np.ndarray, ...]]) -> tuple[list[np.ndarray], int]:
-    """Numbers of the key frames of several lists, whose first columns are video and second."""
-    video, second = (np.concatenate([lists[i] for lists in columns]) for i in (0, 1))
-    seconds, second = np.unique(second.round(6), return_inverse=True)
-    keys, number = np.unique(video * len(seconds) + second, return_inverse=True)
-    return np.split(number, np.cumsum([len(lists[0]) for lists in columns])[:-1]), len(keys)
+    names = [table.videos[number] for number in table.video[first].tolist()]
+    return list(zip(names, table.second[first].tolist())), np.diff(first, append=len(table))
 
 
 def frame_ap(
@@ -148,7 +132,7 @@ def frame_ap(
         mode: one of `MODES`.
         iou: the least overlap, above 0, of a right detection.
 
-    Among equal scores the order of the rows matters, as in both scorers: see `action_ranking` for
+    Among equal scores the order of the rows matters, as in both scorers: see `ranking` for
     those of one key frame. Equal scores of one action in all key frames are in the order into which
     numpy's default sort brings them, which is not stable and differs between processors.
     """
@@ -163,8 +147,6 @@ def frame_ap(
     rows = rows[np.argsort(found.action[rows].astype(np.uint16), kind="stable")]
     counted = np.bincount(found.action[rows], minlength=len(ids))
     target = best_truth(truth, found.rows(rows), iou, official=official)
-    if official:
-        _settle_ties(found, rows, target)
     right, score = true_positives(target), found.score[rows].astype(float)
     ap = np.full(len(ids), np.nan)
     precision = np.full((len(ids), len(RECALLS)), np.nan)
@@ -205,27 +187,6 @@ def _by_first_detection(truth: Boxes, found: Boxes) -> tuple[Boxes, Boxes]:
             boxes = boxes.rows(np.argsort(boxes.frame, kind="stable"))
         both.append(boxes)
     return both[0], both[1]
-
-
-def _settle_ties(found: Boxes, rows: np.ndarray, target: np.ndarray) -> None:
-    """Bring equal scores of an action in a key frame into the official order, where it matters.
-
-    It does where one of them overlaps a box of the truth. ``rows`` of ``found`` and their
-    ``target`` are sorted by action and key frame, then by falling score; both are changed in place.
-    """
-    action, frame, score = found.action[rows], found.frame[rows], found.score[rows]
-    differs = np.ones(len(rows), bool)
-    differs[1:] = (np.diff(action) != 0) | (np.diff(frame) != 0) | (np.diff(score) != 0)
-    run = np.cumsum(differs) - 1
-    length = np.bincount(run)
-    matters = (length > 1) & (np.bincount(run[target >= 0], minlength=len(length)) > 0)
-    tied = np.flatnonzero(matters[run])
-    if len(tied):
-        everything = np.flatnonzero(np.isin(found.frame, frame[tied]))
-        slot = np.full(len(found), -1)
-        slot[everything] = heap_slots(found.rows(everything), LIMIT)
-        order = tied[np.lexsort((slot[rows[tied]], run[tied]))]
-        rows[tied], target[tied] = rows[order], target[order]
 
 
 def _curve(score: np.ndarray, right: np.ndarray, positives: int) -> tuple[float, np.ndarray]:

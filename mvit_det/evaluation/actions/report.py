@@ -11,6 +11,7 @@ from mvit_det.evaluation.actions.files import ActionTruth
 from mvit_det.evaluation.actions.metrics import ActionScores, frame_ap, prepare
 from mvit_det.evaluation.actions.plots import draw_class_ap, draw_precision_recall
 from mvit_det.evaluation.tables import class_table, in_percent
+from mvit_det.evaluation.writing import numbers_first
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,10 @@ def report(
         logger.warning("There are no detections at all.")
     _log(scores, shown, prepared.key_frames, mode)
     if folder is not None:
-        _draw(folder / "pictures", scores, shown)
+        folder = folder / "pictures"
+        with numbers_first("AP by action and curves", folder):
+            draw_class_ap(folder / "action_ap.png", scores, shown)
+            draw_precision_recall(folder / "precision_recall.png", scores, shown)
     by_class = {f"AP-{name}": 100 * float(ap) for name, ap in zip(shown, scores.ap)}
     return {"actions": {"mAP50": 100 * float(scores.mean), **by_class}}
 
@@ -78,14 +82,3 @@ def _log(scores: ActionScores, names: list[str], key_frames: int, mode: str) -> 
     rows = list(zip(scores.class_ids, names, scores.truth, scores.found, 100 * scores.ap))
     table = class_table(["id", "action", "boxes", "detections", "AP"], rows)
     logger.info("AP by action, in percent (nan: no ground truth):\n%s", table)
-
-
-def _draw(folder: Path, scores: ActionScores, names: list[str]) -> None:
-    try:
-        draw_class_ap(folder / "action_ap.png", scores, names)
-        draw_precision_recall(folder / "precision_recall.png", scores, names)
-    except OSError as error:
-        # The numbers are what matters: they must not be lost with the pictures.
-        logger.error("The pictures in %s could not be written: %s", folder, error)
-    else:
-        logger.info("AP by action and curves: %s", folder)

@@ -13,11 +13,12 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_count
 from mvit_det.evaluation.classification.examples import Example, Examples, first_of, sheet
 from mvit_det.evaluation.classification.files import save_predictions
 from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
 from mvit_det.evaluation.classification.report import PREDICTIONS, report
+from mvit_det.evaluation.writing import numbers_first
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,8 @@ class ClassificationAccuracy(DatasetEvaluator):
         pixel_mean: Sequence[float] = (0.485, 0.456, 0.406),
         pixel_std: Sequence[float] = (0.229, 0.224, 0.225),
     ) -> None:
-        for name, value in (("classes", classes), ("num_examples", num_examples)):
-            if value is not None and value < 1:
-                raise UserError(f"{name}={value} of {type(self).__name__} must be at least 1.")
+        given = {} if classes is None else {"classes": classes}
+        check_count(type(self).__name__, num_examples=num_examples, **given)
         self._dataset_name = dataset_name
         self._class_names = class_names
         self._folder = Path(output_dir) if output_dir is not None else None
@@ -130,9 +130,15 @@ class ClassificationAccuracy(DatasetEvaluator):
     ) -> dict[str, dict[str, float]]:
         """Files, pictures, tables and numbers; on the main process."""
         if self._folder is not None:
-            self._save(predictions)
+            path = self._folder / PREDICTIONS
+            with numbers_first("Predictions", path):
+                save_predictions(path, predictions)
+            path = self._folder / "pictures" / "overview.png"
             if right or wrong:
-                self._draw(predictions.names, right, wrong)
+                right, wrong = (first_of(part, self._examples.count) for part in (right, wrong))
+                with numbers_first("Examples", path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    sheet(right, wrong, predictions.names).save(path)
         return report(predictions, self._folder)
 
     def _sound(
@@ -188,21 +194,3 @@ class ClassificationAccuracy(DatasetEvaluator):
                 f"The scores of {files[int(broken.int().argmax())]} are not all finite numbers: the "
                 "training has diverged or the weights are damaged; evaluate an earlier checkpoint."
             )
-
-    def _save(self, predictions: Predictions) -> None:
-        try:
-            save_predictions(self._folder / PREDICTIONS, predictions)
-            logger.info("Predictions: %s", self._folder / PREDICTIONS)
-        except UserError as error:
-            # The metrics can still be had: a full disk must not end a training here.
-            logger.error("%s", error)
-
-    def _draw(self, names: Sequence[str], right: list, wrong: list) -> None:
-        count = self._examples.count
-        page = sheet(first_of(right, count), first_of(wrong, count), names)
-        path = self._folder / "pictures" / "overview.png"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            page.save(path)
-        except OSError as error:
-            logger.error("The picture %s could not be written: %s", path, error)

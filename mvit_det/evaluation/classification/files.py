@@ -12,40 +12,24 @@ import numpy as np
 
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import Accuracy, Predictions
-from mvit_det.evaluation.writing import write_whole
+from mvit_det.evaluation.writing import write_arrays, write_whole
 
-# columns of the file, with the number of their axes and the kind of their values
-_COLUMNS = {
-    "class_names": (1, "U"),
-    "file_name": (1, "U"),
-    "label": (1, "i"),
-    "top_classes": (2, "i"),
-    "top_scores": (2, "f"),
-}
+# columns of a file, with the number of their axes and the kind of their values
+NAMED = {"class_names": (1, "U"), "file_name": (1, "U"), "label": (1, "i")}
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
     """Write arrays for `numpy.load`: by image ``file_name``, ``label``, ``top_classes``,
     ``top_scores`` (best first), and by class ``class_names``."""
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
+    write_arrays(
+        path,
+        compress=True,
         class_names=np.array(predictions.names, np.str_),
         file_name=np.asarray(predictions.file_name, np.str_),
         label=predictions.label.astype(np.int32),
         top_classes=predictions.classes.astype(np.int32),
         top_scores=predictions.scores.astype(np.float32),
     )
-    write_whole(path, content.getvalue())
-
-
-def read_predictions(path: str | os.PathLike) -> Predictions:
-    """Read what `save_predictions` wrote; nothing in the file is executed.
-
-    Raises:
-        UserError: the file is absent, no such file, damaged, or its columns do not fit together.
-    """
-    return predictions_in(read_arrays(path), path)
 
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -75,7 +59,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def predictions_in(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> Predictions:
     """The predictions that arrays of a file are; a `UserError` if they are none."""
-    columns = checked(arrays, _COLUMNS, path)
+    columns = checked(arrays, {**NAMED, "top_classes": (2, "i"), "top_scores": (2, "f")}, path)
     names, file_name, label, classes, scores = columns.values()
     fault = None
     if classes.shape != scores.shape or len(classes) != len(label):
@@ -85,7 +69,7 @@ def predictions_in(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) ->
     elif classes.min() < 0 or classes.max() >= len(names):
         fault = f"its top_classes are from {classes.min()} to {classes.max()}, of {len(names)}"
     elif not np.isfinite(scores).all():
-        fault = "it has scores that are no finite numbers"
+        fault = "it has scores that are not finite"
     if fault:
         raise unsound(path, fault)
     return Predictions(names.tolist(), file_name, label, classes, scores)
@@ -104,7 +88,7 @@ def checked(
         if arrays[name].ndim != axes or arrays[name].dtype.kind != kind:
             found = f"{arrays[name].dtype} of shape {arrays[name].shape}"
             raise unsound(path, f"its {name} is {found}")
-    names, file_name, label = (arrays[name] for name in ("class_names", "file_name", "label"))
+    names, file_name, label = (arrays[name] for name in NAMED)
     if len(file_name) != len(label):
         raise unsound(path, f"it has {len(file_name)} file names, {len(label)} labels")
     if not len(label):

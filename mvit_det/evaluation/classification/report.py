@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.files import save_classes
 from mvit_det.evaluation.classification.metrics import Accuracy, Predictions, measure
 from mvit_det.evaluation.classification.plots import draw_class_accuracy, draw_confusion
 from mvit_det.evaluation.tables import class_table, in_percent
+from mvit_det.evaluation.writing import numbers_first
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +30,12 @@ def report(predictions: Predictions, folder: Path | None) -> dict[str, dict[str,
     names = predictions.names
     _log(predictions, accuracy, numbers)
     if folder is not None:
-        try:
+        with numbers_first("Accuracy by class", folder / CLASSES):
             save_classes(folder / CLASSES, predictions, accuracy)
-            draw_class_accuracy(folder / "pictures" / "class_accuracy.png", accuracy, names)
-            draw_confusion(folder / "pictures" / "confusion.png", predictions)
-        except (OSError, UserError) as error:
-            # The numbers are what matters: they must not be lost with the pictures.
-            logger.error("Not all tables and pictures could be written: %s", error)
-        else:
-            logger.info(
-                "Accuracy by class: %s; pictures: %s", folder / CLASSES, folder / "pictures"
-            )
+        pictures = folder / "pictures"
+        with numbers_first("Pictures", pictures):
+            draw_class_accuracy(pictures / "class_accuracy.png", accuracy, names)
+            draw_confusion(pictures / "confusion.png", predictions)
     if len(names) <= _MANY:
         numbers |= {f"top1-{name}": float(value) for name, value in zip(names, accuracy.top1)}
     return {"classification": numbers}

@@ -1,68 +1,81 @@
-"""Which classes a detector takes for which: a confusion matrix of objects and detections."""
+"""Which classes a detector takes for which, and where it contradicts the annotations."""
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from hotcoco import COCOeval
 
-from mvit_det.evaluation.detection.matching import (
-    Detections,
-    Objects,
-    groups,
-    match,
-    overlapping_pairs,
-)
+from mvit_det.evaluation.detection.files import CocoTruth, Detections
 
 # of the boxes; a detection of less overlap has found nothing
 OVERLAP = 0.5
+# Detections of a lower score are not in the matrix; that of the pictures of predictions.
+MIN_SCORE = 0.5
+# of detections that may be right where the annotations say something else
+_CERTAIN = 0.8
 
 
 def confusion_matrix(
-    objects: Objects, detections: Detections, found: np.ndarray, num_classes: int
-) -> np.ndarray:
-    """Count (K + 1, K + 1) pairs of true class (rows) and predicted class (columns).
+    truth: CocoTruth, found: Detections
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Count pairs of true class and predicted class, and list annotations that look wrong.
 
-    First each detection has the object of its own class that the metric gives it (``found``: per
-    detection a row of ``objects``, or -1). What is left on both sides is then matched across
-    classes, the best score first. The last row counts detections that find no object, the last
-    column objects that nobody finds. Detections on a crowd count nowhere.
+    The detections of the best scores choose first: each an object of its own class, as the metric
+    has it; what is left on both sides is then matched across classes.
 
-    The caller drops the detections of low scores, from both ``detections`` and ``found``: that
-    changes nothing for the others, since the best scores choose first.
+    NOTE: hotcoco has a confusion matrix, which is not used: it matches all classes at once, so that
+    it confuses a rider with the horse where both are found, and counts detections on a crowd as
+    false. Its matching runs twice here instead.
+
+    Returns:
+        (K + 1, K + 1) counts, true classes in rows. The last row counts detections that find no
+        object, the last column objects that nobody finds. Detections on a crowd count nowhere.
+        And the detections of a high score that find no object, or one of another class: a list of
+        dicts in the ids of the file, the best score first.
     """
-    matrix = np.zeros((num_classes + 1, num_classes + 1), int)
-    hits = found[found >= 0]
-    real = ~objects.crowd[hits]
-    np.add.at(matrix, (objects.label[hits[real]], objects.label[hits[real]]), 1)
+    rows = np.flatnonzero(found.score >= MIN_SCORE)
+    own = _matched(truth, truth.objects, found, rows, use_cats=True)
+    left = [one for one in truth.objects if own["gt_status"].get(one["id"]) != "matched"]
+    # those on a crowd have no status
+    wrong = rows[[d - 1 for d, status in sorted(own["dt_status"].items()) if status == "fp"]]
+    across = _matched(truth, left, found, wrong, use_cats=False)
 
-    free = ~np.isin(np.arange(len(objects)), hits) | objects.crowd
-    objects, detections = objects.rows(free), detections.rows(found < 0)
-    which = _match_across_classes(objects, detections)
-    matched = which >= 0
-    predicted, true = detections.label[matched], which[matched]
-    real = ~objects.crowd[true]
-    np.add.at(matrix, (objects.label[true[real]], predicted[real]), 1)
-    np.add.at(matrix[-1], detections.label[~matched], 1)
-    missed = ~np.isin(np.arange(len(objects)), true) & ~objects.crowd
-    np.add.at(matrix[:, -1], objects.label[missed], 1)
-    return matrix
+    matrix = np.zeros((len(truth.names) + 1,) * 2, int)
+    label = [one["category_id"] for one in truth.objects]
+    for part, chosen in ((own, rows), (across, wrong)):
+        for detection, one in part["dt_match"].items():
+            matrix[label[one - 1], found.label[chosen[detection - 1]]] += 1
+    for detection, status in across["dt_status"].items():
+        matrix[-1, found.label[wrong[detection - 1]]] += status == "fp"
+    for one, status in across["gt_status"].items():
+        matrix[label[one - 1], -1] += status == "fn"
+    off_crowds = {wrong[detection - 1] for detection in across["dt_status"]}
+    suspects = {rows[each["dt_id"] - 1]: each for each in own["label_errors"]}
+    listed = sorted(off_crowds & suspects.keys(), key=lambda row: -found.score[row])
+    return matrix, [_contradiction(truth, found, row, suspects[row]) for row in listed]
 
 
-def _match_across_classes(objects: Objects, detections: Detections) -> np.ndarray:
-    """Row of the object that each detection overlaps best, -1 for none; one each but for crowds."""
-    object_order = np.argsort(objects.image, kind="stable")
-    order = np.lexsort((-detections.score, detections.image))
-    # as if there were one class, and boxes alone
-    one_class = [
-        replace(table.rows(rows), label=np.zeros(len(rows), int), masks=None)
-        for table, rows in ((objects, object_order), (detections, order))
-    ]
-    objects, detections = one_class
-    group = groups(detections, 1)
-    pairs = overlapping_pairs(detections, objects, group, groups(objects, 1), OVERLAP)
-    matches = match(
-        pairs, group, objects.crowd, ~objects.crowd[:, None], thresholds=np.array([OVERLAP])
+def _matched(
+    truth: CocoTruth, objects: list[dict], found: Detections, rows: np.ndarray, use_cats: bool
+) -> dict[str, Any]:
+    """What hotcoco finds of each object, by its id, and of each of some detections, from 1 on."""
+    ground_truth = truth.coco(objects)
+    evaluation = COCOeval(ground_truth, ground_truth.load_res(found.table(rows)), "bbox")
+    evaluation.params.iou_thrs = [OVERLAP]
+    evaluation.params.use_cats = use_cats
+    evaluation.params.max_dets = [max(1, len(rows))]
+    evaluation.evaluate()
+    return evaluation.image_diagnostics(iou_thr=OVERLAP, score_thr=_CERTAIN)
+
+
+def _contradiction(
+    truth: CocoTruth, found: Detections, row: int, suspect: dict[str, Any]
+) -> dict[str, Any]:
+    other = suspect["gt_category_id"]
+    return dict(
+        image_id=truth.image_ids[found.image[row]],
+        bbox=found.box[row].round(2).tolist(),
+        score=float(found.score[row]),
+        detected=truth.names[found.label[row]],
+        annotated=None if other is None else truth.names[other],
     )
-    result = np.full(len(detections), -1)
-    hit = matches.object >= 0
-    result[order[matches.detection[hit]]] = object_order[matches.object[hit]]
-    return result

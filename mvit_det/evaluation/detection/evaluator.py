@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from pycocotools import mask as coco_mask
+from hotcoco import mask as coco_mask
 
 from mvit_det.errors import UserError, some
-from mvit_det.evaluation.detection.files import CocoTruth
-from mvit_det.evaluation.detection.matching import Detections, mask_areas
+from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.report import report
-from mvit_det.evaluation.writing import write_whole
+from mvit_det.evaluation.writing import numbers_first, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +32,9 @@ class CocoMetrics(DatasetEvaluator):
 
     Args:
         dataset_name: a registered data set whose metadata name its ``json_file``.
-        output_dir: gets ``coco_instances_results.json`` (COCO's result format), and in
-            ``pictures/`` the precision-recall curves and the confusion matrix.
+        output_dir: gets ``coco_instances_results.json`` (COCO's result format),
+            ``error_analysis.json`` (see `report`), and in ``pictures/`` the precision-recall curves
+            and the confusion matrix.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
@@ -65,7 +65,7 @@ class CocoMetrics(DatasetEvaluator):
         """Take a batch: inputs with "image_id", outputs with "instances" in the original size."""
         for given, output in zip(inputs, outputs):
             image_id, found = given["image_id"], output["instances"].to("cpu")
-            if not self._truth.has_image(image_id):
+            if image_id not in self._truth.image_index:
                 raise UserError(
                     f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images of "
                     "that file."
@@ -92,8 +92,8 @@ class CocoMetrics(DatasetEvaluator):
         if not self._truth.annotated:
             logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
             return {}
-        detections = self._detections(images, has_masks)
-        return report(self._truth, detections, self._names, self._output_dir)
+        found = self._detections(images, has_masks)
+        return report(self._truth, found, self._names, self._output_dir)
 
     def _check_labels(self, images: list[dict[str, Any]]) -> None:
         strays = {label for image in images for label in image["label"].tolist()}
@@ -106,34 +106,26 @@ class CocoMetrics(DatasetEvaluator):
             )
 
     def _save(self, images: list[dict[str, Any]], path: Path) -> None:
-        try:
-            write_whole(path, json.dumps(list(self._rows(images))))
-            logger.info("Detections in COCO format: %s", path)
-        except UserError as error:
-            # The metrics can still be had: a full disk must not end a training here.
-            logger.error("%s", error)
+        """Write the detections in COCO's result format, with the category ids of the file."""
+        rows = [
+            row for image in images for row in result_rows(image, image["image_id"], self._category_ids)
+        ]
+        with numbers_first("Detections in COCO format", path):
+            write_whole(path, json.dumps(rows))
 
-    def _rows(self, images: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-        """The detections as COCO's result format has them, with the category ids of the file."""
-        for image in images:
-            yield from result_rows(image, image["image_id"], self._category_ids)
-
-    def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> dict[str, Detections]:
-        numbers = self._truth.image_numbers([image["image_id"] for image in images])
+    def _detections(self, images: list[dict[str, Any]], has_masks: bool) -> Detections:
         box, score, label = (
             np.concatenate([image[key] for image in images]) for key in ("box", "score", "label")
         )
-        columns = dict(
-            image=np.repeat(numbers, [len(image["score"]) for image in images]),
-            label=self._truth.labels([self._category_ids[k] for k in label.tolist()]),
-            box=box,
-            score=score,
+        indices = [self._truth.image_index[image["image_id"]] for image in images]
+        return Detections(
+            np.repeat(indices, [len(image["score"]) for image in images]),
+            np.array([self._truth.label[self._category_ids[k]] for k in label.tolist()], int),
+            box,
+            # hotcoco refuses NaN, which a model that diverges may give: it ranks last
+            np.where(np.isnan(score), -np.inf, score),
+            [mask for image in images for mask in image.get("masks", ())] if has_masks else None,
         )
-        found = {"bbox": Detections(area=box[:, 2] * box[:, 3], **columns)}
-        if has_masks:
-            masks = [mask for image in images for mask in image.get("masks", ())]
-            found["segm"] = Detections(area=mask_areas(masks), masks=masks, **columns)
-        return found
 
 
 def compact(instances: Instances) -> dict[str, Any]:
@@ -154,8 +146,8 @@ def compact(instances: Instances) -> dict[str, Any]:
 
 
 def _encoded(mask: np.ndarray) -> dict[str, Any]:
-    """A mask (H, W) as compressed RLE that JSON takes; pycocotools wants it column by column."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    """A mask (H, W) as compressed RLE that JSON takes."""
+    rle = coco_mask.encode(np.asarray(mask, np.uint8))
     return dict(size=list(rle["size"]), counts=rle["counts"].decode())
 
 

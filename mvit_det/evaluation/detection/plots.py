@@ -34,7 +34,7 @@ def draw_precision_recall(path: Path, scores: dict[str, CocoScores], names: Sequ
     figure = new_figure(6.4 * len(scores), 4.8 * rows)
     panels = figure.subplots(rows, len(scores), squeeze=False, sharex=True, sharey=True)
     for column, (task, score) in enumerate(scores.items()):
-        curves = score.curves()
+        curves = score.curves
         over = f": mean over {len(names)} classes" if len(names) > 1 else f": {names[0]}"
         panels[0, column].set_title(TITLES[task] + over)
         _draw_means(panels[0, column], curves)

@@ -1,98 +1,96 @@
-"""From columns to what a reader looks at: numbers, tables in the log, and pictures."""
+"""From detections to what a reader looks at: numbers, tables, pictures, and an error analysis."""
 
+import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from mvit_det.evaluation.detection.confusion import OVERLAP, confusion_matrix
-from mvit_det.evaluation.detection.files import CocoTruth
-from mvit_det.evaluation.detection.matching import Detections
+from mvit_det.evaluation.detection.confusion import MIN_SCORE, OVERLAP, confusion_matrix
+from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.metrics import METRICS, CocoScores, measure
 from mvit_det.evaluation.detection.plots import TITLES, draw_confusion, draw_precision_recall
 from mvit_det.evaluation.tables import class_table, in_percent
+from mvit_det.evaluation.writing import numbers_first, write_whole
 
 logger = logging.getLogger(__name__)
 
-# Detections of a lower score are not in the confusion matrix; that of the pictures of predictions.
-_MIN_SCORE = 0.5
+# TIDE's kinds of errors in words
+_ERRORS = {
+    "Cls": "wrong class",
+    "Loc": "wrong place",
+    "Both": "both wrong",
+    "Dupe": "duplicate",
+    "Bkg": "background",
+    "Miss": "missed",
+    "FP": "all false detections",
+    "FN": "all missed objects",
+}
 
 
 def report(
-    truth: CocoTruth,
-    detections: dict[str, Detections],
-    names: Sequence[str],
-    folder: str | os.PathLike | None,
+    truth: CocoTruth, found: Detections, names: Sequence[str], folder: str | os.PathLike | None
 ) -> dict[str, dict[str, float]]:
     """Measure, log the tables, and draw into ``folder``/pictures (where a folder is given).
 
+    ``folder``/error_analysis.json gets ``ap50_lost`` by TIDE's kinds of errors, in percent, and
+    ``contradictions``, the detections that make one doubt the annotations.
+
     Args:
-        detections: by task, "bbox" and where there are masks "segm".
         names: of the classes, by ascending category id.
 
     Returns:
-        By task, the 12 numbers and "AP-<name>" of each class (where there is more than one), in
-        percent; NaN where there is nothing to measure.
+        By task ("bbox", and "segm" where there are masks), the 12 numbers and "AP-<name>" of each
+        class (where there is more than one), in percent; NaN where there is nothing to measure.
     """
-    scores = {}
-    for task, found in detections.items():
-        objects = truth.with_masks() if task == "segm" else truth.objects
-        scores[task] = measure(objects, found, len(names))
-        if not len(found):
-            logger.warning("%s: the model detects nothing at all.", task)
-    results = {task: _numbers(score, names) for task, score in scores.items()}
-    _log(truth, results, scores, names)
+    if not len(found):
+        logger.warning("The model detects nothing at all.")
+    tasks = ["bbox"] if found.masks is None else ["bbox", "segm"]
+    scores = {task: measure(truth, found, task) for task in tasks}
+    results = {task: dict(score.summary) for task, score in scores.items()}
+    if len(names) > 1:
+        for task, score in scores.items():
+            results[task].update((f"AP-{name}", ap) for name, ap in zip(names, score.by_class()))
+    _log(truth, scores, names)
     if folder is not None:
-        _draw(Path(folder) / "pictures", truth, detections["bbox"], scores, names)
+        _write(Path(folder), truth, found, scores, names)
     return results
 
 
-def _numbers(score: CocoScores, names: Sequence[str]) -> dict[str, float]:
-    numbers = score.summary()
-    if len(names) > 1:
-        numbers.update({f"AP-{name}": ap for name, ap in zip(names, score.by_class())})
-    return numbers
-
-
-def _log(
-    truth: CocoTruth,
-    results: dict[str, dict[str, float]],
-    scores: dict[str, CocoScores],
-    names: Sequence[str],
-) -> None:
-    """One table of the averages, and one of the classes."""
-    rows = [[TITLES[task], *(numbers[m] for m in METRICS)] for task, numbers in results.items()]
+def _log(truth: CocoTruth, scores: dict[str, CocoScores], names: Sequence[str]) -> None:
+    """A table of the averages, one of what costs AP, and one of the classes."""
+    rows = [[TITLES[task], *score.summary.values()] for task, score in scores.items()]
     table = in_percent(["percent", *METRICS], rows)
     logger.info("COCO metrics (nan: nothing to measure):\n%s", table)
+    errors = [scores["bbox"].errors[kind] for kind in _ERRORS]
+    table = in_percent(["percent", *_ERRORS.values()], [["boxes", *errors]])
+    logger.info("AP50 that each kind of error costs (TIDE):\n%s", table)
     if len(names) == 1:
         return
-    objects = np.bincount(truth.objects.label[~truth.objects.crowd], minlength=len(names))
-    columns = [score.by_class() for score in scores.values()]
-    rows = list(zip(names, objects.tolist(), *columns))
-    head = ["class", "objects", *(f"{TITLES[task]} AP" for task in results)]
+    objects = Counter(one["category_id"] for one in truth.objects if not one["iscrowd"])
+    counts = [objects[label] for label in range(len(names))]
+    rows = list(zip(names, counts, *(score.by_class() for score in scores.values())))
+    head = ["class", "objects", *(f"{TITLES[task]} AP" for task in scores)]
     logger.info("AP by class, in percent:\n%s", class_table(head, rows))
 
 
-def _draw(
+def _write(
     folder: Path,
     truth: CocoTruth,
-    boxes: Detections,
+    found: Detections,
     scores: dict[str, CocoScores],
     names: Sequence[str],
 ) -> None:
-    sure = boxes.score >= _MIN_SCORE
-    matrix = confusion_matrix(
-        truth.objects, boxes.rows(sure), scores["bbox"].found[sure], len(names)
-    )
-    try:
-        draw_precision_recall(folder / "precision_recall.png", scores, names)
+    matrix, contradictions = confusion_matrix(truth, found)
+    pictures = folder / "pictures"
+    with numbers_first("Curves and confusion matrix", pictures):
+        draw_precision_recall(pictures / "precision_recall.png", scores, names)
         draw_confusion(
-            folder / "confusion.png", matrix, names, overlap=OVERLAP, min_score=_MIN_SCORE
+            pictures / "confusion.png", matrix, names, overlap=OVERLAP, min_score=MIN_SCORE
         )
-    except OSError as error:
-        # The numbers are what matters: they must not be lost with the pictures.
-        logger.error("The pictures in %s could not be written: %s", folder, error)
-    else:
-        logger.info("Curves and confusion matrix: %s", folder)
+    path = folder / "error_analysis.json"
+    what = f"Errors, and {len(contradictions)} sure detections that contradict the annotations"
+    with numbers_first(what, path):
+        analysis = dict(ap50_lost=scores["bbox"].errors, contradictions=contradictions)
+        write_whole(path, json.dumps(analysis, indent=1) + "\n")

@@ -1,12 +1,17 @@
 """Instances drawn onto a picture: what evaluation and prediction have in common."""
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from detectron2.structures import Instances
-from detectron2.utils.visualizer import Visualizer
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+from mvit_det.evaluation.drawing.labels import Colour, panel
 
 # Sizes in pixels: a small picture is enlarged to this short side, so that labels can be read, but
 # not beyond this long side.
@@ -18,7 +23,7 @@ def enlargement(height: int, width: int) -> float:
     return max(1.0, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
 
-def pixels_of(image: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> np.ndarray:
+def pixels_of(image: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
     """The picture (H, W, 3) uint8 that a model's input (3, H, W) shows.
 
     Args:
@@ -37,34 +42,73 @@ def resized(image: np.ndarray, scale: float) -> np.ndarray:
 def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) -> np.ndarray:
     """Draw boxes, masks and labels of instances of another scale onto an RGB image (H, W, 3).
 
+    Small instances are drawn over large ones.
+
     Args:
         instances: with pred_boxes and pred_classes, perhaps scores and pred_masks; on the CPU.
         names: of the classes; without them labels are numbers.
     """
+    if not len(instances):
+        return image.copy()
     height, width = image.shape[:2]
-    scale = torch.tensor([width, height, width, height]) / torch.tensor(
-        instances.image_size[::-1] * 2
-    )
-    labels = []
-    for index, label in enumerate(instances.pred_classes.tolist()):
-        text = names[label] if names else str(label)
-        score = f" {instances.scores[index]:.0%}" if instances.has("scores") else ""
-        labels.append(text + score)
-    masks = None
-    if instances.has("pred_masks") and len(instances):
-        # one by one: as floats, all masks of a large picture may not fit into memory
-        soft = (mask.float().numpy() for mask in instances.pred_masks)
-        masks = np.stack([cv2.resize(mask, (width, height)) > 0.5 for mask in soft])
-    drawing = Visualizer(image).overlay_instances(
-        boxes=instances.pred_boxes.tensor * scale,
-        labels=labels,
-        masks=masks,
-        assigned_colors=[class_colour(i) for i in instances.pred_classes.tolist()],
-        alpha=0.35,
-    )
-    return drawing.get_image()
+    instances = instances[instances.pred_boxes.area().argsort(descending=True)]
+    classes = instances.pred_classes.tolist()
+    colours = [pixel_colour(label) for label in classes]
+    line = max(2, round((height * width) ** 0.5 / 300))
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    if instances.has("pred_masks"):
+        picture = _with_masks(picture, instances.pred_masks, colours)
+        line = 1
+    scale = torch.tensor([width, height] * 2) / torch.tensor(instances.image_size[::-1] * 2)
+    corners = instances.pred_boxes.tensor * scale - torch.tensor([0, 0, 1, 1])
+    corners[:, 2:] = corners[:, 2:].maximum(corners[:, :2])
+    picture = draw_bounding_boxes(picture, corners, colors=colours, width=line)
+    texts = [names[label] if names else str(label) for label in classes]
+    if instances.has("scores"):
+        texts = [f"{text} {score:.0%}" for text, score in zip(texts, instances.scores.tolist())]
+    return _with_labels(picture.permute(1, 2, 0).numpy(), texts, corners, colours)
+
+
+def _with_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Tensor:
+    """Masks (N, h, w) of another scale on a picture (3, H, W), the later ones over the others."""
+    owner, edge = np.full(picture.shape[1:], -1), np.zeros(picture.shape[1:], np.uint8)
+    # one by one: as floats, all masks of a large picture may not fit into memory
+    for index, mask in enumerate(masks):
+        inside = (cv2.resize(mask.float().numpy(), owner.shape[::-1]) > 0.5).astype(np.uint8)
+        owner[inside > 0] = index
+        edge[inside > 0] = (inside - cv2.erode(inside, np.ones((3, 3))))[inside > 0]
+    kinds = list(dict.fromkeys(colours))
+    kind = np.array([kinds.index(colour) for colour in colours] + [-1])[owner]
+    # torchvision blackens where masks overlap: here each pixel has one owner
+    for part, alpha in ((kind, 0.35), (np.where(edge, kind, -1), 0.8)):
+        flat = torch.from_numpy(part == np.arange(len(kinds))[:, None, None])
+        picture = draw_segmentation_masks(picture, flat, alpha=alpha, colors=kinds)
+    return picture
+
+
+def _with_labels(
+    image: np.ndarray, texts: Sequence[str], corners: Tensor, colours: Sequence[Colour]
+) -> np.ndarray:
+    """Write each text above its box, or as near to that as the picture allows.
+
+    torchvision writes it into the box, where it hides a small object.
+    """
+    picture = Image.fromarray(image)
+    # many labels are smaller, so that they hide less
+    side = (picture.width * picture.height) ** 0.5
+    letters = round(max(10, side / 45 * min(1, 20 / len(texts)) ** 0.3))
+    for text, (x, y, *_), colour in zip(texts, corners.int().tolist(), colours):
+        plate = panel((text,), colour, letters, picture.width)
+        left = max(0, min(x, picture.width - plate.width))
+        picture.paste(plate, (left, max(0, min(y, picture.height) - plate.height)), plate)
+    return np.array(picture)
 
 
 def class_colour(index: int) -> tuple[float, float, float]:
     """RGB, 0 to 1; steps of the golden ratio keep the hues of any number of classes apart."""
     return colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1.0)
+
+
+def pixel_colour(index: int) -> Colour:
+    """The same, 0 to 255."""
+    return tuple(round(255 * share) for share in class_colour(index))

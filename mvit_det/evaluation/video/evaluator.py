@@ -14,10 +14,11 @@ from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.evaluator import ClassificationAccuracy
 from mvit_det.evaluation.classification.examples import Example, first_of, judged_anew
 from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
-from mvit_det.evaluation.video.files import VIDEOS, VIEWS, VideoScores, save_videos, save_views
+from mvit_det.evaluation.video.files import VIDEOS, VIEWS, predictions_of_videos
 from mvit_det.evaluation.video.report import log_by_views
 from mvit_det.evaluation.video.store import Key, ViewStore, key_of
 from mvit_det.evaluation.video.sums import ViewSums
+from mvit_det.evaluation.writing import numbers_first, write_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +34,9 @@ class ViewAccuracy(ClassificationAccuracy):
     clip that could not be read is left out, and so is a video without any that could; the log counts
     both, and so does `UnreadableImages`.
 
-    The output folder gets ``video_scores.npz`` (`VideoScores`), and of a test that was announced by
-    `keep` also ``view_scores.npz`` (`save_views`), by which the log tells accuracy by number of
-    views. The sheet of examples shows frames of the middle clip, in the middle crop.
+    The output folder gets ``video_scores.npz``, and of a test that was announced by `keep` also
+    ``view_scores.npz`` (see `read_scores`), by which the log tells accuracy by number of views. The
+    sheet of examples shows frames of the middle clip, in the middle crop.
 
     Args:
         dataset_name, output_dir, options: as for `ClassificationAccuracy`.
@@ -54,6 +55,7 @@ class ViewAccuracy(ClassificationAccuracy):
         **options: Any,
     ) -> None:
         self._store: ViewStore | None = None
+        self._done: dict[int, np.ndarray] = {}  # of the store: what earlier starts have tested
         super().__init__(
             dataset_name, output_dir, pixel_mean=pixel_mean, pixel_std=pixel_std, **options
         )
@@ -80,21 +82,18 @@ class ViewAccuracy(ClassificationAccuracy):
         # scores of more or fewer classes could not be added
         test = {**test, "classes that compete": str(self._classes or "all")}
         self._store = ViewStore(self._folder, keys, comm.get_rank())
-        state, fault = None, None
+        left, fault = None, None
         if comm.is_main_process():
             try:
-                start = self._store.begin(test, resume)
-                done = set(self._store.read())
+                self._done = self._store.begin(test, resume)
                 # the same clip twice in the data set is tested once
-                left = sorted(set(self._store.places.values()) - done)
-                state = start, left
+                left = sorted(set(self._store.places.values()) - set(self._done))
             except UserError as error:
                 fault = str(error)
-        state, fault = comm.all_gather((state, fault))[0]
+        left, fault = comm.all_gather((left, fault))[0]
         if fault is not None:
             raise UserError(fault)
-        self._store.start, left = state
-        if self._store.start:
+        if len(left) < len(self._store.places):
             logger.info("Going on with the test in %s: %s.", self._store.folder, self.progress())
         return left
 
@@ -105,14 +104,11 @@ class ViewAccuracy(ClassificationAccuracy):
     def reset(self) -> None:
         super().reset()
         self._sums = ViewSums()
-        if self._store is not None and comm.is_main_process():
-            done = self._store.read(self._store.start)
-            for place, scores in done.items():
-                file_name, label, clip, clips = self._store.keys[place]
-                self._sums.expect((file_name, label), clips)
-                self._sums.add((file_name, label), clip, scores)
-            if done:
-                self._competing(next(iter(done.values())).shape[1])
+        for place, scores in self._done.items():
+            file_name, label, clip, clips = self._store.keys[place]
+            self._sums.expect((file_name, label), clips)
+            self._sums.add((file_name, label), clip, scores)
+            self._competing(scores.shape[1])
 
     def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
         """Take a batch of B clips with V crops each.
@@ -163,40 +159,41 @@ class ViewAccuracy(ClassificationAccuracy):
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """As `ClassificationAccuracy.evaluate`."""
-        if self._store is not None:
-            self._store.close()
         examples = self._examples
-        part = (self._names, self._sums.trimmed(), examples.right, examples.wrong)
+        part = (self._names, self._sums, examples.right, examples.wrong)
         gathered = comm.gather(part, dst=0)
         if not comm.is_main_process():
             return {}
         names, sums, right, wrong = zip(*gathered)
-        names = next((known for known in names if known is not None), None)
         total = ViewSums()
         twice = sum(total.absorb(part) for part in sums)
         clips = self._log_counts(total, twice)
-        self._log_missing(len(total))
         if not clips:
             if self._store is not None:
                 self._store.remove()
             return self._nothing()
         videos, views, means = total.means()
-        scores = VideoScores(
-            distinct(names),
-            np.array([name for name, _ in videos], np.str_),
-            np.array([label for _, label in videos], np.int32),
-            means,
-            views,
+        named = dict(
+            class_names=np.array(distinct(next(filter(None, names))), np.str_),
+            file_name=np.array([name for name, _ in videos], np.str_),
+            label=np.array([label for _, label in videos], np.int32),
         )
-        predictions = scores.predictions()
+        predictions = predictions_of_videos(*named.values(), means)
         candidates = (first_of(chain(*kept), examples.count) for kept in (right, wrong))
         numbers = self._report(predictions, *_judged(predictions, chain(*candidates)))
         if self._folder is not None:
-            self._save_scores(scores, clips)
+            path = self._folder / VIDEOS
+            with numbers_first("Scores of videos", path):
+                write_arrays(path, **named, views=views, scores=means)
+        if self._store is not None:
+            self._save_views(named, videos, clips)
         return numbers
 
     def _log_counts(self, total: ViewSums, twice: int) -> int:
-        clips, unread, incomplete = total.counts()
+        """Say what does not count, or twice; returns how many clips do count."""
+        found = [(len(one.clips), one.expected) for one in total.values()]
+        unread = sum(count == 0 for count, _ in found)
+        incomplete = sum(0 < count < expected for count, expected in found)
         if twice:
             logger.warning(
                 "%d clips were tested by more than one process and count so often: use a sampler "
@@ -209,47 +206,35 @@ class ViewAccuracy(ClassificationAccuracy):
                 "%d more lack some clips and count by the others.",
                 *(len(total), unread, incomplete),
             )
-        return clips
-
-    def _log_missing(self, tested: int) -> None:
-        """Videos of the list that are not on disk were left out when the data set was built."""
-        if self._dataset_name is None:
-            return
-        missing = MetadataCatalog.get(self._dataset_name).get("missing_videos", 0)
+        missing = 0
+        if self._dataset_name is not None:
+            # of the list, but not on disk: left out when the data set was built
+            missing = MetadataCatalog.get(self._dataset_name).get("missing_videos", 0)
         if missing:
             logger.warning(
                 "The accuracy covers %d of the %d videos of %s: the other %d are not there.",
-                *(tested, tested + missing, self._dataset_name, missing),
+                *(len(total), len(total) + missing, self._dataset_name, missing),
             )
+        return sum(count for count, _ in found)
 
-    def _save_scores(self, scores: VideoScores, clips: int) -> None:
-        """Both files. A full disk costs a file, not the numbers, and not what is on disk already."""
-        try:
-            save_videos(self._folder / VIDEOS, scores)
-            logger.info("Scores of videos: %s", self._folder / VIDEOS)
-        except UserError as error:
-            logger.error("%s", error)
-        if self._store is None:
-            return
-        views = self._store.views(list(zip(scores.file_name.tolist(), scores.label.tolist())))
-        if len(views) < clips:
+    def _save_views(
+        self, named: Mapping[str, np.ndarray], videos: Sequence[tuple[str, int]], clips: int
+    ) -> None:
+        """Write the scores of single views, if all of the ``clips`` are on disk; it keeps those."""
+        path = self._folder / VIEWS
+        scores, stored = self._store.views(videos)
+        if stored < clips:
             logger.error(
                 "%s is not written: the scores of %d of %d clips are not in %s. With room, "
                 "--eval-only --resume computes these alone, and writes it.",
-                *(self._folder / VIEWS, clips - len(views), clips, self._store.folder),
+                *(path, clips - stored, clips, self._store.folder),
             )
             return
-        try:
-            save_views(self._folder / VIEWS, scores, views.shape, views.blocks())
-            logger.info("Scores of single views: %s", self._folder / VIEWS)
-        except UserError as error:
-            logger.error(
-                "%s With room, --eval-only --resume writes it, and computes nothing anew.", error
-            )
-            return
-        log_by_views(views.shape, scores.label, views.blocks())
-        self._store.remove()
-        self._store = None
+        with numbers_first("Scores of single views (--eval-only --resume writes them anew)", path):
+            write_arrays(path, **named, scores=scores)
+            log_by_views(scores, named["label"])
+            self._store.remove()
+            self._store, self._done = None, {}
 
 
 def _keys(batch: dict[str, Any]) -> list[Key]:

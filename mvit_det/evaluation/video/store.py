@@ -1,8 +1,11 @@
 """The scores of a test on disk while it runs, so that one that was interrupted can go on.
 
-A folder holds a description of the test (``test.json``) and, of every process of every start, a
-file of records that only grows: one record per clip, with a checksum. Records reach the system
-batch by batch, so that ``kill -9`` costs a batch, and the disk every 30 s, for a loss of power.
+A folder holds a description of the test (``test.json``) and, of every process, a file of records
+that only grows: one record per clip, with a checksum. Records reach the system batch by batch, so
+that ``kill -9`` costs a batch, and the disk every 30 s, for a loss of power.
+
+NOTE: no SQLite, which does all this: its locks fail on the network file systems that several
+machines write to, and a full disk would end the test.
 """
 
 import hashlib
@@ -26,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER, _DESCRIPTION = "unfinished_test", "test.json"
 _FLUSH_SECONDS = 30
-_NAME = re.compile(r"start(\d+)_process\d+_(\d+)x(\d+)\.scores")  # crops x classes
+_NAME = re.compile(r".*_(\d+)x(\d+)\.scores")  # crops x classes
 
 # file name, label, number of the clip, number of clips
 Key = tuple[str, int, int, int]
@@ -34,12 +37,8 @@ Key = tuple[str, int, int, int]
 
 def key_of(item: Mapping[str, Any]) -> Key:
     """Which clip a dataset item is; one that says nothing of clips is the only one of its file."""
-    return (
-        str(item["file_name"]),
-        int(item["label"]),
-        int(item.get("clip", 0)),
-        int(item.get("clips", 1)),
-    )
+    numbers = item["label"], item.get("clip", 0), item.get("clips", 1)
+    return (str(item["file_name"]), *map(int, numbers))
 
 
 class ViewStore:
@@ -55,16 +54,13 @@ class ViewStore:
         self.folder = output_dir / FOLDER
         self.keys = keys
         self.places = {key: index for index, key in enumerate(keys)}
-        self.start = 0
         self._rank = rank
-        self._shape: tuple[int, ...] = ()
-        self._file: Any = None
         self._flushed = time.monotonic()
         self._broken = False
         self._damaged = 0  # records that the log has told of
 
-    def begin(self, test: Mapping[str, str], resume: bool) -> int:
-        """Open the folder; on the main process, before the others. Returns the number of this start.
+    def begin(self, test: Mapping[str, str], resume: bool) -> dict[int, np.ndarray]:
+        """Open the folder; on the main process, before the others. Returns what is done (`read`).
 
         Args:
             test: what else, by name, must be the same for scores to belong together.
@@ -73,17 +69,28 @@ class ViewStore:
         Raises:
             UserError: it holds another test, or one that is not to be gone on with. Nothing is lost.
         """
-        test = {**test, "dataset": self._data_set()}
+        content = "\n".join("\t".join(map(str, key)) for key in self.keys)
+        digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+        test = {**test, "dataset": f"{len(self.keys)} clips, {digest[:16]}"}
         if not self.count():
             if resume:
                 logger.warning("No interrupted test is in %s: starting anew.", self.folder)
-            self._write(json.dumps(test, indent=2) + "\n")
-            return 0
-        if not resume:
+            try:
+                write_whole(self.folder / _DESCRIPTION, json.dumps(test, indent=2) + "\n")
+            except UserError as error:
+                self._give_up(error)
+        elif not resume:
             raise UserError(
                 f"{self.folder} holds an interrupted test, of which {self.progress()}: go on with it "
                 "by --eval-only --resume, choose another train.output_dir, or remove that folder."
             )
+        else:
+            self._check_same(test)
+        for path, kind, count in self._files():  # what kill -9 has left is no whole record
+            os.truncate(path, count * kind.itemsize)
+        return self.read()
+
+    def _check_same(self, test: Mapping[str, str]) -> None:
         before = read_json(self.folder / _DESCRIPTION, "The description of the interrupted test")
         other = [
             f"{name}: {_brief(before.get(name))} there, {_brief(test.get(name))} now"
@@ -95,20 +102,6 @@ class ViewStore:
                 f"{self.folder} holds the scores of another test ({some(other, 3)}), so nothing is "
                 "mixed or removed: choose another train.output_dir, or evaluate what that test did."
             )
-        return 1 + max(map(_start, self._files()))
-
-    def _data_set(self) -> str:
-        content = "\n".join("\t".join(map(str, key)) for key in self.keys)
-        digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-        return f"{len(self.keys)} clips, {digest[:16]}"
-
-    def _write(self, description: str) -> None:
-        for path in self._files():  # without a single whole record
-            path.unlink()
-        try:
-            write_whole(self.folder / _DESCRIPTION, description)
-        except UserError as error:
-            self._give_up(error)
 
     def append(self, keys: Sequence[Key], scores: np.ndarray) -> None:
         """Keep the scores (B, V, K) of these clips of the data set.
@@ -117,19 +110,18 @@ class ViewStore:
         """
         if self._broken:
             return
-        shape = scores.shape[1:]
-        records = np.empty(len(keys), _record(*shape))
+        crops, classes = scores.shape[1:]
+        records = np.empty(len(keys), _record(crops, classes))
         records["place"], records["scores"] = [self._place(key) for key in keys], scores
         records["check"] = [_checksum(record) for record in records]
-        data = memoryview(records.tobytes())
+        name, data = f"process{self._rank}_{crops}x{classes}.scores", memoryview(records.tobytes())
         try:
-            if shape != self._shape:
-                self._open(shape)
-            while data:
-                data = data[self._file.write(data) :]
-            if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-                os.fsync(self._file.fileno())
-                self._flushed = time.monotonic()
+            with open(self.folder / name, "ab", buffering=0) as file:
+                while data:
+                    data = data[file.write(data) :]
+                if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                    os.fsync(file.fileno())
+                    self._flushed = time.monotonic()
         except OSError as error:
             self._give_up(error)
 
@@ -144,12 +136,6 @@ class ViewStore:
             )
         return place
 
-    def _open(self, shape: tuple[int, ...]) -> None:
-        self.close()
-        name = f"start{self.start:02d}_process{self._rank}_{shape[0]}x{shape[1]}.scores"
-        self._file = open(self.folder / name, "ab", buffering=0)
-        self._shape = shape
-
     def _give_up(self, error: Exception) -> None:
         self._broken = True
         logger.error(
@@ -158,34 +144,20 @@ class ViewStore:
             *(self.folder, error),
         )
 
-    def close(self) -> None:
-        """End writing."""
-        if self._file is not None:
-            self._file.close()
-            self._file, self._shape = None, ()
-
     def count(self) -> int:
         """How many clips have a record; by the sizes of the files alone."""
-        return sum(path.stat().st_size // _record(*shape).itemsize for path, shape in self._sized())
+        return sum(count for _, _, count in self._files())
 
     def progress(self) -> str:
         """In words."""
         return f"{self.count()} of {len(self.keys)} clips are done"
 
-    def read(self, before: int | None = None) -> dict[int, np.ndarray]:
-        """Scores (V, K) by place in the data set, in the files' memory; damaged records left out.
-
-        Args:
-            before: only what earlier starts than this one have done.
-        """
+    def read(self) -> dict[int, np.ndarray]:
+        """Scores (V, K) by place in the data set, in the files' memory; damaged records left out."""
         found: dict[int, np.ndarray] = {}
         damaged = 0
-        for path, shape in self._sized():
-            kind = _record(*shape)
-            count = path.stat().st_size // kind.itemsize
-            if not count or (before is not None and _start(path) >= before):
-                continue
-            for record in np.asarray(np.memmap(path, kind, "r", shape=(count,))):
+        for path, kind, count in self._files():
+            for record in np.asarray(np.memmap(path, kind, "r", shape=count)) if count else ():
                 if record["check"] == _checksum(record) and record["place"] < len(self.keys):
                     found.setdefault(int(record["place"]), record["scores"])
                 else:
@@ -195,67 +167,34 @@ class ViewStore:
             logger.warning("%d damaged records in %s are not used.", damaged, self.folder)
         return found
 
-    def views(self, videos: Sequence[tuple[str, int]]) -> "StoredViews":
-        """What is there of these videos, which are told by file name and label."""
+    def views(self, videos: Sequence[tuple[str, int]]) -> tuple[np.ndarray, int]:
+        """The scores (N, clips, crops, K) of these videos, NaN where there are none; and of how
+        many clips there are any. Videos are told by file name and label."""
         rows = {video: row for row, video in enumerate(videos)}
-        found = {}
-        for place, scores in self.read().items():
-            file_name, label, clip, _ = self.keys[place]
-            found[rows[file_name, label], clip] = scores
-        return StoredViews(len(videos), found)
+        found = {self.keys[place]: scores for place, scores in self.read().items()}
+        clips = 1 + max((clip for _, _, clip, _ in found), default=-1)
+        crops, classes = max((scores.shape for scores in found.values()), default=(0, 0))
+        result = np.full((len(videos), clips, crops, classes), np.nan, np.float32)
+        for (file_name, label, clip, _), scores in found.items():
+            result[rows[file_name, label], clip, : len(scores)] = scores
+        return result, len(found)
 
     def remove(self) -> None:
         """The test is finished: remove its records, and the folder if nothing else is in it."""
         try:
-            for path in (*self._files(), self.folder / _DESCRIPTION):
+            for path in (*(path for path, _, _ in self._files()), self.folder / _DESCRIPTION):
                 path.unlink(missing_ok=True)
             self.folder.rmdir()
         except OSError as error:
             logger.warning("%s could not be removed: %s", self.folder, error)
 
-    def _files(self) -> list[Path]:
-        return [path for path, _ in self._sized()]
-
-    def _sized(self) -> Iterator[tuple[Path, tuple[int, int]]]:
-        """The files of records, the oldest first, with the shape of a clip's scores."""
+    def _files(self) -> Iterator[tuple[Path, np.dtype, int]]:
+        """The files of records: type, and number of whole ones."""
         for path in sorted(self.folder.glob("*.scores")):
             match = _NAME.fullmatch(path.name)
             if match:
-                yield path, (int(match[2]), int(match[3]))
-
-
-class StoredViews:
-    """Scores by video, clip, crop and class, which never are in memory all together.
-
-    Args:
-        videos: how many.
-        scores: (row of the video, clip) -> (V, K).
-    """
-
-    def __init__(self, videos: int, scores: Mapping[tuple[int, int], np.ndarray]):
-        self._scores = scores
-        clips = 1 + max((clip for _, clip in scores), default=-1)
-        crops = max((len(each) for each in scores.values()), default=0)
-        classes = next((each.shape[1] for each in scores.values()), 0)
-        self.shape = (videos, clips, crops, classes)
-
-    def __len__(self) -> int:
-        return len(self._scores)
-
-    def blocks(self, size: int = 64) -> Iterator[np.ndarray]:
-        """Some videos after the other, (up to ``size``, clips, crops, K); NaN where there is none."""
-        videos, clips, *rest = self.shape
-        for start in range(0, videos, size):
-            block = np.full((min(size, videos - start), clips, *rest), np.nan, np.float32)
-            for row, clip in np.ndindex(len(block), clips):
-                scores = self._scores.get((start + row, clip))
-                if scores is not None:
-                    block[row, clip, : len(scores)] = scores
-            yield block
-
-
-def _start(path: Path) -> int:
-    return int(_NAME.fullmatch(path.name)[1])
+                kind = _record(int(match[1]), int(match[2]))
+                yield path, kind, path.stat().st_size // kind.itemsize
 
 
 def _record(crops: int, classes: int) -> np.dtype:

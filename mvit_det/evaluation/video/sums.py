@@ -7,7 +7,9 @@ units of 2^-48, exactly where they are above 3e-8. 64 bits hold the sum of 32 th
 Letters: N videos, V views (clips x crops) of one, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -16,88 +18,83 @@ _UNIT = 2.0**48
 Video = tuple[str, int]  # file name and label
 
 
-def in_units(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities as int64 multiples of 2^-48."""
-    return np.rint(probabilities.astype(np.float64) * _UNIT).astype(np.int64)
+@dataclass
+class VideoSum:
+    """The views of a video so far.
+
+    expected: how many clips it has. clips: those that were added. views: how many crops these have.
+    total: (K,) the sum of their probabilities, in units.
+    """
+
+    expected: int
+    clips: set[int] = field(default_factory=set)
+    views: int = 0
+    total: np.ndarray | int = 0
 
 
-def averages(sums: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """(N, K) float32 means of sums (N, K) in units, of so many views (N,) each."""
-    return (sums / (views[:, None] * _UNIT)).astype(np.float32)
-
-
-class ViewSums:
+class ViewSums(dict[Video, VideoSum]):
     """Sums by video, as clips come along in any order.
 
     Memory: 8 bytes per video and class, whatever the number of views.
     """
 
-    def __init__(self) -> None:
-        self._rows: dict[Video, int] = {}
-        self._clips: list[set[int]] = []  # those that have been added
-        self._expected: list[int] = []  # clips
-        self._views: list[int] = []
-        self._sums = np.empty((0, 0), np.int64)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def expect(self, video: Video, clips: int) -> None:
+    def expect(self, video: Video, clips: int) -> VideoSum:
         """Know of a video, whose number of clips is given, also if none can be read."""
-        row = self._rows.setdefault(video, len(self._rows))
-        if row == len(self._views):
-            self._clips.append(set())
-            self._expected.append(clips)
-            self._views.append(0)
+        return self.setdefault(video, VideoSum(clips))
 
     def add(self, video: Video, clip: int, probabilities: np.ndarray) -> bool:
         """Add (V, K), the crops of a clip of an expected video; False if it was there before."""
-        row = self._rows[video]
-        if clip in self._clips[row]:
+        one = self[video]
+        if clip in one.clips:
             return False
-        self._make_room(probabilities.shape[1])
-        self._clips[row].add(clip)
-        self._views[row] += len(probabilities)
-        self._sums[row] += in_units(probabilities).sum(axis=0)
+        one.clips.add(clip)
+        one.views += len(probabilities)
+        one.total += _in_units(probabilities).sum(axis=0)
         return True
-
-    def _make_room(self, classes: int) -> None:
-        rows = len(self._sums)
-        if rows < len(self):
-            grown = np.zeros((max(2 * rows, len(self), 256), classes), np.int64)
-            if rows:
-                grown[:rows] = self._sums
-            self._sums = grown
 
     def absorb(self, other: "ViewSums") -> int:
         """Add the sums of another process; returns how many clips both have, which count twice."""
         twice = 0
-        for video, theirs in other._rows.items():
-            self.expect(video, other._expected[theirs])
-            if not other._views[theirs]:
-                continue
-            row = self._rows[video]
-            twice += len(self._clips[row] & other._clips[theirs])
-            self._make_room(other._sums.shape[1])
-            self._clips[row] |= other._clips[theirs]
-            self._views[row] += other._views[theirs]
-            self._sums[row] += other._sums[theirs]
+        for video, theirs in other.items():
+            ours = self.expect(video, theirs.expected)
+            twice += len(ours.clips & theirs.clips)
+            ours.clips |= theirs.clips
+            ours.views += theirs.views
+            ours.total = ours.total + theirs.total
         return twice
 
-    def trimmed(self) -> "ViewSums":
-        """Without spare room, to be sent to another process."""
-        self._sums = self._sums[: len(self)]
-        return self
-
-    def counts(self) -> tuple[int, int, int]:
-        """How many clips were added; videos that have none; and videos that have only some."""
-        found = [len(clips) for clips in self._clips]
-        some = sum(0 < count < expected for count, expected in zip(found, self._expected))
-        return sum(found), found.count(0), some
-
-    def means(self) -> tuple[Sequence[Video], np.ndarray, np.ndarray]:
+    def means(self) -> tuple[list[Video], np.ndarray, np.ndarray]:
         """The videos that have any view, sorted; how many they have (N,); and their means (N, K)."""
-        videos = sorted(video for video, row in self._rows.items() if self._views[row])
-        rows = [self._rows[video] for video in videos]
-        views = np.array(self._views, np.int32)[rows]
-        return videos, views, averages(self._sums[rows], views)
+        videos = sorted(video for video, one in self.items() if one.views)
+        views = np.array([self[video].views for video in videos], np.int32)
+        return videos, views, _averages(np.stack([self[video].total for video in videos]), views)
+
+
+def means_of_views(
+    scores: np.ndarray, clips: Iterable[int] | None = None, crops: Iterable[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means (N, K) of some views, by default all, and how many of these there are (N,).
+
+    As `ViewSums` has them, to the last bit; NaN for a video without views.
+
+    Args:
+        scores: (N, clips, crops, K), NaN where there is no view.
+    """
+    chosen = [range(scores.shape[1]) if clips is None else clips]
+    chosen += [range(scores.shape[2]) if crops is None else crops]
+    views = np.zeros(len(scores), np.int32)
+    sums = np.zeros((len(scores), scores.shape[3]), np.int64)
+    for clip, crop in product(*chosen):
+        there = ~np.isnan(scores[:, clip, crop]).any(axis=1)
+        sums[there] += _in_units(scores[there, clip, crop])
+        views += there
+    with np.errstate(invalid="ignore"):
+        return _averages(sums, views), views
+
+
+def _in_units(probabilities: np.ndarray) -> np.ndarray:
+    return np.rint(probabilities.astype(np.float64) * _UNIT).astype(np.int64)
+
+
+def _averages(sums: np.ndarray, views: np.ndarray) -> np.ndarray:
+    return (sums / (views[:, None] * _UNIT)).astype(np.float32)

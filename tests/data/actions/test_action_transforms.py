@@ -183,7 +183,7 @@ def test_short_side_of_testing():
         (lambda: action_train_transform((2, 32, 32), hflip=2), "hflip=2 of action_train_transform"),
         (lambda: action_train_transform((2, 32, 32), short_side=40), "two numbers"),
         (lambda: action_train_transform((2, 64, 64), short_side=(60, 70)), "crop, 64"),
-        (lambda: action_test_transform((2, 32, 32), crop="centre"), "must be center or full"),
+        (lambda: action_test_transform((2, 32, 32), crop="centre"), "one of center, full"),
         (lambda: action_test_transform((2, 32, 32), short_side=31), "short_side=31 of action_test"),
         (lambda: action_test_transform((2, 32, 32), crop="full", short_side=0), "short_side=0"),
         (lambda: action_test_transform((2, 32, 32), std=(1, 0, 1)), "std above 0"),

@@ -37,22 +37,24 @@ def test_other_rates_show_the_same_seconds(fps):
     for time in (5.0, 17.0, 31.0):
         frames = KeyFrameSampling(16, 4).around(times, time)
         wanted = time + (np.arange(16) * 4 - 32) / 30
-        assert np.abs(times[frames] - wanted).max() <= 0.5 / fps + 1e-6
-        assert abs(times[frames[8]] - time) <= 0.5 / fps + 1e-6
+        assert (wanted - times[frames]).min() > -1e-5 and (wanted - times[frames]).max() < 1 / fps
+        assert frames[8] == int(time * fps + 1e-6)
 
 
-def test_of_two_that_are_equally_near_the_earlier_is_taken_whatever_is_rounded():
-    """At 15 fps every other wanted time is halfway between two frames."""
-    times = np.arange(27030 // 2) / 15
-    for time in range(1, 900, 7):
-        frames = KeyFrameSampling(4, 1).around(times, float(time))
-        assert (frames - time * 15).tolist() == [-1, -1, 0, 0]
+@pytest.mark.parametrize("fps", [15, 30, 30000 / 1001])
+def test_a_frame_is_on_screen_as_soon_as_it_begins_whatever_is_rounded(fps):
+    times = np.arange(27030) / fps
+    for frame in range(7, 27030, 101):
+        frames = KeyFrameSampling(4, 1, fps).around(times, frame / fps)
+        assert (frames - frame).tolist() == [-2, -1, 0, 1]
 
 
 def test_a_variable_rate():
-    times = np.array([0, 0.02, 0.04, 0.5, 1.0, 1.01, 1.5])
-    frames = KeyFrameSampling(4, 15).around(times, 1.0)
-    assert times[frames].tolist() == [0, 0.5, 1.0, 1.5]
+    """Shown is the last frame that has begun, however near the next; before the first that one."""
+    times = np.array([0.5, 0.52, 0.54, 1.0, 1.01, 6.0, 6.5])
+    frames = KeyFrameSampling(4, 60).around(times, 5.99)
+    assert times[frames].tolist() == [1.01, 1.01, 1.01, 6.5]
+    assert KeyFrameSampling(4, 15).around(times, 0.9).tolist() == [0, 0, 2, 4]
 
 
 @pytest.mark.parametrize(

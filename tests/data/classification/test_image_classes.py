@@ -11,13 +11,14 @@ from mvit_det.data import image_classes, shape_classes
 from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.data.classification.datasets import class_folders, count_images
 from mvit_det.data.custom.categories import (
+    categories_from_config,
     categories_to_config,
-    config_categories,
     dataset_categories,
     numbered,
 )
 from mvit_det.data.packed_text import PackedText
 from mvit_det.errors import UserError
+from mvit_det.tasks import Classification
 
 
 @pytest.fixture(autouse=True)
@@ -104,10 +105,13 @@ def test_a_root_below_the_datasets_folder(tmp_path):
 
 def test_what_is_no_image_is_passed_over(tmp_path, caplog):
     root = write_folders(tmp_path / "set")
-    extra = {"cat/notes.txt": b"x", ".git/x/a.jpg": b"x", "dog/._d.jpg": b"x", "stray.jpg": b"x"}
+    extra = {"cat/notes.txt": b"x", "cat/a.HEIC": b"x", "dog/b.mp4": b"x", ".git/x/a.jpg": b"x", "dog/._d.jpg": b"x", "stray.jpg": b"x"}
     write_folders(root, extra)
     assert image_classes(root).labels.tolist() == LABELS
-    assert "not used are 1 images that are in no class folder" in caplog.text
+    assert (
+        "not used are 1 images that are in no class folder and 3 files of other kinds (1 .heic, "
+        "1 .mp4, 1 .txt)"
+    ) in caplog.text
 
 
 def test_linked_folders_are_followed(tmp_path):
@@ -156,7 +160,7 @@ def test_imagenet_is_known_without_data():
 def test_classes_in_a_saved_config(count):
     categories = numbered([f"class: {i}" for i in range(count)])
     saved = OmegaConf.to_yaml(OmegaConf.create({"categories": categories_to_config(categories)}))
-    assert config_categories(OmegaConf.create(saved)) == categories
+    assert categories_from_config(OmegaConf.create(saved)) == categories
     assert saved.count("id:") == (count if count == 3 else 0)
 
 
@@ -171,7 +175,7 @@ def test_classes_are_those_of_the_outputs(tmp_path):
         cfg = OmegaConf.create(
             dict(dataloader=data, model=dict(num_classes=outputs)), flags={"allow_objects": True}
         )
-        counts[outputs] = config_categories(cfg)
+        counts[outputs] = Classification().data_categories(cfg)
     assert [entry["name"] for entry in counts[2]] == ["cat", "dog"]
     assert [entry["name"] for entry in counts[3]] == ["cat", "dog", "eel"]
     assert counts[4] is None

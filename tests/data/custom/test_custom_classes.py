@@ -9,10 +9,10 @@ import pytest
 from detectron2.config import instantiate
 from image_sets import PICTURES, jpeg, write_folders, write_tar
 
-from mvit_det.data.custom.categories import data_categories
-from mvit_det.data.custom.data import use_custom_data
+from mvit_det.data.custom.files import CustomFiles
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError
+from mvit_det.tasks import task_of
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
@@ -44,7 +44,8 @@ def folders(tmp_path):
 
 def own(cfg, train, val, **options):
     train = train and str(train)
-    return use_custom_data(cfg, train_images=train, val_images=val and str(val), **options)
+    files = CustomFiles(train_images=train, val_images=val and str(val))
+    return task_of(cfg).use_custom_data(cfg, files, **options)
 
 
 def test_data_classes_and_schedule_are_set(folders, monkeypatch):
@@ -94,7 +95,7 @@ def test_a_config_whose_first_outputs_alone_compete(folders):
 @pytest.mark.parametrize(
     "train, val, sentence",
     [
-        ("train", None, "need --val-images as well"),
+        ("train", None, "^--val-images is missing"),
         ("no", "val", "Image folder .*no does not exist"),
         ("train", "no", "Image folder .*no does not exist"),
         (
@@ -119,7 +120,7 @@ def test_folders_that_do_not_do(folders, train, val, sentence):
         (
             CONFIG,
             ["train_json", "train_images", "val_json", "val_images"],
-            "^--train-json and --val-json cannot .* of images, .* by --train-images and --val-images",
+            "^--train-json and --val-json cannot .* of images, .* takes --train-images and --val-images",
         ),
         (
             CONFIG,
@@ -134,18 +135,19 @@ def test_folders_that_do_not_do(folders, train, val, sentence):
         (
             VIDEO_CONFIG,
             ["val_json"],
-            "^--val-json cannot .* by --train-videos and --val-videos alone",
+            "^--val-json cannot .* takes --train-videos and --val-videos.",
         ),
         (
             str(ROOT / "configs" / "quickstart.py"),
             ["train_videos"],
-            "^--train-videos cannot .* detector, .* by --train-json and --train-images and --val-json",
+            "^--train-videos cannot .* detector, .* takes --train-json and --train-images and --val-json",
         ),
     ],
 )
 def test_flags_of_another_kind_of_model(config, flags, sentence):
     with pytest.raises(UserError, match=sentence):
-        use_custom_data(load_config(config), **dict.fromkeys(flags, "x"))
+        cfg = load_config(config)
+        task_of(cfg).use_custom_data(cfg, CustomFiles(**dict.fromkeys(flags, "x")))
 
 
 def test_a_detector_needs_annotations(folders):
@@ -201,7 +203,9 @@ def videos(tmp_path):
 
 
 def own_videos(config, train, val, **options):
-    return use_custom_data(load_config(config), train_videos=train, val_videos=val, **options)
+    cfg = load_config(config)
+    files = CustomFiles(train_videos=train, val_videos=val)
+    return task_of(cfg).use_custom_data(cfg, files, **options)
 
 
 def test_videos_set_data_classes_and_schedule(videos, monkeypatch):
@@ -221,7 +225,7 @@ def test_videos_set_data_classes_and_schedule(videos, monkeypatch):
     views = instantiate(test.dataset)
     assert len(views) == test.dataset.clips and views[0]["label"] == 1
     assert cfg.dataloader.evaluator[0].dataset_name == "own_val"
-    assert [entry["name"] for entry in data_categories(cfg)] == ["left", "right"]
+    assert [entry["name"] for entry in task_of(cfg).data_categories(cfg)] == ["left", "right"]
 
 
 def test_lists_of_videos(videos):
@@ -230,7 +234,7 @@ def test_lists_of_videos(videos):
     cfg = own_videos(VIDEO_CONFIG, str(videos / "train.csv"), str(videos / "val.csv"))
     assert cfg.model.num_classes == 3
     assert instantiate(cfg.dataloader.train.dataset).labels.tolist() == [0, 2]
-    found = instantiate(cfg.dataloader.test.dataset.dataset)
+    found = instantiate(cfg.dataloader.test.dataset)
     assert found.labels.tolist() == [1] and found.classes == ["0", "1", "2"]
     cfg.dataloader.train.dataset.update(classes=["x", "y", "z"], fps=12)
     assert instantiate(cfg.dataloader.train.dataset).class_names == ["x", "y", "z"]
@@ -247,7 +251,7 @@ def test_with_sgd_the_rate_falls_as_the_batch(videos):
 
 def test_videos_that_do_not_do(videos):
     write_folders(videos / "other", {"up/a.mp4": b""})
-    with pytest.raises(UserError, match="need --val-videos as well"):
+    with pytest.raises(UserError, match="^--val-videos is missing"):
         own_videos(VIDEO_CONFIG, str(videos / "train"), None)
     with pytest.raises(
         UserError, match=r"other has the classes up, which .* not have \(left, right"

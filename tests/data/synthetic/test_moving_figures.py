@@ -239,7 +239,7 @@ def test_same_arguments_same_bytes(tmp_path):
 
 
 def test_what_a_user_can_get_wrong(root):
-    with pytest.raises(UserError, match="split='test' is not a split"):
+    with pytest.raises(UserError, match="split='test' of .* one of train, val"):
         moving_figures("test")
     for wrong in (dict(num_train=0), dict(num_seconds=1), dict(side=100)):
         with pytest.raises(UserError, match="Cannot draw .* at least 1 video, 2 seconds and 117 p"):

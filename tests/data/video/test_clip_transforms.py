@@ -259,8 +259,8 @@ TRAIN_FAULTS = {
     ),
     "hflip=1.5 .* from 0 to 1": dict(hflip=1.5),
     "erase_prob=-1 .* from 0 to 1": dict(erase_prob=-1),
-    "erase_mode='noise' .* pixel, rand or const": dict(erase_mode="noise"),
-    "erase_count=0 at least 1": dict(erase_count=0),
+    "erase_mode='noise' .* one of pixel, rand, const": dict(erase_mode="noise"),
+    "erase_count=0 .* at least 1": dict(erase_count=0),
     "auto_augment='random' .* RandAugment of timm, such as": dict(auto_augment="random"),
     "auto_augment='rand-m7-x4' ": dict(auto_augment="rand-m7-x4"),
     r"mean=\[0.45\] .* red, green and blue": dict(mean=[0.45]),
@@ -282,9 +282,9 @@ def test_sizes_that_are_refused(make, size):
 
 
 def test_what_testing_refuses():
-    with pytest.raises(UserError, match="crops=2 of clip_test_transform must be 1 or 3"):
+    with pytest.raises(UserError, match="crops=2 of clip_test_transform must be one of 1, 3"):
         clip_test_transform(INPUT, crops=2)
     with pytest.raises(UserError, match="short_side=47 .* not below .* the crop, 48"):
         clip_test_transform(INPUT, short_side=47)
-    with pytest.raises(UserError, match="short_side=wide .* a whole number"):
+    with pytest.raises(UserError, match="short_side='wide' .* a whole number"):
         clip_test_transform(INPUT, short_side="wide")

@@ -4,10 +4,13 @@ import os
 import pickle
 
 import pytest
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
+from omegaconf import OmegaConf
 from test_video_lists import TEMPLATES, frames_of, write_something
 
-from mvit_det.data import video_classes
+from mvit_det.data import video_classes, video_views
 from mvit_det.data.custom.categories import dataset_categories
 from mvit_det.data.video.datasets import count_videos, video_class_folders
 from mvit_det.errors import UserError
@@ -106,9 +109,15 @@ def test_folders_that_do_not_do(tmp_path):
 
 
 def test_a_class_without_videos_is_said(tmp_path, caplog):
-    root = touch(tmp_path / "set", ["cat/a.mp4", "dog/readme.txt"])
-    assert len(video_classes(root)) == 1
-    assert "1 classes have no video: dog" in caplog.text
+    root = touch(tmp_path / "set", ["cat/a.mp4", "dog/readme.txt", "dog/b.gif", "dog/x/c.gif"])
+    touch(root, ["cat/a.heic", "cat/cover.jpg"])
+    assert len(video_classes(root)) == 2  # a folder of pictures is a video
+    assert "not used are 4 files of other kinds (1 .gif, 1 .heic, 1 .jpg, 1 .txt)" in caplog.text
+    touch(root, ["bird/readme.txt"])
+    assert len(video_classes(root)) == 2 and "1 classes have no video: bird" in caplog.text
+    none = touch(tmp_path / "none", ["cat/a.gif", "cat/b.heic"])
+    with pytest.raises(UserError, match=r"only 2 files of other kinds \(1 .gif, 1 .heic\): add some"):
+        video_classes(none)
 
 
 # --------------------------------------------------------------------------------------------- lists
@@ -129,7 +138,7 @@ def test_where_the_paths_of_a_list_begin(tmp_path, place):
     found = video_classes(path, fps=12.5, **options)
     names = [str(root / line.rpartition(" ")[0]) for line in LIST.splitlines()]
     assert items(found) == list(zip(names, [0, 0, 1, 2]))
-    assert found[-1] == {"file_name": names[-1], "label": 2, "fps": 12.5}
+    assert found[-1] == dict(file_name=names[-1], label=2, clip=0, clips=1, fps=12.5)
     assert found.classes == ["0", "1", "2"] == video_class_folders(path)
     with pytest.raises(IndexError):
         found[4]
@@ -191,10 +200,26 @@ def test_places_that_cannot_be_looked_at(tmp_path, monkeypatch):
     assert len(video_classes(listed(tmp_path), root=root)) == 3
 
 
-@pytest.mark.parametrize("fps", [0, -5.0, "30"])
-def test_rates_that_are_refused(tmp_path, fps):
-    with pytest.raises(UserError, match=f"fps={fps!r} of video_classes must be frames per second"):
-        video_classes(touch(tmp_path / "set", FILES), fps=fps)
+@pytest.mark.parametrize("wrong", [dict(fps=0), dict(clips=0), dict(clips=2.5)])
+def test_numbers_that_are_refused(tmp_path, wrong):
+    [(name, value)] = wrong.items()
+    with pytest.raises(UserError, match=f"{name}={value!r} of video_classes must be a"):
+        video_classes(touch(tmp_path / "set", FILES), **wrong)
+
+
+def test_several_clips_of_each_video(tmp_path):
+    root = touch(tmp_path / "set", ["cat/a.mp4", "dog/b.mp4"])
+    found = video_classes(root, clips=3, fps=12.5)
+    one = video_classes(root, fps=12.5)
+    places = [(video, clip) for video in range(2) for clip in range(3)]
+    expected = [{**one[video], "clip": clip, "clips": 3} for video, clip in places]
+    assert len(found) == 6 and list(found) == expected and found[-1] == expected[-1]
+    assert found.labels.tolist() == [0, 1] and (one[1]["clip"], one[1]["clips"]) == (0, 1)
+    # as configs have it that were saved before `clips` was an argument
+    node = dict(_target_="mvit_det.data.video_classes", source=str(root), fps=12.5)
+    views = L(video_views)(dataset=OmegaConf.create(node), clips=3)
+    views._target_ = "mvit_det.data.video_views"
+    assert instantiate(views) == expected
 
 
 def test_each_folder_is_listed_once(tmp_path, monkeypatch):
@@ -275,7 +300,7 @@ def test_something_something(tmp_path, layout):
 
 
 def test_classes_reach_the_config(tmp_path):
-    """Through the node of views of a data set as well; the videos need not be there."""
+    """Of an older config, with its views, as well; the videos need not be there."""
     node = dict(
         _target_="mvit_det.data.video.datasets.video_classes", source=str(listed(tmp_path))
     )

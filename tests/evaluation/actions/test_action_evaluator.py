@@ -287,8 +287,8 @@ def test_a_full_disk_costs_files_not_metrics(tmp_path, caplog):
     expected = evaluate(ActionMetrics(NAME), clips)
     (tmp_path / "file").write_text("")
     assert repr(evaluate(ActionMetrics(NAME, tmp_path / "file" / "out"), clips)) == repr(expected)
-    assert "action_detections.csv cannot be written" in caplog.text
-    assert caplog.text.count("could not be written") == 2
+    assert "official format could not be written to" in caplog.text
+    assert caplog.text.count("could not be written") == 3
 
 
 def test_faults_end_in_one_sentence(tmp_path):

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from action_scenes import scene, table
 
-from mvit_det.evaluation.actions import ranking
 from mvit_det.evaluation.actions.metrics import MODES, RECALLS, frame_ap, prepare
-from mvit_det.evaluation.actions.ranking import LIMIT, Boxes, heap_slots
+from mvit_det.evaluation.actions.ranking import LIMIT, Boxes
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "action_metrics.json"
 
@@ -246,32 +245,6 @@ def test_rows_in_any_order_and_numbers_of_any_width(mode):
             mixed = wide[1].rows(np.random.default_rng(seed + 1).permutation(len(found)))
             result = frame_ap(wide[0], mixed, [1, 2, 3])
             np.testing.assert_allclose(result.ap, expected.ap, atol=1e-12, rtol=0)
-
-
-def test_tables_in_small_blocks_give_the_same(monkeypatch):
-    for seed in range(40):
-        whole = ours(scene(seed))
-        with monkeypatch.context() as patch:
-            patch.setattr(ranking, "_SCORES_AT_ONCE", 100)
-            np.testing.assert_array_equal(whole.ap, ours(scene(seed)).ap)
-
-
-@pytest.mark.parametrize("limit", [None, 1, 2, 7, 50])
-def test_heaps_as_pythons(limit):
-    rng = np.random.default_rng(5)
-    frame = np.sort(rng.integers(0, 30, 1500)) * 3
-    box = rng.integers(0, 2, (1500, 4)) / 2
-    boxes = Boxes(frame, box, rng.integers(1, 3, 1500), rng.integers(0, 12, 1500) / 8)
-    slots = heap_slots(boxes, limit)
-    entries = [
-        (score, action, y1, x1, y2, x2)
-        for score, action, (x1, y1, x2, y2) in zip(boxes.score, boxes.action, box)
-    ]
-    for number in np.unique(frame):
-        mine = np.flatnonzero(frame == number)
-        kept = sorted(mine[slots[mine] >= 0], key=lambda row: slots[row])
-        heap = heap_of([entries[row] for row in mine], limit)
-        assert [entries[row] for row in kept] == heap
 
 
 BOX = (0.1, 0.1, 0.5, 0.5)

@@ -10,7 +10,6 @@ from timm.utils import accuracy as timm_accuracy
 
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.files import (
-    read_predictions,
     save_classes,
     save_predictions,
 )
@@ -20,6 +19,7 @@ from mvit_det.evaluation.classification.metrics import (
     distinct,
     measure,
 )
+from mvit_det.evaluation.video.files import read_scores
 
 
 def predicted(scores: torch.Tensor, label, names=None, file_name=None) -> Predictions:
@@ -89,12 +89,6 @@ def test_best_classes_are_those_of_a_stable_sort():
     assert best_classes(scores[:0])[1].shape == (0, 5)
 
 
-def test_of_equal_scores_a_model_gains_nothing():
-    label = torch.arange(10)
-    summary = measure(predicted(torch.full((10, 10), 0.1), label)).summary()
-    assert summary == {"top1": 10.0, "top5": 50.0, "mean_class_accuracy": 10.0}
-
-
 def test_classes_count_equally_in_the_mean():
     scores = torch.eye(3)[[0, 0, 0, 1, 0]]
     accuracy = measure(predicted(scores, [0, 0, 0, 1, 1]))
@@ -130,7 +124,7 @@ def test_predictions_come_back_as_they_were(tmp_path):
     files = [f"ordner \u00e4/{n}.jpg" for n in range(19)] + ["a" * 200]
     before = predicted(scores, torch.randint(8, (20,), generator=generator), names, files)
     save_predictions(tmp_path / "new" / "p.npz", before)
-    after = read_predictions(tmp_path / "new" / "p.npz")
+    after = read_scores(tmp_path / "new" / "p.npz")[0]
     assert after.names == names
     for name in ("file_name", "label", "classes", "scores"):
         assert np.array_equal(getattr(after, name), getattr(before, name)), name
@@ -151,7 +145,7 @@ def arrays() -> dict[str, np.ndarray]:
 FAULTS = {
     "label": (np.array([0, 3]), "label are from 0 to 3, of 3 classes"),
     "top_classes": (np.array([[0, -1], [1, 2]]), "top_classes are from -1 to 2"),
-    "top_scores": (np.array([[0.9, np.nan], [0.8, 0.1]]), "no finite numbers"),
+    "top_scores": (np.array([[0.9, np.nan], [0.8, 0.1]]), "not finite"),
     "file_name": (np.array(["x"]), "1 file names, 2 labels"),
     "class_names": (np.array(["a", "b", "a"]), "two classes have one name"),
 }
@@ -162,26 +156,26 @@ def test_faulty_columns(tmp_path, name):
     value, told = FAULTS[name]
     np.savez(tmp_path / "p.npz", **{**arrays(), name: value})
     with pytest.raises(UserError, match=told) as caught:
-        read_predictions(tmp_path / "p.npz")
+        read_scores(tmp_path / "p.npz")
     assert "p.npz" in str(caught.value) and "\n" not in str(caught.value)
     np.savez(tmp_path / "p.npz", **{**arrays(), name: np.array([[["x"]]])})
     with pytest.raises(UserError, match=f"its {name} is <U1 of shape"):
-        read_predictions(tmp_path / "p.npz")
+        read_scores(tmp_path / "p.npz")
     lacking = arrays()
     del lacking[name]
     np.savez(tmp_path / "p.npz", **lacking)
     with pytest.raises(UserError, match=f"lacks .*{name}"):
-        read_predictions(tmp_path / "p.npz")
+        read_scores(tmp_path / "p.npz")
 
 
 def test_what_is_no_file_of_predictions(tmp_path):
     path = tmp_path / "p.npz"
     with pytest.raises(UserError, match="does not exist"):
-        read_predictions(path)
+        read_scores(path)
     empty = {name: value[:0] for name, value in arrays().items() if name != "class_names"}
     np.savez(path, class_names=arrays()["class_names"], **empty)
     with pytest.raises(UserError, match="it has no predictions"):
-        read_predictions(path)
+        read_scores(path)
     np.savez(path, **arrays())
     whole = path.read_bytes()
     lone = io.BytesIO()
@@ -189,7 +183,7 @@ def test_what_is_no_file_of_predictions(tmp_path):
     for content in (b"", b"text", whole[: len(whole) // 2], lone.getvalue()):
         path.write_bytes(content)
         with pytest.raises(UserError, match="p.npz cannot be read as a file of predictions"):
-            read_predictions(path)
+            read_scores(path)
 
 
 class Payload:
@@ -207,7 +201,7 @@ def test_nothing_in_the_file_is_executed(tmp_path):
     np.savez(path, **{**arrays(), "file_name": np.array([Payload(marker)] * 2, object)})
     marker.unlink(missing_ok=True)
     with pytest.raises(UserError, match="cannot be read"):
-        read_predictions(path)
+        read_scores(path)
     assert not marker.exists()
     with np.load(path, allow_pickle=True) as file:
         file["file_name"]

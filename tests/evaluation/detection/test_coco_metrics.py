@@ -1,70 +1,72 @@
 """COCO's numbers: equal to pycocotools on random scenes, and to sums made by hand."""
 
+import json
+
 import numpy as np
 import pytest
 from coco_scenes import by_pycocotools, disc, scene
 
-from mvit_det.evaluation.detection import matching
-from mvit_det.evaluation.detection.matching import Detections, Objects
+from mvit_det.evaluation.detection import metrics
+from mvit_det.evaluation.detection.files import CocoTruth, detections_of
 from mvit_det.evaluation.detection.metrics import METRICS, measure
 
 
-def columns(entries, image_ids, category_ids):
-    """Image, label and box of annotations or results, numbered by ascending id."""
-    image = np.searchsorted(image_ids, [e["image_id"] for e in entries]).astype(int)
-    label = np.searchsorted(category_ids, [e["category_id"] for e in entries]).astype(int)
-    return image, label, np.array([e["bbox"] for e in entries], float).reshape(-1, 4)
+@pytest.fixture
+def ours(tmp_path):
+    """A function that measures an annotation file and results in COCO's format."""
 
+    def run(truth, results, task="bbox"):
+        path = tmp_path / "truth.json"
+        path.write_text(json.dumps(truth))
+        truth = CocoTruth(path)
+        # a file without results is refused, but a model may find nothing
+        one = dict(image_id=truth.image_ids[0], category_id=truth.category_ids[0], score=0)
+        results = results or [dict(one, bbox=[0, 0, 0, 0], segmentation=disc([0, 0, 0, 0]))]
+        return measure(truth, detections_of(results, truth, "results"), task)
 
-def ours(truth, results, masks=False):
-    image_ids = sorted(i["id"] for i in truth["images"])
-    category_ids = sorted(c["id"] for c in truth["categories"])
-    annotations = truth["annotations"]
-    image, label, box = columns(annotations, image_ids, category_ids)
-    area = np.array([a["area"] for a in annotations], float)
-    crowd = np.array([a["iscrowd"] for a in annotations], bool)
-    shapes = [a["segmentation"] for a in annotations] if masks else None
-    objects = Objects(image, label, box, area, crowd, shapes)
-    image, label, box = columns(results, image_ids, category_ids)
-    area, shapes = box[:, 2] * box[:, 3], None
-    if masks:
-        shapes = [r["segmentation"] for r in results]
-        area = matching.mask_areas(shapes)
-    score = np.array([r["score"] for r in results], float)
-    return measure(objects, Detections(image, label, box, area, score, shapes), len(category_ids))
+    return run
 
 
 def assert_equal(scores, official):
-    for name in ("precision", "recall", "scores"):
-        expected = official.eval[name]
-        np.testing.assert_allclose(getattr(scores, name), expected, atol=1e-10, rtol=0)
+    curves = official.eval["precision"][..., 0, -1]
+    curves = np.where(curves < 0, np.nan, curves)
+    np.testing.assert_allclose(scores.curves, curves, atol=1e-10, rtol=0)
     expected = np.where(official.stats < 0, np.nan, official.stats * 100)
-    np.testing.assert_allclose(list(scores.summary().values()), expected, atol=1e-10, rtol=0)
+    assert tuple(scores.summary) == METRICS
+    np.testing.assert_allclose(list(scores.summary.values()), expected, atol=1e-10, rtol=0)
+
+
+def renamed(entries, key, form):
+    return [{**entry, key: form(entry[key])} for entry in entries]
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_boxes_as_pycocotools(seed):
+def test_boxes_as_pycocotools(ours, seed):
     options = dict(images=1 + seed % 9, classes=2 + seed % 4, crowds=(0.15, 0, 0.6)[seed % 3])
     truth, results = scene(seed, **options)
-    if results:
-        assert_equal(ours(truth, results), by_pycocotools(truth, results, "bbox"))
+    if not results:
+        return
+    official = by_pycocotools(truth, results, "bbox")
+    # ids need not be whole numbers
+    form = (int, "{:03d}".format, lambda number: number + 0.5)[seed % 3]
+    truth["images"] = renamed(truth["images"], "id", form)
+    truth["categories"] = renamed(truth["categories"], "id", form)
+    for key in ("image_id", "category_id"):
+        truth["annotations"] = renamed(truth["annotations"], key, form)
+        results = renamed(results, key, form)
+    assert_equal(ours(truth, results), official)
 
 
 @pytest.mark.parametrize("seed", range(100, 112))
-def test_masks_as_pycocotools(seed):
+def test_masks_as_pycocotools(ours, monkeypatch, seed):
+    monkeypatch.setattr(metrics, "_IMAGES_AT_ONCE", 1 + seed % 4)
     truth, results = scene(seed, masks=True)
-    assert_equal(ours(truth, results, masks=True), by_pycocotools(truth, results, "segm"))
-
-
-def test_pairs_in_small_pieces_give_the_same(monkeypatch):
-    for masks in (False, True):
-        truth, results = scene(5, masks=masks)
-        whole = ours(truth, results, masks)
-        with monkeypatch.context() as patch:
-            patch.setattr(matching, "_PAIRS_AT_ONCE", 3)
-            pieces = ours(truth, results, masks)
-        np.testing.assert_array_equal(whole.precision, pieces.precision)
-        np.testing.assert_array_equal(whole.found, pieces.found)
+    for annotation in truth["annotations"][::2]:
+        x, y, w, h = annotation["bbox"]
+        if not annotation["iscrowd"]:
+            polygon = [x + w / 2, y, x + w, y + h / 3, x + w / 2, y + h, x, y + h / 3]
+            annotation["segmentation"] = [polygon, [x, y, x + w / 3, y, x, y + h / 3]]
+    assert_equal(ours(truth, results, "segm"), by_pycocotools(truth, results, "segm"))
 
 
 def test_the_scenes_hold_what_is_hard():
@@ -84,19 +86,18 @@ def test_the_scenes_hold_what_is_hard():
     assert min(crowds, edges, flat, ties, many, unused, empty) > 20
 
 
-def box_file(boxes, crowd=0, area=None):
-    annotations = [
-        dict(id=i, image_id=1, category_id=1, bbox=b, area=area or b[2] * b[3], iscrowd=crowd)
-        for i, b in enumerate(boxes)
-    ]
-    return dict(images=[dict(id=1)], categories=[dict(id=1)], annotations=annotations)
+def box_file(boxes):
+    """Without ids, areas and iscrowd, which a file may lack."""
+    annotations = [dict(image_id=1, category_id=1, bbox=box) for box in boxes]
+    categories = [dict(id=1, name="same"), dict(id=2, name="same")]
+    return dict(images=[dict(id=1)], categories=categories, annotations=annotations)
 
 
-def result(box, score):
-    return dict(image_id=1, category_id=1, bbox=box, score=score)
+def result(box, score, label=1):
+    return dict(image_id=1, category_id=label, bbox=box, score=score)
 
 
-def test_by_hand():
+def test_by_hand(ours):
     # Two objects; found: the first exactly, nothing, the second with an overlap of 60 / 100.
     truth = box_file([[0, 0, 10, 10], [50, 50, 10, 10]])
     results = [
@@ -105,36 +106,47 @@ def test_by_hand():
         result([50, 50, 10, 6], 0.7),
     ]
     scores = ours(truth, results)
-    assert scores.found.tolist() == [0, -1, 1]
     # At .5, .55 and .6 precision is 1 up to recall .5, then 2 / 3; at higher thresholds 1, then 0.
     low, high = (51 + 50 * 2 / 3) / 101, 51 / 101
-    summary = scores.summary()
+    summary = scores.summary
     assert summary["AP50"] == pytest.approx(100 * low)
     assert summary["AP75"] == pytest.approx(100 * high)
     assert summary["AP"] == pytest.approx(100 * (3 * low + 7 * high) / 10)
     assert summary["APs"] == summary["AP"] and np.isnan(summary["APm"])
     assert summary["AR100"] == pytest.approx(100 * (3 * 1 + 7 * 0.5) / 10)
     assert summary["AR1"] == pytest.approx(50)
-    assert list(summary) == list(METRICS)
-    assert scores.by_class() == [summary["AP"]]
-    assert scores.scores[0, [0, 50, 51, 100], 0, 0, -1].tolist() == [0.9, 0.9, 0.7, 0.7]
+    # classes of one name are two classes
+    assert scores.by_class() == pytest.approx([summary["AP"], np.nan], nan_ok=True)
 
 
-def test_a_crowd_neither_counts_nor_costs():
-    truth = box_file([[0, 0, 100, 100]], crowd=1)
-    truth["annotations"].append(dict(truth["annotations"][0], id=9, bbox=[200, 0, 9, 9], iscrowd=0))
-    inside = [result([x, 5, 10, 10], 0.9) for x in (5, 30, 60)]
-    assert ours(truth, [*inside, result([200, 0, 9, 9], 0.1)]).summary()["AP"] == pytest.approx(100)
+def test_what_each_kind_of_error_costs(ours):
+    truth = box_file([[0, 0, 10, 10], [50, 50, 10, 10], [90, 90, 10, 10], [190, 90, 10, 10]])
+    truth["annotations"][2]["category_id"] = truth["annotations"][3]["category_id"] = 2
+    right = [result(a["bbox"], 0.9, a["category_id"]) for a in truth["annotations"]]
+    assert set(ours(truth, right).errors.values()) == {0}
+    lost = 100 * (1 - 51 / 101) / 2  # one of two objects, in one of two classes
+    for wrong, costs in (
+        (result([50, 50, 10, 10], 0.8, label=2), dict(Cls=lost, FN=lost)),
+        (result([50, 50, 10, 4], 0.8), dict(Loc=lost, FN=lost)),
+        (result([0, 0, 10, 10], 0.8), dict(Miss=lost, FN=lost)),
+        # a better score than the one that is right: half the precision
+        (
+            result([390, 90, 5, 5], 0.95),
+            dict(Bkg=25 * 51 / 101, FP=25 * 51 / 101, Miss=lost / 2, FN=lost / 2),
+        ),
+    ):
+        errors = ours(truth, [right[0], *right[2:], wrong]).errors
+        assert {kind: cost for kind, cost in errors.items() if cost} == pytest.approx(costs)
 
 
-def test_nothing_on_either_side():
-    nothing_found = ours(box_file([[0, 0, 10, 10]]), [])
-    assert nothing_found.summary()["AP"] == nothing_found.summary()["AR100"] == 0
-    no_objects = ours(box_file([]), [result([0, 0, 10, 10], 0.5)])
-    assert all(np.isnan(value) for value in no_objects.summary().values())
-    assert np.isnan(no_objects.curves()).all()
-    assert all(np.isnan(value) for value in ours(box_file([]), []).summary().values())
-    masks = dict(bbox=[0, 0, 10, 10], segmentation=disc([0, 0, 10, 10]))
-    truth = box_file([[0, 0, 10, 10]])
-    truth["annotations"][0].update(masks)
-    assert ours(truth, [], masks=True).summary()["AP"] == 0
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+def test_nothing_on_either_side(ours, task):
+    box = [0, 0, 10, 10]
+    truth = box_file([box])
+    truth["annotations"][0]["segmentation"] = disc(box)
+    nothing_found = ours(truth, [], task)
+    assert nothing_found.summary["AP"] == nothing_found.summary["AR100"] == 0
+    for results in ([], [dict(result(box, 0.5), segmentation=disc(box))]):
+        no_objects = ours(box_file([]), results, task)
+        assert all(np.isnan(value) for value in no_objects.summary.values())
+        assert np.isnan(no_objects.curves).all()

@@ -1,50 +1,82 @@
-"""The confusion matrix on scenes made by hand, and its picture."""
+"""The confusion matrix and the contradictions on scenes made by hand, and the picture."""
+
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mvit_det.evaluation.detection.confusion import confusion_matrix
-from mvit_det.evaluation.detection.matching import Detections, Objects
-from mvit_det.evaluation.detection.metrics import measure
+from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.plots import draw_confusion
 
 LEFT, RIGHT, FAR = [0, 0, 10, 10], [30, 0, 10, 10], [60, 0, 10, 10]
 
 
-def matrix(objects, detections, num_classes=2):
-    """Of objects (image, label, box, crowd) and detections (image, label, box, score)."""
-    image, label, box, crowd = map(np.array, zip(*objects))
-    objects = Objects(image, label, box.astype(float), np.full(len(box), 100.0), crowd.astype(bool))
-    image, label, box, score = map(np.array, zip(*detections))
-    detections = Detections(image, label, box.astype(float), np.full(len(box), 100.0), score)
-    found = measure(objects, detections, num_classes).found
-    return confusion_matrix(objects, detections, found, num_classes).tolist()
+@pytest.fixture
+def confusion(tmp_path):
+    """A function of objects (image, label, box, crowd), and detections with a score for crowd."""
+
+    def run(objects, detections):
+        annotations = [
+            dict(id=9, image_id=f"image{i}", category_id=10 * k, bbox=box, iscrowd=crowd)
+            for i, k, box, crowd in objects
+        ]
+        images = [dict(id=f"image{i}") for i in range(2)]
+        categories = [dict(id=0, name="fig"), dict(id=10, name="date")]
+        path = tmp_path / "truth.json"
+        path.write_text(
+            json.dumps(dict(images=images, categories=categories, annotations=annotations))
+        )
+        image, label, box, score = map(np.array, zip(*detections))
+        found = Detections(image, label, box.astype(float), score)
+        matrix, contradictions = confusion_matrix(CocoTruth(path), found)
+        return matrix.tolist(), contradictions
+
+    return run
 
 
-def test_each_fate_of_an_object():
+def test_each_fate_of_an_object(confusion):
     objects = [(0, 0, LEFT, 0), (0, 1, RIGHT, 0), (1, 0, FAR, 0)]
-    detections = [(0, 0, LEFT, 0.9), (0, 0, RIGHT, 0.8), (0, 1, FAR, 0.7)]
-    # found; class 1 taken for 0; missed, since the detection is in another image
-    assert matrix(objects, detections) == [[1, 0, 1], [1, 0, 0], [0, 1, 0]]
+    detections = [(0, 0, LEFT, 0.9), (0, 0, RIGHT, 0.8), (0, 1, FAR, 0.7), (0, 1, LEFT, 0.4)]
+    # found; class 1 taken for 0; missed, since the detection is in another image; a low score
+    assert confusion(objects, detections)[0] == [[1, 0, 1], [1, 0, 0], [0, 1, 0]]
 
 
-def test_the_own_class_comes_first():
+def test_the_own_class_comes_first(confusion):
     # The better score says class 1, but a detection of class 0 finds the object.
     detections = [(0, 1, LEFT, 0.9), (0, 0, [0, 0, 10, 9], 0.6)]
-    assert matrix([(0, 0, LEFT, 0)], detections) == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert confusion([(0, 0, LEFT, 0)], detections)[0] == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    # A rider and a horse, both found, though each overlaps the other's box more.
+    objects = [(0, 0, LEFT, 0), (0, 1, [0, 0, 10, 8], 0)]
+    detections = [(0, 1, LEFT, 0.9), (0, 0, [0, 0, 10, 8], 0.8)]
+    assert confusion(objects, detections)[0] == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
-def test_one_object_is_confused_once():
+def test_one_object_is_confused_once(confusion):
     detections = [(0, 1, LEFT, 0.9), (0, 1, LEFT, 0.8)]
-    assert matrix([(0, 0, LEFT, 0)], detections) == [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
+    assert confusion([(0, 0, LEFT, 0)], detections)[0] == [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_detections_on_a_crowd_count_nowhere(label):
+def test_detections_on_a_crowd_count_nowhere(confusion, label):
     objects = [(0, 0, LEFT, 1), (0, 0, RIGHT, 0)]
     detections = [(0, label, LEFT, 0.9), (0, label, [2, 2, 5, 5], 0.8), (0, 0, RIGHT, 0.7)]
-    assert matrix(objects, detections) == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert confusion(objects, detections) == ([[1, 0, 0], [0, 0, 0], [0, 0, 0]], [])
+
+
+def test_contradictions_of_the_annotations(confusion):
+    objects = [(0, 0, LEFT, 0), (1, 0, LEFT, 1)]
+    detections = [(1, 1, FAR, 0.85), (0, 1, LEFT, 0.9), (1, 0, RIGHT, 0.7), (1, 1, LEFT, 0.95)]
+    # not the one of a low score, and not the one on a crowd
+    wrong = dict(image_id="image0", bbox=LEFT, score=0.9, detected="date", annotated="fig")
+    absent = dict(image_id="image1", bbox=FAR, score=0.85, detected="date", annotated=None)
+    assert confusion(objects, detections)[1] == [wrong, absent]
+
+
+def test_nothing_on_either_side(confusion):
+    assert confusion([], [(0, 0, LEFT, 0.9)])[0] == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert confusion([(0, 0, LEFT, 0)], [(0, 0, LEFT, 0.1)])[0] == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
 
 
 def blue(path):

@@ -39,6 +39,32 @@ def test_overlay_scales_what_it_draws():
     assert np.ptp(edge, axis=1).max() > 40
 
 
+def test_small_masks_lie_on_large_ones():
+    image = np.full((400, 400, 3), 120, np.uint8)
+    masks = torch.ones(2, 40, 40, dtype=torch.bool)
+    masks[0, :, 20:] = masks[0, :20] = False  # the first one is the lower left quarter
+    boxes = Boxes(torch.tensor([[0.0, 20, 20, 40], [0, 0, 40, 40]]))
+    both = Instances((40, 40), pred_boxes=boxes, pred_masks=masks)
+    both.pred_classes = torch.tensor([0, 1])
+    drawn = overlay(image, both, ["small", "large"]).astype(int)
+    for (row, column), label in {(300, 100): 0, (100, 100): 1, (300, 300): 1}.items():
+        wanted = 120 * 0.65 + 0.35 * 255 * np.array(class_colour(label))
+        assert np.abs(drawn[row, column] - wanted).max() < 4
+    # the edge of the small one is nearly its colour
+    assert np.abs(drawn[300, 199] - 255 * np.array(class_colour(0))).max() < 40
+
+
+def test_a_label_stands_above_its_box_within_the_picture():
+    image = np.full((300, 400, 3), 120, np.uint8)
+    for corner in ([4.0, 10, 14, 18], [0, 0, 5, 5], [36, 0, 40, 5], [30, 28, 40, 30]):
+        one = Instances((30, 40), pred_boxes=Boxes(torch.tensor([corner])))
+        one.pred_classes = torch.tensor([0])
+        drawn = overlay(image, one, ["a name of some length"])
+        rows, columns = np.nonzero((drawn < 40).all(axis=2))  # the ground of the label
+        assert rows.max() < max(10 * corner[1], rows.min() + 30) and np.ptp(columns) > 90
+        assert abs(columns.min() - min(10 * corner[0], 399 - np.ptp(columns))) < 3
+
+
 def test_overlay_without_masks_scores_names_or_instances():
     image = np.full((200, 200, 3), 120, np.uint8)
     numbers = overlay(image, found(), None)

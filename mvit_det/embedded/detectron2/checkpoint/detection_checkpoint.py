@@ -19,14 +19,7 @@ class DetectionCheckpointer(Checkpointer):
     By default only the main process saves.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        save_dir: str = "",
-        *,
-        save_to_disk: bool | None = None,
-        **checkpointables: Any,
-    ):
+    def __init__(self, model: nn.Module, save_dir="", *, save_to_disk=None, **checkpointables: Any):
         writes = comm.is_main_process() if save_to_disk is None else save_to_disk
         super().__init__(model, save_dir, save_to_disk=writes, **checkpointables)
         self.path_manager = PathManager

@@ -86,7 +86,7 @@ class LazyConfig:
 
 
 def _dotted_path(thing: Any) -> str:
-    """The shortest path of a class or function: it outlives a move of the defining file."""
+    """Return the shortest path of a class or function: it outlives a move of the defining file."""
     module, name = thing.__module__, thing.__qualname__
     for package in accumulate(module.split("."), "{}.{}".format):
         try:

@@ -37,7 +37,7 @@ def run_file(path: str) -> dict[str, Any]:
 
 
 def _import_config(importer: str, name: str, level: int) -> ModuleType:
-    """The config file that ``from <level dots><name> import ...`` means in the file ``importer``."""
+    """Run the config that ``from <level dots><name> import ...`` means in the file ``importer``."""
     shown = "." * level + name
     if not name:
         raise ImportError(f"{importer}: a config can only import names from a file, not {shown!r}.")

@@ -58,10 +58,10 @@ _Loader.add_multi_constructor(_TAG, _Loader.refuse)
 
 
 def dump(value: Any) -> str:
-    """The YAML text of a plain value; short collections stand in one line, as by Detectron2."""
+    """Write a plain value as YAML; short collections stand in one line, as by Detectron2."""
     return yaml.dump(value, Dumper=_Dumper, default_flow_style=None, allow_unicode=True, width=9999)
 
 
 def parse(text: Any) -> Any:
-    """The value of a text or stream; ValueError where it names or calls what it must not."""
+    """Return the value of a text or stream; ValueError where it names or calls what it must not."""
     return yaml.load(text, Loader=_Loader)

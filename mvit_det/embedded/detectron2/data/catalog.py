@@ -8,7 +8,7 @@ from typing import Any
 
 class _Catalog(UserDict):
     def list(self) -> list[str]:
-        """All names, in the order of registration."""
+        """Return all names, in the order of registration."""
         return [*self]
 
     def remove(self, name: str) -> None:
@@ -62,13 +62,13 @@ class Metadata(SimpleNamespace):
         return self
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The attribute, or ``default`` where it is not set."""
+        """Return the attribute, or ``default`` where it is not set."""
         return vars(self).get(key, default)
 
 
 class _MetadataCatalog(_Catalog):
     def get(self, name: str) -> Metadata:
-        """The metadata of ``name``; made on the first call."""
+        """Return the metadata of ``name``; made on the first call."""
         assert name, "A data set without a name has no metadata."
         return self.setdefault(name, Metadata(name=name))
 

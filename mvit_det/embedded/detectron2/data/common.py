@@ -1,8 +1,8 @@
-"""Data sets made of other data sets: serialised, mapped, streamed, grouped by aspect ratio."""
+"""Data sets made of other data sets: serialised, mapped."""
 
 import pickle
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from logging import WARNING
 from typing import Any
 
@@ -60,44 +60,3 @@ class MapDataset(data.Dataset):
             (idx,) = self._rng.sample(list(self._usable), k=1)
         self._usable.add(idx)
         return item
-
-
-class ToIterableDataset(data.IterableDataset):
-    """Stream a map-style data set in the order of a sampler, shared out among a loader's workers.
-
-    ``shard_chunk_size`` successive items go to one worker before the next one's turn.
-    """
-
-    def __init__(self, dataset: data.Dataset, sampler: data.Sampler, shard_chunk_size: int = 1):
-        assert isinstance(sampler, data.Sampler), f"{sampler!r} is no torch.utils.data.Sampler."
-        self.dataset, self.sampler, self.shard_chunk_size = dataset, sampler, shard_chunk_size
-
-    def __iter__(self) -> Iterator[Any]:
-        info = data.get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        for place, index in enumerate(self.sampler):
-            if place // self.shard_chunk_size % workers == worker:
-                yield self.dataset[index]
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-
-class AspectRatioGroupedDataset(data.IterableDataset):
-    """Batches of images that are all wide, or all not wide, so that padding wastes little.
-
-    ``dataset`` streams dicts with "width" and "height". A batch is given out as soon as one of the
-    two groups has ``batch_size`` images.
-    """
-
-    def __init__(self, dataset: Iterable[dict[str, Any]], batch_size: int):
-        self.dataset, self.batch_size = dataset, batch_size
-
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        groups: dict[bool, list] = {True: [], False: []}
-        for item in self.dataset:
-            wide = item["width"] > item["height"]
-            groups[wide].append(item)
-            if len(groups[wide]) == self.batch_size:
-                yield groups[wide]
-                groups[wide] = []

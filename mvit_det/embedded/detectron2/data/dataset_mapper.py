@@ -37,8 +37,7 @@ class DatasetMapper:
         instance_mask_format: str = "polygon",
         recompute_boxes: bool = False,
     ):
-        possible = use_instance_mask or not recompute_boxes
-        assert possible, "recompute_boxes=True needs the masks: set use_instance_mask=True too."
+        assert use_instance_mask or not recompute_boxes, "recompute_boxes needs use_instance_mask."
         self.is_train, self.recompute_boxes = is_train, recompute_boxes
         self.augmentations, self.image_format = T.AugmentationList(augmentations), image_format
         self.use_instance_mask, self.instance_mask_format = use_instance_mask, instance_mask_format

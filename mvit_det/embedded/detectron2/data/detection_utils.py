@@ -50,11 +50,7 @@ def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
         )
 
 
-def transform_instance_annotations(
-    annotation: dict[str, Any],
-    transforms: Transform | Sequence[Transform],
-    image_size: tuple[int, int],
-) -> dict[str, Any]:
+def transform_instance_annotations(annotation, transforms, image_size) -> dict[str, Any]:
     """Transform the box and the segmentation of one instance, in place.
 
     The box becomes XYXY_ABS, clipped to ``image_size``, (height, width) after the transforms;
@@ -76,7 +72,7 @@ def transform_instance_annotations(
 
 
 def _bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
-    """One instance's polygons, RLE or (H, W) mask as (H, W)."""
+    """Return one instance's polygons, RLE or (H, W) mask as (H, W)."""
     if isinstance(segmentation, list):
         return polygons_to_bitmask(segmentation, *image_size)
     return coco_mask.decode(segmentation) if isinstance(segmentation, dict) else segmentation

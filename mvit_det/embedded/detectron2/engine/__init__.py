@@ -2,13 +2,6 @@
 
 from . import hooks
 from .defaults import create_ddp_model, default_argument_parser, default_setup, default_writers
-from .hooks import (
-    BestCheckpointer,
-    EvalHook,
-    IterationTimer,
-    LRScheduler,
-    PeriodicCheckpointer,
-    PeriodicWriter,
-)
+from .hooks import IterationTimer, LRScheduler, PeriodicWriter
 from .launch import DEFAULT_TIMEOUT, launch
-from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
+from .train_loop import HookBase, SimpleTrainer, TrainerBase

@@ -27,7 +27,7 @@ Examples:
 
 
 def default_argument_parser() -> ArgumentParser:
-    """The command line of training scripts."""
+    """Make the parser of the command line of training scripts."""
     parser = ArgumentParser(epilog=_EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
     # A private port (RFC 6335) of each user's own, so that two users of one machine don't meet.
     port = 49152 + (os.getuid() if hasattr(os, "getuid") else 1) % 16384
@@ -69,9 +69,7 @@ def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventW
     return [CommonMetricPrinter(max_iter), json_writer, TensorboardXWriter(output_dir)]
 
 
-def create_ddp_model(
-    model: nn.Module, *, fp16_compression: bool = False, **kwargs: Any
-) -> nn.Module:
+def create_ddp_model(model: nn.Module, *, fp16_compression=False, **kwargs: Any) -> nn.Module:
     """Wrap a model in DistributedDataParallel(**kwargs), unless there is only one process.
 
     ``fp16_compression`` exchanges gradients in half precision.

@@ -1,23 +1,16 @@
-"""The hooks of a usual run: times, schedule, checkpoints, evaluation, reports."""
+"""The hooks of a usual run: times, schedule, reports."""
 
 import logging
-import math
-import operator
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
-from fvcore.common.checkpoint import Checkpointer
-from fvcore.common.checkpoint import PeriodicCheckpointer as _PeriodicCheckpointer
 from fvcore.common.param_scheduler import ParamScheduler
 from fvcore.common.timer import Timer
 from torch.optim import Optimizer, lr_scheduler
 
 from detectron2.engine.train_loop import HookBase
-from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.solver import LRMultiplier
-from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
 
@@ -51,9 +44,9 @@ class IterationTimer(HookBase):
     def after_train(self) -> None:
         timed = self.trainer.iter - self.trainer.start_iter + 1 - self._warmup_iter
         inside, total = self._steps.seconds(), self._all.seconds()
-        shown, in_hooks = (timedelta(seconds=int(s)) for s in (total, total - inside))
         each = f"{timed} iterations took {inside / timed:.4f} s each. " if timed > 0 else ""
-        logging.getLogger(__name__).info(f"{each}Training took {shown}, {in_hooks} of it in hooks.")
+        took = f"Training took {timedelta(seconds=int(total))}, {total - inside:.0f} s in hooks."
+        logging.getLogger(__name__).info(each + took)
 
 
 class LRScheduler(HookBase):
@@ -77,8 +70,8 @@ class LRScheduler(HookBase):
 
     @staticmethod
     def get_best_param_group_id(optimizer: Optimizer) -> int:
-        """The group whose rate stands for all: the largest, or, if each parameter is a group of
-        its own, the first with the most common rate."""
+        """Return the index of the group whose rate stands for all: the largest, or, if each
+        parameter is a group of its own, the first with the most common rate."""
         sizes = [len(group["params"]) for group in optimizer.param_groups]
         if max(sizes) > 1:
             return sizes.index(max(sizes))
@@ -118,83 +111,3 @@ class PeriodicWriter(HookBase):
         for writer in self._writers:
             writer.write()  # what other hooks' after_train recorded
             writer.close()
-
-
-class PeriodicCheckpointer(_PeriodicCheckpointer, HookBase):
-    """fvcore's PeriodicCheckpointer as a hook: model_0004999.pth, ..., model_final.pth."""
-
-    def before_train(self) -> None:
-        self.max_iter = self.trainer.max_iter
-
-    def after_step(self) -> None:
-        self.step(self.trainer.iter)
-
-
-class _AtEvaluation(HookBase):
-    """Does something each so many iterations, and at the end of training instead of at the last."""
-
-    def __init__(self, period: int):
-        self._period = period
-
-    def _act(self) -> None:
-        raise NotImplementedError
-
-    def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
-            self._act()
-
-    def after_train(self) -> None:
-        if self.trainer.iter + 1 >= self.trainer.max_iter:  # not where training failed
-            self._act()
-
-
-class BestCheckpointer(_AtEvaluation):
-    """Behind EvalHook: save a checkpoint when ``val_metric`` ("bbox/AP") is better than ever."""
-
-    def __init__(
-        self,
-        eval_period: int,
-        checkpointer: Checkpointer,
-        val_metric: str,
-        mode: Literal["max", "min"] = "max",
-        file_prefix: str = "model_best",
-    ) -> None:
-        super().__init__(eval_period)
-        if mode not in ("max", "min"):
-            raise ValueError(f"BestCheckpointer: mode={mode!r} must be 'max' or 'min'.")
-        self._better = operator.gt if mode == "max" else operator.lt
-        self._checkpointer, self._metric, self._name = checkpointer, val_metric, file_prefix
-        self._best: float | None = None
-
-    def _act(self) -> None:
-        logger = logging.getLogger(__name__)
-        if self._metric not in self.trainer.storage.latest():
-            logger.warning(f"No best checkpoint: evaluation gave no metric {self._metric!r}.")
-            return
-        value, iteration = self.trainer.storage.latest()[self._metric]
-        if math.isfinite(value) and (self._best is None or self._better(value, self._best)):
-            self._best = value
-            logger.info(f"{self._metric} = {value:.5f} is the best so far: saving {self._name}.")
-            self._checkpointer.save(self._name, iteration=iteration)
-
-
-class EvalHook(_AtEvaluation):
-    """Call ``eval_function()`` each so many iterations and at the end; a period of 0: only there.
-
-    Recorded are the numbers of the nested dict that it returns, as "bbox/AP"; or it returns None.
-    """
-
-    def __init__(self, eval_period: int, eval_function: Callable[[], Any]):
-        super().__init__(eval_period)
-        self._evaluate = eval_function
-
-    def _act(self) -> None:
-        for name, value in flatten_results_dict(self._evaluate() or {}).items():
-            try:
-                number = float(value)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"Evaluation gave {name}={value!r}, no number.") from error
-            self.trainer.storage.put_scalar(name, number, smoothing_hint=False)
-        # Processes that had nothing to evaluate must not run ahead into training.
-        comm.synchronize()

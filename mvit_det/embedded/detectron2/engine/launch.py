@@ -1,6 +1,5 @@
 """Start one process for each GPU."""
 
-import logging
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,20 +40,15 @@ def launch(
     if torch.cuda.is_available() and num_gpus_per_machine > found:
         raise ValueError(f"{num_gpus_per_machine} processes need as many GPUs: there are {found}.")
     group = {"init_method": dist_url, "world_size": world_size, "timeout": timeout}
-    first_rank = machine_rank * num_gpus_per_machine
-    process_args = (main_func, args, num_gpus_per_machine, first_rank, group)
+    process_args = (main_func, args, num_gpus_per_machine, machine_rank, group)
     multiprocessing.spawn(_run_process, process_args, nprocs=num_gpus_per_machine)
 
 
 def _run_process(
-    local_rank: int, main_func: Callable, args: tuple, local_size: int, first: int, group: dict
+    local_rank: int, main_func: Callable, args: tuple, local_size: int, machine: int, group: dict
 ) -> None:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    try:
-        distributed.init_process_group(backend, rank=first + local_rank, **group)
-    except Exception:
-        logging.getLogger(__name__).error(f"No connection at {group['init_method']}.")
-        raise
+    distributed.init_process_group(backend, rank=machine * local_size + local_rank, **group)
     comm.create_local_process_group(local_size)
     if backend == "nccl":
         torch.cuda.set_device(local_rank)

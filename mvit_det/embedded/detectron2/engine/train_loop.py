@@ -1,11 +1,10 @@
-"""The loop over iterations, and what one iteration does, in full or mixed precision."""
+"""The loop over iterations, and what one iteration does."""
 
 import logging
 import math
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import partialmethod
 from statistics import fmean
 from typing import Any
@@ -24,27 +23,27 @@ class HookBase:
     trainer: "TrainerBase" = None
 
     def before_train(self) -> None:
-        """Before the first iteration."""
+        """Act before the first iteration."""
 
     def after_train(self) -> None:
-        """After the last iteration, or a failure (then ``trainer.iter < trainer.max_iter``)."""
+        """Act after the last iteration, or a failure (``trainer.iter < trainer.max_iter``)."""
 
     def before_step(self) -> None:
-        """Before each iteration."""
+        """Act before each iteration."""
 
     def after_backward(self) -> None:
-        """Gradients are there, the optimiser has not moved."""
+        """Act between the backward pass and the step of the optimiser."""
 
     def after_step(self) -> None:
-        """After each iteration."""
+        """Act after each iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What checkpoints keep of it; a hook that returns something has a ``load_state_dict``."""
+        """Return what checkpoints keep of it; such a hook also has a ``load_state_dict``."""
         return {}
 
 
 class TrainerBase:
-    """Runs hooks and the iterations ``start_iter`` .. ``max_iter - 1``; ``iter`` is the current one.
+    """Run hooks and the iterations ``start_iter`` .. ``max_iter - 1``; ``iter`` is the current one.
 
     ``storage`` is the EventStorage of the run, there once training has begun.
     """
@@ -72,7 +71,7 @@ class TrainerBase:
     after_step = partialmethod(_run_hooks, "after_step")
 
     def run_step(self) -> None:
-        """One iteration."""
+        """Run one iteration."""
         raise NotImplementedError
 
     def train(self, start_iter: int, max_iter: int) -> None:
@@ -97,7 +96,7 @@ class TrainerBase:
                 self.after_train()
 
     def state_dict(self) -> dict[str, Any]:
-        """The iteration, and the state of the hooks that have one, by class name."""
+        """Return the iteration, and the state of the hooks that have one, by class name."""
         states = ((type(hook).__qualname__, hook.state_dict()) for hook in self._hooks)
         kept = {name: state for name, state in states if state}
         return {"iteration": self.iter, **({"hooks": kept} if kept else {})}
@@ -125,17 +124,6 @@ class SimpleTrainer(TrainerBase):
         self.data_loader, self.optimizer = data_loader, optimizer
         self._batches: Iterator | None = None  # begun late, as it starts the loader's workers
 
-    # What mixed precision does differently.
-
-    def _precision(self) -> AbstractContextManager:
-        return nullcontext()
-
-    def _backward(self, losses: torch.Tensor) -> None:
-        losses.backward()
-
-    def _optimizer_step(self) -> None:
-        self.optimizer.step()
-
     def run_step(self) -> None:
         """Forward, backward, record the losses, move the parameters."""
         assert self.model.training, f"{type(self).__name__}: the model is in evaluation mode."
@@ -144,19 +132,14 @@ class SimpleTrainer(TrainerBase):
         data = next(self._batches)
         data_time = time.perf_counter() - started
 
-        with self._precision():
-            outputs = self.model(data)
-            loss_dict = {"total_loss": outputs} if torch.is_tensor(outputs) else outputs
-            losses = sum(loss_dict.values())
+        outputs = self.model(data)
+        loss_dict = {"total_loss": outputs} if torch.is_tensor(outputs) else outputs
         self.optimizer.zero_grad()
-        self._backward(losses)
+        sum(loss_dict.values()).backward()
         self.after_backward()
         # Before the optimiser: a loss that is not finite raises, and must not reach the weights.
-        self._write_metrics(loss_dict, data_time)
-        self._optimizer_step()
-
-    def _write_metrics(self, loss_dict: dict[str, torch.Tensor], data_time: float) -> None:
         self.write_metrics(loss_dict, data_time, self.iter)
+        self.optimizer.step()
 
     @staticmethod
     def write_metrics(loss_dict: dict[str, torch.Tensor], data_time: float, cur_iter: int) -> None:
@@ -188,32 +171,3 @@ class SimpleTrainer(TrainerBase):
         """Restore what ``state_dict`` returned, the optimiser's state too."""
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])
-
-
-class AMPTrainer(SimpleTrainer):
-    """Mixed precision on a GPU: autocast to float16, and ``grad_scaler`` scales the loss."""
-
-    def __init__(self, model: nn.Module, data_loader: Iterable, optimizer: Optimizer) -> None:
-        super().__init__(model, data_loader, optimizer)
-        self.grad_scaler = torch.amp.GradScaler("cuda")
-
-    def _precision(self) -> AbstractContextManager:
-        assert torch.cuda.is_available(), "AMPTrainer needs a GPU: train with SimpleTrainer on CPU."
-        return torch.autocast("cuda", dtype=torch.float16)
-
-    def _backward(self, losses: torch.Tensor) -> None:
-        self.grad_scaler.scale(losses).backward()
-
-    def _optimizer_step(self) -> None:
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()
-
-    def state_dict(self) -> dict[str, Any]:
-        """SimpleTrainer's, and the gradient scaler's."""
-        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; a full-precision run's state will do too."""
-        super().load_state_dict(state_dict)
-        if state_dict.get("grad_scaler"):
-            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

@@ -1,7 +1,5 @@
 """COCO's average precision of boxes and masks."""
 
-import contextlib
-import io
 import json
 import logging
 import os
@@ -9,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
+from hotcoco import COCO, COCOeval
 from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
 from detectron2.data import MetadataCatalog
+from detectron2.data.datasets.coco import convert_to_coco_json
 from detectron2.evaluation.evaluator import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
@@ -26,13 +25,16 @@ _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 class COCOEvaluator(DatasetEvaluator):
-    """Average precision (0..100) of detections on a data set in COCO format.
+    """Measure the average precision (0..100) of detections, by COCO's rules.
 
     Args:
-        dataset_name: registered by `register_coco_instances`.
+        dataset_name: a registered data set. Without a ``json_file`` in its metadata it is written
+            into ``output_dir`` in COCO's format.
         tasks: of "bbox" and "segm"; by default what the predictions hold.
         distributed: collect the predictions of all processes; only the main one has the results.
         output_dir: gets coco_instances_results.json (COCO's result format).
+        max_dets_per_image: how many detections of an image count, 10 at least; 100 by default.
+        allow_cached_coco: use the file of an earlier conversion of the data set.
     """
 
     def __init__(
@@ -41,13 +43,24 @@ class COCOEvaluator(DatasetEvaluator):
         tasks: Sequence[str] | None = None,
         distributed: bool = True,
         output_dir: str | None = None,
+        *,
+        max_dets_per_image: int | None = None,
+        allow_cached_coco: bool = True,
     ):
         unknown = set(tasks or ()) - set(_TASKS)
         assert not unknown, f"COCOEvaluator computes bbox and segm, not {', '.join(unknown)}."
         self._tasks, self._distributed, self._output_dir = tasks, distributed, output_dir
+        self._max_dets = sorted((1, 10, max_dets_per_image or 100))
         self._metadata = MetadataCatalog.get(dataset_name)
-        # faster-coco-eval gives the numbers of pycocotools.
-        self._coco = COCO(PathManager.get_local_path(self._metadata.json_file))
+        if self._metadata.get("json_file") is None:
+            if output_dir is None:
+                raise ValueError(f"{dataset_name!r} has no json_file: give an output_dir for one.")
+            path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
+            convert_to_coco_json(dataset_name, path, allow_cached_coco)
+            self._metadata.json_file = path
+        with PathManager.open(self._metadata.json_file) as file:
+            truth = json.load(file)
+        self._coco, self._has_truth = COCO(truth), "annotations" in truth
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +93,7 @@ class COCOEvaluator(DatasetEvaluator):
             with PathManager.open(path, "w") as file:
                 json.dump(results, file)
             logger.info(f"Detections in COCO format: {path}")
-        if "annotations" not in self._coco.dataset:
+        if not self._has_truth:
             logger.info("The annotation file has no annotations, so there are no metrics.")
             return {}
         has_masks = any("segmentation" in result for result in results)
@@ -88,8 +101,10 @@ class COCOEvaluator(DatasetEvaluator):
         return {task: self._evaluate_task(task, results) for task in tasks}
 
     def _original_ids(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The results with the category ids of the annotation file for the model's 0..N-1."""
-        contiguous = self._metadata.thing_dataset_id_to_contiguous_id
+        """Replace the model's classes 0..N-1 by the category ids of the annotation file."""
+        contiguous = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if contiguous is None:
+            return results
         original = {number: category_id for category_id, number in contiguous.items()}
         strays = {result["category_id"] for result in results} - original.keys()
         assert not strays, (
@@ -105,51 +120,31 @@ class COCOEvaluator(DatasetEvaluator):
         if task == "segm":
             # Without its box a result gets the area of its mask, by which COCO tells APs/APm/APl.
             results = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-            coco_eval = COCOeval_faster(self._coco, self._coco.loadRes(results), task)
-            coco_eval.evaluate()
-            coco_eval.accumulate()
-        precision, recall = (np.asarray(coco_eval.eval[key]) for key in ("precision", "recall"))
-        metrics = _average_precisions(precision, self._metadata.get("thing_classes") or ())
-        limits = enumerate(coco_eval.params.maxDets)
-        recalls = {f"AR{limit}": _mean(recall[:, :, 0, number]) for number, limit in limits}
-        _log_metrics(task, metrics, recalls)
+        evaluation = COCOeval(self._coco, self._coco.load_res(results), task)
+        evaluation.params.max_dets = self._max_dets
+        evaluation.evaluate()
+        evaluation.accumulate()
+        # (IoU .5:.95:.05, recall, class, area, limit); -1 marks classes without annotations
+        precision = np.asarray(evaluation.eval["precision"])[..., -1]
+        every, small, medium, large = np.moveaxis(precision, -1, 0)
+        parts = (every, every[0], every[5], small, medium, large)
+        metrics = dict(zip(_METRICS, map(_mean, parts)))
+        names = self._metadata.get("thing_classes") or ()
+        if len(names) > 1:
+            metrics |= {f"AP-{name}": _mean(every[:, :, i]) for i, name in enumerate(names)}
+        table = tabulate(metrics.items(), ("metric", "percent"), "pipe", floatfmt=".2f")
+        logger.info(f"{task} (nan: nothing to measure):\n{table}")
         return metrics
 
 
 def _mean(values: np.ndarray) -> float:
-    """The mean as a percentage, of what is defined: -1 marks classes without annotations."""
+    """Return the mean of what is defined, as a percentage."""
     values = values[values > -1]
     return float(np.mean(values) * 100) if values.size else float("nan")
 
 
-def _average_precisions(precision: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-    """Average COCO's precision of shape (IoU .5:.95:.05, recall, class, area, max. detections)."""
-    by_area = [precision[:, :, :, area, -1] for area in range(4)]  # all, small, medium, large
-    everything = by_area[0]
-    parts = everything, everything[0], everything[5], *by_area[1:]
-    metrics = dict(zip(_METRICS, map(_mean, parts)))
-    if len(class_names) > 1:
-        for number, name in enumerate(class_names):
-            metrics[f"AP-{name}"] = _mean(everything[:, :, number])
-    return metrics
-
-
-def _log_metrics(task: str, metrics: dict[str, float], recalls: dict[str, float]) -> None:
-    head = {**{name: metrics[name] for name in _METRICS}, **recalls}
-    table = tabulate([head.values()], list(head), tablefmt="pipe", floatfmt=".2f")
-    logger.info(f"{task}, in percent (nan: nothing to measure):\n{table}")
-    classes = [(name[3:], value) for name, value in metrics.items() if name.startswith("AP-")]
-    if classes:
-        # Three classes side by side keep the table short.
-        rows = [sum(classes[i : i + 3], ()) for i in range(0, len(classes), 3)]
-        head = ("class", "AP") * min(3, len(classes))
-        table = tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
-        logger.info(f"{task} AP by class:\n{table}")
-
-
 def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, Any]]:
-    """One image's detections in COCO's result format; pred_masks are (N, H, W) bool, if any."""
+    """Write one image's detections in COCO's result format; pred_masks, if any: (N, H, W) bool."""
     if not len(instances):
         return []
     corners = instances.pred_boxes.tensor.numpy()

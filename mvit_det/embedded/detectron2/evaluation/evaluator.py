@@ -3,8 +3,7 @@
 import datetime
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,44 +64,7 @@ def inference_context(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-class _Stopwatch:
-    """Seconds per phase of a batch, without the first batches, which are slow by warm-up."""
-
-    def __init__(self, total: int, warm_up: int = 5):
-        self.total, self.warm_up = total, min(warm_up, max(total - 1, 0))
-        self.done, self.spent = 0, Counter()
-        self.started = self.last_lap = time.perf_counter()
-
-    def lap(self, phase: str) -> None:
-        """Book the time since the last lap to ``phase``."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.spent[phase] += now - self.last_lap
-        self.last_lap = now
-
-    def end_batch(self) -> None:
-        """Count a batch; say from time to time how far it is."""
-        self.done += 1
-        if self.done == self.warm_up:
-            self.spent.clear()
-        left = self.spent.total() / max(self.done - self.warm_up, 1) * (self.total - self.done)
-        eta = datetime.timedelta(seconds=int(left))
-        log_every_n_seconds(
-            logging.INFO, f"Batch {self.done} of {self.total}: {self}. ETA {eta}", n=5
-        )
-
-    def __str__(self) -> str:
-        counted = max(self.done - self.warm_up, 1)
-        phases = ", ".join(f"{name} {spent / counted:.4f}" for name, spent in self.spent.items())
-        return f"{self.spent.total() / counted:.4f} s per batch ({phases})"
-
-
-def inference_on_dataset(
-    model: nn.Module,
-    data_loader: Iterable[Any],
-    evaluator: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
-) -> dict[str, Any]:
+def inference_on_dataset(model, data_loader, evaluator) -> dict[str, Any]:
     """Run a model in evaluation mode over a loader (with a length), and time it.
 
     ``evaluator`` sees every batch; None measures the speed alone. The results are empty where
@@ -113,15 +75,14 @@ def inference_on_dataset(
     batches, processes = len(data_loader), comm.get_world_size()
     logger.info(f"Evaluating {batches} batches in each of {processes} processes.")
     evaluator.reset()
-    watch = _Stopwatch(batches)
+    started = time.perf_counter()
     with inference_context(model), torch.no_grad():
-        for inputs in data_loader:
-            watch.lap("loading")
-            outputs = model(inputs)
-            watch.lap("model")
-            evaluator.process(inputs, outputs)
-            watch.lap("evaluator")
-            watch.end_batch()
-    elapsed = datetime.timedelta(seconds=int(time.perf_counter() - watch.started))
-    logger.info(f"Evaluated {watch.done} batches in {elapsed}: {watch} in each process.")
+        for done, inputs in enumerate(data_loader, start=1):
+            evaluator.process(inputs, model(inputs))
+            seconds = (time.perf_counter() - started) / done
+            eta = datetime.timedelta(seconds=int(seconds * (batches - done)))
+            text = f"Batch {done} of {batches}: {seconds:.4f} s per batch. ETA {eta}"
+            log_every_n_seconds(logging.INFO, text, n=5)
+    elapsed = datetime.timedelta(seconds=int(time.perf_counter() - started))
+    logger.info(f"Evaluated {batches} batches in {elapsed}.")
     return evaluator.evaluate() or {}

@@ -6,7 +6,6 @@ from typing import Any, Callable
 import torch
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import nn
-from torch.nn import functional as F
 
 from detectron2.utils import comm
 
@@ -50,19 +49,14 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         return out.half() if input.dtype == torch.float16 else out
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(nn.LayerNorm):
     """Layer norm over the channels of (N, C, H, W), each position by itself."""
 
     def __init__(self, num_channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_channels))
-        self.bias = nn.Parameter(torch.zeros(num_channels))
+        super().__init__(num_channels, eps=1e-6)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # (N, C, H, W) -> (N, H, W, C) and back; in full precision under autocast too
-        last = x.movedim(1, -1).to(self.weight.dtype)
-        last = F.layer_norm(last, self.weight.shape, self.weight, self.bias, eps=1e-6)
-        return last.movedim(-1, 1)
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

@@ -1,11 +1,11 @@
 """What configs and models say about layers: shapes, convolutions with their norm, NMS."""
 
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import nn
-from torchvision.ops import boxes as box_ops, roi_align
+from torchvision.ops import RoIAlign, boxes as box_ops
 
 
 @dataclass
@@ -21,13 +21,7 @@ class ShapeSpec:
 class Conv2d(nn.Conv2d):
     """``torch.nn.Conv2d``, then ``norm`` (its parameters: ``<conv>.norm.*``), then activation."""
 
-    def __init__(
-        self,
-        *args: Any,
-        norm: nn.Module | None = None,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, *args: Any, norm=None, activation=None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.norm = norm
         self.activation = activation
@@ -38,23 +32,18 @@ class Conv2d(nn.Conv2d):
         return x
 
 
-class ROIAlign(nn.Module):
+class ROIAlign(RoIAlign):
     """RoIAlign (Mask R-CNN, section 3) of one map: boxes are scaled by ``spatial_scale`` to cells,
     and shifted by half a cell if ``aligned``; ``sampling_ratio`` 0 adapts to the size of a box."""
 
     def __init__(
-        self,
-        output_size: int | tuple[int, int],
-        spatial_scale: float,
-        sampling_ratio: int,
-        aligned: bool = True,
+        self, output_size: Any, spatial_scale: float, sampling_ratio: int, aligned: bool = True
     ):
-        super().__init__()
-        self.options = output_size, spatial_scale, sampling_ratio, aligned
+        super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W), boxes (M, 5) with the image's index first -> (M, C, *output_size)."""
-        return roi_align(input, rois.to(input.dtype), *self.options)
+        """Map (N, C, H, W), boxes (M, 5) with the image's index first -> (M, C, *output_size)."""
+        return super().forward(input, rois.to(input.dtype))
 
 
 def batched_nms(

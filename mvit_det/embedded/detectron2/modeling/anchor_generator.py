@@ -18,7 +18,7 @@ def _per_level(values: Sequence, num_levels: int, name: str) -> list[Sequence[fl
 
 
 def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> torch.Tensor:
-    """(len(sizes) * len(aspect_ratios), 4) boxes around the origin; ratios vary fastest."""
+    """Return (len(sizes) * len(aspect_ratios), 4) boxes around the origin; ratios vary fastest."""
     widths = [(math.sqrt(size**2 / ratio), ratio) for size in sizes for ratio in aspect_ratios]
     half = torch.tensor([(w / 2, w * ratio / 2) for w, ratio in widths])
     return torch.cat((-half, half), dim=1)
@@ -32,12 +32,7 @@ class DefaultAnchorGenerator(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        sizes: Sequence[Sequence[float]] | Sequence[float],
-        aspect_ratios: Sequence[Sequence[float]] | Sequence[float],
-        strides: Sequence[int],
-        offset: float = 0.5,
+        self, *, sizes: Sequence, aspect_ratios: Sequence, strides: list[int], offset: float = 0.5
     ):
         super().__init__()
         self.strides = list(strides)
@@ -50,7 +45,7 @@ class DefaultAnchorGenerator(nn.Module):
             self.register_buffer(f"cell_anchors{level}", _cell_anchors(*row), persistent=False)
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[Boxes]:
-        """Per map (N, C, H, W) make H * W * A boxes in pixels, by row, column, anchor.
+        """Make H * W * A boxes in pixels, by row, column, anchor, for each map (N, C, H, W).
 
         They may reach beyond the image.
         """

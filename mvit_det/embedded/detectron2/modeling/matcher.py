@@ -1,7 +1,5 @@
 """Which ground truth each candidate box stands for."""
 
-from typing import Sequence
-
 import torch
 
 
@@ -14,10 +12,7 @@ class Matcher:
     """
 
     def __init__(
-        self,
-        thresholds: Sequence[float],
-        labels: Sequence[int],
-        allow_low_quality_matches: bool = False,
+        self, thresholds: list[float], labels: list[int], allow_low_quality_matches: bool = False
     ):
         assert list(thresholds) == sorted(thresholds), f"Thresholds must rise, got {thresholds}."
         assert len(labels) == len(thresholds) + 1, f"{thresholds} need one label more: {labels}."
@@ -27,7 +22,7 @@ class Matcher:
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(M ground truths, N predictions) of qualities such as IoU -> (N,) indices, (N,) labels.
+        """Map qualities (M ground truths, N predictions), e.g. IoU -> (N,) indices, (N,) labels.
 
         Without ground truth these are 0 and the label of the lowest interval.
         """

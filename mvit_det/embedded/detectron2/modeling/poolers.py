@@ -11,11 +11,7 @@ from detectron2.structures import Boxes
 
 
 def assign_boxes_to_levels(
-    box_lists: Sequence[Boxes],
-    min_level: int,
-    max_level: int,
-    canonical_box_size: int,
-    canonical_level: int,
+    box_lists: Sequence[Boxes], min_level, max_level, canonical_box_size, canonical_level
 ) -> torch.Tensor:
     """FPN, Eq. 1: a box of ``canonical_box_size`` goes to ``canonical_level``, one of twice the
     size to the next. Returns (M,) int64 for the M boxes of all images, from ``min_level`` on."""

@@ -3,9 +3,7 @@
 import torch
 
 
-def subsample_labels(
-    labels: torch.Tensor, num_samples: int, positive_fraction: float, bg_label: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def subsample_labels(labels, num_samples, positive_fraction, bg_label) -> tuple[torch.Tensor, ...]:
     """Choose up to ``num_samples`` of N labels: random indices of positives and of negatives.
 
     ``bg_label`` is negative, -1 ignored, the rest positive: at most ``positive_fraction`` of them.
@@ -18,4 +16,4 @@ def subsample_labels(
         order = torch.randperm(len(candidates), device=candidates.device)
         chosen.append(candidates[order[:quota]])
         quota = num_samples - len(chosen[0])
-    return chosen[0], chosen[1]
+    return tuple(chosen)

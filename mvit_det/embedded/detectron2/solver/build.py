@@ -25,7 +25,7 @@ def get_default_optimizer_params(
     base values, normalisation layers, ``lr_factor_func``, biases, ``overrides``.
 
     Args:
-        lr_factor_func: from a parameter's path to a multiple of ``base_lr``, as in layer-wise decay.
+        lr_factor_func: from a parameter's path to a multiple of ``base_lr``, for layer-wise decay.
         overrides: from the last part of a path ("pos_embed") to hyper-parameters ("weight_decay").
     """
     bias_rule: dict[str, float] = {}

@@ -39,7 +39,7 @@ class LRMultiplier(LRScheduler):
         super().__init__(optimizer, last_iter)
 
     def get_lr(self) -> list[float]:
-        """The learning rate of every group at the current iteration."""
+        """Return the learning rate of every group at the current iteration."""
         factor = self._factor_at(self.last_epoch / self._max_iter)
         return [lr * factor for lr in self.base_lrs]
 

@@ -1,7 +1,7 @@
 """Axis-aligned boxes in pixels: (x0, y0, x1, y1), continuous coordinates, x1 and y1 exclusive."""
 
 from enum import IntEnum
-from typing import Iterator, Sequence, TypeVar
+from typing import Any, Iterator, Sequence, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +35,27 @@ class BoxMode(IntEnum):
         return result.numpy() if isinstance(box, np.ndarray) else type(box)(result.tolist())
 
 
-class Boxes:
+class Rows:
+    """N things of one kind, which are the rows of ``tensor``."""
+
+    tensor: torch.Tensor
+
+    def to(self, *args: Any, **kwargs: Any) -> "Rows":
+        """Move to a device."""
+        return type(self)(self.tensor.to(*args, **kwargs))
+
+    def __getitem__(self, item: Index) -> "Rows":
+        """Choose rows; an integer gives one of the same class, too, with a single row."""
+        return type(self)(self.tensor[[item] if isinstance(item, int) else item])
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(self.tensor)
+
+
+class Boxes(Rows):
     """N boxes: ``tensor`` is (N, 4) float32, rows of (x0, y0, x1, y1) in pixels."""
 
     def __init__(self, tensor: torch.Tensor | np.ndarray | Sequence[Sequence[float]]):
@@ -51,19 +71,16 @@ class Boxes:
         rows = [boxes.tensor for boxes in boxes_list]
         return cls(torch.cat(rows) if rows else [])
 
-    def to(self, device: torch.device | str) -> "Boxes":
-        return Boxes(self.tensor.to(device))
-
     def area(self) -> torch.Tensor:
-        """(N,) in square pixels."""
+        """Return (N,) in square pixels."""
         return box_ops.box_area(self.tensor)
 
     def get_centers(self) -> torch.Tensor:
-        """(N, 2), x and y."""
+        """Return (N, 2), x and y."""
         return self.tensor.unflatten(1, (2, 2)).sum(dim=1) / 2
 
     def nonempty(self, threshold: float = 0.0) -> torch.Tensor:
-        """(N,) bool: both sides longer than ``threshold``. NaN counts as empty."""
+        """Return (N,) bool: both sides longer than ``threshold``. NaN counts as empty."""
         sides = self.tensor[:, 2:] - self.tensor[:, :2]
         return sides.gt(threshold).all(dim=1)
 
@@ -72,20 +89,10 @@ class Boxes:
         assert torch.isfinite(self.tensor).all(), "Cannot clip boxes that contain Inf or NaN."
         self.tensor = box_ops.clip_boxes_to_image(self.tensor, tuple(box_size))
 
-    def __getitem__(self, item: Index) -> "Boxes":
-        """Choose boxes; always ``Boxes``, even for one."""
-        return Boxes(self.tensor[[item] if isinstance(item, int) else item])
-
-    def __len__(self) -> int:
-        return len(self.tensor)
-
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        return iter(self.tensor)
-
     def __repr__(self) -> str:
         return f"Boxes({self.tensor})"
 
 
 def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
-    """(N, M) intersection over union of each of N boxes with each of M; 0 where it is 0 / 0."""
+    """Return (N, M) intersections over unions of N boxes with M others; 0 where it is 0 / 0."""
     return box_ops.box_iou(boxes1.tensor, boxes2.tensor).nan_to_num_(nan=0.0)

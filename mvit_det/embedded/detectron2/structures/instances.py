@@ -31,7 +31,7 @@ class Instances:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) of the image; fixed."""
+        """Return (height, width) of the image; fixed."""
         return self._image_size
 
     def set(self, name: str, value: Any) -> None:
@@ -59,7 +59,7 @@ class Instances:
         del self._fields[name]
 
     def get_fields(self) -> dict[str, Any]:
-        """All fields by name: the dict itself, not a copy."""
+        """Return all fields by name: the dict itself, not a copy."""
         return self._fields
 
     def to(self, *args: Any, **kwargs: Any) -> "Instances":

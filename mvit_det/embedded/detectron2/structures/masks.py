@@ -7,7 +7,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torchvision.ops import masks_to_boxes, roi_align
 
-from .boxes import Boxes, Index
+from .boxes import Boxes, Index, Rows
 
 
 def polygons_to_bitmask(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
@@ -21,22 +21,19 @@ def polygons_to_bitmask(polygons: Sequence[np.ndarray], height: int, width: int)
     return coco_mask.decode(coco_mask.merge(parts)).astype(bool)
 
 
-class BitMasks:
+class BitMasks(Rows):
     """N masks as bitmaps of the image's size: ``tensor`` is (N, H, W) bool."""
 
     def __init__(self, tensor: torch.Tensor | np.ndarray):
         self.tensor = torch.as_tensor(tensor, dtype=torch.bool)
         assert self.tensor.ndim == 3, f"{tuple(self.tensor.shape)} is not (N, H, W)."
 
-    def to(self, *args: Any, **kwargs: Any) -> "BitMasks":
-        return BitMasks(self.tensor.to(*args, **kwargs))
-
     def nonempty(self) -> torch.Tensor:
-        """(N,) bool: has at least one pixel."""
+        """Return (N,) bool: has at least one pixel."""
         return self.tensor.flatten(1).any(dim=1)
 
     def get_bounding_boxes(self) -> Boxes:
-        """The tightest boxes, far sides exclusive; all zeros for an empty mask."""
+        """Return the tightest boxes, far sides exclusive; all zeros for an empty mask."""
         boxes = torch.zeros(len(self), 4, device=self.tensor.device)
         filled = self.nonempty()
         boxes[filled] = masks_to_boxes(self.tensor[filled])  # far sides inclusive
@@ -52,16 +49,6 @@ class BitMasks:
         ids = torch.arange(len(self), device=boxes.device)[:, None]
         rois = torch.cat((ids, boxes), dim=1).float()
         return roi_align(bitmaps, rois, mask_size, aligned=True).squeeze(1) >= 0.5
-
-    def __getitem__(self, item: Index) -> "BitMasks":
-        """Choose masks; always ``BitMasks``, even for one."""
-        return BitMasks(self.tensor[[item] if isinstance(item, int) else item])
-
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        return iter(self.tensor)
-
-    def __len__(self) -> int:
-        return len(self.tensor)
 
     def __repr__(self) -> str:
         return f"BitMasks(num_instances={len(self)})"
@@ -87,11 +74,11 @@ class PolygonMasks:
         self.polygons = [[_as_polygon(part) for part in instance] for instance in polygons]
 
     def nonempty(self) -> torch.Tensor:
-        """(N,) bool: has at least one polygon."""
+        """Return (N,) bool: has at least one polygon."""
         return torch.tensor([len(instance) > 0 for instance in self.polygons], dtype=torch.bool)
 
     def get_bounding_boxes(self) -> Boxes:
-        """The tightest boxes; (inf, inf, 0, 0), which is empty, for an instance without polygon."""
+        """Return the tightest boxes; (inf, inf, 0, 0), an empty one, where there is no polygon."""
         # NOTE: the far corner is never left of or above the image's origin, as in Detectron2.
         far_from, near_from = np.zeros((1, 2)), np.full((1, 2), np.inf)
         corners = []

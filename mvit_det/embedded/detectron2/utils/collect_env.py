@@ -13,11 +13,9 @@ import detectron2
 
 
 def collect_env_info() -> str:
-    """A table of the platform, the versions of what this host rests on, and the GPUs."""
-    modules = (detectron2, torch, torchvision, numpy, fvcore, omegaconf)
-    rows = [("platform", platform.platform()), ("Python", platform.python_version())]
-    rows += [
-        (module.__name__, f"{module.__version__} @ {module.__path__[0]}") for module in modules
-    ]
+    """Return a table of the platform, the versions of what this host rests on, and the GPUs."""
+    rows = {"platform": platform.platform(), "Python": platform.python_version()}
+    for module in (detectron2, torch, torchvision, numpy, fvcore, omegaconf):
+        rows[module.__name__] = f"{module.__version__} @ {module.__path__[0]}"
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return tabulate(rows + [("CUDA of torch", torch.version.cuda), ("GPUs", names or "none")])
+    return tabulate({**rows, "CUDA of torch": torch.version.cuda, "GPUs": names or "none"}.items())

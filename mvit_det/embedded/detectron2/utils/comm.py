@@ -21,12 +21,12 @@ def get_world_size() -> int:
 
 
 def get_rank() -> int:
-    """Number of this process among all of them."""
+    """Return the index of this process among all of them."""
     return dist.get_rank() if _distributed() else 0
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that logs, writes and saves."""
+    """Return whether this process logs, writes and saves."""
     return not get_rank()
 
 
@@ -46,20 +46,12 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
             _local_group = group
 
 
-def get_local_process_group() -> dist.ProcessGroup:
-    """The group of this machine's processes."""
-    assert _local_group is not None, "Call create_local_process_group in every process first."
-    return _local_group
-
-
 def get_local_rank() -> int:
-    """Number of this process among those of its machine, which is also its GPU's number."""
-    return dist.get_rank(group=get_local_process_group()) if _distributed() else 0
-
-
-def get_local_size() -> int:
-    """Number of processes on this machine."""
-    return dist.get_world_size(group=get_local_process_group()) if _distributed() else 1
+    """Return the index of this process on its machine, which is also its GPU's."""
+    if not _distributed():
+        return 0
+    assert _local_group is not None, "Call create_local_process_group in every process first."
+    return dist.get_rank(group=_local_group)
 
 
 def synchronize() -> None:
@@ -72,22 +64,22 @@ def synchronize() -> None:
 
 @cache
 def _object_group() -> dist.ProcessGroup:
-    """A group that moves pickled objects by CPU: NCCL would spend GPU memory on them."""
+    """Make a group that moves pickled objects by CPU: NCCL would spend GPU memory on them."""
     return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Every process's picklable ``data``, in order of rank."""
-    if get_world_size() == 1:
-        return [data]
-    group = group or _object_group()
-    everyone: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(everyone, data, group=group)
+    """Return every process's picklable ``data``, in order of rank."""
+    everyone = [data] * get_world_size()
+    if len(everyone) > 1:
+        group = group or _object_group()
+        everyone = [None] * dist.get_world_size(group)
+        dist.all_gather_object(everyone, data, group=group)
     return everyone
 
 
 def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Like ``all_gather`` for the process of rank ``dst``; the others get an empty list."""
+    """Gather for the process of rank ``dst`` alone; the others get an empty list."""
     if get_world_size() == 1:
         return [data]
     group = group or _object_group()
@@ -98,20 +90,5 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
 
 
 def shared_random_seed() -> int:
-    """A number below 2**31 on which all processes agree: the main process's numpy draws it."""
+    """Agree on a number below 2**31, which the main process's numpy draws."""
     return all_gather(np.random.randint(2**31))[0]
-
-
-@torch.no_grad()
-def reduce_dict(
-    input_dict: dict[str, torch.Tensor], average: bool = True
-) -> dict[str, torch.Tensor]:
-    """Average or sum scalar tensors of equal keys over processes; only the main one has it right."""
-    world = get_world_size()
-    if world == 1:
-        return input_dict
-    # Sorted, because processes may have filled their dicts in different order.
-    names = sorted(input_dict)
-    total = torch.stack([input_dict[name] for name in names])
-    dist.reduce(total, dst=0)
-    return dict(zip(names, total / world if average and is_main_process() else total))

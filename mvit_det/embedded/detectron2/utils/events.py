@@ -17,7 +17,7 @@ _open_storages: list["EventStorage"] = []
 
 
 def get_event_storage() -> "EventStorage":
-    """The storage of the innermost ``with EventStorage(...)`` block."""
+    """Return the storage of the innermost ``with EventStorage(...)`` block."""
     assert _open_storages, "There is no open event storage: use `with EventStorage(): ...`."
     return _open_storages[-1]
 
@@ -38,9 +38,11 @@ class EventStorage:
     def __exit__(self, *exception: Any) -> None:
         assert _open_storages.pop() is self, "Event storages must close in reverse order."
 
-    def put_scalar(
-        self, name: str, value: float, smoothing_hint: bool = True, cur_iter: int | None = None
-    ) -> None:
+    def step(self) -> None:
+        """Go on to the next iteration."""
+        self.iter += 1
+
+    def put_scalar(self, name: str, value: float, smoothing_hint=True, cur_iter=None) -> None:
         """Add one value, a number or a tensor of one element, to ``cur_iter`` or the current one.
 
         ``smoothing_hint`` tells whether the name's values are noisy: writers show their medians.
@@ -51,38 +53,36 @@ class EventStorage:
         self._latest[name] = (float(value), when)
         self._histories.setdefault(name, HistoryBuffer()).update(*self._latest[name])
 
-    def put_scalars(
-        self, *, smoothing_hint: bool = True, cur_iter: int | None = None, **kwargs: float
-    ) -> None:
+    def put_scalars(self, *, smoothing_hint=True, cur_iter=None, **kwargs: float) -> None:
         """Add several values of one iteration, each by its name."""
         for name in kwargs:
             self.put_scalar(name, kwargs[name], smoothing_hint, cur_iter)
 
     def histories(self) -> dict[str, HistoryBuffer]:
-        """All histories by name."""
+        """Return all histories by name."""
         return self._histories
 
     def history(self, name: str) -> HistoryBuffer:
-        """The values of one name; KeyError where none was put."""
+        """Return the values of one name; KeyError where none was put."""
         return self._histories[name]
 
     def latest(self) -> dict[str, tuple[float, int]]:
-        """For each name, the value put last and its iteration."""
+        """Return, for each name, the value put last and its iteration."""
         return self._latest
 
     def smoothing_hints(self) -> dict[str, bool]:
-        """For each name, the hint that it came with."""
+        """Return, for each name, the hint that it came with."""
         return self._hints
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
-        """How many values of ``name`` its last ``window_size`` iterations hold."""
+        """Count the values of ``name`` in its last ``window_size`` iterations."""
         values = self.history(name).values()
         floor = values[-1][1] - window_size
         # From the end: a history of a long run has many thousand values.
         return sum(1 for _ in takewhile(lambda value: value[1] > floor, reversed(values)))
 
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
-        """Like ``latest``, but noisy values as the median of the last ``window_size`` iterations."""
+        """Return ``latest``, with medians of ``window_size`` iterations for noisy values."""
 
         def shown(name: str, value: float) -> float:
             if not self._hints[name]:
@@ -98,7 +98,7 @@ class EventWriter:
     _last_iter = -1
 
     def _new_scalars(self) -> list[tuple[str, float, int]]:
-        """(name, value, iteration) of the scalars of later iterations than the last call's."""
+        """Return (name, value, iteration) of scalars of later iterations than the last call's."""
         latest = get_event_storage().latest_with_smoothing_hint()
         new = [(name, value, i) for name, (value, i) in latest.items() if i > self._last_iter]
         self._last_iter = max([self._last_iter] + [i for _, _, i in new])
@@ -127,7 +127,7 @@ class JSONWriter(EventWriter):
             rows.setdefault(iteration, {"iteration": iteration})[name] = float(value)
         self._file.writelines(json.dumps(row, sort_keys=True) + "\n" for row in rows.values())
         self._file.flush()
-        # A line that was reported must survive a crash of the machine.
+        # A line that was reported must outlast a crash of the machine.
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

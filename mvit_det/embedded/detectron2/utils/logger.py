@@ -32,11 +32,7 @@ class _Formatter(logging.Formatter):
 
 @cache  # a second call with the same arguments must not double every line
 def setup_logger(
-    output: str | None = None,
-    distributed_rank: int = 0,
-    *,
-    name: str = "detectron2",
-    configure_stdout: bool = True,
+    output=None, distributed_rank=0, *, name="detectron2", configure_stdout=True
 ) -> logging.Logger:
     """Let the logger ``name`` write to standard output (rank 0 only) and to a file.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fvcore.common.registry import Registry  # noqa: F401  public here
+from fvcore.common.registry import Registry  # noqa: F401  used from here
 from hydra.utils import get_object
 
 

@@ -1,5 +1,6 @@
 """Annotation files in COCO's detection format."""
 
+import datetime
 import json
 import logging
 import os
@@ -7,20 +8,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from detectron2.data.catalog import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
+from detectron2.structures import Boxes, BoxMode
 from detectron2.utils.file_io import PathManager
 
 logger = logging.getLogger(__name__)
 
 
 def load_coco_json(
-    json_file: str,
-    image_root: str | os.PathLike,
-    dataset_name: str | None = None,
-    extra_annotation_keys: Sequence[str] | None = None,
+    json_file, image_root, dataset_name=None, extra_annotation_keys=None
 ) -> list[dict[str, Any]]:
     """Read an annotation file into Detectron2's dataset dicts, one per image, by ascending id.
 
@@ -61,7 +60,7 @@ def load_coco_json(
 def _register_classes(dataset_name: str, categories: list[dict[str, Any]]) -> dict[int, int]:
     """Write names and ids into the metadata; return the map from ids to contiguous ids."""
     ordered = sorted(categories, key=lambda category: category["id"])
-    contiguous = {category["id"]: number for number, category in enumerate(ordered)}
+    contiguous = {category["id"]: label for label, category in enumerate(ordered)}
     names = [category["name"] for category in ordered]
     metadata = MetadataCatalog.get(dataset_name)
     metadata.set(thing_classes=names, thing_dataset_id_to_contiguous_id=contiguous)
@@ -71,7 +70,7 @@ def _register_classes(dataset_name: str, categories: list[dict[str, Any]]) -> di
 def _read_annotation(
     entry: dict[str, Any], keys: Sequence[str], contiguous: dict[int, int] | None
 ) -> dict[str, Any] | None:
-    """One annotation of a dataset dict; None if it has polygons, but not a valid one."""
+    """Return one annotation of a dataset dict; None if it has polygons, but not a valid one."""
     where = f"Annotation {entry['id']} of image {entry['image_id']}"
     assert not entry.get("ignore", 0), f"{where} is marked 'ignore', which is not COCO's format."
     result = {key: entry[key] for key in keys if key in entry}
@@ -95,9 +94,7 @@ def _read_annotation(
     return result
 
 
-def register_coco_instances(
-    name: str, metadata: dict[str, Any], json_file: str, image_root: str | os.PathLike
-) -> None:
+def register_coco_instances(name: str, metadata: dict[str, Any], json_file, image_root) -> None:
     """Let a COCO annotation file be loaded by ``name``.
 
     ``metadata`` are more entries for the data set's metadata. The file names of the images are
@@ -106,3 +103,64 @@ def register_coco_instances(
     DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
     entry = MetadataCatalog.get(name)
     entry.set(json_file=json_file, image_root=image_root, evaluator_type="coco", **metadata)
+
+
+def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
+    """Return a registered data set of any origin as the content of an annotation file.
+
+    Its metadata must have ``thing_classes``. Boxes are rounded to thousandths of a pixel; an area
+    is that of the polygons or the RLE, or of the box where there is no mask.
+    """
+    metadata, records = MetadataCatalog.get(dataset_name), DatasetCatalog.get(dataset_name)
+    names, contiguous = metadata.thing_classes, metadata.get("thing_dataset_id_to_contiguous_id")
+    ids = {label: category_id for category_id, label in (contiguous or {}).items()}
+    ids = ids or {label: label for label in range(len(names))}
+    categories = [dict(id=ids[label], name=name) for label, name in enumerate(names)]
+    images, annotations = [], []
+    for position, record in enumerate(records):
+        image = dict(id=record.get("image_id", position))
+        image |= {side: int(record[side]) for side in ("width", "height")}
+        images.append(image | dict(file_name=str(record["file_name"])))
+        for entry in record.get("annotations", []):
+            common = dict(id=len(annotations) + 1, image_id=image["id"])
+            common |= dict(category_id=int(ids[entry["category_id"]]))
+            annotations.append(common | _to_coco(entry))
+    logger.info(f"{dataset_name} in COCO format: {len(images)} images, {len(annotations)} objects.")
+    info = dict(date_created=str(datetime.datetime.now()), description=f"made of {dataset_name}")
+    coco = dict(info=info, images=images, categories=categories, licenses=None)
+    return coco | ({"annotations": annotations} if annotations else {})
+
+
+def _to_coco(entry: dict[str, Any]) -> dict[str, Any]:
+    """Box, area, crowd flag and mask of one annotation of a dataset dict."""
+    box = np.asarray(entry["bbox"]).tolist()
+    if len(box) != 4:
+        raise ValueError(f"The bbox {box} must be 4 numbers.")
+    box = BoxMode.convert(box, entry["bbox_mode"], BoxMode.XYWH_ABS)
+    result = dict(bbox=[round(side, 3) for side in box], iscrowd=int(entry.get("iscrowd", 0)))
+    mask = entry.get("segmentation")
+    if mask is None:
+        corners = Boxes([BoxMode.convert(box, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)])
+        return result | dict(area=corners.area().item())
+    if isinstance(mask, dict):
+        counts = mask["counts"]
+        text = counts.decode() if isinstance(counts, bytes) else counts
+        result |= dict(segmentation=mask | dict(counts=text))
+        return result | dict(area=float(coco_mask.area(mask)))
+    return result | dict(area=sum(map(_polygon_area, mask)), segmentation=mask)
+
+
+def _polygon_area(polygon: Sequence[float]) -> float:
+    """Return the area of a flat polygon (x0, y0, x1, y1, ...) by the shoelace formula."""
+    x, y = np.reshape(polygon, (-1, 2)).T
+    return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
+
+
+def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool = True) -> None:
+    """Write ``convert_to_coco_dict`` to a file, unless it exists and ``allow_cached``."""
+    PathManager.mkdirs(os.path.dirname(output_file) or ".")
+    if allow_cached and PathManager.exists(output_file):
+        logger.warning(f"{output_file} is used as it is: delete it if {dataset_name} has changed.")
+        return
+    with PathManager.open(output_file, "w") as file:
+        json.dump(convert_to_coco_dict(dataset_name), file)

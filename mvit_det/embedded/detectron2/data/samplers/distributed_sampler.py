@@ -38,7 +38,7 @@ class TrainingSampler(Sampler[int]):
 
 
 class InferenceSampler(Sampler[int]):
-    """Every index once: a contiguous part for each process, the first ones one longer if need be."""
+    """Every index once: a contiguous part for each process, the first ones longer by one."""
 
     def __init__(self, size: int):
         assert size > 0, f"InferenceSampler needs at least one item, got size={size}."

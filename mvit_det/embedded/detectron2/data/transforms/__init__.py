@@ -1,20 +1,16 @@
-"""Geometric changes of an image with its boxes, masks and points.
+"""Random changes of an image with its boxes, masks and points.
 
-A transform is one fixed change; its classes are fvcore's, beside our `ResizeTransform`. An
-augmentation looks at the image, draws random numbers and gives a transform.
+A transform is one fixed change; most of its classes are fvcore's. An augmentation looks at the
+image, draws random numbers and gives a transform.
 """
 
-from fvcore.transforms.transform import CropTransform, HFlipTransform, NoOpTransform, PadTransform
-from fvcore.transforms.transform import Transform, TransformList, VFlipTransform
+from fvcore.transforms.transform import *
 
 from .augmentation import Augmentation, AugmentationList, AugInput
-from .augmentation_impl import (
-    FixedSizeCrop,
-    RandomApply,
-    RandomCrop,
-    RandomFlip,
-    Resize,
-    ResizeScale,
-    ResizeShortestEdge,
-)
-from .transform import ResizeTransform
+from .augmentation_impl import FixedSizeCrop, MinIoURandomCrop, RandomApply, RandomBrightness
+from .augmentation_impl import RandomContrast, RandomCrop, RandomCrop_CategoryAreaConstraint
+from .augmentation_impl import RandomExtent, RandomFlip, RandomLighting, RandomResize
+from .augmentation_impl import RandomRotation, RandomSaturation, Resize, ResizeScale
+from .augmentation_impl import ResizeShortestEdge
+from .transform import ColorTransform, ExtentTransform, PILColorTransform, ResizeTransform
+from .transform import RotationTransform

@@ -11,19 +11,22 @@ from fvcore.transforms.transform import Transform, TransformList
 class AugInput:
     """What augmentations look at and change.
 
-    ``image`` is (H, W) or (H, W, C), bytes 0..255; ``boxes`` are (N, 4) XYXY in pixels, or None.
+    ``image`` is (H, W) or (H, W, C), bytes 0..255 or floats; ``boxes`` are (N, 4) XYXY in pixels,
+    ``sem_seg`` is (H, W), labels of pixels; either may be None.
     """
 
-    def __init__(self, image: np.ndarray, *, boxes: np.ndarray | None = None):
+    def __init__(self, image: np.ndarray, *, boxes: Any = None, sem_seg: Any = None):
         assert isinstance(image, np.ndarray), f"The image is a {type(image)}, not a numpy array."
         assert image.ndim in (2, 3), f"The image has shape {image.shape}, not (H, W[, C])."
-        self.image, self.boxes = image, boxes
+        self.image, self.boxes, self.sem_seg = image, boxes, sem_seg
 
     def transform(self, tfm: Transform) -> None:
-        """Apply ``tfm`` to the image and the boxes in place."""
+        """Apply ``tfm`` to the image, the boxes and the labels in place."""
         self.image = tfm.apply_image(self.image)
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
+        if self.sem_seg is not None:
+            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
 
 
 class Augmentation:
@@ -51,8 +54,12 @@ class Augmentation:
             if name != "self" and not name.startswith("_"):
                 setattr(self, name, value)
 
+    def _rand_range(self, low: float = 1.0, high: float | None = None, size: Any = None) -> Any:
+        """Draw from ``low`` .. ``high``, or from 0 .. ``low``, evenly."""
+        return np.random.uniform(*((0, low) if high is None else (low, high)), size)
+
     def __repr__(self) -> str:
-        """The constructor's call, without arguments that have their default value."""
+        """Return the constructor's call, without arguments that have their default value."""
         shown = []
         for parameter in inspect.signature(type(self)).parameters.values():
             value = getattr(self, parameter.name, parameter.default)

@@ -1,41 +1,48 @@
-"""The augmentations that the detection recipes use. Sizes are (height, width) in pixels."""
+"""The augmentations of Detectron2, and their arguments, which the docstrings describe.
+
+Sizes are (height, width) in pixels, images (H, W[, C]); ``interp`` is a filter of Pillow, bilinear
+by default.
+"""
 
 import sys
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from fvcore.transforms import transform as tf
+from PIL import Image
+
+from detectron2.structures import Boxes, pairwise_iou
 
 from .augmentation import AugInput, Augmentation, apply
-from .transform import ResizeTransform
+from .transform import ExtentTransform, ResizeTransform, RotationTransform
+
+
+_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class RandomApply(Augmentation):
     """Apply an augmentation with probability ``prob``, else change nothing."""
 
-    def __init__(self, tfm_or_aug: Augmentation | tf.Transform, prob: float = 0.5):
-        assert 0.0 <= prob <= 1.0, f"prob={prob} is no probability: it must lie within 0..1."
-        self._init(dict(tfm_or_aug=tfm_or_aug, prob=prob))
+    def __init__(self, tfm_or_aug, prob=0.5):
+        assert 0.0 <= prob <= 1.0, f"prob={prob} must lie within 0..1."
+        self._init(locals())
 
     def __call__(self, aug_input: AugInput) -> tf.Transform:
-        chosen = np.random.uniform() < self.prob
+        chosen = self._rand_range() < self.prob
         return apply(self.tfm_or_aug, aug_input) if chosen else tf.NoOpTransform()
 
 
 class RandomFlip(Augmentation):
     """Mirror the image left-right or (``vertical``) upside down with probability ``prob``."""
 
-    def __init__(self, prob: float = 0.5, *, horizontal: bool = True, vertical: bool = False):
+    def __init__(self, prob=0.5, *, horizontal=True, vertical=False):
         if bool(horizontal) == bool(vertical):
-            raise ValueError(
-                f"RandomFlip got horizontal={horizontal} and vertical={vertical}: exactly one must "
-                "be set; chain two RandomFlip for both."
-            )
-        self._init(dict(prob=prob, horizontal=horizontal, vertical=vertical))
+            raise ValueError(f"Set one of {horizontal=} and {vertical=}; for both, chain two.")
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
         height, width = image.shape[:2]
-        if np.random.uniform() >= self.prob:
+        if self._rand_range() >= self.prob:
             return tf.NoOpTransform()
         return tf.HFlipTransform(width) if self.horizontal else tf.VFlipTransform(height)
 
@@ -43,11 +50,23 @@ class RandomFlip(Augmentation):
 class Resize(Augmentation):
     """Resize to a fixed (height, width), or to a square for one number."""
 
-    def __init__(self, shape: int | Sequence[int]):
-        self.shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
+    def __init__(self, shape, interp=Image.BILINEAR):
+        shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
-        return ResizeTransform(*image.shape[:2], *self.shape)
+        return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
+
+
+class RandomResize(Augmentation):
+    """Resize to one of several (height, width), all equally probable."""
+
+    def __init__(self, shape_list, interp=Image.BILINEAR):
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> tf.Transform:
+        shape = self.shape_list[np.random.randint(len(self.shape_list))]
+        return ResizeTransform(*image.shape[:2], *shape, self.interp)
 
 
 class ResizeShortestEdge(Augmentation):
@@ -55,22 +74,20 @@ class ResizeShortestEdge(Augmentation):
 
     Args:
         short_edge_length: a list to choose from (``sample_style="choice"``), or the ends of a range
-            of whole numbers, both included ("range"); one number is a fixed length.
+            of whole numbers, both included ("range"); one number is a fixed length, and 0 leaves
+            the image as it is.
         max_size: the long side stays at most this long, at the cost of the short side.
     """
 
     def __init__(
-        self,
-        short_edge_length: int | Sequence[int],
-        max_size: int = sys.maxsize,
-        sample_style: str = "range",
+        self, short_edge_length, max_size=sys.maxsize, sample_style="range", interp=Image.BILINEAR
     ):
         assert sample_style in ("range", "choice"), f"sample_style={sample_style!r} is unknown."
         single = isinstance(short_edge_length, int)
-        lengths = (short_edge_length, short_edge_length) if single else tuple(short_edge_length)
-        two_ends = sample_style == "choice" or len(lengths) == 2
-        assert two_ends, f"A range of the short side has two ends, not {lengths}."
-        self._init(dict(short_edge_length=lengths, max_size=max_size, sample_style=sample_style))
+        short_edge_length = (short_edge_length,) * 2 if single else tuple(short_edge_length)
+        two_ends = sample_style == "choice" or len(short_edge_length) == 2
+        assert two_ends, f"A range of the short side has two ends, not {short_edge_length}."
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
         if self.sample_style == "choice":
@@ -78,14 +95,15 @@ class ResizeShortestEdge(Augmentation):
         else:
             low, high = self.short_edge_length
             length = np.random.randint(low, high + 1)
+        if length == 0:
+            return tf.NoOpTransform()
         size = image.shape[:2]
-        return ResizeTransform(*size, *self.get_output_shape(*size, int(length), self.max_size))
+        new_size = self.get_output_shape(*size, int(length), self.max_size)
+        return ResizeTransform(*size, *new_size, self.interp)
 
     @staticmethod
-    def get_output_shape(
-        oldh: int, oldw: int, short_edge_length: int, max_size: int
-    ) -> tuple[int, int]:
-        """The (height, width) after resizing, rounded half up."""
+    def get_output_shape(oldh, oldw, short_edge_length, max_size):
+        """Return the (height, width) after resizing, rounded half up."""
         scale = short_edge_length / min(oldh, oldw)
         # The short side is exact: scaling it by a rounded quotient could miss it.
         sides = [short_edge_length if s == min(oldh, oldw) else scale * s for s in (oldh, oldw)]
@@ -99,7 +117,7 @@ class ResizeScale(Augmentation):
     With `FixedSizeCrop` of the same target size it makes large-scale jitter (Ghiasi et al., 2021).
     """
 
-    def __init__(self, min_scale: float, max_scale: float, target_height: int, target_width: int):
+    def __init__(self, min_scale, max_scale, target_height, target_width, interp=Image.BILINEAR):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
@@ -107,36 +125,100 @@ class ResizeScale(Augmentation):
         factor = np.random.uniform(self.min_scale, self.max_scale)
         box = factor * np.array([self.target_height, self.target_width])
         new_size = np.round(size * (box / size).min()).astype(int)
-        return ResizeTransform(*image.shape[:2], *new_size.tolist())
+        return ResizeTransform(*image.shape[:2], *new_size.tolist(), self.interp)
+
+
+class RandomRotation(Augmentation):
+    """Rotate counter-clockwise by a random angle in degrees.
+
+    Args:
+        angle: the ends of a range, or (``sample_style="choice"``) a list; one number is fixed.
+        expand: let the result hold the whole rotated image; else it is cut to the old size.
+        center: where the centre may lie, as shares of width and height: the near and the far corner
+            of a rectangle, or a list of points to choose from; None: the middle of the image.
+        interp: a flag of OpenCV; bilinear by default.
+    """
+
+    def __init__(self, angle, expand=True, center=None, sample_style="range", interp=None):
+        assert sample_style in ("range", "choice"), f"sample_style={sample_style!r} is unknown."
+        angle = (angle, angle) if isinstance(angle, (float, int)) else angle
+        if center is not None and isinstance(center[0], (float, int)):
+            center = (center, center)
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> tf.Transform:
+        (height, width), center = image.shape[:2], self.center
+        if self.sample_style == "range":
+            angle = np.random.uniform(*self.angle)
+            if center is not None:
+                center = [np.random.uniform(*ends) for ends in zip(*center)]
+        else:
+            angle = np.random.choice(self.angle)
+            if center is not None:
+                center = center[np.random.randint(len(center))]
+        if angle % 360 == 0:
+            return tf.NoOpTransform()
+        center = None if center is None else (width * center[0], height * center[1])
+        return RotationTransform(height, width, angle, self.expand, center, self.interp)
 
 
 class RandomCrop(Augmentation):
     """Crop a rectangle, which never exceeds the image, at a random place.
 
-    With ``crop_type`` "absolute", ``crop_size`` is its (height, width); with "absolute_range",
-    height and width are each drawn from crop_size[0]..crop_size[1].
+    ``crop_size`` is the rectangle's (height, width) in pixels ("absolute") or as shares of the
+    image ("relative"). For "relative_range" these are the least shares. For "absolute_range" height
+    and width are each drawn from crop_size[0]..crop_size[1].
     """
 
-    def __init__(self, crop_type: str, crop_size: Sequence[int]):
-        known = ("absolute", "absolute_range")
+    def __init__(self, crop_type, crop_size):
+        known = ("relative_range", "relative", "absolute", "absolute_range")
         assert crop_type in known, f"crop_type={crop_type!r} is unknown: use one of {known}."
-        self._init(dict(crop_type=crop_type, crop_size=crop_size))
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
-        height, width = image.shape[:2]
-        crop_height, crop_width = self.get_crop_size((height, width))
-        top = np.random.randint(height - crop_height + 1)
-        left = np.random.randint(width - crop_width + 1)
+        size = image.shape[:2]
+        crop_height, crop_width = self.get_crop_size(size)
+        top, left = (np.random.randint(a - b + 1) for a, b in zip(size, (crop_height, crop_width)))
         return tf.CropTransform(left, top, crop_width, crop_height)
 
     def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Draw the rectangle's (height, width) for an image of that size."""
         if self.crop_type == "absolute":
             return tuple(map(min, self.crop_size, image_size))
-        low, high = self.crop_size
-        assert low <= high, f"{self}: the smallest size exceeds the largest one."
-        ends = [(min(side, low), min(side, high)) for side in image_size]
-        return tuple(np.random.randint(a, b + 1) for a, b in ends)
+        if self.crop_type == "absolute_range":
+            low, high = self.crop_size
+            assert low <= high, f"{self}: the smallest size exceeds the largest one."
+            return tuple(np.random.randint(min(n, low), min(n, high) + 1) for n in image_size)
+        shares = self.crop_size
+        if self.crop_type == "relative_range":
+            least = np.asarray(shares, dtype=np.float32)
+            shares = least + np.random.rand(2) * (1 - least)
+        return tuple(int(side * share + 0.5) for side, share in zip(image_size, shares))
+
+
+class RandomCrop_CategoryAreaConstraint(Augmentation):
+    """`RandomCrop` that tries, up to ten times, to find a place where no category prevails.
+
+    That is one with two or more categories, each on less than ``single_category_max_area`` of the
+    pixels; ``ignored_category`` does not count. It needs ``sem_seg``, but for the default of 1.
+    """
+
+    def __init__(
+        self, crop_type, crop_size, single_category_max_area=1.0, ignored_category=None
+    ):
+        self.crop_aug = RandomCrop(crop_type, crop_size)
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray | None) -> tf.Transform:
+        if self.single_category_max_area >= 1.0:
+            return self.crop_aug.get_transform(image)
+        for _ in range(10):
+            crop = self.crop_aug.get_transform(sem_seg)
+            labels, counts = np.unique(crop.apply_segmentation(sem_seg), return_counts=True)
+            counts = counts[labels != self.ignored_category]
+            if len(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area:
+                break
+        return crop
 
 
 class FixedSizeCrop(Augmentation):
@@ -146,15 +228,9 @@ class FixedSizeCrop(Augmentation):
     small.
     """
 
-    def __init__(
-        self,
-        crop_size: tuple[int, int],
-        pad: bool = True,
-        pad_value: float = 128.0,
-        seg_pad_value: int = 255,
-    ):
-        self.crop_size, self.pad = tuple(crop_size), pad
-        self.pad_value, self.seg_pad_value = pad_value, seg_pad_value
+    def __init__(self, crop_size, pad=True, pad_value=128.0, seg_pad_value=255):
+        crop_size = tuple(crop_size)
+        self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.TransformList:
         size, target = np.array(image.shape[:2]), np.array(self.crop_size)
@@ -167,3 +243,119 @@ class FixedSizeCrop(Augmentation):
         below, right = np.maximum(target - size, 0).tolist()
         values = self.pad_value, self.seg_pad_value
         return tf.TransformList([crop, tf.PadTransform(0, 0, right, below, width, height, *values)])
+
+
+class MinIoURandomCrop(Augmentation):
+    """Crop so that every box has at least a random IoU with the rectangle (SSD, Liu et al., 2016).
+
+    Args:
+        min_ious: the IoUs to choose from, beside 0 and "no crop at all".
+        min_crop_size: the least share of width and of height.
+        mode_trials, crop_trials: how many IoUs to try, and how many rectangles for each of them.
+    """
+
+    def __init__(self, min_ious=_IOUS, min_crop_size=0.3, mode_trials=1000, crop_trials=50):
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray, boxes: np.ndarray | None) -> tf.Transform:
+        """Choose a crop; no change where there are no ``boxes``, or where all trials fail."""
+        if boxes is None:
+            return tf.NoOpTransform()
+        for _ in range(self.mode_trials):
+            min_iou = np.random.choice((1, *self.min_ious, 0))
+            if min_iou == 1:
+                break
+            for _ in range(self.crop_trials):
+                crop = self._draw(*image.shape[:2], boxes.reshape(-1, 4), min_iou)
+                if crop is not None:
+                    return crop
+        return tf.NoOpTransform()
+
+    def _draw(self, height: int, width: int, boxes: np.ndarray, min_iou: float) -> Any:
+        """Draw one rectangle; None where it is too narrow, or bad for a box."""
+        new_w = np.random.uniform(self.min_crop_size * width, width)
+        new_h = np.random.uniform(self.min_crop_size * height, height)
+        if not 0.5 <= new_h / new_w <= 2:
+            return None
+        # NOTE: towards 1 pixel instead of 0, as Detectron2 draws them.
+        left, top = np.random.uniform(width - new_w), np.random.uniform(height - new_h)
+        x0, y0, x1, y1 = map(int, (left, top, left + new_w, top + new_h))
+        if x0 == x1 or y0 == y1:
+            return None
+        if len(boxes):
+            centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+            inside = ((centers > (x0, y0)) & (centers < (x1, y1))).all(axis=1)
+            overlaps = pairwise_iou(Boxes([[x0, y0, x1, y1]]), Boxes(boxes))
+            if overlaps.min() < min_iou or not inside.any():
+                return None
+        return tf.CropTransform(x0, y0, int(new_w), int(new_h))
+
+
+class RandomExtent(Augmentation):
+    """Cut out a rectangle around the image's centre, scaled and shifted at random.
+
+    It may reach out of the image, which is black there. Its sides are the image's times a number
+    from ``scale_range``; it is shifted by up to half of ``shift_range``, shares of both sides.
+    """
+
+    def __init__(self, scale_range, shift_range):
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> tf.Transform:
+        size = np.array(image.shape[1::-1])
+        half = 0.5 * size * np.random.uniform(*self.scale_range)
+        shift = self.shift_range * size * (np.random.rand(2) - 0.5)
+        near, far = -half + shift + 0.5 * size, half + shift + 0.5 * size
+        width, height = (far - near).astype(int).tolist()
+        return ExtentTransform((*near.tolist(), *far.tolist()), (height, width))
+
+
+class RandomBrightness(Augmentation):
+    """Mix the image with black; ``intensity_min``..``intensity_max`` is the share of the image.
+
+    A share of 1 changes nothing; one above 1 moves away from black.
+    """
+
+    def __init__(self, intensity_min, intensity_max):
+        self._init(locals())
+
+    def get_transform(self, image: np.ndarray) -> tf.Transform:
+        weight = np.random.uniform(self.intensity_min, self.intensity_max)
+        return tf.BlendTransform(self._other(image), 1 - weight, weight)
+
+    def _other(self, image: np.ndarray) -> Any:
+        return 0
+
+
+class RandomContrast(RandomBrightness):
+    """Mix the image with the mean of all its values: less than 1 lowers the contrast."""
+
+    def _other(self, image: np.ndarray) -> Any:
+        return image.mean()
+
+
+class RandomSaturation(RandomBrightness):
+    """Mix an RGB image with its gray version: less than 1 fades colours."""
+
+    def _other(self, image: np.ndarray) -> Any:
+        assert image.shape[-1] == 3, f"RandomSaturation needs RGB, not shape {image.shape}."
+        return image.dot([0.299, 0.587, 0.114])[..., None]
+
+
+class RandomLighting(Augmentation):
+    """Shift the colour of an RGB image along ImageNet's principal axes (AlexNet, section 4.1).
+
+    ``scale`` is the standard deviation of the shift along each.
+    """
+
+    def __init__(self, scale):
+        self._init(locals())
+        self.eigen_vecs = np.array(
+            [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+        )
+        self.eigen_vals = np.array([0.2175, 0.0188, 0.0045])
+
+    def get_transform(self, image: np.ndarray) -> tf.Transform:
+        assert image.shape[-1] == 3, f"RandomLighting needs RGB, not shape {image.shape}."
+        weights = np.random.normal(scale=self.scale, size=3)
+        return tf.BlendTransform(self.eigen_vecs.dot(weights * self.eigen_vals), 1.0, 1.0)

@@ -1,11 +1,26 @@
-"""The one transform that fvcore lacks: resizing by Pillow."""
+"""The transforms that fvcore lacks: by Pillow, by OpenCV, and of colours alone."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from fvcore.transforms.transform import Transform
+import torch
+from fvcore.transforms import transform as tf
 from PIL import Image
+from torch.nn.functional import interpolate
+
+_TORCH_MODES = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
 
 
-class ResizeTransform(Transform):
+def _by_pillow(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Change bytes of shape (H, W) or (H, W, C) as a picture; Pillow has no (H, W, 1)."""
+    gray = image.ndim == 3 and image.shape[2] == 1
+    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if gray else image))
+    changed = np.asarray(change(picture))
+    return changed[..., None] if gray else changed
+
+
+class ResizeTransform(tf.Transform):
     """Resize an image of (h, w) pixels to (new_h, new_w).
 
     ``interp`` is a resampling filter of Pillow; bilinear by default.
@@ -13,18 +28,19 @@ class ResizeTransform(Transform):
 
     def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None):
         super().__init__()
-        interp = Image.Resampling.BILINEAR if interp is None else interp
+        interp = Image.BILINEAR if interp is None else interp
         self._set_attributes(dict(h=h, w=w, new_h=new_h, new_w=new_w, interp=int(interp)))
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """Resize bytes of shape (H, W) or (H, W, C)."""
-        fits = img.shape[:2] == (self.h, self.w) and img.dtype == np.uint8
-        assert fits, f"{self} cannot resize a {img.dtype} array of shape {img.shape}."
-        gray = img.ndim == 3 and img.shape[2] == 1  # Pillow has no (H, W, 1)
-        picture = Image.fromarray(np.ascontiguousarray(img[..., 0] if gray else img))
+        """Resize (H, W) or (H, W, C): bytes by Pillow; floats by torch, without antialiasing."""
+        assert img.shape[:2] == (self.h, self.w), f"{self} cannot resize shape {img.shape}."
         interp = self.interp if interp is None else interp
-        resized = np.asarray(picture.resize((self.new_w, self.new_h), interp))
-        return resized[..., None] if gray else resized
+        if img.dtype == np.uint8:
+            return _by_pillow(img, lambda picture: picture.resize((self.new_w, self.new_h), interp))
+        mode = _TORCH_MODES[interp]
+        planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(1, self.h, self.w, -1)
+        planes = interpolate(planes.movedim(-1, 1), (self.new_h, self.new_w), mode=mode)
+        return planes.movedim(1, -1).reshape(self.new_h, self.new_w, *img.shape[2:]).numpy()
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Scale (N, 2) points (x, y) in place; whole numbers are cut off to whole numbers."""
@@ -34,8 +50,135 @@ class ResizeTransform(Transform):
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Resize a label map or mask, mixing no labels."""
-        return self.apply_image(segmentation, interp=Image.Resampling.NEAREST)
+        return self.apply_image(segmentation, interp=Image.NEAREST)
 
     def inverse(self) -> "ResizeTransform":
-        """The resize back to the old size."""
+        """Return the resize back to the old size."""
         return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp)
+
+
+class ExtentTransform(tf.Transform):
+    """Cut out ``src_rect``, (x0, y0, x1, y1) in pixels, and resize it to ``output_size``, (h, w).
+
+    What lies outside of the image is filled with ``fill``. ``interp`` is a filter of Pillow.
+    """
+
+    def __init__(self, src_rect, output_size, interp=Image.BILINEAR, fill=0):
+        super().__init__()
+        self._set_attributes(locals())
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        """Cut and resize bytes of shape (H, W) or (H, W, C)."""
+        size, method = self.output_size[::-1], Image.Transform.EXTENT
+        interp = interp or self.interp  # NOTE: 0, nearest, means "the default", as in Detectron2
+        options = dict(resample=interp, fill=self.fill)
+        return _by_pillow(img, lambda p: p.transform(size, method, self.src_rect, **options))
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Move and scale (N, 2) points (x, y); returns float32."""
+        near, far = np.reshape(self.src_rect, (2, 2))
+        size = np.array(self.output_size[::-1])
+        moved = coords.astype(np.float32)
+        moved -= 0.5 * (near + far)
+        moved *= size / (far - near)
+        moved += 0.5 * size
+        return moved
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Cut and resize a label map or mask."""
+        return self.apply_image(segmentation, interp=Image.NEAREST)
+
+
+class RotationTransform(tf.Transform):
+    """Rotate an image of (h, w) pixels by ``angle`` degrees, counter-clockwise.
+
+    With ``expand`` the result has the size of the whole rotated image; else it is cut to (h, w),
+    and ``center``, (x, y) in pixels, stays where it is. ``interp`` is a flag of OpenCV; bilinear by
+    default.
+    """
+
+    def __init__(self, h, w, angle, expand=True, center=None, interp=None):
+        super().__init__()
+        center = (w / 2, h / 2) if center is None else center
+        interp = 1 if interp is None else interp  # OpenCV's bilinear
+        cos, sin = abs(np.cos(np.deg2rad(angle))), abs(np.sin(np.deg2rad(angle)))
+        bounds = np.rint([h * sin + w * cos, h * cos + w * sin]).astype(int).tolist()
+        bound_w, bound_h = bounds if expand else (w, h)
+        self._set_attributes(locals())
+        self.rm_coords = self._matrix(0.0)
+        # OpenCV puts the origin into the centre of the first pixel.
+        self.rm_image = self._matrix(-0.5)
+
+    def _matrix(self, offset: float) -> np.ndarray:
+        """Return (2, 3), which maps points in the coordinates of corners plus ``offset``."""
+        import cv2  # late: only rotations need it
+
+        x, y = self.center
+        matrix = cv2.getRotationMatrix2D((x + offset, y + offset), self.angle, 1)
+        if self.expand:
+            middle = matrix @ [self.w / 2 + offset, self.h / 2 + offset, 1]
+            matrix[:, 2] += np.array([self.bound_w / 2, self.bound_h / 2]) + offset - middle
+        return matrix
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        """Rotate (H, W) or (H, W, C); what comes from outside is 0."""
+        import cv2
+
+        if len(img) == 0 or self.angle % 360 == 0:
+            return img
+        assert img.shape[:2] == (self.h, self.w), f"{self} cannot rotate shape {img.shape}."
+        interp = self.interp if interp is None else interp
+        return cv2.warpAffine(img, self.rm_image, (self.bound_w, self.bound_h), flags=interp)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Rotate (N, 2) points (x, y)."""
+        coords = np.asarray(coords, dtype=float)
+        if len(coords) == 0 or self.angle % 360 == 0:
+            return coords
+        return coords @ self.rm_coords[:, :2].T + self.rm_coords[:, 2]
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Rotate a label map or mask, mixing no labels."""
+        return self.apply_image(segmentation, interp=0)  # OpenCV's nearest
+
+    def inverse(self) -> tf.TransformList:
+        """Return the rotation back, and the crop to the old size; only with ``expand``."""
+        if not self.expand:
+            raise NotImplementedError("A rotation that has cut corners off cannot be undone.")
+        back = RotationTransform(self.bound_h, self.bound_w, -self.angle, interp=self.interp)
+        left, top = (back.bound_w - self.w) // 2, (back.bound_h - self.h) // 2
+        return tf.TransformList([back, tf.CropTransform(left, top, self.w, self.h)])
+
+
+class ColorTransform(tf.Transform):
+    """Change pixels by ``op``, a function from an array to one of the same size; points stay."""
+
+    def __init__(self, op: Callable[[Any], Any]):
+        if not callable(op):
+            raise ValueError(f"op must be a function of an image, not {op!r}.")
+        super().__init__()
+        self._set_attributes(locals())
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Change an image."""
+        return self.op(img)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Return the points as they are."""
+        return coords
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Return the labels as they are."""
+        return segmentation
+
+    def inverse(self) -> tf.Transform:
+        """Return a transform without effect: colours need not be undone for results."""
+        return tf.NoOpTransform()
+
+
+class PILColorTransform(ColorTransform):
+    """Change pixels by ``op``, a function from a Pillow image to one of the same size."""
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Change an image."""
+        return np.asarray(self.op(Image.fromarray(img)))

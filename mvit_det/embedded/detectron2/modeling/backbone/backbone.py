@@ -1,12 +1,12 @@
-"""The face that every backbone shows to a detector, and the registry of backbones."""
+"""The interface of a backbone to a detector, and the registry of backbones."""
 
 from abc import ABCMeta, abstractmethod
 
 import torch
-from fvcore.common.registry import Registry
 from torch import nn
 
 from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
 
 BACKBONE_REGISTRY = Registry("BACKBONE")
 

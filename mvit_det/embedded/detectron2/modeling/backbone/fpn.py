@@ -1,7 +1,5 @@
 """Feature Pyramid Network (Lin et al., CVPR 2017)."""
 
-from typing import Sequence
-
 import torch
 from fvcore.nn import weight_init
 from torch import nn
@@ -19,14 +17,7 @@ class FPN(Backbone):
     coarser ones. A ``norm`` (see ``get_norm``) replaces the bias of the convolutions.
     """
 
-    def __init__(
-        self,
-        bottom_up: Backbone,
-        in_features: Sequence[str],
-        out_channels: int,
-        norm: str = "",
-        top_block: nn.Module | None = None,
-    ):
+    def __init__(self, bottom_up: Backbone, in_features, out_channels, norm="", top_block=None):
         super().__init__()
         assert in_features, "FPN needs at least one of the backbone's features."
         shapes = bottom_up.output_shape()
@@ -56,7 +47,7 @@ class FPN(Backbone):
         self._out_feature_strides = {f"p{level}": 2**level for level in every_level}
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(N, 3, H, W) -> {"p2": (N, out_channels, H/4, W/4), ...}."""
+        """Map (N, 3, H, W) -> {"p2": (N, out_channels, H/4, W/4), ...}."""
         maps = self.bottom_up(x)
         pyramid: dict[str, torch.Tensor] = {}
         merged = None

@@ -22,23 +22,14 @@ class GeneralizedRCNN(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        input_format: str | None = None,
-        backbone: Backbone,
-        proposal_generator: nn.Module,
-        roi_heads: nn.Module,
+        self, *, pixel_mean, pixel_std, input_format=None, backbone, proposal_generator, roi_heads
     ):
         super().__init__()
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             column = torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(name, column, persistent=False)
-        self.input_format = input_format
-        self.backbone = backbone
-        self.proposal_generator = proposal_generator
-        self.roi_heads = roi_heads
+        self.input_format, self.backbone = input_format, backbone
+        self.proposal_generator, self.roi_heads = proposal_generator, roi_heads
 
     @property
     def device(self) -> torch.device:
@@ -47,7 +38,7 @@ class GeneralizedRCNN(nn.Module):
     def forward(
         self, batched_inputs: Sequence[Input]
     ) -> dict[str, torch.Tensor] | list[dict[str, Instances]]:
-        """Losses by name in training; {"instances": Instances} per image in evaluation."""
+        """Return losses by name in training; {"instances": Instances} per image in evaluation."""
         if not self.training:
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
@@ -57,12 +48,7 @@ class GeneralizedRCNN(nn.Module):
         _, detector_losses = self.roi_heads(images, features, proposals, targets)
         return {**detector_losses, **proposal_losses}
 
-    def inference(
-        self,
-        batched_inputs: Sequence[Input],
-        detected_instances: Sequence[Instances] | None = None,
-        do_postprocess: bool = True,
-    ) -> list[Any]:
+    def inference(self, batched_inputs, detected_instances=None, do_postprocess=True) -> list[Any]:
         """Detect, or give masks to ``detected_instances``, at the resolution of the inputs.
 
         With ``do_postprocess`` results are brought to ``height`` and ``width`` of the inputs, and

@@ -25,7 +25,7 @@ def find_top_rpn_proposals(
     min_box_size: float,
     training: bool,
 ) -> list[Instances]:
-    """Per image the ``proposal_boxes`` and ``objectness_logits`` that are best, best first.
+    """Return per image the ``proposal_boxes`` and ``objectness_logits`` that are best, best first.
 
     Of L tensors (N, A_i, 4) XYXY and (N, A_i), the ``pre_nms_topk`` of each level and image enter
     NMS by level; ``post_nms_topk`` of each image remain. A box or logit that is not finite is an

@@ -4,16 +4,17 @@ Legend: N images, L levels, A anchors per cell, R anchors of one image over all 
 """
 
 from collections import OrderedDict
-from typing import Mapping, Sequence
+from typing import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from detectron2.layers import Conv2d
-from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
+from ..arguments import keep_arguments
 from ..box_regression import Box2BoxTransform
 from ..matcher import Matcher
 from ..sampling import subsample_labels
@@ -50,7 +51,7 @@ class StandardRPNHead(nn.Module):
 
 
 def _rows(x: torch.Tensor, columns: int) -> torch.Tensor:
-    """(N, A * columns, H, W) -> (N, H * W * A, columns), the order of the anchors."""
+    """Map (N, A * columns, H, W) -> (N, H * W * A, columns), the order of the anchors."""
     return x.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3)
 
 
@@ -77,25 +78,15 @@ class RPN(nn.Module):
         min_box_size: float = 0.0,
     ):
         super().__init__()
-        self.rpn_head = head
-        self.in_features = list(in_features)
-        self.anchor_generator = anchor_generator
-        self.box2box_transform = box2box_transform
-        self.anchor_matcher = anchor_matcher
-        self.batch_size_per_image = batch_size_per_image
-        self.positive_fraction = positive_fraction
-        self.pre_nms_topk = dict(zip((True, False), pre_nms_topk))  # by self.training
-        self.post_nms_topk = dict(zip((True, False), post_nms_topk))
-        self.nms_thresh = nms_thresh
-        self.min_box_size = min_box_size
+        rpn_head = head
+        pre_nms_topk = dict(zip((True, False), pre_nms_topk))  # by self.training
+        post_nms_topk = dict(zip((True, False), post_nms_topk))
+        keep_arguments(self, locals(), but="head")
 
     def forward(
-        self,
-        images: ImageList,
-        features: Mapping[str, torch.Tensor],
-        gt_instances: Sequence[Instances] | None = None,
+        self, images, features, gt_instances=None
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """Proposals of each image, see ``find_top_rpn_proposals``, and losses, if in training."""
+        """Return proposals by image, see ``find_top_rpn_proposals``, and losses, if in training."""
         maps = [features[name] for name in self.in_features]
         anchors = self.anchor_generator(maps)
         logits, deltas = self.rpn_head(maps)
@@ -111,8 +102,8 @@ class RPN(nn.Module):
     def label_and_sample_anchors(
         self, anchors: Sequence[Boxes], gt_instances: Sequence[Instances]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Per image (R,) labels, 1 object, 0 background, -1 not in the loss; and (R, 4) boxes, the
-        matched ground truth, which mean something only where the label is 1."""
+        """Return per image (R,) labels, 1 object, 0 background, -1 not in the loss; and (R, 4)
+        boxes, the matched ground truth, which mean something only where the label is 1."""
         all_anchors = Boxes.cat(anchors)
         labels, matched_boxes = [], []
         for truth in gt_instances:
@@ -129,12 +120,7 @@ class RPN(nn.Module):
         return labels, matched_boxes
 
     def losses(
-        self,
-        anchors: Sequence[Boxes],
-        pred_objectness_logits: Sequence[torch.Tensor],
-        gt_labels: Sequence[torch.Tensor],
-        pred_anchor_deltas: Sequence[torch.Tensor],
-        gt_boxes: Sequence[torch.Tensor],
+        self, anchors, pred_objectness_logits, gt_labels, pred_anchor_deltas, gt_boxes
     ) -> dict[str, torch.Tensor]:
         """Binary cross entropy of the sampled anchors, L1 of the deltas of the positive ones.
 
@@ -161,11 +147,7 @@ class RPN(nn.Module):
 
     @torch.no_grad()
     def predict_proposals(
-        self,
-        anchors: Sequence[Boxes],
-        pred_objectness_logits: Sequence[torch.Tensor],
-        pred_anchor_deltas: Sequence[torch.Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        self, anchors, pred_objectness_logits, pred_anchor_deltas, image_sizes
     ) -> list[Instances]:
         """Decode and choose. No gradient flows through the proposals' coordinates."""
         decoded = []

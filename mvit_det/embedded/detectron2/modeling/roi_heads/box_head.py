@@ -1,7 +1,5 @@
 """From the crop of a proposal to one vector."""
 
-from typing import Sequence
-
 from fvcore.nn import weight_init
 from torch import nn
 
@@ -9,7 +7,7 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 
 
 def conv3x3_relu(in_channels: int, out_channels: int, norm: str) -> Conv2d:
-    """3x3 convolution, norm (see ``get_norm``), ReLU; with a norm there is no bias."""
+    """Make a 3x3 convolution, norm (see ``get_norm``), ReLU; with a norm there is no bias."""
     after = dict(norm=get_norm(norm, out_channels), activation=nn.ReLU())
     return Conv2d(in_channels, out_channels, 3, padding=1, bias=not norm, **after)
 
@@ -18,12 +16,7 @@ class FastRCNNConvFCHead(nn.Sequential):
     """3x3 convolutions ``conv{1..}``, fully connected layers ``fc{1..}``, each before a ReLU."""
 
     def __init__(
-        self,
-        input_shape: ShapeSpec,
-        *,
-        conv_dims: Sequence[int],
-        fc_dims: Sequence[int],
-        conv_norm: str = "",
+        self, input_shape: ShapeSpec, *, conv_dims: list[int], fc_dims: list[int], conv_norm=""
     ):
         super().__init__()
         assert len(conv_dims) + len(fc_dims) > 0, "A box head needs at least one layer."

@@ -8,8 +8,8 @@ from torch import nn
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 
-from ..matcher import Matcher
 from .fast_rcnn import PerImage, fast_rcnn_inference
+from .mask_head import LossesOrInstances
 from .roi_heads import Features, StandardROIHeads
 
 
@@ -21,12 +21,7 @@ class CascadeROIHeads(StandardROIHeads):
     """
 
     def __init__(
-        self,
-        *,
-        box_heads: Sequence[nn.Module],
-        box_predictors: Sequence[nn.Module],
-        proposal_matchers: Sequence[Matcher],
-        **kwargs: Any,
+        self, *, box_heads: list, box_predictors: list, proposal_matchers: list, **kwargs: Any
     ):
         counts = {len(box_heads), len(box_predictors), len(proposal_matchers)}
         assert len(counts) == 1, f"Heads, predictors and matchers differ in number: {counts}."
@@ -37,9 +32,9 @@ class CascadeROIHeads(StandardROIHeads):
 
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
-    ) -> dict[str, torch.Tensor] | list[Instances]:
-        """Losses in training, ``loss_cls_stage0`` and so on; else detections: the boxes of the last
-        stage, with scores averaged over all stages."""
+    ) -> LossesOrInstances:
+        """Return losses in training, ``loss_cls_stage0`` and so on; else detections: the boxes of
+        the last stage, with scores averaged over all stages."""
         maps = [features[name] for name in self.box_in_features]
         losses, scores = {}, []
         for k, (head, predictor) in enumerate(zip(self.box_head, self.box_predictor)):

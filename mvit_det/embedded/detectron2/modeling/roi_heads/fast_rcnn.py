@@ -13,19 +13,16 @@ from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 
+from ..arguments import keep_arguments
 from ..box_regression import Box2BoxTransform
 
 PerImage = Sequence[Instances]
+PerImageTensors = tuple[torch.Tensor, ...]
 Predictions = tuple[torch.Tensor, torch.Tensor]  # logits (R, K + 1), deltas (R, K * 4) or (R, 4)
 
 
 def fast_rcnn_inference(
-    boxes: Sequence[torch.Tensor],
-    scores: Sequence[torch.Tensor],
-    image_shapes: Sequence[tuple[int, int]],
-    score_thresh: float,
-    nms_thresh: float,
-    topk_per_image: int,
+    boxes, scores, image_shapes, score_thresh, nms_thresh, topk_per_image
 ) -> tuple[list[Instances], list[torch.Tensor]]:
     """Choose, per image, from boxes (R_i, K * 4) or (R_i, 4) and probabilities (R_i, K + 1).
 
@@ -60,9 +57,9 @@ def _log_classification_stats(logits: torch.Tensor, gt_classes: torch.Tensor) ->
     storage = get_event_storage()
     if len(gt_classes) > 0:
         storage.put_scalar("fast_rcnn/cls_accuracy", num_right / len(gt_classes))
-    if num_fg > 0:
-        storage.put_scalar("fast_rcnn/fg_cls_accuracy", num_fg_right / num_fg)
-        storage.put_scalar("fast_rcnn/false_negative", num_missed / num_fg)
+    for name, count in (("fg_cls_accuracy", num_fg_right), ("false_negative", num_missed)):
+        if num_fg > 0:
+            storage.put_scalar(f"fast_rcnn/{name}", count / num_fg)
 
 
 class FastRCNNOutputLayers(nn.Module):
@@ -83,20 +80,16 @@ class FastRCNNOutputLayers(nn.Module):
         test_topk_per_image: int = 100,
     ):
         super().__init__()
+        keep_arguments(self, locals(), but="input_shape")
         width = input_shape.channels * (input_shape.height or 1) * (input_shape.width or 1)
         self.cls_score = nn.Linear(width, num_classes + 1)
         self.bbox_pred = nn.Linear(width, 4 if cls_agnostic_bbox_reg else 4 * num_classes)
         for layer, std in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
-        self.num_classes = num_classes
-        self.box2box_transform = box2box_transform
-        self.test_score_thresh = test_score_thresh
-        self.test_nms_thresh = test_nms_thresh
-        self.test_topk_per_image = test_topk_per_image
 
     def forward(self, x: torch.Tensor) -> Predictions:
-        """(R, ...) features -> (R, K + 1) logits, (R, K * 4) or (R, 4) deltas."""
+        """Map (R, ...) features -> (R, K + 1) logits, (R, K * 4) or (R, 4) deltas."""
         x = x.flatten(start_dim=1)
         return self.cls_score(x), self.bbox_pred(x)
 
@@ -127,26 +120,19 @@ class FastRCNNOutputLayers(nn.Module):
     def inference(
         self, predictions: Predictions, proposals: PerImage
     ) -> tuple[list[Instances], list[torch.Tensor]]:
-        """``fast_rcnn_inference`` on decoded predictions."""
-        return fast_rcnn_inference(
-            self.predict_boxes(predictions, proposals),
-            self.predict_probs(predictions, proposals),
-            [p.image_size for p in proposals],
-            self.test_score_thresh,
-            self.test_nms_thresh,
-            self.test_topk_per_image,
-        )
+        """Run ``fast_rcnn_inference`` on decoded predictions."""
+        boxes = self.predict_boxes(predictions, proposals)
+        scores = self.predict_probs(predictions, proposals)
+        sizes = [p.image_size for p in proposals]
+        choice = self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image
+        return fast_rcnn_inference(boxes, scores, sizes, *choice)
 
-    def predict_boxes(
-        self, predictions: Predictions, proposals: PerImage
-    ) -> tuple[torch.Tensor, ...]:
-        """Per image (R_i, K * 4) or (R_i, 4) boxes, XYXY."""
+    def predict_boxes(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
+        """Return per image (R_i, K * 4) or (R_i, 4) boxes, XYXY."""
         starts = torch.cat([p.proposal_boxes.tensor for p in proposals])
         boxes = self.box2box_transform.apply_deltas(predictions[1], starts)
         return boxes.split([len(p) for p in proposals])
 
-    def predict_probs(
-        self, predictions: Predictions, proposals: PerImage
-    ) -> tuple[torch.Tensor, ...]:
-        """Per image (R_i, K + 1) probabilities."""
+    def predict_probs(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
+        """Return per image (R_i, K + 1) probabilities."""
         return F.softmax(predictions[0], dim=-1).split([len(p) for p in proposals])

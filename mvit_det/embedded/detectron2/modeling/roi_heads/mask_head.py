@@ -16,9 +16,11 @@ from detectron2.utils.events import get_event_storage
 
 from .box_head import conv3x3_relu
 
+LossesOrInstances = dict[str, torch.Tensor] | list[Instances]
+
 
 def _of_class(logits: torch.Tensor, classes: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(R, K, M, M) -> (R, M, M): each box's mask for its class; the only one if K is 1."""
+    """Map (R, K, M, M) -> (R, M, M): each box's mask for its class; the only one if K is 1."""
     classes = torch.cat(list(classes))
     rows = torch.arange(len(classes), device=classes.device)
     return logits[rows, classes if logits.shape[1] > 1 else 0]
@@ -62,12 +64,7 @@ class MaskRCNNConvUpsampleHead(nn.Sequential):
     """
 
     def __init__(
-        self,
-        input_shape: ShapeSpec,
-        *,
-        num_classes: int,
-        conv_dims: Sequence[int],
-        conv_norm: str = "",
+        self, input_shape: ShapeSpec, *, num_classes: int, conv_dims: list[int], conv_norm: str = ""
     ):
         super().__init__()
         width = input_shape.channels
@@ -84,9 +81,7 @@ class MaskRCNNConvUpsampleHead(nn.Sequential):
         nn.init.normal_(self.predictor.weight, std=0.001)
         nn.init.zeros_(self.predictor.bias)
 
-    def forward(
-        self, x: torch.Tensor, instances: list[Instances]
-    ) -> dict[str, torch.Tensor] | list[Instances]:
+    def forward(self, x: torch.Tensor, instances: list[Instances]) -> LossesOrInstances:
         """From crops (R, C, h, w), of all images, the loss; or, in evaluation, ``instances`` with
         ``pred_masks`` (n, 1, M, M), probabilities of the mask of ``pred_classes``."""
         logits = super().forward(x)

@@ -8,14 +8,16 @@ from typing import Mapping, Sequence
 import torch
 from torch import nn
 
-from detectron2.structures import ImageList, Instances, pairwise_iou
+from detectron2.structures import Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
+from ..arguments import keep_arguments
 from ..matcher import Matcher
 from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from ..sampling import subsample_labels
 from .fast_rcnn import PerImage
+from .mask_head import LossesOrInstances
 
 Features = Mapping[str, torch.Tensor]  # maps (N, C, H, W) by name
 
@@ -43,18 +45,8 @@ class StandardROIHeads(nn.Module):
         mask_head: nn.Module | None = None,
     ):
         super().__init__()
-        self.num_classes = num_classes
-        self.proposal_matcher = proposal_matcher
-        self.batch_size_per_image = batch_size_per_image
-        self.positive_fraction = positive_fraction
-        self.box_in_features = box_in_features
-        self.box_pooler = box_pooler
-        self.box_head = box_head
-        self.box_predictor = box_predictor
+        keep_arguments(self, locals())
         self.mask_on = mask_in_features is not None
-        self.mask_in_features = mask_in_features
-        self.mask_pooler = mask_pooler
-        self.mask_head = mask_head
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: PerImage, targets: PerImage) -> list[Instances]:
@@ -81,7 +73,7 @@ class StandardROIHeads(nn.Module):
     def _match(
         self, matcher: Matcher, proposals: Instances, truth: Instances
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Per proposal the index of its object, and its class: K for background, -1 if ignored."""
+        """Return by proposal the index of its object, and its class: K background, -1 ignored."""
         matches, labels = matcher(pairwise_iou(truth.gt_boxes, proposals.proposal_boxes))
         classes = torch.full_like(matches, self.num_classes)
         if len(truth) > 0:
@@ -90,18 +82,14 @@ class StandardROIHeads(nn.Module):
         return matches, classes
 
     def _log_samples(self, proposals: PerImage, prefix: str = "") -> None:
-        """How many are foreground and background, per image."""
+        """Record how many are foreground and background, per image."""
         is_bg = torch.cat([p.gt_classes for p in proposals]) == self.num_classes
         num_bg, put = int(is_bg.sum()), get_event_storage().put_scalar
         put(f"{prefix}roi_head/num_fg_samples", (len(is_bg) - num_bg) / len(proposals))
         put(f"{prefix}roi_head/num_bg_samples", num_bg / len(proposals))
 
     def forward(
-        self,
-        images: ImageList,
-        features: Features,
-        proposals: PerImage,
-        targets: PerImage | None = None,
+        self, images, features, proposals, targets=None
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
         """In training the sampled proposals and losses; in evaluation detections, no losses.
 
@@ -122,8 +110,8 @@ class StandardROIHeads(nn.Module):
 
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
-    ) -> dict[str, torch.Tensor] | list[Instances]:
-        """Losses in training, detections in evaluation; other heads may match ``targets`` anew."""
+    ) -> LossesOrInstances:
+        """Return losses, or detections in evaluation; other heads may match ``targets`` anew."""
         maps = [features[name] for name in self.box_in_features]
         crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
         predictions = self.box_predictor(self.box_head(crops))
@@ -131,10 +119,8 @@ class StandardROIHeads(nn.Module):
             return self.box_predictor.losses(predictions, proposals)
         return self.box_predictor.inference(predictions, proposals)[0]
 
-    def _forward_mask(
-        self, features: Features, instances: PerImage
-    ) -> dict[str, torch.Tensor] | list[Instances]:
-        """Losses of the foreground in training, instances with masks in evaluation."""
+    def _forward_mask(self, features: Features, instances: PerImage) -> LossesOrInstances:
+        """Return losses of the foreground in training, instances with masks in evaluation."""
         if self.training:
             labels = [x.gt_classes for x in instances]  # -1: ignored
             foreground = [(y >= 0) & (y < self.num_classes) for y in labels]

@@ -1,55 +1,89 @@
-"""Prediction of a classifier: the best classes of each picture."""
+"""Classification of images: the best classes of each."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image, ImageDraw, ImageFont
+from torch import nn
 
+from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import TOP, best_classes
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
+from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, split_categories
 
 
-class Classification:
-    """Names pictures: the results are the scores (K,) of all classes.
+class Classification(Task):
+    """Tell the class of an image."""
 
-    Args:
+    model = "a classifier of images"
+    kind = "recognizer"
+    inputs = "pictures"
+    files = ("images",)
+    replace_data = staticmethod(use_custom_images)
+    own_data = (
+        "configs/imagenet/mvitv2_t_in1k.py",
+        "--train-images FOLDER --val-images FOLDER  (one folder per class)",
+    )
+    predict_inputs = "PICTURES"
+    headlines = ("top1", "top5")
+    leaves = {
+        "classification_predictions.npz": "the five best classes of each image (numpy.load)",
+        "class_accuracy.csv": "accuracy of each class, and what it is taken for",
+        "accuracy.png": "accuracy curves",
+        "pictures/overview.png": "predictions beside what is true",
+        "pictures/class_accuracy.png": "accuracy by class",
+        "pictures/confusion.png": "which classes are taken for which",
+    }
+
+    def data_categories(self, cfg: DictConfig) -> list[Category] | None:
+        """Tell the classes of the data, one per output of the model; None if nothing is known.
+
+        Where the test data have fewer, as ImageNet-1K has that a model of ImageNet-21K is tested on,
+        those of the training data are meant.
+        """
+        outputs = OmegaConf.select(cfg, self.num_classes_key)
+        found = (split_categories(cfg, split) for split in ("test", "train"))
+        return next((known for known in found if known and outputs in (None, len(known))), None)
+
+    def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
+        return ClassInference(instantiate(required_mapper(cfg, "transform").transform))
+
+    def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
+        inputs = {"inputs": torch.randn(*shape, device=device)}
+        labels = torch.randint(model.num_classes, (shape[0],), device=device)
+        return inputs, {**inputs, "labels": labels}
+
+
+@dataclass
+class ClassInference:
+    """Name images: results are the scores (K,) of all classes.
+
+    Attributes:
         transform: makes the model's input (3, H, W) of an RGB picture of Pillow.
     """
 
-    num_classes_key = "model.num_classes"
-
-    def __init__(self, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self.transform = transform
-
-    @classmethod
-    def of_mapper(cls, mapper: DictConfig) -> "Classification":
-        """With the transform that the config's mapper does in testing."""
-        return cls(instantiate(mapper.transform))
+    transform: Callable[[Any], torch.Tensor]
 
     def prepare(self, image: np.ndarray) -> tuple[torch.Tensor, None]:
-        """A picture (H, W, 3) BGR as the test mapper gives it to the model."""
         return self.transform(Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))), None
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, None]]) -> dict[str, torch.Tensor]:
-        """What the model takes."""
         return {"inputs": torch.stack([pixels for pixels, _ in samples])}
 
     def results(self, outputs: torch.Tensor) -> list[torch.Tensor]:
-        """What the model gave, one by one and on the CPU."""
         return list(finite(outputs))
 
-    def draw(
-        self, image: np.ndarray, result: torch.Tensor, categories: Sequence[Category]
-    ) -> np.ndarray:
-        """The best classes and their scores on an image (H, W, 3), both BGR; a small one is enlarged."""
+    def draw(self, image: np.ndarray, result: torch.Tensor, categories: Categories) -> np.ndarray:
+        """Draw the best classes and their scores in the image's corner."""
         large = resized(image, enlargement(*image.shape[:2]))
         named = tuple((category["name"], score) for category, score in best(result, categories))
         panel = _panel(named, size=max(16, min(large.shape[:2]) // 24))
@@ -59,18 +93,15 @@ class Classification:
         corner[:] = np.rint(alpha * panel[:, :, 2::-1] + (1 - alpha) * corner)
         return large
 
-    def rows(
-        self, result: torch.Tensor, image_id: int, categories: Sequence[Category]
-    ) -> list[dict[str, Any]]:
-        """One entry per picture, with its best classes, the best first."""
+    def rows(self, result: torch.Tensor, image_id: int, categories: Categories) -> list[Row]:
+        """Give one entry, with the best classes, the best first."""
         classes = [
             {"category_id": category["id"], "name": category["name"], "score": score}
             for category, score in best(result, categories)
         ]
         return [{"image_id": image_id, "classes": classes}]
 
-    def told(self, rows: int) -> str:
-        """What has come of it, in words."""
+    def summary(self, rows: int) -> str:
         return f"up to {TOP} classes for each of {rows} images"
 
 

@@ -1,0 +1,117 @@
+"""An action detector's custom data: point any config of one at videos and csv files as AVA's."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig
+
+from mvit_det.ava_files import BoxTable, read_boxes, read_label_map
+from mvit_det.data.actions.datasets import action_clips
+from mvit_det.data.actions.key_frames import seconds_of
+from mvit_det.data.custom.files import CustomFiles
+from mvit_det.data.custom.schedule import custom_batch, fit_schedule
+from mvit_det.errors import UserError, some
+
+logger = logging.getLogger(__name__)
+
+EPOCHS = 30  # paper, appendix B.6
+CLIPS = 8  # per process and iteration: what a GPU of 8 GB holds of the smallest model
+# The model has an output for each id up to the largest one. Beyond this it is no numbering.
+LARGEST_ID = 10_000
+
+
+def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) -> None:
+    """Replace the data of a config of actions, its number of classes, and its schedule.
+
+    Args:
+        cfg: changed in place.
+        files: for each split a folder of videos, or of folders of frames, and a csv file of boxes with
+            actions at seconds of these; perhaps one of boxes that a detector found, which in training
+            come to the annotated boxes and in testing take their place. And perhaps names of the
+            actions that are evaluated; without them, all that are annotated.
+        processes: that train.
+    """
+    names = read_label_map(files.label_map) if files.label_map else None
+    training, testing = (_tables(files, split) for split in ("train", "val"))
+    classes = max(names) if names else _largest_id(training or testing)
+    cfg.model.num_classes = classes
+    data = cfg.dataloader
+    if training:
+        tested = testing[files.val_actions]
+        _check_same_actions(training, files.val_actions, tested, names)
+        data.train.dataset = _node(files, "train")
+        released = data.train.total_batch_size
+        batch = custom_batch(CLIPS, released, processes)
+        clips = len(set().union(*map(seconds_of, training.values())))
+        fit_schedule(cfg, clips, batch, epochs=EPOCHS, released_batch=released)
+    # where there are no other boxes, the annotated ones are used
+    data.test.dataset = _node(files, "val", annotated_boxes=False)
+    known = list(names.values()) if names else range(1, classes + 1)
+    logger.info("Custom data with %d actions: %s", len(known), some(known, 20))
+    if not files.val_proposals:
+        logger.info("Tested in the annotated boxes; --val-proposals gives those of a detector.")
+
+
+def _node(files: CustomFiles, split: str, **more: Any) -> DictConfig:
+    proposals = getattr(files, f"{split}_proposals")
+    return L(action_clips)(
+        videos=getattr(files, f"{split}_videos"),
+        actions=getattr(files, f"{split}_actions"),
+        proposals=[proposals] if proposals else [],
+        min_score=0.8,  # can be overridden on the command line, as start and fps can
+        label_map=files.label_map,
+        start=0.0,
+        fps=None,
+        name=f"own_{split}",
+        num_classes="${model.num_classes}",
+        **more,
+    )
+
+
+def _tables(files: CustomFiles, split: str) -> dict[str, BoxTable]:
+    """The csv files of a split, by path."""
+    paths = {kind: getattr(files, f"{split}_{kind}") for kind in ("actions", "proposals")}
+    return {path: read_boxes(path, kind) for kind, path in paths.items() if path}
+
+
+def _largest_id(tables: Mapping[str, BoxTable]) -> int:
+    largest = 0
+    for path, table in tables.items():
+        if not len(table):
+            continue
+        row = int(table.action.argmax())
+        largest = max(largest, int(table.action[row]))
+        if largest > LARGEST_ID:
+            raise UserError(
+                f"{path}, line {table.line[row]}, has action={largest}: number the actions 1, 2, ..., "
+                f"{LARGEST_ID} at most, in all files alike."
+            )
+    if not largest:
+        raise UserError(
+            f"{some(tables)} has no box with an action: write rows "
+            "video,second,x1,y1,x2,y2,action,person."
+        )
+    return largest
+
+
+def _check_same_actions(
+    training: Mapping[str, BoxTable], path: str, table: BoxTable, names: Mapping[int, str] | None
+) -> None:
+    """What is tested must have been seen; actions that the label map lacks are not tested.
+
+    Args:
+        path, table: of the actions to test on.
+    """
+    seen = set(np.concatenate([table.action for table in training.values()]).tolist())
+    tested = set(table.action.tolist())
+    unseen = sorted((tested & set(names) if names else tested) - seen)
+    if unseen:
+        shown = [f"{number} ({names[number]})" if names else number for number in unseen]
+        line = table.line[np.isin(table.action, unseen)][0]
+        raise UserError(
+            f"{path}, line {line}, has an action that {some(training)} does not have "
+            f"({some(shown, 20)}): annotate it for training as well, or give a --label-map without it."
+        )

@@ -1,0 +1,97 @@
+"""The user's own files, as train_net.py's flags name them: one object from the parser to the task."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mvit_det.errors import UserError
+
+_HELP = (
+    "for a detection config annotations in COCO format and images; for a config that classifies "
+    "images these alone, in one folder per class or in tar files; for one of videos, these in one "
+    "folder per class, or a list of them; for one of actions (configs/ava) videos and csv files in "
+    "AVA's format: see datasets/README.md"
+)
+
+
+def _flag(metavar: str, text: str) -> Any:
+    return field(default=None, metadata={"metavar": metavar, "help": text})
+
+
+@dataclass(frozen=True)
+class CustomFiles:
+    """Paths of files and folders, each None where its flag was not given; false without any.
+
+    To evaluate only, those of ``val`` are enough. What a task takes, and how it reads it, is the
+    task's to say (`mvit_det.tasks.Task.use_custom_data`).
+    """
+
+    train_json: str | None = _flag("FILE", "annotations to train on")
+    train_images: str | None = _flag("FOLDER", "images to train on")
+    val_json: str | None = _flag("FILE", "annotations to evaluate on")
+    val_images: str | None = _flag("FOLDER", "images to evaluate on")
+    train_videos: str | None = _flag("FOLDER", "videos, or a list, to train on")
+    val_videos: str | None = _flag("FOLDER", "videos, or a list, to evaluate on")
+    train_actions: str | None = _flag("CSV", "boxes with actions to train on")
+    val_actions: str | None = _flag("CSV", "boxes with actions to evaluate on")
+    train_proposals: str | None = _flag("CSV", "boxes that a detector found, as well")
+    val_proposals: str | None = _flag("CSV", "the same, to be tested in their place")
+    label_map: str | None = _flag("FILE", "names of the actions to evaluate")
+
+    @staticmethod
+    def add_flags(parser: ArgumentParser) -> None:
+        """Add a flag for each file to a command line."""
+        group = parser.add_argument_group("custom data", _HELP)
+        for each in fields(CustomFiles):
+            group.add_argument(flag(each.name), **each.metadata)
+
+    @classmethod
+    def from_args(cls, args: Namespace) -> "CustomFiles":
+        """What was given on a command line with `add_flags`."""
+        given = {each.name: getattr(args, each.name) for each in fields(cls)}
+        empty = [name for name, path in given.items() if path == ""]
+        if empty:  # such as a variable of the shell that is not set
+            raise UserError(f"{flag(empty[0])} is empty: give a path, or leave the flag out.")
+        return cls(**given)
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+    def absolute(self) -> "CustomFiles":
+        """As seen from here, not from where a saved config is used again."""
+        paths = {name: path and os.path.expanduser(path) for name, path in vars(self).items()}
+        return CustomFiles(**{name: path and os.path.abspath(path) for name, path in paths.items()})
+
+    def check(self, model: str, kinds: Sequence[str], more: Sequence[str] = ()) -> None:
+        """Refuse files that are for another task, and those of a split that are not complete.
+
+        Args:
+            model: what the task's model is, in words.
+            kinds: that the task needs of each split, such as ("json", "images").
+            more: that it takes besides.
+        """
+        given = [name for name, path in vars(self).items() if path]
+        wrong = [flag(name) for name in given if not name.endswith((*kinds, *more))]
+        if wrong:
+            right = [flag(f"{split}_{kind}") for split in ("train", "val") for kind in kinds]
+            raise UserError(
+                f"{' and '.join(wrong)} cannot be used here: this config is of {model}, which takes "
+                f"{' and '.join(right) or 'no custom data'}."
+            )
+        training = ["train"] if any(name.startswith("train") for name in given) else []
+        for split in (*training, "val"):
+            needed = [f"{split}_{kind}" for kind in kinds]
+            absent = [flag(name) for name in needed if name not in given]
+            if absent:
+                hint = " (they may be those to train on again)" if split == "val" else ""
+                raise UserError(
+                    f"{' and '.join(absent)} is missing: custom data need "
+                    f"{' and '.join(map(flag, needed))}{hint}."
+                )
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")

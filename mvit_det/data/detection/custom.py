@@ -1,0 +1,50 @@
+"""A detector's custom data: point any detection config at COCO files and images."""
+
+import logging
+
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig
+
+from mvit_det.data.custom.files import CustomFiles
+from mvit_det.data.custom.schedule import fit_schedule
+from mvit_det.data.detection.annotations import check_coco_json
+from mvit_det.data.detection.coco import class_names, coco_dataset, uses_rle
+
+logger = logging.getLogger(__name__)
+
+EPOCHS, RELEASED_BATCH = 36, 64
+IMAGES = 2  # per process and iteration
+
+
+def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) -> None:
+    """Replace the data of a detection config, its number of classes, and its schedule.
+
+    Args:
+        cfg: changed in place.
+        files: COCO annotation files, and the folders that their ``file_name`` entries are relative to.
+        processes: that train.
+    """
+    data = cfg.dataloader
+    names = class_names(files.train_json or files.val_json)
+    cfg.model.roi_heads.num_classes = len(names)
+    if files.train_json:
+        data.train.dataset = L(coco_dataset)(
+            name="own_train",
+            json_file=files.train_json,
+            image_root=files.train_images,
+            num_classes="${model.roi_heads.num_classes}",
+        )
+        if uses_rle(files.train_json):
+            data.train.mapper.instance_mask_format = "bitmask"
+        count, batch = len(check_coco_json(files.train_json)["images"]), IMAGES * processes
+        fit_schedule(cfg, count, batch, epochs=EPOCHS, released_batch=RELEASED_BATCH)
+    data.test.dataset = L(coco_dataset)(
+        name="own_val",
+        json_file=files.val_json,
+        image_root=files.val_images,
+        filter_empty=False,
+        num_classes="${model.roi_heads.num_classes}",
+    )
+    if files.train_json:
+        data.test.dataset.same_classes_as = files.train_json
+    logger.info("Custom data with %d classes: %s", len(names), ", ".join(names))

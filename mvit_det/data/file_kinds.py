@@ -1,0 +1,61 @@
+"""Pictures and videos by the endings of their names: one list for training and for prediction."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+
+from PIL import Image
+
+VIDEO_ENDINGS = frozenset(
+    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts "
+    ".mxf .ogm .ogv .qt .ts .vob .webm .wmv".split()
+)
+# Formats that Pillow names, and opens by a program of others if at all.
+_STUBS = frozenset("BUFR GRIB HDF5 MPEG WMF".split())
+
+
+def ending(name: str) -> str:
+    """The part of a name that tells the kind of a file, in lower case: ".jpg"."""
+    return os.path.splitext(name)[1].lower()
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file is meant as a video, as far as its name tells."""
+    return ending(name) in VIDEO_ENDINGS
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is meant as a picture, as far as its name tells; of a GIF, its first one."""
+    return ending(name) in image_endings()
+
+
+@cache
+def image_endings() -> frozenset[str]:
+    """Endings of the pictures that Pillow reads here: with a plugin installed more than without."""
+    readable = {
+        ending
+        for ending, name in Image.registered_extensions().items()
+        if name in Image.OPEN and name not in _STUBS
+    }
+    return frozenset(readable - VIDEO_ENDINGS)
+
+
+class Skipped:
+    """Counts files that are not used, by their endings."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, names: Iterable[str]) -> None:
+        """Count files."""
+        self._counts.update(ending(name) or "no ending" for name in names)
+
+    def __str__(self) -> str:
+        """In words: "5 files of other kinds (3 .heic, 2 .txt)"; "" if there are none."""
+        if not self._counts:
+            return ""
+        kinds = sorted(self._counts.items(), key=lambda kind: (-kind[1], kind[0]))
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds[:5])
+        more = f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else ""
+        return f"{self._counts.total()} files of other kinds ({told}{more})"

@@ -1,0 +1,192 @@
+"""Detection of actions: what each person does, at key frames of videos."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from mvit_det.ava_files import read_label_map
+from mvit_det.data.actions.custom import use_custom_actions
+from mvit_det.data.custom.categories import Category
+from mvit_det.data.custom.files import CustomFiles
+from mvit_det.errors import UserError, some
+from mvit_det.evaluation.drawing.boxes import enlargement, resized
+from mvit_det.evaluation.drawing.people import draw_people
+from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper
+from mvit_det.tasks.classification import finite
+from mvit_det.tasks.random_inputs import random_boxes
+
+SHOWN = 4  # actions at a box in a picture
+
+
+class ActionDetection(Task):
+    """Tell what people in boxes do, all actions at a time, around the key frames of videos."""
+
+    model = "a detector of actions"
+    kind = "action detector"
+    inputs = "key frames"
+    files = ("videos", "actions")
+    more_files = ("proposals", "label_map")
+    replace_data = staticmethod(use_custom_actions)
+    own_data = (
+        "configs/ava/mvitv2_s_16x4_k400_ava.py",
+        "--train-videos FOLDER --train-actions CSV --val-videos FOLDER --val-actions CSV",
+    )
+    predict_inputs = "VIDEOS --boxes CSV"
+    headlines = ("mAP50",)
+    leaves = {
+        "action_detections.csv": "the scores of each box and action, in AVA's format",
+        "map.png": "mAP curve",
+        "pictures/overview.png": "predictions beside what is true",
+        "pictures/precision_recall.png": "precision over recall",
+        "pictures/action_ap.png": "AP by action",
+    }
+
+    def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
+        """Look at the test data, whose faults would else come up when an evaluation is due."""
+        if files.train_actions:
+            instantiate(cfg.dataloader.test.dataset)
+
+    def categories(self, cfg: DictConfig, class_names: Names | None = None) -> list[Category]:
+        """Tell the actions that are evaluated; a file, but not a list, may leave some out."""
+        if class_names is None or isinstance(class_names, (str, os.PathLike)):
+            known, count = self.known_categories(cfg, class_names), cfg.model.num_classes
+            strays = [each["id"] for each in known or () if not 1 <= each["id"] <= count]
+            if strays:
+                raise UserError(
+                    f"Actions with the ids {some(strays)} were named, but the model has {count} "
+                    "actions, whose ids are 1 and following: correct the label map, or "
+                    "model.num_classes."
+                )
+            if known:
+                return known
+        return super().categories(cfg, class_names)
+
+    def given_categories(self, names: Names) -> list[Category]:
+        """Read actions that the user names: as of other tasks, but a text file is a label map."""
+        is_file = isinstance(names, (str, os.PathLike))
+        if not is_file or str(names).endswith(".json"):
+            return super().given_categories(names)
+        return [{"id": number, "name": name} for number, name in read_label_map(names).items()]
+
+    def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ActionInference":
+        mapper = required_mapper(cfg, "sampling", "transform")
+        fps = OmegaConf.select(cfg, "dataloader.test.dataset.fps")
+        parts = instantiate(mapper.sampling), instantiate(mapper.transform)
+        return ActionInference(*parts, cfg.model.num_classes, score_threshold, fps)
+
+    def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
+        """Make clips with one box each, and one row of labels for each box."""
+        pixels = torch.randn(*shape, device=device)
+        boxes = [random_boxes(1, tuple(shape[-2:])).tensor.to(device) for _ in range(shape[0])]
+        labels = list(torch.randint(2, (shape[0], 1, model.num_classes), device=device))
+        inputs = {"inputs": pixels, "boxes": boxes}
+        return inputs, {**inputs, "labels": labels}
+
+
+@dataclass(frozen=True)
+class People:
+    """What a model says of the people at a key frame.
+
+    Attributes:
+        second: of the video, from 0 on.
+        frame: the index of the frame on screen then.
+        size: (H, W) of the video's frames, in pixels.
+        boxes: (N, 4) float64, x1, y1, x2, y2 as shares of the frame.
+        scores: (N, K), the probability of each action on its own, on the CPU.
+        box_scores: (N,) float64, how sure it is that this is a person; NaN where nobody tells.
+    """
+
+    second: float
+    frame: int
+    size: tuple[int, int]
+    boxes: np.ndarray
+    scores: torch.Tensor
+    box_scores: np.ndarray
+
+
+@dataclass
+class ActionInference:
+    """Name what people do: results are the scores (N, K) of all actions for N boxes.
+
+    What is drawn and written is `People`.
+
+    Attributes:
+        sampling: chooses the frames of a clip around a key frame.
+        transform: of frames (T, H, W, 3) RGB and boxes (N, 4) in 0..1 makes the model's input
+            (3, T, h, w) and boxes in its pixels, as the config does in testing.
+        num_actions: K.
+        score_threshold: actions of a lower score are neither drawn nor told.
+        fps: frames per second of folders of frames.
+    """
+
+    sampling: Any
+    transform: Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+    num_actions: int
+    score_threshold: float
+    fps: float | None
+
+    def prepare(self, clip: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Transform a clip (T, H, W, 3) RGB and boxes in 0..1."""
+        return self.transform(clip, boxes.astype(np.float32))
+
+    def batch(self, samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Any]:
+        clips, boxes = zip(*samples)
+        return {"inputs": torch.stack(clips), "boxes": list(boxes)}
+
+    def results(self, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [finite(scores) for scores in outputs]
+
+    def draw(self, image: np.ndarray, result: People | None, categories: Categories) -> np.ndarray:
+        """Draw boxes with the best actions; the image alone where ``result`` is None."""
+        large = resized(image, enlargement(*image.shape[:2]))
+        if result is None:
+            return large
+        labels = [
+            [f"{score:.0%} {category['name']}" for category, score in actions[:SHOWN]]
+            for actions in self.best(result, categories)
+        ]
+        return draw_people(large[..., ::-1], result.boxes, labels)[..., ::-1]
+
+    def best(self, result: People, categories: Categories) -> list[list[tuple[Category, float]]]:
+        """Give for each box the named actions from the threshold on with their scores, the best first."""
+        named = [category["id"] - 1 for category in categories]
+        found = []
+        for scores in result.scores[:, named].tolist():
+            kept = [pair for pair in zip(categories, scores) if pair[1] >= self.score_threshold]
+            found.append(sorted(kept, key=lambda pair: -pair[1]))
+        return found
+
+    def unseen(self, result: People) -> int:
+        """Count boxes that lie where the transform cuts the frame off: nothing tells their actions."""
+        part = np.array(self.transform.shown(*result.size))
+        start = np.maximum(result.boxes[:, :2], part[:2])
+        end = np.minimum(result.boxes[:, 2:], part[2:])
+        return int((end <= start).any(axis=1).sum())
+
+    def rows(self, result: People, image_id: int, categories: Categories) -> list[Row]:
+        """Give one entry per box, with its actions from the threshold on, the best first."""
+        height, width = result.size
+        entries = []
+        for number, actions in enumerate(self.best(result, categories)):
+            left, top, right, bottom = result.boxes[number].tolist()
+            box = left * width, top * height, (right - left) * width, (bottom - top) * height
+            entry: dict[str, Any] = {"image_id": image_id, "bbox": [round(x, 2) for x in box]}
+            if not math.isnan(result.box_scores[number]):
+                entry["box_score"] = float(result.box_scores[number])
+            entry["classes"] = [
+                {"category_id": category["id"], "name": category["name"], "score": score}
+                for category, score in actions
+            ]
+            entries.append(entry)
+        return entries
+
+    def summary(self, rows: int) -> str:
+        return f"{rows} boxes, with the actions of score >= {self.score_threshold:g}"

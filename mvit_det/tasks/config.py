@@ -1,0 +1,62 @@
+"""The task that a config names, or that its structure shows."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detectron2.config import instantiate
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from mvit_det.data.actions.mapper import ActionClipMapper
+from mvit_det.errors import UserError
+from mvit_det.tasks.actions import ActionDetection
+from mvit_det.tasks.base import Task
+from mvit_det.tasks.classification import Classification
+from mvit_det.tasks.detection import Detection
+from mvit_det.tasks.video import VideoClassification
+
+
+def task_of(cfg: DictConfig) -> Task:
+    """The task of a config: what its key ``task`` stands for.
+
+    Configs that were saved before there was such a key have their tasks told from their structure; of
+    one that shows none it is a bare `Task`.
+    """
+    if cfg.get("task") is None:
+        return _shown_task(cfg)
+    task = instantiate(cfg.task)
+    if not isinstance(task, Task):
+        raise UserError(
+            f"The key `task` of this config stands for {task!r}, which is no mvit_det.tasks.Task: name "
+            "one, such as `task = L(Detection)()`, or rename the key."
+        )
+    return task
+
+
+def _shown_task(cfg: DictConfig) -> Task:
+    model, mapper = cfg.get("model") or {}, OmegaConf.select(cfg, "dataloader.test.mapper") or {}
+    if "roi_heads" in model or {"augmentations", "image_format"} <= mapper.keys():
+        return Detection()
+    kind = _target(mapper)
+    of_actions = inspect.isclass(kind) and issubclass(kind, ActionClipMapper)
+    if of_actions or "roi_size" in _arguments(model):
+        return ActionDetection()
+    backbone = model.get("backbone") or (model if "num_classes" in model else {})
+    size = _arguments(backbone).get("input_size")
+    size = backbone.get("input_size", size and size.default)
+    axes = len(size) if isinstance(size, Sequence) else 0
+    if axes == 3 or {"sampling", "transform"} <= mapper.keys():
+        return VideoClassification()
+    return Classification() if axes == 2 or "transform" in mapper else Task()
+
+
+def _target(node: Mapping[str, Any]) -> Any:
+    """What a node stands for, which a saved config has as a path."""
+    target = node.get("_target_")
+    return get_object(target) if isinstance(target, str) else target
+
+
+def _arguments(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
+    target = _target(node)
+    return inspect.signature(target).parameters if callable(target) else {}

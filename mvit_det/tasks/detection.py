@@ -1,0 +1,111 @@
+"""Detection and instance segmentation: boxes and masks, in COCO's formats."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import detectron2.data.transforms as T
+import numpy as np
+import torch
+from detectron2.config import instantiate
+from detectron2.structures import Instances
+from omegaconf import DictConfig
+from PIL import Image
+from torch import nn
+
+from mvit_det.data.detection.custom import use_custom_boxes
+from mvit_det.errors import UserError
+from mvit_det.evaluation.detection.evaluator import compact, result_rows
+from mvit_det.evaluation.drawing.boxes import enlargement, overlay, resized
+from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper
+from mvit_det.tasks.random_inputs import random_instances
+
+
+class Detection(Task):
+    """Find objects in images: with Detectron2's detectors, on data sets in COCO's format."""
+
+    model = "a detector"
+    kind = "detector"
+    num_classes_key = "model.roi_heads.num_classes"
+    inputs = "pictures"
+    gives_boxes = True
+    two_stages = True
+    files = ("json", "images")
+    replace_data = staticmethod(use_custom_boxes)
+    own_data = (
+        "configs/mask_rcnn_mvitv2_t_3x.py",
+        "--train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
+    )
+    predict_inputs = "PICTURES"
+    headlines = ("AP", "AP50")
+    leaves = {
+        "coco_instances_results.json": "the detections, in COCO format",
+        "error_analysis.json": "what costs AP (TIDE), and detections that contradict the annotations",
+        "ap.png": "AP curves",
+        "pictures/overview.png": "predictions beside what is true",
+        "pictures/precision_recall.png": "precision over recall",
+        "pictures/confusion.png": "which classes are taken for which",
+    }
+
+    def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "BoxInference":
+        mapper = required_mapper(cfg, "augmentations", "image_format")
+        augmentations = T.AugmentationList(instantiate(mapper.augmentations))
+        return BoxInference(augmentations, mapper.image_format, score_threshold)
+
+    def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
+        if not hasattr(model, "roi_heads"):
+            raise UserError(
+                f"{type(model).__name__} is no two-stage detector, which is what the benchmark can feed: "
+                "try --backbone-only."
+            )
+        size, classes = tuple(shape[2:]), model.roi_heads.num_classes
+        images = torch.randint(0, 256, tuple(shape), dtype=torch.uint8, device=device)
+        inputs = [{"image": image, "height": size[0], "width": size[1]} for image in images]
+        return inputs, [{**x, "instances": random_instances(size, classes)} for x in inputs]
+
+
+@dataclass
+class BoxInference:
+    """Find objects: results are Detectron2's `Instances`, the best score first.
+
+    Attributes:
+        augmentations: resize a picture.
+        image_format: the order of the model's channels, as Detectron2 names it.
+        score_threshold: detections of a lower score are dropped.
+    """
+
+    augmentations: Callable[[T.AugInput], Any]
+    image_format: str
+    score_threshold: float = 0.0
+
+    def prepare(self, image: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Resize an image (H, W, 3) BGR; its own size goes with it."""
+        height, width = image.shape[:2]
+        if self.image_format != "BGR":
+            image = np.asarray(Image.fromarray(image[:, :, ::-1]).convert(self.image_format))
+            image = image.reshape(height, width, -1)
+        given = T.AugInput(image)
+        self.augmentations(given)
+        channels_first = np.ascontiguousarray(given.image.transpose(2, 0, 1))
+        return torch.as_tensor(channels_first), {"height": height, "width": width}
+
+    def batch(self, samples: Sequence[tuple[torch.Tensor, dict[str, Any]]]) -> list[dict[str, Any]]:
+        return [{"image": pixels, **size} for pixels, size in samples]
+
+    def results(self, outputs: list[dict[str, Instances]]) -> list[Instances]:
+        found = [output["instances"].to("cpu") for output in outputs]
+        return [one[one.scores >= self.score_threshold] for one in found]
+
+    def draw(self, image: np.ndarray, result: Instances, categories: Categories) -> np.ndarray:
+        names = [category["name"] for category in categories]
+        large = resized(image, enlargement(*image.shape[:2]))
+        return overlay(large[:, :, ::-1], result, names)[:, :, ::-1]
+
+    def rows(self, result: Instances, image_id: int, categories: Categories) -> list[Row]:
+        """Give the detections in COCO's result format."""
+        return list(
+            result_rows(compact(result), image_id, [category["id"] for category in categories])
+        )
+
+    def summary(self, rows: int) -> str:
+        return f"{rows} objects of score >= {self.score_threshold:g}"

@@ -1,0 +1,91 @@
+"""Classification of videos: the best classes of a whole video, or of window after window."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.config import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mvit_det.data.video.custom import use_custom_videos
+from mvit_det.evaluation.classification.metrics import TOP
+from mvit_det.tasks.base import Categories, Row, required_mapper
+from mvit_det.tasks.classification import Classification, ClassInference
+
+
+class VideoClassification(Classification):
+    """Tell the class of a video, over several clips and crops of it."""
+
+    model = "a classifier of videos"
+    inputs = "videos"
+    files = ("videos",)
+    replace_data = staticmethod(use_custom_videos)
+    own_data = (
+        "configs/kinetics/mvitv2_s_16x4_k400.py",
+        "--train-videos FOLDER --val-videos FOLDER  (one folder per class)",
+    )
+    predict_inputs = "VIDEOS"
+    leaves = {
+        "video_scores.npz": "the scores of each video, averaged over its views (numpy.load)",
+        **Classification.leaves,
+    }
+
+    def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
+        mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
+        clips = OmegaConf.select(loader, "dataset.clips", default=1)
+        # older configs have `video_views` there, and the data set inside
+        fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
+        parts = instantiate(mapper.transform), instantiate(mapper.sampling)
+        return ClipInference(*parts, clips, fps)
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a model says of a part of a video.
+
+    Attributes:
+        start, end: in seconds.
+        frames: the indices of its frames.
+        scores: (K,) of all classes, on the CPU; they sum to 1.
+    """
+
+    start: float
+    end: float
+    frames: range
+    scores: torch.Tensor
+
+
+@dataclass
+class ClipInference(ClassInference):
+    """Name videos: results are the scores (K,) of all classes, averaged over the crops of a clip.
+
+    Attributes:
+        transform: makes the model's input (crops, 3, T, H, W) of frames (T, H, W, 3) RGB.
+        sampling: chooses the frames of a clip, as the config does in testing.
+        clips: of a video, or of a window of one.
+        fps: frames per second of folders of frames.
+    """
+
+    sampling: Any
+    clips: int
+    fps: float | None
+
+    def views(self, video: Any, part: range) -> Iterator[torch.Tensor]:
+        """Yield the crops (crops, 3, T, H, W) of each clip of a part of an opened video."""
+        times = video.times[part.start : part.stop]
+        for clip in range(self.clips):
+            indices = self.sampling.test(times - times[0], clip, self.clips) + part.start
+            yield self.transform(video.frames(indices))
+
+    def rows(self, result: Sequence[Span], image_id: int, categories: Categories) -> list[Row]:
+        """Give one entry per span, with its best classes, the best first."""
+        entries = []
+        for span in result:
+            [entry] = super().rows(span.scores, image_id, categories)
+            times = {"start": round(span.start, 6), "end": round(span.end, 6)}
+            entries.append({"image_id": image_id, **times, "classes": entry["classes"]})
+        return entries
+
+    def summary(self, rows: int) -> str:
+        return f"up to {TOP} classes for each of {rows} videos or windows"
