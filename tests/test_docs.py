@@ -16,6 +16,7 @@ from detectron2.config import LazyConfig
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
+import mvit_det.tasks
 import train_net
 from mvit_det.benchmark import __main__ as benchmark
 from mvit_det.checkpoint import __main__ as checkpoint
@@ -258,6 +259,20 @@ def test_commands(page, sandbox):
                 check(words)
             else:
                 sandbox.run(words)
+
+
+def test_every_file_of_a_run_is_described(sandbox):
+    """By its name, or by `NAME` or a number where the page has these."""
+    page = (ROOT / "docs/reference/metrics_files.md").read_text()
+    listed = set(re.findall(r"`([\w./*]+)`", page.partition("## Prediction")[0]))
+    named = [re.sub("NAME|VIDEO|SECOND|[*]", ".+", one) for one in listed]
+    named = [re.sub(r"\d{2,}", r"\\d+", one) for one in named]
+    tasks = [getattr(mvit_det.tasks, name) for name in mvit_det.tasks.__all__]
+    files = [name for task in tasks for name in getattr(task, "leaves", ())]
+    for output in Path("output").iterdir():
+        files += [str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()]
+    strays = [name for name in files if not any(re.fullmatch(one, name) for one in named)]
+    assert len(files) > 50 and not strays
 
 
 def without_code(page: Path) -> str:
