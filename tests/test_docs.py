@@ -9,6 +9,8 @@ import runpy
 import shlex
 import shutil
 import sys
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,10 +35,10 @@ PAGES = [*ROOT.glob("*.md"), ROOT / "datasets/README.md", *(ROOT / "docs").rglob
 PAGES.sort()
 FENCE = re.compile(r"(<!-- needs: [^\n]+ -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = {
-    "mvit_det.predict": (predict, lambda parser, words: parser.parse_intermixed_args(words)),
-    "mvit_det.evaluation": (evaluation, lambda parser, words: parser.parse_args(words)),
-    "mvit_det.benchmark": (benchmark, lambda parser, words: parser.parse_args(words)),
-    "mvit_det.checkpoint": (checkpoint, lambda parser, words: parser.parse_args(words)),
+    "mvit_det.predict": predict,
+    "mvit_det.evaluation": evaluation,
+    "mvit_det.benchmark": benchmark,
+    "mvit_det.checkpoint": checkpoint,
 }
 # of other projects, or of the shell; what they do is not ours to test
 FOREIGN = {"pip", "pytest", "pre-commit", "ruff", "mypy", "export", "tensorboard", "ffmpeg"}
@@ -106,17 +108,26 @@ def check_weights(given: str | None) -> None:
         assert find(given), f"{given} is no published name"
 
 
+def parsed(parse: Callable[[list[str]], Namespace], words: list[str]) -> Namespace:
+    """Arguments, whose flags are written out."""
+    flags = {word for word in words if word.startswith("--")}
+    assert flags <= parse.__self__._option_string_actions.keys()
+    return parse(words)
+
+
 def check_training(words: list[str]) -> tuple:
     """Flags, config and overrides of a training; the parsed arguments."""
-    args = train_net.argument_parser().parse_args(words)
+    args = parsed(train_net.argument_parser().parse_args, words)
     check_weights(getattr(args, "weights", None))
     return args, check_config(args.config_file, args.opts)
 
 
 def check_module(name: str, words: list[str]):
     """Flags, configs, overrides and weights of ``python -m name``; the parsed arguments."""
-    module, parse = COMMANDS[name]
-    args = parse(module.argument_parser(), words)
+    parser = COMMANDS[name].argument_parser()
+    # as each of them does
+    intermixed = name == "mvit_det.predict"
+    args = parsed(parser.parse_intermixed_args if intermixed else parser.parse_args, words)
     if name == "mvit_det.predict":
         check_config(args.config_file, split_overrides(args.inputs)[1])
         check_weights(args.weights)
@@ -209,7 +220,7 @@ class Sandbox:
             return
         args = check_module(name, words)
         output = getattr(args, "output", None)
-        status = COMMANDS[name][0].main(args)
+        status = COMMANDS[name].main(args)
         assert not isinstance(status, int) or status == 0
         assert output is None or Path(output).exists()
         if output and name == "mvit_det.evaluation":
