@@ -1,13 +1,9 @@
 """The one exception type for what a user can cause and mend, and checks that raise it."""
 
 import math
-<<<<<<< HEAD
-from collections.abc import Callable, Iterable, Sequence
-=======
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
->>>>>>> api~1
 from numbers import Integral, Real
 from typing import Any
 

@@ -8,11 +8,7 @@ from pathlib import Path
 from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
-<<<<<<< HEAD
-from mvit_det.errors import UserError
-=======
-from mvit_det.errors import UserError, exit_on_user_error, printable
->>>>>>> api~1
+from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
 from mvit_det.predict.clips import check_window, videos_of
 from mvit_det.predict.frames import see_frames
