@@ -3,7 +3,6 @@
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detectron2.utils.logger import setup_logger
@@ -17,7 +16,7 @@ from mvit_det.predict.people import ActionRunner
 from mvit_det.predict.person_boxes import box_threshold, person_boxes
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.proposals import ProposalRunner
-from mvit_det.predict.sources import Picture, Video, find_sources
+from mvit_det.predict.sources import find_sources
 from mvit_det.predict.windows import see_videos
 from mvit_det.predict.writers import Results, make_folder, open_results
 
