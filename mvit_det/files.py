@@ -137,7 +137,8 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
     """
     try:
         with readable(path, what, "give the path of a JSON file"):
-            return json.loads(Path(path).read_text(encoding="utf-8"))
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)
     except json.JSONDecodeError as error:
         raise UserError(
             f"{what} {path} is no valid JSON: line {error.lineno}, column {error.colno}: "
