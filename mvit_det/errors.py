@@ -59,3 +59,11 @@ def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
     for name, value in values.items():
         if value not in choices:
             raise UserError(f"{name}={value!r} of {owner} must be one of {some(choices, 20)}.")
+
+
+def not_finite(scores: str) -> UserError:
+    """Say what has become of a model whose ``scores``, in words, cannot be compared."""
+    return UserError(
+        f"{scores} are not all finite numbers: the training has diverged or the weights are damaged; "
+        "use an earlier checkpoint."
+    )

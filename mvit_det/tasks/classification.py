@@ -13,7 +13,8 @@ from torch import nn
 
 from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import Category
-from mvit_det.evaluation.classification.metrics import TOP, best_classes, not_finite
+from mvit_det.errors import not_finite
+from mvit_det.evaluation.classification.metrics import TOP, best_classes
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
 from mvit_det.evaluation.drawing.labels import panel
 from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, split_categories

@@ -13,12 +13,11 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from mvit_det.ava_files import BoxTable, detections_table, write_detections
-from mvit_det.errors import UserError, check_choice, check_count
+from mvit_det.errors import UserError, check_choice, check_count, not_finite
 from mvit_det.evaluation.actions.examples import KeyFrame, KeyFrames, draw_key_frames, first_of
 from mvit_det.evaluation.actions.files import read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report
-from mvit_det.evaluation.classification.metrics import not_finite
 from mvit_det.evaluation.writing import numbers_first
 
 logger = logging.getLogger(__name__)

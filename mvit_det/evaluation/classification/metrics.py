@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvit_det.errors import UserError
-
 # how many classes of an image are kept, and how far down the right one may stand for "top5"
 TOP = 5
 
@@ -27,14 +25,6 @@ def best_classes(scores: Tensor, count: int = TOP) -> tuple[Tensor, Tensor]:
         rest.scatter_(1, classes[-1], -torch.inf)
     chosen = torch.cat(classes, dim=1)
     return scores.gather(1, chosen), chosen
-
-
-def not_finite(scores: str) -> UserError:
-    """Say what has become of a model whose ``scores``, in words, cannot be compared."""
-    return UserError(
-        f"{scores} are not all finite numbers: the training has diverged or the weights are damaged; "
-        "use an earlier checkpoint."
-    )
 
 
 @dataclass(frozen=True)
