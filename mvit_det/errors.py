@@ -1,7 +1,7 @@
 """The one exception type for what a user can cause and mend, and checks that raise it."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -67,3 +67,24 @@ def not_finite(scores: str) -> UserError:
         f"{scores} are not all finite numbers: the training has diverged or the weights are damaged; "
         "use an earlier checkpoint."
     )
+
+
+def check_range(owner: str, **values: Any) -> None:
+    """Refuse what is not two numbers in ascending order, of which the second may be the first."""
+    for name, value in values.items():
+        pair = list(value) if isinstance(value, Sequence) else []
+        if len(pair) != 2 or not all(isinstance(x, Real) for x in pair) or not pair[0] <= pair[1]:
+            raise UserError(
+                f"{name}={value} of {owner} must be two numbers, a smallest and a largest."
+            )
+
+
+def check_size(owner: str, axes: str, size: Any) -> tuple[int, ...]:
+    """Return ``size``, the length along each of the ``axes`` ("height,width"), as a tuple."""
+    sides = tuple(size) if isinstance(size, Sequence) else ()
+    if len(sides) != len(axes.split(",")) or min(sides) < 1:
+        raise UserError(
+            f"size={size} of {owner} must be [{axes}] with sides in pixels, as must "
+            "model.backbone.input_size."
+        )
+    return sides

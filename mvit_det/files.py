@@ -111,6 +111,23 @@ def parsed_once(read: Reader) -> Reader:
     return wrapper
 
 
+@contextmanager
+def readable(path: str | os.PathLike, what: str, fix: str) -> Iterator[None]:
+    """End in one sentence where the block cannot open or read a file.
+
+    Args:
+        what, fix: of that sentence, "{what} {path} cannot be read as text (...): {fix}."
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{what} {path} does not exist (looked from {os.getcwd()}): correct the path."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} {path} cannot be read as text ({error}): {fix}.") from error
+
+
 @parsed_once
 def read_json(path: str | os.PathLike, what: str) -> Any:
     """Parse a file, once (`parsed_once`); ``what`` names it in the sentence that a fault ends in.
@@ -119,18 +136,10 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
         UserError: the file is absent, no text, or no JSON.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{what} {path} does not exist (looked from {os.getcwd()}): correct the path."
-        ) from error
+        with readable(path, what, "give the path of a JSON file"):
+            return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(
             f"{what} {path} is no valid JSON: line {error.lineno}, column {error.colno}: "
             f"{error.msg}; write the file anew."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{what} {path} cannot be read as text ({error}): give the path of a JSON file."
         ) from error

@@ -272,7 +272,7 @@ def test_weights_that_are_no_numbers_are_refused(trained, tmp_path):
 @pytest.mark.parametrize(
     "override, told",
     [
-        ("train.max_iter=0", "train.max_iter=0 must be 1 or more"),
+        ("train.max_iter=0", "max_iter=0 of train must be a whole number of at least 1"),
         ("train.device=gpu", "train.device=gpu cannot be used here"),
         ("model.backbone.bottom_up.drop_path_rate=2", "drop_path_rate=2.* must be from 0 to 1"),
     ],

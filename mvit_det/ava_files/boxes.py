@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,8 +106,7 @@ def _no_rows() -> tuple[np.ndarray, ...]:
 
 def _columns(kind: str, rows: Rows, known: dict[str, int]) -> tuple[np.ndarray, ...]:
     """The columns of `BoxTable` from ``video`` to ``line``; new videos go into ``known``."""
-    names, numbers = rows.plain() or _field_by_field(kind, rows)
-    second, box, action, score = numbers[:, 0], numbers[:, 1:5], numbers[:, 5], numbers[:, 6]
+    names, second, box, action, score = _fields(kind, rows)
     rows.check_key_frames(names, second)
     video = np.array([known.setdefault(name, len(known)) for name in names], np.int32)
     at = first(((box < _LOWEST) | (box > _HIGHEST)).any(axis=1))
@@ -122,11 +122,14 @@ def _columns(kind: str, rows: Rows, known: dict[str, int]) -> tuple[np.ndarray, 
             f"{rows.path} has scores ({some(np.unique(score), 3)}) where annotations have the person: "
             "it is a file of detections or proposals; give the annotations (as ava_train_v2.2.csv)."
         )
-    return video, second.copy(), box.copy(), action, score.copy(), rows.lines
+    return video, second, box, action, score, rows.lines
 
 
-def _field_by_field(kind: str, rows: Rows) -> tuple[list[str], np.ndarray]:
-    """As `Rows.plain`; NaN for a person without a number, 1 for no score, -1 for no action."""
+def _fields(kind: str, rows: Rows) -> tuple[Any, ...]:
+    """Read names of videos, seconds (N,), boxes (N, 4), actions (N,), scores or persons (N,).
+
+    NaN stands for a person without a number, 1 for no score, -1 for no action.
+    """
     widths = np.fromiter(map(len, rows.fields), np.int64, len(rows))
     _check_widths(kind, rows, widths)
     columns = list(zip(*rows.fields))
@@ -138,14 +141,16 @@ def _field_by_field(kind: str, rows: Rows) -> tuple[list[str], np.ndarray]:
             f"{rows.place(actions.index(''))} has no action: write its id; or, if these are person "
             "boxes, give the file as proposals."
         )
-    last = [row[7] if len(row) == 8 else "" for row in rows.fields]
+    second, *sides, action = (
+        rows.numbers(text, name) for text, name in zip([*columns[1:6], actions], _NAMES)
+    )
+    absent = "1" if kind == "detections" else ""
+    last = [row[7] if len(row) == 8 else absent for row in rows.fields]
     if kind == "actions":
-        last = [float(each) if is_number(each) else np.nan for each in last]
-    elif kind == "detections":
-        last = [each if width == 8 else "1" for each, width in zip(last, widths)]
-    found = [rows.numbers(text, name) for text, name in zip([*columns[1:6], actions], _NAMES)]
-    found.append(np.array(last) if kind == "actions" else rows.numbers(last, "score"))
-    return list(map(str.strip, columns[0])), np.stack(found, axis=1)
+        score = np.array([float(each) if is_number(each) else np.nan for each in last])
+    else:
+        score = rows.numbers(last, "score")
+    return list(map(str.strip, columns[0])), second, np.stack(sides, axis=1), action, score
 
 
 def _check_widths(kind: str, rows: Rows, widths: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 from mvit_det.ava_files.rows import text_lines
@@ -30,11 +31,8 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
         pairs = [_of_line(path, number, line) for number, line in lines]
     if not pairs:
         raise UserError(f"The label map {path} names no action: {_FORMATS}.")
-    for word, values in (
-        ("id", [each[0] for each in pairs]),
-        ("name", [each[1] for each in pairs]),
-    ):
-        twice = sorted({value for value in values if values.count(value) > 1})
+    for word, values in zip(("id", "name"), zip(*pairs)):
+        twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             raise UserError(
                 f"The label map {path} has the {word} {some(twice)} more than once: give each action "

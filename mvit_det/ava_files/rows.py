@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mvit_det.errors import UserError, printable
-from mvit_det.files import parsed_once
+from mvit_det.files import parsed_once, readable
 
 # What are no text files, by their first bytes.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -33,7 +33,6 @@ _PLACES = (
     ("person", "person_id", "score"),
 )
 _SIZES = ("w", "width", "h", "height")
-_PLAIN = np.dtype([("name", object), ("numbers", np.float64, 7)])
 
 
 @dataclass(frozen=True)
@@ -72,22 +71,6 @@ class Rows:
                 f"{self.path}, line {self.lines[len(found)]}, cannot be read ({error}): correct it."
             ) from error
         return found
-
-    def plain(self) -> tuple[list[str], np.ndarray] | None:
-        """A name and seven finite numbers in each row, (N, 7); None if a row is anything else.
-
-        Five times as fast as to look at each field.
-        """
-        try:
-            table = np.loadtxt(
-                self.text, _PLAIN, comments=None, delimiter=",", encoding=None, ndmin=1
-            )
-        except ValueError:
-            return None
-        numbers = table["numbers"]
-        if len(table) != len(self) or not np.isfinite(numbers).all() or '"' in "".join(self.text):
-            return None
-        return [name.strip() for name in table["name"]], numbers
 
     def place(self, at: int) -> str:
         """Where a row stands and what it says, to begin a sentence with."""
@@ -193,17 +176,8 @@ def read_excluded(path: str | os.PathLike) -> frozenset[tuple[str, float]]:
 
 
 def _check_is_text(path: Path, what: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4096)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{what} {path} does not exist (looked from {os.getcwd()}): correct the path."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{what} {path} cannot be read ({error.strerror}): give the path of a text file."
-        ) from error
+    with readable(path, what, "give the path of a text file"), open(path, "rb") as file:
+        head = file.read(4096)
     if head.startswith(_COMPRESSED):
         raise UserError(f"{what} {path} is compressed: unpack it and give the file inside.")
     if b"\0" in head or head.startswith((b"\x80", b"\xff\xfe", b"\xfe\xff")):

@@ -2,18 +2,18 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import detectron2.modeling
 import torch
 from detectron2.config import instantiate
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.errors import UserError
 from mvit_det.tasks import Task
+from mvit_det.tasks.config import arguments_of
 
 DETECTOR_SIZE = (800, 1280)  # height and width of the paper's Table 5
 
@@ -26,22 +26,15 @@ def backbone_key(cfg: DictConfig) -> str:
     raise UserError("This config has no `model`, which is what the benchmark builds and measures.")
 
 
-def parameters_of(target: Callable | str) -> Mapping[str, inspect.Parameter]:
-    """What the target of a config node takes; a saved config has the target's path."""
-    function = get_object(target) if isinstance(target, str) else target
-    return inspect.signature(function).parameters
-
-
 def has_switch(cfg: DictConfig) -> bool:
     """Whether the backbone can be built with fused and with plain attention."""
-    target = OmegaConf.select(cfg, backbone_key(cfg))["_target_"]
-    return "fused_attention" in parameters_of(target)
+    return "fused_attention" in arguments_of(OmegaConf.select(cfg, backbone_key(cfg)))
 
 
 def nominal_size(cfg: DictConfig) -> tuple[int, ...] | None:
     """Height and width that a recognizer is made for, frames before them; None for detectors."""
     node = OmegaConf.select(cfg, backbone_key(cfg))
-    parameter = parameters_of(node["_target_"]).get("input_size")
+    parameter = arguments_of(node).get("input_size")
     return parameter and tuple(node.get("input_size", parameter.default))
 
 
@@ -125,8 +118,8 @@ def build_twin(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
     if theirs is None:
         return None
     node = OmegaConf.select(copy.deepcopy(cfg), backbone_key(cfg))
-    known = parameters_of(node["_target_"])
-    for name in set(node) - {"_target_", *parameters_of(theirs)}:
+    known = arguments_of(node)
+    for name in set(node) - {"_target_", *inspect.signature(theirs).parameters}:
         if name != "fused_attention" and node[name] != known[name].default:
             return None
         del node[name]

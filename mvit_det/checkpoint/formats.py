@@ -12,7 +12,7 @@ tables below
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -99,14 +99,6 @@ class Format:
         """The whole table: canonical name -> theirs, or None."""
         return {name: name for name in CANONICAL} | dict(self.changes)
 
-    @cached_property
-    def _inward(self) -> list[tuple[re.Pattern, str]]:
-        return [(_pattern(theirs), ours) for ours, theirs in self.rows.items() if theirs]
-
-    @cached_property
-    def _outward(self) -> list[tuple[re.Pattern, str | None]]:
-        return [(_pattern(ours), theirs) for ours, theirs in self.rows.items()]
-
     def canonical(self, names: Iterable[str]) -> dict[str, str]:
         """Name in the file -> canonical name, of all names that this format knows."""
         names = list(names)
@@ -118,38 +110,31 @@ class Format:
             if counted := re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name):
                 stage, block = map(int, counted.groups())
                 blocks[stage] = max(blocks.get(stage, 0), block + 1)
-        found = {}
-        for name in names:
-            for pattern, ours in self._inward:
-                match = pattern.fullmatch(name)
-                if match is None or match.groupdict().get("vit", prefix) != prefix:
-                    continue
-                values = match.groupdict()
-                if "s" in values:
-                    before = sum(blocks.get(stage, 0) for stage in range(int(values["s"])))
-                    values["n"] = before + int(values["b"])
-                found[name] = ours.format(**values)
-                break
-        return found
+
+        def fill_in(values: dict[str, str]) -> dict[str, Any]:
+            if "s" not in values:
+                return values
+            before = sum(blocks.get(stage, 0) for stage in range(int(values["s"])))
+            return {**values, "n": before + int(values["b"])}
+
+        known = {ours: theirs for ours, theirs in self.rows.items() if theirs}
+        rows = [(_pattern(theirs.replace("{vit}", prefix)), ours) for ours, theirs in known.items()]
+        return _renamed(names, rows, fill_in)
 
     def theirs(self, names: Iterable[str], layout: Layout, prefix: str) -> dict[str, str]:
         """Canonical name -> name in this format, of all names that it can express."""
-        found = {}
-        for name in names:
-            for pattern, theirs in self._outward:
-                match = pattern.fullmatch(name)
-                if match is None:
-                    continue
-                values = {"vit": prefix, **match.groupdict()}
-                if "n" in values:
-                    block = int(values["n"])
-                    stage = max(s for s, start in enumerate(layout.starts) if start <= block)
-                    values |= {"s": stage, "b": block - layout.starts[stage]}
-                    values["where"] = "mlp" if layout.expand_in == "mlp" else "attn"
-                if theirs is not None:
-                    found[name] = theirs.format(**values)
-                break
-        return found
+
+        def fill_in(values: dict[str, str]) -> dict[str, Any]:
+            if "n" not in values:
+                return {"vit": prefix, **values}
+            block = int(values["n"])
+            stage = max(s for s, start in enumerate(layout.starts) if start <= block)
+            where = "mlp" if layout.expand_in == "mlp" else "attn"
+            place = {"s": stage, "b": block - layout.starts[stage], "where": where}
+            return {"vit": prefix, **values, **place}
+
+        rows = [(_pattern(ours), theirs) for ours, theirs in self.rows.items()]
+        return _renamed(names, rows, fill_in)
 
     def why_left_out(self, name: str) -> str | None:
         """Why theirs has no place for a canonical name; None if a model needs what it lacks."""
@@ -157,6 +142,21 @@ class Format:
             if _pattern(row).fullmatch(name):
                 return reason
         return None
+
+
+def _renamed(
+    names: Iterable[str],
+    rows: Sequence[tuple[re.Pattern, str | None]],
+    fill_in: Callable[[dict[str, str]], dict[str, Any]],
+) -> dict[str, str]:
+    """Rename by the first row that fits; what has none, or is None in it, is left out."""
+    found = {}
+    for name in names:
+        fits = ((match, new) for pattern, new in rows if (match := pattern.fullmatch(name)))
+        match, new = next(fits, (None, None))
+        if new is not None:
+            found[name] = new.format(**fill_in(match.groupdict()))
+    return found
 
 
 def _pattern(row: str) -> re.Pattern:

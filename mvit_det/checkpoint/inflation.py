@@ -18,7 +18,7 @@ The last two leave the tables of time as the model has drawn them.
 import torch
 
 from mvit_det.checkpoint.layout import Layout
-from mvit_det.errors import UserError
+from mvit_det.errors import check_choice
 
 _PLACED = {
     "centre": "the weights in the centre frame, zeros in the others",
@@ -30,11 +30,8 @@ INFLATIONS = tuple(_PLACED)
 
 def check_inflation(inflation: str) -> None:
     """Refuse what is none of the rules with a `UserError`."""
-    if inflation not in INFLATIONS:
-        raise UserError(
-            f"train.inflation={inflation}, how weights of images become those of clips, must be one "
-            f"of {', '.join(INFLATIONS)}."
-        )
+    owner = "train, how weights of images become those of clips,"
+    check_choice(owner, INFLATIONS, inflation=inflation)
 
 
 def inflate(kernel: torch.Tensor, frames: int, inflation: str) -> tuple[torch.Tensor, str]:

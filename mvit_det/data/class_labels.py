@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -15,9 +16,7 @@ from mvit_det.errors import UserError, some
 logger = logging.getLogger(__name__)
 
 
-def classes_of(
-    parts: Sequence[FileIndex], title: str, num_classes: int | None = None
-) -> list[str]:
+def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None = None) -> list[str]:
     """The classes in their own order: that of a list which has one, else the sorted folders.
 
     Of files that have numbers only: "0", "1", ..., as many as the model has or as there are.
@@ -39,22 +38,28 @@ def labelled(
     parts: Sequence[FileIndex],
     title: str,
     kind: str,
+    class_folders: Callable[[Any], list[str]],
     *,
     classes: Sequence[str] | str | os.PathLike | None,
-    ordered: Sequence[str],
+    same_classes_as: Any,
     num_classes: int | None,
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """Labels of all files, folders of the classes in the order of the labels, and names to show.
 
     Args:
         title, kind: what the log calls the data, and what they are: "image" or "video".
-        classes: as for `given_classes`, of more weight than ``ordered``, their order otherwise.
+        classes: as for `given_classes`; None: those of ``same_classes_as``, as ``class_folders``
+            tells them, or of the files themselves.
         num_classes: what the model is built for; another number is refused.
     """
     if classes is not None:
         folders, names = given_classes(classes)
     else:
-        folders, names = list(ordered), shown_names(ordered)
+        if same_classes_as is not None:
+            folders = class_folders(same_classes_as)
+        else:
+            folders = classes_of(parts, title, num_classes)
+        names = shown_names(folders)
     if num_classes is not None and len(folders) != num_classes:
         raise UserError(
             f"{title} has {len(folders)} classes, but the model is built for {num_classes}: set "

@@ -1,7 +1,7 @@
 """Looking for images below a folder: in class folders, or in tar files."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ class FileIndex:
     """Images or videos below one root, in one tar file, or of one list.
 
     Attributes:
-        source: the folder or the tar file.
-        names: of the files inside it.
+        source: the folder or the tar file; "" as long as those of a list are not looked for.
+        names: of the files, or folders of frames, inside it.
         numbers: per file its row in ``folders``, or its label where there are none.
         folders: the classes.
         places: None, or offset and size in bytes of each file in the tar file: (2, N).
@@ -26,17 +26,23 @@ class FileIndex:
         list_file: that names the files; "" if they were found by looking.
         rows: per file its row in that list, and what such a row is called there.
         ordered: the order of ``folders`` is that of the labels.
+        stems: ``names`` lack the ending, and the folder that the videos are in.
     """
 
     source: str
-    names: PackedText
+    names: Sequence[str]
     numbers: np.ndarray
     folders: list[str]
-    places: np.ndarray | None
-    ignored: str
+    places: np.ndarray | None = None
+    ignored: str = ""
     list_file: str = ""
     rows: tuple[str, np.ndarray] | None = None
     ordered: bool = False
+    stems: bool = False
+
+    def path(self, index: int) -> str:
+        """Where a file lies, or of one in a tar file, the tar file's path and its name inside."""
+        return os.path.join(self.source, self.names[index])
 
     def place(self, index: int) -> str:
         """Where the label of a file comes from, for a message."""
@@ -60,14 +66,31 @@ def _unreadable(error: OSError) -> UserError:
     )
 
 
-def from_folders(
+def from_class_folders(
     root: Path,
-    folders: list[str],
+    kind: str,
+    is_kind: Callable[[str], bool],
     files: Callable[[Path, str, Skipped], Iterable[str]],
-    ignored: str,
+    *,
+    otherwise: str,
     names_only: bool,
 ) -> FileIndex:
-    """What ``files`` finds in each of the class folders below a root; it counts what it skips."""
+    """What ``files`` finds in each of the class folders below a root; it counts what it skips.
+
+    Args:
+        kind, is_kind: what the files are, in one word, and whether a name is of one.
+        otherwise: what else to do where there are no class folders, for the message.
+        names_only: do not look for the files.
+    """
+    inside = visible(root)
+    folders = [name for name in inside if (root / name).is_dir()]
+    outside = sum(map(is_kind, inside))
+    if not folders:
+        what = f"{outside} {kind}s, but no class folders" if outside else "no class folders"
+        raise UserError(
+            f"{root} holds {what}: make one folder per class and put the {kind}s of the class there, "
+            f"or {otherwise}."
+        )
     strange = [folder for folder in folders if printable(folder) != folder]
     if strange:
         raise UserError(
@@ -78,9 +101,10 @@ def from_folders(
     packed = [
         PackedText.of([] if names_only else files(root, folder, skipped)) for folder in folders
     ]
-    ignored = " and ".join(filter(None, [ignored, str(skipped)]))
+    ignored = [f"{outside} {kind}s that are in no class folder" if outside else "", str(skipped)]
+    both = " and ".join(filter(None, ignored))
     numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
-    return FileIndex(str(root), PackedText.joined(packed), numbers, folders, None, ignored)
+    return FileIndex(str(root), PackedText.joined(packed), numbers, folders, ignored=both)
 
 
 def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -108,4 +132,3 @@ def _leads_back(path: str) -> bool:
         return False
     target, here = os.path.realpath(path), os.path.realpath(os.path.dirname(path))
     return os.path.commonpath([target, here]) == target
-

@@ -41,21 +41,18 @@ def image_endings() -> frozenset[str]:
     return frozenset(readable - VIDEO_ENDINGS)
 
 
-class Skipped:
+class Skipped(Counter[str]):
     """Counts files that are not used, by their endings."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
 
     def add(self, names: Iterable[str]) -> None:
         """Count files."""
-        self._counts.update(ending(name) or "no ending" for name in names)
+        self.update(ending(name) or "no ending" for name in names)
 
     def __str__(self) -> str:
         """In words: "5 files of other kinds (3 .heic, 2 .txt)"; "" if there are none."""
-        if not self._counts:
+        if not self:
             return ""
-        kinds = sorted(self._counts.items(), key=lambda kind: (-kind[1], kind[0]))
+        kinds = sorted(self.items(), key=lambda kind: (-kind[1], kind[0]))
         told = ", ".join(f"{count} {kind}" for kind, count in kinds[:5])
         more = f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else ""
-        return f"{self._counts.total()} files of other kinds ({told}{more})"
+        return f"{self.total()} files of other kinds ({told}{more})"

@@ -1,8 +1,10 @@
 """What can be wrong with image files, as far as it shows without decoding them."""
 
+import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
@@ -11,38 +13,46 @@ from mvit_det.errors import UserError
 
 # Pillow's modes of 8 bits per channel (or fewer), which it converts to RGB as one expects.
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-NO_PICTURE = "the file is no picture that can be read (empty, or a web page under this name?)"
 
 
-def check_image_file(file_name: str) -> None:
+@contextmanager
+def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterator[Image.Image]:
+    """Open a picture of 8 bits per channel, or raise an error that says why a file is none.
+
+    More bits ("I;16", "I", "F") are not scaled, since the file does not tell which value is white: a
+    plain conversion would show them all white or all black.
+
+    Args:
+        offset, size: where its bytes lie in the file; by default they are all of it.
+    """
+    try:
+        with PathManager.open(path, "rb") as file:
+            file.seek(offset)
+            with Image.open(file if size is None else io.BytesIO(file.read(size))) as image:
+                if image.mode not in _EIGHT_BIT_MODES:
+                    raise ValueError(
+                        f"pixels of type {image.mode!r} have no fixed range: convert the picture to "
+                        "8 bits per channel"
+                    )
+                yield image
+    except FileNotFoundError as error:
+        raise ValueError("the file does not exist") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            "the file is no picture that can be read (empty, or a web page under this name?)"
+        ) from error
+
+
+def check_image_file(path: str) -> None:
     """Raise an error that says why a file is no picture of 8 bits per channel.
 
     Pixels are not decoded.
     """
-    try:
-        with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
-            check_pixel_type(image)
-            # NOTE: reading the EXIF tags of a damaged PNG makes Pillow swallow the damage, and
-            # Detectron2 would go on with a black picture. The checksums tell, in a millisecond.
-            if image.format == "PNG":
-                image.verify()
-    except FileNotFoundError as error:
-        raise ValueError("the file does not exist") from error
-    except UnidentifiedImageError as error:
-        raise ValueError(NO_PICTURE) from error
-
-
-def check_pixel_type(image: Image.Image) -> None:
-    """Refuse more than 8 bits per channel ("I;16", "I", "F").
-
-    They are not scaled, since the file does not tell which value is white: a plain conversion
-    would show them all white or all black.
-    """
-    if image.mode not in _EIGHT_BIT_MODES:
-        raise ValueError(
-            f"pixels of type {image.mode!r} have no fixed range: convert the picture to 8 bits per "
-            "channel"
-        )
+    with open_picture(path) as image:
+        # NOTE: reading the EXIF tags of a damaged PNG makes Pillow swallow the damage, and
+        # Detectron2 would go on with a black picture. The checksums tell, in a millisecond.
+        if image.format == "PNG":
+            image.verify()
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:

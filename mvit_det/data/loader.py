@@ -99,7 +99,7 @@ class TrainLoader:
         order = (len(self.samples), batch_size, self.seed, self.batches)
         loader = DataLoader(
             _Batches(self.samples, self.collate, self.seed),
-            sampler=_Plain(*order) if self.wide is None else _Grouped(self.wide, *order),
+            sampler=_Plain(*order) if self.wide is None else _Grouped(*order, self.wide),
             batch_size=None,  # the sampler gives whole batches
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
@@ -138,14 +138,20 @@ Keys = list[tuple[int, int]]
 
 
 @dataclass
-class _Grouped(Sampler[Keys]):
-    """Batches of images that are all wide, or all not wide; without end."""
+class _Order(Sampler[Keys]):
+    """Batches without end: from batch ``start`` on, of a data set of ``size`` items."""
 
-    wide: Sequence[bool]
     size: int
     batch_size: int
     seed: int
     start: int
+
+
+@dataclass
+class _Grouped(_Order):
+    """Batches of images that are all wide, or all not wide."""
+
+    wide: Sequence[bool]
 
     def __iter__(self) -> Iterator[Keys]:
         # From the beginning every time: a replay of millions of indices takes seconds, and what
@@ -163,17 +169,11 @@ class _Grouped(Sampler[Keys]):
                 group.clear()
 
 
-@dataclass
-class _Plain(Sampler[Keys]):
-    """Batches in the order of Detectron2's `TrainingSampler`; without end.
+class _Plain(_Order):
+    """Batches in the order of Detectron2's `TrainingSampler`.
 
     A resumed run must not replay a billion indices one by one, so whole epochs are drawn at once.
     """
-
-    size: int
-    batch_size: int
-    seed: int
-    start: int
 
     def __iter__(self) -> Iterator[Keys]:
         rank, world = comm.get_rank(), comm.get_world_size()

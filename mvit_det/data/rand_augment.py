@@ -8,6 +8,7 @@ pixels are those that would have been cut out of whole frames.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,13 @@ class ClipRandAugment:
             ) from error
         keep_black_pictures(self.policy.ops)
         for operation in self.policy.ops:
-            operation.aug_fn = _Noting(operation.aug_fn)
+            operation.aug_fn = partial(_note, operation.aug_fn)
 
     def draw(self, width: int, height: int) -> list["_Step"]:
         """What to do to each frame of a clip, for `augmented`."""
         noted = self.policy([])  # the operations add themselves to the list
         frame = Image.new("L", (width, height))
-        return [step for one in noted for step in one.steps(frame)]
+        return [step for drawn in noted for step in _steps(*drawn, frame)]
 
 
 def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndarray:
@@ -113,31 +114,32 @@ def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndar
     return result
 
 
-@dataclass(frozen=True)
-class _Operation:
-    """A function of timm and what was drawn for it."""
+def _note(function: Callable[..., Image.Image], noted: list, *arguments, **options) -> list:
+    """Stand in for a function of timm, and add to a list what would have been called."""
+    return [*noted, (function, arguments, options)]
 
-    function: Callable[..., Image.Image]
-    arguments: tuple
-    options: dict[str, Any]
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
-        return self.function(picture, *self.arguments, **self.options)
+def _steps(
+    function: Callable[..., Image.Image], arguments: tuple, options: dict, frame: Image.Image
+) -> list["_Step"]:
+    """What a function of timm does; none where nothing moves. ``frame`` is one of the clip's size."""
 
-    def steps(self, frame: Image.Image) -> list["_Step"]:
-        """None where nothing moves; ``frame`` is one of the clip's size."""
-        if self.function not in _MOVES or _meets_pixels(self.arguments[0], frame.size):
-            return [_Filter(self, _REACH.get(self.function))]
-        moves = []
+    @wraps(function)
+    def operation(picture: Image.Image) -> Image.Image:
+        return function(picture, *arguments, **options)
 
-        def note(size, method, matrix, resample, fillcolor):
-            moves.append(_Move(matrix, dict(resample=resample, fillcolor=fillcolor)))
-            return frame
+    if function not in _MOVES or _meets_pixels(arguments[0], frame.size):
+        return [_Filter(operation, _REACH.get(function))]
+    moves = []
 
-        # Shearing, shifting and turning all end in this method of the picture; it tells the matrix.
-        frame.transform = note
-        self(frame)
-        return moves
+    def note(size, method, matrix, resample, fillcolor):
+        moves.append(_Move(matrix, dict(resample=resample, fillcolor=fillcolor)))
+        return frame
+
+    # Shearing, shifting and turning all end in this method of the picture; it tells the matrix.
+    frame.transform = note
+    operation(frame)
+    return moves
 
 
 def _meets_pixels(drawn: float, size: tuple[int, int]) -> bool:
@@ -150,20 +152,10 @@ def _meets_pixels(drawn: float, size: tuple[int, int]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Noting:
-    """Stands in for a function of timm, and adds to a list what would have been called."""
-
-    function: Callable[..., Image.Image]
-
-    def __call__(self, noted: list[_Operation], *arguments, **options) -> list[_Operation]:
-        return [*noted, _Operation(self.function, arguments, options)]
-
-
-@dataclass(frozen=True)
 class _Filter:
     """An operation that leaves pixels where they are and looks ``reach`` pixels around each."""
 
-    operation: _Operation
+    operation: Callable[[Image.Image], Image.Image]
     reach: int | None
 
     def needs(self, box: Box, size: tuple[int, int]) -> Box:
@@ -197,15 +189,9 @@ class _Move:
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
         a, b, c, d, e, f = self.matrix
         left, top, right, bottom = after
-        matrix = (
-            a,
-            b,
-            c + a * left + b * top - before[0],
-            d,
-            e,
-            f + d * left + e * top - before[1],
-        )
-        size = (right - left, bottom - top)
+        c = c + a * left + b * top - before[0]
+        f = f + d * left + e * top - before[1]
+        size, matrix = (right - left, bottom - top), (a, b, c, d, e, f)
         return picture.transform(size, Image.Transform.AFFINE, matrix, **self.options)
 
 

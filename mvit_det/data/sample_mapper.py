@@ -85,13 +85,14 @@ class SampleMapper(ABC):
             made = self.transformed(self.blank(), item)
             made["inputs"] = torch.zeros_like(made["inputs"])
             return [{**made, **known, "unreadable": reason} for _ in range(count)]
-        return [{**self._transformed(found, item), **known} for _ in range(count)]
-
-    def _transformed(self, found: Any, item: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self.transformed(found, item)
+            return [{**self.transformed(found, item), **known} for _ in range(count)]
         except Exception as error:
-            raise MapperFault(
-                f"{self.kind.capitalize()} {self.name(item)} reads well, but its transform failed: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise self.fault(item, "its transform", error) from error
+
+    def fault(self, item: dict[str, Any], step: str, error: Exception) -> MapperFault:
+        """What to raise where a step after the reading has failed."""
+        return MapperFault(
+            f"{self.kind.capitalize()} {self.name(item)} reads well, but {step} failed: "
+            f"{type(error).__name__}: {error}"
+        )

@@ -14,7 +14,7 @@ from torch import nn
 
 from mvit_det.detection.soft_nms import SoftNMS
 from mvit_det.detection.views import View, plan_views
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_count
 
 # One image, as Detectron2's mapper makes it: "image" (C, H, W); perhaps "height" and "width" that
 # the results should have.
@@ -73,13 +73,10 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
                 "[800] or [600,800,1000]."
             )
         self.test_short_sides = tuple(test_short_sides)
-        for name, sides in (
-            ("test_short_sides", self.test_short_sides),
-            ("test_max_size", (test_max_size,)),
-        ):
-            for side in sides:
-                if type(side) is not int or side < 1:
-                    raise UserError(f"{name} has {side!r}: lengths are whole pixels, e.g. 800.")
+        owner = "GeneralizedRCNN, a length in pixels,"
+        for side in self.test_short_sides:
+            check_count(owner, test_short_sides=side)
+        check_count(owner, test_max_size=test_max_size)
         self.test_max_size = test_max_size
         self.test_flip = test_flip
 

@@ -4,27 +4,34 @@ Legend: N candidates of one image, M of them chosen.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from mvit_det.errors import UserError
-
-METHODS = ("linear", "gaussian")
+from mvit_det.errors import check_choice, check_positive, check_share
 
 
 @dataclass(frozen=True)
 class SoftNMS:
     """Settings of Soft-NMS; an instance chooses from the candidates of one image.
 
-    The MViTv2 paper names none of them; the defaults are those most implementations agree on.
+    Pick the best box again and again; each pick lowers the others of its class (Fig. 2). With ``o``
+    the IoU of a box with the pick, its score s becomes
+
+    * linear (Eq. 2 of that paper): ``s * (1 - o)`` if ``o >= overlap_threshold``, else ``s``;
+    * gaussian (Eq. 3): ``s * exp(-o**2 / sigma)``.
+
+    Boxes without area overlap nothing. Of equal scores the one of lower index comes first. Scores
+    that are not finite count as 0. The MViTv2 paper names no settings; the defaults are those most
+    implementations agree on.
 
     Attributes:
         method: ``"linear"`` or ``"gaussian"``: how the score falls with the overlap.
         sigma: width of the gaussian.
         overlap_threshold: the IoU from which the linear method acts.
-        prune_score: boxes whose score falls below it are dropped.
+        prune_score: a box whose score is, or falls, below it or to 0 is dropped.
         score_threshold: candidates are the boxes whose class probability exceeds it. It must be far
             below the 0.05 of plain NMS: boxes that are suppressed there still count here.
 
@@ -39,140 +46,112 @@ class SoftNMS:
     score_threshold: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(
-                f"Soft-NMS has no method {self.method!r}: use one of {', '.join(METHODS)}."
-            )
-        if not self.sigma > 0:
-            raise UserError(f"sigma={self.sigma} of Soft-NMS must be above 0, e.g. 0.5.")
-        for name in ("overlap_threshold", "prune_score", "score_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name}={getattr(self, name)} of Soft-NMS must lie within 0..1.")
+        check_choice("Soft-NMS", ("linear", "gaussian"), method=self.method)
+        check_positive("Soft-NMS", sigma=self.sigma)
+        check_share(
+            "Soft-NMS",
+            overlap_threshold=self.overlap_threshold,
+            prune_score=self.prune_score,
+            score_threshold=self.score_threshold,
+        )
 
     def __call__(self, candidates: Instances, top_k: int = -1) -> Instances:
-        """The best ``top_k`` (all if negative), best first, with decayed scores.
+        """Choose the best ``top_k`` (all if negative), best first, with decayed scores.
 
         ``candidates`` have ``pred_boxes``, ``scores`` and ``pred_classes``; other fields are kept.
         """
-        indices, scores = soft_nms(
-            candidates.pred_boxes.tensor,
-            candidates.scores,
-            candidates.pred_classes,
-            method=self.method,
-            sigma=self.sigma,
-            overlap_threshold=self.overlap_threshold,
-            prune_score=self.prune_score,
-            top_k=top_k,
-        )
+        boxes, scores = candidates.pred_boxes.tensor, candidates.scores
+        indices, decayed = self.choose(boxes, scores, candidates.pred_classes, top_k)
         chosen = candidates[indices]
-        chosen.scores = scores
+        chosen.scores = decayed
         return chosen
 
+    @torch.no_grad()
+    def choose(
+        self, boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, top_k: int = -1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Choose among boxes (N, 4) XYXY with probabilities (N,) and classes (N,) of whole numbers.
 
-@torch.no_grad()
+        Returns:
+            ``indices`` (M,) into the input and the decayed ``scores`` (M,), falling; M is at most
+            ``top_k``, where that is not negative.
+        """
+        usable = torch.where(scores.isfinite(), scores, 0)
+        prune_score = max(self.prune_score, torch.finfo(scores.dtype).tiny)
+        limit = len(scores) if top_k < 0 else top_k
+        # No score ever rises. So if the picks among the best candidates all score at least as much
+        # as any other did at the start, the others, however many, cannot come before them.
+        number = max(10 * limit, 1000)
+        while True:
+            floor = prune_score
+            if number < len(scores):
+                floor = max(floor, usable.topk(number).values[-1].item())
+            rows = (usable >= floor).nonzero()[:, 0]
+            arrays = (_array(values[rows]) for values in (boxes, scores, classes))
+            picks, decayed = self._pick(*arrays, prune_score, limit)
+            if floor == prune_score or (len(picks) == limit and (decayed[-1:] >= floor).all()):
+                break
+            number *= 8
+        return rows[torch.from_numpy(picks).to(rows.device)], torch.from_numpy(decayed).to(scores)
+
+    @np.errstate(over="ignore", invalid="ignore")  # of areas beyond the largest float
+    def _pick(
+        self,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        classes: np.ndarray,
+        prune_score: float,
+        limit: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`choose` for arrays: indices and decayed scores of at most ``limit`` picks."""
+        # Geometry lies sorted by class, so that a pick touches one slice; scores stay in their
+        # order, so that the first maximum is the one of lowest index.
+        order = classes.argsort()
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        starts, ends = (
+            np.searchsorted(classes[order], classes, side) for side in ("left", "right")
+        )
+        near, far = boxes[order, :2].T.copy(), boxes[order, 2:].T.copy()  # (2, N): x and y
+        widths, heights = (far - near).clip(min=0)
+        areas = widths * heights
+
+        scores = scores.copy()
+        picks, decayed = [], []
+        while len(picks) < min(limit, len(scores)):
+            best = scores.argmax()
+            if scores[best] < prune_score:
+                break  # so are all that are left
+            picks.append(best)
+            decayed.append(scores[best])
+            at, same = place[best], slice(starts[best], ends[best])
+            lower = np.maximum(near[:, same], near[:, at, None])
+            upper = np.minimum(far[:, same], far[:, at, None])
+            width, height = (upper - lower).clip(min=0)
+            overlap = width * height
+            union = areas[same] + areas[at] - overlap
+            iou = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
+            if self.method == "gaussian":
+                scores[order[same]] *= np.exp(-(iou * iou) / self.sigma)
+            else:
+                scores[order[same]] *= np.where(iou >= self.overlap_threshold, 1 - iou, 1)
+            scores[best] = 0  # taken
+        return np.array(picks, dtype=np.int64), np.array(decayed, dtype=scores.dtype)
+
+
 def soft_nms(
     boxes: torch.Tensor,
     scores: torch.Tensor,
     classes: torch.Tensor,
     *,
-    method: str = "linear",
-    sigma: float = 0.5,
-    overlap_threshold: float = 0.5,
-    prune_score: float = 1e-3,
     top_k: int = -1,
+    **settings: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pick the best box again and again; each pick lowers the others of its class (Fig. 2).
-
-    With ``o`` the IoU of a box with the pick, its score s becomes
-
-    * linear (Eq. 2 of that paper): ``s * (1 - o)`` if ``o >= overlap_threshold``, else ``s``;
-    * gaussian (Eq. 3): ``s * exp(-o**2 / sigma)``.
-
-    Boxes without area overlap nothing. Of equal scores the one of lower index comes first. Scores
-    that are not finite count as 0.
-
-    Args:
-        boxes: (N, 4) XYXY.
-        scores: (N,) probabilities.
-        classes: (N,) whole numbers; boxes of different classes leave each other alone.
-        prune_score: a box whose score is, or falls, below it or to 0 is dropped.
-        top_k: the largest M; negative for no limit.
-
-    Returns:
-        ``indices`` (M,) into the input and the decayed ``scores`` (M,), falling.
-    """
-    usable = torch.where(scores.isfinite(), scores, 0)
-    prune_score = max(prune_score, torch.finfo(scores.dtype).tiny)
-    limit = len(scores) if top_k < 0 else top_k
-    # No score ever rises. So if the picks among the best candidates all score at least as much as
-    # any other candidate did at the start, the others, however many, cannot come before them.
-    number = max(10 * limit, 1000)
-    while True:
-        floor = prune_score
-        if number < len(scores):
-            floor = max(floor, usable.topk(number).values[-1].item())
-        rows = (usable >= floor).nonzero()[:, 0]
-        picks, decayed = _pick(
-            *(_array(values[rows]) for values in (boxes, scores, classes)),
-            method=method,
-            sigma=sigma,
-            overlap_threshold=overlap_threshold,
-            prune_score=prune_score,
-            limit=limit,
-        )
-        if floor == prune_score or (len(picks) == limit and (decayed[-1:] >= floor).all()):
-            break
-        number *= 8
-    return rows[torch.from_numpy(picks).to(rows.device)], torch.from_numpy(decayed).to(scores)
+    """Run `SoftNMS.choose` with the ``settings`` of `SoftNMS`."""
+    return SoftNMS(**settings).choose(boxes, scores, classes, top_k)
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
-    """On the CPU, where a pick takes no longer than launching one GPU kernel; float32 at least."""
+    """Move to the CPU, where a pick takes as long as launching one GPU kernel; float32 at least."""
     half = values.dtype in (torch.float16, torch.bfloat16)
     return (values.float() if half else values).cpu().numpy()
-
-
-@np.errstate(over="ignore", invalid="ignore")  # of areas beyond the largest float
-def _pick(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    classes: np.ndarray,
-    *,
-    method: str,
-    sigma: float,
-    overlap_threshold: float,
-    prune_score: float,
-    limit: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """`soft_nms` of arrays: indices and decayed scores of at most ``limit`` picks."""
-    # Geometry lies sorted by class, so that a pick touches one slice; scores stay in their order,
-    # so that the first maximum is the one of lowest index.
-    order = classes.argsort()
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    starts, ends = (np.searchsorted(classes[order], classes, side) for side in ("left", "right"))
-    near, far = boxes[order, :2].T.copy(), boxes[order, 2:].T.copy()  # (2, N): x and y
-    widths, heights = (far - near).clip(min=0)
-    areas = widths * heights
-
-    scores = scores.copy()
-    picks, decayed = [], []
-    while len(picks) < min(limit, len(scores)):
-        best = scores.argmax()
-        if scores[best] < prune_score:
-            break  # so are all that are left
-        picks.append(best)
-        decayed.append(scores[best])
-        at, same = place[best], slice(starts[best], ends[best])
-        lower = np.maximum(near[:, same], near[:, at, None])
-        upper = np.minimum(far[:, same], far[:, at, None])
-        width, height = (upper - lower).clip(min=0)
-        overlap = width * height
-        union = areas[same] + areas[at] - overlap
-        iou = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
-        if method == "gaussian":
-            scores[order[same]] *= np.exp(-(iou * iou) / sigma)
-        else:
-            scores[order[same]] *= np.where(iou >= overlap_threshold, 1 - iou, 1)
-        scores[best] = 0  # taken
-    return np.array(picks, dtype=np.int64), np.array(decayed, dtype=scores.dtype)

@@ -4,13 +4,13 @@ import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
+from torch.utils._pytree import tree_leaves
 
 from mvit_det.checkpoint import fit, read_weights
 from mvit_det.checkpoint.fitting import Report
@@ -70,7 +70,12 @@ class StrictCheckpointer(DetectionCheckpointer):
         data.update({key: object_.state_dict() for key, object_ in self.checkpointables.items()})
         data.update(contents)
         path = Path(self.save_dir) / f"{name}.pth"
-        _refuse_non_finite(data["model"], path)
+        bad = _not_finite(data["model"])
+        if bad:
+            raise UserError(
+                f"Training has diverged: {path} is not written, since {some(bad, 3)} are not finite; "
+                "lower optimizer.lr and go on from the last checkpoint with --resume."
+            )
         logger.info("Saving %s", path)
         try:
             with atomic_file(path) as partial, open(partial, "wb") as file:
@@ -111,11 +116,6 @@ class StrictCheckpointer(DetectionCheckpointer):
     def load(self, path: str, checkpointables=None) -> dict[str, Any]:
         """As in Detectron2, for any published format, and by name (`mvit_det.checkpoint`)."""
         self._source = path
-        if "?" in path and "://" not in path:
-            raise UserError(
-                f"Checkpoint {path} has a question mark in its path, which Detectron2 takes for the "
-                "end: rename it."
-            )
         try:
             return super().load(fetch(path) if path else path, checkpointables)
         except UserError as error:
@@ -128,7 +128,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         weights = read_weights(filename)
         fitted = fit(weights, self.model.state_dict(), self.inflation)
         self._judge(fitted.report)
-        bad = [name for name, value in fitted.state.items() if not _finite(value)]
+        bad = _not_finite(fitted.state)
         if bad:
             raise UserError(
                 f"Checkpoint {self._source} holds numbers that are not finite, in {some(bad, 3)}: it "
@@ -187,38 +187,19 @@ def _newest_sound(folder: Path) -> tuple[str, list[str]]:
     return "", damaged
 
 
-def _refuse_non_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
-    bad = [name for name, value in weights.items() if not _finite(value)]
-    if bad:
-        raise UserError(
-            f"Training has diverged: {path} is not written, since {some(bad, 3)} are not finite; "
-            "lower optimizer.lr and go on from the last checkpoint with --resume."
-        )
-
-
-def _finite(value: torch.Tensor) -> bool:
-    if not value.is_floating_point() or not value.numel():
-        return True
-    # a sum is infinite or NaN if any element is, and needs no mask of the tensor's size
-    return bool(value.double().sum().isfinite())
+def _not_finite(weights: dict[str, torch.Tensor]) -> list[str]:
+    """Name the tensors that hold an infinity or NaN."""
+    # A sum is infinite or NaN if any element is, and needs no mask of the tensor's size.
+    floats = {name: value for name, value in weights.items() if value.is_floating_point()}
+    return [name for name, value in floats.items() if not value.double().sum().isfinite()]
 
 
 def _why_not_written(path: Path, data: dict[str, Any], error: Exception) -> str:
-    needed, free = _nbytes(data), shutil.disk_usage(path.parent).free
+    needed = sum(x.nbytes for x in tree_leaves(data) if isinstance(x, torch.Tensor))
+    free = shutil.disk_usage(path.parent).free
     reason = "no space is left on the device" if free < needed else str(error).split("\n")[0]
     return (
         f"Checkpoint {path} cannot be written: {reason} (it needs {needed / 2**20:.1f} MiB, and "
         f"{free / 2**20:.1f} MiB are free there); the checkpoints before it are kept, so make room "
         "and go on with --resume."
-    )
-
-
-def _nbytes(data: Any) -> int:
-    """Bytes of all tensors in nested dicts, lists and tuples."""
-    if isinstance(data, torch.Tensor):
-        return data.nbytes
-    if isinstance(data, dict):
-        data = data.values()
-    return (
-        sum(map(_nbytes, data)) if isinstance(data, Iterable) and not isinstance(data, str) else 0
     )

@@ -4,25 +4,14 @@ import json
 import math
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-# file -> (its axis, (title of a panel, task in the keys of its curves) ..., {metric: label})
-_METRICS = {
-    "ap.png": (
-        "AP (percent)",
-        (("boxes", "bbox/"), ("masks", "segm/")),
-        {"AP": "AP (mean over IoU 0.5 to 0.95)", "AP50": "AP50 (IoU 0.5)"},
-    ),
-    "accuracy.png": (
-        "accuracy (percent)",
-        (("classification", "classification/"),),
-        {"top1": "top-1", "top5": "top-5"},
-    ),
-    "map.png": ("frame mAP (percent)", (("actions", "actions/"),), {"mAP50": "mAP (IoU 0.5)"}),
-}
+# picture -> metrics that it shows, in percent; a panel for each thing that has them
+_METRICS = {"ap.png": ("AP", "AP50"), "accuracy.png": ("top1", "top5"), "map.png": ("mAP50",)}
 
 
 def read_curves(metrics_json: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -59,44 +48,40 @@ def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
 
 
 def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) -> list[Path]:
-    """Draw ``losses.png``, ``ap.png``, ``accuracy.png`` and ``map.png``; return those that there was
-    data for.
-    """
+    """Draw ``losses.png`` and pictures of metrics; return the paths of those with data."""
     # Not at the top: it takes a second, and a training needs it only at its end.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     curves = read_curves(metrics_json)
-    written = []
     pictures = {"losses.png": _draw_losses}
     pictures |= {name: partial(_draw_metrics, metrics) for name, metrics in _METRICS.items()}
+    written = []
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
     for name, draw in pictures.items():
         figure = Figure(figsize=(10, 4.8), layout="constrained")
-        FigureCanvasAgg(figure)
         if draw(figure, curves):
-            path = Path(output_dir) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=130)
-            written.append(path)
+            written.append(Path(output_dir) / name)
+            figure.savefig(written[-1], dpi=130)
     return written
 
 
 def _draw_losses(figure, curves: dict) -> bool:
     """Total loss and learning rate left, the terms of the loss right."""
-    terms = [key for key in curves if key.startswith("loss_")]
     if "total_loss" not in curves:
         return False
     total, parts = figure.subplots(1, 2)
-    for axes, keys in ((total, ["total_loss"]), (parts, sorted(terms))):
+    terms = sorted(key for key in curves if key.startswith("loss_"))
+    for axes, title, keys in (
+        (total, "total loss and learning rate", ["total_loss"]),
+        (parts, "terms of the loss", terms),
+    ):
         for key in keys:
             iterations, values = curves[key]
             (line,) = axes.plot(iterations, smoothed(values), label=key, linewidth=2)
             axes.plot(iterations, values, color=line.get_color(), alpha=0.3, linewidth=0.8)
-        axes.set(xlabel="iteration", ylabel="loss")
+        axes.set(title=title, xlabel="iteration", ylabel="loss")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    total.set_title("total loss and learning rate")
-    parts.set_title("terms of the loss")
     if terms:
         parts.legend()
     if "lr" in curves:
@@ -107,31 +92,23 @@ def _draw_losses(figure, curves: dict) -> bool:
     return True
 
 
-def _draw_metrics(metrics: tuple, figure, curves: dict) -> bool:
-    """One panel for each task that was measured, on the same scale."""
-    unit, panels, kinds = metrics
-    panels = [
-        (title, [key for key in curves if key.endswith(tuple(task + kind for kind in kinds))])
-        for title, task in panels
-    ]
-    panels = [(title, keys) for title, keys in panels if keys]
+def _draw_metrics(metrics: Sequence[str], figure, curves: dict) -> bool:
+    """Draw a panel for each prefix of the metrics' keys, such as "bbox/", on the same scale."""
+    panels: dict[str, list[str]] = defaultdict(list)
+    for key in curves:
+        prefix, _, name = key.rpartition("/")
+        if name in metrics:
+            panels[prefix].append(name)
     if not panels:
         return False
-    for axes, (title, keys) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-        for key in keys:
-            iterations, values = curves[key]
-            prefix, kind = key.rsplit("/", 1)
-            label = kinds[kind] + (f", {prefix}" if prefix.count("/") else "")
-            (line,) = axes.plot(iterations, values, marker="o", markersize=4, label=label)
-            axes.annotate(
-                f"{values[-1]:.1f}",
-                (iterations[-1], values[-1]),
-                xytext=(0, 6),
-                textcoords="offset points",
-                color=line.get_color(),
-                ha="center",
-            )
-        axes.set(title=f"test set, {title}", xlabel="iteration", ylabel=unit, ylim=(0, 105))
+    for axes, (prefix, names) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items()
+    ):
+        for name in names:
+            iterations, values = curves[f"{prefix}/{name}"]
+            label = f"{name}, {values[-1]:.1f} at the end"
+            axes.plot(iterations, values, marker="o", markersize=4, label=label)
+        axes.set(title=f"test set, {prefix}", xlabel="iteration", ylabel="percent", ylim=(0, 105))
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)
         axes.legend(loc="best")

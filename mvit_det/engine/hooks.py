@@ -4,8 +4,9 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from detectron2.engine import HookBase
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 _WINDOW = 20
 
 
+@dataclass(eq=False)
 class Checkpoints(HookBase):
     """Detectron2's files (model_0004999.pth, ..., model_final.pth), from which a run resumes exactly.
 
@@ -40,22 +42,13 @@ class Checkpoints(HookBase):
     ``resumed`` is to be set to what `StrictCheckpointer.resume` returned.
     """
 
-    def __init__(
-        self,
-        checkpointer: StrictCheckpointer,
-        loader: Any,
-        stop: StopRequest,
-        *,
-        period: int,
-        max_to_keep: int | None = None,
-    ):
-        self.checkpointer = checkpointer
-        self.loader = loader
-        self.stop = stop
-        self.period = period
-        self.max_to_keep = max_to_keep
-        self.resumed: dict[str, Any] = {}
-        self._ended: int | None = None
+    checkpointer: StrictCheckpointer
+    loader: Any
+    stop: StopRequest
+    period: int
+    max_to_keep: int | None = None
+    resumed: dict[str, Any] = field(default_factory=dict, init=False)
+    _ended: int | None = field(default=None, init=False)
 
     def before_train(self) -> None:
         """Restore what the model does not hold; register this hook before those that draw."""
@@ -63,9 +56,7 @@ class Checkpoints(HookBase):
             self.loader.load_state_dict(self.resumed["loader"])
         for name, (smooth, points) in self.resumed.get("history", {}).items():
             for value, iteration in points:
-                self.trainer.storage.put_scalar(
-                    name, value, smoothing_hint=smooth, cur_iter=iteration
-                )
+                self.trainer.storage.put_scalar(name, value, smooth, iteration)
         states = self.resumed.get("random", [])
         if len(states) == comm.get_world_size():
             randomness.set_state(states[comm.get_rank()])
@@ -122,6 +113,7 @@ class Checkpoints(HookBase):
             path.unlink()
 
 
+@dataclass(eq=False)
 class Evaluations(HookBase):
     """Detectron2's EvalHook, which also makes up for an evaluation that a killed run has missed.
 
@@ -132,13 +124,10 @@ class Evaluations(HookBase):
         metric: by which one is recognised, e.g. "bbox/AP".
     """
 
-    def __init__(
-        self, test: Callable[[], dict[str, Any]], period: int, output_dir: str, metric: str
-    ):
-        self.test = test
-        self.period = period
-        self.output_dir = Path(output_dir)
-        self.metric = metric
+    test: Callable[[], dict[str, Any]]
+    period: int
+    output_dir: str
+    metric: str
 
     def before_train(self) -> None:
         """Evaluate if the checkpoint that the run resumes from was saved just before one."""
@@ -160,7 +149,7 @@ class Evaluations(HookBase):
         return self.period > 0 and 0 < done < self.trainer.max_iter and done % self.period == 0
 
     def _missed(self) -> bool:
-        iterations, _ = read_curves(self.output_dir / "metrics.json").get(self.metric, ([], []))
+        iterations, _ = read_curves(f"{self.output_dir}/metrics.json").get(self.metric, ([], []))
         return bool(self.metric) and self.trainer.start_iter - 1 not in iterations
 
     def _evaluate(self, iteration: int) -> None:
@@ -170,13 +159,11 @@ class Evaluations(HookBase):
                 "train.best_metric=%s is none of what is measured (%s): no best weights are kept.",
                 *(self.metric, some(found)),
             )
-        for name, value in found.items():
-            self.trainer.storage.put_scalar(
-                name, float(value), smoothing_hint=False, cur_iter=iteration
-            )
+        self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **found)
         comm.synchronize()  # those with nothing to evaluate must not run ahead into training
 
 
+@dataclass(eq=False)
 class KeepBest(HookBase):
     """Keep the weights with the highest value of a metric as model_best.pth; behind `Evaluations`.
 
@@ -186,13 +173,12 @@ class KeepBest(HookBase):
         metric: e.g. "bbox/AP".
     """
 
-    NAME = "model_best"
+    NAME: ClassVar = "model_best"
 
-    def __init__(self, checkpointer: StrictCheckpointer, metric: str):
-        self.checkpointer = checkpointer
-        self.metric = metric
-        self.best = -math.inf
-        self._seen = -1
+    checkpointer: StrictCheckpointer
+    metric: str
+    best: float = field(default=-math.inf, init=False)
+    _seen: int = field(default=-1, init=False)
 
     def before_train(self) -> None:
         """Look for the best of an earlier part of this run."""
@@ -221,22 +207,22 @@ class KeepBest(HookBase):
         self.after_step()
 
 
+@dataclass(eq=False)
 class DrawCurves(HookBase):
-    """Draw the loss and AP curves from metrics.json, every ``period`` iterations and at the end."""
+    """Draw the pictures of metrics.json, every ``period`` iterations and at the end.
 
-    def __init__(self, output_dir: str, period: int):
-        self.output_dir = Path(output_dir)
-        self.period = period
+    Register it after the writer of that file.
+    """
+
+    output_dir: str
+    period: int
 
     def after_step(self) -> None:
-        """Draw when due; register this hook behind the writer of metrics.json."""
+        """Draw when due."""
         done = self.trainer.iter + 1
         if self.period > 0 and done % self.period == 0 and done < self.trainer.max_iter:
-            self._draw()
+            self.after_train()
 
     def after_train(self) -> None:
-        """Draw the whole run."""
-        self._draw()
-
-    def _draw(self) -> None:
-        draw_curves(self.output_dir / "metrics.json", self.output_dir)
+        """Draw the run up to here."""
+        draw_curves(f"{self.output_dir}/metrics.json", self.output_dir)

@@ -30,7 +30,7 @@ from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice, check_count
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,7 @@ def do_train(
 def _train(
     cfg: DictConfig, resume: bool, stop: StopRequest, on_start: Callable[[], None]
 ) -> dict[str, Any]:
-    if cfg.train.max_iter < 1:
-        raise UserError(f"train.max_iter={cfg.train.max_iter} must be 1 or more.")
+    check_count("train", max_iter=cfg.train.max_iter)
     _check_loaders(cfg)
     # Data come first: what is wrong with them shows before anything expensive is built. How test
     # images are prepared would else show at the first evaluation only.
@@ -265,11 +264,9 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
     if _on_cpu(cfg):
         logger.info("Mixed precision needs a GPU: training in float32 on this CPU.")
         return None
-    types = {"float16": torch.float16, "bfloat16": torch.bfloat16}
     name = amp.get("dtype", "float16")
-    if name not in types:
-        raise UserError(f"train.amp.dtype={name} must be one of {', '.join(types)}.")
-    return types[name]
+    check_choice("train.amp", ("float16", "bfloat16"), dtype=name)
+    return getattr(torch, name)
 
 
 def _hooks(

@@ -13,7 +13,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.optim import Optimizer
 
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, check_positive, some
 
 MAX_NAMES = 64  # of images in an error message
 
@@ -70,11 +70,8 @@ class Trainer(SimpleTrainer):
         max_norm: float | None = None,
     ):
         super().__init__(model, data_loader, optimizer)
-        number = isinstance(max_norm, (int, float))
-        if max_norm is not None and not (number and 0.0 < max_norm < math.inf):
-            raise UserError(
-                f"train.clip_gradients={max_norm} must be above 0, or null for no limit."
-            )
+        if max_norm is not None:
+            check_positive("train (or null: no limit)", clip_gradients=max_norm)
         self.accumulation = accumulation
         self.precision = precision
         self.max_norm = max_norm
@@ -92,13 +89,8 @@ class Trainer(SimpleTrainer):
             batch = self._next_batch()
             waited += time.perf_counter() - started
             # Processes exchange gradients once per iteration.
-            last = part == self.accumulation - 1
-            wait = (
-                nullcontext()
-                if last or not hasattr(self.model, "no_sync")
-                else self.model.no_sync()
-            )
-            with wait:
+            alone = part < self.accumulation - 1 and hasattr(self.model, "no_sync")
+            with self.model.no_sync() if alone else nullcontext():
                 losses.update(self._forward_backward(batch))
         self.after_backward()
         self.grad_scaler.unscale_(self.optimizer)

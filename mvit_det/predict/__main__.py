@@ -51,9 +51,7 @@ def main(args: Namespace) -> int:
         if predictor.task.inputs == "pictures" and people is None:
             see_frames(run, sources)
         else:
-            videos, pictures = videos_of(sources)
-            for path in pictures:
-                run.report(path, "a picture, and this config's model takes videos")
+            videos = videos_of(sources, run.report)
             if people is None:
                 see_windows(run, videos, args.window)
             else:

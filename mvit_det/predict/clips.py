@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,19 +72,20 @@ def check_window(window: float | None) -> None:
         raise UserError(f"window={window}, in seconds, must be above 0.")
 
 
-def videos_of(sources: Sequence[Picture | Video]) -> tuple[list[Path], list[Path]]:
-    """Videos among inputs, and pictures, which are none; each in the order given.
+def videos_of(
+    sources: Sequence[Picture | Video], report: Callable[[Path, str], None]
+) -> list[Path]:
+    """Videos among inputs, in the order given; single pictures are reported.
 
     Several pictures of one folder are the frames of one video: their folder.
     """
     counts = Counter(one.path.parent for one in sources if isinstance(one, Picture))
     videos: dict[Path, None] = {}
-    pictures = []
     for one in sources:
         if isinstance(one, Video):
             videos[one.path] = None
         elif counts[one.path.parent] > 1:
             videos[one.path.parent] = None
         else:
-            pictures.append(one.path)
-    return list(videos), pictures
+            report(one.path, "a picture, and this config's model takes videos")
+    return list(videos)

@@ -20,7 +20,7 @@ from mvit_det.errors import UserError, some
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
 from mvit_det.evaluation.drawing.people import draw_people
 from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper
-from mvit_det.tasks.classification import finite
+from mvit_det.tasks.classification import class_rows, finite
 from mvit_det.tasks.random_inputs import random_boxes
 
 SHOWN = 4  # actions at a box in a picture
@@ -181,11 +181,7 @@ class ActionInference:
             entry: dict[str, Any] = {"image_id": image_id, "bbox": [round(x, 2) for x in box]}
             if not math.isnan(result.box_scores[number]):
                 entry["box_score"] = float(result.box_scores[number])
-            entry["classes"] = [
-                {"category_id": category["id"], "name": category["name"], "score": score}
-                for category, score in actions
-            ]
-            entries.append(entry)
+            entries.append({**entry, "classes": class_rows(actions)})
         return entries
 
     def summary(self, rows: int) -> str:

@@ -94,14 +94,15 @@ class ClassInference:
 
     def rows(self, result: torch.Tensor, image_id: int, categories: Categories) -> list[Row]:
         """Give one entry, with the best classes, the best first."""
-        classes = [
-            {"category_id": category["id"], "name": category["name"], "score": score}
-            for category, score in best(result, categories)
-        ]
-        return [{"image_id": image_id, "classes": classes}]
+        return [{"image_id": image_id, "classes": class_rows(best(result, categories))}]
 
     def summary(self, rows: int) -> str:
         return f"up to {TOP} classes for each of {rows} images"
+
+
+def class_rows(scored: Sequence[tuple[Category, float]]) -> list[Row]:
+    """Classes with their scores as predictions.json has them."""
+    return [dict(category_id=each["id"], name=each["name"], score=score) for each, score in scored]
 
 
 def finite(scores: torch.Tensor) -> torch.Tensor:

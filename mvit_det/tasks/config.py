@@ -40,10 +40,10 @@ def _shown_task(cfg: DictConfig) -> Task:
         return Detection()
     kind = _target(mapper)
     of_actions = inspect.isclass(kind) and issubclass(kind, ActionClipMapper)
-    if of_actions or "roi_size" in _arguments(model):
+    if of_actions or "roi_size" in arguments_of(model):
         return ActionDetection()
     backbone = model.get("backbone") or (model if "num_classes" in model else {})
-    size = _arguments(backbone).get("input_size")
+    size = arguments_of(backbone).get("input_size")
     size = backbone.get("input_size", size and size.default)
     axes = len(size) if isinstance(size, Sequence) else 0
     if axes == 3 or {"sampling", "transform"} <= mapper.keys():
@@ -57,6 +57,7 @@ def _target(node: Mapping[str, Any]) -> Any:
     return get_object(target) if isinstance(target, str) else target
 
 
-def _arguments(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
+def arguments_of(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
+    """What the target of a config node takes."""
     target = _target(node)
     return inspect.signature(target).parameters if callable(target) else {}

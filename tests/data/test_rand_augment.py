@@ -59,7 +59,7 @@ def test_only_what_is_seen_is_worked_out():
         (step,) = augment.draw(1000, 1000)
         left, top, right, bottom = step.needs((500, 500, 600, 600), (1000, 1000))
         operation = getattr(step, "operation", None)
-        name = operation.function.__name__.strip("_") if operation else "move"
+        name = operation.__name__.strip("_") if operation else "move"
         areas.setdefault(name, set()).add((right - left) * (bottom - top))
     assert areas.pop("sharpness") == {102 * 102}
     for name in ("auto_contrast", "equalize", "contrast"):

@@ -417,12 +417,12 @@ def test_settings_are_restored_after_a_failure():
 @pytest.mark.parametrize(
     "options, words",
     [
-        (dict(soft_nms="hard"), "no method 'hard'"),
+        (dict(soft_nms="hard"), "method='hard' of Soft-NMS must be one of linear, gaussian"),
         (dict(soft_nms=True), "soft_nms=True must be linear, gaussian, null or a SoftNMS"),
         (dict(test_short_sides=800), r"test_short_sides=800 must be a list .* e.g. \[800\]"),
-        (dict(test_short_sides=[800, -1]), "test_short_sides has -1: lengths are whole pixels"),
-        (dict(test_short_sides=["big"]), "test_short_sides has 'big'"),
-        (dict(test_max_size=0), "test_max_size has 0"),
+        (dict(test_short_sides=[800, -1]), "test_short_sides=-1 .* pixels, must be a whole number"),
+        (dict(test_short_sides=["big"]), "test_short_sides='big'"),
+        (dict(test_max_size=0), "test_max_size=0"),
     ],
 )
 def test_bad_options_end_in_one_sentence(options, words):

@@ -212,9 +212,9 @@ def test_instances_keep_their_fields():
 @pytest.mark.parametrize(
     "settings, words",
     [
-        (dict(method="hard"), "no method 'hard': use one of linear, gaussian"),
-        (dict(sigma=0), "sigma=0 of Soft-NMS must be above 0"),
-        (dict(overlap_threshold=1.5), "overlap_threshold=1.5 of Soft-NMS must lie within 0..1"),
+        (dict(method="hard"), "method='hard' of Soft-NMS must be one of linear, gaussian"),
+        (dict(sigma=0), "sigma=0 of Soft-NMS must be a number above 0"),
+        (dict(overlap_threshold=1.5), "overlap_threshold=1.5 of Soft-NMS must be from 0 to 1"),
         (dict(prune_score=-1), "prune_score=-1"),
         (dict(score_threshold=float("nan")), "score_threshold=nan"),
     ],

@@ -29,9 +29,9 @@ USERS = {
     "detectron2.data.transforms": [
         *("Augmentation", "AugmentationList", "AugInput", "BlendTransform", "ColorTransform"),
         *("CropTransform", "ExtentTransform", "FixedSizeCrop", "HFlipTransform"),
-        *("MinIoURandomCrop", "NoOpTransform", "PILColorTransform", "PadTransform"),
+        *("NoOpTransform", "PILColorTransform", "PadTransform"),
         *("RandomApply", "RandomBrightness", "RandomContrast", "RandomCrop"),
-        *("RandomCrop_CategoryAreaConstraint", "RandomExtent", "RandomFlip", "RandomLighting"),
+        *("RandomExtent", "RandomFlip", "RandomLighting"),
         *("RandomResize", "RandomRotation", "RandomSaturation", "Resize", "ResizeScale"),
         *("ResizeShortestEdge", "ResizeTransform", "RotationTransform", "ScaleTransform"),
         *("Transform", "TransformList", "VFlipTransform"),

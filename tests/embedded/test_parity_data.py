@@ -112,8 +112,6 @@ augmentations = [
     T.FixedSizeCrop((64, 64)), T.FixedSizeCrop([32, 120], pad=False),
     T.RandomCrop("absolute", (60, 60)), T.RandomCrop("absolute_range", (20, 90)),
     T.RandomCrop("relative", (0.3, 0.9)), T.RandomCrop("relative_range", (0.2, 0.7)),
-    T.RandomCrop_CategoryAreaConstraint("absolute", (25, 25)),
-    T.RandomCrop_CategoryAreaConstraint("relative_range", (0.1, 0.1), 0.4, ignored_category=2),
     T.ResizeShortestEdge((20, 90), 120), T.ResizeShortestEdge([30, 60], sample_style="choice"),
     T.ResizeShortestEdge([0, 40], sample_style="choice", interp=3), T.ResizeShortestEdge(33),
     T.Resize(40), T.Resize((31, 70), interp=0), T.RandomResize([(20, 30), (90, 44)]),
@@ -125,7 +123,6 @@ augmentations = [
     T.RandomRotation([10, 20], expand=False, center=[[0.2, 0.3], [0.8, 0.7]], interp=0),
     T.RandomExtent((0.5, 1.4), (0.6, 0.3)), T.RandomBrightness(0.2, 1.8),
     T.RandomContrast(0.2, 1.8), T.RandomSaturation(0.0, 2.0), T.RandomLighting(90.0),
-    T.MinIoURandomCrop(), T.MinIoURandomCrop((0.05,), 0.5, mode_trials=3, crop_trials=2),
     T.AugmentationList([T.ColorTransform(lambda x: 255 - x), T.RandomFlip(1.0), T.Resize(20),
                         T.PILColorTransform(lambda x: x.point(lambda v: v // 2))]),
 ]

@@ -19,11 +19,12 @@ from omegaconf import OmegaConf
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyCall, LazyConfig, instantiate
-from detectron2.engine import HookBase, SimpleTrainer, hooks, default_argument_parser
+from detectron2.engine import HookBase, hooks, default_argument_parser
 from detectron2.solver import LRMultiplier, WarmupParamScheduler, get_default_optimizer_params
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter
+from mvit_det.engine.trainer import Trainer, WatchedLoader
 
 class Net(nn.Module):
     def __init__(self):
@@ -62,7 +63,7 @@ def trainer_from(start, folder, max_iter):
         model, base_lr=0.05, weight_decay=0.1, weight_decay_norm=0.0,
         overrides={"pos_embed": {"weight_decay": 0.0}})
     optimizer = torch.optim.AdamW(groups, lr=0.05)
-    trainer = SimpleTrainer(model, batches(start), optimizer)
+    trainer = Trainer(model, WatchedLoader(batches(start)), optimizer)
     schedule = WarmupParamScheduler(
         MultiStepParamScheduler([1.0, 0.1], milestones=[4], num_updates=8), 0.1, 0.25)
     checkpointer = DetectionCheckpointer(model, folder, trainer=trainer)

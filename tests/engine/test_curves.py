@@ -67,8 +67,8 @@ def test_only_what_was_measured(tmp_path):
 @pytest.mark.parametrize(
     ("task", "name", "metrics", "labels"),
     [
-        ("classification", "accuracy.png", {"top1": 40.0, "top5": 80.0}, ["top-1", "top-5"]),
-        ("actions", "map.png", {"mAP50": 26.0}, ["mAP (IoU 0.5)"]),
+        ("classification", "accuracy.png", {"top1": 40.0, "top5": 80.0}, ["top1, 59.0 at the end", "top5, 99.0 at the end"]),
+        ("actions", "map.png", {"mAP50": 26.0}, ["mAP50, 45.0 at the end"]),
     ],
 )
 def test_curves_of_what_a_task_is_judged_by(task, name, metrics, labels, tmp_path, monkeypatch):

@@ -167,8 +167,8 @@ def test_a_folder_in_use_is_refused(tmp_path):
     """Until the process that holds it ends; workers that outlive it do not count."""
     hold = (
         "import os, sys, time, mvit_det\n"
-        "from mvit_det.engine.folder import claimed\n"
-        "with claimed(sys.argv[1], resume=False):\n"
+        "from mvit_det.engine.folder import exclusive_output_dir\n"
+        "with exclusive_output_dir(sys.argv[1], resume=False):\n"
         "    os.fork() or time.sleep(60)\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"

@@ -77,7 +77,8 @@ def test_frames_before_a_damaged_one_come():
 def test_pictures_of_a_folder_are_the_frames_of_a_video():
     names = ["a/1.jpg", "b/x.mp4", "a/2.jpg", "c/only.png", "b/cover.jpg"]
     sources = [Video(Path(n)) if n.endswith("mp4") else Picture(Path(n)) for n in names]
-    videos, pictures = videos_of(sources)
+    pictures = []
+    videos = videos_of(sources, lambda path, reason: pictures.append(path))
     assert videos == [Path("a"), Path("b/x.mp4")]
     assert pictures == [Path("c/only.png"), Path("b/cover.jpg")]
 

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,14 @@ from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.custom.categories import Category, Node, class_source
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, check_number, check_positive, some
+from mvit_det.errors import UserError, check_number, check_positive, check_range, some
 
 logger = logging.getLogger(__name__)
 
 Paths = str | os.PathLike | Sequence[str | os.PathLike]
 
 
+@dataclass(eq=False)
 class ActionClips(Dataset):
     """Items are dicts, one for each key frame, by video and second.
 
@@ -52,45 +53,35 @@ class ActionClips(Dataset):
     the action of id 1, all 0 for a box that no action is known of; and "fps" if that was given.
 
     Attributes:
-        num_boxes: of all items.
+        frames, paths: the key frames, and of each of their videos the path.
         missing: videos that the files name and that are not there.
+        num_classes, start, fps: as for `action_clips`.
     """
 
-    def __init__(
-        self,
-        frames: KeyFrames,
-        paths: Sequence[str],
-        missing: Sequence[str],
-        *,
-        num_classes: int,
-        start: float,
-        fps: float | None,
-    ):
-        self.num_boxes = len(frames.box)
-        self.missing = list(missing)
-        self._frames = replace(frames, videos=PackedText.of(frames.videos))
-        self._paths = PackedText.of(paths)
-        self._num_classes = num_classes
-        self._start = start
-        self._more = {} if fps is None else {"fps": fps}
+    frames: KeyFrames
+    paths: Sequence[str]
+    missing: list[str]
+    num_classes: int
+    start: float
+    fps: float | None
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self.frames)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
-        frames = self._frames
+        frames = self.frames
         video, second = int(frames.video[index]), float(frames.second[index])
         boxes = slice(int(frames.start[index]), int(frames.start[index + 1]))
-        return {
-            "file_name": self._paths[video],
+        item = {
+            "file_name": self.paths[video],
             "video": frames.videos[video],
             "second": second,
-            "time": second - self._start,
+            "time": second - self.start,
             "boxes": frames.box[boxes].copy(),
-            "labels": frames.labels(boxes, self._num_classes),
-            **self._more,
+            "labels": frames.labels(boxes, self.num_classes),
         }
+        return item if self.fps is None else dict(item, fps=self.fps)
 
 
 def _categories(node: Node) -> list[Category]:
@@ -160,15 +151,10 @@ def action_clips(
     proposed = {path: read_boxes(path, "proposals") for path in found}
     evaluated = evaluated_actions(label_map, annotated, num_classes)
     _check_belong_together(annotated, proposed, annotated_boxes)
-    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
-    if proposed and not annotated_boxes:
-        tables = {}
-    for path, table in proposed.items():
-        tables[path] = _above(path, usable(path, table, num_classes), min_score)
+    tables = _used(annotated, proposed, num_classes, min_score, annotated_boxes)
     frames = _within(key_frames_of(list(tables.values()), num_classes), seconds, list(tables))
-    lists = _resolved(frame_lists or (), "The frame list")
-    known = dict(listed=read_frame_lists(lists) if lists else None, sources=list(tables))
-    paths = find_clips(videos, frames.videos, max_missing=max_missing, **known)
+    listed = read_frame_lists(_resolved(frame_lists or (), "The frame list"))
+    paths = find_clips(videos, frames.videos, listed, max_missing, list(tables))
     missing = [video for video, path in zip(frames.videos, paths) if path is None]
     frames = frames.only(np.array([path is not None for path in paths])[frames.video])
     paths = [path for path in paths if path is not None]
@@ -189,7 +175,31 @@ def action_clips(
             missing_videos=missing,
             registered_by=OWNER,
         )
-    return ActionClips(frames, paths, missing, num_classes=num_classes, start=start, fps=fps)
+    frames = replace(frames, videos=PackedText.of(frames.videos))  # memory that workers share
+    return ActionClips(frames, PackedText.of(paths), missing, num_classes, start, fps)
+
+
+def _used(
+    annotated: Mapping[str, BoxTable],
+    proposed: Mapping[str, BoxTable],
+    num_classes: int,
+    min_score: float,
+    annotated_boxes: bool,
+) -> dict[str, BoxTable]:
+    """Choose the boxes to train or test on, by the files that they are of."""
+    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
+    if proposed and not annotated_boxes:
+        tables = {}
+    for path, table in proposed.items():
+        table = usable(path, table, num_classes)
+        kept = table.score >= min_score
+        if len(table) and not kept.any():
+            logger.warning(
+                "%s: no box has a score of %g or more (the highest is %g): lower min_score.",
+                *(path, min_score, table.score.max()),
+            )
+        tables[path] = table.rows(kept)
+    return tables
 
 
 def _check_belong_together(
@@ -226,16 +236,6 @@ def _check_belong_together(
             )
 
 
-def _above(path: str, table: BoxTable, min_score: float) -> BoxTable:
-    kept = table.score >= min_score
-    if len(table) and not kept.any():
-        logger.warning(
-            "%s: no box has a score of %g or more (the highest is %g): lower min_score.",
-            *(path, min_score, table.score.max()),
-        )
-    return table.rows(kept)
-
-
 def _within(
     frames: KeyFrames, seconds: tuple[float, float] | None, sources: Sequence[str]
 ) -> KeyFrames:
@@ -260,13 +260,8 @@ def _check_numbers(seconds: tuple[float, float] | None, fps: float | None, **oth
     check_number("action_clips", "a number", math.isfinite, **others)
     if fps is not None:
         check_positive("action_clips", fps=fps)
-    if seconds is None:
-        return
-    numbers = not isinstance(seconds, str) and all(isinstance(x, (int, float)) for x in seconds)
-    if not (numbers and len(seconds) == 2 and seconds[0] <= seconds[1]):
-        raise UserError(
-            f"seconds={seconds} of action_clips must be the first and the last second to use."
-        )
+    if seconds is not None:
+        check_range("action_clips", seconds=seconds)
 
 
 def _check_given(truth: Sequence[str], found: Sequence[str]) -> None:

@@ -116,13 +116,10 @@ def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTab
 
 def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
     """Say which rows annotate an action of a box once more; scoring would expect two of them."""
-    keys = [table.action, *table.box.T, table.second, table.video]
-    order = np.lexsort(keys)
-    again = np.ones(max(len(order) - 1, 0), bool)
-    for key in keys:
-        again &= key[order[1:]] == key[order[:-1]]
-    if again.any():
-        lines = np.sort(table.line[order[1:][again]]).tolist()
+    rows = np.column_stack([table.video, table.second, table.box, table.action])
+    _, firsts = np.unique(rows, axis=0, return_index=True)
+    lines = np.delete(table.line, firsts).tolist()
+    if lines:
         logger.warning(
             "%s: %d rows repeat an earlier one (same key frame, box and action): line %s",
             *(path, len(lines), some(lines, 10)),
@@ -144,19 +141,10 @@ def key_frames_of(tables: Sequence[BoxTable], num_classes: int) -> KeyFrames:
     second = np.concatenate([table.second for table in tables])
     box = np.concatenate([table.box for table in tables])
     action = np.concatenate([table.action for table in tables])
-    order = np.lexsort([*box.T, second, video])
-    new = np.ones(len(order), bool)
-    new[1:] = (box[order[1:]] != box[order[:-1]]).any(axis=1)
-    for key in (second, video):
-        new[1:] |= key[order[1:]] != key[order[:-1]]
-    # Rows of equal boxes keep their order in lexsort: the first row of each stands for it.
-    firsts = order[new]
+    rows = np.column_stack([video, second, box])
+    _, firsts, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     by_row = np.lexsort([firsts, second[firsts], video[firsts]])
-    place = np.empty(len(firsts), np.int64)
-    place[by_row] = np.arange(len(firsts))
-    group = np.empty(len(order), np.int64)
-    group[order] = place[np.cumsum(new) - 1]
-    firsts = firsts[by_row]
+    firsts, group = firsts[by_row], np.argsort(by_row)[group.ravel()]
     video, second = video[firsts], second[firsts]
     changes = np.ones(len(firsts), bool)
     changes[1:] = (video[1:] != video[:-1]) | (second[1:] != second[:-1])

@@ -47,10 +47,12 @@ class ActionClipMapper(FramesMapper):
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
         """See `SampleMapper.known`."""
-        known = {"labels": _as_tensor(item["labels"]), "file_name": item["file_name"]}
+        # Copies, since the arrays are the data set's.
+        labels = torch.tensor(item["labels"], dtype=torch.float32)
+        known = {"labels": labels, "file_name": item["file_name"]}
         if not self.is_train:
             known.update(video=item["video"], second=item["second"])
-            known["original_boxes"] = _as_tensor(item["boxes"])
+            known["original_boxes"] = torch.tensor(item["boxes"], dtype=torch.float32)
         return known
 
     def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
@@ -79,8 +81,3 @@ class ActionClipMapper(FramesMapper):
             return {"inputs": clip, "boxes": boxes}
         shown = torch.tensor(self.transform.shown(*found.shape[1:3]))
         return {"inputs": clip, "boxes": boxes, "shown": shown}
-
-
-def _as_tensor(values: np.ndarray) -> torch.Tensor:
-    """A float32 copy: those of a data set are shared."""
-    return torch.tensor(np.asarray(values, dtype=np.float32))

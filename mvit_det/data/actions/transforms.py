@@ -12,7 +12,6 @@ rules are PySlowFast's for AVA, and so are the random numbers:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,27 +29,12 @@ from mvit_det.data.video.transforms import (
     CLIP_MEAN,
     CLIP_STD,
     Normalise,
-    check_jitter,
-    check_pairs,
     check_short_side,
     height_and_width,
 )
-from mvit_det.errors import check_choice, check_share
+from mvit_det.errors import check_choice, check_range, check_share
 
 ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
-
-
-class ActionTestTransform(Protocol):
-    """An `ActionTransform` that also tells what part of a frame it shows."""
-
-    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """See the top of this file."""
-
-    def shown(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """Of frames of this size: x1, y1, x2, y2 as shares of them."""
-
-
-CROPS = ("center", "full")
 
 
 def action_train_transform(
@@ -74,8 +58,8 @@ def action_train_transform(
     name = "action_train_transform"
     crop = height_and_width(size)
     check_share(name, hflip=hflip)
-    check_pairs(name, short_side=short_side)
-    check_jitter(name, short_side, crop)
+    check_range(name, short_side=short_side)
+    check_short_side(name, int(short_side[0]), crop)
     return _TrainAction(ShortSideJitter(crop, tuple(short_side)), hflip, Normalise(mean, std))
 
 
@@ -88,10 +72,7 @@ class _TrainAction:
     normalise: Normalise
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        frame = frames.shape[1:3]
-        view = self.crop.draw(*frame)
-        clip = resized(frames, view.resized, view.cut)
-        boxes = _in_view(boxes, frame, view)
+        clip, boxes = _seen(frames, boxes, self.crop.draw(*frames.shape[1:3]))
         if self.hflip > 0 and np.random.uniform() < self.hflip:
             clip = clip.flip(-1)
             boxes[:, [0, 2]] = clip.shape[-1] - 1 - boxes[:, [2, 0]]
@@ -105,7 +86,7 @@ def action_test_transform(
     short_side: int | None = None,
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
-) -> ActionTestTransform:
+) -> "ActionTestTransform":
     """Resized frames, their centre or all of them: the two columns of the paper's Table A.2.
 
     Args:
@@ -117,16 +98,16 @@ def action_test_transform(
     """
     name = "action_test_transform"
     sides = height_and_width(size)
-    check_choice(name, CROPS, crop=crop)
+    check_choice(name, ("center", "full"), crop=crop)
     if short_side is None:
         short_side = min(sides)
     cut = sides if crop == "center" else None
     check_short_side(name, short_side, cut or (1, 1))
-    return _TestAction(short_side, cut, Normalise(mean, std))
+    return ActionTestTransform(short_side, cut, Normalise(mean, std))
 
 
 @dataclass
-class _TestAction:
+class ActionTestTransform:
     """See `action_test_transform`."""
 
     short_side: int
@@ -134,9 +115,7 @@ class _TestAction:
     normalise: Normalise
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        view = self._view(*frames.shape[1:3])
-        clip = resized(frames, view.resized, view.cut)
-        boxes = _in_view(boxes, frames.shape[1:3], view)
+        clip, boxes = _seen(frames, boxes, self._view(*frames.shape[1:3]))
         return self.normalise(clip), _inside(boxes, clip.shape[-2:])
 
     def shown(self, height: int, width: int) -> tuple[float, float, float, float]:
@@ -151,17 +130,17 @@ class _TestAction:
         return View(whole(height, width), size, cut)
 
 
-def _in_view(boxes: np.ndarray, frame: Size, view: View) -> np.ndarray:
-    """Boxes (N, 4) as shares of a frame in pixels of what is seen of it; float64.
+def _seen(frames: np.ndarray, boxes: np.ndarray, view: View) -> tuple[torch.Tensor, np.ndarray]:
+    """What is seen of frames; and boxes (N, 4) as shares of a frame in pixels of that, float64.
 
     NOTE: both axes are scaled by the factor of the longer side, which is rounded down to whole
     pixels, as in the released code: up to a quarter of a pixel beside where the shorter side is.
     """
-    height, width = frame
+    height, width = frame = frames.shape[1:3]
     boxes = boxes * np.array([width, height, width, height], dtype=np.float64)
     boxes = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
     boxes *= max(view.resized) / max(frame)
-    return boxes - np.tile(view.cut[:2], 2)
+    return resized(frames, view.resized, view.cut), boxes - np.tile(view.cut[:2], 2)
 
 
 def _inside(boxes: np.ndarray, size: Size) -> torch.Tensor:

@@ -30,15 +30,14 @@ _CUT, _LATE = 900, 300
 def find_clips(
     videos: str | os.PathLike,
     names: Sequence[str],
-    *,
-    listed: Mapping[str, str] | None = None,
+    listed: Mapping[str, str],
     max_missing: float,
     sources: Sequence[str],
 ) -> list[str | None]:
     """For each name the path of its file or folder; None: not there.
 
     Args:
-        listed: by `read_frame_lists`: folders of frames.
+        listed: by `read_frame_lists`: folders of frames; empty: they are called as the names.
         max_missing: the largest share of absent videos that is skipped.
         sources: the files that have the names, for messages.
 
@@ -49,16 +48,16 @@ def find_clips(
     if not root.is_dir():
         raise UserError(f"{root} is a file: give the folder of the videos that {sources[0]} names.")
     stems = [os.path.splitext(name)[0] if is_video_name(name) else name for name in names]
-    if listed is None:
-        found = by_stem(stems, root)
-    else:
+    if listed:
         found = [listed.get(name) for name in names]
         found = [name if name and (root / name).is_dir() else None for name in found]
+    else:
+        found = by_stem(stems, root)
     missing = [name for name, path in zip(names, found) if path is None]
     if len(missing) == len(names) or len(missing) > max_missing * len(names):
         stem = stems[names.index(missing[0])]
         looked = f"{stem}.mp4, .mkv, ... or a folder of frames {stem}"
-        if listed is not None:
+        if listed:
             looked = f"the folder {listed.get(missing[0], 'of it, which the frame lists lack')}"
         raise UserError(
             f"The folder of videos {root} lacks {len(missing)} of the {len(names)} videos of "

@@ -5,6 +5,7 @@ Written for 14 million images: what is known of them stands in a few arrays.
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from mvit_det.data.class_labels import classes_of, labelled, register
 from mvit_det.data.classification.discovery import find_images
 from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
-from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
 from mvit_det.errors import UserError, some
 
 Roots = str | os.PathLike | Sequence[str | os.PathLike]
 
 
+@dataclass(eq=False)
 class ImageClasses(Dataset):
     """Items are dicts with "file_name" and "label"; out of tar files with "shard", "offset", "size".
 
@@ -28,45 +29,28 @@ class ImageClasses(Dataset):
         classes: the folders of the classes in the order of the labels.
         class_names: the names to show, in the same order.
         labels: of all images.
+        parts: the images of each root or tar file, in the order of the labels.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[FileIndex],
-        labels: np.ndarray,
-        classes: Sequence[str],
-        class_names: Sequence[str],
-    ):
-        self.labels = labels
-        self.classes = list(classes)
-        self.class_names = list(class_names)
-        self._sources = [part.source for part in parts]
-        self._names = PackedText.joined([part.names for part in parts])
-        self._source_of = np.repeat(
-            np.arange(len(parts), dtype=np.int32), [len(part.names) for part in parts]
-        )
-        # Files of class folders have no place in a tar file: a size of -1.
-        self._offsets, self._sizes = np.concatenate(
-            [
-                np.full((2, len(part.names)), -1) if part.places is None else part.places
-                for part in parts
-            ],
-            axis=1,
-        )
+    labels: np.ndarray
+    classes: list[str]
+    class_names: list[str]
+    parts: Sequence[FileIndex]
+
+    def __post_init__(self) -> None:
+        self._ends = np.cumsum([len(part.names) for part in self.parts])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
-        source = self._sources[self._source_of[index]]
-        item = {
-            "file_name": os.path.join(source, self._names[index]),
-            "label": int(self.labels[index]),
-        }
-        if self._sizes[index] >= 0:
-            place = {"offset": int(self._offsets[index]), "size": int(self._sizes[index])}
-            item |= {"shard": source, **place}
+        number = np.searchsorted(self._ends, index, side="right")
+        part, row = self.parts[number], int(index - self._ends[number])  # from the end of the part
+        item = {"file_name": part.path(row), "label": int(self.labels[index])}
+        if part.places is not None:
+            offset, size = part.places[:, row].tolist()
+            item |= {"shard": part.source, "offset": offset, "size": size}
         return item
 
 
@@ -95,37 +79,33 @@ def image_classes(
     Raises:
         UserError: there is nothing to use, or images belong to no class of the list.
     """
-    roots = _roots(root)
-    title = some(roots)
-    parts = [part for one in roots for part in find_images(resolve_path(one))]
+    title, parts = some(_roots(root)), _parts(root)
     if not any(len(part.names) for part in parts):
         raise UserError(
             f"{title} has no image in its class folders or tar files, only "
             f"{some(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar files "
             "inside of tar files must be unpacked first)."
         )
-    ordered = ()
-    if classes is None and same_classes_as is not None:
-        ordered = class_folders(same_classes_as)
-    elif classes is None:
-        ordered = classes_of(parts, title)
-    known = dict(classes=classes, ordered=ordered, num_classes=num_classes)
-    labels, folders, names = labelled(parts, title, "image", **known)
+    asked = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
+    labels, folders, names = labelled(parts, title, "image", class_folders, **asked)
     if name is not None:
         register(name, folders, names)
-    return ImageClasses(parts, labels, folders, names)
+    parts = [replace(part, numbers=labels[:0]) for part in parts]  # the labels are kept once
+    return ImageClasses(labels, folders, names, parts)
 
 
 def class_folders(root: Roots) -> list[str]:
     """The sorted class folders of a root; of images that have labels only, "0", "1", ..."""
-    parts = [part for one in _roots(root) for part in find_images(resolve_path(one), names_only=True)]
-    return classes_of(parts, some(_roots(root)))
+    return classes_of(_parts(root, names_only=True), some(_roots(root)))
 
 
 def count_images(root: Roots) -> int:
     """How many images are below a root."""
-    parts = [part for one in _roots(root) for part in find_images(resolve_path(one))]
-    return sum(len(part.names) for part in parts)
+    return sum(len(part.names) for part in _parts(root))
+
+
+def _parts(root: Roots, names_only: bool = False) -> list[FileIndex]:
+    return [part for one in _roots(root) for part in find_images(resolve_path(one), names_only)]
 
 
 def _roots(root: Roots) -> list[str]:

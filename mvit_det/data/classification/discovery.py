@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from mvit_det.data.classification.tar_files import shard_index
-from mvit_det.data.discovery import FileIndex, from_folders, visible, walk
+from mvit_det.data.discovery import FileIndex, from_class_folders, visible, walk
 from mvit_det.data.file_kinds import Skipped, is_image_name
 from mvit_det.errors import UserError, some
+
+_COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")
 
 
 def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
@@ -27,19 +30,12 @@ def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
         )
     if shards:
         return _from_shards(shards)
-    if not folders:
-        raise UserError(_why_nothing(root, inside))
-    outside = sum(map(is_image_name, inside))
-    ignored = f"{outside} images that are in no class folder" if outside else ""
-    return [from_folders(root, folders, _images, ignored, names_only)]
-
-
-def _why_nothing(root: Path, inside: list[str]) -> str:
-    if any(name.endswith((".tgz", ".gz", ".bz2", ".xz", ".zst")) for name in inside):
-        return f"{root} holds compressed archives: unpack them to plain .tar files, or to folders."
-    images = sum(map(is_image_name, inside))
-    what = f"{images} images, but no class folders" if images else "neither folders nor tar files"
-    return f"{root} holds {what}: make one folder per class, and put the images of the class there."
+    if not folders and any(name.endswith(_COMPRESSED) for name in inside):
+        raise UserError(
+            f"{root} holds compressed archives: unpack them to plain .tar files, or to folders."
+        )
+    asked = dict(otherwise="the tar files of them here", names_only=names_only)
+    return [from_class_folders(root, "image", is_image_name, _images, **asked)]
 
 
 def _images(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
@@ -58,14 +54,10 @@ def _from_shards(shards: list[Path]) -> list[FileIndex]:
     depth = _common_depth([folder.split("/") for folder in inside])
     parts = []
     for shard, index in zip(shards, indexes):
-        ignored = f"{index.unlabelled} images without a label" if index.unlabelled else ""
         classes = [folder.split("/")[depth] if folder else shard.stem for folder in index.folders]
-        folders = sorted(set(classes))
-        row_of = {folder: row for row, folder in enumerate(folders)}
-        rows = np.array([row_of[name] for name in classes], dtype=np.int64)
-        numbers = rows[index.numbers] if folders else index.numbers
-        places = np.stack([index.offsets, index.sizes])
-        parts.append(FileIndex(str(shard), index.names, numbers, folders, places, ignored))
+        folders, rows = np.unique(classes, return_inverse=True)
+        numbers = rows[index.numbers] if classes else index.numbers
+        parts.append(replace(index, folders=folders.tolist(), numbers=numbers))
     return parts
 
 

@@ -1,11 +1,10 @@
 """From the place of an image to what a classifier takes; bad images are survived."""
 
-import io
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from mvit_det.data.image_files import NO_PICTURE, check_pixel_type
+from mvit_det.data.image_files import open_picture
 from mvit_det.data.sample_mapper import SampleMapper
 
 
@@ -30,31 +29,12 @@ class ImageMapper(SampleMapper):
 
     def read(self, item: dict[str, Any]) -> Image.Image:
         """The picture of an item."""
-        return _decoded(_read(item), self.exif_transpose)
+        path = item.get("shard", item["file_name"])
+        with open_picture(path, item.get("offset", 0), item.get("size")) as image:
+            if self.exif_transpose:
+                ImageOps.exif_transpose(image, in_place=True)
+            return image.convert("RGB")
 
     def blank(self) -> Image.Image:
         """A small black picture."""
         return Image.new("RGB", (64, 64))
-
-
-def _read(item: dict[str, Any]) -> bytes:
-    try:
-        if "shard" not in item:
-            with open(item["file_name"], "rb") as file:
-                return file.read()
-        with open(item["shard"], "rb") as file:
-            file.seek(item["offset"])
-            return file.read(item["size"])
-    except FileNotFoundError as error:
-        raise ValueError("the file does not exist") from error
-
-
-def _decoded(content: bytes, exif_transpose: bool) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            check_pixel_type(image)
-            if exif_transpose:
-                ImageOps.exif_transpose(image, in_place=True)
-            return image.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise ValueError(NO_PICTURE) from error

@@ -13,12 +13,12 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import is_image_name
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root
@@ -28,33 +28,15 @@ from mvit_det.files import atomic_file
 logger = logging.getLogger(__name__)
 
 # Stored in each index: raise it whenever its meaning changes.
-_VERSION = 1
+_VERSION = 2
 _BLOCK = 512  # bytes; a tar file ends with blocks of zeros
 
 
-@dataclass(frozen=True)
-class ShardIndex:
-    """The images of one tar file.
-
-    Attributes:
-        names: of the members.
-        offsets, sizes: where the bytes of each lie in the tar file.
-        numbers: per image its row in ``folders``; or its label, where ``folders`` is empty because
-            the labels stand in members ``key.cls``.
-        folders: the different folders inside the tar file, "" for its top.
-        unlabelled: how many images were left out because they have no ``.cls`` beside them.
-    """
-
-    names: PackedText
-    offsets: np.ndarray
-    sizes: np.ndarray
-    numbers: np.ndarray
-    folders: tuple[str, ...]
-    unlabelled: int
-
-
-def shard_index(shard: Path) -> ShardIndex:
+def shard_index(shard: Path) -> FileIndex:
     """The stored index of a tar file, or else a new one, which is then stored.
+
+    Its ``folders`` are those inside the tar file, "" for its top; there are none where labels stand
+    in members ``key.cls``. Images without one are left out.
 
     Raises:
         UserError: the file is damaged or compressed, a key occurs twice, or a label is no number.
@@ -63,7 +45,7 @@ def shard_index(shard: Path) -> ShardIndex:
     stamp = [_VERSION, stat.st_size, stat.st_mtime_ns]
     places = _index_files(shard)
     for place in places:
-        index = _load(place, stamp)
+        index = _load(place, shard, stamp)
         if index is not None:
             return index
     index = _read_headers(shard)
@@ -86,40 +68,27 @@ def _index_files(shard: Path) -> tuple[Path, Path]:
     return shard.with_name(f"{shard.name}.index.npz"), away
 
 
-def _save(path: Path, stamp: list[int], index: ShardIndex) -> None:
+def _save(path: Path, stamp: list[int], index: FileIndex) -> None:
+    arrays = dict(stamp=stamp, places=index.places, numbers=index.numbers, ignored=index.ignored)
+    arrays |= dict(text=index.names.text, ends=index.names.ends)
     with open(path, "wb") as file:
-        np.savez(
-            file,
-            stamp=np.array(stamp, dtype=np.int64),
-            text=index.names.text,
-            ends=index.names.ends,
-            offsets=index.offsets,
-            sizes=index.sizes,
-            numbers=index.numbers,
-            folders=np.frombuffer("\0".join(index.folders).encode(), dtype=np.uint8),
-            labelled=np.array([bool(index.folders), index.unlabelled]),
-        )
+        np.savez(file, folders=np.array(index.folders, dtype=str), **arrays)
 
 
-def _load(path: Path, stamp: list[int]) -> ShardIndex | None:
+def _load(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:
     """What `_save` wrote; None if it is absent, of another state of the tar file, or damaged."""
     try:
         with np.load(path) as arrays:  # which admits no pickles
             if arrays["stamp"].tolist() != stamp:
                 return None
-            by_folder, unlabelled = arrays["labelled"].tolist()
-            folders = arrays["folders"].tobytes().decode().split("\0") if by_folder else ()
-            return ShardIndex(
-                PackedText(arrays["text"], arrays["ends"]),
-                *(arrays[key] for key in ("offsets", "sizes", "numbers")),
-                folders=tuple(folders),
-                unlabelled=unlabelled,
-            )
+            names, folders = PackedText(arrays["text"], arrays["ends"]), arrays["folders"].tolist()
+            known = dict(places=arrays["places"], ignored=str(arrays["ignored"]))
+            return FileIndex(str(shard), names, arrays["numbers"], folders, **known)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _read_headers(shard: Path) -> ShardIndex:
+def _read_headers(shard: Path) -> FileIndex:
     images: dict[str, tarfile.TarInfo] = {}  # by name
     labels: dict[str, int] = {}  # by key
     try:
@@ -143,7 +112,7 @@ def _read_headers(shard: Path) -> ShardIndex:
             f"{shard} is damaged, cut off or compressed ({error}): copy it anew; a compressed one "
             "must be unpacked to a plain .tar, in which images can be found by position."
         ) from error
-    return _by_label(shard, images, labels) if labels else _by_folder(images)
+    return _by_label(shard, images, labels) if labels else _by_folder(shard, images)
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -180,16 +149,14 @@ def _label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
         ) from error
 
 
-def _by_folder(images: dict[str, tarfile.TarInfo]) -> ShardIndex:
+def _by_folder(shard: Path, images: dict[str, tarfile.TarInfo]) -> FileIndex:
     inside = [os.path.dirname(os.path.normpath(name)) for name in images]
     folders = sorted(set(inside)) or [""]
     rows = {folder: row for row, folder in enumerate(folders)}
-    return _index(images, [rows[folder] for folder in inside], folders, 0)
+    return _index(shard, images, [rows[folder] for folder in inside], folders)
 
 
-def _by_label(
-    shard: Path, images: dict[str, tarfile.TarInfo], labels: dict[str, int]
-) -> ShardIndex:
+def _by_label(shard: Path, images: dict[str, tarfile.TarInfo], labels: dict[str, int]) -> FileIndex:
     labelled = {name: member for name, member in images.items() if _key(name) in labels}
     keys = [_key(name) for name in labelled]
     if len(set(keys)) < len(keys):
@@ -199,15 +166,14 @@ def _by_label(
             "give each image a key of its own."
         )
     unlabelled = len(images) - len(labelled)
-    return _index(labelled, [labels[key] for key in keys], [], unlabelled)
+    ignored = f"{unlabelled} images without a label" if unlabelled else ""
+    return _index(shard, labelled, [labels[key] for key in keys], [], ignored)
 
 
-def _index(images: dict, numbers: list[int], folders: list[str], unlabelled: int) -> ShardIndex:
-    return ShardIndex(
-        PackedText.of(images),
-        np.array([member.offset_data for member in images.values()], dtype=np.int64),
-        np.array([member.size for member in images.values()], dtype=np.int64),
-        np.array(numbers, dtype=np.int64),
-        tuple(folders),
-        unlabelled,
-    )
+def _index(
+    shard: Path, images: dict, numbers: list[int], folders: list[str], ignored: str = ""
+) -> FileIndex:
+    members = images.values()
+    places = [[each.offset_data for each in members], [each.size for each in members]]
+    places, numbers = (np.array(each, dtype=np.int64) for each in (places, numbers))
+    return FileIndex(str(shard), PackedText.of(images), numbers, folders, places, ignored)

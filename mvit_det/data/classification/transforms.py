@@ -12,7 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transf
 from torchvision.transforms import Compose
 
 from mvit_det.data.rand_augment import keep_black_pictures
-from mvit_det.errors import UserError, check_choice, check_number
+from mvit_det.errors import UserError, check_choice, check_number, check_size
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -107,7 +107,7 @@ test_transform.__test__ = False
 
 def _created(size: Sequence[int], **options: Any) -> Compose:
     """timm's transform; what it cannot make one of ends in a sentence."""
-    size = _size(size)
+    size = check_size("a transform", "height,width", size)
     try:
         return create_transform(size, **options)
     except Exception as error:  # timm checks little, and fails in many ways
@@ -116,13 +116,3 @@ def _created(size: Sequence[int], **options: Any) -> Compose:
             f"No transform can be made of {given} ({type(error).__name__}: {error}): correct what is "
             "not one of timm's values."
         ) from error
-
-
-def _size(size: Sequence[int]) -> tuple[int, int]:
-    sides = tuple(size) if isinstance(size, Sequence) else ()
-    if len(sides) != 2 or min(sides) < 1:
-        raise UserError(
-            f"size={size} of a transform must be [height,width] in pixels, as must "
-            "model.backbone.input_size."
-        )
-    return sides

@@ -55,7 +55,9 @@ def dataset_categories(
     return None
 
 
-def folder_categories(node: Node, source: str, folders: Callable[[Any], list[str]]) -> list[Category]:
+def folder_categories(
+    node: Node, source: str, folders: Callable[[Any], list[str]]
+) -> list[Category]:
     """Classes of a node with ``classes``, or else with folders.
 
     Args:

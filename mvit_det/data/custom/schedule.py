@@ -39,9 +39,5 @@ def fit_schedule(
     logger.info(
         "Schedule for %d samples: train.max_iter=%d dataloader.train.total_batch_size=%d "
         "optimizer.lr=%.3g train.eval_period=%d (override any of them)",
-        num_samples,
-        iterations,
-        batch,
-        cfg.optimizer.lr,
-        period,
+        *(num_samples, iterations, batch, cfg.optimizer.lr, period),
     )

@@ -87,10 +87,8 @@ def frame_names(folder: str | os.PathLike) -> FrameNames:
 
 
 def _listed(folder: str | os.PathLike) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries]
     # Names with a dot in front are what systems put beside the pictures.
-    return [name for name in names if is_image_name(name) and not name.startswith(".")]
+    return [name for name in os.listdir(folder) if is_image_name(name) and name[0] != "."]
 
 
 def _by_number(name: str) -> tuple[list[str | int], str]:

@@ -1,19 +1,17 @@
 """Frames of videos by frame index: out of a video file, or a folder with a picture per frame."""
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
 import av
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mvit_det.data.decoding.frame_names import frame_names
 from mvit_det.data.decoding.index import index_of
 from mvit_det.data.decoding.stream import VideoError, VideoStream
-from mvit_det.data.image_files import NO_PICTURE, check_pixel_type
+from mvit_det.data.image_files import open_picture
 
 # Per second, of frames that do not tell: Something-Something-v2 and AVA are unpacked at it.
 FRAME_RATE = 30.0
@@ -21,7 +19,7 @@ FRAME_RATE = 30.0
 __all__ = ["FrameFolder", "OpenVideo", "VideoError", "VideoFile", "open_video"]
 
 
-class OpenVideo(ABC):
+class OpenVideo:
     """The frames of a video, in the order of showing.
 
     Attributes:
@@ -44,7 +42,6 @@ class OpenVideo(ABC):
         """See above."""
         return float(self.times[-1]) + 1 / self.fps
 
-    @abstractmethod
     def frames(self, indices: Iterable[int]) -> np.ndarray:
         """Decode frames: uint8 (len(indices), H, W, 3), RGB, in the order asked for.
 
@@ -52,6 +49,18 @@ class OpenVideo(ABC):
             VideoError: one of them cannot be decoded; it says which.
             IndexError: there is no frame of that index.
         """
+        indices = [int(index) for index in indices]
+        strays = [index for index in indices if not 0 <= index < len(self)]
+        if strays:
+            raise IndexError(
+                f"frame {strays[0]} of a video with {len(self)} frames (0 to {len(self) - 1})"
+            )
+        found = self._read(sorted(set(indices)))
+        return np.stack([found[index] for index in indices])
+
+    def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        """The frames of different indices, in ascending order, by index."""
+        raise NotImplementedError
 
 
 @contextmanager
@@ -104,17 +113,14 @@ class VideoFile(OpenVideo):
         """Release the file."""
         self._stream.close()
 
-    def frames(self, indices: Iterable[int]) -> np.ndarray:
-        """See `OpenVideo.frames`."""
-        indices = _checked(indices, len(self))
-        wanted = sorted(set(indices))
+    def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
         found: dict[int, np.ndarray] = {}
         for key, run in self._runs(wanted):
             found.update(self._from_a_key(key, set(run), run[-1]))
         missing = [frame for frame in wanted if frame not in found]
         if missing:
             found.update(self._from_the_first(missing))
-        return np.stack([found[index] for index in indices])
+        return found
 
     def _from_a_key(self, key: int, wanted: set[int], last: int) -> dict[int, np.ndarray]:
         """Those frames that decoding from a key to the packet of frame ``last`` gives whole."""
@@ -227,31 +233,19 @@ class FrameFolder(OpenVideo):
         self._names, self.times = found.names, found.places / fps
         self.fps = fps
 
-    def frames(self, indices: Iterable[int]) -> np.ndarray:
-        """See `OpenVideo.frames`."""
-        indices = _checked(indices, len(self))
-        found = {index: self._read(index) for index in sorted(set(indices))}
+    def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        found = {index: self._picture(index) for index in wanted}
         sizes = {frame.shape[:2]: index for index, frame in found.items()}
         if len(sizes) > 1:
             told = " and ".join(f"{h}x{w} ({self._names[i]})" for (h, w), i in sizes.items())
             raise VideoError(f"its pictures differ in size: {told}")
-        return np.stack([found[index] for index in indices])
+        return found
 
-    def _read(self, index: int) -> np.ndarray:
+    def _picture(self, index: int) -> np.ndarray:
+        name = self._names[index]
         try:
-            with Image.open(os.path.join(self._folder, self._names[index])) as image:
-                check_pixel_type(image)
+            with open_picture(os.path.join(self._folder, name)) as image:
                 return np.asarray(image.convert("RGB"))
-        except UnidentifiedImageError:
-            reason = NO_PICTURE
         except Exception as error:  # decoders fail in many ways
             reason = str(error) or type(error).__name__
-        raise VideoError(f"frame {index} ({self._names[index]}) cannot be read: {reason}")
-
-
-def _checked(indices: Iterable[int], count: int) -> list[int]:
-    indices = [int(index) for index in indices]
-    strays = [index for index in indices if not 0 <= index < count]
-    if strays:
-        raise IndexError(f"frame {strays[0]} of a video with {count} frames (0 to {count - 1})")
-    return indices
+            raise VideoError(f"frame {index} ({name}) cannot be read: {reason}") from error

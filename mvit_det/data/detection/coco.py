@@ -10,10 +10,10 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from mvit_det.data.detection.annotations import (
 from mvit_det.data.image_files import missing_files, unreadable_files
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import UserError, some
+from mvit_det.files import atomic_folder
 
 logger = logging.getLogger(__name__)
 
@@ -102,15 +103,14 @@ def coco_dataset(
         _check_same_classes(json_file, str(same_classes_as))
     _check_num_classes(json_file, len(coco["categories"]), num_classes)
     coco, source = _completed(coco, json_file)
-    faulty = defaultdict(list)
+    faults = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for annotation in coco["annotations"]:
         mask, size = annotation.get("segmentation"), sizes[annotation["image_id"]]
         fault = annotation_fault(annotation["bbox"], mask, *size, masks)
         if fault:
-            faulty[fault].append(annotation)
-    faults = {fault: [entry["id"] for entry in entries] for fault, entries in faulty.items()}
-    unusable = {entry["id"] for entries in faulty.values() for entry in entries}
+            faults[fault].append(annotation["id"])
+    unusable = set(chain.from_iterable(faults.values()))
 
     _register(name, source, image_root, unusable)
     _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
@@ -199,7 +199,9 @@ def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, A
     if mask:
         found["segmentation"] = mask
     if found.get("keypoints"):  # places among pixels; every third number is no place
-        found["keypoints"] = [x if k % 3 == 2 else x + 0.5 for k, x in enumerate(found["keypoints"])]
+        found["keypoints"] = [
+            x if k % 3 == 2 else x + 0.5 for k, x in enumerate(found["keypoints"])
+        ]
     return {**found, "bbox_mode": BoxMode.XYWH_ABS, "category_id": labels[entry["category_id"]]}
 
 
@@ -223,21 +225,17 @@ def _completed(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], st
     coco = {**coco, "annotations": annotations}
     text = json.dumps(coco)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    copy = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}.json"
-    try:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=copy.parent, delete=False) as draft:
-            draft.write(text)
-        os.chmod(draft.name, 0o644)  # temporary files are for their owner alone
-        os.replace(draft.name, copy)
-    except OSError as error:
-        raise UserError(
-            f"{json_file} lacks {some(sorted(changes))}, and a completed copy cannot be written to "
-            f"{copy.parent} ({error.strerror}): add them to each annotation, or set "
-            "DETECTRON2_DATASETS to a folder that is writable."
-        ) from error
+    folder = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}"
+    if not folder.exists():
+        what = f"a completed copy of {json_file}, which lacks {some(sorted(changes))},"
+        fix = (
+            "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
+        )
+        with atomic_folder(folder, what, fix) as draft:
+            (draft / "annotations.json").write_text(text)
+    copy = str(folder / "annotations.json")
     logger.info("%s lacks %s: using the completed copy %s", json_file, some(sorted(changes)), copy)
-    return coco, str(copy)
+    return coco, copy
 
 
 def _check_same_classes(json_file: str, other: str) -> None:

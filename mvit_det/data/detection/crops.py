@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
 from mvit_det.data.image_files import check_image_file
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, check_count, check_number, some
 from mvit_det.files import atomic_folder
 
 logger = logging.getLogger(__name__)
@@ -97,11 +97,10 @@ def _check(
 ) -> None:
     if folder.exists():
         raise UserError(f"{folder} exists already: remove it, or name another folder.")
-    if not 0 <= margin < 10 or (size is not None and size < 1) or seed < 0:
-        raise UserError(
-            f"margin={margin}, size={size} and seed={seed} must be a share of the box from 0 on, a "
-            "number of pixels from 1 on, and a number from 0 on."
-        )
+    check_number("crop_objects", "from 0 to 10", lambda value: 0 <= value <= 10, margin=margin)
+    check_number("crop_objects", "at least 0", lambda value: value >= 0, seed=seed)
+    if size is not None:
+        check_count("crop_objects", size=size)
     if background and BACKGROUND in names:
         raise UserError(
             f"The annotations have a class {BACKGROUND!r} of their own: rename it, or cut no "
@@ -198,11 +197,7 @@ def _free_places(
 
 
 def _write(
-    folder: Path,
-    pixels: np.ndarray,
-    crops: list[Crop],
-    size: int | None,
-    file_name: str,
+    folder: Path, pixels: np.ndarray, crops: list[Crop], size: int | None, file_name: str
 ) -> None:
     """Save crops as ``folder/<class>/<image>-<number>.jpg``."""
     stem = Path(file_name).with_suffix("").as_posix().replace("/", "_")

@@ -1,7 +1,10 @@
 """Data that are drawn, once, into a folder below the datasets folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
 
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import check_choice
@@ -40,3 +43,11 @@ def generated_split(
             for number, (part, count) in enumerate(zip(SPLITS, counts)):
                 draw(draft / part, count, (seed, number))
     return folder / split
+
+
+def numbered_rngs(
+    folder: Path, count: int, seed: int | tuple[int, ...], unit: str
+) -> Iterator[tuple[int, np.random.Generator]]:
+    """Index and random numbers of each item of a split, by (seed, index) alone, with progress."""
+    for index in tqdm(range(count), desc=f"drawing {folder.name} {unit}s", unit=unit):
+        yield index, np.random.default_rng([*np.atleast_1d(seed).tolist(), index])

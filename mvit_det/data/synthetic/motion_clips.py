@@ -28,10 +28,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mvit_det.data.custom.categories import class_source, numbered
-from mvit_det.data.synthetic.folders import generated_split
+from mvit_det.data.synthetic.folders import generated_split, numbered_rngs
 from mvit_det.data.synthetic.shapes import CLASSES as SHAPES
 from mvit_det.data.synthetic.shapes import outline, painted_ground, painted_shape
 from mvit_det.data.video.datasets import VideoClasses, video_classes
@@ -153,11 +152,7 @@ def turning_dials(
 
 
 def draw_clip(
-    rng: np.random.Generator,
-    motion: str,
-    num_frames: int,
-    size: tuple[int, int],
-    num_shapes: int,
+    rng: np.random.Generator, motion: str, num_frames: int, size: tuple[int, int], num_shapes: int
 ) -> np.ndarray:
     """One clip as RGB bytes (T, H, W, 3)."""
     scene = random_scene(rng, num_shapes, size)
@@ -196,9 +191,8 @@ def generate_motion_clips(
     folder = Path(folder)
     for motion in MOTIONS:
         (folder / motion).mkdir(parents=True)
-    for index in tqdm(range(num_clips), desc=f"drawing {folder.name} clips", unit="clip"):
+    for index, rng in numbered_rngs(folder, num_clips, seed, "clip"):
         motion = list(MOTIONS)[index % len(MOTIONS)]
-        rng = np.random.default_rng([*np.atleast_1d(seed).tolist(), index])
         frames = draw_clip(rng, motion, num_frames, size, num_shapes)
         write_clip(folder / motion / f"{index:05d}.mp4", frames)
 

@@ -29,11 +29,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torchvision.ops import box_iou
-from tqdm import tqdm
 
 from mvit_det.data.actions.datasets import ActionClips, action_clips
 from mvit_det.data.custom.categories import class_source, numbered
-from mvit_det.data.synthetic.folders import generated_split
+from mvit_det.data.synthetic.folders import generated_split, numbered_rngs
 from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, random_scene, reach, write_clip
 from mvit_det.errors import UserError
 
@@ -191,8 +190,7 @@ def generate_moving_figures(
     folder = Path(folder)
     (folder / "videos").mkdir(parents=True)
     actions, proposals = [], []
-    for index in tqdm(range(num_videos), desc=f"drawing {folder.name} videos", unit="video"):
-        rng = np.random.default_rng([*np.atleast_1d(seed).tolist(), index])
+    for index, rng in numbered_rngs(folder, num_videos, seed, "video"):
         name, drawn = f"{index:05d}", draw_video(rng, num_seconds, side)
         write_clip(folder / "videos" / f"{name}.mp4", drawn.frames, FPS)
         actions += annotation_rows(name, drawn)

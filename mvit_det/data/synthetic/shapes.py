@@ -13,11 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.detection.coco import coco_dataset
-from mvit_det.data.synthetic.folders import generated_split
+from mvit_det.data.synthetic.folders import generated_split, numbered_rngs
 from mvit_det.errors import UserError
 
 CLASSES = ("circle", "square", "triangle", "star", "cross")
@@ -188,11 +187,8 @@ def generate_shapes(
     folder = Path(folder)
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []
-    for index in tqdm(range(num_images), desc=f"drawing {folder.name} shapes", unit="image"):
-        seeds = [*np.atleast_1d(seed).tolist(), index]
-        pixels, shapes = draw_picture(
-            np.random.default_rng(seeds), image_size, max_objects, object_size
-        )
+    for index, rng in numbered_rngs(folder, num_images, seed, "image"):
+        pixels, shapes = draw_picture(rng, image_size, max_objects, object_size)
         file_name = f"{index:05d}.jpg"
         Image.fromarray(pixels).save(folder / "images" / file_name, quality=95)
         images.append(dict(id=index + 1, file_name=file_name, width=image_size, height=image_size))

@@ -6,6 +6,7 @@ Written for the 650,000 videos of Kinetics: what is known of them stands in a fe
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mvit_det.errors import UserError, check_count, check_positive, some
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class VideoClasses(Dataset):
     """Items are dicts with "file_name", "label", "clip", "clips", and "fps" if that was given.
 
@@ -31,36 +33,26 @@ class VideoClasses(Dataset):
         classes: folders or names of the classes in the order of the labels.
         class_names: the names to show, in the same order.
         labels: (N,) of all videos.
+        files: the N videos.
         missing: how many videos the list names that are not there.
     """
 
-    def __init__(
-        self,
-        found: FileIndex,
-        labels: np.ndarray,
-        classes: Sequence[str],
-        class_names: Sequence[str],
-        *,
-        fps: float | None,
-        missing: int,
-        clips: int = 1,
-    ):
-        self.labels = labels
-        self.clips = clips
-        self.classes = list(classes)
-        self.class_names = list(class_names)
-        self.missing = missing
-        self._folder = found.source
-        self._names = found.names
-        self._more = {} if fps is None else {"fps": fps}
+    labels: np.ndarray
+    classes: list[str]
+    class_names: list[str]
+    files: FileIndex
+    missing: int = 0
+    clips: int = 1
+    fps: float | None = None
 
     def __len__(self) -> int:
         return len(self.labels) * self.clips
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         video, clip = divmod(range(len(self))[index], self.clips)
-        path, label = os.path.join(self._folder, self._names[video]), int(self.labels[video])
-        return dict(file_name=path, label=label, clip=clip, clips=self.clips, **self._more)
+        path, label = self.files.path(video), int(self.labels[video])
+        item = dict(file_name=path, label=label, clip=clip, clips=self.clips)
+        return item if self.fps is None else dict(item, fps=self.fps)
 
 
 @class_source(lambda node: folder_categories(node, "source", video_class_folders))
@@ -108,13 +100,8 @@ def video_classes(
             f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of their "
             "own inside the class folder."
         )
-    ordered = ()
-    if classes is None and same_classes_as is not None:
-        ordered = video_class_folders(same_classes_as)
-    elif classes is None:
-        ordered = classes_of([found], title, num_classes)
-    known = dict(classes=classes, ordered=ordered, num_classes=num_classes)
-    labels, folders, names = labelled([found], title, "video", **known)
+    asked = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
+    labels, folders, names = labelled([found], title, "video", video_class_folders, **asked)
     if missing:
         logger.warning(
             "%s: %d of %d videos are not in %s and are left out: %s",
@@ -122,7 +109,8 @@ def video_classes(
         )
     if name is not None:
         register(name, folders, names, videos=len(labels), missing_videos=len(missing))
-    return VideoClasses(found, labels, folders, names, fps=fps, missing=len(missing), clips=clips)
+    found = replace(found, numbers=labels, rows=None)
+    return VideoClasses(labels, folders, names, found, len(missing), clips, fps)
 
 
 def video_views(dataset: Sequence[dict[str, Any]], *, clips: int) -> list[dict[str, Any]]:

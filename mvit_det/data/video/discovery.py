@@ -7,12 +7,11 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from mvit_det.data.discovery import FileIndex, from_folders, visible, walk
+from mvit_det.data.discovery import FileIndex, from_class_folders, walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
 from mvit_det.data.image_files import absent_files
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root, resolve_path
-from mvit_det.data.video.list_rows import VideoRows
 from mvit_det.data.video.lists import read_video_list
 from mvit_det.errors import UserError, some
 
@@ -39,10 +38,10 @@ def find_videos(
             raise UserError(
                 f"root={root} is for lists of videos, but {source} is a folder: leave root out."
             )
-        return _from_class_folders(path, names_only), []
+        asked = dict(otherwise="give a list of videos instead", names_only=names_only)
+        return from_class_folders(path, "video", is_video_name, _videos, **asked), []
     rows, twice = _each_once(path, read_video_list(path))
-    ignored = [rows.ignored] if rows.ignored else []
-    ignored += [f"{twice} rows that name a video once more"] if twice else []
+    ignored = [rows.ignored, f"{twice} rows that name a video once more" if twice else ""]
     folder, missing = path.parent, []
     if not names_only:
         folder = resolve_path(root, "The folder of the videos") if root else _seen_from(path, rows)
@@ -52,40 +51,14 @@ def find_videos(
             raise UserError(_all_missing(path, folder, root, rows))
         there = [row for row, name in enumerate(names) if name is not None]
         rows = _only(replace(rows, names=names), there)
-    found = FileIndex(
-        str(folder),
-        PackedText.of(rows.names),
-        rows.numbers,
-        list(rows.classes),
-        None,
-        " and ".join(ignored),
-        list_file=str(path),
-        rows=rows.places,
-        ordered=rows.ordered,
-    )
-    return found, missing
+    names, ignored = PackedText.of(rows.names), " and ".join(filter(None, ignored))
+    return replace(rows, source=str(folder), names=names, ignored=ignored), missing
 
 
-def _only(rows: VideoRows, kept: list[int]) -> VideoRows:
-    if len(kept) == len(rows.names):
-        return rows
+def _only(rows: FileIndex, kept: list[int]) -> FileIndex:
     names = [rows.names[row] for row in kept]
-    word, places = rows.places
-    return replace(rows, names=names, numbers=rows.numbers[kept], places=(word, places[kept]))
-
-
-def _from_class_folders(root: Path, names_only: bool) -> FileIndex:
-    inside = visible(root)
-    folders = [name for name in inside if (root / name).is_dir()]
-    outside = sum(map(is_video_name, inside))
-    if not folders:
-        what = f"{outside} videos, but no class folders" if outside else "no class folders"
-        raise UserError(
-            f"{root} holds {what}: make one folder per class and put the videos of the class there, "
-            "or give a list of videos instead of the folder."
-        )
-    ignored = f"{outside} videos that are in no class folder" if outside else ""
-    return from_folders(root, folders, _videos, ignored, names_only)
+    word, numbers = rows.rows
+    return replace(rows, names=names, numbers=rows.numbers[kept], rows=(word, numbers[kept]))
 
 
 def _videos(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
@@ -104,7 +77,7 @@ def _videos(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
             yield here
 
 
-def _each_once(path: Path, rows: VideoRows) -> tuple[VideoRows, int]:
+def _each_once(path: Path, rows: FileIndex) -> tuple[FileIndex, int]:
     """Leave out rows that repeat an earlier one; refuse those that contradict it."""
     first, kept = {}, []
     for row, name in enumerate(rows.names):
@@ -112,17 +85,17 @@ def _each_once(path: Path, rows: VideoRows) -> tuple[VideoRows, int]:
         if earlier == row:
             kept.append(row)
         elif rows.numbers[earlier] != rows.numbers[row]:
-            word, places = rows.places
+            word, numbers = rows.rows
             labels = [rows.numbers[each] for each in (earlier, row)]
-            shown = [rows.classes[label] for label in labels] if rows.classes else labels
+            shown = [rows.folders[label] for label in labels] if rows.folders else labels
             raise UserError(
-                f"{path}: {name} has the label {shown[0]!s} in {word} {places[earlier]} and "
-                f"{shown[1]!s} in {word} {places[row]}: delete one of them."
+                f"{path}: {name} has the label {shown[0]!s} in {word} {numbers[earlier]} and "
+                f"{shown[1]!s} in {word} {numbers[row]}: delete one of them."
             )
     return _only(rows, kept), len(rows.names) - len(kept)
 
 
-def _seen_from(path: Path, rows: VideoRows) -> Path:
+def _seen_from(path: Path, rows: FileIndex) -> Path:
     """The folder of a list's paths, if it is not given: that in which some of them exist."""
     places = [path.parent.absolute(), Path.cwd(), datasets_root().absolute()]
     trials = rows.names[:: -(-len(rows.names) // _TRIALS)]
@@ -187,7 +160,7 @@ def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str
     return found, others
 
 
-def _all_missing(path: Path, folder: Path, root: str | os.PathLike | None, rows: VideoRows) -> str:
+def _all_missing(path: Path, folder: Path, root: str | os.PathLike | None, rows: FileIndex) -> str:
     what = "exists, but not one" if folder.is_dir() else "is a file, so none"
     looked = rows.names[0]
     if rows.stems:

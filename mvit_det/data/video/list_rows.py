@@ -1,37 +1,11 @@
 """What lists of videos have in common, whatever their format."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from mvit_det.errors import UserError
-
-
-@dataclass(frozen=True)
-class VideoRows:
-    """What a list says.
-
-    Attributes:
-        names: of the videos, or of folders of frames, by path.
-        numbers: (N,) their labels; or, where the list names classes, rows of ``classes``.
-        places: (N,) number of each row in the file, and what such a row is called.
-        classes: names of the classes.
-        ordered: ``classes`` are in the order of the labels.
-        stems: ``names`` lack the ending, and the folder that the videos are in.
-        ignored: in words, what of the list is not used.
-    """
-
-    names: Sequence[str]
-    numbers: np.ndarray
-    places: tuple[str, np.ndarray]
-    classes: Sequence[str] = ()
-    ordered: bool = False
-    stems: bool = False
-    ignored: str = ""
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

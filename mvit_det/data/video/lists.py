@@ -7,15 +7,15 @@ begin with "# ", a byte order mark, and the line ends of any system.
 import csv
 import os
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mvit_det.data.class_names import numbered_classes
+from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import is_video_name
-from mvit_det.data.video.list_rows import VideoRows, frame_list_rows, text_lines
+from mvit_det.data.video.list_rows import frame_list_rows, text_lines
 from mvit_det.errors import UserError, some
 from mvit_det.files import read_json
 
@@ -28,8 +28,10 @@ _LARGEST_LABEL = 999_999
 # Of Something-Something-v2 as first released, and as it is offered now.
 _SOMETHING = ("something-something-v2-", "")
 
+Row = tuple[int, str, Any]  # number in the file, name of the video, and its label or its class
 
-def read_video_list(path: Path) -> VideoRows:
+
+def read_video_list(path: Path) -> FileIndex:
     """The rows of a list in any of the formats below."""
     number, first = next(text_lines(path), (0, ""))
     if not number:
@@ -50,21 +52,17 @@ def read_video_list(path: Path) -> VideoRows:
     return rows
 
 
-def path_and_label(path: Path) -> VideoRows:
+def path_and_label(path: Path) -> FileIndex:
     """PySlowFast's and MMAction2's lists: ``path label``; of frames ``folder frames label``.
 
     Between the columns are blanks, tabs or commas; paths may hold any of these as well.
     """
-    lines = text_lines(path)
-    number, first = next(lines)
-    separator = _separator(first)
-    if separator is None and _is_header(first):
-        number, first = next(lines, (0, ""))
-        separator = _separator(first)
-    if not number:
-        return VideoRows([], np.zeros(0, np.int64), ("line", np.zeros(0, np.int64)))
-    names, labels, numbers = [], [], []
-    for number, line in [(number, first), *lines]:
+    lines = list(text_lines(path))
+    if _separator(lines[0][1]) is None and _is_header(lines[0][1]):
+        del lines[0]
+    separator = _separator(lines[0][1]) if lines else None
+    rows = []
+    for number, line in lines:
         fields = [part.strip() for part in line.rsplit(separator, 1)]
         try:
             name, label = fields[0].strip('"'), int(fields[1])
@@ -72,16 +70,13 @@ def path_and_label(path: Path) -> VideoRows:
                 raise ValueError
         except (ValueError, IndexError) as error:
             raise UserError(_no_row(path, number, line, separator)) from error
-        names.append(name)
-        labels.append(label)
-        numbers.append(number)
-    counted = all(_ends_in_number(name, separator) for name in islice(names, 100))
-    if counted:
-        names = _folders_of_frames(path, names, numbers, separator)
-    return VideoRows(names, np.array(labels, np.int64), ("line", np.array(numbers)))
+        rows.append((number, name, label))
+    if rows and all(_ends_in_number(name, separator) for _, name, _ in rows[:100]):
+        rows = _folders_of_frames(path, rows, separator)
+    return _index(path, rows)
 
 
-def kinetics_csv(path: Path) -> VideoRows:
+def kinetics_csv(path: Path) -> FileIndex:
     """The annotation of Kinetics itself: ``label,youtube_id,time_start,time_end,split``.
 
     A video is called by its YouTube id, start and end, as the usual download scripts name it:
@@ -96,26 +91,23 @@ def kinetics_csv(path: Path) -> VideoRows:
             "with labels (those of its test set are not public)."
         )
     label, video, start, end = map(header.index, ("label", "youtube_id", "time_start", "time_end"))
-    names, kinds, numbers = [], [], []
+    rows = []
     for number, line in lines:
         try:
             # each line alone, so that a quotation mark too many spoils no other
             (fields,) = csv.reader([line])
             times = [int(float(fields[column])) for column in (start, end)]
-            kinds.append(fields[label].replace('"', "").strip())
+            kind = fields[label].replace('"', "").strip()
         except (ValueError, OverflowError, IndexError, csv.Error) as error:
             raise UserError(
                 f"{path}, line {number}, {line!r}, does not have the columns {','.join(header)} "
                 "with times in seconds: correct it."
             ) from error
-        names.append(f"{fields[video]}_{times[0]:06d}_{times[1]:06d}")
-        numbers.append(number)
-    classes = sorted(set(kinds))
-    rows = _rows_of(kinds, classes)
-    return VideoRows(names, rows, ("line", np.array(numbers)), classes, stems=True)
+        rows.append((number, f"{fields[video]}_{times[0]:06d}_{times[1]:06d}", kind))
+    return _index(path, rows, sorted({kind for _, _, kind in rows}), stems=True)
 
 
-def something_json(path: Path) -> VideoRows:
+def something_json(path: Path) -> FileIndex:
     """Something-Something-v2: ``something-something-v2-train.json`` and its like.
 
     A video is called by its id. The order of the classes is that of
@@ -127,51 +119,48 @@ def something_json(path: Path) -> VideoRows:
             f"{path} is no list of videos with labels: give the JSON file with an entry of id and "
             "template for each (that of the classes belongs to `classes`)."
         )
-    templates = [_template(path, number, entry) for number, entry in enumerate(entries, 1)]
+    rows = [_something_row(path, number, entry) for number, entry in enumerate(entries, 1)]
     classes = _something_classes(path)
-    ordered = classes is not None
-    if classes is None:
-        classes = sorted(set(templates))
-    known = set(classes)
-    unknown = next((pair for pair in enumerate(templates, 1) if pair[1] not in known), None)
+    known = set(classes or ())
+    unknown = next((row for row in rows if classes and row[2] not in known), None)
     if unknown:
         raise UserError(
-            f"{path}, entry {unknown[0]}: {unknown[1]!r} is not among the classes of the labels.json "
+            f"{path}, entry {unknown[0]}: {unknown[2]!r} is not among the classes of the labels.json "
             "beside it: put the two files of one release together."
         )
-    numbers = _rows_of(templates, classes)
-    places = ("entry", np.arange(1, len(entries) + 1))
-    names = [str(entry["id"]) for entry in entries]
-    return VideoRows(names, numbers, places, classes, ordered, stems=True)
+    of_rows = sorted({template for _, _, template in rows})
+    return _index(path, rows, classes or of_rows, "entry", ordered=bool(classes), stems=True)
 
 
-def frame_list(path: Path) -> VideoRows:
+def frame_list(path: Path) -> FileIndex:
     """PySlowFast's list with a line per frame: ``original_vido_id video_id frame_id path labels``.
 
     The frames of a video lie in one folder, of which all are used. Labels are those of the JSON
     files of Something-Something-v2 where they lie beside it, else of the last column.
     """
     known = _something_labels(path)
-    names, labels, numbers, unlabelled = [], [], [], 0
+    rows, unlabelled = [], 0
     for number, fields in frame_list_rows(path):
-        label = known[1].get(fields[0]) if known else _single_label(path, number, fields)
+        label = known.get(fields[0]) if known else _single_label(path, number, fields)
         if label is None:
             unlabelled += 1
-            continue
-        names.append(os.path.dirname(fields[3]))
-        labels.append(label)
-        numbers.append(number)
+        else:
+            rows.append((number, os.path.dirname(fields[3]), label))
     ignored = f"{unlabelled} videos that the JSON files do not name" if unlabelled else ""
-    numbers = ("line", np.array(numbers))
-    classes = known[0] if known else ()
-    return VideoRows(
-        names, np.array(labels, np.int64), numbers, classes, bool(known), False, ignored
-    )
+    classes = _something_classes(path) if known else ()
+    return _index(path, rows, classes, ordered=bool(known), ignored=ignored)
 
 
-def _rows_of(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    order = {name: row for row, name in enumerate(classes)}
-    return np.array([order[name] for name in names], dtype=np.int64)
+def _index(
+    path: Path, rows: Sequence[Row], classes: Sequence[str] = (), word: str = "line", **more: Any
+) -> FileIndex:
+    """Rows as arrays; ``word`` is what the file calls one."""
+    numbers, names, labels = zip(*rows) if rows else ((), (), ())
+    if classes:
+        order = {name: label for label, name in enumerate(classes)}
+        labels = [order[name] for name in labels]
+    more |= dict(list_file=str(path), rows=(word, np.array(numbers, np.int64)))
+    return FileIndex("", names, np.array(labels, np.int64), list(classes), **more)
 
 
 def _is_number(text: str) -> bool:
@@ -210,12 +199,10 @@ def _no_row(path: Path, number: int, line: str, separator: str | None) -> str:
     )
 
 
-def _folders_of_frames(
-    path: Path, names: list[str], numbers: list[int], separator: str
-) -> list[str]:
+def _folders_of_frames(path: Path, rows: Sequence[Row], separator: str) -> list[Row]:
     """Take the number of frames off; refuse lists that look alike and mean something else."""
-    folders = []
-    for number, name in zip(numbers, names):
+    without = []
+    for number, name, label in rows:
         folder, _, frames = name.rpartition(separator)
         folder = folder.strip()
         if not folder or not _is_number(frames) or is_video_name(folder):
@@ -224,23 +211,23 @@ def _folders_of_frames(
                 "frames as the other rows are, or it is a video file: write one 'path label' per "
                 "video (several labels are not supported), or 'folder frames label'."
             )
-        folders.append(folder)
-    if all(_ends_in_number(folder, separator) for folder in folders):
+        without.append((number, folder, label))
+    if all(_ends_in_number(folder, separator) for _, folder, _ in without):
         raise UserError(
-            f"{path}, line {numbers[0]}: there are three numbers behind each folder; parts of a video "
+            f"{path}, line {rows[0][0]}: there are three numbers behind each folder; parts of a video "
             "(folder, first frame, frames, label) are not supported: give each a folder of its own; or, "
             "if the folders are called so, put tabs between the columns."
         )
-    return folders
+    return without
 
 
-def _template(path: Path, number: int, entry: Any) -> str:
+def _something_row(path: Path, number: int, entry: Any) -> Row:
     if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
         raise UserError(
             f"{path}, entry {number}: an id and a template are needed, as the training and validation "
             "files have them (the labels of the test set are a file of their own)."
         )
-    return str(entry["template"]).replace("[", "").replace("]", "")
+    return number, str(entry["id"]), str(entry["template"]).replace("[", "").replace("]", "")
 
 
 def _something_classes(path: Path) -> list[str] | None:
@@ -248,16 +235,16 @@ def _something_classes(path: Path) -> list[str] | None:
     return next((numbered_classes(file) for file in files if file.is_file()), None)
 
 
-def _something_labels(path: Path) -> tuple[list[str], dict[str, int]] | None:
-    """Classes, and the label of each id, by the JSON files beside ``path``; None without them."""
+def _something_labels(path: Path) -> dict[str, str]:
+    """The class of each id, by the JSON files beside ``path``; empty without them."""
     classes, labels = _something_classes(path), {}
     for prefix in _SOMETHING:
         for split in ("train", "validation"):
             file = path.with_name(f"{prefix}{split}.json")
             if classes and file.is_file():
                 rows = something_json(file)
-                labels |= zip(rows.names, rows.numbers.tolist())
-    return (classes, labels) if labels else None
+                labels |= {name: classes[label] for name, label in zip(rows.names, rows.numbers)}
+    return labels
 
 
 def _single_label(path: Path, number: int, fields: list[str]) -> int:

@@ -32,20 +32,16 @@ class FramesMapper(SampleMapper):
             return video.frames(self._checked(video, item))
 
     def _checked(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
-        name = f"{self.kind.capitalize()} {self.name(item)}"
         try:
             chosen = np.asarray(self.chosen(video, item))
         except (UserError, VideoError):
             raise
         except Exception as error:
-            raise MapperFault(
-                f"{name} reads well, but choosing among its {len(video)} frames "
-                f"failed: {type(error).__name__}: {error}"
-            ) from error
+            raise self.fault(item, f"choosing among its {len(video)} frames", error) from error
         if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(video):
             raise MapperFault(
-                f"{name} has {len(video)} frames, of which {chosen.tolist()} "
-                f"were chosen by {type(self.sampling).__name__}."
+                f"{self.kind.capitalize()} {self.name(item)} has {len(video)} frames, of which "
+                f"{chosen.tolist()} were chosen by {type(self.sampling).__name__}."
             )
         return chosen
 

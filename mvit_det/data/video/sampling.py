@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -26,7 +27,22 @@ def on_screen(times: np.ndarray, seconds: np.ndarray | float) -> np.ndarray:
     return np.maximum(np.searchsorted(times, np.asarray(seconds) + _SAME, side="right") - 1, 0)
 
 
-class DenseSampling:
+@dataclass
+class _RateSampling:
+    """T frames, tau apart at the target rate: the T x tau of the paper."""
+
+    num_frames: int
+    sampling_rate: int
+    target_fps: float = 30.0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        check_count(name, num_frames=self.num_frames)
+        check_number(name, "at least 0", lambda rate: rate >= 0, sampling_rate=self.sampling_rate)
+        check_positive(name, target_fps=self.target_fps)
+
+
+class DenseSampling(_RateSampling):
     """T frames, tau apart at the target rate: the T x tau of Kinetics, by PySlowFast's rule.
 
     A clip spans T * tau / target_fps seconds whatever the rate of the video: in one of ``fps``
@@ -43,12 +59,6 @@ class DenseSampling:
         sampling_rate: tau, in frames of a video of ``target_fps``; with 0 all frames are the same.
         target_fps: frames per second.
     """
-
-    def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
-        _check_rates("DenseSampling", num_frames, sampling_rate, target_fps)
-        self.num_frames = num_frames
-        self.sampling_rate = sampling_rate
-        self.target_fps = target_fps
 
     def train(self, times: np.ndarray) -> np.ndarray:
         """Frame numbers (T,) of a clip at a random place.
@@ -83,6 +93,7 @@ class DenseSampling:
         return np.searchsorted(grid, positions, side="right") - 1
 
 
+@dataclass
 class SegmentSampling:
     """One frame of each of T equal segments: Something-Something-v2, whatever a video's length.
 
@@ -93,9 +104,10 @@ class SegmentSampling:
         num_frames: T.
     """
 
-    def __init__(self, num_frames: int):
-        check_count("SegmentSampling", num_frames=num_frames)
-        self.num_frames = num_frames
+    num_frames: int
+
+    def __post_init__(self) -> None:
+        check_count("SegmentSampling", num_frames=self.num_frames)
 
     def train(self, times: np.ndarray) -> np.ndarray:
         """Frame numbers (T,), a random one of each segment; of ``times`` (N,) only N counts."""
@@ -121,7 +133,7 @@ class SegmentSampling:
         return edges[:-1], edges[1:]
 
 
-class KeyFrameSampling:
+class KeyFrameSampling(_RateSampling):
     """T frames around a key frame, tau apart at the target rate: the T x tau of AVA.
 
     Frame k is the one on screen ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
@@ -135,12 +147,6 @@ class KeyFrameSampling:
         target_fps: frames per second: 30, the rate at which AVA's frames are taken out.
     """
 
-    def __init__(self, num_frames: int, sampling_rate: int, target_fps: float = 30.0):
-        _check_rates("KeyFrameSampling", num_frames, sampling_rate, target_fps)
-        self.num_frames = num_frames
-        self.sampling_rate = sampling_rate
-        self.target_fps = target_fps
-
     def around(self, times: np.ndarray, time: float) -> np.ndarray:
         """Frame numbers (T,).
 
@@ -151,12 +157,6 @@ class KeyFrameSampling:
         steps = np.arange(self.num_frames) * self.sampling_rate
         steps = steps - self.num_frames * self.sampling_rate // 2
         return on_screen(times, time + steps / self.target_fps)
-
-
-def _check_rates(sampling: str, num_frames: int, sampling_rate: int, target_fps: float) -> None:
-    check_count(sampling, num_frames=num_frames)
-    check_number(sampling, "at least 0", lambda rate: rate >= 0, sampling_rate=sampling_rate)
-    check_positive(sampling, target_fps=target_fps)
 
 
 def _mean_rate(times: np.ndarray) -> float:

@@ -22,7 +22,15 @@ from mvit_det.data.video.crops import (
     uniform_crops,
     whole,
 )
-from mvit_det.errors import UserError, check_choice, check_count, check_number, check_share
+from mvit_det.errors import (
+    UserError,
+    check_choice,
+    check_count,
+    check_number,
+    check_range,
+    check_share,
+    check_size,
+)
 
 Transform = Callable[[np.ndarray], torch.Tensor]
 
@@ -71,7 +79,7 @@ def clip_train_transform(
     height, width = height_and_width(size)
     name = "clip_train_transform"
     check_share(name, hflip=hflip, erase_prob=erase_prob)
-    check_pairs(name, scale=scale, ratio=ratio, short_side=short_side)
+    check_range(name, scale=scale, ratio=ratio, short_side=short_side)
     check_choice(name, ("pixel", "rand", "const"), erase_mode=erase_mode)
     check_count(name, erase_count=erase_count)
     crops = {
@@ -79,13 +87,13 @@ def clip_train_transform(
         "short_side_jitter": ShortSideJitter((height, width), tuple(short_side)),
     }
     check_choice(name, crops, crop=crop)
-    if not (0 < scale[0] <= scale[1] <= 1 and 0 < min(ratio)):
+    if not (0 < scale[0] and scale[1] <= 1 and 0 < ratio[0]):
         raise UserError(
             f"scale={tuple(scale)} of clip_train_transform must be a smallest and a largest share "
             f"within 0 and 1, ratio={tuple(ratio)} above 0."
         )
     if crop == "short_side_jitter":
-        check_jitter(name, short_side, (height, width))
+        check_short_side(name, int(short_side[0]), (height, width))
     erasing = None
     if erase_prob > 0:
         erasing = RandomErasing(erase_prob, mode=erase_mode, max_count=erase_count, device="cpu")
@@ -182,34 +190,7 @@ class Normalise:
 
 def height_and_width(size: Sequence[int]) -> Size:
     """Of a clip's size (frames, height, width)."""
-    sides = tuple(size) if isinstance(size, Sequence) else ()
-    if len(sides) != 3 or min(sides) < 1:
-        raise UserError(
-            f"size={size} of a clip's transform must be [frames,height,width], as must "
-            "model.backbone.input_size."
-        )
-    return sides[1:]
-
-
-def check_pairs(transform: str, **pairs: Sequence[float]) -> None:
-    """Refuse what is not two numbers; ``transform`` is named in the message."""
-    for name, pair in pairs.items():
-        numbers = isinstance(pair, Sequence) and all(
-            isinstance(part, (int, float)) for part in pair
-        )
-        if not numbers or len(pair) != 2:
-            raise UserError(
-                f"{name}={pair} of {transform} must be two numbers, a smallest and a largest."
-            )
-
-
-def check_jitter(transform: str, short_side: Sequence[int], crop: Size) -> None:
-    """Refuse shorter sides of frames that crops do not fit into."""
-    if not min(crop) <= short_side[0] <= short_side[1]:
-        raise UserError(
-            f"short_side={tuple(short_side)} of {transform} must be a smallest and a largest "
-            f"number of pixels, not below the shorter side of the crop, {min(crop)}."
-        )
+    return check_size("a clip's transform", "frames,height,width", size)[1:]
 
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:

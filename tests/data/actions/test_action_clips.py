@@ -60,7 +60,7 @@ def proposed(tmp_path, *rows):
 
 def test_items(tmp_path, videos):
     clips = action_clips(videos, actions=write_actions(tmp_path / "a.csv", "ab"), num_classes=3)
-    assert len(clips) == 6 and clips.num_boxes == 12 and clips.missing == []
+    assert len(clips) == 6 and len(clips.frames.box) == 12 and clips.missing == []
     item = clips[4]
     assert item["file_name"] == f"{videos}/b.mp4"
     assert (item["video"], item["second"], item["time"]) == ("b", 2.0, 2.0)
@@ -191,7 +191,7 @@ def test_copies_for_workers_are_small(tmp_path):
     (folder / "a").mkdir(parents=True)
     rows = [f"a,{n // 2},0.1,0.1,0.2,{0.3 + n % 2 / 10},{1 + n % 80},0" for n in range(4000)]
     clips = action_clips(folder, actions=annotated(tmp_path, *rows))
-    assert len(clips) == 2000 and clips.num_boxes == 4000
+    assert len(clips) == 2000 and len(clips.frames.box) == 4000
     copy = pickle.dumps(clips)
     assert len(copy) < 4000 * 26 + 2000 * 20 + 4000
     assert found(pickle.loads(copy)) == found(clips)
@@ -434,4 +434,4 @@ def test_settings_that_are_no_numbers(tmp_path, videos, name):
 @pytest.mark.parametrize("seconds", [(2, 1), (1,), "12", ("1", "2"), [1, 2, 3]])
 def test_first_and_last_second(tmp_path, videos, seconds):
     actions = write_actions(tmp_path / "a.csv", "ab")
-    assert "the first and the last second" in fault(videos, actions=actions, seconds=seconds)
+    assert "of action_clips must be two numbers, a smallest" in fault(videos, actions=actions, seconds=seconds)

@@ -121,7 +121,7 @@ def test_unreadable_pictures_are_skipped_and_named(scenes, tmp_path, caplog):
 def test_what_a_user_can_get_wrong(scenes, tmp_path):
     arguments = scenes.arguments()
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="margin=-1, size=None and seed=0 must be"):
+    with pytest.raises(UserError, match="margin=-1 of crop_objects must be from 0"):
         crop_objects(*arguments, out, margin=-1)
     with pytest.raises(UserError, match="No image of .* can be read below .*: correct the folder"):
         crop_objects(arguments[0], tmp_path / "elsewhere", out)

@@ -117,7 +117,7 @@ def test_a_file_or_folder_one_may_not_read(tmp_path, monkeypatch):
 
     # Tests may run as root, who may read everything.
     monkeypatch.setattr(av, "open", refuse)
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     for place in (path, tmp_path / "frames"):
         with pytest.raises(VideoError, match="Permission denied"), open_video(place):
             pass

@@ -34,8 +34,8 @@ def rows(found):
 def test_path_and_label(tmp_path, text):
     found = read(tmp_path / "list.txt", text)
     assert rows(found) == [("a/1.mp4", 3), ("b/2.mp4", 0)]
-    assert not found.classes and not found.stems
-    word, lines = found.places
+    assert not found.folders and not found.stems
+    word, lines = found.rows
     text = text.replace("\r", "").split("\n")
     assert word == "line" and ["1.mp4" in text[n - 1] for n in lines] == [True, False]
 
@@ -76,10 +76,10 @@ def test_the_annotation_of_kinetics(tmp_path):
         '"air drumming",-#QbRBEz2s,0,10,train,1\n'
     )
     found = read(tmp_path / "train.csv", text)
-    assert found.classes == ["abseiling", "air drumming", "tying knot (not on a tie)"]
+    assert found.folders == ["abseiling", "air drumming", "tying knot (not on a tie)"]
     names = ["---QUuC4vJs_000084_000094", "0wR5jVB-WPk_000417_000427", "-#QbRBEz2s_000000_000010"]
     assert rows(found) == list(zip(names, [2, 0, 1]))
-    assert found.stems and found.places[1].tolist() == [2, 3, 4]
+    assert found.stems and found.rows[1].tolist() == [2, 3, 4]
 
 
 def test_another_header_of_kinetics(tmp_path):
@@ -109,15 +109,15 @@ def test_something_something(tmp_path, prefix):
     order = TEMPLATES[::-1]
     found = read_video_list(write_something(tmp_path, prefix, order))
     assert rows(found) == [("7", 0), ("3", 2)] and found.stems
-    assert found.classes == order and found.ordered
-    assert found.places[0] == "entry" and found.places[1].tolist() == [1, 2]
+    assert found.folders == order and found.ordered
+    assert found.rows[0] == "entry" and found.rows[1].tolist() == [1, 2]
 
 
 def test_something_something_without_the_labels(tmp_path):
     path = write_something(tmp_path)
     (tmp_path / "something-something-v2-labels.json").unlink()
     found = read_video_list(path)
-    assert found.classes == ["Approaching something", "Moving something up"] and not found.ordered
+    assert found.folders == ["Approaching something", "Moving something up"] and not found.ordered
 
 
 def frames_of(videos, labels='""'):
@@ -133,8 +133,8 @@ def frames_of(videos, labels='""'):
 def test_a_line_per_frame(tmp_path):
     write_something(tmp_path)
     found = read(tmp_path / "train.csv", frames_of(["7", "73", "9", "5"]))
-    assert rows(found) == [("7", 2), ("9", 2), ("5", 1)] and found.classes == TEMPLATES
-    assert found.places[1].tolist() == [2, 8, 11]
+    assert rows(found) == [("7", 2), ("9", 2), ("5", 1)] and found.folders == TEMPLATES
+    assert found.rows[1].tolist() == [2, 8, 11]
     assert found.ignored == "1 videos that the JSON files do not name"
 
 
@@ -148,7 +148,7 @@ def test_a_line_per_frame_of_another_data_set(tmp_path):
 
 def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
     found = read(tmp_path / "train.csv", frames_of(["7", "73"], '"4"'))
-    assert rows(found) == [("7", 4), ("73", 4)] and not found.classes
+    assert rows(found) == [("7", 4), ("73", 4)] and not found.folders
     for labels in ('""', '"4,5"', "-1", "99999999999999999999"):
         with pytest.raises(
             UserError, match="train.csv, line 2: the label .* is not one number from 0 on: put"

@@ -2,9 +2,8 @@
 
 import logging
 import math
-import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partialmethod
 from statistics import fmean
 from typing import Any
@@ -113,33 +112,12 @@ class TrainerBase:
 
 
 class SimpleTrainer(TrainerBase):
-    """One optimiser, one loss: the sum of the dict of losses that the model returns.
-
-    ``data_loader`` yields what the model takes, without an end.
-    """
+    """A model, an endless loader of its inputs, and one optimiser; subclasses say how to step."""
 
     def __init__(self, model: nn.Module, data_loader: Iterable, optimizer: Optimizer) -> None:
         super().__init__()
         self.model = model.train()
         self.data_loader, self.optimizer = data_loader, optimizer
-        self._batches: Iterator | None = None  # begun late, as it starts the loader's workers
-
-    def run_step(self) -> None:
-        """Forward, backward, record the losses, move the parameters."""
-        assert self.model.training, f"{type(self).__name__}: the model is in evaluation mode."
-        started = time.perf_counter()
-        self._batches = self._batches or iter(self.data_loader)
-        data = next(self._batches)
-        data_time = time.perf_counter() - started
-
-        outputs = self.model(data)
-        loss_dict = {"total_loss": outputs} if torch.is_tensor(outputs) else outputs
-        self.optimizer.zero_grad()
-        sum(loss_dict.values()).backward()
-        self.after_backward()
-        # Before the optimiser: a loss that is not finite raises, and must not reach the weights.
-        self.write_metrics(loss_dict, data_time, self.iter)
-        self.optimizer.step()
 
     @staticmethod
     def write_metrics(loss_dict: dict[str, torch.Tensor], data_time: float, cur_iter: int) -> None:

@@ -7,10 +7,9 @@ image, draws random numbers and gives a transform.
 from fvcore.transforms.transform import *
 
 from .augmentation import Augmentation, AugmentationList, AugInput
-from .augmentation_impl import FixedSizeCrop, MinIoURandomCrop, RandomApply, RandomBrightness
-from .augmentation_impl import RandomContrast, RandomCrop, RandomCrop_CategoryAreaConstraint
-from .augmentation_impl import RandomExtent, RandomFlip, RandomLighting, RandomResize
-from .augmentation_impl import RandomRotation, RandomSaturation, Resize, ResizeScale
+from .augmentation_impl import FixedSizeCrop, RandomApply, RandomBrightness
+from .augmentation_impl import RandomContrast, RandomCrop, RandomExtent, RandomFlip, RandomLighting
+from .augmentation_impl import RandomResize, RandomRotation, RandomSaturation, Resize, ResizeScale
 from .augmentation_impl import ResizeShortestEdge
 from .transform import ColorTransform, ExtentTransform, PILColorTransform, ResizeTransform
 from .transform import RotationTransform

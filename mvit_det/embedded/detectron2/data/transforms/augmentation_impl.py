@@ -11,13 +11,8 @@ import numpy as np
 from fvcore.transforms import transform as tf
 from PIL import Image
 
-from detectron2.structures import Boxes, pairwise_iou
-
 from .augmentation import AugInput, Augmentation, apply
 from .transform import ExtentTransform, ResizeTransform, RotationTransform
-
-
-_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class RandomApply(Augmentation):
@@ -196,31 +191,6 @@ class RandomCrop(Augmentation):
         return tuple(int(side * share + 0.5) for side, share in zip(image_size, shares))
 
 
-class RandomCrop_CategoryAreaConstraint(Augmentation):
-    """`RandomCrop` that tries, up to ten times, to find a place where no category prevails.
-
-    That is one with two or more categories, each on less than ``single_category_max_area`` of the
-    pixels; ``ignored_category`` does not count. It needs ``sem_seg``, but for the default of 1.
-    """
-
-    def __init__(
-        self, crop_type, crop_size, single_category_max_area=1.0, ignored_category=None
-    ):
-        self.crop_aug = RandomCrop(crop_type, crop_size)
-        self._init(locals())
-
-    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray | None) -> tf.Transform:
-        if self.single_category_max_area >= 1.0:
-            return self.crop_aug.get_transform(image)
-        for _ in range(10):
-            crop = self.crop_aug.get_transform(sem_seg)
-            labels, counts = np.unique(crop.apply_segmentation(sem_seg), return_counts=True)
-            counts = counts[labels != self.ignored_category]
-            if len(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area:
-                break
-        return crop
-
-
 class FixedSizeCrop(Augmentation):
     """Crop at random what exceeds ``crop_size``, and pad right and below what falls short of it.
 
@@ -243,52 +213,6 @@ class FixedSizeCrop(Augmentation):
         below, right = np.maximum(target - size, 0).tolist()
         values = self.pad_value, self.seg_pad_value
         return tf.TransformList([crop, tf.PadTransform(0, 0, right, below, width, height, *values)])
-
-
-class MinIoURandomCrop(Augmentation):
-    """Crop so that every box has at least a random IoU with the rectangle (SSD, Liu et al., 2016).
-
-    Args:
-        min_ious: the IoUs to choose from, beside 0 and "no crop at all".
-        min_crop_size: the least share of width and of height.
-        mode_trials, crop_trials: how many IoUs to try, and how many rectangles for each of them.
-    """
-
-    def __init__(self, min_ious=_IOUS, min_crop_size=0.3, mode_trials=1000, crop_trials=50):
-        self._init(locals())
-
-    def get_transform(self, image: np.ndarray, boxes: np.ndarray | None) -> tf.Transform:
-        """Choose a crop; no change where there are no ``boxes``, or where all trials fail."""
-        if boxes is None:
-            return tf.NoOpTransform()
-        for _ in range(self.mode_trials):
-            min_iou = np.random.choice((1, *self.min_ious, 0))
-            if min_iou == 1:
-                break
-            for _ in range(self.crop_trials):
-                crop = self._draw(*image.shape[:2], boxes.reshape(-1, 4), min_iou)
-                if crop is not None:
-                    return crop
-        return tf.NoOpTransform()
-
-    def _draw(self, height: int, width: int, boxes: np.ndarray, min_iou: float) -> Any:
-        """Draw one rectangle; None where it is too narrow, or bad for a box."""
-        new_w = np.random.uniform(self.min_crop_size * width, width)
-        new_h = np.random.uniform(self.min_crop_size * height, height)
-        if not 0.5 <= new_h / new_w <= 2:
-            return None
-        # NOTE: towards 1 pixel instead of 0, as Detectron2 draws them.
-        left, top = np.random.uniform(width - new_w), np.random.uniform(height - new_h)
-        x0, y0, x1, y1 = map(int, (left, top, left + new_w, top + new_h))
-        if x0 == x1 or y0 == y1:
-            return None
-        if len(boxes):
-            centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-            inside = ((centers > (x0, y0)) & (centers < (x1, y1))).all(axis=1)
-            overlaps = pairwise_iou(Boxes([[x0, y0, x1, y1]]), Boxes(boxes))
-            if overlaps.min() < min_iou or not inside.any():
-                return None
-        return tf.CropTransform(x0, y0, int(new_w), int(new_h))
 
 
 class RandomExtent(Augmentation):
