@@ -74,6 +74,14 @@ def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
             raise UserError(f"{name}={value!r} of {owner} must be one of {some(choices, 20)}.")
 
 
+def not_finite(scores: str) -> UserError:
+    """Say what has become of a model whose ``scores``, in words, cannot be compared."""
+    return UserError(
+        f"{scores} are not all finite numbers: the training has diverged or the weights are damaged; "
+        "use an earlier checkpoint."
+    )
+
+
 def check_range(owner: str, **values: Any) -> None:
     """Refuse what is not two numbers in ascending order, of which the second may be the first."""
     for name, value in values.items():

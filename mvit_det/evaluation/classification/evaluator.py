@@ -16,11 +16,7 @@ from torch import Tensor
 from mvit_det.errors import UserError, check_count, not_finite
 from mvit_det.evaluation.classification.examples import Example, Examples, first_of, sheet
 from mvit_det.evaluation.classification.files import save_predictions
-from mvit_det.evaluation.classification.metrics import (
-    Predictions,
-    best_classes,
-    distinct,
-)
+from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
 from mvit_det.evaluation.classification.report import PREDICTIONS, report
 from mvit_det.evaluation.writing import numbers_first
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 # how many classes of an image are kept, and how far down the right one may stand for "top5"
 TOP = 5
 
