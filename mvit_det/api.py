@@ -12,33 +12,6 @@ from mvit_det.engine import apply_overrides, build_model, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
 
-# published weights -> the config whose model they fill completely, where the names differ
-CONFIG_OF_WEIGHTS = {
-    "mvitv2_l_40x3_k400": "mvitv2_l_40x3_312_in21k_k400",
-    "mvitv2_l_40x3_ssv2": "mvitv2_l_40x3_312_ssv2",
-    **{f"detectron2/mvitv2_{size}_in1k": f"mvitv2_{size}_in1k" for size in "tsb"},
-    **{f"detectron2/mvitv2_{size}_in21k": f"mvitv2_{size}_in21k" for size in "blh"},
-    "torchvision/mvit_v2_s": "mvitv2_s_16x4_k400",
-    "timm/mvitv2_tiny.fb_in1k": "mvitv2_t_in1k",
-    "timm/mvitv2_small.fb_in1k": "mvitv2_s_in1k",
-    "timm/mvitv2_base.fb_in1k": "mvitv2_b_in1k",
-    "timm/mvitv2_large.fb_in1k": "mvitv2_l_in1k",
-    "timm/mvitv2_base_cls.fb_inw21k": "mvitv2_b_in21k",
-    "timm/mvitv2_large_cls.fb_inw21k": "mvitv2_l_in21k",
-    "timm/mvitv2_huge_cls.fb_inw21k": "mvitv2_h_in21k",
-    "mmaction2/mvit-small-p244_16x4x1_kinetics400-rgb": "mvitv2_s_16x4_k400",
-    "mmaction2/mvit-base-p244_32x3x1_kinetics400-rgb": "mvitv2_b_32x3_k400",
-    "mmaction2/mvit-large-p244_40x3x1_kinetics400-rgb": "mvitv2_l_40x3_312_in21k_k400",
-    "mmaction2/mvit-small-p244_u16_sthv2-rgb": "mvitv2_s_16x4_ssv2",
-    "mmaction2/mvit-base-p244_u32_sthv2-rgb": "mvitv2_b_32x3_ssv2",
-    "mmaction2/mvit-large-p244_u40_sthv2-rgb": "mvitv2_l_40x3_312_ssv2",
-    "mmaction2/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb": "mvitv2_s_16x4_k400",
-    "mmaction2/mvit-small-p244_k400-maskfeat-pre_8xb32-16x4x1-100e_kinetics400-rgb": (
-        "mvitv2_s_16x4_maskfeat_k400"
-    ),
-    "mmaction2/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb": "mvitv2_s_16x4_ssv2",
-}
-
 
 def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Load a config of this package by its name, or any other by its path.
@@ -72,8 +45,8 @@ def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str]
     """
     names = config_names()
     row = None if name in names else find(name)
-    config = CONFIG_OF_WEIGHTS.get(row.name, row.name) if row else name
-    if row and config not in names:
+    config = row.config if row else name
+    if not config:
         raise UserError(
             f"No config has the model of the weights {name} ({row.what}): name a config."
         )

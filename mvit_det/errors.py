@@ -101,11 +101,3 @@ def check_size(owner: str, axes: str, size: Any) -> tuple[int, ...]:
             "model.backbone.input_size."
         )
     return sides
-
-
-def not_finite(scores: str) -> UserError:
-    """Say what has become of a model whose ``scores``, in words, cannot be compared."""
-    return UserError(
-        f"{scores} are not all finite numbers: the training has diverged or the weights are damaged; "
-        "use an earlier checkpoint."
-    )

@@ -9,13 +9,3 @@ from mvit_det.ava_files.boxes import PER_ROW, BoxTable, read_boxes
 from mvit_det.ava_files.detections import detections_table, write_detections
 from mvit_det.ava_files.label_map import read_label_map
 from mvit_det.ava_files.rows import read_excluded
-
-__all__ = [
-    "PER_ROW",
-    "BoxTable",
-    "detections_table",
-    "read_boxes",
-    "read_excluded",
-    "read_label_map",
-    "write_detections",
-]

@@ -24,6 +24,7 @@ class Published:
             torchvision and MMAction2 end the names of their files in digits of the SHA-256. Those
             of Detectron2's detectors end in six digits, of which it does not say what they are.
         url, source: of the file, and of the page that describes it.
+        config: whose model the weights fill; "" for those of MViTv1, which has none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Published:
     checksum: str
     url: str
     source: str
+    config: str
 
     @property
     def file(self) -> str:

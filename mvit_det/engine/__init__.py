@@ -7,17 +7,3 @@ from mvit_det.engine.launch import run
 from mvit_det.engine.param_groups import classification_parameters
 from mvit_det.engine.summary import summarize
 from mvit_det.engine.train import build_model, do_test, do_train, evaluate
-
-__all__ = [
-    "ConfigFile",
-    "apply_overrides",
-    "build_model",
-    "classification_parameters",
-    "do_test",
-    "do_train",
-    "evaluate",
-    "load_config",
-    "open_device",
-    "run",
-    "summarize",
-]

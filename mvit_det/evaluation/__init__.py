@@ -6,12 +6,3 @@ from mvit_det.evaluation.detection.evaluator import CocoMetrics
 from mvit_det.evaluation.detection.pictures import PredictionPictures
 from mvit_det.evaluation.unreadable import UnreadableImages
 from mvit_det.evaluation.video.evaluator import ViewAccuracy
-
-__all__ = [
-    "ActionMetrics",
-    "ClassificationAccuracy",
-    "CocoMetrics",
-    "PredictionPictures",
-    "UnreadableImages",
-    "ViewAccuracy",
-]

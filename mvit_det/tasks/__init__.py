@@ -6,13 +6,3 @@ from mvit_det.tasks.classification import Classification
 from mvit_det.tasks.config import task_of
 from mvit_det.tasks.detection import Detection
 from mvit_det.tasks.video import VideoClassification
-
-__all__ = [
-    "ActionDetection",
-    "Classification",
-    "Detection",
-    "Inference",
-    "Task",
-    "VideoClassification",
-    "task_of",
-]
