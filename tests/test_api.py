@@ -101,7 +101,7 @@ def test_published_weights_choose_the_config_whose_model_they_fill(name, loaded)
         return
     model = mvit_det.build(name, pretrained=True)
     assert loaded == [name] and not model.training
-    cfg = mvit_det.get_config(api.CONFIG_OF_WEIGHTS.get(name, name))
+    cfg = mvit_det.get_config(row.config)
     if name in KEYS:
         with torch.device("meta"):
             state = instantiate(cfg.model).state_dict()
