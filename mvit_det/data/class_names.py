@@ -66,8 +66,8 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
             raise ValueError("the numbers are not 0, 1, 2, ...")
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} does not give each class its number ({error}): write {{name: number}} with the "
-            "numbers 0, 1, 2, ..."
+            f"{path} does not give each class its number ({error}): write {{name: number}} with "
+            "the numbers 0, 1, 2, ..."
         ) from error
     return [name for _, name in order]
 

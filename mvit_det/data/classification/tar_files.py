@@ -99,8 +99,8 @@ def _read_headers(shard: Path) -> FileIndex:
                 if is_image_name(member.name) and not hidden:
                     if not member.isreg() or member.issparse():
                         raise UserError(
-                            f"{shard}: {member.name} is a link or a sparse file, which has no bytes "
-                            "of its own to read: write the archive anew, with "
+                            f"{shard}: {member.name} is a link or a sparse file, which has no "
+                            "bytes of its own to read: write the archive anew, with "
                             "`tar --dereference --hard-dereference`."
                         )
                     if member.name in images:
