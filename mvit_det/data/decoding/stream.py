@@ -275,7 +275,7 @@ class Clock:
         return self._last
 
     def _best(self, shown: int | None, decoded: int | None) -> int | None:
-        """Choose as FFmpeg does: the presentation time stamp, unless it decreases more often."""
+        """Choose as FFmpeg does: the presentation time stamp, unless it more often goes back."""
         for kind, (stamp, other) in enumerate(((shown, decoded), (decoded, shown))):
             last = self._stamps[kind]
             self._faults[kind] += None not in (stamp, last) and stamp <= last
