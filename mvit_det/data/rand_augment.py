@@ -75,8 +75,8 @@ class ClipRandAugment:
             )
         except Exception as error:  # timm asserts
             raise UserError(
-                f"auto_augment={description!r} of a clip must be None or a RandAugment of timm, such "
-                "as 'rand-m7-n4-mstd0.5-inc1'."
+                f"auto_augment={description!r} of a clip must be None or a RandAugment of timm, "
+                "such as 'rand-m7-n4-mstd0.5-inc1'."
             ) from error
         keep_black_pictures(self.policy.ops)
         for operation in self.policy.ops:
@@ -168,6 +168,7 @@ class _Filter:
         return (0, 0, *size) if self.reach is None else _grown(box, self.reach, size)
 
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
+        """Apply the operation to the part ``before`` of a frame; returns the part ``after``."""
         picture = self.operation(picture)
         if before == after:
             return picture
@@ -183,6 +184,7 @@ class _Move:
     options: dict[str, Any]
 
     def needs(self, box: Box, size: tuple[int, int]) -> Box:
+        """Return the part of the input frame that ``box`` of the output frame depends on."""
         a, b, c, d, e, f = self.matrix
         corners = [(x, y) for x in box[::2] for y in box[1::2]]
         columns = [a * x + b * y + c for x, y in corners]
@@ -192,6 +194,7 @@ class _Move:
         return _grown(around, 2, size)  # a bicubic filter has four taps
 
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
+        """Apply the operation to the part ``before`` of a frame; returns the part ``after``."""
         a, b, c, d, e, f = self.matrix
         left, top, right, bottom = after
         c = c + a * left + b * top - before[0]
