@@ -116,10 +116,14 @@ def video_classes(
 
 
 def video_views(dataset: Sequence[dict[str, Any]], *, clips: int) -> list[dict[str, Any]]:
-    """Repeat each item for ``clips`` clips; kept for saved configs, see ``clips`` of `video_classes`.
+    """Repeat each item for several clips; kept for older configs, which have a data set inside.
+
+    Args:
+        dataset: N items of videos.
+        clips: clips per video, at least 1.
 
     Returns:
-        ``clips`` dicts per item, which have "clip" (0..clips - 1) and "clips" as well.
+        N * clips dicts: each item with "clip" (0..clips - 1) and "clips".
     """
     check_count("video_views", clips=clips)
     return [{**item, "clip": k, "clips": clips} for item in dataset for k in range(clips)]

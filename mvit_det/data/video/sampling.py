@@ -118,7 +118,7 @@ class SegmentSampling:
         check_count("SegmentSampling", num_frames=self.num_frames)
 
     def train(self, times: np.ndarray) -> np.ndarray:
-        """Return frame indices (T,), random in each segment; only the length of ``times`` counts."""
+        """Return frame indices (T,), random in each segment; only the length of times matters."""
         starts, ends = self._segments(times)
         return np.array(
             [random.randint(*segment) for segment in zip(starts.tolist(), ends.tolist())]
