@@ -55,7 +55,7 @@ FPS = 30
 # Part of the cache folder's name: increase it whenever the drawing or the encoding changes.
 _VERSION = 1
 # Of the dial, in turns per frame: 9 to 20 degrees in the 4 frames between two that a model takes (a
-# square looks the same after 90), and 0.17 to 0.4 turns in the 29 frames from the first to the 8th.
+# square looks the same after 90), and 0.17 to 0.4 turns in the 29 frames that 8 of these span.
 _SPEEDS = (0.006, 0.014)
 _GROUND_CONTRAST = 0.3  # of the backgrounds of detection
 _DIAMETERS = (18, 40)  # of shapes, in pixels

@@ -134,7 +134,7 @@ def actions_of(ways: np.ndarray) -> list[int]:
 
 
 def shaken(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:
-    """Jitter boxes (N, 4), fractions of the frame, as a detector would: with an IoU above 0.6."""
+    """Jitter boxes (N, 4), fractions of the frame, as a detector would: the IoU is >= 0.64."""
     sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     return (boxes + rng.uniform(-_SHAKE, _SHAKE, size=boxes.shape) * sizes).clip(0, 1)
 
@@ -251,7 +251,7 @@ def moving_figures(
             datasets folder afterwards.
         num_train: videos of the training split.
         num_val: videos of the validation split.
-        num_seconds: length of a video, which has one key frame less.
+        num_seconds: length of a video, which has ``num_seconds - 1`` key frames.
         side: height and width of the videos in pixels.
         seed: of the drawing.
         name: as for `action_clips`.

@@ -123,7 +123,7 @@ class InceptionCrop:
     ratio: tuple[float, float]
 
     def draw(self, height: int, width: int) -> View:
-        """Draw a crop of frames of this size, from torch's and Python's generators."""
+        """Draw a crop of frames of this size, from Python's generator."""
         frame = torch.empty(height, width, device="meta")  # timm asks for its size alone
         top, left, rows, columns = RandomResizedCropAndInterpolation.get_params(
             frame, self.scale, self.ratio

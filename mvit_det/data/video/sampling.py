@@ -74,7 +74,7 @@ class DenseSampling(_RateSampling):
         return self._frames(times, random.uniform(0, self._slack(times)))
 
     def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        """Return the frame indices (T,) of clip 0..clips - 1, evenly spaced; the middle of one."""
+        """Return the frame indices (T,) of one of evenly spaced clips; a single one is centred."""
         _check_clip(clip, clips)
         slack = self._slack(times)
         start = math.floor(slack / 2) if clips == 1 else clip * math.floor(slack / (clips - 1))
