@@ -55,7 +55,7 @@ class SampleMapper(ABC):
         """Return a small substitute for what `read` returns."""
 
     def name(self, item: dict[str, Any]) -> str:
-        """Return the name by which files are counted, and which messages have."""
+        """Return the name of an item for counting and for messages."""
         return item["file_name"]
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:

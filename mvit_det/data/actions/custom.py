@@ -18,7 +18,7 @@ from mvit_det.errors import UserError, some
 logger = logging.getLogger(__name__)
 
 EPOCHS = 30  # paper, appendix B.6
-CLIPS = 8  # per process and iteration: what a GPU of 8 GB holds of the smallest model
+CLIPS = 8  # per process and iteration, as many as an 8 GB GPU holds for the smallest model
 # The model has an output for each id up to the largest one; a larger id is taken for a mistake.
 LARGEST_ID = 10_000
 

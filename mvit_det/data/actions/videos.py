@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Number of videos that are opened to check ``start``.
 _PROBED = 20
-# Seconds by which a video may end before its last key frame.
+# A video may end this many seconds before its last key frame.
 _SLACK = 1.0
 # Second at which AVA's parts begin; smallest ``start`` at which a whole movie is recognised.
 _CUT, _LATE = 900, 300
@@ -125,7 +125,7 @@ def check_times(
     if 2 * len(behind) > len(lengths):
         number = behind[0]
         raise UserError(_behind(paths[number], times[number], lengths[number], start))
-    # A part of a movie is hardly as long as all that precedes it, a whole movie always is.
+    # A part that begins at ``start`` is rarely longer than twice that; a whole movie usually is.
     if start >= _LATE and all(start + max(start, last[n]) <= lengths[n] for n in lengths):
         number = next(iter(lengths))
         raise UserError(
@@ -148,7 +148,7 @@ def _behind(path: str, times: np.ndarray, length: float, start: float) -> str:
         fix = "correct start, or set fps to the frames per second of the folders"
     return (
         f"{path} is {length:.1f} seconds long, but has a key frame at second "
-        f"{times.max() + start:g}, {times.max():g} s after start={start:g}, as most videos: {fix}."
+        f"{times.max() + start:g}, {times.max():g} s after start={start:g}; most videos do: {fix}."
     )
 
 

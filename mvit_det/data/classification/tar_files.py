@@ -99,12 +99,12 @@ def _read_headers(shard: Path) -> FileIndex:
                 if is_image_name(member.name) and not hidden:
                     if not member.isreg() or member.issparse():
                         raise UserError(
-                            f"{shard}: {member.name} is a link or a sparse file, which has no "
-                            "bytes of its own to read: write the archive anew, with "
+                            f"{shard}: {member.name} is a link or a sparse file, which cannot be "
+                            "read by position: create the archive again with "
                             "`tar --dereference --hard-dereference`."
                         )
                     if member.name in images:
-                        raise UserError(f"{shard} has {member.name} twice: write it anew.")
+                        raise UserError(f"{shard} has {member.name} twice: create it again.")
                     images[member.name] = member
                 elif member.name.endswith(".cls"):
                     labels[_key(member.name)] = _label(shard, file, member)
@@ -164,7 +164,7 @@ def _by_label(shard: Path, images: dict[str, tarfile.TarInfo], labels: dict[str,
         twice = next(key for key in keys if keys.count(key) > 1)
         raise UserError(
             f"{shard} has more than one image with the key {twice!r}, so its label is not clear: "
-            "give each image a key of its own."
+            "give each image its own key."
         )
     unlabelled = len(images) - len(labelled)
     ignored = f"{unlabelled} images without a label" if unlabelled else ""

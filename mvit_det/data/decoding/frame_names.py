@@ -77,7 +77,7 @@ def frame_names(folder: str | os.PathLike) -> FrameNames:
         raise VideoError("the folder has no pictures")
     if found.gaps:
         logger.warning(
-            "%s lacks %d of its pictures, as their numbers tell; those before them stand in.",
+            "%s lacks %d of its pictures, by their numbers; those before them stand in.",
             *(printable(folder), sum(found.gaps.values())),
         )
     if time.time() - changed / 1e9 > _SETTLED:

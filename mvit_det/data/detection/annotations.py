@@ -136,7 +136,7 @@ def _malformed(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
         isinstance(mask, list)
         and all(isinstance(part, list) and all(map(_is_number, part)) for part in mask)
     ):
-        return "has a segmentation that is no list of polygons [[x1, y1, x2, y2, ...], ...]"
+        return "has a segmentation that is not a list of polygons [[x1, y1, x2, y2, ...], ...]"
     return None
 
 

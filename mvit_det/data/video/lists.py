@@ -234,7 +234,7 @@ def _folders_of_frames(path: Path, rows: Sequence[Row], separator: str) -> list[
         raise UserError(
             f"{path}, line {rows[0][0]}: there are three numbers after each folder; parts of a "
             "video (folder, first frame, frames, label) are not supported: give each a folder of "
-            "its own; or, if the folders are called so, put tabs between the columns."
+            "its own; or, if these are parts of folder names, put tabs between the columns."
         )
     return without
 
@@ -243,7 +243,7 @@ def _something_row(path: Path, number: int, entry: Any) -> Row:
     if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
         raise UserError(
             f"{path}, entry {number}: an id and a template are needed, as the training and "
-            "validation files have them (the labels of the test set are a file of their own)."
+            "validation files have them (the labels of the test set are in a separate file)."
         )
     return number, str(entry["id"]), str(entry["template"]).replace("[", "").replace("]", "")
 
