@@ -1,4 +1,4 @@
-"""Data of all tasks: one's own files and named data sets, loaders, augmentation, generated shapes."""
+"""Data of all tasks: custom files and named data sets, loaders, augmentation, generated data."""
 
 from mvit_det.data.actions.datasets import ActionClips, action_clips
 from mvit_det.data.actions.mapper import ActionClipMapper

@@ -1,4 +1,4 @@
-"""Images or videos that cannot be used: each is reported once, and too many end a training."""
+"""Images and videos that cannot be used: each is logged once, and too many end a training."""
 
 import logging
 from dataclasses import dataclass
@@ -7,24 +7,25 @@ from mvit_det.errors import UserError, printable, some
 
 logger = logging.getLogger(__name__)
 
-# By this many different files the share is known, and no more names are kept in memory.
+# After this many different files the share is known, and no more names are kept in memory.
 _ENOUGH = 100_000
 
 
 @dataclass
 class BadSamples:
-    """Counts the bad ones among the different files that were asked for.
+    """Counts bad files among the different files that were requested.
 
     Args:
-        kind: what they are, in one word: "image", "video", "clip".
-        is_train: bad files are skipped, and too many raise `UserError`. In testing nothing can be
-            left out without a trace, and a long training must not end in its evaluation.
-        max_bad_share: the largest share that is skipped.
-        min_seen: calls before the share is judged; five bad files before any good one are enough.
-        in_testing: what becomes of a bad file then, for the log.
+        kind: what the files are, in one word: "image", "video", "clip".
+        is_train: True: bad files are skipped, and too many raise `UserError`. False: bad files are
+            only logged, since an evaluation must not end a long training.
+        max_bad_share: largest share (0..1) of bad files that is skipped.
+        min_seen: requests before the share is checked; five bad files before any good one are
+            checked at once.
+        in_testing: how a bad file is handled in testing, for the log.
 
-    NOTE: each worker of a loader holds its own copy and hence its own counts; as workers draw from
-    the same shuffled stream, each judges a fair sample.
+    NOTE: each worker of a loader has its own copy and hence its own counts. As workers draw from
+    the same shuffled stream, each sees a fair sample.
     """
 
     kind: str
@@ -41,17 +42,23 @@ class BadSamples:
         self._bad_seen = 0
 
     def asked_for(self, name: str) -> None:
-        """A file, or a part of one, is going to be read."""
+        """Count a file, or a part of one, that is about to be read."""
         self._calls += 1
         if len(self._seen) < _ENOUGH:
             self._seen.add(name)
 
     def add(self, name: str, label: str, reason: str, *, file_name: str | None = None) -> None:
-        """What was asked for is bad.
+        """Count a requested file as bad, and log it the first time.
 
         Args:
-            label: says in the log which one it is.
-            file_name: of a part; parts of one file that are bad for one reason are logged once.
+            name: as given to `asked_for`.
+            label: appended to the name in the log, such as " (id 7)".
+            reason: why it cannot be used.
+            file_name: the file of which ``name`` is a part; parts of one file that are bad for the
+                same reason are logged once.
+
+        Raises:
+            UserError: in training, the share of bad files is above ``max_bad_share``.
         """
         if name not in self._bad:
             self._bad[name] = reason

@@ -1,4 +1,4 @@
-"""Names in Detectron2's catalogs of data sets."""
+"""Data set names in Detectron2's catalogs."""
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -8,9 +8,12 @@ OWNER = "mvit_det"
 
 
 def free_name(name: str) -> None:
-    """Remove an earlier entry of ours, so that ``name`` can be registered; others stay.
+    """Remove an earlier entry of this package, so that ``name`` can be registered again.
 
-    Mark the new entry by ``registered_by=OWNER``.
+    The new entry must be marked with ``registered_by=OWNER``.
+
+    Raises:
+        UserError: the name belongs to an entry that is not from this package.
     """
     if name not in {*DatasetCatalog.list(), *MetadataCatalog.list()}:
         return

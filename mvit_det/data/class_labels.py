@@ -1,4 +1,4 @@
-"""Labels of images and videos: the order of their classes, and how many there are of each."""
+"""Labels of images and videos: the order of the classes, and the number of files per class."""
 
 import logging
 import os
@@ -17,9 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None = None) -> list[str]:
-    """The classes in their own order: that of a list which has one, else the sorted folders.
+    """Return the classes in the order of the labels: a list's own order, else sorted folders.
 
-    Of files that have numbers only: "0", "1", ..., as many as the model has or as there are.
+    If files have class indices only, classes are "0", "1", ..., ``num_classes`` of them, or as many
+    as the largest index requires.
+
+    Raises:
+        UserError: some files have a class index and others a folder.
     """
     named = sorted({folder for part in parts for folder in part.folders})
     numbered = [part for part in parts if not part.folders and len(part.numbers)]
@@ -44,13 +48,24 @@ def labelled(
     same_classes_as: Any,
     num_classes: int | None,
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Labels of all files, folders of the classes in the order of the labels, and names to show.
+    """Label all files of a data set.
 
     Args:
-        title, kind: what the log calls the data, and what they are: "image" or "video".
-        classes: as for `given_classes`; None: those of ``same_classes_as``, as ``class_folders``
-            tells them, or of the files themselves.
-        num_classes: what the model is built for; another number is refused.
+        parts: the files, by root.
+        title: name of the data set for the log and for messages.
+        kind: what the files are: "image" or "video".
+        class_folders: returns the classes of ``same_classes_as``.
+        classes: as for `given_classes`; None: the classes of ``same_classes_as``, or of the files
+            themselves.
+        same_classes_as: another root or list, whose classes set the order of the labels; or None.
+        num_classes: number of classes the model is built for; None: not checked.
+
+    Returns:
+        Labels int64 (N,), class folders in the order of the labels, and their display names.
+
+    Raises:
+        UserError: the number of classes differs from ``num_classes``, or a file belongs to none of
+            the classes.
     """
     if classes is not None:
         folders, names = given_classes(classes)
@@ -71,7 +86,7 @@ def labelled(
 
 
 def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
-    """The label of each file: the place of its class in ``folders``."""
+    """Return the label of each file, int64 (N,): the index of its class in ``folders``."""
     if not part.folders:
         strays = (part.numbers < 0) | (part.numbers >= len(folders))
         if strays.any():
@@ -98,14 +113,14 @@ def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
 
 
 def _plain(name: str) -> str:
-    """A class without what copies of Kinetics change in its name: "air_drumming"."""
+    """Undo what copies of Kinetics change in a class name, as in "air_drumming"."""
     return name.replace("_", " ").replace('"', "")
 
 
 def _report(
     title: str, kind: str, parts: Sequence[FileIndex], labels: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Log how many files of each class there are."""
+    """Log the number of files per class, empty classes, and what is not used."""
     counts = np.bincount(labels, minlength=len(names))
     logger.info(
         "%s: %d %ss of %d classes, %d to %d each.",
@@ -121,7 +136,17 @@ def _report(
 
 
 def register(name: str, folders: Sequence[str], names: Sequence[str], **more: int) -> None:
-    """Enter the classes into Detectron2's catalog, in the place of an earlier entry of ours."""
+    """Register classes in Detectron2's MetadataCatalog; replaces an entry of this package.
+
+    Args:
+        name: of the entry.
+        folders: class folders in the order of the labels.
+        names: display names in the same order.
+        more: further fields of the entry.
+
+    Raises:
+        UserError: the name belongs to an entry that is not from this package.
+    """
     free_name(name)
     MetadataCatalog.get(name).set(
         classes=names, thing_classes=names, class_folders=folders, registered_by=OWNER, **more

@@ -1,4 +1,4 @@
-"""Classes of images and videos: their order, which is that of the labels, and what they are called."""
+"""Classes of images and videos: their order, which is that of the labels, and their names."""
 
 import os
 import re
@@ -18,12 +18,15 @@ _SYNSET = re.compile(r"n\d{8}")
 
 
 def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str], list[str]]:
-    """Folders of the classes in the order of the labels, and their names to show.
+    """Return the class folders in the order of the labels, and their display names.
 
     Args:
-        classes: the folders; or a text file with one per line, behind which a tab and a name to
-            show may stand, found as image folders are; or a JSON file {name: number}; or
-            "imagenet-1k", or "kinetics-400".
+        classes: the folders; or a text file with one folder per line, optionally followed by a tab
+            and a display name; or a JSON file {name: class index}; or "imagenet-1k" or
+            "kinetics-400". Relative paths: see `resolve_path`.
+
+    Raises:
+        UserError: the file cannot be read, names no class, or names one more than once.
     """
     if str(classes) == "imagenet-1k":
         folders = ImageNetInfo("imagenet-1k").label_names()
@@ -51,7 +54,11 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
 
 
 def numbered_classes(path: str | os.PathLike) -> list[str]:
-    """Classes out of a JSON file {name: number}, in the order of the numbers."""
+    """Read the classes of a JSON file {name: class index}, in the order of the indices.
+
+    Raises:
+        UserError: the file cannot be read, or the indices are not 0, 1, 2, ...
+    """
     table = read_json(path, "The list of classes")
     try:
         order = sorted((int(number), name.replace('"', "")) for name, number in table.items())
@@ -59,8 +66,8 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
             raise ValueError("the numbers are not 0, 1, 2, ...")
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} does not give each class its number ({error}): write {{name: number}} with the "
-            "numbers 0, 1, 2, ..."
+            f"{path} does not give each class its number ({error}): write {{name: number}} with "
+            "the numbers 0, 1, 2, ..."
         ) from error
     return [name for _, name in order]
 
@@ -75,15 +82,15 @@ def _distinct(folders: list[str], source: str) -> list[str]:
 
 @cache
 def _descriptions() -> dict[str, str]:
-    """English words of the synsets of ImageNet."""
+    """Return {synset: English words} for ImageNet-1k and ImageNet-22k, from timm."""
     known = [ImageNetInfo("imagenet-22k"), ImageNetInfo("imagenet-1k")]
     return {k: v for info in known for k, v in zip(info.label_names(), info.label_descriptions())}
 
 
 def shown_names(folders: Iterable[str]) -> list[str]:
-    """What to call classes: ImageNet's by their first English word, others by their folder.
+    """Return display names: of ImageNet's classes their first English word, else the folder.
 
-    Where two would be called the same ("crane" is a bird and a machine) the folder follows.
+    Where two classes have the same word ("crane" is a bird and a machine), the folder follows.
     """
     folders = list(folders)
     if not all(map(_SYNSET.fullmatch, folders)):

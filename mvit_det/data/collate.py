@@ -1,4 +1,4 @@
-"""From samples of one size to a batch: a dict of stacked tensors, mixed with each other if wanted."""
+"""Collating samples of one size to a batch: a dict of stacked tensors, mixed if wanted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,10 @@ from mvit_det.errors import check_number, check_share
 
 
 class StackSamples:
-    """Joins samples key by key: tensors are stacked, numbers become a tensor, the rest a list."""
+    """Joins samples key by key: tensors are stacked, integers become a tensor, the rest a list."""
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Collate B samples: tensors become (B, ...), integers int64 (B,), all else a list."""
         return {key: _joined([sample[key] for sample in samples]) for key in samples[0]}
 
 
@@ -26,10 +27,11 @@ def _joined(values: list[Any]) -> Any:
 class StackActionClips:
     """Joins samples of `ActionClipMapper`: "inputs" are stacked, all else is a list by clip.
 
-    "inputs" that differ in size, as whole frames of different videos do, stay a list.
+    "inputs" that differ in size, such as whole frames of different videos, stay a list.
     """
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Collate B samples: "inputs" (B, 3, T, h, w) or a list of B clips, the rest B-lists."""
         batch = {key: [sample[key] for sample in samples] for key in samples[0]}
         inputs = batch.pop("inputs")
         alike = len({clip.shape for clip in inputs}) == 1
@@ -38,31 +40,34 @@ class StackActionClips:
 
 
 def _in_one_piece(values: list[Any]) -> list[Any]:
-    """Tensors (N_i, ...) as views of one: each piece of memory from a worker keeps a file open."""
+    """Turn tensors (N_i, ...) into views of one: each tensor from a worker keeps a file open."""
     if isinstance(values[0], torch.Tensor):
         return list(torch.cat(values).split([len(value) for value in values]))
     return values
 
 
 class Mixup(StackSamples):
-    """Mixes each sample of a batch with the one at the same place from the end, and their labels.
+    """Mixes sample i of a batch with sample B - 1 - i, and their labels.
 
     One ratio per batch (mixup, Zhang et al. 2018) or one box per batch (CutMix, Yun et al. 2019),
-    whose area sets the ratio of the labels; of clips the same for all frames. The arguments are
-    timm's, the defaults those of the released recipes (paper, appendix B.2, B.4). "inputs" are images
-    (B, 3, H, W) or clips (B, 3, T, H, W).
+    whose area sets the ratio of the labels; all frames of a clip are mixed alike. The arguments are
+    timm's, the defaults those of the released recipes (paper, appendix B.2, B.4). "inputs" are
+    images (B, 3, H, W) or clips (B, 3, T, H, W).
 
-    NOTE: the released code cuts boxes of even sides only. timm's have the side that was drawn, so
-    where that is odd they are one pixel larger.
+    NOTE: the released code cuts boxes with even sides only. timm keeps the side that was drawn; if
+    it is odd, its box is one pixel larger.
 
     Args:
-        num_classes: "labels" become probabilities (B, num_classes).
-        mixup_alpha, cutmix_alpha: of the beta distribution that the ratio is drawn from; 0 turns
-            the kind off. With both off labels are smoothed only, and with ``label_smoothing=0``
-            as well they stay numbers.
-        prob: of mixing a batch at all.
-        switch_prob: of CutMix, where both are on.
-        label_smoothing: shared out evenly among all classes.
+        num_classes: number of classes; "labels" become probabilities (B, num_classes).
+        mixup_alpha: parameter of the beta distribution of mixup's ratio; 0 turns mixup off.
+        cutmix_alpha: the same for CutMix. If both are off, labels are only smoothed; with
+            ``label_smoothing=0`` as well they stay class indices.
+        prob: probability (0..1) of mixing a batch.
+        switch_prob: probability (0..1) of CutMix if both are on.
+        label_smoothing: probability (0..1) that is spread evenly over all classes.
+
+    Raises:
+        UserError: an argument is out of its range.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Mixup(StackSamples):
             )
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Collate B samples with int "labels"; see the class for the mixed "labels"."""
         batch = super().__call__(samples)
         if self.mix is not None:
             batch["inputs"], batch["labels"] = self._mixed(batch["inputs"], batch["labels"])
@@ -105,13 +111,13 @@ class Mixup(StackSamples):
         self, inputs: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         shape, count = inputs.shape, len(labels)
-        # timm cuts boxes out of the last two of four axes: frames become channels of an image.
+        # timm cuts boxes in the last two of four axes, so frames become channels of an image.
         inputs = inputs.flatten(1, -3)
         if count % 2 == 0:
             inputs, labels = self.mix(inputs, labels)
             return inputs.view(shape), labels
-        # timm wants an even batch. The sample in the middle of an odd one has itself as partner: put
-        # in twice it has its twin, and all others keep the partners that they had.
+        # timm needs an even batch. The middle sample of an odd one is its own partner: it is
+        # inserted twice, and all others keep their partners.
         middle = count // 2
         twice = torch.tensor([*range(middle + 1), *range(middle, count)])
         inputs, labels = self.mix(inputs[twice], labels[twice])

@@ -1,4 +1,4 @@
-"""Looking for images below a folder: in class folders, or in tar files."""
+"""Search for files below a folder, by class folder, and the index of what was found."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,16 +17,16 @@ class FileIndex:
     """Images or videos below one root, in one tar file, or of one list.
 
     Attributes:
-        source: the folder or the tar file; "" as long as those of a list are not looked for.
-        names: of the files, or folders of frames, inside it.
-        numbers: per file its row in ``folders``, or its label where there are none.
+        source: the folder or the tar file; "" for a list whose files have not been searched for.
+        names: (N,) names of the files or folders of frames, relative to ``source``.
+        numbers: (N,) int64, index into ``folders``, or the label itself if ``folders`` is empty.
         folders: the classes.
-        places: None, or offset and size in bytes of each file in the tar file: (2, N).
-        ignored: in words, what of the source is not used; "" if nothing.
-        list_file: that names the files; "" if they were found by looking.
-        rows: per file its row in that list, and what such a row is called there.
-        ordered: the order of ``folders`` is that of the labels.
-        stems: ``names`` lack the ending, and the folder that the videos are in.
+        places: (2, N) int64, offset and size in bytes of each file in the tar file; else None.
+        ignored: in words, what is not used; "" if nothing.
+        list_file: path of the list that names the files; "" if they were found in folders.
+        rows: the word for a row of that list, such as "line", and (N,) the row of each file.
+        ordered: True: the order of ``folders`` is that of the labels.
+        stems: True: ``names`` lack the folder and the ending of the file.
     """
 
     source: str
@@ -41,11 +41,11 @@ class FileIndex:
     stems: bool = False
 
     def path(self, index: int) -> str:
-        """Where a file lies, or of one in a tar file, the tar file's path and its name inside."""
+        """Join the source and a file's name; for a tar file, the name inside follows its path."""
         return os.path.join(self.source, self.names[index])
 
     def place(self, index: int) -> str:
-        """Where the label of a file comes from, for a message."""
+        """Name the source of a file's label for a message: the folder, or a row of the list."""
         if self.rows is None:
             return self.source
         word, numbers = self.rows
@@ -53,7 +53,7 @@ class FileIndex:
 
 
 def visible(folder: Path) -> list[str]:
-    """What a folder holds, sorted, without hidden files."""
+    """List a folder, sorted, without hidden entries; a `UserError` if it cannot be read."""
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
@@ -62,7 +62,7 @@ def visible(folder: Path) -> list[str]:
 
 def _unreadable(error: OSError) -> UserError:
     return UserError(
-        f"Folder {error.filename} cannot be read ({error.strerror}): correct its permissions or disk."
+        f"Folder {error.filename} cannot be read ({error.strerror}): correct permissions or disk."
     )
 
 
@@ -75,12 +75,20 @@ def from_class_folders(
     otherwise: str,
     names_only: bool,
 ) -> FileIndex:
-    """What ``files`` finds in each of the class folders below a root; it counts what it skips.
+    """Index the files in each of the class folders below a root.
 
     Args:
-        kind, is_kind: what the files are, in one word, and whether a name is of one.
-        otherwise: what else to do where there are no class folders, for the message.
-        names_only: do not look for the files.
+        root: folder with one folder per class.
+        kind: what the files are, in one word: "image" or "video".
+        is_kind: whether a file name is of that kind.
+        files: yields the files below a class folder, relative to the root: called with the root,
+            the class folder, and the counter of skipped files.
+        otherwise: the alternative to class folders, for a message.
+        names_only: True: list the class folders, but not the files in them.
+
+    Raises:
+        UserError: a folder cannot be read, there are no class folders, or their names are not
+            UTF-8.
     """
     inside = visible(root)
     folders = [name for name in inside if (root / name).is_dir()]
@@ -88,8 +96,8 @@ def from_class_folders(
     if not folders:
         what = f"{outside} {kind}s, but no class folders" if outside else "no class folders"
         raise UserError(
-            f"{root} holds {what}: make one folder per class and put the {kind}s of the class there, "
-            f"or {otherwise}."
+            f"{root} holds {what}: make one folder per class and put the {kind}s of the class "
+            f"there, or {otherwise}."
         )
     strange = [folder for folder in folders if printable(folder) != folder]
     if strange:
@@ -108,9 +116,12 @@ def from_class_folders(
 
 
 def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk` below ``folder``, in an order that does not depend on the disk; nothing hidden.
+    """Walk like `os.walk` below ``folder`` in sorted order, without hidden files and folders.
 
-    Folders are seen from the root; links are followed, but for those to a folder that they are in.
+    Yields folders relative to ``root``. Links are followed, except those to a folder above them.
+
+    Raises:
+        UserError: a folder cannot be read.
     """
 
     def fail(error: OSError) -> None:
@@ -127,7 +138,7 @@ def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _leads_back(path: str) -> bool:
-    """Whether a folder is a link to one above it, whose files would be found dozens of times."""
+    """Return whether a path is a link to a folder above it, which would be walked in a loop."""
     if not os.path.islink(path):
         return False
     target, here = os.path.realpath(path), os.path.realpath(os.path.dirname(path))

@@ -1,4 +1,4 @@
-"""Pictures and videos by the endings of their names: one list for training and for prediction."""
+"""Pictures and videos by file ending, with the same list for training and for prediction."""
 
 import os
 from collections import Counter
@@ -11,28 +11,28 @@ VIDEO_ENDINGS = frozenset(
     ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts "
     ".mxf .ogm .ogv .qt .ts .vob .webm .wmv".split()
 )
-# Formats that Pillow names, and opens by a program of others if at all.
+# Formats that Pillow registers, but cannot open without a third-party handler.
 _STUBS = frozenset("BUFR GRIB HDF5 MPEG WMF".split())
 
 
 def ending(name: str) -> str:
-    """The part of a name that tells the kind of a file, in lower case: ".jpg"."""
+    """Return the ending of a file name with its dot, in lower case: ".jpg"."""
     return os.path.splitext(name)[1].lower()
 
 
 def is_video_name(name: str) -> bool:
-    """Whether a file is meant as a video, as far as its name tells."""
+    """Return whether a file name has the ending of a video."""
     return ending(name) in VIDEO_ENDINGS
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is meant as a picture, as far as its name tells; of a GIF, its first one."""
+    """Return whether a file name has the ending of a picture; of a GIF the first frame is used."""
     return ending(name) in image_endings()
 
 
 @cache
 def image_endings() -> frozenset[str]:
-    """Endings of the pictures that Pillow reads here: with a plugin installed more than without."""
+    """Return the endings of pictures that the installed Pillow, with its plugins, can read."""
     readable = {
         ending
         for ending, name in Image.registered_extensions().items()
@@ -42,14 +42,14 @@ def image_endings() -> frozenset[str]:
 
 
 class Skipped(Counter[str]):
-    """Counts files that are not used, by their endings."""
+    """Counts skipped files by their endings."""
 
     def add(self, names: Iterable[str]) -> None:
-        """Count files."""
+        """Count files by name."""
         self.update(ending(name) or "no ending" for name in names)
 
     def __str__(self) -> str:
-        """In words: "5 files of other kinds (3 .heic, 2 .txt)"; "" if there are none."""
+        """Describe the counts: "5 files of other kinds (3 .heic, 2 .txt)"; "" if there are none."""
         if not self:
             return ""
         kinds = sorted(self.items(), key=lambda kind: (-kind[1], kind[0]))

@@ -1,4 +1,4 @@
-"""What can be wrong with image files, as far as it shows without decoding them."""
+"""Checks of image files, as far as possible without decoding them."""
 
 import io
 import os
@@ -11,19 +11,26 @@ from PIL import Image, UnidentifiedImageError
 
 from mvit_det.errors import UserError
 
-# Pillow's modes of 8 bits per channel (or fewer), which it converts to RGB as one expects.
+# Pillow's modes of at most 8 bits per channel, which it converts to RGB without loss of range.
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 @contextmanager
 def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterator[Image.Image]:
-    """Open a picture of 8 bits per channel, or raise an error that says why a file is none.
+    """Open a picture of at most 8 bits per channel for the length of a ``with`` block.
 
-    More bits ("I;16", "I", "F") are not scaled, since the file does not tell which value is white: a
-    plain conversion would show them all white or all black.
+    Modes with more bits ("I;16", "I", "F") are refused: the file does not define which value is
+    white, and a plain conversion would make the picture all white or all black.
 
     Args:
-        offset, size: where its bytes lie in the file; by default they are all of it.
+        path: a file, or a path that Detectron2's `PathManager` opens.
+        offset: position in bytes at which the picture begins in the file.
+        size: its size in bytes; None: the whole file.
+
+    Raises:
+        ValueError: the file does not exist, is not a picture, or has more than 8 bits per channel;
+            the message is the reason, without the path.
+        OSError: the file cannot be read.
     """
     try:
         with PathManager.open(path, "rb") as file:
@@ -31,8 +38,8 @@ def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterato
             with Image.open(file if size is None else io.BytesIO(file.read(size))) as image:
                 if image.mode not in _EIGHT_BIT_MODES:
                     raise ValueError(
-                        f"pixels of type {image.mode!r} have no fixed range: convert the picture to "
-                        "8 bits per channel"
+                        f"pixels of type {image.mode!r} have no fixed range: convert the picture "
+                        "to 8 bits per channel"
                     )
                 yield image
     except FileNotFoundError as error:
@@ -44,19 +51,19 @@ def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterato
 
 
 def check_image_file(path: str) -> None:
-    """Raise an error that says why a file is no picture of 8 bits per channel.
+    """Raise the errors of `open_picture` for a file; pixels are not decoded.
 
-    Pixels are not decoded.
+    The checksums of a PNG file are verified as well (`SyntaxError` if they are wrong).
     """
     with open_picture(path) as image:
-        # NOTE: reading the EXIF tags of a damaged PNG makes Pillow swallow the damage, and
-        # Detectron2 would go on with a black picture. The checksums tell, in a millisecond.
+        # NOTE: after the EXIF tags of a damaged PNG are read, Pillow hides the damage, and
+        # Detectron2 would go on with a black picture. The checksums show it in a millisecond.
         if image.format == "PNG":
             image.verify()
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:
-    """Return those paths, of files or folders, that do not exist, by one listing per folder."""
+    """Return the paths of files or folders that do not exist; lists each parent folder once."""
     by_folder = defaultdict(list)
     for path in paths:
         by_folder[os.path.dirname(path)].append(path)
@@ -64,18 +71,23 @@ def absent_files(paths: Iterable[str]) -> list[str]:
     for folder, inside in by_folder.items():
         try:
             listed = set(os.listdir(folder))
-        except (OSError, ValueError):  # absent, or one may use its files but not list it
+        except (OSError, ValueError):  # absent, or its permissions do not allow listing
             listed = set()
         suspects = [path for path in inside if os.path.basename(path) not in listed]
-        # A file system that ignores case opens more names than it lists.
+        # A file system that ignores case can open names that it does not list.
         missing += [path for path in suspects if not os.path.exists(path)]
     return missing
 
 
 def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:
-    """Return those paths that do not exist; refuse if all are missing.
+    """Return the paths that do not exist.
 
-    ``root`` is only named in the message.
+    Args:
+        paths: of images.
+        root: their folder, for the message.
+
+    Raises:
+        UserError: all of them are missing.
     """
     missing = absent_files(paths)
     if missing and len(missing) == len(paths):
@@ -88,10 +100,10 @@ def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:
 
 
 def unreadable_files(paths: Sequence[str], at_most: int = 1000) -> dict[str, str]:
-    """Check up to ``at_most`` evenly spread files: {path: reason} of the bad ones.
+    """Check up to ``at_most`` evenly spaced files; returns {path: reason} of the bad ones.
 
-    This takes a second or so from a local disk. What only decoding shows (a truncated JPEG), and
-    the files between, are left to the mapper.
+    1000 files take about a second from a local disk. The mapper handles the other files, and faults
+    that only decoding shows (a truncated JPEG).
     """
     reasons = {}
     for path in paths[:: -(-len(paths) // at_most) or 1]:

@@ -1,9 +1,9 @@
-"""Training batches whose order and augmentation depend on the seed and the position alone.
+"""Training batches whose order and augmentation depend only on the seed and the position.
 
 Detectron2's loader draws augmentations from generators that live as long as its workers. Here each
-sample has a seed of its own, made of the run's seed and of its position in the stream of samples:
-a run that is stopped and resumed sees what it would have seen, with any number of workers. The
-same holds for what is drawn for a batch as a whole (mixup): its seed is that of its first position.
+sample has its own seed, made of the run's seed and of its position in the stream of samples: a run
+that is stopped and resumed gets the batches of an uninterrupted run, with any number of workers.
+The same holds for random numbers of a whole batch (mixup): its seed is that of its first position.
 """
 
 import os
@@ -23,8 +23,8 @@ from mvit_det import randomness
 from mvit_det.errors import UserError, check_count
 
 MAX_TRIES = 1000
-TIMEOUT_SECONDS = 600  # for a batch, after which its worker is taken for frozen
-_WHOLE_BATCH = 1  # makes the seed of a batch another than that of its first sample
+TIMEOUT_SECONDS = 600  # for a batch, after which its worker counts as frozen
+_WHOLE_BATCH = 1  # makes the seed of a batch differ from that of its first sample
 
 
 def build_train_loader(
@@ -38,24 +38,27 @@ def build_train_loader(
     repeats: int = 1,
     seed: int | None = None,
 ) -> "TrainLoader":
-    """An endless loader of training batches; each process loads its share.
+    """Build an endless loader of training batches; each process loads its share.
 
     Args:
-        dataset: dataset dicts, with "width" and "height" for grouping. A `torch.utils.data.Dataset`
-            is taken to be compact already; of a list the dicts are packed.
-        mapper: makes a sample of a dataset dict; where it returns None another item is taken.
+        dataset: dataset dicts, with "width" and "height" in pixels for grouping. A list is packed
+            into memory that workers share; a `torch.utils.data.Dataset` is used as it is.
+        mapper: makes a sample from a dataset dict; if it returns None, another item is taken.
         total_batch_size: images or clips per batch over all processes, which share it evenly.
-        num_workers: processes that load, for each process that trains; 0 loads in the latter.
-        aspect_ratio_grouping: the images of a batch are all wide, or all not wide, so that little
-            is padded. With ``collate`` there is no such grouping: it joins samples of one size.
-        collate: makes a batch of a list of samples; by default the list itself is the batch.
+        num_workers: loading processes per training process; 0: load in the training process.
+        aspect_ratio_grouping: the images of a batch are all wide, or all not wide, for little
+            padding. Not used with ``collate``, which joins samples of one size.
+        collate: makes a batch from a list of samples; None: the list itself is the batch.
         repeats: samples of each image or clip, read once and augmented differently, side by side in
-            one batch (Hoffer et al., CVPR 2020). A batch then has ``repeats`` times as many samples,
-            as in the released code. More than 1 needs a mapper with `repeated`, like `ImageMapper`.
-            `Mixup` pairs each with the one at the same place from the end, another image's; only
-            where a process has an odd number of images, as in PySlowFast, the one in the middle is
-            mixed with its own repeat.
-        seed: of order and augmentation; by default the processes draw one together.
+            one batch (Hoffer et al., CVPR 2020). A batch then has ``repeats`` times as many
+            samples, as in the released code. More than 1 needs a mapper with `repeated`, such as
+            `ImageMapper`. `Mixup` pairs sample i with sample B - 1 - i, of another image; only if a
+            process has an odd number of images, the middle one is mixed with its own repeat, as in
+            PySlowFast.
+        seed: of order and augmentation; None: the processes draw one together.
+
+    Raises:
+        UserError: the batch cannot be shared evenly, or the mapper does not support ``repeats``.
     """
     world = comm.get_world_size()
     if total_batch_size % world or total_batch_size < world:
@@ -81,9 +84,9 @@ def build_train_loader(
 
 @dataclass
 class TrainLoader:
-    """Iterating starts behind the ``batches`` that were given out before.
+    """Endless iterable of training batches, which starts after the first ``batches`` ones.
 
-    ``state_dict`` tells how many those are, not counting what workers have loaded ahead.
+    ``batches`` and `state_dict` count what was yielded, not what workers have loaded ahead.
     """
 
     samples: "_Samples"
@@ -114,18 +117,18 @@ class TrainLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Seed, and images given out by all processes together."""
+        """Return the seed, and the number of images yielded by all processes together."""
         return {"seed": self.seed, "samples": self.batches * self.total_batch_size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on behind those images; takes effect where iterating begins."""
+        """Continue after the images of a `state_dict`; takes effect when iteration starts."""
         self.seed = state["seed"]
         self.batches = state["samples"] // self.total_batch_size
 
 
 def _leave_process_group(worker_id: int) -> None:
-    # Ctrl-C, and SIGTERM to the group, would end the workers in the middle of an iteration, which
-    # the process that trains finishes before it saves. When that one ends, they notice by themselves.
+    # Ctrl-C, or SIGTERM to the group, would end the workers during an iteration that the training
+    # process finishes before it saves. When that process ends, workers notice by themselves.
     os.setsid()
 
 
@@ -139,7 +142,7 @@ Keys = list[tuple[int, int]]
 
 @dataclass
 class _Order(Sampler[Keys]):
-    """Batches without end: from batch ``start`` on, of a data set of ``size`` items."""
+    """Endless batches of a data set of ``size`` items, from batch ``start`` on."""
 
     size: int
     batch_size: int
@@ -154,8 +157,8 @@ class _Grouped(_Order):
     wide: Sequence[bool]
 
     def __iter__(self) -> Iterator[Keys]:
-        # From the beginning every time: a replay of millions of indices takes seconds, and what
-        # waits in the two groups is then right as well.
+        # Always from the beginning: replaying millions of indices takes seconds, and it restores
+        # the images that wait in the two groups.
         return islice(self._from_the_beginning(), self.start, None)
 
     def _from_the_beginning(self) -> Iterator[Keys]:
@@ -172,7 +175,7 @@ class _Grouped(_Order):
 class _Plain(_Order):
     """Batches in the order of Detectron2's `TrainingSampler`.
 
-    A resumed run must not replay a billion indices one by one, so whole epochs are drawn at once.
+    Whole epochs are drawn at once, so that a resumed run does not replay a billion indices singly.
     """
 
     def __iter__(self) -> Iterator[Keys]:
@@ -207,7 +210,7 @@ class _Samples:
         return len(self.dataset)
 
     def get(self, index: int) -> list[Any]:
-        """All samples of one image, or of another in its place."""
+        """Return all samples of one image, or of a random other one if its mapper gives None."""
         for _ in range(MAX_TRIES):
             item = self.dataset[index]
             if self.repeats > 1:
@@ -224,7 +227,7 @@ class _Samples:
 
 @dataclass
 class _Batches(Dataset):
-    """Batches by their keys."""
+    """Batches by their `Keys`, each sample drawn with its own seed."""
 
     samples: _Samples
     collate: Callable[[list[Any]], Any]

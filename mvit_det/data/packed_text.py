@@ -1,4 +1,4 @@
-"""Text for millions of items in two arrays, whose memory worker processes share."""
+"""Strings of millions of items in two arrays, whose memory worker processes share."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 class PackedText(Sequence[str]):
-    """Strings as one array of bytes and the positions where each ends.
+    """N strings in two arrays: ``text`` uint8, all bytes, and ``ends`` int64 (N,), their ends.
 
-    Of a list of strings each worker process would end up with its own copy, as reference counts
-    change; and 14 million of them take five times the memory.
+    A list of strings would be copied into each worker process as reference counts change, and
+    takes five times the memory for 14 million strings.
     """
 
     def __init__(self, text: np.ndarray, ends: np.ndarray):
@@ -18,14 +18,14 @@ class PackedText(Sequence[str]):
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "PackedText":
-        """Pack strings; what is no valid text (a file name of other bytes) is kept as it is."""
+        """Pack strings as UTF-8; file names that are not valid UTF-8 are kept (surrogateescape)."""
         encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
         ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), np.uint8), ends)
 
     @classmethod
     def joined(cls, parts: Sequence["PackedText"]) -> "PackedText":
-        """All strings of all parts."""
+        """Concatenate the strings of all parts."""
         starts = np.cumsum([0] + [len(part.text) for part in parts])
         ends = [part.ends + start for part, start in zip(parts, starts)]
         return cls(np.concatenate([part.text for part in parts]), np.concatenate(ends))

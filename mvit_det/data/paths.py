@@ -1,4 +1,4 @@
-"""Where data lie: the datasets folder, and paths relative to it or to the working directory."""
+"""Paths of data: the datasets folder, and paths relative to it or to the working directory."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,20 @@ from mvit_det.errors import UserError
 
 
 def datasets_root() -> Path:
-    """The folder of all data sets: $DETECTRON2_DATASETS, or ./datasets where that is not set."""
+    """Return the folder of all data sets: $DETECTRON2_DATASETS, or ./datasets if it is not set."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def resolve_path(path: str | os.PathLike, what: str = "Image folder") -> Path:
-    """A path as seen from the working directory, or else from the datasets folder."""
+    """Resolve a path relative to the working directory, or else to the datasets folder.
+
+    Args:
+        path: of a file or folder; "~" is expanded.
+        what: it is, for the message.
+
+    Raises:
+        UserError: it exists in neither place.
+    """
     places = [Path(path).expanduser(), datasets_root() / path]
     for place in places:
         if place.exists():

@@ -1,8 +1,8 @@
-"""timm's RandAugment for clips: drawn once for all frames, and worked out only where it is seen.
+"""timm's RandAugment for clips: drawn once for all frames, and computed only for the crop.
 
-Moving pictures about is what takes most of the time of a training sample. A crop sees half of a
-frame, so every operation runs on the part that the crop, or the next operation, depends on. The
-pixels are those that would have been cut out of whole frames.
+Geometric operations take most of the time of a training sample. A crop covers about half of a
+frame, so every operation runs only on the part that the crop, or the next operation, depends on.
+The pixels equal those of a crop from whole frames.
 """
 
 import math
@@ -19,8 +19,8 @@ from mvit_det.errors import UserError
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two not included
 
-# How far around a pixel an operation looks. Those that are not named depend on the whole frame,
-# like an equalisation.
+# Radius in pixels that an operation reads around a pixel. Operations that are not listed depend on
+# the whole frame, such as equalisation.
 _REACH = {
     timm.invert: 0,
     timm.solarize: 0,
@@ -35,9 +35,8 @@ _MOVES = (timm.rotate, timm.shear_x, timm.shear_y, timm.translate_x_rel, timm.tr
 def keep_black_pictures(operations: Iterable[timm.AugmentOp]) -> None:
     """Let the operations of an augmentation posterise to 0 bits, which gives a black picture.
 
-    NOTE: that is what RandAugment asks for at its highest magnitude. Pillow did it when the released
-    models were trained; since version 12 it refuses, which would end the training at one image in
-    200.
+    NOTE: RandAugment posterises to 0 bits at its highest magnitude. Pillow accepted that when the
+    released models were trained; since version 12 it raises an error, at one image in 200.
     """
     for operation in operations:
         if operation.aug_fn is timm.posterize:
@@ -54,15 +53,19 @@ _REACH[_posterize] = 0
 
 
 class ClipRandAugment:
-    """Draws operations for a clip.
+    """Draws the operations of RandAugment for a clip.
 
-    Random numbers are asked for in the order of timm and of the released code: the same seed gives
-    the same frames.
+    Random numbers are drawn in the order of timm and of the released code: the same seed gives the
+    same frames.
 
     Args:
-        description: as timm has it; "rand-m7-n4-mstd0.5-inc1" is 4 operations of magnitude 7, its
-            spread 0.5, each done with a probability of 0.5, from the 15 that grow with it. Frames
-            are moved by at most 0.45 of their width or height (bicubic) and filled with grey, 128.
+        description: in timm's format: "rand-m7-n4-mstd0.5-inc1" is 4 operations of magnitude 7
+            (standard deviation 0.5), each applied with a probability of 0.5, from the 15 whose
+            strength increases with the magnitude. Frames are moved by at most 0.45 of their width
+            or height (bicubic) and filled with grey, 128.
+
+    Raises:
+        UserError: timm does not accept the description.
     """
 
     def __init__(self, description: str):
@@ -72,26 +75,27 @@ class ClipRandAugment:
             )
         except Exception as error:  # timm asserts
             raise UserError(
-                f"auto_augment={description!r} of a clip must be None or a RandAugment of timm, such "
-                "as 'rand-m7-n4-mstd0.5-inc1'."
+                f"auto_augment={description!r} of a clip must be None or a RandAugment of timm, "
+                "such as 'rand-m7-n4-mstd0.5-inc1'."
             ) from error
         keep_black_pictures(self.policy.ops)
         for operation in self.policy.ops:
             operation.aug_fn = partial(_note, operation.aug_fn)
 
     def draw(self, width: int, height: int) -> list["_Step"]:
-        """What to do to each frame of a clip, for `augmented`."""
+        """Draw the operations for all frames of a clip, of this size in pixels, for `augmented`."""
         noted = self.policy([])  # the operations add themselves to the list
         frame = Image.new("L", (width, height))
         return [step for drawn in noted for step in _steps(*drawn, frame)]
 
 
 def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndarray:
-    """The part ``box`` of the augmented frames.
+    """Augment frames, and return the part ``box`` of the result.
 
     Args:
-        frames: uint8 (T, H, W, 3).
+        frames: RGB uint8 (T, H, W, 3).
         steps: of `ClipRandAugment.draw` for this width and height.
+        box: left, top, right, bottom in pixels, the last two excluded.
 
     Returns:
         uint8 (T, bottom - top, right - left, 3), a copy.
@@ -115,14 +119,14 @@ def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndar
 
 
 def _note(function: Callable[..., Image.Image], noted: list, *arguments, **options) -> list:
-    """Stand in for a function of timm, and add to a list what would have been called."""
+    """Replace a function of timm: add the call to a list instead of running it."""
     return [*noted, (function, arguments, options)]
 
 
 def _steps(
     function: Callable[..., Image.Image], arguments: tuple, options: dict, frame: Image.Image
 ) -> list["_Step"]:
-    """What a function of timm does; none where nothing moves. ``frame`` is one of the clip's size."""
+    """Turn a call of timm into steps, [] if nothing moves; ``frame`` has the clip's frame size."""
 
     @wraps(function)
     def operation(picture: Image.Image) -> Image.Image:
@@ -136,17 +140,18 @@ def _steps(
         moves.append(_Move(matrix, dict(resample=resample, fillcolor=fillcolor)))
         return frame
 
-    # Shearing, shifting and turning all end in this method of the picture; it tells the matrix.
+    # Shear, translation and rotation all call this method of the picture, with the matrix.
     frame.transform = note
     operation(frame)
     return moves
 
 
 def _meets_pixels(drawn: float, size: tuple[int, int]) -> bool:
-    """Whether pixels may come from exactly where a pixel is.
+    """Return whether a sampling position may be exactly a pixel's.
 
-    There the last bit of a float decides on what they become, so whole frames are moved. A number is
-    round where the magnitude is not random or was clipped, and turning leaves an odd frame's centre.
+    The last bit of a float then decides on the result, so whole frames are moved. ``drawn`` is a
+    round number if the magnitude is not random or was clipped; and a rotation maps the centre of a
+    frame with odd sides to itself.
     """
     return drawn == round(drawn, 6) or (size[0] % 2 == size[1] % 2 == 1)
 
@@ -159,10 +164,11 @@ class _Filter:
     reach: int | None
 
     def needs(self, box: Box, size: tuple[int, int]) -> Box:
-        """The part of the frame before, of which ``box`` of the frame after is made."""
+        """Return the part of the input frame that ``box`` of the output frame depends on."""
         return (0, 0, *size) if self.reach is None else _grown(box, self.reach, size)
 
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
+        """Apply the operation to the part ``before`` of a frame; returns the part ``after``."""
         picture = self.operation(picture)
         if before == after:
             return picture
@@ -172,12 +178,13 @@ class _Filter:
 
 @dataclass(frozen=True)
 class _Move:
-    """The pixel at (x, y) comes from (a x + b y + c, d x + e y + f) of the frame before."""
+    """An affine operation: output pixel (x, y) is input pixel (a x + b y + c, d x + e y + f)."""
 
     matrix: tuple[float, float, float, float, float, float]
     options: dict[str, Any]
 
     def needs(self, box: Box, size: tuple[int, int]) -> Box:
+        """Return the part of the input frame that ``box`` of the output frame depends on."""
         a, b, c, d, e, f = self.matrix
         corners = [(x, y) for x in box[::2] for y in box[1::2]]
         columns = [a * x + b * y + c for x, y in corners]
@@ -187,6 +194,7 @@ class _Move:
         return _grown(around, 2, size)  # a bicubic filter has four taps
 
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
+        """Apply the operation to the part ``before`` of a frame; returns the part ``after``."""
         a, b, c, d, e, f = self.matrix
         left, top, right, bottom = after
         c = c + a * left + b * top - before[0]
@@ -199,7 +207,7 @@ _Step = _Filter | _Move
 
 
 def _grown(box: Box, margin: int, size: tuple[int, int]) -> Box:
-    """``box`` with a margin, as far as there are pixels; at least one, whose outside is filled."""
+    """Add a margin to ``box``, clipped to the frame of (width, height); at least one pixel."""
     left, right = _inside(box[0] - margin, box[2] + margin, size[0])
     top, bottom = _inside(box[1] - margin, box[3] + margin, size[1])
     return left, top, right, bottom

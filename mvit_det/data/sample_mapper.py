@@ -1,4 +1,4 @@
-"""From an item of a data set to samples: what images, clips and clips with boxes have in common."""
+"""Base class of the mappers from an item to samples: images, clips, and clips with boxes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,19 +11,21 @@ from mvit_det.errors import UserError
 
 
 class MapperFault(RuntimeError):
-    """Something failed on a file that reads well: a fault of the program, which must not pass."""
+    """A step failed on a file that can be read: an error of the program, never skipped."""
 
 
 class SampleMapper(ABC):
-    """Reads an item, and transforms it once or several times; bad files are survived.
+    """Reads an item, and transforms it once or several times; bad files are skipped.
 
-    Each bad file is logged once. In training the result is None, for which `build_train_loader`
-    takes another item, until there are too many (see `BadSamples`). In testing its "inputs" are zeros
-    and "unreadable" tells the reason, so that evaluators can leave it out and count it.
+    Each bad file is logged once. In training the result is None, and `build_train_loader` takes
+    another item, until there are too many (see `BadSamples`). In testing "inputs" are zeros and
+    "unreadable" is the reason, so that evaluators can leave the sample out and count it.
 
     Args:
-        transform: of what was read; see the classes that read.
-        max_bad_share, min_seen: the largest share of bad ones, and from how many on it is judged.
+        is_train: training or testing, as above.
+        transform: of what `read` returns; see the subclasses.
+        max_bad_share: largest share (0..1) of bad files that is skipped in training.
+        min_seen: requests before the share is checked.
     """
 
     kind: ClassVar[str]
@@ -43,31 +45,42 @@ class SampleMapper(ABC):
 
     @abstractmethod
     def read(self, item: dict[str, Any]) -> Any:
-        """What the transform takes; anything but `MapperFault` and `UserError` is a bad file."""
+        """Read what the transform takes.
+
+        Any exception but `MapperFault` and `UserError` means a bad file.
+        """
 
     @abstractmethod
     def blank(self) -> Any:
-        """Of the kind that `read` gives, and small."""
+        """Return a small substitute for what `read` returns."""
 
     def name(self, item: dict[str, Any]) -> str:
-        """What good and bad ones are counted by, and what messages call it."""
+        """Return the name of an item for counting and for messages."""
         return item["file_name"]
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
-        """What a sample has of its item, which needs no reading."""
+        """Return the entries of a sample that come from its item, without reading a file."""
         return {"labels": item["label"], "file_name": item["file_name"]}
 
     def transformed(self, found: Any, item: dict[str, Any]) -> dict[str, Any]:
-        """What a sample has of what was read: "inputs", a tensor."""
+        """Return the entries of a sample that come from what was read: "inputs", a tensor."""
         return {"inputs": self.transform(found)}
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        """One sample: "inputs", what is `known`, and in testing "unreadable"."""
+        """Return one sample: "inputs", what is `known`, and in testing "unreadable".
+
+        None: the file is bad, in training. Raises as `repeated`.
+        """
         samples = self.repeated(item, 1)
         return samples and samples[0]
 
     def repeated(self, item: dict[str, Any], count: int) -> list[dict[str, Any]] | None:
-        """``count`` samples of one item, which is read once and augmented anew for each."""
+        """Return ``count`` samples of one item, which is read once and augmented for each.
+
+        Raises:
+            MapperFault: the transform fails on a file that can be read.
+            UserError: in training, too many files are bad.
+        """
         name = self.name(item)
         self.unusable.asked_for(name)
         known = self.known(item)
@@ -91,7 +104,7 @@ class SampleMapper(ABC):
             raise self.fault(item, "its transform", error) from error
 
     def fault(self, item: dict[str, Any], step: str, error: Exception) -> MapperFault:
-        """What to raise where a step after the reading has failed."""
+        """Make the error to raise if a step fails after reading."""
         return MapperFault(
             f"{self.kind.capitalize()} {self.name(item)} reads well, but {step} failed: "
             f"{type(error).__name__}: {error}"

@@ -1,1 +1,1 @@
-"""AVA: key frames of videos with boxes of people and what they do."""
+"""Action detection data (AVA): key frames of videos, with boxes of people and their actions."""

@@ -1,4 +1,4 @@
-"""An action detector's custom data: point any config of one at videos and csv files as AVA's."""
+"""Custom data for action detection: videos and csv files in AVA's format, for any such config."""
 
 import logging
 from collections.abc import Mapping
@@ -18,21 +18,25 @@ from mvit_det.errors import UserError, some
 logger = logging.getLogger(__name__)
 
 EPOCHS = 30  # paper, appendix B.6
-CLIPS = 8  # per process and iteration: what a GPU of 8 GB holds of the smallest model
-# The model has an output for each id up to the largest one. Beyond this it is no numbering.
+CLIPS = 8  # per process and iteration, as many as an 8 GB GPU holds for the smallest model
+# The model has an output for each id up to the largest one; a larger id is taken for a mistake.
 LARGEST_ID = 10_000
 
 
 def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) -> None:
-    """Replace the data of a config of actions, its number of classes, and its schedule.
+    """Replace the data, the number of classes and the schedule of an action detection config.
 
     Args:
-        cfg: changed in place.
-        files: for each split a folder of videos, or of folders of frames, and a csv file of boxes with
-            actions at seconds of these; perhaps one of boxes that a detector found, which in training
-            come to the annotated boxes and in testing take their place. And perhaps names of the
-            actions that are evaluated; without them, all that are annotated.
-        processes: that train.
+        cfg: config of an action detector, changed in place.
+        files: per split a folder of videos (or of folders of frames) and a csv file of annotated
+            boxes. Optional: a csv file of detected boxes, which are added to the annotated boxes
+            in training and replace them in testing, and a label map of the actions to evaluate
+            (default: all that are annotated).
+        processes: number of training processes, which share the batch.
+
+    Raises:
+        UserError: a file cannot be read, holds no action or an action id above `LARGEST_ID`, or
+            the test actions do not occur in training.
     """
     names = read_label_map(files.label_map) if files.label_map else None
     training, testing = (_tables(files, split) for split in ("train", "val"))
@@ -47,7 +51,7 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
         batch = custom_batch(CLIPS, released, processes)
         clips = len(set().union(*map(seconds_of, training.values())))
         fit_schedule(cfg, clips, batch, epochs=EPOCHS, released_batch=released)
-    # where there are no other boxes, the annotated ones are used
+    # without proposals, `action_clips` falls back to the annotated boxes
     data.test.dataset = _node(files, "val", annotated_boxes=False)
     known = list(names.values()) if names else range(1, classes + 1)
     logger.info("Custom data with %d actions: %s", len(known), some(known, 20))
@@ -72,7 +76,7 @@ def _node(files: CustomFiles, split: str, **more: Any) -> DictConfig:
 
 
 def _tables(files: CustomFiles, split: str) -> dict[str, BoxTable]:
-    """The csv files of a split, by path."""
+    """Read the csv files of a split; returns {path: table}."""
     paths = {kind: getattr(files, f"{split}_{kind}") for kind in ("actions", "proposals")}
     return {path: read_boxes(path, kind) for kind, path in paths.items() if path}
 
@@ -86,8 +90,8 @@ def _largest_id(tables: Mapping[str, BoxTable]) -> int:
         largest = max(largest, int(table.action[row]))
         if largest > LARGEST_ID:
             raise UserError(
-                f"{path}, line {table.line[row]}, has action={largest}: number the actions 1, 2, ..., "
-                f"{LARGEST_ID} at most, in all files alike."
+                f"{path}, line {table.line[row]}, has action={largest}: number the actions 1, 2, "
+                f"..., {LARGEST_ID} at most, in all files alike."
             )
     if not largest:
         raise UserError(
@@ -100,10 +104,9 @@ def _largest_id(tables: Mapping[str, BoxTable]) -> int:
 def _check_same_actions(
     training: Mapping[str, BoxTable], path: str, table: BoxTable, names: Mapping[int, str] | None
 ) -> None:
-    """What is tested must have been seen; actions that the label map lacks are not tested.
+    """Refuse test actions (``table`` of the file ``path``) that do not occur in training.
 
-    Args:
-        path, table: of the actions to test on.
+    With a label map (``names``), actions that it lacks are not evaluated and hence not checked.
     """
     seen = set(np.concatenate([table.action for table in training.values()]).tolist())
     tested = set(table.action.tolist())
@@ -113,5 +116,5 @@ def _check_same_actions(
         line = table.line[np.isin(table.action, unseen)][0]
         raise UserError(
             f"{path}, line {line}, has an action that {some(training)} does not have "
-            f"({some(shown, 20)}): annotate it for training as well, or give a --label-map without it."
+            f"({some(shown, 20)}): annotate it for training too, or give a --label-map without it."
         )

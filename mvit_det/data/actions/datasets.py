@@ -1,13 +1,15 @@
-"""Key frames of videos with boxes of people and what they do, out of files as those of AVA.
+"""Key frames of videos with boxes of people and their actions, from files in AVA's format.
 
-What becomes of faults. Refused, in one sentence with file and line: a row that cannot be read (see
-`mvit_det.ava_files`), boxes in pixels or of width and height, an action that the model has no output
-for, a file of another kind, a file given twice, key frames before ``start`` or mostly behind the end
-of the videos, more than ``max_missing`` of the videos absent, no key frame left. Dropped, and listed
-in the log: rows whose box has no area or lies outside of the frame (a box that leaves it is cut off
-at its border), and key frames of absent videos. Kept, and listed: rows that repeat another, key
-frames that two files annotate, and those that have proposals but no annotation (their people count as
-doing nothing).
+How faults are handled:
+
+* Refused, in one sentence with file and line: a row that cannot be read (see
+  `mvit_det.ava_files`), boxes in pixels or as width and height, an action that the model has no
+  output for, a file of another kind, a file given twice, key frames before ``start`` or (in most
+  videos) after the end, more than ``max_missing`` of the videos absent, no key frame left.
+* Dropped and logged: rows whose box has no area or lies outside the frame, and key frames of
+  absent videos. A box that extends beyond the frame is clipped to it.
+* Kept and logged: rows that repeat another, key frames annotated in two files, and key frames with
+  proposals but no annotation (their people count as doing nothing).
 """
 
 import logging
@@ -45,17 +47,25 @@ Paths = str | os.PathLike | Sequence[str | os.PathLike]
 
 @dataclass(eq=False)
 class ActionClips(Dataset):
-    """Items are dicts, one for each key frame, by video and second.
+    """Key frames as dicts, in the order of video and second.
 
-    "file_name", a video or a folder of frames; "video" and "second", as the csv files call the key
-    frame; "time", its seconds from the beginning of the file; "boxes" float32 (N, 4), x1, y1, x2, y2
-    as shares of the frame, N >= 1; "labels" float32 (N, num_classes) of 0 and 1, the first column for
-    the action of id 1, all 0 for a box that no action is known of; and "fps" if that was given.
+    An item has the keys
+
+    * "file_name": a video file or a folder of frames;
+    * "video", "second": the key frame as the csv files name it;
+    * "time": the key frame in seconds from the beginning of the file;
+    * "boxes": float32 (N, 4), x1, y1, x2, y2 as fractions of the frame (0..1), N >= 1;
+    * "labels": float32 (N, num_classes), 0 or 1; column 0 is the action with id 1. A row is all 0
+      where no action is known for the box;
+    * "fps": frames per second, if given.
 
     Attributes:
-        frames, paths: the key frames, and of each of their videos the path.
-        missing: videos that the files name and that are not there.
-        num_classes, start, fps: as for `action_clips`.
+        frames: the key frames.
+        paths: per video of ``frames``, the path of its file or folder.
+        missing: names of the videos that the csv files have and the folder lacks.
+        num_classes: number of actions, as for `action_clips`.
+        start: second of the movie at which the files begin, as for `action_clips`.
+        fps: frames per second of folders of frames; None: 30.
     """
 
     frames: KeyFrames
@@ -85,7 +95,7 @@ class ActionClips(Dataset):
 
 
 def _categories(node: Node) -> list[Category]:
-    """The actions that are evaluated; their ids may have gaps, as those of AVA have."""
+    """List the evaluated actions; their ids may have gaps, as in AVA (60 of 80)."""
     names = action_names(node.get("label_map"), node.get("num_classes", 80))
     return [{"id": number, "name": name} for number, name in names.items()]
 
@@ -108,36 +118,39 @@ def action_clips(
     fps: float | None = None,
     max_missing: float = 0.1,
 ) -> ActionClips:
-    """One item for each second of a video that has at least one box.
+    """Load one item per second of a video that has at least one box.
 
-    Paths are seen from the working directory, or else from the datasets folder.
+    Relative paths start from the working directory, or else from the datasets folder.
 
     Args:
-        videos: the folder with a file <video>.mp4, .mkv, ... or a folder of frames <video> for each,
-            at most two folders deep.
-        actions: csv files of what is annotated: see `read_boxes`.
-        name: under which Detectron2's MetadataCatalog gets what an evaluator needs: ``ground_truth``
-            (the files of ``actions``), ``excluded``, ``label_map``, ``actions`` {id: name of those
-            that are evaluated}, ``num_classes``, ``seconds``, ``missing_videos``.
-        num_classes: the model has an output for each of the ids 1, 2, ..., num_classes.
-        proposals: csv files of person boxes; those with a score below ``min_score`` are left out. In
-            training they come to the annotated boxes; a box that no action is known of stays, to
-            learn what nobody does.
-        annotated_boxes: False is for testing, where people have to be found: boxes are the proposals
-            alone, or the annotated ones where there are no proposals at all.
-        excluded: csv file of key frames that are not evaluated. They stay in the data, as PySlowFast
-            has it.
-        label_map: names of the actions that are evaluated, of which AVA has 60 with ids up to 80; the
-            others are trained as well. Without it, all are evaluated.
-        frame_lists: PySlowFast's lists, where the folders of frames are not called as the videos.
-        seconds: the first and the last to use, of AVA 902 and 1798.
-        start: second of the movie that the files begin with: 900 for the parts that AVA is cut to, 0
-            for whole movies and for one's own videos.
-        fps: frames per second of folders of frames; 30 if not given.
-        max_missing: the largest share of absent videos that is left out.
+        videos: folder with a file <video>.mp4, .mkv, ... or a folder of frames <video> for each
+            video, at most two folders deep.
+        actions: csv files of annotated boxes: see `read_boxes`.
+        name: entry of Detectron2's MetadataCatalog for what an evaluator needs:
+            ``ground_truth`` (the files of ``actions``), ``excluded``, ``label_map``, ``actions``
+            ({id: name} of the evaluated ones), ``num_classes``, ``seconds``, ``missing_videos``.
+            None: no entry.
+        num_classes: number of model outputs, for the action ids 1, 2, ..., num_classes.
+        proposals: csv files of person boxes; those with a score below ``min_score`` are left out.
+            In training they are added to the annotated boxes; a box without a known action is kept
+            as an example of no action.
+        min_score: lowest score of a proposal that is used.
+        annotated_boxes: False in testing, where people are not known beforehand: boxes are then the
+            proposals alone, or the annotated boxes where no proposals are given.
+        excluded: csv file of key frames that are not evaluated. They stay in the data, as in
+            PySlowFast.
+        label_map: names of the evaluated actions (AVA: 60, with ids up to 80); the others are
+            trained, but not evaluated. None: all are evaluated.
+        frame_lists: PySlowFast's frame lists, for folders of frames with names other than the
+            videos'.
+        seconds: first and last second to use; (902, 1798) for AVA. None: all.
+        start: second of the movie at which the files begin: 900 for AVA's 15-minute parts, 0 for
+            whole movies and custom videos.
+        fps: frames per second of folders of frames; None: 30.
+        max_missing: largest share (0..1) of absent videos that is left out with a warning.
 
     Raises:
-        UserError: see the top of this file.
+        UserError: an input is refused; the module's docstring lists the reasons.
     """
     _check_numbers(seconds, fps, min_score=min_score, start=start, max_missing=max_missing)
     truth = _resolved(actions, "The file of actions")
@@ -146,7 +159,7 @@ def action_clips(
     label_map = label_map and str(resolve_path(label_map, "The label map"))
     if excluded:
         excluded = str(resolve_path(excluded, "The file of excluded seconds"))
-        read_excluded(excluded)  # what is wrong with it is said now, not at the first evaluation
+        read_excluded(excluded)  # a faulty file is refused now, not at the first evaluation
     annotated = {path: read_boxes(path, "actions") for path in truth}
     proposed = {path: read_boxes(path, "proposals") for path in found}
     evaluated = evaluated_actions(label_map, annotated, num_classes)
@@ -186,7 +199,7 @@ def _used(
     min_score: float,
     annotated_boxes: bool,
 ) -> dict[str, BoxTable]:
-    """Choose the boxes to train or test on, by the files that they are of."""
+    """Choose the boxes to train or test on; returns {path: table}."""
     tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
     if proposed and not annotated_boxes:
         tables = {}
@@ -205,7 +218,7 @@ def _used(
 def _check_belong_together(
     annotated: Mapping[str, BoxTable], proposed: Mapping[str, BoxTable], is_train: bool
 ) -> None:
-    """Annotations and proposals are of the same videos; what repeats itself or differs is said."""
+    """Refuse proposals without a video of the annotations; log repeated and bare key frames."""
     seconds: set[tuple[str, float]] = set()
     for path, table in annotated.items():
         report_repeated(path, table)
@@ -213,7 +226,7 @@ def _check_belong_together(
         again = seconds & here
         if again:
             logger.warning(
-                "%s: %d key frames are annotated in another file as well, all boxes are used: %s",
+                "%s: %d key frames are annotated in another file as well; all boxes are used: %s",
                 *(path, len(again), some(sorted(again), 3)),
             )
         seconds |= here
@@ -224,14 +237,14 @@ def _check_belong_together(
     known = {video for video, _ in seconds}
     if not any(known & set(videos_of(table)) for table in proposed.values()):
         raise UserError(
-            f"{some(annotated)} and {some(proposed)} have no video in common: give the proposals of "
+            f"{some(annotated)} and {some(proposed)} have no video in common: give proposals of "
             "the annotated videos."
         )
     if is_train:
         bare = set().union(*map(seconds_of, proposed.values())) - seconds
         if bare:
             logger.warning(
-                "%s: %d key frames are not annotated in %s; people there count as doing nothing: %s",
+                "%s: %d key frames are not annotated in %s; people count as doing nothing: %s",
                 *(some(proposed), len(bare), some(annotated), some(sorted(bare), 3)),
             )
 

@@ -1,4 +1,4 @@
-"""From the rows of AVA's csv files to key frames, each with its boxes and their actions."""
+"""Key frames with their boxes and actions, built from the rows of AVA's csv files."""
 
 import logging
 import os
@@ -12,23 +12,24 @@ from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
 
-# As far outside of the frame as rounding takes a corner.
+# A corner may be this far outside the frame by rounding alone.
 _ROUNDING = 0.01
-# A larger share of boxes without area is no slip: their columns mean something else.
+# With a larger share of boxes without area, the columns are taken to mean something else.
 _MOST_TURNED = 1 / 3
 
 
 @dataclass(frozen=True)
 class KeyFrames:
-    """K key frames, by video and second, with M boxes in all.
+    """K key frames in the order of video and second, with M boxes in all.
 
     Attributes:
-        videos: names of those that have a key frame.
-        video: (K,) int32, which of ``videos``.
-        second: (K,) float64.
-        start: (K + 1,) int64: key frame k has the boxes start[k] to start[k + 1].
-        box: (M, 4) float32, x1, y1, x2, y2 as shares of the frame, inside of it.
-        actions: (M, 10) uint8 for 80 actions: a bit for each, that of id 1 first.
+        videos: names of the V videos that have a key frame.
+        video: (K,) int32, index into ``videos``.
+        second: (K,) float64, seconds of the movie.
+        start: (K + 1,) int64: key frame k has the boxes ``start[k]:start[k + 1]``.
+        box: (M, 4) float32, x1, y1, x2, y2 as fractions of the frame, in 0..1.
+        actions: (M, ceil(num_classes / 8)) uint8, one bit per action, the highest bit first; the
+            first bit is the action with id 1.
     """
 
     videos: Sequence[str]
@@ -42,12 +43,12 @@ class KeyFrames:
         return len(self.video)
 
     def labels(self, boxes: slice, num_classes: int) -> np.ndarray:
-        """Which actions some boxes show: float32 (boxes, num_classes) of 0 and 1."""
+        """Unpack the actions of a slice of boxes: float32 (boxes, num_classes), 0 or 1."""
         bits = np.unpackbits(self.actions[boxes], axis=1, count=num_classes)
         return bits.astype(np.float32)
 
     def only(self, kept: np.ndarray) -> "KeyFrames":
-        """The key frames that a mask of shape (K,) keeps, and their videos."""
+        """Select key frames by a boolean mask (K,); videos without a key frame are removed."""
         counts = np.diff(self.start)
         boxes = np.repeat(kept, counts)
         present, video = np.unique(self.video[kept], return_inverse=True)
@@ -61,19 +62,19 @@ class KeyFrames:
         )
 
     def times(self, start: float) -> list[np.ndarray]:
-        """Of each video, the key frames as seconds from ``start`` on."""
+        """Split the key frames by video: per video (k,) float64, seconds after ``start``."""
         changes = np.flatnonzero(np.diff(self.video)) + 1
         return np.split(self.second - start, changes)
 
 
 def videos_of(table: BoxTable) -> list[str]:
-    """Names of the videos that a table has rows of, in their order."""
+    """List the videos that have rows in a table, in the order of their first rows."""
     present, rows = np.unique(table.video, return_index=True)
     return [table.videos[video] for video in present[np.argsort(rows)].tolist()]
 
 
 def seconds_of(table: BoxTable) -> set[tuple[str, float]]:
-    """Video and second of the key frames that a table names."""
+    """Collect the key frames of a table as (video, second), those without a box included."""
     new = np.ones(len(table), bool)
     new[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
     pairs = zip(table.video[new].tolist(), table.second[new].tolist())
@@ -81,17 +82,23 @@ def seconds_of(table: BoxTable) -> set[tuple[str, float]]:
 
 
 def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTable:
-    """The rows whose box has an area inside of the frame; the others are listed with their lines.
+    """Keep the rows whose box has an area inside the frame; log the lines of the others.
+
+    Args:
+        path: of the csv file, for messages.
+        table: its rows, boxes as fractions of the frame.
+        num_classes: the largest action id that is allowed.
 
     Raises:
-        UserError: an action is above ``num_classes``; or many boxes have no area.
+        UserError: an action id is above ``num_classes``, or more than a third of the boxes have no
+            area.
     """
     beyond = table.action > num_classes
     if beyond.any():
         at = int(beyond.argmax())
         raise UserError(
-            f"{path}, line {table.line[at]}, has action={table.action[at]}, but the model is built for "
-            f"the actions 1 to {num_classes}: correct it, name it in the label map, or set "
+            f"{path}, line {table.line[at]}, has action={table.action[at]}, but the model is built "
+            f"for the actions 1 to {num_classes}: correct it, name it in the label map, or set "
             "model.num_classes."
         )
     far = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
@@ -100,7 +107,7 @@ def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTab
     if turned.sum() > _MOST_TURNED * len(table):
         raise UserError(
             f"{path}, line {table.line[turned.argmax()]}: x2 <= x1 or y2 <= y1 there and in "
-            f"{turned.sum()} of {len(table)} rows: write the corners x1,y1,x2,y2, not a width and height."
+            f"{turned.sum()} of {len(table)} rows: write x1,y1,x2,y2, not a width and height."
         )
     outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~turned
     for rows, what in (
@@ -115,7 +122,7 @@ def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTab
 
 
 def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
-    """Say which rows annotate an action of a box once more; scoring would expect two of them."""
+    """Log the rows that repeat an action of a box; the metric would expect it to be found twice."""
     rows = np.column_stack([table.video, table.second, table.box, table.action])
     _, firsts = np.unique(rows, axis=0, return_index=True)
     lines = np.delete(table.line, firsts).tolist()
@@ -127,14 +134,14 @@ def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
 
 
 def key_frames_of(tables: Sequence[BoxTable], num_classes: int) -> KeyFrames:
-    """One key frame for each second of a video that has a box, with the actions of equal boxes.
+    """Group rows into one key frame per video and second, and merge the actions of equal boxes.
 
-    Videos stand in the order of the tables, seconds in theirs, boxes of a key frame in the order of
-    the rows. Boxes outside of the frame are cut off at its border.
+    Videos keep the order of the tables, seconds are ascending, and the boxes of a key frame keep
+    the order of the rows. Boxes are clipped to the frame.
 
-    NOTE: boxes are equal if their numbers are. PySlowFast compares their text, by which 0.5 and 0.50
-    are two boxes, each lacking the actions of the other; in AVA's files equal numbers are written
-    alike.
+    NOTE: boxes are equal if their coordinates are equal as numbers. PySlowFast compares the text:
+    0.5 and 0.50 are two boxes there, each without the actions of the other. In AVA's files equal
+    numbers have equal text.
     """
     names: dict[str, int] = {}
     video = np.concatenate([_renumbered(table, names) for table in tables])
@@ -159,14 +166,14 @@ def key_frames_of(tables: Sequence[BoxTable], num_classes: int) -> KeyFrames:
 
 
 def _renumbered(table: BoxTable, names: dict[str, int]) -> np.ndarray:
-    """The videos of a table as numbers in ``names``, which takes those that have rows."""
+    """Map a table's rows to indices in ``names``: int32 (rows,); adds videos that are new to it."""
     for name in videos_of(table):
         names.setdefault(name, len(names))
     return np.array([names.get(name, -1) for name in table.videos], np.int32)[table.video]
 
 
 def _bits(group: np.ndarray, action: np.ndarray, boxes: int, num_classes: int) -> np.ndarray:
-    """For each box the actions of its rows, a bit each, as `numpy.packbits` orders them."""
+    """Pack the actions of each box's rows into bits, in the order of `numpy.packbits`."""
     bits = np.zeros((boxes, -(-num_classes // 8)), np.uint8)
     shown = action > 0
     group, bit = group[shown], action[shown] - 1

@@ -1,4 +1,4 @@
-"""What the actions of a data set are called, and which of them are evaluated."""
+"""Names of a data set's actions, and which of them are evaluated."""
 
 import logging
 import os
@@ -14,19 +14,19 @@ logger = logging.getLogger(__name__)
 
 
 def action_names(label_map: str | os.PathLike | None, num_classes: int) -> dict[int, str]:
-    """Names of the actions that are evaluated, by id: of the label map, else all by their number.
+    """Return {id: name} of the evaluated actions: those of the label map, else all by number.
 
     Raises:
-        UserError: the label map cannot be read, or names an action that the model has no output for.
+        UserError: the label map cannot be read, or has an id above ``num_classes``.
     """
     if label_map is None:
         return {number: f"action {number}" for number in range(1, num_classes + 1)}
     names = read_label_map(resolve_path(label_map, "The label map"))
     if max(names) > num_classes:
         raise UserError(
-            f"The label map {label_map} has the id {max(names)} ({names[max(names)]}), but the model is "
-            f"built for the actions 1 to {num_classes}: set model.num_classes={max(names)}, or give the "
-            "label map of this data set."
+            f"The label map {label_map} has the id {max(names)} ({names[max(names)]}), but the "
+            f"model is built for the actions 1 to {num_classes}: set "
+            f"model.num_classes={max(names)}, or give the label map of this data set."
         )
     return names
 
@@ -34,10 +34,15 @@ def action_names(label_map: str | os.PathLike | None, num_classes: int) -> dict[
 def evaluated_actions(
     label_map: str | None, annotated: Mapping[str, BoxTable], num_classes: int
 ) -> dict[int, str]:
-    """`action_names`, compared with the actions that occur in the annotations, by path.
+    """Return `action_names`, and log how they differ from the actions that are annotated.
+
+    Args:
+        label_map: path of the label map; None: all actions are evaluated.
+        annotated: {path: table} of the annotation files.
+        num_classes: number of model outputs.
 
     Raises:
-        UserError: none of these is evaluated, or as `action_names`.
+        UserError: no annotated action is in the label map, or as for `action_names`.
     """
     names = action_names(label_map, num_classes)
     if label_map is None:

@@ -1,4 +1,4 @@
-"""From a key frame of a video to a clip around it, with the boxes of its people."""
+"""Mapper from a key frame of a video to the clip around it, with the boxes of its people."""
 
 import os
 from typing import Any
@@ -9,45 +9,47 @@ import torch
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.data.video.mapper import FramesMapper, black_frames
 
-# Seconds: lists of seconds and videos are cut by different rules; what is further out is a mistake.
+# Seconds that a key frame may lie outside its video: annotations and videos are cut by different
+# rules. A key frame further out is a mistake.
 OUTSIDE = 1.0
 
 
 class ActionClipMapper(FramesMapper):
-    """Decodes the frames around a key frame, and transforms them and its boxes.
+    """Decodes the frames around a key frame, and transforms them together with the boxes.
 
-    Items are those of `action_clips`: "file_name" (a video file or a folder of frames), "video" and
-    "second" (what the key frame is called), "time" (its seconds from the start of the file), "boxes"
-    (N, 4) as shares of the frame, "labels" (N, K) of 0 and 1, and for a folder of frames optionally
-    "fps". N may be 0.
+    Items are those of `ActionClips`; here N may be 0. Samples have the keys
 
-    Samples have "inputs" (3, T, h, w), "boxes" float32 (N, 4) in pixels of them, "labels" float32
-    (N, K), "file_name"; and in testing "video", "second", "original_boxes" float32 (N, 4) as the
-    item has them, "shown" float32 (4,), the part of the frame that is seen, as shares of it, and
-    "unreadable".
+    * "inputs": float (3, T, h, w), normalised;
+    * "boxes": float32 (N, 4), x1, y1, x2, y2 in pixels of "inputs";
+    * "labels": float32 (N, K), 0 or 1;
+    * "file_name";
+    * in testing also "video", "second", "original_boxes" (float32 (N, 4) as in the item), "shown"
+      (float32 (4,), x1, y1, x2, y2 of the visible part as fractions of the frame) and
+      "unreadable".
 
-    Bad is a clip whose video is missing or has no pictures, whose frames cannot be decoded, or whose
-    key frame is more than a second outside of the video, or in a folder from any picture; see
-    `SampleMapper` for what becomes of it. In testing its "inputs" are zeros, its boxes stay, and an
-    evaluator leaves them out, so that people who are there count as not found.
+    A clip is bad if its video is missing or has no pictures, if its frames cannot be decoded, or if
+    its key frame is more than a second outside the video (in a folder: away from every picture);
+    see `SampleMapper` for how bad clips are handled. In testing "inputs" are then zeros, boxes
+    stay, and the evaluator leaves them out, so that the people in it count as not found.
 
     Args:
-        transform: from frames uint8 (T, H, W, 3) and boxes as shares to "inputs" and "boxes": see
-            `action_train_transform` and `action_test_transform`.
-        sampling: chooses frames ``around(times, time)``, like `KeyFrameSampling`.
-        max_bad_share, min_seen: as for `SampleMapper`.
+        transform: from frames uint8 (T, H, W, 3) and boxes as fractions to "inputs" and "boxes":
+            see `action_train_transform` and `action_test_transform`.
+        sampling: chooses frame indices by ``around(times, time)``, like `KeyFrameSampling`.
+        max_bad_share: as for `SampleMapper`.
+        min_seen: as for `SampleMapper`.
     """
 
     kind = "clip"
     in_testing = "left out, so that its people count as not found"
 
     def name(self, item: dict[str, Any]) -> str:
-        """The video and the second: one damaged picture makes no bad video."""
+        """Name the video and the second: one damaged picture does not make the whole video bad."""
         return f"{item['file_name']} at second {item['second']:g}"
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
         """See `SampleMapper.known`."""
-        # Copies, since the arrays are the data set's.
+        # Copies, since the arrays belong to the data set.
         labels = torch.tensor(item["labels"], dtype=torch.float32)
         known = {"labels": labels, "file_name": item["file_name"]}
         if not self.is_train:
@@ -58,20 +60,20 @@ class ActionClipMapper(FramesMapper):
     def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         """See `FramesMapper.chosen`."""
         time = item["time"]
-        # Before its first picture a video shows that one, be it late.
+        # Before its first picture a video shows that picture, however late it is.
         if not -OUTSIDE <= time <= video.end + OUTSIDE:
             start = item["second"] - time
             raise VideoError(
-                f"the file has seconds {start:g} to {start + video.end:g} only, if it begins at second "
-                f"{start:g}"
+                f"the file has seconds {start:g} to {start + video.end:g} only, if it begins at "
+                f"second {start:g}"
             )
-        # A video shows a frame until the next one, a folder has lost those between them.
+        # In a video a frame lasts until the next one; in a folder, a gap is a loss of pictures.
         if os.path.isdir(item["file_name"]) and np.abs(video.times - time).min() > OUTSIDE:
             raise VideoError(f"no frame of it is within {OUTSIDE:g} s of that second")
         return self.sampling.around(video.times, time)
 
     def blank(self) -> np.ndarray:
-        """As many black frames as a clip has."""
+        """Return a clip of black frames: uint8 (T, 64, 64, 3)."""
         return black_frames(lambda times: self.sampling.around(times, 1.0))
 
     def transformed(self, found: np.ndarray, item: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,12 @@
-"""Augmentation and test transforms of action detection: what happens to frames happens to boxes.
+"""Augmentation and test transforms of action detection, applied to frames and boxes alike.
 
-They take frames uint8 (T, H, W, 3) and boxes (N, 4), x1, y1, x2, y2 as shares of a frame, and give a
-normalised float tensor (3, T, h, w) and the boxes in pixels of it, float32 (N, 4). N may be 0. The
-rules are PySlowFast's for AVA, and so are the random numbers:
+They take frames uint8 (T, H, W, 3) and boxes (N, 4), x1, y1, x2, y2 as fractions of a frame, and
+return a normalised float tensor (3, T, h, w) and the boxes in pixels of it, float32 (N, 4). N may
+be 0. Rules and random numbers are those of PySlowFast for AVA:
 
-* A box ends one pixel before the end of a frame: pixels count from 0 to W - 1, and x mirrored is
-  W - 1 - x.
-* A box that a crop leaves out stays, without area or as what is left of it at the edge. Its person
-  is to be found all the same, or must not be.
+* Box coordinates are clipped to 0..W - 1 and 0..H - 1, and x is mirrored to W - 1 - x.
+* A box outside the crop is kept, clipped to the edge and possibly without area, so that the number
+  of boxes and labels does not change.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,15 +44,19 @@ def action_train_transform(
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
 ) -> ActionTransform:
-    """Resize by a random factor, crop, flip, normalise: PySlowFast's augmentation for AVA.
+    """Build PySlowFast's augmentation for AVA: resize by a random factor, crop, flip, normalise.
 
-    It has no RandAugment and no erasing, whatever its configuration says.
+    RandAugment and random erasing are not part of it, as in PySlowFast, whatever its configs say.
 
     Args:
-        size: frames, height and width of the result; frames are taken as they come.
-        short_side: smallest and largest shorter side of the frames, in pixels.
-        hflip: probability; 0 where actions tell left from right.
-        mean, std: of RGB values in 0..1.
+        size: (frames, height, width) of the result; the number of frames is not changed.
+        short_side: smallest and largest shorter side of the resized frames, in pixels.
+        hflip: probability (0..1) of a horizontal flip; 0 if actions distinguish left from right.
+        mean: per RGB channel, for values in 0..1.
+        std: per RGB channel, for values in 0..1.
+
+    Raises:
+        UserError: an argument is out of its range, or the crop is larger than ``short_side``.
     """
     name = "action_train_transform"
     crop = height_and_width(size)
@@ -87,14 +90,18 @@ def action_test_transform(
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
 ) -> "ActionTestTransform":
-    """Resized frames, their centre or all of them: the two columns of the paper's Table A.2.
+    """Build the test transform: resize, then the centre crop or whole frames (paper, Table A.2).
 
     Args:
-        size: frames, height and width of the crop; frames are taken as they come.
-        crop: "center": of ``size``. "full": whole frames, so that the width or the height of the
-            result differs from video to video.
-        short_side: that frames are resized to, in pixels; by default the crop's own shorter side.
-        mean, std: of RGB values in 0..1.
+        size: (frames, height, width) of the crop; the number of frames is not changed.
+        crop: "center": the centre, of ``size``. "full": whole frames, so that the width or the
+            height of the result differs from video to video.
+        short_side: shorter side of the resized frames, in pixels; None: the crop's shorter side.
+        mean: per RGB channel, for values in 0..1.
+        std: per RGB channel, for values in 0..1.
+
+    Raises:
+        UserError: ``crop`` is unknown, or the crop is larger than ``short_side``.
     """
     name = "action_test_transform"
     sides = height_and_width(size)
@@ -115,11 +122,12 @@ class ActionTestTransform:
     normalise: Normalise
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Transform frames uint8 (T, H, W, 3) and boxes (N, 4) as fractions: see the module."""
         clip, boxes = _seen(frames, boxes, self._view(*frames.shape[1:3]))
         return self.normalise(clip), _inside(boxes, clip.shape[-2:])
 
     def shown(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """The part of frames of this size that is seen: x1, y1, x2, y2 as shares of them."""
+        """Return the visible part of frames of this size: x1, y1, x2, y2 as fractions (0..1)."""
         view = self._view(height, width)
         rows, columns = view.resized
         return tuple(at / side for at, side in zip(view.cut, (columns, rows, columns, rows)))
@@ -131,10 +139,10 @@ class ActionTestTransform:
 
 
 def _seen(frames: np.ndarray, boxes: np.ndarray, view: View) -> tuple[torch.Tensor, np.ndarray]:
-    """What is seen of frames; and boxes (N, 4) as shares of a frame in pixels of that, float64.
+    """Cut out a view; returns a clip (3, T, h, w) and the boxes in its pixels, float64 (N, 4).
 
-    NOTE: both axes are scaled by the factor of the longer side, which is rounded down to whole
-    pixels, as in the released code: up to a quarter of a pixel beside where the shorter side is.
+    NOTE: both axes of boxes are scaled by the factor of the longer side, which is rounded down to
+    whole pixels, as in the released code; on the other axis this is off by up to a quarter pixel.
     """
     height, width = frame = frames.shape[1:3]
     boxes = boxes * np.array([width, height, width, height], dtype=np.float64)
@@ -144,7 +152,7 @@ def _seen(frames: np.ndarray, boxes: np.ndarray, view: View) -> tuple[torch.Tens
 
 
 def _inside(boxes: np.ndarray, size: Size) -> torch.Tensor:
-    """What of boxes (N, 4) is inside of a picture; float32."""
+    """Clip boxes (N, 4) in pixels to a picture of (height, width); float32."""
     height, width = size
     boxes = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
     return torch.from_numpy(boxes.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The videos that key frames are in: where they lie, and whether the key frames can be theirs."""
+"""Videos of the key frames: finding them, and checking that the key frames lie inside them."""
 
 import logging
 import os
@@ -19,11 +19,11 @@ from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
 
-# So many videos show at which second of a movie they begin.
+# Number of videos that are opened to check ``start``.
 _PROBED = 20
-# Seconds by which a video may be shorter than its last key frame needs.
+# A video may end this many seconds before its last key frame.
 _SLACK = 1.0
-# As AVA's are cut; and from which second on whole movies can be told from such parts.
+# Second at which AVA's parts begin; smallest ``start`` at which a whole movie is recognised.
 _CUT, _LATE = 900, 300
 
 
@@ -34,15 +34,17 @@ def find_clips(
     max_missing: float,
     sources: Sequence[str],
 ) -> list[str | None]:
-    """For each name the path of its file or folder; None: not there.
+    """Find the file or the folder of frames of each video: paths, None where it is absent.
 
     Args:
-        listed: by `read_frame_lists`: folders of frames; empty: they are called as the names.
-        max_missing: the largest share of absent videos that is skipped.
-        sources: the files that have the names, for messages.
+        videos: folder to search, at most two folders deep.
+        names: of the videos, with or without a file ending.
+        listed: {name: folder of frames} of `read_frame_lists`; empty: folders are named as videos.
+        max_missing: largest share (0..1) of absent videos that is skipped with a warning.
+        sources: files that the names come from, for messages.
 
     Raises:
-        UserError: there is no such folder, or too few of the videos are in it.
+        UserError: the folder does not exist, or more than ``max_missing`` of the videos are absent.
     """
     root = resolve_path(videos, "The folder of videos")
     if not root.is_dir():
@@ -73,10 +75,13 @@ def find_clips(
 
 
 def read_frame_lists(paths: Sequence[str | os.PathLike]) -> dict[str, str]:
-    """{video: the folder of its frames} of PySlowFast's lists (`frame_list_rows`).
+    """Read PySlowFast's frame lists (`frame_list_rows`) as {video: folder of its frames}.
 
-    NOTE: all pictures of a folder are used, in the order of their numbers; the published lists have
-    them all.
+    NOTE: all pictures of a folder are used, in the order of their numbers; the published lists name
+    all of them.
+
+    Raises:
+        UserError: a list cannot be read, or names no video that an earlier one has not named.
     """
     folders: dict[str, str] = {}
     for path in map(Path, paths):
@@ -91,40 +96,42 @@ def read_frame_lists(paths: Sequence[str | os.PathLike]) -> dict[str, str]:
 def check_times(
     paths: Sequence[str], times: Sequence[np.ndarray], *, start: float, fps: float | None
 ) -> None:
-    """Refuse a ``start`` by which key frames are not where they should be.
+    """Refuse a ``start`` that does not fit the videos and their key frames.
 
     Args:
-        paths: of the videos, of which some are looked into.
-        times: of each, its key frames in seconds from the beginning of the file; at least one.
+        paths: of the videos, up to 20 of which are opened.
+        times: per video, its key frames in seconds from the beginning of the file; at least one.
+        start: second of the movie at which the files begin.
+        fps: frames per second of folders of frames; None: 30.
 
     Raises:
-        UserError: key frames lie before the beginning, or of most videos behind the end; or the files
-            look like whole movies while ``start`` says that they begin later.
+        UserError: a key frame lies before the beginning of its file; or, in most of the opened
+            videos, after the end; or the files look like whole movies although ``start`` is late.
     """
     early = next((number for number, each in enumerate(times) if each.min() < 0), None)
     if early is not None:
         raise UserError(
-            f"{paths[early]} has a key frame at second {times[early].min() + start:g}, which lies before "
-            f"start={start:g}: set start to the second of the movie that the files begin with, 0 for "
-            "whole movies."
+            f"{paths[early]} has a key frame at second {times[early].min() + start:g}, which lies "
+            f"before start={start:g}: set start to the second of the movie that the files begin "
+            "with, 0 for whole movies."
         )
     probed = range(0, len(paths), -(-len(paths) // _PROBED))
     lengths = {number: _seconds(paths[number], fps) for number in probed}
     lengths = {number: length for number, length in lengths.items() if length is not None}
-    if not lengths:  # what keeps a video from being read is said by the mapper
+    if not lengths:  # the mapper reports why a video cannot be read
         return
     last = {number: float(times[number].max()) for number in lengths}
     behind = [number for number, length in lengths.items() if last[number] > length + _SLACK]
     if 2 * len(behind) > len(lengths):
         number = behind[0]
         raise UserError(_behind(paths[number], times[number], lengths[number], start))
-    # A part with few key frames, all early, is long as well, but hardly as long as what precedes it.
+    # A part that begins at ``start`` is rarely longer than twice that; a whole movie usually is.
     if start >= _LATE and all(start + max(start, last[n]) <= lengths[n] for n in lengths):
         number = next(iter(lengths))
         raise UserError(
-            f"{paths[number]} is {lengths[number]:.0f} seconds long, and its last key frame is second "
-            f"{last[number] + start:g}, so that it seems to be the whole movie, while start={start:g} "
-            "says that it begins there: set start=0."
+            f"{paths[number]} is {lengths[number]:.0f} seconds long, and its last key frame is "
+            f"second {last[number] + start:g}, so that it seems to be the whole movie, while "
+            f"start={start:g} says that it begins there: set start=0."
         )
     if behind:
         logger.warning(
@@ -140,13 +147,13 @@ def _behind(path: str, times: np.ndarray, length: float, start: float) -> str:
     elif os.path.isdir(path):
         fix = "correct start, or set fps to the frames per second of the folders"
     return (
-        f"{path} is {length:.1f} seconds long, but has a key frame at second {times.max() + start:g}, "
-        f"{times.max():g} seconds after start={start:g}, and most videos are like it: {fix}."
+        f"{path} is {length:.1f} seconds long, but has a key frame at second "
+        f"{times.max() + start:g}, {times.max():g} s after start={start:g}; most videos do: {fix}."
     )
 
 
 def _seconds(path: str, fps: float | None) -> float | None:
-    """How long a video is, by its header or the numbers of its pictures; None if that is not known."""
+    """Return a video's length in seconds by its header or picture numbers; None if not known."""
     if os.path.isdir(path):
         with suppress(VideoError):
             return (int(frame_names(path).places[-1]) + 1) / (FRAME_RATE if fps is None else fps)

@@ -1,1 +1,1 @@
-"""Images with a class each: folders, tar files, augmentation."""
+"""Image classification data: class folders, tar files, augmentation."""

@@ -1,4 +1,4 @@
-"""An image classifier's custom data: point any config of one at folders of images, or tar files."""
+"""Custom data for image classification: folders of images or tar files, for any such config."""
 
 from omegaconf import DictConfig
 
@@ -8,8 +8,17 @@ from mvit_det.data.custom.files import CustomFiles
 
 
 def use_custom_images(cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-    """Replace data, number of classes and schedule; folders are those of `image_classes`."""
-    # Photographs of one's own lie in all orientations; prediction turns them as well.
+    """Replace the data, the number of classes and the schedule of an image classification config.
+
+    Args:
+        cfg: config of an image classifier, changed in place.
+        files: ``train_images`` (optional) and ``val_images``, roots as for `image_classes`.
+        processes: number of training processes, which share the batch.
+
+    Raises:
+        UserError: there are no images, or the two splits do not have the same classes.
+    """
+    # Custom photographs have any EXIF orientation; prediction applies it as well.
     for loader in (cfg.dataloader.train, cfg.dataloader.test):
         loader.mapper.exif_transpose = True
     found = dict(dataset=image_classes, source="root", count=count_images)

@@ -1,6 +1,6 @@
-"""Images for classification, out of class folders or tar files.
+"""Images for classification, from class folders or tar files.
 
-Written for 14 million images: what is known of them stands in a few arrays.
+Names and labels are held in a few arrays, for data sets of 14 million images (ImageNet-21k).
 """
 
 import os
@@ -23,13 +23,16 @@ Roots = str | os.PathLike | Sequence[str | os.PathLike]
 
 @dataclass(eq=False)
 class ImageClasses(Dataset):
-    """Items are dicts with "file_name" and "label"; out of tar files with "shard", "offset", "size".
+    """Images as dicts with "file_name" and "label", the class index.
+
+    An image in a tar file has also "shard", the path of the tar file, and "offset" and "size" in
+    bytes.
 
     Attributes:
-        classes: the folders of the classes in the order of the labels.
-        class_names: the names to show, in the same order.
-        labels: of all images.
-        parts: the images of each root or tar file, in the order of the labels.
+        labels: (N,) int64, class indices of all images.
+        classes: class folders in the order of the labels.
+        class_names: display names in the same order.
+        parts: the images of each root or tar file, in the order of ``labels``.
     """
 
     labels: np.ndarray
@@ -46,7 +49,7 @@ class ImageClasses(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
         number = np.searchsorted(self._ends, index, side="right")
-        part, row = self.parts[number], int(index - self._ends[number])  # from the end of the part
+        part, row = self.parts[number], int(index - self._ends[number])  # < 0: from the part's end
         item = {"file_name": part.path(row), "label": int(self.labels[index])}
         if part.places is not None:
             offset, size = part.places[:, row].tolist()
@@ -66,25 +69,26 @@ def image_classes(
     """Find the images below ``root`` and their labels.
 
     Args:
-        root: a folder, seen from the working directory or else from the datasets folder; or several,
-            which are joined. It holds either one folder per class, with images at any depth; or tar
-            files: with class folders at their top (or all below one common folder), or one tar file
-            per class, named after it, or WebDataset's pairs ``key.jpg`` and ``key.cls`` (the label).
-        name: under which the names of the classes are put into Detectron2's MetadataCatalog.
-        classes: the order of the labels: class folders, a text file with one per line (behind which
-            a tab and a name to show may stand), or "imagenet-1k"; by default the sorted folders.
+        root: a folder, relative to the working directory or else to the datasets folder; or
+            several, which are joined. A folder holds either one folder per class, with images at
+            any depth, or tar files. Tar files hold class folders (at their top, or all below one
+            common folder), or the images of one class and have its name, or WebDataset's pairs
+            ``key.jpg`` and ``key.cls`` (the class index).
+        name: entry of Detectron2's MetadataCatalog for the class names. None: no entry.
+        classes: the order of the labels, as for `given_classes`. None: sorted class folders.
         same_classes_as: another root, whose class folders set the order of the labels.
-        num_classes: what the model is built for; another number is refused.
+        num_classes: number of classes the model is built for; None: not checked.
 
     Raises:
-        UserError: there is nothing to use, or images belong to no class of the list.
+        UserError: no image is found, an image has no class in the list, or the number of classes
+            differs from ``num_classes``.
     """
     title, parts = some(_roots(root)), _parts(root)
     if not any(len(part.names) for part in parts):
         raise UserError(
             f"{title} has no image in its class folders or tar files, only "
-            f"{some(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar files "
-            "inside of tar files must be unpacked first)."
+            f"{some(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar "
+            "files inside of tar files must be unpacked first)."
         )
     asked = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
     labels, folders, names = labelled(parts, title, "image", class_folders, **asked)
@@ -95,12 +99,12 @@ def image_classes(
 
 
 def class_folders(root: Roots) -> list[str]:
-    """The sorted class folders of a root; of images that have labels only, "0", "1", ..."""
+    """List the sorted class folders of a root; "0", "1", ... if images have class indices only."""
     return classes_of(_parts(root, names_only=True), some(_roots(root)))
 
 
 def count_images(root: Roots) -> int:
-    """How many images are below a root."""
+    """Count the images below a root."""
     return sum(len(part.names) for part in _parts(root))
 
 

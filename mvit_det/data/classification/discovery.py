@@ -1,4 +1,4 @@
-"""Looking for images below a folder: in class folders, or in tar files."""
+"""Search for images below a folder: in class folders, or in tar files."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,16 @@ _COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")
 
 
 def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
-    """What is below one root; with ``names_only`` the files of class folders are not looked for."""
+    """Find the images below one root: one `FileIndex`, or one per tar file.
+
+    Args:
+        root: a folder or a tar file.
+        names_only: True: list the class folders, but not the files in them.
+
+    Raises:
+        UserError: the folder cannot be read, has no classes, has both tar files and folders, or has
+            only compressed archives.
+    """
     if root.is_file():
         return _from_shards([root])
     inside = visible(root)
@@ -39,7 +48,7 @@ def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
 
 
 def _images(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
-    """Images below a class folder, seen from the root."""
+    """Yield the images below a class folder, as paths relative to the root."""
     for here, _, files in walk(root, folder):
         images = list(filter(is_image_name, files))
         yield from (os.path.join(here, name) for name in images)
@@ -62,7 +71,7 @@ def _from_shards(shards: list[Path]) -> list[FileIndex]:
 
 
 def _common_depth(folders: list[list[str]]) -> int:
-    """How many folders all images share above their class folder, as in train/cat, train/dog."""
+    """Count the common folders above the class folders: 1 for train/cat, train/dog."""
     depth = 0
     while (
         folders

@@ -1,4 +1,4 @@
-"""From the place of an image to what a classifier takes; bad images are survived."""
+"""Mapper from an image file to the input of a classifier; bad images are skipped."""
 
 from typing import Any
 
@@ -11,14 +11,15 @@ from mvit_det.data.sample_mapper import SampleMapper
 class ImageMapper(SampleMapper):
     """Reads an image from its file or tar file, decodes it to RGB, and transforms it.
 
-    Bad is an image that is missing, cannot be decoded, is beyond Pillow's limit of pixels, or has
-    more than 8 bits per channel; see `SampleMapper` for what becomes of it.
+    An image is bad if it is missing, cannot be decoded, exceeds Pillow's limit of pixels, or has
+    more than 8 bits per channel; see `SampleMapper` for how bad images are handled.
 
     Args:
-        transform: from a picture of Pillow to a float tensor (3, H, W).
-        exif_transpose: turn pictures as their EXIF orientation says, which photographs of one's own
-            need. The released code does not, and ImageNet holds hardly any such picture.
-        max_bad_share, min_seen: as for `SampleMapper`.
+        transform: from an RGB picture of Pillow to a float tensor (3, H, W).
+        exif_transpose: apply the EXIF orientation, which custom photographs need. The released code
+            does not apply it, and ImageNet has hardly any such picture.
+        max_bad_share: as for `SampleMapper`.
+        min_seen: as for `SampleMapper`.
     """
 
     kind = "image"
@@ -28,7 +29,7 @@ class ImageMapper(SampleMapper):
         self.exif_transpose = exif_transpose
 
     def read(self, item: dict[str, Any]) -> Image.Image:
-        """The picture of an item."""
+        """Decode the image of an item, an RGB picture of Pillow."""
         path = item.get("shard", item["file_name"])
         with open_picture(path, item.get("offset", 0), item.get("size")) as image:
             if self.exif_transpose:
@@ -36,5 +37,5 @@ class ImageMapper(SampleMapper):
             return image.convert("RGB")
 
     def blank(self) -> Image.Image:
-        """A small black picture."""
+        """Return a black RGB picture of 64 x 64 pixels."""
         return Image.new("RGB", (64, 64))

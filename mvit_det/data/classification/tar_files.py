@@ -1,10 +1,10 @@
-"""Images inside tar files, found by one reading of the headers and fetched by seeking.
+"""Images inside tar files, found by reading the headers once and fetched by seeking.
 
-A reader that streams, as WebDataset does, cannot go to a position; with an index, order,
-augmentation, resuming and evaluation are exactly those of class folders.
+A streaming reader such as WebDataset cannot go to a position; with an index, order, augmentation,
+resuming and evaluation are exactly those of class folders.
 
-The index of a tar file is kept beside it (``<name>.tar.index.npz``), or below the datasets folder
-where that is not writable, and made anew when the tar file has another size or time.
+The index of a tar file is stored beside it (``<name>.tar.index.npz``), or below the datasets folder
+if that is not writable, and rebuilt when the size or the time of the tar file changes.
 """
 
 import hashlib
@@ -27,19 +27,20 @@ from mvit_det.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
-# Stored in each index: raise it whenever its meaning changes.
+# Stored in each index: increase it whenever the format changes.
 _VERSION = 2
 _BLOCK = 512  # bytes; a tar file ends with blocks of zeros
 
 
 def shard_index(shard: Path) -> FileIndex:
-    """The stored index of a tar file, or else a new one, which is then stored.
+    """Load the index of a tar file, or build and store it.
 
-    Its ``folders`` are those inside the tar file, "" for its top; there are none where labels stand
-    in members ``key.cls``. Images without one are left out.
+    Its ``folders`` are those inside the tar file, "" for its top; the list is empty if members
+    ``key.cls`` hold the labels. Images without a label are then left out.
 
     Raises:
-        UserError: the file is damaged or compressed, a key occurs twice, or a label is no number.
+        UserError: the file is damaged or compressed, a name or a key occurs twice, a member is a
+            link, or a label is not an integer.
     """
     stat = shard.stat()
     stamp = [_VERSION, stat.st_size, stat.st_mtime_ns]
@@ -76,9 +77,9 @@ def _save(path: Path, stamp: list[int], index: FileIndex) -> None:
 
 
 def _load(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:
-    """What `_save` wrote; None if it is absent, of another state of the tar file, or damaged."""
+    """Load what `_save` wrote; None if it is absent, out of date or damaged."""
     try:
-        with np.load(path) as arrays:  # which admits no pickles
+        with np.load(path) as arrays:  # does not load pickles
             if arrays["stamp"].tolist() != stamp:
                 return None
             names, folders = PackedText(arrays["text"], arrays["ends"]), arrays["folders"].tolist()
@@ -98,12 +99,12 @@ def _read_headers(shard: Path) -> FileIndex:
                 if is_image_name(member.name) and not hidden:
                     if not member.isreg() or member.issparse():
                         raise UserError(
-                            f"{shard}: {member.name} is a link or a sparse file, which has no bytes "
-                            "of its own to read: write the archive anew, with "
+                            f"{shard}: {member.name} is a link or a sparse file, which cannot be "
+                            "read by position: create the archive again with "
                             "`tar --dereference --hard-dereference`."
                         )
                     if member.name in images:
-                        raise UserError(f"{shard} has {member.name} twice: write it anew.")
+                        raise UserError(f"{shard} has {member.name} twice: create it again.")
                     images[member.name] = member
                 elif member.name.endswith(".cls"):
                     labels[_key(member.name)] = _label(shard, file, member)
@@ -116,12 +117,12 @@ def _read_headers(shard: Path) -> FileIndex:
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """All members of a tar file but folders; its end must be where the format wants it."""
+    """Yield all members of a tar file but folders; raise `tarfile.ReadError` if it is cut off."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             if not member.isdir():
                 yield member
-        # tarfile takes a broken header for the end.
+        # tarfile mistakes a broken header for the end.
         file.seek(tar.offset)
         block = file.read(_BLOCK)
     if len(block) < _BLOCK or block.strip(b"\0"):
@@ -132,13 +133,13 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def _key(name: str) -> str:
-    """What WebDataset joins members by: the name up to the first dot behind the last folder."""
+    """Return WebDataset's key of a member: its name up to the first dot after the last folder."""
     folder, base = os.path.split(name)
     return os.path.join(folder, base.partition(".")[0])
 
 
 def _label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
-    # The position is tarfile's own, which goes on from wherever it is by seeking.
+    # tarfile reads from the same file object, and seeks before it reads on.
     file.seek(member.offset_data)
     text = file.read(member.size)
     try:
@@ -163,7 +164,7 @@ def _by_label(shard: Path, images: dict[str, tarfile.TarInfo], labels: dict[str,
         twice = next(key for key in keys if keys.count(key) > 1)
         raise UserError(
             f"{shard} has more than one image with the key {twice!r}, so its label is not clear: "
-            "give each image a key of its own."
+            "give each image its own key."
         )
     unlabelled = len(images) - len(labelled)
     ignored = f"{unlabelled} images without a label" if unlabelled else ""

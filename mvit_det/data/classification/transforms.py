@@ -1,6 +1,6 @@
-"""Augmentation and test transforms of ImageNet classification, put together by timm.
+"""Augmentation and test transforms of ImageNet classification, built by timm.
 
-They take an RGB picture of Pillow and give a normalised float tensor (3, H, W).
+They take an RGB picture of Pillow and return a normalised float tensor (3, H, W).
 """
 
 from collections.abc import Callable, Sequence
@@ -32,17 +32,29 @@ def train_transform(
     mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
     std: Sequence[float] = IMAGENET_DEFAULT_STD,
 ) -> Transform:
-    """Crop, flip, RandAugment, normalise, erase: the released recipe (paper, appendix B.2).
+    """Build the released augmentation: crop, flip, RandAugment, normalise, erase.
+
+    Source: paper, appendix B.2.
 
     Args:
-        size: height and width of the result in pixels.
-        scale, ratio: of the crop: its share of the area, and width over height.
+        size: (height, width) of the result in pixels.
+        scale: smallest and largest share (0..1) of the picture's area that a crop has.
+        ratio: smallest and largest width / height of a crop.
+        hflip: probability (0..1) of a horizontal flip.
         auto_augment: timm's description of the policy: "rand-m9-n6-mstd0.5-inc1" is RandAugment
-            with 6 operations of magnitude 9, its spread 0.5, from the 15 that grow with it. Moved
-            pictures, by at most 0.45 of their side, are filled with ``mean``.
-        color_jitter: only without ``auto_augment``.
-        erase_prob, erase_mode, erase_count: random erasing; "pixel" fills with normal noise.
-        mean, std: of RGB values in 0..1.
+            with 6 operations of magnitude 9 (standard deviation 0.5), from the 15 whose strength
+            increases with the magnitude. Pictures are moved by at most 0.45 of their side and
+            filled with ``mean``. None: none.
+        color_jitter: strength of colour jitter, used only without ``auto_augment``.
+        interpolation: "bicubic", "bilinear", "nearest" or "random".
+        erase_prob: probability (0..1) of random erasing.
+        erase_mode: "pixel" fills with normal noise; "rand" and "const" as in timm.
+        erase_count: largest number of erased boxes.
+        mean: per RGB channel, for values in 0..1.
+        std: per RGB channel, for values in 0..1.
+
+    Raises:
+        UserError: a value is out of its range, or is not one of timm's.
     """
     if not (0 < min(scale) and max(scale) <= 1 and 0 < min(ratio) and 0 <= erase_prob <= 1):
         raise UserError(
@@ -78,13 +90,19 @@ def test_transform(
     mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
     std: Sequence[float] = IMAGENET_DEFAULT_STD,
 ) -> Transform:
-    """The two test protocols of the released code.
+    """Build one of the two test transforms of the released code.
 
     Args:
-        size: height and width of the result in pixels.
-        protocol: "center": resized, keeping its shape, until it covers ``size / crop_ratio``
-            (short side 256 for 224), of which the centre is cut out. "resize": straight to ``size``.
-        mean, std: of RGB values in 0..1.
+        size: (height, width) of the result in pixels.
+        protocol: "center": resize to cover ``size / crop_ratio`` with the aspect ratio kept (short
+            side 256 for 224), then cut out the centre. "resize": resize to ``size`` directly.
+        crop_ratio: share (0..1] of the resized picture's side that the crop has; "center" only.
+        interpolation: "bicubic", "bilinear" or "nearest".
+        mean: per RGB channel, for values in 0..1.
+        std: per RGB channel, for values in 0..1.
+
+    Raises:
+        UserError: ``protocol`` is unknown, or another value is out of its range.
     """
     modes = {"center": ("center", crop_ratio), "resize": ("squash", 1.0)}
     check_choice("test_transform", modes, protocol=protocol)
@@ -101,18 +119,18 @@ def test_transform(
     )
 
 
-# A function of this name in a test module is no test.
+# pytest would collect an imported function of this name as a test.
 test_transform.__test__ = False
 
 
 def _created(size: Sequence[int], **options: Any) -> Compose:
-    """timm's transform; what it cannot make one of ends in a sentence."""
+    """Call timm's `create_transform`; raise `UserError` if it does not accept the options."""
     size = check_size("a transform", "height,width", size)
     try:
         return create_transform(size, **options)
     except Exception as error:  # timm checks little, and fails in many ways
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise UserError(
-            f"No transform can be made of {given} ({type(error).__name__}: {error}): correct what is "
-            "not one of timm's values."
+            f"No transform can be made of {given} ({type(error).__name__}: {error}): correct what "
+            "is not one of timm's values."
         ) from error

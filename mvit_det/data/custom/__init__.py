@@ -1,1 +1,1 @@
-"""A user's own data in one command: data sets, classes and schedule of any config."""
+"""Custom data in one command: data sets, classes and schedule of any config."""

@@ -1,7 +1,7 @@
-"""What the classes of a data set are called, on a machine that need not have its data.
+"""Class names of a data set, also on a machine that does not have its data.
 
-A dataset function carries the answer itself (`class_source`), so that a config's node is asked, and
-nothing is instantiated.
+A dataset function has a `class_source`, which reads the classes from a config's node, so that the
+data set itself is not instantiated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from mvit_det.data.class_names import given_classes, shown_names
 from mvit_det.errors import UserError
 
-# One class as in a COCO file: its "id" and "name". In a list they stand in the order of the model's
-# outputs, 0, 1, ...
+# One class as in a COCO file: its "id" and "name". Lists have the order of the model's outputs, 0,
+# 1, ...
 Category = dict[str, Any]
 Node = Mapping[str, Any]  # ``L(dataset)(...)`` of a config: its arguments, and "_target_"
 Dataset = TypeVar("Dataset", bound=Callable)
@@ -25,10 +25,14 @@ MAX_ENTRIES = 1000
 def class_source(
     categories: Callable[[Node], list[Category] | None],
 ) -> Callable[[Dataset], Dataset]:
-    """Attach to a dataset function what tells the classes of a node of it, or None.
+    """Attach to a dataset function a way to get the classes of its config nodes.
 
-    ``categories`` may raise `UserError`, which counts as None: that the data are not here is no fault
-    yet.
+    Args:
+        categories: maps a node to its classes, or to None if they are not known. A `UserError`
+            counts as None, since absent data are not an error at this point.
+
+    Returns:
+        A decorator of dataset functions.
     """
 
     def attach(dataset: Dataset) -> Dataset:
@@ -41,12 +45,16 @@ def class_source(
 def dataset_categories(
     node: Node, default: Callable[[Node], list[Category] | None] = lambda node: None
 ) -> list[Category] | None:
-    """Classes of a ``dataset=L(...)(...)`` node of a config, which is not instantiated.
+    """Get the classes of a ``dataset=L(...)(...)`` node of a config without instantiating it.
 
     Args:
-        default: is asked where the dataset function has no `class_source`.
+        node: the arguments of the dataset function, and "_target_".
+        default: used if the dataset function has no `class_source`.
+
+    Returns:
+        The classes in the order of the model's outputs; None if they are not known.
     """
-    while node.get("dataset"):  # of whose videos views are made
+    while node.get("dataset"):  # `video_views` of another data set
         node = node["dataset"]
     target = node.get("_target_")
     target = get_object(target) if isinstance(target, str) else target
@@ -58,11 +66,15 @@ def dataset_categories(
 def folder_categories(
     node: Node, source: str, folders: Callable[[Any], list[str]]
 ) -> list[Category]:
-    """Classes of a node with ``classes``, or else with folders.
+    """Get the classes of a node: its ``classes``, or else its class folders.
 
     Args:
-        source: its argument for the folder.
-        folders: the classes of one.
+        node: the arguments of a dataset function.
+        source: name of its argument for the folder or list.
+        folders: returns the classes of a folder or list.
+
+    Raises:
+        UserError: the data are not found, or cannot be read.
     """
     if node.get("classes") is not None:
         return numbered(given_classes(node["classes"])[1])
@@ -70,15 +82,15 @@ def folder_categories(
 
 
 def numbered(names: Sequence[str]) -> list[Category]:
-    """Classes with the ids 1, 2, ..."""
+    """Give classes the ids 1, 2, ... in the order of their names."""
     return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
 
 
 def categories_to_config(categories: list[Category]) -> list[Category] | str:
-    """What to keep under the key ``categories`` of a config.
+    """Convert classes to the value of the key ``categories`` of a config.
 
-    Thousands of entries would take a config seconds to load, and again for each copy: where their
-    ids are 1, 2, ... they become one text, a name per line.
+    More than 1000 classes with the ids 1, 2, ... become one text with a name per line: a config
+    would take seconds to load and to copy as many entries.
     """
     names = [category["name"] for category in categories]
     if len(names) <= MAX_ENTRIES or categories != numbered(names):
@@ -87,7 +99,7 @@ def categories_to_config(categories: list[Category]) -> list[Category] | str:
 
 
 def categories_from_config(cfg: DictConfig) -> list[Category] | None:
-    """The key ``categories`` of a config, as `categories_to_config` made it; None without it."""
+    """Read what `categories_to_config` wrote to a config; None if the key is absent."""
     stored = cfg.get("categories")
     if isinstance(stored, str):
         return numbered(stored.split("\n"))

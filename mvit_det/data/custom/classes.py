@@ -1,4 +1,4 @@
-"""What custom data of classifiers have in common: classes of images and of videos."""
+"""Custom data of classifiers, common to images and videos."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
 
-# From scratch; and from a checkpoint, as the paper fine-tunes (appendix B.2).
+# From scratch; and fine-tuning from a checkpoint (paper, appendix B.2).
 EPOCHS, EPOCHS_OF_FINE_TUNING = 100, 30
 
 
@@ -30,17 +30,22 @@ def use_custom_classes(
     samples: int,
     **more: Any,
 ) -> None:
-    """Replace the data of a classification config, its number of classes, and its schedule.
+    """Replace the data, the number of classes and the schedule of a classification config.
 
     Args:
-        cfg: changed in place.
-        train, val: class folders, tar files of images, or a list of videos; to evaluate only, the
-            second.
-        processes: that train.
-        dataset: finds them, ``source`` being its argument for the folder or list.
-        class_folders, count: of one of these.
-        samples: per process and iteration: what a GPU of 8 GB holds of the smaller models.
+        cfg: config of a classifier, changed in place.
+        train: class folders, tar files of images, or a list of videos; None: evaluation only.
+        val: the same for evaluation.
+        processes: number of training processes, which share the batch.
+        dataset: dataset function of the task.
+        source: name of its argument for the folder or list.
+        class_folders: returns the classes of a folder or list.
+        count: returns its number of samples.
+        samples: per process and iteration, as many as an 8 GB GPU holds for the smaller models.
         more: arguments of ``dataset`` that can be overridden on the command line.
+
+    Raises:
+        UserError: there is only one class, or ``val`` has a class that ``train`` lacks.
     """
     folders = class_folders(train or val)
     if len(folders) < 2:
@@ -49,7 +54,7 @@ def use_custom_classes(
             f"{train or val} has the single class {folders[0]!r}: a classifier needs two or more"
             f"{folder}."
         )
-    # the test data are looked at now: they are loaded only when the first evaluation is due
+    # check the test data now, since they are loaded only for the first evaluation
     unknown = [name for name in class_folders(val) if name not in set(folders)]
     if unknown:
         raise UserError(
@@ -69,6 +74,6 @@ def use_custom_classes(
         more["clips"] = data.test.dataset.clips
     data.test.dataset = L(dataset)(**{source: val}, name="own_val", **more)
     for evaluator in data.evaluator:
-        if "classes" in evaluator:  # of a larger set, the first ones alone compete
+        if "classes" in evaluator:  # a subset of the released data set's classes
             evaluator.classes = None
     logger.info("Custom data with %d classes: %s", len(folders), some(folders, 20))

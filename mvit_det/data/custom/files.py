@@ -1,4 +1,4 @@
-"""The user's own files, as train_net.py's flags name them: one object from the parser to the task."""
+"""Files of custom data, by the flags of train_net.py: one object from the parser to the task."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -22,10 +22,10 @@ def _flag(metavar: str, text: str) -> Any:
 
 @dataclass(frozen=True)
 class CustomFiles:
-    """Paths of files and folders, each None where its flag was not given; false without any.
+    """Paths of files and folders, None for flags that are not given; false if all are None.
 
-    To evaluate only, those of ``val`` are enough. What a task takes, and how it reads it, is the
-    task's to say (`mvit_det.tasks.Task.use_custom_data`).
+    For evaluation only, those of ``val`` are enough. Each task defines which of them it takes
+    (`mvit_det.tasks.Task.use_custom_data`).
     """
 
     train_json: str | None = _flag("FILE", "annotations to train on")
@@ -42,17 +42,21 @@ class CustomFiles:
 
     @staticmethod
     def add_flags(parser: ArgumentParser) -> None:
-        """Add a flag for each file to a command line."""
+        """Add a flag per field to a command line parser."""
         group = parser.add_argument_group("custom data", _HELP)
         for each in fields(CustomFiles):
             group.add_argument(flag(each.name), **each.metadata)
 
     @classmethod
     def from_args(cls, args: Namespace) -> "CustomFiles":
-        """What was given on a command line with `add_flags`."""
+        """Take the paths from arguments that were parsed with `add_flags`.
+
+        Raises:
+            UserError: a path is the empty string.
+        """
         given = {each.name: getattr(args, each.name) for each in fields(cls)}
         empty = [name for name, path in given.items() if path == ""]
-        if empty:  # such as a variable of the shell that is not set
+        if empty:  # as from a shell variable that is not set
             raise UserError(f"{flag(empty[0])} is empty: give a path, or leave the flag out.")
         return cls(**given)
 
@@ -60,25 +64,28 @@ class CustomFiles:
         return any(vars(self).values())
 
     def absolute(self) -> "CustomFiles":
-        """As seen from here, not from where a saved config is used again."""
+        """Make all paths absolute, so that a saved config works from any working directory."""
         paths = {name: path and os.path.expanduser(path) for name, path in vars(self).items()}
         return CustomFiles(**{name: path and os.path.abspath(path) for name, path in paths.items()})
 
     def check(self, model: str, kinds: Sequence[str], more: Sequence[str] = ()) -> None:
-        """Refuse files that are for another task, and those of a split that are not complete.
+        """Refuse files of another task, and splits that are not complete.
 
         Args:
-            model: what the task's model is, in words.
-            kinds: that the task needs of each split, such as ("json", "images").
-            more: that it takes besides.
+            model: the task's model, in words.
+            kinds: endings of the fields that the task needs per split, such as ("json", "images").
+            more: endings of the fields that are optional.
+
+        Raises:
+            UserError: a file is not for this task, or a needed one is missing.
         """
         given = [name for name, path in vars(self).items() if path]
         wrong = [flag(name) for name in given if not name.endswith((*kinds, *more))]
         if wrong:
             right = [flag(f"{split}_{kind}") for split in ("train", "val") for kind in kinds]
             raise UserError(
-                f"{' and '.join(wrong)} cannot be used here: this config is of {model}, which takes "
-                f"{' and '.join(right) or 'no custom data'}."
+                f"{' and '.join(wrong)} cannot be used here: this config is of {model}, which "
+                f"takes {' and '.join(right) or 'no custom data'}."
             )
         training = ["train"] if any(name.startswith("train") for name in given) else []
         for split in (*training, "val"):
@@ -93,5 +100,5 @@ class CustomFiles:
 
 
 def flag(name: str) -> str:
-    """The flag of a field."""
+    """Convert the name of a field to its flag: "val_json" to "--val-json"."""
     return "--" + name.replace("_", "-")

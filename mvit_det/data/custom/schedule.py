@@ -1,4 +1,4 @@
-"""A released schedule, scaled to the size of one's own data and of the machine."""
+"""Released schedules, scaled to the size of custom data and to the machine."""
 
 import logging
 
@@ -11,21 +11,22 @@ EVALUATIONS = 10
 
 
 def custom_batch(samples: int, released: int, processes: int) -> int:
-    """Of all processes together: ``samples`` for each, and not above the released one if possible."""
+    """Return the total batch size: ``samples`` per process, at most ``released`` if possible."""
     return max(1, min(samples, released // processes)) * processes
 
 
 def fit_schedule(
     cfg: DictConfig, num_samples: int, batch: int, *, epochs: int, released_batch: int
 ) -> None:
-    """Set the length of training, the learning rate, and when to evaluate and save.
+    """Set the batch size, the number of iterations, the learning rate and the periods of a config.
 
     Args:
-        num_samples: images or videos of the data.
-        batch: of them per iteration of all processes.
-        epochs: passes over the data; at least 500 iterations are made.
-        released_batch: the batch that ``cfg.optimizer.lr`` is for. The rate falls with the square
-            root of the batch, the usual rule for Adam; with SGD, as the batch.
+        cfg: config of any task, changed in place.
+        num_samples: number of images or videos.
+        batch: total batch size over all processes.
+        epochs: passes over the data; at least 500 iterations are set.
+        released_batch: batch size that ``cfg.optimizer.lr`` is for. The learning rate is scaled
+            with the square root of the batch size, the usual rule for Adam; linearly for SGD.
     """
     iterations = max(MIN_ITERATIONS, epochs * num_samples // batch)
     period = max(1, iterations // EVALUATIONS)

@@ -1,1 +1,1 @@
-"""Frames of videos by frame index and by time, out of files or folders of frames."""
+"""Decoding of video frames by frame index and by time, from files or folders of frames."""

@@ -1,4 +1,4 @@
-"""What was costly to learn about files, kept in memory as long as there is room."""
+"""Cache in memory for what is costly to find out about files."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -7,10 +7,10 @@ Value = TypeVar("Value")
 
 
 class RecentlyUsed(Generic[Value]):
-    """Values by key, those asked for last, up to a total weight; the newest stays however heavy."""
+    """Keeps the most recently used values up to a total weight, and the newest of any weight."""
 
     def __init__(self) -> None:
-        # Weights are counted along: to add up thousands would take as long as reading a file.
+        # A running sum: adding up thousands of weights would take as long as reading a file.
         self.weight = 0
         self._values: OrderedDict[tuple, tuple[Value, int]] = OrderedDict()
 
@@ -18,18 +18,20 @@ class RecentlyUsed(Generic[Value]):
         return len(self._values)
 
     def get(self, key: tuple) -> Value | None:
+        """Return the value of a key and mark it as used; None if it is not kept."""
         if key not in self._values:
             return None
         self._values.move_to_end(key)
         return self._values[key][0]
 
     def add(self, key: tuple, value: Value, weight: int, limit: int) -> None:
-        """Keep a value, and give up the oldest while all together weigh more than ``limit``."""
+        """Keep a value; drop the least recently used ones while the sum is above ``limit``."""
         self._values[key] = (value, weight)
         self.weight += weight
         while self.weight > limit and len(self._values) > 1:
             self.weight -= self._values.popitem(last=False)[1][1]
 
     def clear(self) -> None:
+        """Drop all values."""
         self._values.clear()
         self.weight = 0

@@ -1,4 +1,4 @@
-"""The names of the pictures in a folder of frames, listed once and kept in little memory."""
+"""Names of the pictures in a folder of frames, listed once per process and kept compressed."""
 
 import logging
 import os
@@ -18,12 +18,12 @@ from mvit_det.errors import printable
 
 logger = logging.getLogger(__name__)
 
-# Of all folders together: AVA's 299 take a third of it.
+# For all folders together; AVA's 299 take a third of it.
 _BYTES_KEPT = 2**26
 _NUMBER = re.compile(r"([0-9]+)")
-# Seconds. File systems date changes in ticks, so that a folder may change twice under one date.
+# Seconds. Time stamps of file systems are coarse: a folder may change twice at the same time.
 _SETTLED = 2.0
-# A larger share of uneven steps is no accident: frames were left out on purpose.
+# With a larger share of uneven steps, frames are taken to be left out on purpose.
 _MOST_GAPS = 0.15
 
 
@@ -32,8 +32,8 @@ class FrameNames:
     """Names of frames in the order of the numbers in them: frame_9.jpg before frame_10.jpg.
 
     Attributes:
-        names: (N,)
-        gaps: {index of the name after a gap: how many pictures are missing there, as numbers tell}.
+        names: N file names.
+        gaps: {index of the name after a gap: number of missing pictures}, by the numbers in names.
     """
 
     names: list[str]
@@ -41,13 +41,13 @@ class FrameNames:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "FrameNames":
-        """Sort names, and look for gaps."""
+        """Sort names by their numbers, and find the gaps."""
         names = sorted(names, key=_by_number)
         return cls(names, _gaps(names))
 
     @property
     def places(self) -> np.ndarray:
-        """(N,) int64, the place of each in the video, from 0 on; without gaps 0, 1, 2, ..."""
+        """Frame index of each picture in the video, gaps counted: int64 (N,), from 0 on."""
         steps = np.ones(len(self.names), np.int64)
         for index, missing in self.gaps.items():
             steps[index] += missing
@@ -59,7 +59,7 @@ _kept: RecentlyUsed[bytes] = RecentlyUsed()
 
 
 def frame_names(folder: str | os.PathLike) -> FrameNames:
-    """The pictures in a folder, from memory if this process has listed it and it has not changed.
+    """List the pictures in a folder, from the cache if the folder has not changed.
 
     Raises:
         VideoError: there are none, or the folder cannot be listed.
@@ -77,7 +77,7 @@ def frame_names(folder: str | os.PathLike) -> FrameNames:
         raise VideoError("the folder has no pictures")
     if found.gaps:
         logger.warning(
-            "%s lacks %d of its pictures, as their numbers tell; those before them stand in.",
+            "%s lacks %d of its pictures, by their numbers; those before them stand in.",
             *(printable(folder), sum(found.gaps.values())),
         )
     if time.time() - changed / 1e9 > _SETTLED:
@@ -87,7 +87,7 @@ def frame_names(folder: str | os.PathLike) -> FrameNames:
 
 
 def _listed(folder: str | os.PathLike) -> list[str]:
-    # Names with a dot in front are what systems put beside the pictures.
+    # Operating systems put files with a leading dot beside the pictures.
     return [name for name in os.listdir(folder) if is_image_name(name) and name[0] != "."]
 
 
@@ -98,10 +98,10 @@ def _by_number(name: str) -> tuple[list[str | int], str]:
 
 
 def _gaps(names: Sequence[str]) -> dict[int, int]:
-    """See `FrameNames.gaps`; there are none where numbers tell nothing.
+    """Find `FrameNames.gaps`; {} if the numbers do not show what is missing.
 
-    They may count in steps (every fifth frame of a video). Where steps are uneven, as where a video
-    was thinned to an odd rate (two of three frames), nobody can say what is missing.
+    Numbers may have a constant step (every fifth frame of a video). If steps are uneven, as in a
+    video reduced to an odd rate (two of three frames), gaps cannot be recognised.
     """
     split = [_NUMBER.split(name) for name in names]
     if len({tuple(parts[::2]) for parts in split}) != 1 or len(names) < 3:

@@ -1,7 +1,7 @@
-"""When each frame of a video file is shown and where it is stored, learnt without decoding it.
+"""Index of a video file: when each frame is shown and where it is stored, mostly without decoding.
 
-Packets are counted from 0 in the order of the file, which is that of decoding; frames from 0 in the
-order of showing. B-frames make the two differ.
+Packets are counted from 0 in the order of the file, which is the decoding order; frames from 0 in
+presentation order. The two differ for files with B-frames.
 """
 
 import os
@@ -13,37 +13,38 @@ import numpy as np
 from mvit_det.data.decoding.cache import RecentlyUsed
 from mvit_det.data.decoding.stream import Clock, VideoError, VideoStream
 
-# No codec puts a frame further from its place; time stamps that do tell nothing.
+# No codec moves a frame further; time stamps that do are not valid.
 _FARTHEST_REORDERING = 64
-# Formats that store when a frame is shown. Others, such as AVI, store the order of decoding only;
-# what FFmpeg guesses from it is wrong with two B-frames in a row.
+# Formats that store presentation times. Others, such as AVI, store the decoding order only; what
+# FFmpeg guesses from it is wrong for two B-frames in a row.
 _STORE_PRESENTATION = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"}
-# Seconds. Times of decoding go back by more where files were joined one behind the other: each has a
-# clock of its own, by which their frames would alternate.
+# Seconds. A larger step back of decoding times means that files were concatenated: each has its own
+# clock, and sorted by time stamps their frames would be interleaved.
 _JUMP = 0.5
-# So many packets show whether time stamps in order hide B-frames.
+# Packets to decode to see whether time stamps in ascending order hide B-frames.
 _PROBED = 32
-# Start code of a frame.
+# Start code of a frame in MPEG-4.
 _MPEG4_FRAME = bytes.fromhex("000001b6")
-# Of all videos together: AVA's 299 of 15 minutes, which at 12 bytes a frame are 100 MB per process.
+# For all videos together: AVA's 299 of 15 minutes, at 12 bytes per frame 100 MB per process.
 _FRAMES_KEPT = 8_200_000
-# Time stamps below it are kept in half the memory, and can be added to each other.
+# Time stamps below this limit fit into int32, as do their sums.
 _SMALL = 2**30
 
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """Of a video with N frames in P packets.
+    """Index of a video with N frames in P packets.
 
     Attributes:
-        seconds: (N,) from the start of the file on; None: frames come at the constant rate ``fps``.
-        start, end: when the first frame begins and the last one ends, in seconds by the same clock.
+        seconds: (N,) float64, from the start of the file; None: the rate is constant, ``fps``.
+        start: second at which the first frame begins.
+        end: second at which the last frame ends.
         fps: average frames per second.
-        packets: (N,) the packet of each frame.
-        frames: (P,) the frame of each packet; -1: it is not shown.
-        keys: (K,) the packets from which decoding can start.
-        stamps: (P,) the time stamp of each packet in the file; None: they are not to be relied on.
-        delay: how much earlier than shown a key frame is decoded, in the unit of the stamps.
+        packets: (N,) int32, the packet of each frame.
+        frames: (P,) int32, the frame of each packet; -1: it is not shown.
+        keys: (K,) the packets at which decoding can start.
+        stamps: (P,) the time stamp of each packet; None: time stamps are not reliable.
+        delay: largest time from decoding to showing a key frame, in the unit of ``stamps``.
     """
 
     seconds: np.ndarray | None
@@ -58,16 +59,16 @@ class VideoIndex:
 
     @property
     def times(self) -> np.ndarray:
-        """(N,) seconds from the start of the file on."""
+        """Seconds from the start of the file at which frames begin: float64 (N,)."""
         if self.seconds is not None:
             return self.seconds
         return self.start + np.arange(len(self.packets)) / self.fps
 
     def start_of(self, frame: int) -> int:
-        """Which of `keys` decoding has to start from for this frame; -1: from the first packet.
+        """Return the index in ``keys`` at which to start decoding a frame; -1: the first packet.
 
         A frame that is shown before a key frame, but stored after it (in an "open" group of
-        pictures), needs the key frame before.
+        pictures), needs the previous key frame.
         """
         last = int(np.searchsorted(self.keys, self.packets[frame], side="right")) - 1
         while last >= 0 and self.frames[self.keys[last]] > frame:
@@ -79,12 +80,10 @@ _kept: RecentlyUsed[VideoIndex] = RecentlyUsed()
 
 
 def index_of(stream: VideoStream) -> VideoIndex:
-    """The index of a file just opened, from memory if this process had it open of late.
-
-    Otherwise it reads the file to its end.
+    """Return the index of a file just opened, from the cache or by reading the file to its end.
 
     Raises:
-        VideoError: there is no frame.
+        VideoError: the file has no frames.
     """
     status = os.stat(stream.path)
     identity = (os.path.abspath(stream.path), status.st_size, status.st_mtime_ns)
@@ -96,7 +95,7 @@ def index_of(stream: VideoStream) -> VideoIndex:
 
 
 def forget() -> None:
-    """Drop the indices kept in memory."""
+    """Drop the indices in the cache."""
     _kept.clear()
 
 
@@ -137,28 +136,28 @@ def _built(stream: VideoStream) -> VideoIndex:
 
 
 def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
-    """Whether the time stamps of showing are there and can be true."""
+    """Return whether all presentation time stamps are present and plausible."""
     if None in pts:
         return False
     order = np.argsort(pts, kind="stable")
     if np.abs(order - np.arange(len(order))).max() > _FARTHEST_REORDERING:
         return False
     if stream.fields and len(_decoded_order(stream, _PROBED)) < min(_PROBED, len(pts)):
-        return False  # a packet has a field, of which two make a frame
+        return False  # each packet holds one field, and two fields make a frame
     if not stream.may_reorder:
         return True
     if stream.format not in _STORE_PRESENTATION:
         return False
-    if (np.diff(pts) >= 0).all():  # nothing is out of order, or its maker did not know that it is
+    if (np.diff(pts) >= 0).all():  # no reordering, or a writer that was not aware of it
         shown = [number for number, _ in _decoded_order(stream, _PROBED)]
         return shown == sorted(shown)
     return True
 
 
 def _without_picture(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> np.ndarray:
-    """Which packets (P,) refer to what was cut off before the first key, so that nobody sees them.
+    """Find the packets that refer to what was cut off before the first key frame: bool (P,).
 
-    Where none is stored or shown before that key, nothing is decoded.
+    Nothing is decoded unless a packet is stored or shown before that key frame.
     """
     hidden = np.zeros(len(pts), dtype=bool)
     if len(keys):
@@ -172,7 +171,7 @@ def _without_picture(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> 
 
 
 def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[tuple[int, int | None]]:
-    """Decode everything: of each frame, as they come out, the packet and the stamp of decoding."""
+    """Decode the file: (packet, decoding time stamp) of each frame, in the order of output."""
     stream.restart()
     order = []
     for number, packet in enumerate(chain(islice(stream.packets(), limit), [None])):
@@ -183,10 +182,10 @@ def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[tuple[
 
 
 def _is_packed(stream: VideoStream) -> bool:
-    """Whether packets hold two frames, as those of MPEG-4 in AVI may ("packed bitstream").
+    """Return whether packets hold two frames, as in MPEG-4 in AVI ("packed bitstream").
 
-    Decoded from a key frame on, they give other frames than from the first packet on, which may be
-    the only one that tells that they are packed.
+    Decoding from a key frame gives other frames than decoding from the first packet, which may be
+    the only one to signal that the stream is packed.
     """
     stream.restart()
     return stream.codec == "mpeg4" and any(
@@ -197,13 +196,10 @@ def _is_packed(stream: VideoStream) -> bool:
 def _times(
     seconds: np.ndarray, last: float, stream: VideoStream
 ) -> tuple[np.ndarray | None, float, float, float]:
-    """`seconds`, `start`, `end` and `fps` of an index.
+    """Return ``seconds``, ``start``, ``end`` and ``fps`` of an index.
 
-    Where the seconds are the rounded ones of a constant rate, it is that.
-
-    Args:
-        seconds: (N,), ascending.
-        last: for which the last packet is shown; 0: it does not tell.
+    ``seconds`` (N,) is ascending; if it is a constant rate up to rounding, the result is None and
+    that rate. ``last`` is the duration of the last packet in seconds, 0 if it is not known.
     """
     start, count = float(seconds[0]), len(seconds)
     lasted = float(seconds[-1]) - start

@@ -1,4 +1,4 @@
-"""Frames of videos by frame index: out of a video file, or a folder with a picture per frame."""
+"""Frames of videos by frame index: from a video file, or from a folder with a picture per frame."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -13,21 +13,21 @@ from mvit_det.data.decoding.index import index_of
 from mvit_det.data.decoding.stream import VideoError, VideoStream
 from mvit_det.data.image_files import open_picture
 
-# Per second, of frames that do not tell: Something-Something-v2 and AVA are unpacked at it.
+# Default of folders of frames: the rate at which Something-Something-v2 and AVA are unpacked.
 FRAME_RATE = 30.0
 
 __all__ = ["FrameFolder", "OpenVideo", "VideoError", "VideoFile", "open_video"]
 
 
 class OpenVideo:
-    """The frames of a video, in the order of showing.
+    """The frames of a video, in presentation order.
 
     Attributes:
         times: (N,) float64, ascending: the second at which each frame begins. 0 is where players
-            start a file, so that pictures may begin after its sound.
+            start the file, so that the first frame may begin later than 0, after the sound.
         fps: average frames per second.
-        end: the second at which the last frame ends.
-        fault: what is wrong with the file as a whole, in a sentence; None: nothing that is known.
+        end: second at which the last frame ends.
+        fault: what is wrong with the file as a whole, in a sentence; None: no known fault.
     """
 
     times: np.ndarray
@@ -39,15 +39,15 @@ class OpenVideo:
 
     @property
     def end(self) -> float:
-        """See above."""
+        """Second at which the last frame ends."""
         return float(self.times[-1]) + 1 / self.fps
 
     def frames(self, indices: Iterable[int]) -> np.ndarray:
-        """Decode frames: uint8 (len(indices), H, W, 3), RGB, in the order asked for.
+        """Decode frames: RGB uint8 (len(indices), H, W, 3), in the order of ``indices``.
 
         Raises:
-            VideoError: one of them cannot be decoded; it says which.
-            IndexError: there is no frame of that index.
+            VideoError: a frame cannot be decoded; the message names it.
+            IndexError: an index is not within 0..N - 1.
         """
         indices = [int(index) for index in indices]
         strays = [index for index in indices if not 0 <= index < len(self)]
@@ -59,7 +59,7 @@ class OpenVideo:
         return np.stack([found[index] for index in indices])
 
     def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
-        """The frames of different indices, in ascending order, by index."""
+        """Decode the frames of distinct, ascending indices; returns {index: uint8 (H, W, 3)}."""
         raise NotImplementedError
 
 
@@ -68,11 +68,12 @@ def open_video(path: str | os.PathLike, *, fps: float | None = None) -> Iterator
     """Open a video file, or a folder of frames, for the length of a ``with`` block.
 
     Args:
-        fps: frames per second of a folder of frames, which does not tell; 30 if not given, the rate
-            at which Something-Something-v2 is unpacked for PySlowFast. A video file has its own.
+        path: a video file or a folder of frames.
+        fps: frames per second of a folder of frames; None: 30, the rate at which PySlowFast unpacks
+            Something-Something-v2. Ignored for video files, which have their own rate.
 
     Raises:
-        VideoError: there are no frames to be had. Its message is the reason, without the path.
+        VideoError: there are no frames. Its message is the reason, without the path.
         ValueError: fps is not above 0.
     """
     if fps is not None and not fps > 0:
@@ -88,10 +89,10 @@ def open_video(path: str | os.PathLike, *, fps: float | None = None) -> Iterator
 
 
 class VideoFile(OpenVideo):
-    """A video file, of which only the frames asked for are decoded.
+    """A video file, of which only the requested frames are decoded.
 
-    They are turned upright as its display matrix says (phones film that way). A file that is cut off
-    has the frames that are left. For ``times`` nothing is decoded.
+    Frames are rotated by the display matrix of the file, as phones need it. A file that is cut off
+    has the frames that are left. Nothing is decoded for ``times``.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -106,7 +107,7 @@ class VideoFile(OpenVideo):
 
     @property
     def end(self) -> float:
-        """See `OpenVideo`."""
+        """Second at which the last frame ends."""
         return self._index.end
 
     def close(self) -> None:
@@ -123,25 +124,25 @@ class VideoFile(OpenVideo):
         return found
 
     def _from_a_key(self, key: int, wanted: set[int], last: int) -> dict[int, np.ndarray]:
-        """Those frames that decoding from a key to the packet of frame ``last`` gives whole."""
+        """Decode from a key frame to the packet of frame ``last``; returns the intact frames."""
         found: dict[int, np.ndarray] = {}
         refused: dict[int, str] = {}
         start = self._index.frames[self._index.keys[key]] if key >= 0 else -1
         whole = start < 0
         for picture in self._decoded(key, last, refused, wanted):
-            # In some files a "key" only begins to renew the picture, strip by strip ("intra
-            # refresh"), and decoders give out what is half of nothing.
+            # In some files a "key" frame only begins to renew the picture, strip by strip ("intra
+            # refresh"), and decoders return incomplete pictures.
             whole |= picture.pts == start and picture.key_frame
             if picture.pts in wanted and picture.pts not in refused and not picture.is_corrupt:
                 found[picture.pts] = self._stream.pixels(picture)
         return found if whole else {}
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
-        """Frames in the order of decoding, in groups, each with the key to seek and start from."""
+        """Group frames in decoding order into runs, each with the key frame to seek to."""
         packets, keys = self._index.packets, self._index.keys
         ordered = sorted(wanted, key=packets.__getitem__)
         starts = [self._index.start_of(frame) for frame in ordered]
-        # What comes later in the file may need an earlier key: then all between starts from there.
+        # A later frame in the file may need an earlier key: all frames between then start there.
         starts = np.minimum.accumulate(starts[::-1])[::-1]
         runs: list[tuple[int, list[int]]] = []
         for frame, key in zip(ordered, starts.tolist()):
@@ -154,12 +155,11 @@ class VideoFile(OpenVideo):
     def _decoded(
         self, key: int, last: int, refused: dict[int, str], needed: set[int] | None = None
     ) -> Iterator[av.VideoFrame]:
-        """Pictures from a key to the packet of frame ``last``; their ``pts`` is the frame's number.
+        """Decode from a key frame to the packet of frame ``last``; ``pts`` is the frame index.
 
-        Args:
-            refused: takes the frames that the decoder refuses, and what comes after one up to the
-                next key frame, since it refers to what is lost; with the reason.
-            needed: other frames may be left out if none refers to them; None: all are given.
+        Adds to ``refused``, with the reason, the frames that the decoder refuses and those after
+        them up to the next key frame, which refer to what is lost. Frames that are not in
+        ``needed`` may be skipped if no other frame refers to them; None: all are decoded.
         """
         end, fault = self._index.packets[last], None
         for number, packet in self._packets_from(key):
@@ -175,21 +175,21 @@ class VideoFile(OpenVideo):
         yield from self._stream.decode(None)
 
     def _packets_from(self, key: int) -> Iterator[tuple[int, av.Packet]]:
-        """Packets with their numbers from a key on (-1: from the first packet)."""
+        """Yield packets with their numbers, starting at a key (-1: at the first packet)."""
         first, stamps = self._index.keys[key] if key >= 0 else 0, self._index.stamps
-        packets, number = self._sought(key)
-        for number, packet in enumerate(packets, start=number):
+        packets, start = self._sought(key)
+        for number, packet in enumerate(packets, start=start):
             if stamps is not None and (number == len(stamps) or packet.pts != stamps[number]):
-                return  # not what was read on opening: better none than a wrong frame
+                return  # differs from what was read on opening: no frame rather than a wrong one
             if number >= first:
                 yield number, packet
 
     def _sought(self, key: int) -> tuple[Iterator[av.Packet], int]:
-        """Packets from a key or an earlier one on, and the number of the first."""
+        """Seek to a key or an earlier one; returns the packets and the number of the first."""
         stream, index = self._stream, self._index
         if key >= 0 and index.stamps is not None and not (stream.at_start and index.keys[key] == 0):
             marks = index.stamps[index.keys]
-            # Formats differ in which of a packet's two time stamps they look for.
+            # Formats differ in which of a packet's two time stamps they seek by.
             mark = int(marks[key])
             for stamp in (mark, mark - index.delay):
                 packets = stream.packets_at(stamp)
@@ -202,10 +202,10 @@ class VideoFile(OpenVideo):
         return stream.packets(), 0
 
     def _from_the_first(self, missing: list[int]) -> dict[int, np.ndarray]:
-        """Frames that decoding from a key did not give, by decoding everything up to the last.
+        """Decode from the first packet what decoding from a key frame did not give.
 
-        A frame without a picture that the decoder does not mind shows the picture before it, as a
-        player does: some packets only say so.
+        A packet without a picture that the decoder accepts repeats the previous picture, as in a
+        player.
         """
         refused: dict[int, str] = {}
         shown: dict[int, av.VideoFrame] = {}
@@ -221,10 +221,10 @@ class VideoFile(OpenVideo):
 
 
 class FrameFolder(OpenVideo):
-    """The frames of a video as pictures in a folder, in the order of the numbers in their names.
+    """Frames of a video as pictures in a folder, in the order of the numbers in their names.
 
-    A missing one, as the numbers tell, leaves the times of the others as they are. An unchanged
-    folder is listed once in a process.
+    A picture that is missing by these numbers does not change the times of the others. An unchanged
+    folder is listed once per process.
     """
 
     def __init__(self, folder: str | os.PathLike, *, fps: float):

@@ -1,4 +1,4 @@
-"""The picture stream of a video file: opening it, going to a packet of it, decoding packets."""
+"""The video stream of a file: opening, seeking and decoding packets, with PyAV."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition
 from av.video.reformatter import VideoReformatter
 
-# Frames that PyAV's converter gives as FFmpeg's own filter does, in half the time.
+# Formats for which PyAV's converter gives the pixels of FFmpeg's filter, in half the time.
 _PLAIN = ("yuv420p", "yuvj420p")
-# A file whose pictures last for a smaller share of the time in its header is damaged.
+# A file whose pictures last for a smaller share of its header's duration is damaged.
 _WHOLE = 0.95
 
 
@@ -22,29 +22,31 @@ class VideoError(ValueError):
 
 
 class VideoStream:
-    """The first stream of pictures in a file.
+    """The first video stream in a file.
 
-    Decoding takes one thread: loaders have a process per core, and threads that decode frames ahead
-    would decode ones that nobody asked for.
+    Decoding uses one thread: loaders have a process per core, and frame threads would decode frames
+    ahead that are not needed.
 
     Attributes:
-        rates: frames per second as the file says and as FFmpeg guesses, if they do.
-        rate: the likelier of them; 30 where there is none.
-        time_base: seconds per unit of time stamps; rounding: seconds by which they may be wrong.
-        start: the time stamp, in seconds, at which players start the file, be it with sound alone;
-            None: the file does not tell.
-        end: seconds from there to where the pictures end, by the header; None: it does not tell.
-        count: of frames, by the header, which may be wrong; 0: it does not tell.
-        size: height and width as stored.
-        format, codec: FFmpeg's names for the kind of file and of compression.
-        may_reorder: the codec may store frames in another order than they are shown in.
-        fields: frames may be stored as two packets with every other line of them.
-        at_start: the next packet is the first one.
+        rates: frames per second by the header and as FFmpeg guesses, if known.
+        rate: the more reliable of ``rates``; 30 if there is none.
+        time_base: seconds per unit of time stamps.
+        rounding: seconds by which time stamps may be rounded.
+        start: time stamp in seconds at which players start the file, even with sound alone; None:
+            not known.
+        end: seconds from ``start`` to the end of the last picture, by the header; None: not known.
+        count: number of frames by the header, which may be wrong; 0: not known.
+        size: (height, width) as stored.
+        format: FFmpeg's name of the container format.
+        codec: FFmpeg's name of the codec.
+        may_reorder: whether the decoding order may differ from the presentation order.
+        fields: whether a frame may be stored as two packets, one field each (interlaced).
+        at_start: whether the next packet is the first one.
         fault: why the decoder refused the last packet; None: it did not.
-        refused: how many packets it has refused.
+        refused: number of packets that the decoder has refused.
 
     Raises:
-        VideoError: the file is missing, cannot be read, is no video, or has sound only.
+        VideoError: the file is missing, cannot be read, is not a video, or has sound only.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -74,21 +76,21 @@ class VideoStream:
         self._graph: tuple[tuple, Graph] | None = None
 
     def close(self) -> None:
-        """Release the file; a second time changes nothing."""
+        """Close the file; further calls have no effect."""
         self._container.close()
 
     def packets(self) -> Iterator[av.Packet]:
-        """The packets from here on, up to the end of the file or where it is cut off."""
+        """Yield the packets from the current position to the end, or to where the file is cut."""
         self.at_start = False
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     yield packet
-        except (av.FFmpegError, IndexError):  # the latter at a stream that begins on the way
-            return  # what follows is lost; what came before is good
+        except (av.FFmpegError, IndexError):  # IndexError: another stream begins in mid-file
+            return  # the rest is lost; the packets before are good
 
     def packets_at(self, stamp: int) -> Iterator[av.Packet]:
-        """The packets from about a time stamp on; where it lands depends on the format."""
+        """Seek to about a time stamp, in units of ``time_base``; the format decides where."""
         self.at_start = False
         try:
             self._container.seek(stamp, stream=self._stream)
@@ -97,20 +99,21 @@ class VideoStream:
         return self.packets()
 
     def restart(self) -> None:
-        """Go to the first packet for certain, which no seeking is."""
+        """Go to the first packet by opening the file again, since seeking is not exact."""
         if not self.at_start:
             self.close()
             self._open()
 
     def decode(self, packet: av.Packet | None, needed: bool = True) -> list[av.VideoFrame]:
-        """The frames that the decoder gives out after a packet; None: the last ones it still has.
+        """Decode a packet into the frames that the decoder returns after it.
 
-        A frame's ``pts`` is that which its packet had. A packet that the decoder refuses gives no
-        frame, and `fault` tells why.
+        A frame has the ``pts`` of its packet. A packet that the decoder refuses gives no frame, and
+        sets ``fault``.
 
         Args:
-            needed: False lets the decoder pass over a frame that no other one refers to. In H.264
-                only: MPEG-4 may have two frames in a packet, and layers of HEVC do refer to them.
+            packet: the next packet; None: return the frames that the decoder still holds.
+            needed: False: the decoder may skip a frame that no other frame refers to. H.264 only:
+                MPEG-4 may have two frames in a packet, and layers of HEVC do refer to such frames.
         """
         if self.codec == "h264":
             self._context.skip_frame = "DEFAULT" if needed else "NONREF"
@@ -126,26 +129,24 @@ class VideoStream:
         return frames
 
     def seconds(self, stamp: int) -> float:
-        """When players show a frame with this time stamp, counted from the start of the file."""
+        """Convert a time stamp to seconds from the start of the file."""
         seconds = float(stamp * self.time_base)
         if self.start is None:
             self.start = seconds
         return round(seconds - self.start, 6)  # FFmpeg rounds the start to microseconds
 
     def shown(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Decode the file from its first packet to its last: (seconds, frame), in order.
-
-        Nothing is looked up beforehand.
+        """Decode the whole file in order, without an index: yields (seconds, frame).
 
         Raises:
-            VideoError: after the last frame, where some are lost.
+            VideoError: after the last frame, if frames are lost.
         """
         self.restart()
         clock, first, seconds = Clock(self), None, 0.0
         for packet in chain(self.packets(), [None]):
             for frame in self.decode(packet):
                 seconds = clock(frame.pts, frame.dts)
-                if first is None:  # what was refused before may refer to what was cut off
+                if first is None:  # packets refused before may refer to what was cut off
                     first, self.refused = seconds, 0
                 yield seconds, frame
         if first is None:
@@ -157,20 +158,25 @@ class VideoStream:
             raise VideoError(fault)
 
     def cut_off(self, first: float, end: float) -> str | None:
-        """The fault of a file whose pictures end before its header says; None: it has none.
+        """Describe the fault of a file that ends before its header says; None: no fault.
 
         Args:
-            first, end: the seconds in between which there are pictures.
+            first: second at which the first frame begins.
+            end: second at which the last frame ends.
         """
         if self.end is None or end - first >= _WHOLE * (self.end - first):
             return None
         return f"it ended after {end:.4g} of {self.end:.4g} s (damaged?)"
 
     def pixels(self, frame: av.VideoFrame) -> np.ndarray:
-        """RGB (height, width, 3) uint8, upright; of `size` also where that changes on the way.
+        """Convert a frame to RGB uint8 (H, W, 3), rotated upright.
 
-        As FFmpeg converts it: by the frame's own matrix and range, of interlaced frames both fields
-        together. Its display matrix turns and mirrors it, by multiples of 90 degrees.
+        FFmpeg converts it by the frame's own colour matrix and range, interlaced frames as a whole;
+        a frame of another size is resized to ``size``. The display matrix then rotates by multiples
+        of 90 degrees and mirrors.
+
+        Raises:
+            VideoError: the frame cannot be converted.
         """
         height, width = self.size
         plain = frame.format.name in _PLAIN and not frame.interlaced_frame
@@ -192,7 +198,7 @@ class VideoStream:
             graph.link_nodes(
                 graph.add_buffer(template=frame, time_base=self.time_base),
                 graph.add("setfield", "prog"),
-                # Of HDR the values are kept as they are stored.
+                # The values of HDR are kept as stored.
                 graph.add("setparams", "color_primaries=unknown:color_trc=unknown"),
                 graph.add("scale", f"{width}:{height}:flags=bicubic"),
                 graph.add("format", "rgb24"),
@@ -206,7 +212,7 @@ class VideoStream:
         start, length = self.start or 0.0, self._container.duration
         if self._stream.duration:
             return first - start + float(self._stream.duration * self.time_base)
-        try:  # what Matroska has instead
+        try:  # Matroska's tag
             hours, minutes, seconds = self._stream.metadata.get("DURATION", "").split(":")
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - start
         except ValueError:
@@ -214,7 +220,7 @@ class VideoStream:
 
     def _open(self) -> None:
         try:
-            # Without "file:" a name such as "concat:a" would be taken for more than a file.
+            # Without "file:", FFmpeg would take a name such as "concat:a" for a protocol.
             self._container = av.open(f"file:{self.path}", metadata_errors="ignore")
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"the file cannot be opened as a video: {error.strerror}") from error
@@ -246,7 +252,7 @@ class VideoStream:
 
 
 class Clock:
-    """The seconds of the frames of a stream, in the order in which a decoder gives them."""
+    """Computes the seconds of a stream's frames, called for each in the order of decoding."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
@@ -255,11 +261,11 @@ class Clock:
         self._count, self._first, self._last, self._shift = 0, 0.0, -1 / stream.rate, 0.0
 
     def __call__(self, shown: int | None, decoded: int | None) -> float:
-        """When the next frame is shown, by its time stamps of showing and of decoding."""
+        """Return the second of the next frame, by its presentation and decoding time stamps."""
         stream, stamp = self._stream, self._best(shown, decoded)
         expected = self._last + 1 / stream.rate
         told = expected if stamp is None else stream.seconds(stamp) + self._shift
-        if self._count and told <= self._last:  # a file was joined to it, with a clock of its own
+        if self._count and told <= self._last:  # a concatenated file with its own clock
             self._shift += expected - told
             told = expected
         self._first = told if self._count == 0 else self._first
@@ -269,7 +275,7 @@ class Clock:
         return self._last
 
     def _best(self, shown: int | None, decoded: int | None) -> int | None:
-        """As FFmpeg chooses: that of showing, unless it fails to increase more often."""
+        """Choose as FFmpeg does: the presentation time stamp, unless it more often goes back."""
         for kind, (stamp, other) in enumerate(((shown, decoded), (decoded, shown))):
             last = self._stamps[kind]
             self._faults[kind] += None not in (stamp, last) and stamp <= last
@@ -279,7 +285,7 @@ class Clock:
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Turn and mirror (H, W, 3) by the display matrix that takes (x, y) to (ax + cy, bx + dy)."""
+    """Rotate and mirror (H, W, 3) by the display matrix (x, y) -> (ax + cy, bx + dy)."""
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
     if matrix is None:
         return pixels

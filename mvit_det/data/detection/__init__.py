@@ -1,1 +1,1 @@
-"""COCO data sets: their annotations, images, and what a detector trains on."""
+"""Detection data in COCO format: annotations, images, mapper, crops."""

@@ -1,7 +1,7 @@
-"""What can be wrong with a COCO annotation file, as pure functions on the parsed JSON.
+"""Checks of COCO annotation files, as pure functions on the parsed JSON.
 
-Two kinds of fault. Where the file does not mean anything definite (an unknown category, a box of
-five numbers), `check_coco_json` refuses it. Where one annotation is unusable (a box without area,
+There are two kinds of fault. If the meaning of the file is not clear (an unknown category, a box of
+five numbers), `check_coco_json` refuses it. If a single annotation is unusable (a box without area,
 an empty polygon), `annotation_fault` names the reason, and the caller may drop it and go on.
 """
 
@@ -24,9 +24,13 @@ _SINGULAR = {"images": "image", "categories": "category", "annotations": "annota
 
 
 def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
-    """Parse an annotation file; refuse what is absent, no JSON, or no COCO detection file.
+    """Parse a COCO annotation file.
 
-    The result is shared with all who read the file (`mvit_det.files.parsed_once`): do not change it.
+    The result is shared by all callers (`mvit_det.files.parsed_once`): do not change it.
+
+    Raises:
+        UserError: the file is absent, is not JSON, lacks one of the lists of a COCO detection file,
+            or has no images or categories.
     """
     coco = read_json(json_file, "Annotation file")
     lacking = [key for key in _FIELDS if not isinstance(coco, dict) or key not in coco]
@@ -42,13 +46,18 @@ def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
 
 
 def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
-    """The classes of an annotation file, in the order of a model's outputs: "id" and "name" of each."""
+    """Return "id" and "name" of the classes of a COCO file, by id, as the model's outputs are."""
     entries = sorted(read_coco_json(json_file)["categories"], key=lambda entry: entry["id"])
     return [{"id": entry["id"], "name": entry["name"]} for entry in entries]
 
 
 def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
-    """Return the parsed file if training and evaluation can rely on it, else raise `UserError`."""
+    """Parse a COCO annotation file, and check all of its entries and references.
+
+    Raises:
+        UserError: as for `read_coco_json`; or an entry lacks a field, an id occurs twice or is not
+            defined, an image has no valid size, or a box or a mask is malformed.
+    """
     coco = read_coco_json(json_file)
     for key, fields in _FIELDS.items():
         _check_entries(json_file, key, fields, coco[key])
@@ -78,7 +87,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_entries(json_file, key: str, fields: Sequence[str], entries: list) -> None:
-    """Every entry has its fields, and no id occurs twice."""
+    """Refuse entries that lack a field, and ids that occur twice."""
     for index, entry in enumerate(entries):
         lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
         if lacking:
@@ -94,21 +103,21 @@ def _check_entries(json_file, key: str, fields: Sequence[str], entries: list) ->
 
 
 def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
-    """Annotations point at categories and images that the file holds."""
+    """Refuse annotations of a category or an image that the file does not have."""
     categories = dict.fromkeys(category["id"] for category in coco["categories"])
     for field, known in (("category_id", categories), ("image_id", images)):
         strays = [entry for entry in coco["annotations"] if entry[field] not in known]
         if strays:
             key = "categories" if field == "category_id" else "images"
             raise UserError(
-                f"{json_file}: {len(strays)} annotation(s) (id {some(e['id'] for e in strays)}) have "
-                f"{field} {some(sorted({repr(e[field]) for e in strays}))}, which is not in "
+                f"{json_file}: {len(strays)} annotation(s) (id {some(e['id'] for e in strays)}) "
+                f"have {field} {some(sorted({repr(e[field]) for e in strays}))}, which is not in "
                 f"'{key}' (ids there: {some(map(repr, known), 20)}): correct them or add the entry."
             )
 
 
 def _malformed(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
-    """Say what makes an annotation unreadable, with the fix; None if nothing does."""
+    """Describe what is malformed in an annotation, with the fix; None if nothing is."""
     box = annotation["bbox"]
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         return f"has bbox={box!r}: it must be four numbers [x, y, width, height] in pixels"
@@ -127,18 +136,24 @@ def _malformed(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
         isinstance(mask, list)
         and all(isinstance(part, list) and all(map(_is_number, part)) for part in mask)
     ):
-        return "has a segmentation that is no list of polygons [[x1, y1, x2, y2, ...], ...]"
+        return "has a segmentation that is not a list of polygons [[x1, y1, x2, y2, ...], ...]"
     return None
 
 
 def annotation_fault(
     box: Sequence[float], mask: Any, width: float, height: float, need_mask: bool
 ) -> str | None:
-    """Name what makes one well-formed annotation unusable for training; None if nothing does.
+    """Name what makes a well-formed annotation unusable for training; None if it is usable.
 
-    ``box`` is (x, y, width, height) in pixels, ``mask`` a list of polygons, an RLE dict, or empty.
-    A box that is partly inside is usable: the mapper clips it. A negative size is refused, since
-    Detectron2 would train on the mirrored box.
+    A box that is partly inside the image is usable: the mapper clips it. A negative size is not,
+    since Detectron2 would train on the mirrored box.
+
+    Args:
+        box: x, y, width, height in pixels.
+        mask: a list of polygons [x1, y1, x2, y2, ...], an RLE dict, or empty.
+        width: of the image in pixels.
+        height: of the image in pixels.
+        need_mask: whether an annotation without a mask is unusable.
     """
     x, y, w, h = box
     polygons = mask if isinstance(mask, list) else []

@@ -1,8 +1,8 @@
-"""Data sets in COCO format: one's own files, and those that Detectron2 knows by name.
+"""Data sets in COCO format: custom files, and data sets registered in Detectron2.
 
-Both functions stand in ``dataset=L(...)(...)`` nodes of a config and return Detectron2's dataset
-dicts. What is wrong with the files is found here, before the model is built: it either ends in one
-sentence, or is dropped, counted and reported in one table per data set.
+`coco_dataset` and `named_dataset` are used in ``dataset=L(...)(...)`` nodes of a config and return
+Detectron2's dataset dicts. They check the files before the model is built: faults are either
+refused in one sentence, or dropped, counted and logged in one table per data set.
 """
 
 import difflib
@@ -37,15 +37,18 @@ logger = logging.getLogger(__name__)
 
 
 def class_names(json_file: str | os.PathLike) -> list[str]:
-    """Class names of an annotation file in the order of the model's outputs (by category id)."""
+    """Return the class names of a COCO file by category id, the order of the model's outputs."""
     return [entry["name"] for entry in coco_categories(json_file)]
 
 
 def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """What Detectron2's catalog or an annotation file, if it is there, tells of a config's data set.
+    """Get the classes of a config node from Detectron2's catalog or its annotation file.
 
     Args:
-        node: with the arguments ``names`` or ``json_file``; else nothing is known.
+        node: arguments of a dataset function, with ``names`` or ``json_file``.
+
+    Returns:
+        "id" and "name" of each class in the order of the model's outputs; None if not known.
     """
     names = node.get("names")
     if names is None:
@@ -64,7 +67,7 @@ def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | Non
 
 
 def uses_rle(json_file: str | os.PathLike) -> bool:
-    """Whether a trainable mask is run-length encoded: the mapper then needs "bitmask" masks."""
+    """Return whether a trainable mask is RLE: the mapper then needs ``"bitmask"`` masks."""
     return any(
         isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd")
         for annotation in read_coco_json(json_file)["annotations"]
@@ -82,20 +85,30 @@ def coco_dataset(
     same_classes_as: str | os.PathLike | None = None,
     num_classes: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Register one's own COCO file under ``name``, check and clean it, and return its dicts.
-
-    Args:
-        filter_empty: drop images without a usable annotation, and bad image files; use it for
-            training. For testing such images stay: the evaluator reads all images from the file,
-            so the objects of a missing image count as not found.
-        masks: masks are trained, so that an annotation without one is unusable.
-        max_bad_share: the largest share of bad image files, and of unusable annotations, that is
-            dropped with a warning; above it the data set is refused.
-        same_classes_as: another annotation file, whose classes this one must have too. Use it to
-            hold a test file against the training file.
-        num_classes: what the model was built for; another number in the file is refused.
+    """Register a custom COCO file under ``name``, check and clean it, and return its dicts.
 
     Calling it again with the same name replaces the earlier registration.
+
+    Args:
+        name: entry of Detectron2's catalogs.
+        json_file: COCO annotation file.
+        image_root: folder that the ``file_name`` entries are relative to.
+        filter_empty: True, for training: drop images without a usable annotation, and bad image
+            files. False, for testing: keep them, since the evaluator reads all images from the
+            file, so that the objects of a missing image count as not found.
+        masks: True: masks are trained, and an annotation without one is unusable.
+        max_bad_share: largest share (0..1) of bad image files, and of unusable annotations, that is
+            dropped with a warning.
+        same_classes_as: another annotation file, such as the training file for a test file, which
+            must have the same classes; None: not checked.
+        num_classes: number of classes the model is built for; None: not checked.
+
+    Returns:
+        Detectron2's dataset dicts.
+
+    Raises:
+        UserError: a file is refused by `check_coco_json`, the classes do not match, too many images
+            or annotations are bad, none is left, or the name is taken.
     """
     json_file, image_root = str(json_file), str(image_root)
     coco = check_coco_json(json_file)
@@ -128,7 +141,13 @@ def named_dataset(
 ) -> list[dict[str, Any]]:
     """Load and clean data sets that are registered by name, such as "coco_2017_train".
 
-    Several names are joined. The other arguments are those of `coco_dataset`.
+    Several names are joined; the other arguments are those of `coco_dataset`.
+
+    Returns:
+        Detectron2's dataset dicts.
+
+    Raises:
+        UserError: a name is not known, its files are not on disk, or as for `coco_dataset`.
     """
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
@@ -157,7 +176,7 @@ def named_dataset(
 
 
 def _register(name: str, json_file: str, image_root: str, unusable: set) -> None:
-    """Enter a data set into Detectron2's catalogs, in the place of an earlier one of ours."""
+    """Register a data set in Detectron2's catalogs; replaces an entry of this package."""
     free_name(name)
     labels = {entry["id"]: label for label, entry in enumerate(coco_categories(json_file))}
     DatasetCatalog.register(name, partial(_load, json_file, image_root, labels, unusable))
@@ -172,9 +191,9 @@ def _register(name: str, json_file: str, image_root: str, unusable: set) -> None
 
 
 def _load(json_file: str, root: str, labels: Mapping[Any, int], unusable: set) -> list[dict]:
-    """What the catalog calls: the dataset dicts without the unusable annotations.
+    """Build the dataset dicts without the unusable annotations; called by the catalog.
 
-    They are those of Detectron2's `load_coco_json`, which would parse the file again.
+    They equal those of Detectron2's `load_coco_json`, which would parse the file again.
     """
     coco, dicts = read_coco_json(json_file), {}
     for image in sorted(coco["images"], key=lambda image: image["id"]):
@@ -188,7 +207,7 @@ def _load(json_file: str, root: str, labels: Mapping[Any, int], unusable: set) -
 
 
 def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, Any]:
-    """A usable annotation of a file as Detectron2's dataset dicts have it."""
+    """Convert a usable annotation to the format of Detectron2's dataset dicts."""
     known = ("iscrowd", "bbox", "keypoints", "category_id", "id")
     found = {key: entry[key] for key in known if key in entry}
     mask = entry.get("segmentation")
@@ -198,7 +217,7 @@ def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, A
         mask = coco_mask.frPyObjects(mask, *mask["size"])
     if mask:
         found["segmentation"] = mask
-    if found.get("keypoints"):  # places among pixels; every third number is no place
+    if found.get("keypoints"):  # x, y, visibility: pixel indices become coordinates
         found["keypoints"] = [
             x if k % 3 == 2 else x + 0.5 for k, x in enumerate(found["keypoints"])
         ]
@@ -206,10 +225,11 @@ def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, A
 
 
 def _completed(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str]:
-    """Return what the COCO metric can read: content and ``json_file`` as given, or a completed copy.
+    """Return content and path of a file that the COCO metric can read: as given, or completed.
 
-    The metric needs 'area' and 'iscrowd', and takes an object of id 0 for not found. Many
-    exporters leave the first two out and count from 0. The copy lies in the datasets folder.
+    The metric needs 'area' and 'iscrowd', and counts an object with id 0 as not found. Many
+    exporters leave out both keys and count from 0. The completed copy is stored in the datasets
+    folder.
     """
     changes, annotations = set(), []
     for annotation in coco["annotations"]:
@@ -256,13 +276,13 @@ def _check_num_classes(title: str, found: int, wanted: int | None) -> None:
 
 
 def _check_available(name: str) -> None:
-    """Refuse a name that nobody registered, or whose files are not on disk."""
+    """Refuse a name that is not registered, or whose files are not on disk."""
     known = DatasetCatalog.list()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
         raise UserError(
             f"Dataset {name!r} is not known; the nearest names are {some(near)}: use one of them, "
-            "or one's own COCO file as datasets/README.md shows."
+            "or a custom COCO file as datasets/README.md shows."
         )
     keys = ("json_file", "image_root", "image_dir", "gt_dir", "dirname")
     wanted = [MetadataCatalog.get(name).get(key, None) for key in keys]
@@ -296,7 +316,7 @@ def _select_images(
     filter_empty: bool,
     max_bad_share: float,
 ) -> list[dict[str, Any]]:
-    """Find bad files and images without annotations, drop them if asked, and report all."""
+    """Find bad files and images without annotations, drop them if ``filter_empty``, and log."""
     paths = [image["file_name"] for image in dicts]
     missing = dict.fromkeys(missing_files(paths, image_root), "file missing")
     bad = missing | unreadable_files([path for path in paths if path not in missing])
@@ -304,7 +324,7 @@ def _select_images(
         listed = some((f"{path}: {reason}" for path, reason in bad.items()), limit=3)
         raise UserError(
             f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
-            f"max_bad_share={max_bad_share} allows: repair them, or correct the folder {image_root}."
+            f"max_bad_share={max_bad_share} allows: repair them, or correct the path {image_root}."
         )
     empty = [
         image["file_name"]

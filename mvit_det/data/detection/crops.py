@@ -1,6 +1,6 @@
-"""Objects of COCO files, cut out into class folders: what a classifier can train on.
+"""Objects of COCO files, cropped into class folders, to train a classifier on.
 
-A detector and the classifier that it starts from then learn from the same photographs. Boxes are
+A detector and the classifier that it starts from can then use the same photographs. Boxes are
 (x, y, width, height) in pixels.
 """
 
@@ -28,9 +28,9 @@ Place = tuple[int, int, int]  # left, top and side of a square
 Crop = tuple[str, Place]  # class, place
 
 BACKGROUND = "background"
-# Places tried for each background crop: where objects fill a picture, none may be free.
+# Places tried for each background crop: a picture full of objects may have no free place.
 _TRIES = 50
-# Shares of a picture's short side that background crops have where there is no object.
+# Sides of background crops in pictures without objects, as shares of the short side.
 _EMPTY_PICTURE = (0.1, 0.5)
 
 
@@ -45,21 +45,26 @@ def crop_objects(
     min_side: float = 8.0,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Write ``folder/<class>/<image>-<number>.jpg`` for every object, and places without objects.
+    """Write ``folder/<class>/<image>-<number>.jpg`` for every object, and background crops.
 
     Args:
-        json_file, image_root: as for `coco_dataset`. Crowds and faulty boxes are left out.
-        folder: must not exist yet. It appears complete or not at all.
-        margin: on each side of a box, as a share of its longer side. Crops are square; at the edge
-            of the picture they are moved inwards.
-        background: whether a class of this name is cut as well: boxes at random places that meet no
-            object, with the sides that objects have, as many as an average class has crops.
-        size: side of the written pictures in pixels; None leaves the crops as they are.
-        min_side: boxes whose longer side is below it are left out, in pixels.
-        seed: of the random places.
+        json_file: COCO annotation file. Crowds and faulty boxes are left out.
+        image_root: folder that the ``file_name`` entries are relative to.
+        folder: to write to, which must not exist yet. It appears complete or not at all.
+        margin: added on each side of a box, as a share (0..10) of its longer side. Crops are
+            square; at the edge of the picture they are moved inwards.
+        background: whether to add a class "background": squares at random places without an object,
+            with the sides of object crops, as many as the classes have on average.
+        size: side of the written pictures in pixels; None: as cropped.
+        min_side: boxes whose longer side is below it, in pixels, are left out.
+        seed: of the random places, at least 0.
 
     Returns:
-        class -> number of its crops.
+        {class: number of its crops}.
+
+    Raises:
+        UserError: an argument is out of its range, the folder exists, class names cannot be folder
+            names, no box is usable, or no image can be read.
     """
     coco, folder = check_coco_json(json_file), Path(folder)
     names = [str(entry["name"]) for entry in coco["categories"]]
@@ -118,7 +123,7 @@ def _check(
 def _plan(
     coco: dict[str, Any], margin: float, background: bool, min_side: float, seed: int
 ) -> list[list[Crop]]:
-    """What is to be cut out of each image, in the order of the file; all empty without objects."""
+    """Choose the crops of each image, in the order of the file; all empty without objects."""
     boxes, objects = _boxes_by_image(coco, min_side)
     names = {entry["id"]: str(entry["name"]) for entry in coco["categories"]}
     wanted = sum(map(len, objects.values())) / len(names) if background else 0
@@ -128,7 +133,7 @@ def _plan(
             (names[entry["category_id"]], _square(entry["bbox"], margin, image))
             for entry in objects[image["id"]]
         ]
-        # What pictures without room have left over, later ones make up for.
+        # Later pictures make up for those without free places.
         due = round((index + 1) / len(coco["images"]) * wanted) - found
         sides = [side for _, (_, _, side) in crops]
         rng = np.random.default_rng([seed, index])
@@ -139,7 +144,7 @@ def _plan(
 
 
 def _boxes_by_image(coco: dict[str, Any], min_side: float) -> tuple[dict, dict]:
-    """Per image id: all boxes, and the annotations that are to be cut out."""
+    """Return {image id: all boxes} and {image id: annotations to crop}."""
     boxes, usable = defaultdict(list), defaultdict(list)
     images = {image["id"]: image for image in coco["images"]}
     for entry in coco["annotations"]:
@@ -153,7 +158,7 @@ def _boxes_by_image(coco: dict[str, Any], min_side: float) -> tuple[dict, dict]:
 
 
 def _read(path: Path, image: dict[str, Any]) -> np.ndarray:
-    """RGB pixels (H, W, 3), turned as the file's EXIF orientation says, like for detection."""
+    """Read RGB uint8 (H, W, 3) with the EXIF orientation applied, as in detection."""
     check_image_file(str(path))
     pixels = read_image(str(path), "RGB")
     if pixels.shape[:2] != (image["height"], image["width"]):
@@ -165,7 +170,7 @@ def _read(path: Path, image: dict[str, Any]) -> np.ndarray:
 
 
 def _square(box: Box, margin: float, image: dict[str, Any]) -> Place:
-    """The square around a box, inside the picture."""
+    """Return the square around a box with its margin, moved into the picture."""
     x, y, width, height = box
     room = min(image["width"], image["height"])
     side = min(max(round(max(width, height) * (1 + 2 * margin)), 1), room)
@@ -176,7 +181,7 @@ def _square(box: Box, margin: float, image: dict[str, Any]) -> Place:
 def _free_places(
     rng: np.random.Generator, count: int, boxes: list[Box], sides: list[int], image: dict[str, Any]
 ) -> list[Place]:
-    """Up to ``count`` squares, of sides among ``sides``, that meet no box."""
+    """Draw up to ``count`` squares with sides from ``sides`` that do not overlap a box."""
     width, height = image["width"], image["height"]
     places = []
     for _ in range(_TRIES * count):

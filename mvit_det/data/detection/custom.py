@@ -1,4 +1,4 @@
-"""A detector's custom data: point any detection config at COCO files and images."""
+"""Custom data for detection: COCO files and images, for any detection config."""
 
 import logging
 
@@ -17,12 +17,16 @@ IMAGES = 2  # per process and iteration
 
 
 def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) -> None:
-    """Replace the data of a detection config, its number of classes, and its schedule.
+    """Replace the data, the number of classes and the schedule of a detection config.
 
     Args:
-        cfg: changed in place.
-        files: COCO annotation files, and the folders that their ``file_name`` entries are relative to.
-        processes: that train.
+        cfg: config of a detector, changed in place.
+        files: COCO annotation files, and the folders that their ``file_name`` entries are relative
+            to; those for training are optional.
+        processes: number of training processes, which share the batch.
+
+    Raises:
+        UserError: an annotation file cannot be used.
     """
     data = cfg.dataloader
     names = class_names(files.train_json or files.val_json)

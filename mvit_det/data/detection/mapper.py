@@ -1,4 +1,4 @@
-"""Detectron2's `DatasetMapper` that survives bad images: skipped in training, blank in testing."""
+"""Detectron2's `DatasetMapper` with handling of bad images: skipped, or blank in testing."""
 
 from typing import Any
 
@@ -12,21 +12,25 @@ from mvit_det.errors import UserError
 
 
 class TolerantMapper(DatasetMapper):
-    """Maps a dataset dict as `DatasetMapper` does, and goes on when an image is bad.
+    """Maps a dataset dict like `DatasetMapper`, and goes on if an image is bad.
 
-    Bad is an image that is missing, cannot be decoded, has another size than annotated, is beyond
+    An image is bad if it is missing, cannot be decoded, has another size than annotated, exceeds
     Pillow's limit of pixels, has more than 8 bits per channel, or vanishes when resized. Each is
     logged once, with file, image id and reason.
 
-    * In training the result is None, for which Detectron2's loader takes another image. Once
-      ``min_seen`` images were asked for, a share of bad ones (among the different files seen so
-      far) above ``max_bad_share`` raises `UserError`; so do five bad ones before any good one.
-    * In testing nothing can be left out without changing what is measured, and a long training
-      must not end in its evaluation. A bad image becomes a small blank one, marked by the key
+    * In training the result is None, and Detectron2's loader takes another image. After
+      ``min_seen`` requests, a share of bad files (among the different files so far) above
+      ``max_bad_share`` raises `UserError`; so do five bad files before any good one.
+    * In testing nothing can be left out without changing what is measured, and an evaluation must
+      not end a long training. A bad image is replaced by a small blank one with the key
       "unreadable" (the reason): its objects count as not found, so the metric can only be too low.
       `mvit_det.evaluation.UnreadableImages` reports the number with the metrics.
 
-    The other arguments are those of `detectron2.data.DatasetMapper`.
+    Args:
+        is_train: training or testing, as above.
+        max_bad_share: largest share (0..1) of bad files that is skipped in training.
+        min_seen: requests before the share is checked.
+        arguments: of `detectron2.data.DatasetMapper`.
     """
 
     def __init__(
@@ -38,6 +42,12 @@ class TolerantMapper(DatasetMapper):
         )
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
+        """Map a dataset dict; "image" is uint8 (C, H, W). None: a bad image, in training.
+
+        Raises:
+            UserError: too many images are bad, or an RLE mask meets the mask format "polygon".
+            RuntimeError: mapping fails on an image that can be read.
+        """
         file_name = dataset_dict["file_name"]
         self.unusable.asked_for(file_name)
         self._refuse_rle(dataset_dict)
@@ -63,8 +73,8 @@ class TolerantMapper(DatasetMapper):
         for index, annotation in enumerate(dataset_dict.get("annotations", [])):
             if isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd"):
                 raise UserError(
-                    f"Annotation {annotation.get('id', f'#{index}')} of {dataset_dict['file_name']} "
-                    f"(image id {dataset_dict.get('image_id')}) has an RLE mask, which "
+                    f"Annotation {annotation.get('id', f'#{index}')} of {dataset_dict['file_name']}"
+                    f" (image id {dataset_dict.get('image_id')}) has an RLE mask, which "
                     "instance_mask_format='polygon' cannot hold: set it to 'bitmask' in the mapper."
                 )
 
@@ -77,7 +87,7 @@ class TolerantMapper(DatasetMapper):
         return True
 
     def _blank(self, dataset_dict: dict[str, Any], reason: str) -> dict[str, Any]:
-        """A grey image of 64 x 64; detections are scaled to the annotated size as always."""
+        """Return a grey image uint8 (C, 64, 64); detections are scaled to the annotated size."""
         channels = 1 if self.image_format == "L" else 3
         image = torch.full((channels, 64, 64), 128, dtype=torch.uint8)
         kept = {key: value for key, value in dataset_dict.items() if key != "annotations"}

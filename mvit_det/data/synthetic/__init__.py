@@ -1,1 +1,1 @@
-"""Data sets that are drawn, for the quickstarts and for tests."""
+"""Generated data sets for the quickstarts and for tests."""

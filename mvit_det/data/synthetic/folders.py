@@ -1,4 +1,4 @@
-"""Data that are drawn, once, into a folder below the datasets folder."""
+"""Generated data sets, drawn once into a folder below the datasets folder."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,11 +28,16 @@ def generated_split(
     Both appear complete or not at all (`atomic_folder`), below the datasets folder.
 
     Args:
-        kind: of data; gives them their folder.
-        settings: what else they are drawn by, as a part of a file name.
-        version: of the drawing: raise it whenever what is drawn changes.
-        counts: of the training and of the validation split.
-        draw: draws one split: (its folder, its count, its seeds).
+        split: "train" or "val".
+        kind: name of the data set, which is that of its folder.
+        settings: all other parameters of the drawing, as a part of a folder name.
+        version: of the drawing code; increase it whenever the result changes.
+        counts: number of items of the training and of the validation split.
+        seed: of both splits.
+        draw: draws one split, called with its folder, its count and its seeds.
+
+    Raises:
+        UserError: the split is not known, or the datasets folder is not writable.
     """
     check_choice(kind, SPLITS, split=split)
     name = f"v{version}-{counts[0]}+{counts[1]}-{settings}-seed{seed}"
@@ -48,6 +53,6 @@ def generated_split(
 def numbered_rngs(
     folder: Path, count: int, seed: int | tuple[int, ...], unit: str
 ) -> Iterator[tuple[int, np.random.Generator]]:
-    """Index and random numbers of each item of a split, by (seed, index) alone, with progress."""
+    """Yield (index, generator) of each item of a split, seeded by (seed, index), with progress."""
     for index in tqdm(range(count), desc=f"drawing {folder.name} {unit}s", unit=unit):
         yield index, np.random.default_rng([*np.atleast_1d(seed).tolist(), index])

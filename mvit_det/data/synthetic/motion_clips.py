@@ -1,22 +1,22 @@
-"""Generated clips whose classes only motion tells apart: what the video quickstart trains on.
+"""Generated clips whose classes differ only in motion, for the video quickstart.
 
-Coloured shapes lie on a still ground. Five dials, each a circle, say how a shape looks in a frame:
-its column and row (what leaves the picture on one side comes in on the other), its angle, its size
-and its brightness (which jump back to the smallest, or the darkest, behind the largest). In every
-clip one dial of all shapes turns, at a constant speed of each shape's own, and the others rest: ten
-classes, five dials in two directions.
+Coloured shapes lie on a static background. Five cyclic parameters ("dials", in turns) define how a
+shape looks in a frame: its column and row (a shape that leaves the picture on one side enters on
+the other), its angle, its size and its brightness (which jump from the largest value back to the
+smallest). In every clip one dial of all shapes turns, at a constant speed per shape, and the others
+rest: ten classes, five dials in two directions.
 
-Nothing but motion tells the classes apart, by construction:
+By construction, classes can be recognised only by motion:
 
-* The dials start anywhere, evenly. A circle that is turned by any amount stays evenly filled, so in
-  every frame, the first and the last as well, the look of the shapes has one and the same
-  distribution for all classes.
-* A clip played backwards is one of the opposite class: the two have the same sets of frames, and
-  only their order tells them apart.
-* Frames are encoded without reference to each other and with a fixed quantiser, so that what
-  compression does to a frame does not depend on its neighbours.
+* The dials start at uniformly random values, and a uniform distribution on a circle does not change
+  when it is turned. So in every frame, including the first and the last, the appearance of shapes
+  has the same distribution for all classes.
+* A clip played backwards belongs to the opposite class: both have the same set of frames, and
+  differ only in their order.
+* Frames are encoded independently and with a fixed quantiser, so that compression of a frame does
+  not depend on its neighbours.
 
-Every clip is drawn from (seed, split, index) alone.
+Every clip depends only on (seed, split, index).
 """
 
 import math
@@ -52,35 +52,35 @@ MOTIONS = {
 }
 FPS = 30
 
-# Written into the cache folder's name: raise it whenever the drawing or the encoding changes.
+# Part of the cache folder's name: increase it whenever the drawing or the encoding changes.
 _VERSION = 1
-# Of the dial, in turns per frame: 9 to 20 degrees in 4 frames, from one that a model sees to the next,
-# where a square looks the same after 90; and 0.17 to 0.4 turns in the 29 frames between 8 of these.
+# Of the dial, in turns per frame: 9 to 20 degrees in the 4 frames between two that a model takes (a
+# square looks the same after 90), and 0.17 to 0.4 turns in the 29 frames that 8 of these span.
 _SPEEDS = (0.006, 0.014)
-_GROUND_CONTRAST = 0.3  # of the grounds that detection has
+_GROUND_CONTRAST = 0.3  # of the backgrounds of detection
 _DIAMETERS = (18, 40)  # of shapes, in pixels
 _WINDOW = 44  # side of the square that a shape is drawn in
 _DARKEST = 0.35  # brightness factor of a shape
-_SPRITE = 64  # side of the picture that a shape is painted into, before it is made smaller
-_SPRITE_MARGIN = 2  # pixels around it there
+_SPRITE = 64  # side of the picture that a shape is drawn into before it is reduced, in pixels
+_SPRITE_MARGIN = 2  # around the shape there, in pixels
 _QUANTISER = 5  # of MPEG-4: 1 is best, 31 worst
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What stays the same in a clip.
+    """Background and shapes of a clip, which do not change over time.
 
     Attributes:
-        ground: RGB (H, W, 3), 0 to 255, as floats.
-        sprites: the painted shapes (side, side, 4) around their centres, the hindmost first: RGB
-            times cover, and cover.
+        ground: RGB float32 (H, W, 3), 0..255.
+        sprites: per shape, from back to front, float32 (side, side, 4): RGB (0..255) times
+            coverage, and coverage (0..1).
     """
 
     ground: np.ndarray
     sprites: Sequence[np.ndarray]
 
     def frame(self, dials: np.ndarray) -> np.ndarray:
-        """RGB bytes (H, W, 3); ``dials`` in turns (shapes, 5), in the order of `DIALS`."""
+        """Draw a frame, RGB uint8 (H, W, 3); ``dials`` (shapes, 5) in turns, as in `DIALS`."""
         image = self.ground
         for sprite, settings in zip(self.sprites, np.mod(dials, 1.0)):
             image = _with_shape(image, sprite, settings)
@@ -88,7 +88,7 @@ class Scene:
 
 
 def reach(size: np.ndarray | float) -> np.ndarray | float:
-    """Pixels from its centre that a shape reaches at most, by the setting of its size dial."""
+    """Return the radius of a shape in pixels by its size dial (0..1), elementwise."""
     return _side(size) * (0.5 - _SPRITE_MARGIN / _SPRITE)
 
 
@@ -98,7 +98,7 @@ def _side(size: np.ndarray | float) -> np.ndarray | float:
 
 
 def _with_shape(image: np.ndarray, sprite: np.ndarray, dials: np.ndarray) -> np.ndarray:
-    """The image with a shape in front."""
+    """Draw a shape over an image (H, W, 3)."""
     column, row, angle, size, brightness = dials
     height, width = image.shape[:2]
     scale = _side(size) / len(sprite)
@@ -109,7 +109,7 @@ def _with_shape(image: np.ndarray, sprite: np.ndarray, dials: np.ndarray) -> np.
     shift = np.array([half + x, half + y]) - turn @ np.full(2, (len(sprite) - 1) / 2)
     drawn = cv2.warpAffine(sprite, np.column_stack([turn, shift]), (_WINDOW, _WINDOW))
     light = _DARKEST + (1 - _DARKEST) * brightness
-    # Rolled by whole pixels until the place is in the corner and in one piece, and back again.
+    # Rolled by whole pixels so that the window is in the corner and in one piece, and back again.
     rolls = np.array([half - int(down), half - int(across)])
     image = np.roll(image, rolls, axis=(0, 1))
     window = image[:_WINDOW, :_WINDOW]
@@ -119,7 +119,7 @@ def _with_shape(image: np.ndarray, sprite: np.ndarray, dials: np.ndarray) -> np.
 
 
 def random_scene(rng: np.random.Generator, num_shapes: int, size: tuple[int, int]) -> Scene:
-    """Shapes and a ground of any kind and colour; ``size`` is (H, W)."""
+    """Draw the background and the shapes of a clip of ``size`` (H, W) in pixels."""
     ground = painted_ground(rng, max(size))[: size[0], : size[1]]
     tone = ground.mean(axis=(0, 1))
     ground = tone + _GROUND_CONTRAST * (ground - tone)
@@ -132,7 +132,7 @@ def _sprite(rng: np.random.Generator) -> np.ndarray:
     kind = SHAPES[rng.integers(len(SHAPES))]
     middle, radius = (_SPRITE - 1) / 2, _SPRITE / 2 - _SPRITE_MARGIN
     fill, cover = painted_shape(rng, _SPRITE, middle + radius * outline(kind, 0.0))
-    # A black dot beside its centre: without one a turning circle would stand still.
+    # A black dot off the centre, without which a turning circle would look static.
     dot = np.round([middle + 0.5 * radius, middle]).astype(int).tolist()
     cv2.circle(fill, dot, round(0.19 * radius), (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
     return np.concatenate([fill * cover, cover], axis=2).astype(np.float32)
@@ -141,11 +141,14 @@ def _sprite(rng: np.random.Generator) -> np.ndarray:
 def turning_dials(
     rng: np.random.Generator, motion: str, num_frames: int, num_shapes: int
 ) -> np.ndarray:
-    """The dials (T, shapes, 5) of a clip; draws the same numbers whatever the motion."""
+    """Draw the dials (T, shapes, 5) of a clip, in turns, 0..1.
+
+    The random numbers do not depend on ``motion``, a key of `MOTIONS`.
+    """
     dial, direction = MOTIONS[motion]
     dials = np.repeat(rng.uniform(size=(1, num_shapes, len(DIALS))), num_frames, axis=0)
     speeds = direction * rng.uniform(*_SPEEDS, size=num_shapes)
-    # Counted from the middle, so that the opposite motion of the same seed is this one backwards.
+    # From the middle on, so that the opposite motion with the same seed is this one backwards.
     times = np.arange(num_frames) - (num_frames - 1) / 2
     dials[..., DIALS.index(dial)] += np.outer(times, speeds)
     return np.mod(dials, 1.0)
@@ -154,14 +157,14 @@ def turning_dials(
 def draw_clip(
     rng: np.random.Generator, motion: str, num_frames: int, size: tuple[int, int], num_shapes: int
 ) -> np.ndarray:
-    """One clip as RGB bytes (T, H, W, 3)."""
+    """Draw a clip of a motion (a key of `MOTIONS`) and ``size`` (H, W): RGB uint8 (T, H, W, 3)."""
     scene = random_scene(rng, num_shapes, size)
     dials = turning_dials(rng, motion, num_frames, num_shapes)
     return np.stack([scene.frame(settings) for settings in dials])
 
 
 def write_clip(path: str | os.PathLike, frames: np.ndarray, fps: int = FPS) -> None:
-    """Write RGB bytes (T, H, W, 3) as an MPEG-4 video that consists of key frames alone."""
+    """Write RGB uint8 (T, H, W, 3) as an MPEG-4 video of key frames only."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
@@ -181,7 +184,19 @@ def generate_motion_clips(
     size: tuple[int, int] = (64, 80),
     num_shapes: int = 4,
 ) -> None:
-    """Write ``num_clips`` videos into class folders below ``folder``, the classes in turn."""
+    """Write videos into class folders below ``folder``, the classes in turn.
+
+    Args:
+        folder: to write to.
+        num_clips: number of videos of all classes together, at least 10.
+        seed: one or several integers.
+        num_frames: frames per clip, at least 2, at 30 per second.
+        size: (height, width) in pixels, at least 44 each.
+        num_shapes: shapes per clip, at least 1.
+
+    Raises:
+        UserError: an argument is out of its range.
+    """
     if num_clips < len(MOTIONS) or num_frames < 2 or num_shapes < 1 or min(size) < _WINDOW:
         raise UserError(
             f"Cannot draw {num_clips} clips of num_frames={num_frames}, size={tuple(size)} and "
@@ -211,16 +226,23 @@ def motion_clips(
     num_classes: int | None = None,
     clips: int = 1,
 ) -> VideoClasses:
-    """The clips as a `video_classes` data set, for a ``dataset=L(motion_clips)(...)`` node.
+    """Load the clips as a `video_classes` data set, for a ``dataset=L(motion_clips)(...)`` node.
 
     Args:
         split: "train" or "val". Both are drawn at the first call (half a minute) and read from the
             datasets folder afterwards.
-        num_train, num_val: clips of each, shared evenly by the ten classes.
-        num_frames: of a clip, at 30 per second.
-        size: height and width in pixels.
-        num_shapes: in each clip.
-        name, num_classes, clips: as for `video_classes`.
+        num_train: clips of the training split, shared evenly by the ten classes.
+        num_val: clips of the validation split.
+        num_frames: frames per clip, at 30 per second.
+        size: (height, width) in pixels.
+        num_shapes: shapes per clip.
+        seed: of the drawing.
+        name: as for `video_classes`.
+        num_classes: as for `video_classes`.
+        clips: as for `video_classes`.
+
+    Raises:
+        UserError: an argument is out of its range, or the datasets folder is not writable.
     """
     height, width = size
 

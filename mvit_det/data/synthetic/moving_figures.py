@@ -1,24 +1,26 @@
-"""Generated videos of figures that do several things at once, which only motion tells: AVA in small.
+"""Generated videos of figures with several simultaneous actions: a small substitute for AVA.
 
-Two to four figures, the shapes of `motion_clips`, keep to places of their own on a still ground.
-Four dials, each a circle, say how a figure looks in a frame: its column and row on a short path about
-its place, its angle and its size. Around each whole second, from half a second before to half a second
-after, one to three dials of a figure turn, each in either direction, and the others rest: eight actions
-in four opposite pairs, of which a figure does one to three at a time, and others in the next second.
-Key frames are the whole seconds, and their boxes cover the figures there.
+Two to four figures, the shapes of `motion_clips`, stay in separate places on a static background.
+Four cyclic parameters ("dials", in turns) define how a figure looks in a frame: its column and row
+on a short path around its place, its angle and its size. Around each whole second, from half a
+second before to half a second after, one to three dials of a figure turn, each in either direction,
+and the others rest: eight actions in four opposite pairs, of which a figure does one to three at a
+time, and others in the next second. Key frames are the whole seconds, and their boxes cover the
+figures.
 
-Nothing but motion tells the actions, by construction:
+By construction, actions can be recognised only by motion:
 
-* The dials start anywhere, evenly and independently of what they do. A circle that is turned by any
-  amount stays evenly filled, so in every frame the look of a figure, and its box with it, has one and
-  the same distribution whatever the figure does: one frame tells no more than how frequent an action is.
-* A second played backwards is one in which all figures do the opposite: the two have the same sets of
-  frames. So frames without their order tell at most which dials turn, and never which way: of the
-  actions that are named by them half are wrong.
-* Frames are encoded without reference to each other, as in `motion_clips`.
+* The dials start at uniformly random values, independently of the actions, and a uniform
+  distribution on a circle does not change when it is turned. So in every frame the appearance of a
+  figure and its box have the same distribution for all actions: a single frame gives no more than
+  the frequency of the actions.
+* In a second played backwards all figures do the opposite; the set of frames is the same. So frames
+  without their order show at most which dials turn, never in which direction: half of the actions
+  that are predicted from them are wrong.
+* Frames are encoded independently, as in `motion_clips`.
 
-Written are videos and the files of AVA: annotated boxes, boxes as a detector would find them (shaken,
-some where nothing is), and a label map. Every video is drawn from (seed, split, index) alone.
+The data set has videos and the files of AVA: annotated boxes, detected boxes (jittered, and some
+false ones), and a label map. Every video depends only on (seed, split, index).
 """
 
 import os
@@ -36,32 +38,32 @@ from mvit_det.data.synthetic.folders import generated_split, numbered_rngs
 from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, random_scene, reach, write_clip
 from mvit_det.errors import UserError
 
-# Brightness, the fifth dial of `motion_clips`, rests: a small model is long in finding out about it.
+# Brightness, the fifth dial of `motion_clips`, rests: a small model needs long to learn it.
 TURNED = DIALS[:4]
-# what is done, in the order of the ids -> the dial that turns, and which way
+# action, in the order of the ids -> the dial that turns, and its direction
 ACTIONS = {name: move for name, move in MOTIONS.items() if move[0] in TURNED}
-# Of the files. A clip of frames 3 apart at 30 per second has each of them.
+# Frames per second of the files: a clip with frames 3 apart at 30 per second has all of them.
 FPS = 10
-MIN_SCORE = 0.8  # of the found boxes that are used; every figure's has more
+MIN_SCORE = 0.8  # of the detected boxes that are used; those of figures are above it
 
-# Written into the cache folder's name: raise it whenever the drawing or the files change.
+# Part of the cache folder's name: increase it whenever the drawing or the files change.
 _VERSION = 1
 _SPEEDS = (0.03, 0.06)  # of a dial, in turns per frame
-_PATH = 20  # pixels, of a column or row dial's turn, behind which it jumps back
+_PATH = 20  # pixels per turn of a column or row dial, after which it jumps back
 _MOST_DIALS = 3  # that turn at a time
-_SHAKE = 0.1  # of a found box: its sides are moved by up to this share of its size
+_SHAKE = 0.1  # the sides of a detected box are moved by up to this share of its size
 _FALSE_SCORES = (0.5, 1.0)
-_FALSE_SHARE = 0.5  # of the key frames that have a box where no figure is
+_FALSE_SHARE = 0.5  # of the key frames that have a box without a figure
 
 
 @dataclass(frozen=True)
 class FigureVideo:
-    """A drawn video of S seconds, N figures.
+    """A drawn video of S seconds with N figures.
 
     Attributes:
-        frames: RGB bytes (T, H, W, 3), at second 0 the first and at second S the last.
-        ways: (S + 1, N, 4) for each whole second and dial: 1, -1, or 0 where it rests.
-        boxes: (S + 1, N, 4) at the whole seconds: x1, y1, x2, y2 as shares of the frame.
+        frames: RGB uint8 (T, H, W, 3), from second 0 to second S.
+        ways: (S + 1, N, 4), direction of each dial per whole second: 1, -1, or 0 if it rests.
+        boxes: (S + 1, N, 4) per whole second: x1, y1, x2, y2 as fractions of the frame (0..1).
     """
 
     frames: np.ndarray
@@ -70,7 +72,7 @@ class FigureVideo:
 
 
 def chosen_ways(rng: np.random.Generator, num_seconds: int, num_figures: int) -> np.ndarray:
-    """(S + 1, N, 4) as in `FigureVideo`: which dials turn, and which way."""
+    """Draw which dials turn, and in which direction: (S + 1, N, 4) as in `FigureVideo`."""
     shape = (num_seconds + 1, num_figures, len(TURNED))
     order = rng.permuted(np.broadcast_to(np.arange(len(TURNED)), shape), axis=2)
     turning = order < rng.integers(1, _MOST_DIALS + 1, size=(*shape[:2], 1))
@@ -78,19 +80,29 @@ def chosen_ways(rng: np.random.Generator, num_seconds: int, num_figures: int) ->
 
 
 def dials_over_time(rng: np.random.Generator, ways: np.ndarray) -> np.ndarray:
-    """The dials (T, N, 4) of all frames, in turns; draws the same numbers whatever the ways."""
+    """Draw the dials (T, N, 4) of all frames, in turns, 0..1.
+
+    The random numbers do not depend on ``ways`` (S + 1, N, 4), as in `FigureVideo`.
+    """
     start, speeds = rng.uniform(size=ways.shape[1:]), rng.uniform(*_SPEEDS, size=ways.shape[1:])
     steps = (np.arange(FPS * (len(ways) - 1)) + 0.5) / FPS  # seconds, between two frames each
     turns = ways[np.round(steps).astype(int)] * speeds
     turned = np.concatenate([np.zeros_like(turns[:1]), turns.cumsum(axis=0)])
-    # Counted from the middle, so that the opposite ways of the same seed are this video backwards.
+    # From the middle on, so that the opposite ways with the same seed are this video backwards.
     return np.mod(start + turned - turned[-1] / 2, 1.0)
 
 
 def draw_video(
     rng: np.random.Generator, num_seconds: int, side: int, ways: np.ndarray | None = None
 ) -> FigureVideo:
-    """Draw a video of any scene; ``ways`` in place of random ones."""
+    """Draw a video.
+
+    Args:
+        rng: source of all random numbers.
+        num_seconds: S, at least 2.
+        side: height and width in pixels.
+        ways: (S + 1, N, 4), in place of random ones.
+    """
     num_figures = int(rng.integers(2, 5))
     chosen = chosen_ways(rng, num_seconds, num_figures)
     ways = chosen if ways is None else ways
@@ -111,24 +123,28 @@ def draw_video(
 
 
 def _room() -> float:
-    """Pixels along each side that a figure needs."""
+    """Return the side in pixels of the square that a figure needs."""
     return _PATH + 2 * reach(1.0) + 1
 
 
 def actions_of(ways: np.ndarray) -> list[int]:
-    """Ids, from 1 on in the order of `ACTIONS`, of what the dials (4,) do."""
+    """Return the action ids, from 1 on in the order of `ACTIONS`, of a figure's ``ways`` (4,)."""
     done = ((ways[TURNED.index(dial)], way) for dial, way in ACTIONS.values())
     return [number for number, (is_way, way) in enumerate(done, start=1) if is_way == way]
 
 
 def shaken(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) as a detector would find them: their IoU with these is 0.64 or more."""
+    """Jitter boxes (N, 4), fractions of the frame, as a detector would: the IoU is >= 0.64."""
     sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     return (boxes + rng.uniform(-_SHAKE, _SHAKE, size=boxes.shape) * sizes).clip(0, 1)
 
 
 def false_boxes(rng: np.random.Generator, boxes: np.ndarray, side: int) -> np.ndarray:
-    """None or one box (1, 4) that covers none of ``boxes`` (N, 4), of a size that figures have."""
+    """Draw a box of a figure's size with an IoU of at most 0.2 with ``boxes`` (N, 4).
+
+    Returns:
+        (1, 4) or (0, 4): x1, y1, x2, y2 as fractions of the frame.
+    """
     half = reach(rng.uniform()) / side
     centre = rng.uniform(half, 1 - half, size=2)
     box = np.concatenate([centre - half, centre + half])[None]
@@ -137,7 +153,7 @@ def false_boxes(rng: np.random.Generator, boxes: np.ndarray, side: int) -> np.nd
 
 
 def annotation_rows(video: str, drawn: FigureVideo) -> Iterator[str]:
-    """Lines of AVA's file of actions; neither the first second nor the last is a key frame."""
+    """Yield the rows of AVA's csv file of actions; the first and the last second have none."""
     for second in range(1, len(drawn.ways) - 1):
         for person, (box, ways) in enumerate(zip(drawn.boxes[second], drawn.ways[second])):
             for action in actions_of(ways):
@@ -147,11 +163,14 @@ def annotation_rows(video: str, drawn: FigureVideo) -> Iterator[str]:
 def proposal_rows(
     rng: np.random.Generator, video: str, drawn: FigureVideo, with_actions: bool
 ) -> Iterator[str]:
-    """Lines of AVA's file of found boxes.
+    """Yield the rows of AVA's csv file of detected boxes.
 
     Args:
-        with_actions: as in those for training, of the figure that is covered: without, a box is of
-            somebody who does nothing.
+        rng: source of all random numbers.
+        video: its name.
+        drawn: the video.
+        with_actions: True, as in AVA's file for training: boxes have the actions of their figures.
+            False: they have none.
     """
     for second in range(1, len(drawn.ways) - 1):
         boxes, ways = drawn.boxes[second], drawn.ways[second]
@@ -175,17 +194,24 @@ def generate_moving_figures(
     side: int = 128,
     with_actions: bool = True,
 ) -> None:
-    """Write ``folder/videos``, ``actions.csv``, ``proposals.csv`` and ``label_map.pbtxt``.
+    """Write ``videos``, ``actions.csv``, ``proposals.csv`` and ``label_map.pbtxt`` to ``folder``.
 
     Args:
-        num_seconds: of each video; all whole seconds but the first and the last are key frames.
-        side: height and width of the videos, in pixels.
-        with_actions: see `proposal_rows`.
+        folder: to write to.
+        num_videos: number of videos, at least 1.
+        seed: one or several integers.
+        num_seconds: length of a video, at least 2; all whole seconds but the first and the last are
+            key frames.
+        side: height and width of the videos in pixels.
+        with_actions: whether proposals have actions, see `proposal_rows`.
+
+    Raises:
+        UserError: an argument is out of its range.
     """
     if num_videos < 1 or num_seconds < 2 or side < 2 * _room():
         raise UserError(
-            f"Cannot draw {num_videos} videos of num_seconds={num_seconds} and side={side}: at least "
-            f"1 video, 2 seconds and {2 * _room():.0f} pixels are needed."
+            f"Cannot draw {num_videos} videos of num_seconds={num_seconds} and side={side}: at "
+            f"least 1 video, 2 seconds and {2 * _room():.0f} pixels are needed."
         )
     folder = Path(folder)
     (folder / "videos").mkdir(parents=True)
@@ -215,17 +241,24 @@ def moving_figures(
     name: str | None = None,
     num_classes: int = len(ACTIONS),
 ) -> ActionClips:
-    """The key frames as an `action_clips` data set, for a ``dataset=L(moving_figures)(...)`` node.
+    """Load the key frames as an `action_clips` data set, for ``dataset=L(moving_figures)(...)``.
 
-    In training boxes are those annotated and those found, in testing only the latter, as on AVA.
+    Boxes are the annotated and the detected ones in training, only the detected ones in testing, as
+    for AVA.
 
     Args:
         split: "train" or "val". Both are drawn at the first call (half a minute) and read from the
             datasets folder afterwards.
-        num_train, num_val: videos of each.
-        num_seconds: of each video; it has one key frame less.
-        side: height and width of the videos, in pixels.
-        name, num_classes: as for `action_clips`.
+        num_train: videos of the training split.
+        num_val: videos of the validation split.
+        num_seconds: length of a video, which has ``num_seconds - 1`` key frames.
+        side: height and width of the videos in pixels.
+        seed: of the drawing.
+        name: as for `action_clips`.
+        num_classes: as for `action_clips`.
+
+    Raises:
+        UserError: an argument is out of its range, or the datasets folder is not writable.
     """
 
     def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:

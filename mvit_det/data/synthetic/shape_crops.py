@@ -1,7 +1,7 @@
-"""Generated shapes for classification: what the quickstart's backbone is pre-trained on.
+"""Generated shapes for classification, to pre-train the quickstart's backbone.
 
-Pictures are drawn as for detection, from other seeds, and their shapes cut out: one class per kind
-of shape, and one of places without any.
+Pictures are drawn as for detection, from other seeds, and their shapes are cropped: one class per
+kind of shape, and one of background.
 """
 
 import tempfile
@@ -14,9 +14,9 @@ from mvit_det.data.synthetic.folders import generated_split
 from mvit_det.data.synthetic.shapes import CLASSES, generate_shapes
 from mvit_det.errors import check_count
 
-# Written into the cache folder's name: raise it whenever the drawing or the cutting changes.
+# Part of the cache folder's name: increase it whenever the drawing or the cropping changes.
 _VERSION = 1
-# Share of a shape's size that is left around it on each side.
+# Margin around a shape on each side, as a share of its size.
 _MARGIN = 0.15
 
 
@@ -33,17 +33,23 @@ def shape_classes(
     name: str | None = None,
     num_classes: int | None = None,
 ) -> ImageClasses:
-    """The crops as an `image_classes` data set, for a ``dataset=L(shape_classes)(...)`` node.
+    """Load the crops as an `image_classes` data set, for a ``dataset=L(shape_classes)(...)`` node.
 
     Args:
         split: "train" or "val". Both are drawn at the first call (half a minute) and read from the
             datasets folder afterwards.
-        num_train, num_val: pictures to cut the crops from, about four of each.
-        image_size, object_size: of these pictures, as for `shapes_dataset`, in pixels.
+        num_train: training pictures to take crops from, about four each.
+        num_val: validation pictures to take crops from.
+        image_size: side of these pictures in pixels.
         crop_size: side of a crop in pixels.
-        seed: the quickstart's detection pictures are of seed 0. With another one no picture is
-            common to both.
-        name, num_classes: as for `image_classes`.
+        seed: of the drawing. The quickstart's detection pictures have seed 0; with another seed, no
+            picture is common to both.
+        object_size: smallest and largest diameter of a shape in pixels.
+        name: as for `image_classes`.
+        num_classes: as for `image_classes`.
+
+    Raises:
+        UserError: an argument is out of its range, or the datasets folder is not writable.
     """
     check_count("shape_classes", crop_size=crop_size)
     low, high = object_size

@@ -1,7 +1,8 @@
-"""Generated coloured shapes with outlines, as a COCO data set: what the quickstart trains on.
+"""Generated coloured shapes with outlines, as a COCO data set for the quickstart.
 
-Every picture is drawn from (seed, split, index) alone, so the same arguments give the same bytes
-and a larger set starts with the smaller one's pictures. Coordinates are pixels, angles radians.
+Every picture depends only on (seed, split, index), so that the same arguments give the same bytes,
+and a larger set starts with the pictures of a smaller one. Coordinates are in pixels, angles in
+radians.
 """
 
 import json
@@ -21,16 +22,16 @@ from mvit_det.errors import UserError
 
 CLASSES = ("circle", "square", "triangle", "star", "cross")
 
-# Written into the cache folder's name: raise it whenever the drawing changes.
+# Part of the cache folder's name: increase it whenever the drawing changes.
 _VERSION = 1
 # Shapes are drawn this many times larger and reduced, which smooths their edges.
 _OVERSAMPLING = 4
-# A shape is placed only where every earlier one keeps this share of its area in sight.
+# A shape is placed only where at least this share of every earlier one stays visible.
 _MIN_VISIBLE = 0.7
 
 
 def outline(name: str, angle: float) -> np.ndarray:
-    """Corners of one shape inside the unit circle, turned by ``angle``: an array (N, 2)."""
+    """Return the corners (N, 2) of a shape in the unit circle, rotated by ``angle`` in radians."""
     if name == "cross":
         arm = 0.34
         quarter = np.array([[arm, arm], [arm, 0.94], [-arm, 0.94]])
@@ -49,13 +50,13 @@ def _rotation(angle: float) -> np.ndarray:
 
 
 def _colour(rng: np.random.Generator, saturation: tuple, value: tuple) -> np.ndarray:
-    """One RGB colour, uniform in hue and in the given ranges of saturation and value (0..255)."""
+    """Draw an RGB colour (3,), 0..255, uniform in hue and in ranges of saturation and value."""
     hsv = np.uint8([[[rng.integers(180), rng.integers(*saturation), rng.integers(*value)]]])
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
 
 
 def _surface(rng: np.random.Generator, side: int, first: np.ndarray, second: np.ndarray):
-    """A (side, side, 3) picture that runs from one colour to another in a random direction."""
+    """Draw a gradient from one colour to another in a random direction: (side, side, 3)."""
     angle = rng.uniform(0, 2 * math.pi)
     steps = np.linspace(-0.5, 0.5, side, dtype=np.float32)
     ramp = 0.5 + (steps[None] * math.cos(angle) + steps[:, None] * math.sin(angle)) / math.sqrt(2)
@@ -66,7 +67,7 @@ def _surface(rng: np.random.Generator, side: int, first: np.ndarray, second: np.
 
 
 def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Brightness factors (side, side, 1) around 1: plain, stripes or dots."""
+    """Draw brightness factors (side, side, 1) around 1: plain, stripes or dots."""
     angle, period = rng.uniform(0, math.pi), rng.uniform(6, 11)
     y, x = np.mgrid[:side, :side].astype(np.float32) * (2 * math.pi / period)
     u = x * math.cos(angle) + y * math.sin(angle)
@@ -76,19 +77,19 @@ def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _fine_mask(corners: np.ndarray, side: int) -> np.ndarray:
-    """A polygon as bytes 0 or 255 on the finer grid, (side * oversampling) squared."""
+    """Fill a polygon on the finer grid: uint8 0 or 255, (4 * side, 4 * side)."""
     canvas = np.zeros((side * _OVERSAMPLING,) * 2, np.uint8)
     return cv2.fillPoly(canvas, [np.round(corners * _OVERSAMPLING).astype(np.int32)], 255)
 
 
 def _coverage(corners: np.ndarray, side: int) -> np.ndarray:
-    """How much of each pixel a polygon covers, 0..1, as an array (side, side, 1)."""
+    """Compute the share of each pixel that a polygon covers: (side, side, 1), 0..1."""
     fine = _fine_mask(corners, side)
     return cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)[..., None] / np.float32(255)
 
 
 def _visible_outline(visible: np.ndarray) -> np.ndarray | None:
-    """The one contour (N, 2) of a fine mask, in pixels; None if it has holes, parts or nothing."""
+    """Return the contour (N, 2) of a fine mask in pixels; None unless it is one simple piece."""
     contours, _ = cv2.findContours(visible, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if len(contours) != 1:
         return None
@@ -97,7 +98,7 @@ def _visible_outline(visible: np.ndarray) -> np.ndarray | None:
 
 
 def painted_ground(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A background in pale colours: RGB (side, side, 3), 0 to 255, as floats."""
+    """Draw a background in pale colours: RGB float (side, side, 3), 0..255."""
     tones = [_colour(rng, (10, 90), (60, 215)) for _ in range(2)]
     return _surface(rng, side, *tones) * (1 + 0.4 * (_texture(rng, side) - 1))
 
@@ -105,7 +106,12 @@ def painted_ground(rng: np.random.Generator, side: int) -> np.ndarray:
 def painted_shape(
     rng: np.random.Generator, side: int, corners: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A polygon in strong colours: RGB (side, side, 3) as floats, of which it covers (side, side, 1)."""
+    """Draw a polygon in strong colours.
+
+    Returns:
+        RGB float (side, side, 3), 0..255, and the share of each pixel that the polygon covers,
+        (side, side, 1), 0..1.
+    """
     colour = _colour(rng, (130, 255), (130, 255))
     fill = _surface(rng, side, colour, 0.6 * colour) * _texture(rng, side)
     centre = corners.mean(axis=0)
@@ -117,10 +123,10 @@ def painted_shape(
 def _place_shapes(
     rng: np.random.Generator, side: int, max_objects: int, object_size: tuple[float, float]
 ) -> list[dict[str, Any]]:
-    """Choose shapes and positions from back to front, each well in sight as one piece.
+    """Choose shapes and positions from back to front, each mostly visible and in one piece.
 
-    Returns per shape its class index ``label``, the ``corners`` (N, 2), the visible ``outline``
-    (M, 2), and the areas ``whole`` and ``visible`` (fine masks).
+    Returns per shape its class index ``label``, the ``corners`` (N, 2) and the visible ``outline``
+    (M, 2) in pixels, and the areas ``whole`` and ``visible`` (fine masks).
     """
     shapes: list[dict[str, Any]] = []
     wanted = int(rng.integers(1, max_objects + 1))
@@ -151,7 +157,18 @@ def _place_shapes(
 def draw_picture(
     rng: np.random.Generator, side: int, max_objects: int, object_size: tuple[float, float]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Draw one picture: RGB bytes (side, side, 3), and its shapes as `_place_shapes` gives them."""
+    """Draw one picture.
+
+    Args:
+        rng: source of all random numbers.
+        side: height and width in pixels.
+        max_objects: largest number of shapes, at least 1.
+        object_size: smallest and largest diameter of a shape in pixels.
+
+    Returns:
+        RGB uint8 (side, side, 3); and per shape, from back to front, a dict with its class index
+        "label", "corners" (N, 2) and visible "outline" (M, 2) in pixels, and masks.
+    """
     image = painted_ground(rng, side)
     shapes = _place_shapes(rng, side, max_objects, object_size)
     for shape in shapes:
@@ -173,10 +190,20 @@ def generate_shapes(
     max_objects: int = 5,
     object_size: tuple[float, float] = (24, 80),
 ) -> None:
-    """Write ``num_images`` JPEG pictures to ``folder/images`` and ``folder/annotations.json``.
+    """Write JPEG pictures to ``folder/images``, and ``folder/annotations.json``.
 
-    ``object_size`` is the range of a shape's diameter in pixels. Polygons follow the visible part
-    of a shape, which is always one piece without holes.
+    Polygons follow the visible part of a shape, which is always one piece without holes.
+
+    Args:
+        folder: to write to.
+        num_images: number of pictures, at least 1.
+        seed: one or several integers.
+        image_size: height and width of the pictures in pixels.
+        max_objects: largest number of shapes in a picture, at least 1.
+        object_size: smallest and largest diameter of a shape in pixels.
+
+    Raises:
+        UserError: an argument is out of its range.
     """
     if num_images < 1 or max_objects < 1 or not 4 <= object_size[0] <= object_size[1] < image_size:
         raise UserError(
@@ -220,10 +247,22 @@ def shapes_dataset(
     object_size: tuple[float, float] = (24, 80),
     num_classes: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Dataset dicts of the generated shapes, for a ``dataset=L(shapes_dataset)(...)`` node.
+    """Load the dataset dicts of generated shapes, for a ``dataset=L(shapes_dataset)(...)`` node.
 
-    ``split`` is "train" or "val" and is registered as "shapes_train" or "shapes_val". Both splits
-    are drawn at the first call (seconds) and read from the datasets folder afterwards.
+    The split is registered as "shapes_train" or "shapes_val".
+
+    Args:
+        split: "train" or "val". Both are drawn at the first call (seconds) and read from the
+            datasets folder afterwards.
+        num_train: pictures of the training split.
+        num_val: pictures of the validation split.
+        image_size: height and width of the pictures in pixels.
+        seed: of the drawing.
+        object_size: smallest and largest diameter of a shape in pixels.
+        num_classes: number of classes the model is built for; None: not checked.
+
+    Raises:
+        UserError: an argument is out of its range, or the datasets folder is not writable.
     """
     low, high = object_size
 

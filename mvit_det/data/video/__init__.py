@@ -1,1 +1,1 @@
-"""Videos with a class each: folders and published lists, clips, augmentation."""
+"""Video classification data: class folders, published lists, sampling, crops, augmentation."""

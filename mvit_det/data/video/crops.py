@@ -1,6 +1,6 @@
-"""Which part of the frames of a clip is seen, and how large: the same for all of its frames.
+"""Crops of a clip: which part of the frames is used, and at which size, the same for all frames.
 
-Sizes and offsets are rounded as PySlowFast rounds them, and drawn in its order from its generators.
+Sizes and offsets are rounded as in PySlowFast, and drawn in its order from its generators.
 """
 
 import math
@@ -18,24 +18,30 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True)
 class View:
-    """The part ``source`` of a frame is resized, and the part ``cut`` of the result is seen."""
+    """A crop: the part ``source`` of a frame is resized, and ``cut`` is cut out of the result.
+
+    Attributes:
+        source: left, top, right, bottom in pixels of the frame.
+        resized: (height, width) that ``source`` is resized to.
+        cut: left, top, right, bottom in pixels of the resized part.
+    """
 
     source: Box
     resized: Size
     cut: Box
 
     def needs(self) -> Box:
-        """The part of the frame that what is seen depends on."""
+        """Return the part of the frame that the crop depends on, as left, top, right, bottom."""
         left, top, right, bottom = self.source
         columns = _taps(self.cut[0], self.cut[2], right - left, self.resized[1])
         rows = _taps(self.cut[1], self.cut[3], bottom - top, self.resized[0])
         return left + columns[0], top + rows[0], left + columns[1], top + rows[1]
 
     def of(self, pixels: np.ndarray) -> torch.Tensor:
-        """What is seen of ``source``: float (3, T, height, width), values as before.
+        """Compute the crop: float (3, T, height, width), values 0..255.
 
         Args:
-            pixels: of the part of the frames that `needs` names: uint8 (T, ., ., 3).
+            pixels: uint8 (T, h, w, 3), the part of the frames that `needs` returns.
         """
         left, top, right, bottom = self.source
         known = self.needs()
@@ -49,19 +55,23 @@ class View:
 
 
 def _taps(begin: int, end: int, length: int, resized: int) -> tuple[int, int]:
-    """The pixels that bilinear resizing takes for those from ``begin`` to ``end``, and one more."""
+    """Return the range of pixels that bilinear resizing reads for ``begin:end``, plus a margin."""
     ratio = length / resized
     first, last = (begin + 0.5) * ratio - 0.5, (end - 0.5) * ratio - 0.5
     return max(math.floor(first) - 1, 0), min(math.floor(last) + 3, length)
 
 
 def resized(frames: np.ndarray, size: Size, part: Box) -> torch.Tensor:
-    """``part`` of resized frames: uint8 (T, H, W, 3) to float (3, T, height, width), bilinear.
+    """Resize frames bilinearly, and return a part of them: float (3, T, height, width), 0..255.
 
-    One frame after the other, so that of large ones no more than one is held in floats.
+    Frames are resized one by one, so that only one is held in floating point.
 
-    NOTE: without a low-pass filter where frames shrink, as in the released code: the models are used
-    to what that gives.
+    NOTE: without antialiasing, as in the released code that the models were trained with.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        size: (height, width) to resize to.
+        part: left, top, right, bottom in pixels of the resized frames.
     """
     left, top, right, bottom = part
     result = torch.empty(3, len(frames), bottom - top, right - left)
@@ -69,20 +79,22 @@ def resized(frames: np.ndarray, size: Size, part: Box) -> torch.Tensor:
     for index, frame in enumerate(pixels):
         planes = frame.contiguous().float()
         if planes.shape[1:] != size:
-            # three images of one channel: of one with three, torch rounds places differently
+            # as three images with one channel: torch rounds positions differently for 3 channels
             planes = interpolate(planes[:, None], size=size, mode="bilinear")[:, 0]
         result[:, index] = planes[:, top:bottom, left:right]
     return result
 
 
 def whole(height: int, width: int) -> Box:
+    """Return the box of a whole frame: left, top, right, bottom."""
     return 0, 0, width, height
 
 
 def covering(height: int, width: int, short_side: int, crop: Size) -> Size:
-    """The size of frames whose shorter side becomes ``short_side``.
+    """Return the (height, width) of frames that are resized to a shorter side of ``short_side``.
 
-    NOTE: more only where a crop would not fit, which is possible for crops that are not square.
+    NOTE: the result is larger only if ``crop`` (height, width) would not fit, which can happen for
+    crops that are not square.
     """
     if min(height, width) == short_side:
         size = (height, width)
@@ -98,11 +110,12 @@ def covering(height: int, width: int, short_side: int, crop: Size) -> Size:
 
 @dataclass(frozen=True)
 class InceptionCrop:
-    """A part of random area and shape, resized (Szegedy et al., CVPR 2015).
+    """A crop of random area and aspect ratio, resized (Szegedy et al., CVPR 2015).
 
     Args:
-        size: height and width of the result.
-        scale, ratio: of the part: its share of the area of a frame, and width over height.
+        size: (height, width) of the result in pixels.
+        scale: smallest and largest share (0..1) of the frame's area.
+        ratio: smallest and largest width / height.
     """
 
     size: Size
@@ -110,6 +123,7 @@ class InceptionCrop:
     ratio: tuple[float, float]
 
     def draw(self, height: int, width: int) -> View:
+        """Draw a crop of frames of this size, from Python's generator."""
         frame = torch.empty(height, width, device="meta")  # timm asks for its size alone
         top, left, rows, columns = RandomResizedCropAndInterpolation.get_params(
             frame, self.scale, self.ratio
@@ -121,18 +135,19 @@ class InceptionCrop:
 
 @dataclass(frozen=True)
 class ShortSideJitter:
-    """Frames are resized by a random factor; a part of the wanted size is cut out.
+    """A crop at a random place of frames that are resized by a random factor.
 
     Args:
-        size: height and width of the part.
-        short_side: smallest and largest that the shorter side becomes; its inverse is drawn
-            uniformly.
+        size: (height, width) of the crop in pixels.
+        short_side: smallest and largest shorter side of the resized frames, in pixels; its inverse
+            is drawn uniformly.
     """
 
     size: Size
     short_side: tuple[int, int]
 
     def draw(self, height: int, width: int) -> View:
+        """Draw a crop of frames of this size, from numpy's generator."""
         smallest, largest = self.short_side
         short_side = int(round(1 / np.random.uniform(1 / largest, 1 / smallest)))
         frame = covering(height, width, short_side, self.size)
@@ -146,9 +161,14 @@ class ShortSideJitter:
 
 
 def uniform_crops(frame: Size, crop: Size, crops: int) -> list[Box]:
-    """The centre; or of three both ends and the centre, along the axis that most is left over of.
+    """Return the centre crop, or three crops along the axis with the most room.
 
-    Of wide frames those are left, centre, right; of tall ones top, centre, bottom.
+    Three crops are left, centre and right in wide frames; top, centre and bottom in tall ones.
+
+    Args:
+        frame: (height, width) of the frames.
+        crop: (height, width) of a crop, not larger.
+        crops: 1 or 3.
     """
     spare = [side - part for side, part in zip(frame, crop)]
     centre = [math.ceil(left_over / 2) for left_over in spare]

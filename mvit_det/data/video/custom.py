@@ -1,4 +1,4 @@
-"""A video classifier's custom data: point any config of one at folders or a list of videos."""
+"""Custom data for video classification: folders or lists of videos, for any such config."""
 
 from omegaconf import DictConfig
 
@@ -8,7 +8,16 @@ from mvit_det.data.video.datasets import count_videos, video_class_folders, vide
 
 
 def use_custom_videos(cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-    """Replace data, number of classes and schedule; folders and lists are those of `video_classes`."""
+    """Replace the data, the number of classes and the schedule of a video classification config.
+
+    Args:
+        cfg: config of a video classifier, changed in place.
+        files: ``train_videos`` (optional) and ``val_videos``, sources as for `video_classes`.
+        processes: number of training processes, which share the batch.
+
+    Raises:
+        UserError: there are no videos, or the two splits do not have the same classes.
+    """
     found = dict(dataset=video_classes, source="source", count=count_videos)
     found |= dict(class_folders=video_class_folders, samples=8, root=None, classes=None, fps=None)
     use_custom_classes(cfg, files.train_videos, files.val_videos, processes, **found)

@@ -1,6 +1,6 @@
-"""Videos for classification, out of class folders or published lists.
+"""Videos for classification, from class folders or published lists.
 
-Written for the 650,000 videos of Kinetics: what is known of them stands in a few arrays.
+Names and labels are held in a few arrays, for data sets of 650,000 videos (Kinetics-700).
 """
 
 import logging
@@ -24,17 +24,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class VideoClasses(Dataset):
-    """Items are dicts with "file_name", "label", "clip", "clips", and "fps" if that was given.
+    """Videos as dicts with "file_name", "label", "clip", "clips", and "fps" if given.
 
-    Each of the N videos has ``clips`` items side by side, which a sampling places evenly: item
-    ``video * clips + clip``.
+    Each of the N videos has ``clips`` consecutive items, which the sampling spaces evenly in time:
+    item ``video * clips + clip``.
 
     Attributes:
-        classes: folders or names of the classes in the order of the labels.
-        class_names: the names to show, in the same order.
-        labels: (N,) of all videos.
+        labels: (N,) int64, class indices of all videos.
+        classes: class folders or names in the order of the labels.
+        class_names: display names in the same order.
         files: the N videos.
-        missing: how many videos the list names that are not there.
+        missing: number of videos that the list names and that are absent.
+        clips: items per video.
+        fps: frames per second of folders of frames; None: 30.
     """
 
     labels: np.ndarray
@@ -67,27 +69,27 @@ def video_classes(
     fps: float | None = None,
     clips: int = 1,
 ) -> VideoClasses:
-    """Find videos and their labels. Those of a list that are not there are left out and counted.
+    """Find videos and their labels; absent videos of a list are left out and counted.
 
     Args:
-        source: a folder with one folder per class, with videos at any depth; or a list in one of the
-            formats of `video_lists`. Seen from the working directory, or else from the datasets
-            folder. In both, a folder of pictures stands for a video: its frames.
-        root: the folder that the paths of a list begin in; by default the list's own folder, the
-            working directory or the datasets folder, whichever has them. The videos of Kinetics' own
-            annotation and of Something-Something-v2 may lie in it or in folders of it.
-        name: under which the names of the classes are put into Detectron2's MetadataCatalog, and how
-            many ``videos`` and how many ``missing_videos`` there are.
-        classes: the order of the labels, or of numbers the names: class folders, a text file with
-            one per line, a JSON file {name: number}, or "kinetics-400"; by default the sorted
-            folders, or what the list says.
+        source: a folder with one folder per class, with videos at any depth; or a list in one of
+            the formats of `mvit_det.data.video.lists`. Relative to the working directory, or else
+            to the datasets folder. In both, a folder of pictures is a video, one frame each.
+        root: folder that the paths of a list are relative to; None: the list's own folder, the
+            working directory or the datasets folder, the first that has some of them. The videos of
+            Kinetics' csv files and of Something-Something-v2 may also lie in folders below it.
+        name: entry of Detectron2's MetadataCatalog for the class names, and for the numbers of
+            ``videos`` and ``missing_videos``. None: no entry.
+        classes: the order of the labels, or the names of a list's class indices, as for
+            `given_classes`. None: sorted class folders, or the order of the list.
         same_classes_as: another source, whose classes set the order of the labels.
-        num_classes: what the model is built for; another number is refused.
-        fps: frames per second of folders of frames.
-        clips: of each video, for testing. Crops are the transform's affair.
+        num_classes: number of classes the model is built for; None: not checked.
+        fps: frames per second of folders of frames; None: 30.
+        clips: clips per video, for testing. (The test transform sets the crops.)
 
     Raises:
-        UserError: there is nothing to use, or a row or a class cannot be.
+        UserError: no video is found, a row of the list cannot be read, a video has no class in
+            ``classes``, or the number of classes differs from ``num_classes``.
     """
     if fps is not None:
         check_positive("video_classes", fps=fps)
@@ -97,8 +99,8 @@ def video_classes(
     if not len(found.names):
         raise UserError(
             f"{title} has no video in its class folders (of {some(found.folders, 3)}), only "
-            f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of their "
-            "own inside the class folder."
+            f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of "
+            "their own inside the class folder."
         )
     asked = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
     labels, folders, names = labelled([found], title, "video", video_class_folders, **asked)
@@ -114,17 +116,25 @@ def video_classes(
 
 
 def video_views(dataset: Sequence[dict[str, Any]], *, clips: int) -> list[dict[str, Any]]:
-    """Several clips of each video, where an older config has a data set of videos inside."""
+    """Repeat each item for several clips; kept for older configs, which have a data set inside.
+
+    Args:
+        dataset: N items of videos.
+        clips: clips per video, at least 1.
+
+    Returns:
+        N * clips dicts: each item with "clip" (0..clips - 1) and "clips".
+    """
     check_count("video_views", clips=clips)
     return [{**item, "clip": k, "clips": clips} for item in dataset for k in range(clips)]
 
 
 def video_class_folders(source: str | os.PathLike) -> list[str]:
-    """The classes of a source, in their order; of lists that have numbers only, "0", "1", ..."""
+    """List the classes of a source in order; "0", "1", ... for lists with class indices only."""
     return classes_of([find_videos(source, names_only=True)[0]], str(source))
 
 
 def count_videos(source: str | os.PathLike) -> int:
-    """How many videos a source has; of a list the rows, since its videos may lie at some ``root``."""
+    """Count the videos of a source; for a list its rows, since the ``root`` is not known here."""
     listed = not resolve_path(source, "The folder or list of videos").is_dir()
     return len(find_videos(source, names_only=listed)[0].names)

@@ -1,4 +1,4 @@
-"""Looking for videos: in class folders, or those of a list. A folder of frames is a video as well."""
+"""Search for videos in class folders, or for those of a list; folders of frames are videos too."""
 
 import logging
 import os
@@ -17,20 +17,27 @@ from mvit_det.errors import UserError, some
 
 logger = logging.getLogger(__name__)
 
-# So many rows of a list are looked for to find out which folder their paths are seen from.
+# Number of rows that are tried to find the folder that a list's paths are relative to.
 _TRIALS = 100
-# Levels of folders in which the videos are looked for that a list calls by an id alone.
+# Levels of folders that are searched for videos that a list names by an id alone.
 _DEPTH = 3
 
 
 def find_videos(
     source: str | os.PathLike, root: str | os.PathLike | None = None, *, names_only: bool = False
 ) -> tuple[FileIndex, list[str]]:
-    """Videos and their labels; and the names of those that a list has but that are not there.
+    """Find videos and their labels.
 
     Args:
-        source, root: as for `video_classes`.
-        names_only: classes and labels are enough; videos are not looked for.
+        source: folder or list, as for `video_classes`.
+        root: folder that the paths of a list are relative to, as for `video_classes`.
+        names_only: True: read classes and labels, but do not search for the videos.
+
+    Returns:
+        The videos, and the names of those that a list has and that are absent.
+
+    Raises:
+        UserError: the source cannot be read, contradicts itself, or all of its videos are absent.
     """
     path = resolve_path(source, "The folder or list of videos")
     if path.is_dir():
@@ -62,14 +69,14 @@ def _only(rows: FileIndex, kept: list[int]) -> FileIndex:
 
 
 def _videos(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
-    """Videos below a class folder; below it, a folder of pictures holds the frames of one video."""
+    """Yield the videos below a class folder; a folder of pictures there is one video."""
     for here, inside, files in walk(root, folder):
         videos = [os.path.join(here, name) for name in files if is_video_name(name)]
         yield from videos
         if videos or here == folder or not any(map(is_image_name, files)):
             skipped.add(name for name in files if not is_video_name(name))
             continue
-        # A picture may also be the cover of the videos in the folders below.
+        # A picture may also be a cover image of the videos in the folders below.
         if not inside or not any(
             is_video_name(name) for _, _, more in walk(root, here) for name in more
         ):
@@ -96,7 +103,7 @@ def _each_once(path: Path, rows: FileIndex) -> tuple[FileIndex, int]:
 
 
 def _seen_from(path: Path, rows: FileIndex) -> Path:
-    """The folder of a list's paths, if it is not given: that in which some of them exist."""
+    """Return the folder that a list's paths are relative to: the first that has some of them."""
     places = [path.parent.absolute(), Path.cwd(), datasets_root().absolute()]
     trials = rows.names[:: -(-len(rows.names) // _TRIALS)]
     if rows.stems:
@@ -108,7 +115,7 @@ def _seen_from(path: Path, rows: FileIndex) -> Path:
 
 
 def _by_path(names: Sequence[str], folder: Path) -> list[str | None]:
-    """The names as they are, and None for those that do not exist."""
+    """Return the names, with None in place of those that do not exist."""
     start = os.path.join(folder, "")
     paths = [os.path.join(start, name) for name in names]
     absent = set(absent_files(paths))
@@ -116,7 +123,14 @@ def _by_path(names: Sequence[str], folder: Path) -> list[str | None]:
 
 
 def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
-    """Files or folders of frames called so, at most two folders deep: train/abseiling/STEM.mp4."""
+    """Find a file or a folder of frames for each stem, at most two folders deep.
+
+    Returns:
+        Per stem its path relative to ``root``, such as "train/abseiling/STEM.mp4"; None: absent.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
     wanted = set(stems)
     known, folders = {}, [""]
     for _ in range(_DEPTH):
@@ -124,14 +138,14 @@ def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
         for part in found:
             known |= part
         folders = list(chain(*deeper))
-        # Elsewhere are other things: to list the frames of other videos would take minutes.
+        # Do not search deeper: listing the frames of other videos would take minutes.
         if 2 * len(known) > len(wanted) or not folders:
             break
     return [known.get(stem) for stem in stems]
 
 
 def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
-    """{stem: path from the root} of one folder, and the other folders in it."""
+    """Return {stem: path relative to the root} of one folder, and the other folders in it."""
     found, others, twice = {}, [], []
     try:
         with os.scandir(root / folder) as listing:

@@ -1,4 +1,4 @@
-"""What lists of videos have in common, whatever their format."""
+"""Reading lists of videos line by line, common to all formats."""
 
 import os
 from collections.abc import Iterator
@@ -9,13 +9,17 @@ from mvit_det.errors import UserError
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of the lines that say something."""
+    """Yield (line number from 1, text) of the lines that are not blank and not comments.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
-        # Names of files may hold other bytes than text.
+        # File names may have bytes that are not valid UTF-8.
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
                 line = line.strip()
-                # a remark has a blank there, "#20_clap.avi" is a video
+                # a comment has a blank after "#"; "#20_clap.avi" is a video
                 if line and line.split(maxsplit=1)[0] != "#":
                     yield number, line
     except OSError as error:
@@ -25,13 +29,17 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line and columns of each video's first frame, in PySlowFast's lists with a line per frame.
+    """Yield (line number, columns) of each video's first frame in a frame list of PySlowFast.
 
-    Columns, separated by blanks: original_vido_id video_id frame_id path labels, with a header.
+    Such a list has a header, a line per frame, and the columns original_vido_id video_id frame_id
+    path labels, separated by blanks.
+
+    Raises:
+        UserError: the file or a line cannot be read.
     """
     previous = None
     for number, line in islice(text_lines(path), 1, None):
-        # There are 20 million lines: of all but the first of each video the start is enough.
+        # There are 20 million lines: only the first of each video is split into columns.
         if previous is not None and line.startswith(previous):
             continue
         fields = line.split()

@@ -1,7 +1,7 @@
-"""Published lists of videos: a function per format, each of which gives the same rows.
+"""Published lists of videos: a function per format, each of which returns a `FileIndex`.
 
-Which format a file has is told by its content. All but JSON files may have blank lines, lines that
-begin with "# ", a byte order mark, and the line ends of any system.
+The format is recognised by the content of the file. All but JSON files may have blank lines,
+comments that begin with "# ", a byte order mark, and the line ends of any system.
 """
 
 import csv
@@ -19,20 +19,24 @@ from mvit_det.data.video.list_rows import frame_list_rows, text_lines
 from mvit_det.errors import UserError, some
 from mvit_det.files import read_json
 
-# A list has one of these between its columns, the last of which is the label.
+# Column separators of a list; the last column is the label.
 _SEPARATORS = ("\t", ",", " ")
-_FRAME_LIST = "original_vido_id"  # as the published header spells it
+_FRAME_LIST = "original_vido_id"  # with the published header's spelling
 _LABEL_COLUMN = {"label", "labels", "class"}
-# A number above is no label, but an id or the like; as many classes would fill the memory.
+# A larger number is taken for an id, not a label; as many classes would fill the memory.
 _LARGEST_LABEL = 999_999
-# Of Something-Something-v2 as first released, and as it is offered now.
+# Prefix of Something-Something-v2's files as first released, and as offered now.
 _SOMETHING = ("something-something-v2-", "")
 
 Row = tuple[int, str, Any]  # number in the file, name of the video, and its label or its class
 
 
 def read_video_list(path: Path) -> FileIndex:
-    """The rows of a list in any of the formats below."""
+    """Read a list in any of the formats below.
+
+    Raises:
+        UserError: the file is empty, cannot be read, or has a row that does not fit its format.
+    """
     number, first = next(text_lines(path), (0, ""))
     if not number:
         raise UserError(f"The list of videos {path} is empty: write a row for each video.")
@@ -53,9 +57,13 @@ def read_video_list(path: Path) -> FileIndex:
 
 
 def path_and_label(path: Path) -> FileIndex:
-    """PySlowFast's and MMAction2's lists: ``path label``; of frames ``folder frames label``.
+    """Read lists of PySlowFast and MMAction2: ``path label``, or ``folder frames label``.
 
-    Between the columns are blanks, tabs or commas; paths may hold any of these as well.
+    Columns are separated by blanks, tabs or commas; paths may contain any of these as well. Labels
+    are class indices from 0 to 999,999.
+
+    Raises:
+        UserError: a row does not fit the format.
     """
     lines = list(text_lines(path))
     if _separator(lines[0][1]) is None and _is_header(lines[0][1]):
@@ -77,10 +85,13 @@ def path_and_label(path: Path) -> FileIndex:
 
 
 def kinetics_csv(path: Path) -> FileIndex:
-    """The annotation of Kinetics itself: ``label,youtube_id,time_start,time_end,split``.
+    """Read the csv files of Kinetics: ``label,youtube_id,time_start,time_end,split``.
 
-    A video is called by its YouTube id, start and end, as the usual download scripts name it:
-    "0wR5jVB-WPk_000417_000427". Classes are in the order of their names, as in all released models.
+    A video is named by its YouTube id, start and end in seconds, as by the usual download scripts:
+    "0wR5jVB-WPk_000417_000427". Classes are in alphabetical order, as in all released models.
+
+    Raises:
+        UserError: a column is missing, or a row does not fit the header.
     """
     lines = text_lines(path)
     header = _columns(next(lines)[1])
@@ -94,7 +105,7 @@ def kinetics_csv(path: Path) -> FileIndex:
     rows = []
     for number, line in lines:
         try:
-            # each line alone, so that a quotation mark too many spoils no other
+            # line by line, so that an unmatched quotation mark does not affect other rows
             (fields,) = csv.reader([line])
             times = [int(float(fields[column])) for column in (start, end)]
             kind = fields[label].replace('"', "").strip()
@@ -108,10 +119,14 @@ def kinetics_csv(path: Path) -> FileIndex:
 
 
 def something_json(path: Path) -> FileIndex:
-    """Something-Something-v2: ``something-something-v2-train.json`` and its like.
+    """Read JSON files of Something-Something-v2, such as ``something-something-v2-train.json``.
 
-    A video is called by its id. The order of the classes is that of
-    ``something-something-v2-labels.json`` beside it; without that file, of their names.
+    A video is named by its id. Classes have the order of ``something-something-v2-labels.json``
+    beside the file; without it, they are in alphabetical order.
+
+    Raises:
+        UserError: the file is not a list of entries with id and template, or a class is not in the
+            file of labels.
     """
     entries = read_json(path, "The list of videos")
     if not isinstance(entries, list):
@@ -125,18 +140,21 @@ def something_json(path: Path) -> FileIndex:
     unknown = next((row for row in rows if classes and row[2] not in known), None)
     if unknown:
         raise UserError(
-            f"{path}, entry {unknown[0]}: {unknown[2]!r} is not among the classes of the labels.json "
-            "beside it: put the two files of one release together."
+            f"{path}, entry {unknown[0]}: {unknown[2]!r} is not among the classes of the "
+            "labels.json beside it: put the two files of one release together."
         )
     of_rows = sorted({template for _, _, template in rows})
     return _index(path, rows, classes or of_rows, "entry", ordered=bool(classes), stems=True)
 
 
 def frame_list(path: Path) -> FileIndex:
-    """PySlowFast's list with a line per frame: ``original_vido_id video_id frame_id path labels``.
+    """Read PySlowFast's frame lists: ``original_vido_id video_id frame_id path labels``.
 
-    The frames of a video lie in one folder, of which all are used. Labels are those of the JSON
-    files of Something-Something-v2 where they lie beside it, else of the last column.
+    The frames of a video are in one folder, and all pictures of it are used. Labels are those of
+    the JSON files of Something-Something-v2 beside the list, else those of the last column.
+
+    Raises:
+        UserError: a row does not fit the format, or its label is not a single class index.
     """
     known = _something_labels(path)
     rows, unlabelled = [], 0
@@ -154,7 +172,7 @@ def frame_list(path: Path) -> FileIndex:
 def _index(
     path: Path, rows: Sequence[Row], classes: Sequence[str] = (), word: str = "line", **more: Any
 ) -> FileIndex:
-    """Rows as arrays; ``word`` is what the file calls one."""
+    """Convert rows to arrays; ``word`` names a row in messages: "line" or "entry"."""
     numbers, names, labels = zip(*rows) if rows else ((), (), ())
     if classes:
         order = {name: label for label, name in enumerate(classes)}
@@ -200,7 +218,7 @@ def _no_row(path: Path, number: int, line: str, separator: str | None) -> str:
 
 
 def _folders_of_frames(path: Path, rows: Sequence[Row], separator: str) -> list[Row]:
-    """Take the number of frames off; refuse lists that look alike and mean something else."""
+    """Remove the number of frames from rows; refuse similar lists with another meaning."""
     without = []
     for number, name, label in rows:
         folder, _, frames = name.rpartition(separator)
@@ -214,9 +232,9 @@ def _folders_of_frames(path: Path, rows: Sequence[Row], separator: str) -> list[
         without.append((number, folder, label))
     if all(_ends_in_number(folder, separator) for _, folder, _ in without):
         raise UserError(
-            f"{path}, line {rows[0][0]}: there are three numbers behind each folder; parts of a video "
-            "(folder, first frame, frames, label) are not supported: give each a folder of its own; or, "
-            "if the folders are called so, put tabs between the columns."
+            f"{path}, line {rows[0][0]}: there are three numbers after each folder; parts of a "
+            "video (folder, first frame, frames, label) are not supported: give each a folder of "
+            "its own; or, if these are parts of folder names, put tabs between the columns."
         )
     return without
 
@@ -224,8 +242,8 @@ def _folders_of_frames(path: Path, rows: Sequence[Row], separator: str) -> list[
 def _something_row(path: Path, number: int, entry: Any) -> Row:
     if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
         raise UserError(
-            f"{path}, entry {number}: an id and a template are needed, as the training and validation "
-            "files have them (the labels of the test set are a file of their own)."
+            f"{path}, entry {number}: an id and a template are needed, as the training and "
+            "validation files have them (the labels of the test set are in a separate file)."
         )
     return number, str(entry["id"]), str(entry["template"]).replace("[", "").replace("]", "")
 
@@ -236,7 +254,7 @@ def _something_classes(path: Path) -> list[str] | None:
 
 
 def _something_labels(path: Path) -> dict[str, str]:
-    """The class of each id, by the JSON files beside ``path``; empty without them."""
+    """Return {id: class} from the JSON files beside ``path``; {} if there are none."""
     classes, labels = _something_classes(path), {}
     for prefix in _SOMETHING:
         for split in ("train", "validation"):
@@ -251,8 +269,8 @@ def _single_label(path: Path, number: int, fields: list[str]) -> int:
     label = fields[4].replace('"', "")
     if not _is_number(label) or not 0 <= int(label) <= _LARGEST_LABEL:
         raise UserError(
-            f"{path}, line {number}: the label {fields[4]!r} is not one number from 0 on: put the files "
-            "something-something-v2-labels.json, -train.json and -validation.json beside the list, "
-            "which have the labels of that data set."
+            f"{path}, line {number}: the label {fields[4]!r} is not one number from 0 on: put the "
+            "files something-something-v2-labels.json, -train.json and -validation.json beside the "
+            "list, which have the labels of that data set."
         )
     return int(label)

@@ -1,4 +1,4 @@
-"""From the place of a video to a clip that a recognizer takes; bad videos are survived."""
+"""Mapper from a video file to the clip that a recognizer takes; bad videos are skipped."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from mvit_det.errors import UserError
 
 
 class FramesMapper(SampleMapper):
-    """Reads a clip: some frames of a video, whatever chooses them."""
+    """Reads a clip: frames of a video, chosen by a subclass and its ``sampling``."""
 
     def __init__(self, is_train: bool, *, sampling: Any, **options: Any):
         super().__init__(is_train, **options)
@@ -20,14 +20,14 @@ class FramesMapper(SampleMapper):
 
     @abstractmethod
     def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
-        """The indices (T,) of an item's frames.
+        """Choose the frame indices (T,) of an item's clip.
 
         Raises:
-            VideoError: the video does not have what the item wants; a bad file.
+            VideoError: the video does not have the item's frames; it counts as a bad file.
         """
 
     def read(self, item: dict[str, Any]) -> np.ndarray:
-        """The frames of the clip: uint8 (T, H, W, 3)."""
+        """Decode the frames of the clip: RGB uint8 (T, H, W, 3)."""
         with open_video(item["file_name"], fps=item.get("fps")) as video:
             return video.frames(self._checked(video, item))
 
@@ -47,27 +47,28 @@ class FramesMapper(SampleMapper):
 
 
 def black_frames(choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """As many as ``choose`` takes of a video, by its frames' times."""
+    """Return as many black frames as ``choose`` selects by times (N,): uint8 (T, 64, 64, 3)."""
     return np.zeros((len(choose(np.arange(64) / 30)), 64, 64, 3), np.uint8)
 
 
 class ClipMapper(FramesMapper):
     """Decodes the frames of one clip, and transforms them.
 
-    Bad is a video that is missing, has no pictures, or of which a frame of the clip cannot be
-    decoded; see `SampleMapper` for what becomes of it. Nothing is kept between calls. With
-    ``repeated`` the frames are the same and the augmentation is not, as in PySlowFast.
+    A video is bad if it is missing, has no pictures, or if a frame of the clip cannot be decoded;
+    see `SampleMapper` for how bad videos are handled. `repeated` samples have the same frames and
+    different augmentation, as in PySlowFast.
 
-    Items have "file_name" (a video file or a folder of frames), "label", for a folder of frames
-    optionally "fps", and in testing optionally "clip" and "clips" (see `VideoClasses`), which
-    samples have too; without them one clip stands for the video.
+    Items have "file_name" (a video file or a folder of frames), "label", optionally "fps" for a
+    folder of frames, and in testing optionally "clip" and "clips" (see `VideoClasses`), which
+    samples then have too; without them the video has one clip.
 
     Args:
-        transform: from frames uint8 (T, H, W, 3) to a float tensor: in training (3, T, h, w), in
-            testing (crops, 3, T, h, w).
+        transform: from frames uint8 (T, H, W, 3) to a float tensor "inputs": (3, T, h, w) in
+            training, (crops, 3, T, h, w) in testing.
         sampling: chooses frame indices (T,) by the frames' times (N,) in seconds: ``train(times)``
             at random, ``test(times, clip, clips)`` one of several clips; like `DenseSampling`.
-        max_bad_share, min_seen: as for `SampleMapper`.
+        max_bad_share: as for `SampleMapper`.
+        min_seen: as for `SampleMapper`.
     """
 
     kind = "video"
@@ -86,7 +87,7 @@ class ClipMapper(FramesMapper):
         return self.sampling.test(video.times, *_place(item))
 
     def blank(self) -> np.ndarray:
-        """As many black frames as a clip has."""
+        """Return a clip of black frames: uint8 (T, 64, 64, 3)."""
         return black_frames(lambda times: self.sampling.test(times, 0, 1))
 
 

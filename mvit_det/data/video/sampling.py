@@ -1,4 +1,4 @@
-"""Which T frames of a video make up a clip: evenly in time, one per segment, or around a key frame."""
+"""Sampling of a clip's T frames: evenly in time, one per segment, or around a key frame."""
 
 import math
 import random
@@ -10,26 +10,28 @@ import torch
 
 from mvit_det.errors import check_count, check_number, check_positive
 
-# Frames at a constant rate may miss its grid by this share of the time between two, and no more.
+# Times at a constant rate deviate from the regular grid by at most this share of an interval.
 _ROUNDING = 1e-3
-# Seconds: more than the rounding of times, and less than between any two frames.
+# Seconds: more than the rounding of times, and less than the interval between any two frames.
 _SAME = 2e-6
 
 
 def on_screen(times: np.ndarray, seconds: np.ndarray | float) -> np.ndarray:
-    """The indices of the frames that a player shows at these seconds: the last that has begun.
-
-    Before the first frame it is the first.
+    """Return the indices of the frames on screen: the last one that has begun, or else frame 0.
 
     Args:
         times: (N,) seconds at which frames begin, ascending.
+        seconds: a scalar or an array, by the same clock.
+
+    Returns:
+        Frame indices, 0..N - 1, of the shape of ``seconds``.
     """
     return np.maximum(np.searchsorted(times, np.asarray(seconds) + _SAME, side="right") - 1, 0)
 
 
 @dataclass
 class _RateSampling:
-    """T frames, tau apart at the target rate: the T x tau of the paper."""
+    """Base of samplings of T frames, tau apart at the target rate: the paper's T x tau."""
 
     num_frames: int
     sampling_rate: int
@@ -45,31 +47,34 @@ class _RateSampling:
 class DenseSampling(_RateSampling):
     """T frames, tau apart at the target rate: the T x tau of Kinetics, by PySlowFast's rule.
 
-    A clip spans T * tau / target_fps seconds whatever the rate of the video: in one of ``fps``
-    that is ``span = T * tau / target_fps * fps`` frames. Its T positions are linearly spaced from
-    ``start`` to ``start + span - 1``, both included, and rounded down. In a video that is shorter
-    the last frame is repeated.
+    A clip spans T * tau / target_fps seconds at any rate of the video: in a video of ``fps``, that
+    is ``span = T * tau / target_fps * fps`` frames. Its T positions are linearly spaced from
+    ``start`` to ``start + span - 1``, both included, and rounded down. In a shorter video the last
+    frame is repeated.
 
-    Where the rate varies, positions are times in units of the mean interval between two frames, and
-    the frame taken is the one on screen then. So a clip spans the same time, and at a constant rate
-    this is the rule above to the digit.
+    If the rate varies, positions are times in units of the mean interval between two frames, and
+    the frame on screen at that time is taken. A clip then spans the same time, and at a constant
+    rate the result is exactly that of the rule above.
 
     Args:
-        num_frames: T.
-        sampling_rate: tau, in frames of a video of ``target_fps``; with 0 all frames are the same.
-        target_fps: frames per second.
+        num_frames: T, at least 1.
+        sampling_rate: tau, in frames of a video of ``target_fps``; 0: all frames are the same.
+        target_fps: frames per second, above 0.
+
+    Raises:
+        UserError: an argument is out of its range.
     """
 
     def train(self, times: np.ndarray) -> np.ndarray:
-        """Frame numbers (T,) of a clip at a random place.
+        """Return the frame indices (T,) of a clip at a random position.
 
         Args:
-            times: (N,) seconds of the frames, ascending; only the differences count.
+            times: (N,) seconds at which frames begin, ascending; only the differences count.
         """
         return self._frames(times, random.uniform(0, self._slack(times)))
 
     def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        """Frame numbers (T,) of one of ``clips`` clips, evenly spaced; one alone in the middle."""
+        """Return the frame indices (T,) of one of evenly spaced clips; a single one is centred."""
         _check_clip(clip, clips)
         slack = self._slack(times)
         start = math.floor(slack / 2) if clips == 1 else clip * math.floor(slack / (clips - 1))
@@ -84,7 +89,7 @@ class DenseSampling(_RateSampling):
 
     def _frames(self, times: np.ndarray, start: float) -> np.ndarray:
         end = start + self._span(times) - 1
-        # NOTE: in torch's single precision, whose rounding PySlowFast's frame numbers depend on.
+        # NOTE: in single precision, since PySlowFast's frame indices depend on its rounding.
         positions = torch.linspace(start, end, self.num_frames).clamp(0, len(times) - 1).numpy()
         grid = np.arange(len(times))
         shown = (times - times[0]) * _mean_rate(times)
@@ -95,13 +100,16 @@ class DenseSampling(_RateSampling):
 
 @dataclass
 class SegmentSampling:
-    """One frame of each of T equal segments: Something-Something-v2, whatever a video's length.
+    """One frame from each of T equal segments of the whole video, for Something-Something-v2.
 
-    Segment i reaches from frame round(i * s) to round((i + 1) * s), both included, with
-    s = (N - 1) / T for N frames; halves are rounded to even. With N <= T frames are repeated.
+    Segment i is frames round(i * s) to round((i + 1) * s), both included, with s = (N - 1) / T for
+    N frames; halves are rounded to even. If N <= T, frames are repeated.
 
     Args:
-        num_frames: T.
+        num_frames: T, at least 1.
+
+    Raises:
+        UserError: ``num_frames`` is below 1.
     """
 
     num_frames: int
@@ -110,24 +118,24 @@ class SegmentSampling:
         check_count("SegmentSampling", num_frames=self.num_frames)
 
     def train(self, times: np.ndarray) -> np.ndarray:
-        """Frame numbers (T,), a random one of each segment; of ``times`` (N,) only N counts."""
+        """Return frame indices (T,), random in each segment; only the length of times matters."""
         starts, ends = self._segments(times)
         return np.array(
             [random.randint(*segment) for segment in zip(starts.tolist(), ends.tolist())]
         )
 
     def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        """Frame numbers (T,): the middle of each segment.
+        """Return frame indices (T,): the middle of each segment.
 
-        Of several clips, which the paper does not use here, clip k of K takes the frame at
-        (k + 1/2) / K of each segment; so together they see more of the video.
+        With several clips, which the paper does not use here, clip k of K takes the frame at
+        (k + 1/2) / K of each segment, so that together they cover more of the video.
         """
         _check_clip(clip, clips)
         starts, ends = self._segments(times)
         return starts + (ends - starts) * (2 * clip + 1) // (2 * clips)
 
     def _segments(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and last frame (T,) of each segment."""
+        """Return the first and the last frame index of each segment, (T,) each."""
         edges = np.arange(self.num_frames + 1) * ((len(times) - 1) / self.num_frames)
         edges = np.round(edges).astype(np.int64)
         return edges[:-1], edges[1:]
@@ -137,22 +145,25 @@ class KeyFrameSampling(_RateSampling):
     """T frames around a key frame, tau apart at the target rate: the T x tau of AVA.
 
     Frame k is the one on screen ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
-    frame, which so is element T / 2. At both ends of the video its first or last frame is repeated.
-    At the target rate these are PySlowFast's numbers; in videos of other rates, and where the rate
+    frame, which is element T / 2. At the ends of the video its first or last frame is repeated. At
+    the target rate these are PySlowFast's frame indices; in videos of other rates, and if the rate
     varies, a clip spans the same time.
 
     Args:
-        num_frames: T.
-        sampling_rate: tau, in frames of a video of ``target_fps``; with 0 all are the key frame.
-        target_fps: frames per second: 30, the rate at which AVA's frames are taken out.
+        num_frames: T, at least 1.
+        sampling_rate: tau, in frames of a video of ``target_fps``; 0: all are the key frame.
+        target_fps: frames per second; 30 is the rate at which AVA's frames are extracted.
+
+    Raises:
+        UserError: an argument is out of its range.
     """
 
     def around(self, times: np.ndarray, time: float) -> np.ndarray:
-        """Frame numbers (T,).
+        """Return the frame indices (T,) of the clip around a key frame.
 
         Args:
-            times: (N,) seconds of the frames, ascending.
-            time: of the key frame, by the same clock.
+            times: (N,) seconds at which frames begin, ascending.
+            time: of the key frame in seconds, by the same clock.
         """
         steps = np.arange(self.num_frames) * self.sampling_rate
         steps = steps - self.num_frames * self.sampling_rate // 2
@@ -160,9 +171,9 @@ class KeyFrameSampling(_RateSampling):
 
 
 def _mean_rate(times: np.ndarray) -> float:
-    """Frames per second; of a rate such as 30 or 30000/1001 exactly that, not a rounded sum."""
+    """Return frames per second, exact for rates such as 30 or 30000/1001."""
     if times[-1] <= times[0]:
-        return 1.0  # of a single frame any rate will do
+        return 1.0  # any rate will do for a single frame
     rate = (len(times) - 1) / float(times[-1] - times[0])
     exact = float(Fraction(rate).limit_denominator(1001))
     return exact if math.isclose(rate, exact, rel_tol=1e-9) else rate

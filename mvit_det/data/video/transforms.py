@@ -1,7 +1,7 @@
 """Augmentation and test transforms of video recognition.
 
-They take frames uint8 (T, H, W, 3) and give normalised float tensors. What is drawn is drawn once
-for a clip and is the same for all of its frames.
+They take frames uint8 (T, H, W, 3) and return normalised float tensors. Random numbers are drawn
+once per clip and are the same for all of its frames.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,28 +53,38 @@ def clip_train_transform(
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
 ) -> Transform:
-    """RandAugment, crop, flip, normalise, erase: the released recipe (paper, appendix B.4, B.5).
+    """Build the released augmentation: RandAugment, crop, flip, normalise, erase.
 
-    From frames uint8 (T, H, W, 3) to float (3, T, height, width). Order and random numbers are those
-    of PySlowFast's loaders, but for two: its Inception crop also draws for an option that is off,
-    and hence another flip; and it draws the noise in erased boxes frame by frame.
+    From frames uint8 (T, H, W, 3) to float (3, T, height, width). Source: paper, appendix B.4 and
+    B.5. Order and random numbers are those of PySlowFast's loaders, with two exceptions: its
+    Inception crop also draws a number for an option that is off, so that flips differ; and it draws
+    the noise in erased boxes frame by frame.
 
-    NOTE: PySlowFast augments and normalises Something-Something as BGR. Here frames are RGB: the
-    weights of colours in RandAugment's "color" and "contrast" are the right ones, and where ``mean``
-    differs by colour, the released numbers are to be given in reverse.
+    NOTE: PySlowFast augments and normalises Something-Something as BGR. Frames here are RGB, so
+    that the weights of colours in RandAugment's "color" and "contrast" are correct; if ``mean``
+    differs by channel, the released numbers must be reversed.
 
     Args:
-        size: frames, height and width of the result; frames are taken as they come.
+        size: (frames, height, width) of the result; the number of frames is not changed.
         crop: "inception" cuts out a part and resizes it (Kinetics); "short_side_jitter" resizes and
             then cuts out a part of ``size`` (Something-Something).
-        scale, ratio: of the first: its share of the area, and width over height.
-        short_side: of the second: smallest and largest shorter side of the frames, in pixels.
-        hflip: probability; 0 where classes tell left from right.
-        auto_augment: see `ClipRandAugment`.
-        erase_prob, erase_mode, erase_count: random erasing (Zhong et al., AAAI 2020): one rectangle
-            for all frames; "pixel" fills it with normal noise, of its own in each frame, "rand" each
-            frame with a colour, "const" with the mean.
-        mean, std: of RGB values in 0..1.
+        scale: for "inception", smallest and largest share (0..1) of the frame's area.
+        ratio: for "inception", smallest and largest width / height.
+        short_side: for "short_side_jitter", smallest and largest shorter side of the resized
+            frames, in pixels.
+        hflip: probability (0..1) of a horizontal flip; 0 if classes distinguish left from right.
+        auto_augment: RandAugment as for `ClipRandAugment`; None: none.
+        erase_prob: probability (0..1) of random erasing (Zhong et al., AAAI 2020), with the same
+            rectangles in all frames.
+        erase_mode: "pixel" fills with normal noise, different in each frame; "rand" fills each
+            frame with a random colour; "const" fills with the mean.
+        erase_count: largest number of erased rectangles, at least 1.
+        mean: per RGB channel, for values in 0..1.
+        std: per RGB channel, for values in 0..1.
+
+    Raises:
+        UserError: an argument is out of its range or not known, or the crop is larger than
+            ``short_side``.
     """
     height, width = height_and_width(size)
     name = "clip_train_transform"
@@ -118,7 +128,7 @@ class _TrainClip:
         clip = view.of(augmented(frames, steps, view.needs()))
         if self.hflip > 0 and np.random.uniform() < self.hflip:
             clip = clip.flip(-1)
-        # Fewer numbers than before the crop, and as resizing is linear, the same.
+        # After the crop, there are fewer values; as resizing is linear, the result is the same.
         clip = self.normalise(clip)
         if self.erasing is not None:
             self.erasing(clip.flatten(0, 1))  # to timm all frames are channels of one image
@@ -133,15 +143,21 @@ def clip_test_transform(
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
 ) -> Transform:
-    """One or three crops of resized frames: uint8 (T, H, W, 3) to float (crops, 3, T, height, width).
+    """Build the test transform: resize frames, then cut out one or three crops.
+
+    From frames uint8 (T, H, W, 3) to float (crops, 3, T, height, width).
 
     Args:
-        size: frames, height and width of a crop; frames are taken as they come.
-        crops: 1: the centre. 3: left, centre and right, or of tall frames top, centre and bottom.
-        short_side: that frames are resized to, in pixels; by default what the released code has: for
-            one crop 256 / 224 of the crop's shorter side, for three crops the crop's side itself.
-            (The paper has 256 for 224 in both cases.)
-        mean, std: of RGB values in 0..1.
+        size: (frames, height, width) of a crop; the number of frames is not changed.
+        crops: 1: the centre. 3: left, centre and right; top, centre and bottom in tall frames.
+        short_side: shorter side of the resized frames, in pixels. None: as in the released code,
+            256 / 224 of the crop's shorter side for one crop, the crop's shorter side for three.
+            (The paper has 256 for crops of 224 in both cases.)
+        mean: per RGB channel, for values in 0..1.
+        std: per RGB channel, for values in 0..1.
+
+    Raises:
+        UserError: ``crops`` is not 1 or 3, or the crop is larger than ``short_side``.
     """
     sides = height_and_width(size)
     check_choice("clip_test_transform", (1, 3), crops=crops)
@@ -171,30 +187,43 @@ class _TestClip:
 
 
 class Normalise:
-    """Normalises clips of pixel values (..., 3, T, H, W) in place."""
+    """Normalises float clips (..., 3, T, H, W) with values 0..255, in place.
+
+    Args:
+        mean: per RGB channel, for values in 0..1.
+        std: per RGB channel, for values in 0..1, above 0.
+
+    Raises:
+        UserError: there are not three values each, or one of ``std`` is not above 0.
+    """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(
-                f"mean={list(mean)} and std={list(std)} of a clip's transform must have a number for "
-                "red, green and blue each, for RGB values in 0..1; std above 0."
+                f"mean={list(mean)} and std={list(std)} of a clip's transform must have a number "
+                "for red, green and blue each, for RGB values in 0..1; std above 0."
             )
         self.mean = [255 * value for value in mean]
         self.std = [255 * value for value in std]
 
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
-        below_each_other = clips.flatten(-3, -2)  # a view: what torchvision takes are images
+        """Normalise ``clips`` in place, and return them."""
+        below_each_other = clips.flatten(-3, -2)  # a view, since torchvision takes images
         normalize(below_each_other, self.mean, self.std, inplace=True)
         return clips
 
 
 def height_and_width(size: Sequence[int]) -> Size:
-    """Of a clip's size (frames, height, width)."""
+    """Return (height, width) of a clip's size (frames, height, width), in pixels.
+
+    Raises:
+        UserError: the size is not three positive integers.
+    """
     return check_size("a clip's transform", "frames,height,width", size)[1:]
 
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:
-    """Refuse a shorter side of frames that crops do not fit into."""
+    """Raise `UserError` if ``short_side`` is below the shorter side of ``crop``, in pixels."""
     check_number(
         transform,
         f"a whole number that is not below the shorter side of the crop, {min(crop)}",
