@@ -72,9 +72,7 @@ class ActionMetrics(DatasetEvaluator):
                 "of its annotated actions to action_clips."
             )
         self._names: dict[int, str] = dict(metadata.actions)
-        self._truth = read_truth(
-            files, metadata.get("excluded", None), metadata.get("seconds", None)
-        )
+        self._truth = read_truth(files, *(metadata.get(k, None) for k in ("excluded", "seconds")))
         self._truth.check_names(self._names)
         self._folder = Path(output_dir) if output_dir is not None else None
         self._mode = mode
