@@ -25,7 +25,11 @@ logger = logging.getLogger("mvit_det.predict")
 
 
 def main(args: Namespace) -> int:
-    """Predict, draw and write; returns the exit status."""
+    """Predict, draw and write the results.
+
+    Returns:
+        Exit status: 0; 1 if an input is faulty; 128 + signal number if a signal stopped the run.
+    """
     check_window(args.window)
     words, overrides = split_overrides(args.inputs)
     sources = find_sources(words, args.output)
@@ -63,7 +67,7 @@ def main(args: Namespace) -> int:
 
 
 def summary(run: Run) -> str:
-    """What was written, in one line."""
+    """Summarize in one line what was written."""
     results = run.results
     counts = {
         "annotated pictures": results.pictures,

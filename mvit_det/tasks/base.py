@@ -229,7 +229,7 @@ def required_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
     mapper = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
     if not set(keys) <= mapper.keys():
         raise UserError(
-            f"This config has no dataloader.test.mapper with {' and '.join(keys)}, which define how "
-            "inputs are prepared for the model: add it."
+            f"This config has no dataloader.test.mapper with {' and '.join(keys)}, which define "
+            "how inputs are prepared for the model: add it."
         )
     return mapper

@@ -61,8 +61,8 @@ class Detection(Task):
         """
         if not hasattr(model, "roi_heads"):
             raise UserError(
-                f"{type(model).__name__} is not a two-stage detector, which is what the benchmark can "
-                "feed: try --backbone-only."
+                f"{type(model).__name__} is not a two-stage detector, which the benchmark needs: "
+                "try --backbone-only."
             )
         size, classes = tuple(shape[2:]), model.roi_heads.num_classes
         images = torch.randint(0, 256, tuple(shape), dtype=torch.uint8, device=device)
@@ -96,7 +96,7 @@ class BoxInference:
         return torch.as_tensor(channels_first), {"height": height, "width": width}
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Collate samples into Detectron2's input: dicts of "image" (C, h, w), "height", "width"."""
+        """Collate samples into Detectron2's input: dicts of "image", "height" and "width"."""
         return [{"image": pixels, **size} for pixels, size in samples]
 
     def results(self, outputs: list[dict[str, Instances]]) -> list[Instances]:

@@ -101,9 +101,8 @@ class ClassificationAccuracy(DatasetEvaluator):
         All in percent; single classes (NaN for one without images) only where they are few.
         """
         examples = self._examples
-        gathered = comm.gather(
-            (self._names, self._files, self._columns, examples.right, examples.wrong), dst=0
-        )
+        part = (self._names, self._files, self._columns, examples.right, examples.wrong)
+        gathered = comm.gather(part, dst=0)
         if not comm.is_main_process():
             return {}
         gathered = [part for part in gathered if part[1]]

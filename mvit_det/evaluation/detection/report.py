@@ -86,9 +86,8 @@ def _write(
     pictures = folder / "pictures"
     with numbers_first("Curves and confusion matrix", pictures):
         draw_precision_recall(pictures / "precision_recall.png", scores, names)
-        draw_confusion(
-            pictures / "confusion.png", matrix, names, overlap=OVERLAP, min_score=MIN_SCORE
-        )
+        path = pictures / "confusion.png"
+        draw_confusion(path, matrix, names, overlap=OVERLAP, min_score=MIN_SCORE)
     path = folder / "error_analysis.json"
     what = f"Errors, and {len(contradictions)} sure detections that contradict the annotations"
     with numbers_first(what, path):

@@ -56,9 +56,8 @@ class ViewAccuracy(ClassificationAccuracy):
     ) -> None:
         self._store: ViewStore | None = None
         self._done: dict[int, np.ndarray] = {}  # of the store: what earlier starts have tested
-        super().__init__(
-            dataset_name, output_dir, pixel_mean=pixel_mean, pixel_std=pixel_std, **options
-        )
+        pixels: dict[str, Any] = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
+        super().__init__(dataset_name, output_dir, **pixels, **options)
 
     def keep(
         self, items: Sequence[Mapping[str, Any]], test: Mapping[str, str], resume: bool
