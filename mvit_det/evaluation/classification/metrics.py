@@ -108,7 +108,7 @@ class Accuracy:
         return np.lexsort((-self.images, self.top1))[: np.count_nonzero(self.images)]
 
     def summary(self) -> dict[str, float]:
-        """Return in percent the accuracy of all images, and the mean over classes that have images."""
+        """Return in percent the accuracy of all images, and its mean over the classes with images."""
         total = self.images.sum()
         return {
             "top1": float(100.0 * self.first.sum() / total),

@@ -73,7 +73,7 @@ class CocoTruth:
         if lacking:
             raise UserError(
                 f"{json_file} is not a COCO annotation file: it lacks "
-                f"{some(map(repr, lacking))}; write the lists 'images', 'annotations', 'categories'."
+                f"{some(map(repr, lacking))}; add the lists 'images', 'annotations', 'categories'."
             )
         try:
             images = sorted(coco["images"], key=lambda entry: entry["id"])

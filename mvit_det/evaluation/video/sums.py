@@ -46,7 +46,7 @@ class ViewSums(dict[Video, VideoSum]):
         return self.setdefault(video, VideoSum(clips))
 
     def add(self, video: Video, clip: int, probabilities: np.ndarray) -> bool:
-        """Add the crops (V, K) of a clip of an expected video; return False if it is there already."""
+        """Add the crops (V, K) of a clip of an expected video; return False for a duplicate."""
         one = self[video]
         if clip in one.clips:
             return False
@@ -67,7 +67,7 @@ class ViewSums(dict[Video, VideoSum]):
         return twice
 
     def means(self) -> tuple[list[Video], np.ndarray, np.ndarray]:
-        """Return the videos that have a view, sorted, their numbers of views (N,) and means (N, K)."""
+        """Return the sorted videos that have a view, with number (N,) and means (N, K) of views."""
         videos = sorted(video for video, one in self.items() if one.views)
         views = np.array([self[video].views for video in videos], np.int32)
         return videos, views, _averages(np.stack([self[video].total for video in videos]), views)
