@@ -119,8 +119,8 @@ def _columns(kind: str, rows: Rows, known: dict[str, int]) -> tuple[np.ndarray, 
     # person ids are integers
     if kind == "actions" and ((score >= 0) & (score <= 1)).all() and (score % 1 != 0).any():
         raise UserError(
-            f"{rows.path} has scores ({some(np.unique(score), 3)}) in the column of the person id: "
-            "it holds detections or proposals; give the annotations (as ava_train_v2.2.csv)."
+            f"{rows.path} has scores ({some(np.unique(score), 3)}) where annotations have the "
+            "person: it holds detections or proposals; give annotations (as ava_train_v2.2.csv)."
         )
     return video, second, box, action, score, rows.lines
 

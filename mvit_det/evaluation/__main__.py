@@ -169,7 +169,7 @@ def run_command(arguments: Sequence[str], prog: str) -> None:
     parser = argument_parser()
     parser.prog = prog
     args = parser.parse_args(arguments)
-    # The tables are the output of this program: plain lines.
+    # the tables are this program's output, so no timestamps
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with exit_on_user_error():
         main(args)

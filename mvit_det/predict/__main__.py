@@ -49,7 +49,7 @@ def main(args: Namespace) -> int:
             "--window is for classifiers of clips, and this config's model is none: drop it."
         )
     people = person_boxes(args, predictor)
-    # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
+    # the first Ctrl-C ends the loop and completes the files; a second one ends the run at once
     files = [source.path for source in sources]
     with StopRequest() as stop, open_results(folder, predictor, files) as results:
         run = Run(predictor, results, stop)
@@ -83,12 +83,12 @@ def summary(run: Run) -> str:
 
 
 def run_command(arguments: Sequence[str], prog: str) -> int:
-    """Run one command line, named ``prog`` in its usage, and return its exit status."""
+    """Run one command line, with ``prog`` as the program name, and return its exit status."""
     parser = argument_parser()
     parser.prog = prog
     args = parser.parse_intermixed_args(arguments)
     setup_logger(name="mvit_det")
-    # the checkpointer's table of what does not fit; the error that follows says it
+    # hide the checkpointer's table of mismatches; the error that follows reports them
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     with exit_on_user_error():
         return main(args)

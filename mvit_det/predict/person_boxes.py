@@ -20,7 +20,7 @@ from mvit_det.tasks import task_of
 
 PERSON = "person"
 EVERY = 1.0  # seconds
-THRESHOLD = 0.8  # AVA's, for its own detector
+THRESHOLD = 0.8  # as AVA's authors use for their detector
 DETECTOR_OPTIONS = ("detector_weights", "detector_class")
 OPTIONS = ("boxes", "start", "detector_config", *DETECTOR_OPTIONS, "box_threshold", "every")
 

@@ -56,8 +56,8 @@ class Predictor:
         device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU if that is CUDA
             and this machine has none.
         score_threshold: from 0 to 1; detections (not classes) of a lower score are dropped. At 0
-            the model's own threshold remains (test_score_thresh of its box predictor). Of an action
-            detector, actions of a lower score are not drawn.
+            the model's own threshold remains (test_score_thresh of its box predictor). For an
+            action detector, actions of a lower score are not drawn.
         batch_size: maximum number of images, or of clips with their crops, per forward pass.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO
             JSON. By default those of the config or its test data. For an action detector a label

@@ -61,7 +61,7 @@ class VideoFile:
     def add(self, image: np.ndarray, seconds: float) -> None:
         """Append a frame (H, W, 3) BGR, shown at ``seconds``."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may change their size
+        frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may differ in size
         self._first = seconds if self._first is None else self._first
         frame.time_base = Fraction(1, _TICKS)
         frame.pts = self._last = max(round((seconds - self._first) * _TICKS), self._last + 1)

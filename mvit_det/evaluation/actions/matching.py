@@ -29,7 +29,7 @@ def boxes_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def best_truth(truth: Boxes, found: Boxes, iou: float, *, official: bool) -> np.ndarray:
     """Return for each detection the row of the truth with the highest IoU, -1 below ``iou``: (D,).
 
-    Of equal overlaps the first box counts, in the order of ``truth`` or in that of the official
+    Among equal overlaps the first box counts, in the order of ``truth`` or in that of the official
     scorer.
 
     Args:

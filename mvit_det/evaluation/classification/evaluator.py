@@ -27,8 +27,8 @@ class ClassificationAccuracy(DatasetEvaluator):
     """Computes top-1 and top-5 accuracy, also by class, from scores (B, K).
 
     An image counts for top-1 if its class has the highest score, for top-5 if it is among the five
-    highest; of equal scores the lower class index comes first. With five classes or fewer top-5 is
-    always 100. Images that could not be read (`UnreadableImages` counts them) are skipped. The
+    highest; among equal scores the lower class index comes first. With five classes or fewer top-5
+    is always 100. Images that could not be read (`UnreadableImages` counts them) are skipped. The
     predictions of all processes count; an image that several of them have (samplers pad) counts
     once. Only the main process returns results.
 

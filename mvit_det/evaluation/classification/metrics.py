@@ -15,13 +15,13 @@ TOP = 5
 def best_classes(scores: Tensor, count: int = TOP) -> tuple[Tensor, Tensor]:
     """Return the ``min(count, K)`` highest of finite scores (B, K), best first, and their classes.
 
-    Of equal scores the lower class index comes first, as in a stable sort. `Tensor.topk` guarantees
-    no order among them, and a sort of 19168 classes takes 50 times as long.
+    Equal scores are in ascending order of the class index, as in a stable sort. `Tensor.topk`
+    guarantees no order, and a sort of 19168 classes takes 50 times as long.
     """
     rest = scores.clone()
     classes = []
     for _ in range(min(count, scores.shape[1])):
-        classes.append(rest.argmax(dim=1, keepdim=True))  # of equal ones the first
+        classes.append(rest.argmax(dim=1, keepdim=True))  # the first of equal scores
         rest.scatter_(1, classes[-1], -torch.inf)
     chosen = torch.cat(classes, dim=1)
     return scores.gather(1, chosen), chosen
@@ -104,11 +104,11 @@ class Accuracy:
             return 100.0 * hits / self.images
 
     def worst_first(self) -> np.ndarray:
-        """Return the classes that have images by accuracy; of equal ones the larger class first."""
+        """Return the classes that have images by accuracy; if equal, the larger one first."""
         return np.lexsort((-self.images, self.top1))[: np.count_nonzero(self.images)]
 
     def summary(self) -> dict[str, float]:
-        """Return in percent the accuracy of all images, and its mean over the classes with images."""
+        """Return in percent the accuracy of all images, and its mean over classes with images."""
         total = self.images.sum()
         return {
             "top1": float(100.0 * self.first.sum() / total),

@@ -36,7 +36,7 @@ def confusion_matrix(
     rows = np.flatnonzero(found.score >= MIN_SCORE)
     own = _matched(truth, truth.objects, found, rows, use_cats=True)
     left = [one for one in truth.objects if own["gt_status"].get(one["id"]) != "matched"]
-    # those on a crowd have no status
+    # detections on a crowd have no status
     wrong = rows[[d - 1 for d, status in sorted(own["dt_status"].items()) if status == "fp"]]
     across = _matched(truth, left, found, wrong, use_cats=False)
 

@@ -140,7 +140,7 @@ class CocoTruth:
             if isinstance(shape, dict):
                 if None not in size and shape.get("size") != size:
                     raise ValueError(f"its size is {shape.get('size')}, the image's {size}")
-                coco_mask.area(shape)  # reads it
+                coco_mask.area(shape)  # raises if it is malformed
                 return shape
             if None in size:
                 raise ValueError("polygons need the image's height and width")

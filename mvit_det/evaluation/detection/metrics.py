@@ -46,7 +46,7 @@ def measure(truth: CocoTruth, found: Detections, task: str) -> CocoScores:
     """Compute the metrics of a task, "bbox" or "segm"."""
     evaluation = _of_boxes(truth, found) if task == "bbox" else _of_masks(truth, found)
     evaluation.accumulate()
-    with redirect_stdout(StringIO()):  # it prints a table of its own
+    with redirect_stdout(StringIO()):  # it also prints a table
         evaluation.summarize()
     numbers = np.where(evaluation.stats < 0, np.nan, evaluation.stats * 100)
     curves = evaluation.eval["precision"][..., 0, -1]  # all areas, 100 detections

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]  # 0..255, in the order of the picture's channels
+Colour = tuple[int, int, int]  # 0 to 255, in the channel order of the image
 
 
 @lru_cache(maxsize=512)  # many frames of a video show the same
