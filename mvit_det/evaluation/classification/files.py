@@ -102,7 +102,7 @@ def checked(
     if len(set(names.tolist())) < len(names):
         raise unsound(path, "two classes have one name")
     if label.min() < 0 or label.max() >= len(names):
-        fault = f"its labels are from {label.min()} to {label.max()}, of {len(names)} classes"
+        fault = f"its label are from {label.min()} to {label.max()}, of {len(names)} classes"
         raise unsound(path, fault)
     return {name: arrays[name] for name in columns}
 
