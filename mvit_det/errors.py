@@ -1,4 +1,4 @@
-"""The one exception type for what a user can cause and mend, and checks that raise it."""
+"""The exception for faults that a user causes and can fix, and the checks that raise it."""
 
 import math
 import sys
@@ -11,14 +11,14 @@ from typing import Any
 class UserError(ValueError):
     """A fault in what the user gave: a path, a config key, an annotation, a checkpoint.
 
-    Its message is one clear sentence that names the offending value and the fix. The command line
-    prints it alone, without a traceback.
+    The message is one sentence that names the offending value and the fix. The command line prints
+    it alone, without a traceback.
     """
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """End the program with the sentence of a `UserError` and status 1; with 130 on Ctrl-C."""
+    """Exit with the message of a `UserError` and status 1, or with status 130 on Ctrl-C."""
     try:
         yield
     except UserError as error:
@@ -28,7 +28,7 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def printable(item: Any) -> str:
-    """As text that can be encoded: names of files may hold bytes that are no UTF-8."""
+    """Convert to text that can be encoded: file names may hold bytes that are not UTF-8."""
     return str(item).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -40,10 +40,16 @@ def some(items: Iterable[Any], limit: int = 5) -> str:
 
 
 def check_number(owner: str, what: str, valid: Callable[[Any], bool], **values: Any) -> None:
-    """Refuse arguments of ``owner`` that are no numbers, or for which ``valid`` is false.
+    """Refuse arguments that are not numbers, or for which ``valid`` is false.
 
     Args:
-        what: they must be, for the sentence: "from 0 to 1".
+        owner: the class or function that takes the arguments, for the message.
+        what: the allowed values, for the message: "from 0 to 1".
+        valid: returns whether a number is allowed.
+        **values: the arguments by name.
+
+    Raises:
+        UserError: names the argument and its value.
     """
     for name, value in values.items():
         if not isinstance(value, Real) or isinstance(value, bool) or not valid(value):
@@ -51,23 +57,23 @@ def check_number(owner: str, what: str, valid: Callable[[Any], bool], **values: 
 
 
 def check_count(owner: str, **values: Any) -> None:
-    """Refuse what is no whole number from 1 on."""
+    """Raise a `UserError` for values that are not integers of at least 1."""
     whole = "a whole number of at least 1"
     check_number(owner, whole, lambda value: isinstance(value, Integral) and value >= 1, **values)
 
 
 def check_positive(owner: str, **values: Any) -> None:
-    """Refuse what is no number above 0, and infinity."""
+    """Raise a `UserError` for values that are not finite numbers above 0."""
     check_number(owner, "a number above 0", lambda value: 0 < value < math.inf, **values)
 
 
 def check_share(owner: str, **values: Any) -> None:
-    """Refuse what is no number from 0 to 1."""
+    """Raise a `UserError` for values that are not numbers from 0 to 1."""
     check_number(owner, "from 0 to 1", lambda value: 0 <= value <= 1, **values)
 
 
 def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
-    """Refuse what is not among ``choices``."""
+    """Raise a `UserError` for values that are not among ``choices``."""
     choices = list(choices)
     for name, value in values.items():
         if value not in choices:
@@ -75,15 +81,15 @@ def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
 
 
 def not_finite(scores: str) -> UserError:
-    """Say what has become of a model whose ``scores``, in words, cannot be compared."""
+    """Return the error for ``scores`` (how the message begins) that are NaN or infinite."""
     return UserError(
-        f"{scores} are not all finite numbers: the training has diverged or the weights are damaged; "
-        "use an earlier checkpoint."
+        f"{scores} are not all finite numbers: the training has diverged or the weights are "
+        "damaged; use an earlier checkpoint."
     )
 
 
 def check_range(owner: str, **values: Any) -> None:
-    """Refuse what is not two numbers in ascending order, of which the second may be the first."""
+    """Raise a `UserError` for values that are not pairs (smallest, largest); both may be equal."""
     for name, value in values.items():
         pair = list(value) if isinstance(value, Sequence) else []
         if len(pair) != 2 or not all(isinstance(x, Real) for x in pair) or not pair[0] <= pair[1]:
@@ -93,7 +99,11 @@ def check_range(owner: str, **values: Any) -> None:
 
 
 def check_size(owner: str, axes: str, size: Any) -> tuple[int, ...]:
-    """Return ``size``, the length along each of the ``axes`` ("height,width"), as a tuple."""
+    """Return ``size``, in pixels along each of the ``axes`` ("height,width"), as a tuple.
+
+    Raises:
+        UserError: the number of sides is wrong, or a side is below 1.
+    """
     sides = tuple(size) if isinstance(size, Sequence) else ()
     if len(sides) != len(axes.split(",")) or min(sides) < 1:
         raise UserError(

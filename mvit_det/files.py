@@ -1,4 +1,4 @@
-"""Files and folders that are there completely or not at all, and files that are parsed only once."""
+"""Files and folders that are written completely or not at all; files that are parsed only once."""
 
 import functools
 import json
@@ -14,18 +14,18 @@ from typing import Any, TypeVar
 from mvit_det.errors import UserError
 
 PARTIAL = ".partial"
-KEPT_BYTES = 1 << 26  # of files whose content is kept; JSON takes five times as much in memory
-_RECENT = 2 * 10**9  # ns: the coarsest times of change that file systems have
+KEPT_BYTES = 1 << 26  # total size of cached files; parsed JSON takes five times as much memory
+_RECENT = 2 * 10**9  # ns: the coarsest resolution of modification times among file systems
 
 Reader = TypeVar("Reader", bound=Callable)
-_kept: dict[tuple, tuple[int, Any]] = {}  # the most recently used last: bytes of the file, content
+_kept: dict[tuple, tuple[int, Any]] = {}  # most recently used last: size in bytes, content
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to; rename it when the block has succeeded.
+    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
 
-    The content reaches the disk before the name does, so that after a crash or a loss of power
+    The content reaches the disk before the name does, so that after a crash or a power failure
     ``path`` holds the old content or the new one, never a part. After an exception the temporary
     file is removed; after ``kill -9`` it stays, ends in ``.partial``, and is overwritten next time.
     """
@@ -43,7 +43,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the list of names in a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems refuse it for folders
@@ -54,13 +54,18 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def atomic_folder(folder: str | os.PathLike, what: str, fix: str) -> Iterator[Path]:
-    """Give an empty folder beside ``folder`` to write into; rename it when the block has succeeded.
+    """Yield an empty folder beside ``folder``; rename it to ``folder`` when the block succeeds.
 
-    Where two processes write at once, the one that ends first is kept. After an exception nothing
-    is left.
+    If two processes write at once, the first one to finish wins. After an exception nothing is
+    left.
 
     Args:
-        what, fix: of the sentence that ends the run where nothing can be written.
+        folder: final path.
+        what: what is written, for the message.
+        fix: what the user can do if it cannot be written, for the message.
+
+    Raises:
+        UserError: the parent folder is not writable.
     """
     folder = Path(folder)
     try:
@@ -82,11 +87,12 @@ def atomic_folder(folder: str | os.PathLike, what: str, fix: str) -> Iterator[Pa
 
 
 def parsed_once(read: Reader) -> Reader:
-    """Let a function of a path, and perhaps more, read a file anew only when it has changed.
+    """Cache what a function reads from a path (and further arguments) until the file changes.
 
-    What it returns is shared by all callers, so none may change it. Files of `KEPT_BYTES` in all are
-    kept, those that were used last; a larger one is read each time, and so is one that was written
-    within the last two seconds, since another change of it may bear the same time.
+    All callers share the result, so none may modify it. The least recently used results are
+    dropped when the files exceed `KEPT_BYTES` in all. A larger file is read on each call, and so is
+    one that was written within the last two seconds, since a further change of it may bear the same
+    time.
     """
 
     @functools.wraps(read)
@@ -113,10 +119,12 @@ def parsed_once(read: Reader) -> Reader:
 
 @contextmanager
 def readable(path: str | os.PathLike, what: str, fix: str) -> Iterator[None]:
-    """End in one sentence where the block cannot open or read a file.
+    """Turn a failure of the block to open or decode a file into a `UserError`.
 
     Args:
-        what, fix: of that sentence, "{what} {path} cannot be read as text (...): {fix}."
+        path: of the file.
+        what: how the message begins: "{what} {path} cannot be read as text (...): {fix}."
+        fix: how the message ends.
     """
     try:
         yield
@@ -130,10 +138,10 @@ def readable(path: str | os.PathLike, what: str, fix: str) -> Iterator[None]:
 
 @parsed_once
 def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Parse a file, once (`parsed_once`); ``what`` names it in the sentence that a fault ends in.
+    """Parse a JSON file, once (`parsed_once`); error messages begin with ``what``.
 
     Raises:
-        UserError: the file is absent, no text, or no JSON.
+        UserError: the file is absent, not UTF-8, or not valid JSON.
     """
     try:
         with readable(path, what, "give the path of a JSON file"):

@@ -1,4 +1,4 @@
-"""The random number generators of Python, numpy and torch as one."""
+"""Save, restore and seed the random number generators of Python, NumPy and PyTorch together."""
 
 import random
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ import torch
 
 
 def get_state(cuda: bool = True) -> dict[str, Any]:
-    """State of all generators of this process, in types that ``torch.load(weights_only=True)`` takes.
+    """Return the state of all generators, in types that ``torch.load(weights_only=True)`` accepts.
 
     Args:
-        cuda: with the generators of all GPUs, which takes a while.
+        cuda: include the generators of all GPUs, which takes a while.
     """
     name, keys, position, has_gauss, cached = np.random.get_state()
     return {
@@ -25,7 +25,7 @@ def get_state(cuda: bool = True) -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any]) -> None:
-    """Continue as the generators would have when `get_state` was called."""
+    """Restore a state of `get_state`; those of GPUs only if there are as many as were saved."""
     random.setstate(state["python"])
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
@@ -36,7 +36,7 @@ def set_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """What the block draws does not change what is drawn after it."""
+    """Restore all generators after the block, so that its draws do not affect later ones."""
     state = get_state()
     try:
         yield
@@ -46,7 +46,7 @@ def preserved() -> Iterator[None]:
 
 @contextmanager
 def seeded(*seed: int) -> Iterator[None]:
-    """Within the block all generators of the CPU start from ``seed``; afterwards they go on as before."""
+    """Seed all CPU generators with ``seed`` for the block, and restore their states after it."""
     state = get_state(cuda=False)
     python, numpy_, torch_ = np.random.SeedSequence(seed).generate_state(3)
     random.seed(int(python))

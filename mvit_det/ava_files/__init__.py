@@ -1,8 +1,8 @@
-"""The files of AVA: boxes with actions, person boxes, detections, label maps, excluded seconds.
+"""Readers and writers of AVA's files: annotations, person boxes, detections, label maps.
 
-What does not mean anything definite (a broken number, a missing column, boxes in pixels, a file of
-another kind) is refused in one sentence. What is definite is handed out as written, also a box
-without area: whether such a row is of use is for the reader of the table to say.
+Anything ambiguous (a malformed number, a missing column, boxes in pixels, a file of another kind)
+raises a `UserError`. Everything else is returned as written, even a box without area: the caller
+decides whether such a row is usable.
 """
 
 from mvit_det.ava_files.boxes import PER_ROW, BoxTable, read_boxes

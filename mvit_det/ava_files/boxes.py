@@ -1,4 +1,4 @@
-"""Reading csv files of boxes: what is annotated, person boxes, results."""
+"""Read csv files of boxes: annotations, person boxes (proposals), and detections."""
 
 import os
 import re
@@ -13,16 +13,16 @@ from mvit_det.ava_files.rows import Rows, first, is_number, read_rows
 from mvit_det.errors import UserError, some
 from mvit_det.files import parsed_once
 
-# attributes of `BoxTable` that have a value for each row
+# attributes of `BoxTable` with one value per row
 PER_ROW = ("video", "second", "box", "action", "score", "line")
 _COLUMNS = {
     "actions": "video,second,x1,y1,x2,y2,action,person",
     "proposals": "video,second,x1,y1,x2,y2,action or nothing,score",
     "detections": "video,second,x1,y1,x2,y2,action,score",
 }
-# A person may be missing, and a score, which the official scorer takes for 1.
+# The person id may be missing, and so may the score, which the official scorer sets to 1.
 _WIDTHS = {"actions": (7, 8), "proposals": (8,), "detections": (7, 8)}
-# A detector's box may leave the frame, but not by more than the frame's size.
+# A predicted box may extend beyond the frame, but by no more than the frame's size.
 _LOWEST, _HIGHEST = -1.0, 2.0
 _LARGEST_ID = 1 << 31
 _NAMES = ("second", "x1", "y1", "x2", "y2", "action")
@@ -30,17 +30,17 @@ _NAMES = ("second", "x1", "y1", "x2", "y2", "action")
 
 @dataclass(frozen=True)
 class BoxTable:
-    """The rows of a file of boxes, N of them, in its order.
+    """The N rows of a csv file of boxes, in file order.
 
     Attributes:
-        videos: their distinct names.
-        video: (N,) int32, which of ``videos``.
-        second: (N,) float64, where in the video.
-        box: (N, 4) float64, x1, y1, x2, y2 as shares of the frame, as written.
-        action: (N,) int64, from 1 on; 0 where the row has none.
-        score: (N,) float64; of annotations the number of the person. NaN where the file has none.
-        line: (N,) int64, from 1 on.
-        empty: key frames that the file names without a box.
+        videos: distinct video names.
+        video: (N,) int32, indices into ``videos``.
+        second: (N,) float64, time of the key frame in the video.
+        box: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame, as written.
+        action: (N,) int64, action id from 1 on; 0 if the row has none.
+        score: (N,) float64; for annotations the person id. NaN if the file has none.
+        line: (N,) int64, line number from 1 on.
+        empty: key frames (video, second) that the file lists without a box.
     """
 
     videos: list[str]
@@ -56,25 +56,25 @@ class BoxTable:
         return len(self.line)
 
     def rows(self, index: np.ndarray) -> "BoxTable":
-        """The rows that an array of numbers or of booleans selects."""
+        """Select rows by an array of indices or a boolean mask."""
         columns = {name: getattr(self, name)[index] for name in PER_ROW}
         return replace(self, **columns)
 
 
 @parsed_once
 def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:
-    """Read a csv file, with or without a header, whose rows are in any order; once (`parsed_once`).
+    """Read a csv file of boxes, with or without a header, rows in any order; once (`parsed_once`).
 
     A row of two columns, video and second, is a key frame without boxes.
 
     Args:
-        kind: "actions", what is annotated: video,second,x1,y1,x2,y2,action,person, where the person
-            may be missing; "proposals", person boxes: ...,action,score, where the action is empty or
-            -1 for a box that has none; "detections", the official format of results:
-            ...,action,score.
+        path: of the csv file.
+        kind: "actions", annotations: video,second,x1,y1,x2,y2,action,person, where the person may
+            be missing; "proposals", person boxes: ...,action,score, where the action is empty or -1
+            if the box has none; "detections", the official result format: ...,action,score.
 
     Raises:
-        UserError: a row cannot be read, or this is a file of another kind.
+        UserError: a row cannot be parsed, or the file is of another kind.
     """
     path = Path(path)
     parts, known, empty = [], {}, {}
@@ -89,7 +89,7 @@ def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:
     if not parts and not empty:
         raise UserError(f"The file of {kind} {path} has no rows: each must be {_COLUMNS[kind]}.")
     columns = list(zip(*(parts or [_no_rows()])))
-    parts.clear()  # of millions of rows there should not be two copies at a time
+    parts.clear()  # avoid a second copy of millions of rows
     joined = [np.concatenate(columns.pop(0)) for _ in range(len(columns))]
     for column in joined:
         column.flags.writeable = False  # the table is shared
@@ -105,30 +105,30 @@ def _no_rows() -> tuple[np.ndarray, ...]:
 
 
 def _columns(kind: str, rows: Rows, known: dict[str, int]) -> tuple[np.ndarray, ...]:
-    """The columns of `BoxTable` from ``video`` to ``line``; new videos go into ``known``."""
+    """Return the columns of `BoxTable` from ``video`` to ``line``; add new videos to ``known``."""
     names, second, box, action, score = _fields(kind, rows)
     rows.check_key_frames(names, second)
     video = np.array([known.setdefault(name, len(known)) for name in names], np.int32)
     at = first(((box < _LOWEST) | (box > _HIGHEST)).any(axis=1))
     if at is not None:
         raise UserError(
-            f"{rows.place(at)} has a box far outside [0, 1]: are these pixels? Divide x by the width "
-            "and y by the height of the frame."
+            f"{rows.place(at)} has a box far outside [0, 1]: are these pixels? Divide x by the "
+            "width and y by the height of the frame."
         )
     action = _actions(kind, rows, action)
-    # persons are whole numbers
+    # person ids are integers
     if kind == "actions" and ((score >= 0) & (score <= 1)).all() and (score % 1 != 0).any():
         raise UserError(
-            f"{rows.path} has scores ({some(np.unique(score), 3)}) where annotations have the person: "
-            "it is a file of detections or proposals; give the annotations (as ava_train_v2.2.csv)."
+            f"{rows.path} has scores ({some(np.unique(score), 3)}) where annotations have the "
+            "person: it holds detections or proposals; give annotations (as ava_train_v2.2.csv)."
         )
     return video, second, box, action, score, rows.lines
 
 
 def _fields(kind: str, rows: Rows) -> tuple[Any, ...]:
-    """Read names of videos, seconds (N,), boxes (N, 4), actions (N,), scores or persons (N,).
+    """Parse video names, seconds (N,), boxes (N, 4), actions (N,), and scores or person ids (N,).
 
-    NaN stands for a person without a number, 1 for no score, -1 for no action.
+    NaN stands for a missing person id, 1 for a missing score, -1 for a missing action.
     """
     widths = np.fromiter(map(len, rows.fields), np.int64, len(rows))
     _check_widths(kind, rows, widths)
@@ -165,31 +165,31 @@ def _check_widths(kind: str, rows: Rows, widths: np.ndarray) -> None:
 
 
 def _actions(kind: str, rows: Rows, values: np.ndarray) -> np.ndarray:
-    """Ids from 1 on, and 0 where there is none."""
+    """Check action ids, which start at 1; return 0 where a proposal has none."""
     none = (values == -1) if kind == "proposals" else np.zeros(len(rows), bool)
-    # some programs write whole numbers as 12.0
+    # some programs write integers as 12.0
     at = first(((values < 1) | (values > _LARGEST_ID) | (values % 1 != 0)) & ~none)
     if at is not None:
         raise UserError(
-            f"{rows.place(at)} has action={values[at]:g}: it must be an id of the label map, from 1 on."
+            f"{rows.place(at)} has action={values[at]:g}: it must be an id of the label map, >= 1."
         )
     return np.where(none, 0, values).astype(np.int64)
 
 
 def _check_are_proposals(path: Path, table: BoxTable) -> None:
-    """Refuse detections, whose boxes have a score per action, and annotations with their persons."""
+    """Refuse detections (boxes with a score per action) and annotations (person ids as scores)."""
     again = (table.video[1:] == table.video[:-1]) & (table.second[1:] == table.second[:-1])
     again &= (table.box[1:] == table.box[:-1]).all(axis=1)
     changed = table.score[1:] != table.score[:-1]
     if again.any() and changed[again].mean() > 0.5:
         at = int((again & changed).argmax()) + 1
         raise UserError(
-            f"{path}, line {table.line[at]}, has the box of the row before with another score: it is a "
-            "file of detections or annotations; give person boxes with one score each."
+            f"{path}, line {table.line[at]}, has the box of the row before with another score: it "
+            "is a file of detections or annotations; give person boxes with one score each."
         )
     at = first((table.score < 0) | (table.score > 1))
     if at is not None:
         raise UserError(
-            f"{path}, line {table.line[at]}, has score={table.score[at]:g}: it must be between 0 and "
-            "1; is this a file of annotations, which have the person there?"
+            f"{path}, line {table.line[at]}, has score={table.score[at]:g}: it must be between 0 "
+            "and 1; is this a file of annotations, which have the person there?"
         )

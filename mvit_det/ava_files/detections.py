@@ -1,4 +1,4 @@
-"""Writing results in the official format."""
+"""Write action detections in AVA's official result format."""
 
 import os
 import re
@@ -15,11 +15,11 @@ _CHUNK = 1 << 16
 def detections_table(
     frames: Sequence[tuple[str, float, np.ndarray, np.ndarray]], actions: Sequence[int]
 ) -> BoxTable:
-    """Make a row for each box and action, in the order of the key frames.
+    """Make one row per box and action, in the order of the key frames.
 
     Args:
-        frames: video, second, boxes (N, 4) and scores (N, K) of each key frame; one or more.
-        actions: the K ids.
+        frames: (video, second, boxes (N, 4), scores (N, K)) of each key frame; at least one.
+        actions: the K action ids, from 1 on.
     """
     videos, seconds, boxes, scores = zip(*frames)
     names = list(dict.fromkeys(videos))
@@ -36,11 +36,11 @@ def detections_table(
 
 
 def write_detections(path: str | os.PathLike, table: BoxTable) -> None:
-    """Write video,second,x1,y1,x2,y2,action,score, which `read_boxes` gives back.
+    """Write rows video,second,x1,y1,x2,y2,action,score, which `read_boxes` reads back.
 
-    Seconds are written as 0902 where they are whole, coordinates with six digits (of a frame 4000
-    pixels wide: to 0.004 pixels), scores with the nine digits that tell any two float32 apart, so
-    that their order stays. Key frames without a box are rows of two columns.
+    Integer seconds are written as 0902, coordinates with six digits (0.004 pixels in a frame 4000
+    pixels wide), scores with nine digits, enough to distinguish any two float32 values and so to
+    keep their order. Key frames without a box become rows of two columns.
     """
     names = [_quoted(name) for name in table.videos]
     with atomic_file(path) as partial:
@@ -51,7 +51,7 @@ def write_detections(path: str | os.PathLike, table: BoxTable) -> None:
 
 
 def _text(names: list[str], table: BoxTable, part: slice) -> str:
-    # A box has a row for each of 60 actions: what they have in common is made once.
+    # A box has a row for each of 60 actions: format the common part once.
     keys = np.column_stack([table.video[part], table.second[part], table.box[part]])
     fresh = np.ones(len(keys), bool)
     fresh[1:] = (keys[1:] != keys[:-1]).any(axis=1)

@@ -1,4 +1,4 @@
-"""Names of actions."""
+"""Read label maps: the names of action ids."""
 
 import os
 import re
@@ -17,10 +17,10 @@ _LINE = re.compile(r"(\d+)\s*:\s*(\S.*)")
 
 
 def read_label_map(path: str | os.PathLike) -> dict[int, str]:
-    """Names of actions by their ids, sorted: AVA's .pbtxt (id or label_id), or lines "id: name".
+    """Read action names by id, sorted: AVA's .pbtxt (id or label_id), or lines "id: name".
 
     Raises:
-        UserError: neither can be read from it, or an id or a name stands twice.
+        UserError: the file has neither format, or an id or a name occurs twice.
     """
     path = Path(path)
     lines = text_lines(path, "The label map")
@@ -35,8 +35,8 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
         twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             raise UserError(
-                f"The label map {path} has the {word} {some(twice)} more than once: give each action "
-                "its own."
+                f"The label map {path} has the {word} {some(twice)} more than once: give each "
+                "action its own."
             )
     return dict(sorted(pairs))
 
@@ -46,8 +46,8 @@ def _of_item(path: Path, item: str) -> tuple[int, str]:
     if not name or not name[1][1:-1].strip() or not number or int(number[1]) < 1:
         shown = printable(" ".join(item.split()))
         raise UserError(
-            f"The label map {path} has the item {{{shown}}}, which lacks a name or an id from 1 on: "
-            f"{_FORMATS}."
+            f"The label map {path} has the item {{{shown}}}, which lacks a name or an id from 1 "
+            f"on: {_FORMATS}."
         )
     return int(number[1]), re.sub(r"\\(.)", r"\1", name[1][1:-1].strip())
 

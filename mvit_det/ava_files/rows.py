@@ -1,4 +1,4 @@
-"""Rows of csv files, many at a time, each with its line; and the plainest file, excluded seconds."""
+"""Read rows of csv files in chunks, each with its line number; read excluded key frames."""
 
 import csv
 import os
@@ -14,14 +14,14 @@ import numpy as np
 from mvit_det.errors import UserError, printable
 from mvit_det.files import parsed_once, readable
 
-# What are no text files, by their first bytes.
+# First bytes of compressed files.
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _OTHER_TEXT = {b"{": "JSON", b"[": "JSON", b"<": "a web page or XML"}
-# Small enough that the lists of a chunk stay in the cache of the processor.
+# Small enough for the lists of a chunk to stay in the CPU cache.
 _CHUNK = 1 << 12
-# How a field begins that is meant for a number; nothing is as well.
+# How a numeric field begins; an empty one counts as numeric.
 _LIKE_A_NUMBER = re.compile(r"\s*([-+.]*\d|nan\b|inf\b|$)", re.IGNORECASE)
-# Names that headers give to columns, by their places, as far as they tell one place from another.
+# Header names by column, as far as they identify one.
 _PLACES = (
     (),
     ("second", "timestamp"),
@@ -37,12 +37,12 @@ _SIZES = ("w", "width", "h", "height")
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a file, N of them.
+    """A chunk of N rows of a csv file.
 
     Attributes:
         path: of the file.
-        lines: (N,) their line numbers, from 1 on.
-        text: as they stand there.
+        lines: (N,) line numbers, from 1 on.
+        text: the unparsed rows.
     """
 
     path: Path
@@ -53,13 +53,13 @@ class Rows:
         return len(self.text)
 
     def only(self, kept: np.ndarray) -> "Rows":
-        """Those that a mask of shape (N,) keeps."""
+        """Select rows by a boolean mask (N,)."""
         text = [line for line, keep in zip(self.text, kept.tolist()) if keep]
         return Rows(self.path, self.lines[kept], text)
 
     @cached_property
     def fields(self) -> list[list[str]]:
-        """Of each row."""
+        """Split each row into its fields; a malformed quotation raises a `UserError`."""
         reader, found = csv.reader(self.text), []
         try:
             for row in reader:
@@ -73,13 +73,13 @@ class Rows:
         return found
 
     def place(self, at: int) -> str:
-        """Where a row stands and what it says, to begin a sentence with."""
+        """Return path, line number and content of a row, to begin messages with."""
         text = ",".join(self.fields[at])
         shown = text if len(text) <= 120 else text[:117] + "..."
         return f"{self.path}, line {self.lines[at]}, {printable(shown)!r},"
 
     def numbers(self, text: Sequence[str], name: str) -> np.ndarray:
-        """The text of a column, called ``name``, as finite numbers: (N,) float64."""
+        """Parse a column, called ``name`` in messages, as finite numbers (N,) float64."""
         try:
             values = np.array(text, dtype=np.float64)
         except ValueError:
@@ -87,37 +87,37 @@ class Rows:
         at = first(~np.isfinite(values))
         if at is not None:
             raise UserError(
-                f"{self.place(at)} has {name}={printable(text[at])!r}: it must be a number; correct or "
-                "delete the row."
+                f"{self.place(at)} has {name}={printable(text[at])!r}: it must be a number; "
+                "correct or delete the row."
             )
         return values
 
     def key_frames(self) -> list[tuple[str, float]]:
-        """Of rows that begin with video and second."""
+        """Parse (video, second) from the first two columns."""
         names = [row[0].strip() for row in self.fields]
         seconds = self.numbers([row[1] for row in self.fields], "second")
         self.check_key_frames(names, seconds)
         return list(zip(names, seconds.tolist()))
 
     def check_key_frames(self, names: Sequence[str], seconds: np.ndarray) -> None:
-        """Refuse a video without a name, and a second before the first."""
+        """Refuse an empty video name and a negative second."""
         if "" in names:
             raise UserError(f"{self.place(names.index(''))} names no video: write its name first.")
         at = first(seconds < 0)
         if at is not None:
             raise UserError(
-                f"{self.place(at)} has second={seconds[at]:g}: write the second of the video, from 0 "
-                "on."
+                f"{self.place(at)} has second={seconds[at]:g}: write the second of the video, from "
+                "0 on."
             )
 
 
 def first(mask: np.ndarray) -> int | None:
-    """The number of the first that is true."""
+    """Return the index of the first true element of a mask (N,), None if there is none."""
     return int(mask.argmax()) if mask.any() else None
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a finite number."""
+    """Return whether a text is a finite number."""
     try:
         return bool(np.isfinite(float(text)))
     except ValueError:
@@ -125,16 +125,17 @@ def is_number(text: str) -> bool:
 
 
 def read_rows(path: Path, what: str) -> Iterator[Rows]:
-    """The rows of a csv file without its header and blank lines.
+    """Yield the rows of a csv file in chunks, without its header and blank lines.
 
     Args:
-        what: the file is meant to be, to begin a sentence with.
+        path: of the csv file.
+        what: what the file should be, to begin messages with.
 
     Raises:
-        UserError: the file cannot be read, is empty, or is obviously no csv file.
+        UserError: the file cannot be read, is empty, or is obviously not a csv file.
     """
     _check_is_text(path, what)
-    # names of videos may hold other bytes than text
+    # video names may hold bytes that are not UTF-8
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         end = 0
         while text := list(islice(file, _CHUNK)):
@@ -149,7 +150,7 @@ def read_rows(path: Path, what: str) -> Iterator[Rows]:
 
 
 def text_lines(path: Path, what: str) -> list[tuple[int, str]]:
-    """Number and text of the lines that say something; "#" begins a remark."""
+    """Return (line number, text) of all lines except blank ones and comments ("#")."""
     _check_is_text(path, what)
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
@@ -158,18 +159,18 @@ def text_lines(path: Path, what: str) -> list[tuple[int, str]]:
 
 @parsed_once
 def read_excluded(path: str | os.PathLike) -> frozenset[tuple[str, float]]:
-    """Key frames (video, second) that are not evaluated, from rows "video,second".
+    """Read key frames (video, second) that are not evaluated, from rows "video,second".
 
     Raises:
-        UserError: it is no such file, or a row cannot be read.
+        UserError: a row does not have two columns, or the file cannot be read.
     """
     found = set()
     for rows in read_rows(Path(path), "The file of excluded seconds"):
         at = first(np.array([len(row) != 2 for row in rows.fields]))
         if at is not None:
             raise UserError(
-                f"{rows.place(at)} has {len(rows.fields[at])} column(s): a row of excluded seconds is "
-                "video,second."
+                f"{rows.place(at)} has {len(rows.fields[at])} column(s): a row of excluded seconds "
+                "is video,second."
             )
         found.update(rows.key_frames())
     return frozenset(found)
@@ -190,9 +191,9 @@ def _check_is_text(path: Path, what: str) -> None:
 
 
 def _is_header(rows: Rows) -> bool:
-    """Whether the first row names columns; they must be in the order in which they are read.
+    """Return whether the first row is a header; refuse one whose columns are in another order.
 
-    No column of it but perhaps the first, which is a name, is meant for a number.
+    In a header no column except the first, the video name, looks like a number.
     """
     row = rows.fields[0]
     if len(row) < 2 or any(map(_LIKE_A_NUMBER.match, row[1:])):

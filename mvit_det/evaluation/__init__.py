@@ -1,4 +1,4 @@
-"""What an evaluation leaves: metrics, predictions, pictures, and a count of unreadable images."""
+"""Evaluators: metrics, saved predictions, pictures, and the number of unreadable images."""
 
 from mvit_det.evaluation.actions.evaluator import ActionMetrics
 from mvit_det.evaluation.classification.evaluator import ClassificationAccuracy

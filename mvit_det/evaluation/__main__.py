@@ -25,7 +25,7 @@ from mvit_det.evaluation.writing import write_whole
 
 
 def argument_parser() -> ArgumentParser:
-    """Paths alone: which ones are given tells detections from classes."""
+    """Build the parser; the paths that are given select what is evaluated."""
     parser = ArgumentParser(
         description="Metrics of saved predictions: tables, and with --output the numbers as JSON "
         "and pictures. Of detections (--ground-truth and --results) COCO's metrics, with "
@@ -80,7 +80,11 @@ def argument_parser() -> ArgumentParser:
 
 
 def main(args: Namespace) -> dict[str, dict[str, float]]:
-    """Read, measure, print and write; returns the numbers by task, in percent."""
+    """Read, evaluate, log and write; return the metrics by task, in percent.
+
+    Raises:
+        UserError: the options do not fit together, or a file cannot be used.
+    """
     kind = _kind(args)
     folder = Path(args.output) if args.output else None
     if folder and folder.exists() and not folder.is_dir():
@@ -88,7 +92,7 @@ def main(args: Namespace) -> dict[str, dict[str, float]]:
     measure, file_name = _KINDS[kind]
     results = measure(args, folder)
     if folder:
-        # named apart from the metrics.json of a training, which may be in the same folder
+        # not metrics.json, which a training may have written to the same folder
         path = folder / file_name
         # JSON has no NaN
         numbers = {
@@ -102,7 +106,7 @@ def main(args: Namespace) -> dict[str, dict[str, float]]:
 
 
 def _kind(args: Namespace) -> str:
-    """Which of the options that name what is measured is given, and that the others fit to it."""
+    """Return the option that selects what is evaluated; check that the others fit it."""
     given = [kind for kind in _KINDS if getattr(args, kind)]
     if len(given) != 1 or bool(args.results) != (given != ["predictions"]):
         raise UserError(
@@ -130,14 +134,14 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
 def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
     files = [*args.actions, args.results]
     twice = {path for path in files if files.count(path) > 1}
-    if twice:  # its boxes would count double, or be measured against themselves
+    if twice:  # its boxes would count twice, or be compared with themselves
         raise UserError(f"The file {some(twice)} is given twice: name it once.")
     truth = read_truth(args.actions, args.excluded, args.seconds)
     found = read_detections(args.results, truth)
     if args.label_map:
         names = read_label_map(args.label_map)
     else:
-        # as of a data set without a label map: all outputs of its model, which the file has
+        # as for a dataset without a label map: all outputs of its model, which the file contains
         ids = np.union1d(truth.table.action, found.action).tolist()
         names = {k: f"action {k}" for k in ids}
     truth.check_names(names)
@@ -152,7 +156,7 @@ def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
     return numbers
 
 
-# by the option that names it: how something is measured, and where its numbers go
+# option -> function that evaluates, and file of the metrics
 _KINDS = {
     "ground_truth": (_detections, "coco_metrics.json"),
     "actions": (_actions, "action_metrics.json"),
@@ -161,11 +165,11 @@ _KINDS = {
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:
-    """Run one command line, named ``prog`` in its usage."""
+    """Run one command line, with ``prog`` as the program name in its usage."""
     parser = argument_parser()
     parser.prog = prog
     args = parser.parse_args(arguments)
-    # The tables are the output of this program: plain lines.
+    # the tables are this program's output, so no timestamps
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with exit_on_user_error():
         main(args)

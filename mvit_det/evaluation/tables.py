@@ -1,4 +1,4 @@
-"""Tables in the log."""
+"""Tables for the log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,12 @@ from tabulate import tabulate
 
 
 def in_percent(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table with two digits behind the point."""
+    """Format a table with two decimals."""
     return tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
 
 
 def class_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A row for each class; of many classes two side by side, to keep it short."""
+    """Format one row per class; more than 10 classes in two columns, to keep the table short."""
     side = 2 if len(rows) > 10 else 1
     height = -(-len(rows) // side)
     lines = [[value for row in rows[i::height] for value in row] for i in range(height)]

@@ -1,4 +1,4 @@
-"""Says in the metrics that some test images or videos could not be read."""
+"""Report test images or videos that could not be read as a metric."""
 
 import logging
 from typing import Any
@@ -8,7 +8,7 @@ from detectron2.utils import comm
 
 logger = logging.getLogger(__name__)
 
-# what happens to them, by the form of a batch
+# what happens to these inputs, by the form of a batch
 _BLANK = "were tested as blank images, so the metrics are too low"
 _LEFT_OUT = "were left out of the accuracy"
 _MISSED = "have no detections, so that the people in them count as missed"
@@ -17,23 +17,24 @@ _MISSED = "have no detections, so that the people in them count as missed"
 class UnreadableImages(DatasetEvaluator):
     """Counts the inputs that a mapper has replaced by a blank one and marked "unreadable".
 
-    `evaluate` returns ``{"unreadable": {"images": n}}`` where n > 0, else an empty dict, so that
-    `metrics.json` and the caller can tell a sound evaluation from one that lacks images. Of videos,
-    whose inputs have "clip" or "second", it is ``{"videos": n, "clips": m}``: n of them lack m clips
-    in all.
+    `evaluate` returns ``{"unreadable": {"images": n}}`` if n > 0, else an empty dict, so that
+    `metrics.json` and the caller can distinguish a complete evaluation from one that lacks images.
+    For videos, whose inputs have "clip" or "second", it is ``{"videos": n, "clips": m}``: n of them
+    lack m clips in all.
     """
 
-    # Of a test that goes on it may see the rest alone: what cannot be read is tried again.
+    # A resumed test may show it the remaining inputs only: unreadable ones are tried again.
     needs_all = False
 
     def reset(self) -> None:
+        """Forget all inputs."""
         self._total = 0
         self._reasons: dict[str, str] = {}
         self._clips: set[tuple[str, float]] = set()
         self._fate = ""
 
     def process(self, inputs: list[dict[str, Any]] | dict[str, Any], outputs: Any) -> None:
-        """Take a list of inputs, or one dict of stacked inputs in which "unreadable" is a list."""
+        """Add a list of inputs, or one dict of stacked inputs in which "unreadable" is a list."""
         place = next((name for name in ("clip", "second") if name in inputs), None)
         if isinstance(inputs, dict):
             files, self._fate = inputs["file_name"], _MISSED if place == "second" else _LEFT_OUT
@@ -49,6 +50,7 @@ class UnreadableImages(DatasetEvaluator):
                     self._clips.add((file, float(inputs[place][index])))
 
     def evaluate(self) -> dict[str, dict[str, int]]:
+        """Log up to 20 of the files, and return the counts; see the class."""
         gathered = comm.gather((self._total, self._reasons, self._clips, self._fate), dst=0)
         total = sum(part[0] for part in gathered)
         reasons = {path: why for part in gathered for path, why in part[1].items()}

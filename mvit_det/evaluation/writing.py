@@ -1,4 +1,4 @@
-"""Files of results that are there whole or not at all."""
+"""Result files that are written completely or not at all."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,11 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file of which at no time a part stands under its name; its folder is made."""
+    """Open a binary file that gets its name only when complete; its folder is made.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as partial, open(partial, "wb") as file:
@@ -28,22 +32,22 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write text or bytes to a `whole_file`."""
+    """Write text (as UTF-8) or bytes to a `whole_file`."""
     with whole_file(path) as file:
         file.write(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
 def write_arrays(path: Path, *, compress: bool = False, **arrays: np.ndarray) -> None:
-    """Write a `whole_file` for `numpy.load`."""
+    """Write arrays to a `whole_file`, for `numpy.load`."""
     with whole_file(path) as file:
         (np.savez_compressed if compress else np.savez)(file, **arrays)
 
 
 @contextmanager
 def numbers_first(what: str, path: Path) -> Iterator[None]:
-    """Log what is written to ``path``, or why it cannot be, and go on.
+    """Log what is written to ``path``, or the error if that fails, and continue.
 
-    A full disk must cost neither the metrics nor the training that they are of.
+    A full disk must not cost the metrics, nor the training that they are of.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the model of any config sees in pictures and videos: ``python -m mvit_det.predict``."""
+"""Prediction on images and videos with the model of any config: ``python -m mvit_det.predict``."""
 
 from mvit_det.predict.predictor import Predictor
 

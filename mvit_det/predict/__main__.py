@@ -25,7 +25,11 @@ logger = logging.getLogger("mvit_det.predict")
 
 
 def main(args: Namespace) -> int:
-    """Predict, draw and write; returns the exit status."""
+    """Predict, draw and write the results.
+
+    Returns:
+        Exit status: 0; 1 if an input is faulty; 128 + signal number if a signal stopped the run.
+    """
     check_window(args.window)
     words, overrides = split_overrides(args.inputs)
     sources = find_sources(words, args.output)
@@ -45,7 +49,7 @@ def main(args: Namespace) -> int:
             "--window is for classifiers of clips, and this config's model is none: drop it."
         )
     people = person_boxes(args, predictor)
-    # the first Ctrl-C ends the loop, the files are finished; a second one ends the run at once
+    # the first Ctrl-C ends the loop and completes the files; a second one ends the run at once
     files = [source.path for source in sources]
     with StopRequest() as stop, open_results(folder, predictor, files) as results:
         run = Run(predictor, results, stop)
@@ -63,7 +67,7 @@ def main(args: Namespace) -> int:
 
 
 def summary(run: Run) -> str:
-    """What was written, in one line."""
+    """Summarize in one line what was written."""
     results = run.results
     counts = {
         "annotated pictures": results.pictures,
@@ -79,12 +83,12 @@ def summary(run: Run) -> str:
 
 
 def run_command(arguments: Sequence[str], prog: str) -> int:
-    """Run one command line, named ``prog`` in its usage, and return its exit status."""
+    """Run one command line, with ``prog`` as the program name, and return its exit status."""
     parser = argument_parser()
     parser.prog = prog
     args = parser.parse_intermixed_args(arguments)
     setup_logger(name="mvit_det")
-    # the checkpointer's table of what does not fit; the error that follows says it
+    # hide the checkpointer's table of mismatches; the error that follows reports them
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     with exit_on_user_error():
         return main(args)

@@ -1,4 +1,4 @@
-"""Key frames of videos: the clips around them, and boxes of people there."""
+"""Clips around the key frames of videos, and the person boxes given for them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class KeyClip:
     """The frames around a key frame.
 
     Attributes:
-        second: of the video, from 0 on.
-        frame: the index of its frame.
+        second: time in the video, from 0 on.
+        frame: index of the key frame.
         clip: (T, H, W, 3) uint8, RGB.
         picture: (H, W, 3) uint8, RGB, the key frame.
     """
@@ -35,15 +35,17 @@ def key_clips(
     sampling: Any,
     on_fault: Callable[[float, VideoError], None] = raised,
 ) -> Iterator[KeyClip]:
-    """The clip around each second of an opened video, in order.
+    """Yield the clip around each of ``seconds`` of an open video, in order.
 
     Args:
+        video: an `OpenVideo`.
+        seconds: of the key frames, from 0 on.
         sampling: chooses the frames of a clip.
-        on_fault: is told of seconds around which a frame cannot be decoded, and unless it raises
-            they are left out.
+        on_fault: called with a second around which a frame cannot be decoded, and the error; unless
+            it raises, that second is skipped.
     """
     keys = [shown_at(video, second) for second in seconds]
-    # the key frame itself as well, which need not be one of the clip's
+    # plus the key frame itself, which need not be in the clip
     wanted = [[*sampling.around(video.times, s), key] for s, key in zip(seconds, keys)]
     told = lambda place, error: on_fault(seconds[place], error)  # noqa: E731
     for place, frames in gathered(video, wanted, told):
@@ -51,7 +53,7 @@ def key_clips(
 
 
 def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Those of the seconds that an opened video has, in order, and those that it has not.
+    """Split seconds into those inside an open video, sorted, and those outside.
 
     Up to a second outside counts as its first or last frame, as in evaluation: lists of key frames
     and videos are cut by different rules.
@@ -62,13 +64,17 @@ def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[floa
 
 
 def not_within(video: Any, seconds: Sequence[float]) -> str:
-    """The fault of key frames outside of an opened video."""
+    """Describe key frames that are outside an open video."""
     told = some([f"{second:g}" for second in seconds], limit=3)
     return f"it lasts {video.end:.4g} s, and has no second {told}"
 
 
 def given_boxes(boxes: Mapping[float, Any]) -> dict[float, np.ndarray]:
-    """Boxes by seconds as float64 (N, 4)."""
+    """Convert boxes by second to float64 (N, 4), x1, y1, x2, y2 as fractions of the frame.
+
+    Raises:
+        UserError: a box is not inside [0, 1], or has no area, or the shape is another.
+    """
     if not isinstance(boxes, Mapping) or not boxes:
         raise UserError(
             "boxes must be person boxes by seconds, such as {2.0: [[0.1, 0.2, 0.5, 0.9]]}, not "
@@ -84,9 +90,9 @@ def given_boxes(boxes: Mapping[float, Any]) -> dict[float, np.ndarray]:
         wrong |= (array[:, 2:] <= array[:, :2]).any(axis=1)
         if wrong.any():
             raise UserError(
-                f"boxes[{second!r}] has {array[wrong][0].tolist()}: a box must be x1, y1, x2, y2 as "
-                "shares of the frame, from 0 to 1, with x1 < x2 and y1 < y2; divide pixels by its "
-                "width and height."
+                f"boxes[{second!r}] has {array[wrong][0].tolist()}: a box must be x1, y1, x2, y2 "
+                "as shares of the frame, from 0 to 1, with x1 < x2 and y1 < y2; divide pixels by "
+                "its width and height."
             )
         known[float(second)] = array
     return known

@@ -1,4 +1,4 @@
-"""Windows of videos, and a table of what their classes are."""
+"""Windows of videos, and a table of their classes."""
 
 import math
 from bisect import bisect_right
@@ -16,21 +16,24 @@ from mvit_det.predict.sources import Picture, Video
 from mvit_det.tasks.classification import best
 from mvit_det.tasks.video import Span
 
-MOST_WINDOWS = 10  # for each frame, on average: where frames are rare, windows may have none
+MOST_WINDOWS = 10  # per frame on average: at a low frame rate a window may contain no frame
 SHOWN = 3  # classes in a row of the log's table
 
 
 def parts(
     times: np.ndarray, length: float, window: float | None
 ) -> list[tuple[float, float, range]]:
-    """Cut a video into windows of equal length: (start, end, frames) of each.
+    """Cut a video into windows of equal length: (start, end, frame indices) of each.
 
-    The last one is moved back so that it ends with the video; where they overlap it counts.
+    The last window is moved back so that it ends with the video.
 
     Args:
-        times: (N,) seconds at which frames begin, from the start of the video on.
-        length: the second at which the last one ends.
-        window: in seconds; None for the whole video.
+        times: (N,) start times of the frames in seconds, from the start of the video.
+        length: end time of the last frame in seconds.
+        window: length of a window in seconds; None for the whole video.
+
+    Raises:
+        UserError: the window is much shorter than a frame.
     """
     if window is None or window >= length:
         return [(0.0, length, range(len(times)))]
@@ -43,19 +46,19 @@ def parts(
     for number in range(math.ceil(length / window - 1e-6)):
         start = min(number * window, length - window)
         first, last = np.searchsorted(times, (start - 1e-6, start + window - 1e-6)).tolist()
-        if first == last:  # none begins in it: the one that is on screen
+        if first == last:  # no frame begins in this window: use the one on screen
             first = int(on_screen(times, start))
         found.append((start, start + window, range(first, max(last, first + 1))))
     return found
 
 
 def span_at(spans: Sequence[Span], frame: int) -> Span:
-    """The last of the spans, which are in order, that a frame, by its number, is in."""
+    """Return the last span that contains a frame index; spans are in order."""
     return spans[max(0, bisect_right(spans, frame, key=lambda span: span.frames.start) - 1)]
 
 
 def table(spans: Sequence[Span], categories: Sequence[Category]) -> str:
-    """The best classes and their probabilities in percent, a row for each span."""
+    """Format the best classes of each span, one row per span, probabilities in percent."""
     rows = []
     for span in spans:
         row = [f"{span.start:.1f} - {span.end:.1f} s"]
@@ -67,7 +70,7 @@ def table(spans: Sequence[Span], categories: Sequence[Category]) -> str:
 
 
 def check_window(window: float | None) -> None:
-    """Refuse what is no length of time."""
+    """Raise a `UserError` unless the window is None or a finite number of seconds above 0."""
     if window is not None and not 0 < window < math.inf:
         raise UserError(f"window={window}, in seconds, must be above 0.")
 
@@ -75,9 +78,9 @@ def check_window(window: float | None) -> None:
 def videos_of(
     sources: Sequence[Picture | Video], report: Callable[[Path, str], None]
 ) -> list[Path]:
-    """Videos among inputs, in the order given; single pictures are reported.
+    """Return the videos among the inputs, in the order given; report single pictures.
 
-    Several pictures of one folder are the frames of one video: their folder.
+    Several pictures in one folder are the frames of one video: their folder.
     """
     counts = Counter(one.path.parent for one in sources if isinstance(one, Picture))
     videos: dict[Path, None] = {}

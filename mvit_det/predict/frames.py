@@ -1,4 +1,4 @@
-"""A model of pictures goes over each picture, and each frame of each video."""
+"""Run a model of images over each picture and each frame of each video."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -11,7 +11,7 @@ from mvit_det.predict.sources import Frame, Picture, Video, stream
 
 
 def see_frames(run: Run, sources: Sequence[Picture | Video]) -> None:
-    """Each picture, and each frame of each video."""
+    """Predict and write each picture, and each frame of each video, in batches."""
     counts = [source.count for source in sources]
     total = sum(counts) if all(counts) else None
     frames = progress(stream(sources, run.report), total, "images")
@@ -22,7 +22,7 @@ def see_frames(run: Run, sources: Sequence[Picture | Video]) -> None:
 
 
 def _predict(run: Run, batch: list[Frame]) -> list[Any | None]:
-    """The result of each frame; None, and a report, where the model cannot take it."""
+    """Return the result of each frame; report and return None where the model cannot take it."""
     try:
         return run.predictor([frame.image for frame in batch])
     except UserError as error:

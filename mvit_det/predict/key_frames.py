@@ -1,4 +1,4 @@
-"""Videos are looked at, at key frames with people: by an action detector, or to find the people."""
+"""Run over the key frames of videos: detect the actions of people, or the people themselves."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -24,19 +24,19 @@ from mvit_det.tasks.actions import People
 logger = logging.getLogger(__name__)
 
 DETECTIONS, PROPOSALS = "detections.csv", "proposals.csv"
-HELD = 1.0  # seconds for which boxes are shown at least, unless others come
+HELD = 1.0  # seconds for which boxes stay at least, unless new ones follow
 TOLD = 5  # actions in a line of the log
 SLIDES = 1.0  # frames per second of a video of key frames
 
-# the actions of its rows, and a function from people to the scores (N, len(actions))
+# action ids of the rows, and a function from people to their scores (N, len(actions))
 CsvFile = tuple[list[int], Callable[[People], np.ndarray]]
 
 
 class KeyFrameRunner(ABC):
-    """One video after the other is looked at, at key frames with people.
+    """Iterates over videos and the key frames of each, with boxes of people.
 
     Attributes:
-        seen: what is known, by the name of the video.
+        seen: the results so far, by video name.
     """
 
     def __init__(self, run: Run, source: BoxFile | PersonFinder) -> None:
@@ -46,16 +46,20 @@ class KeyFrameRunner(ABC):
 
     @abstractmethod
     def see_video(self, path: Path, video: OpenVideo) -> list[str]:
-        """Fill ``seen`` from an opened video, and draw; returns faults in parts of it."""
+        """Fill ``seen`` from an open video, and draw; return faults in parts of it."""
 
     def csv_files(self) -> dict[str, CsvFile]:
-        """By their names: the boxes, if they were found here."""
-        # -1 is no action
+        """Return the csv files to write, by name: the boxes, if they were detected here."""
+        # -1 stands for no action
         boxes = [-1], lambda one: one.box_scores[:, None]
         return {PROPOSALS: boxes} if isinstance(self.source, PersonFinder) else {}
 
     def see(self, paths: Sequence[Path]) -> None:
-        """Each video; the csv files of what is known are written whatever ends it."""
+        """Run over each video; write the csv files of what is known even after an exception.
+
+        Raises:
+            UserError: two videos have the same name, which csv files identify them by.
+        """
         names = Counter(map(_name, paths))
         twice = [name for name, count in names.items() if count > 1]
         if twice:
@@ -69,7 +73,7 @@ class KeyFrameRunner(ABC):
             self._write_csv_files()
 
     def seconds(self, path: Path, video: OpenVideo) -> tuple[list[float], list[str]]:
-        """The key frames of a video, and what is wrong with others."""
+        """Return the key frames of a video in seconds, and the faults of those outside it."""
         seconds, outside = within(video, self.source.seconds(_name(path), video))
         faults = [not_within(video, outside)] if outside else []
         if outside and not seconds:
@@ -77,7 +81,7 @@ class KeyFrameRunner(ABC):
         return seconds, faults
 
     def note(self, frame: Frame, result: Any, video: OpenVideo, index: int) -> None:
-        """Write the result for the frame of this index, which was shown in ``frame``."""
+        """Write the result for the frame of this index, which was drawn as ``frame``."""
         second = round(float(video.times[index]), 6)
         self.run.results.note(frame, result, frame=index, seconds=second)
 
@@ -95,7 +99,7 @@ class KeyFrameRunner(ABC):
 
 
 class ActionRunner(KeyFrameRunner):
-    """An action detector says what people do."""
+    """Detects the actions of people at key frames."""
 
     def see_video(self, path: Path, video: OpenVideo) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
@@ -125,13 +129,13 @@ class ActionRunner(KeyFrameRunner):
         return faults
 
     def csv_files(self) -> dict[str, CsvFile]:
-        """The scores of all named actions as well."""
+        """Add the scores of all named actions."""
         ids = [category["id"] for category in self.run.predictor.categories]
         actions = ids, lambda one: one.scores.numpy()[:, np.array(ids) - 1]
         return {DETECTIONS: actions, **super().csv_files()}
 
     def _log(self, path: Path, people: Sequence[People]) -> None:
-        """The actions of a video that are seen most, and boxes of which nothing is seen."""
+        """Log the most frequent actions of a video; warn of boxes that the model does not see."""
         inference, categories = self.run.predictor.inference, self.run.predictor.categories
         counts = Counter(
             category["name"]
@@ -155,9 +159,9 @@ class ActionRunner(KeyFrameRunner):
 
 
 class ProposalRunner(KeyFrameRunner):
-    """A detector finds people, for an action detector that may not be there yet.
+    """Detects people at key frames, as proposals for an action detector.
 
-    The annotated video has the key frames alone.
+    The annotated video consists of the key frames only.
     """
 
     def see_video(self, path: Path, video: OpenVideo) -> list[str]:
@@ -186,16 +190,19 @@ class ProposalRunner(KeyFrameRunner):
 
 
 def left_out(second: float, error: VideoError) -> str:
-    """The fault of a key frame that cannot be decoded."""
+    """Describe a key frame that cannot be decoded."""
     return f"second {second:g} is left out, {error}"
 
 
 def people_shown(people: Sequence[People], times: np.ndarray) -> list[People | None]:
-    """Who is shown with each frame: those of the last key frame, unless that is long past.
+    """Choose whom to draw in each frame: people of the last key frame, unless it is long past.
 
     Args:
-        people: in order.
-        times: (N,) seconds of the frames.
+        people: of each key frame, in order.
+        times: (N,) start times of the frames in seconds.
+
+    Returns:
+        N entries; None where nobody is drawn.
     """
     gaps = [later.second - one.second for one, later in zip(people, people[1:])]
     held = max(HELD, min(gaps, default=0.0)) - 1e-6
@@ -209,5 +216,5 @@ def people_shown(people: Sequence[People], times: np.ndarray) -> list[People | N
 
 
 def _name(path: Path) -> str:
-    """What csv files call a video: its file without the ending, or its folder of frames."""
+    """Return how csv files name a video: its file without the suffix, or its folder."""
     return path.name if path.is_dir() else path.stem

@@ -1,4 +1,4 @@
-"""Opened videos: files, folders of frames, and arrays of frames, with one interface."""
+"""A common interface to video files, folders of frames, and arrays of frames."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,12 @@ from mvit_det.errors import UserError, check_positive
 def opened(
     video: str | os.PathLike | np.ndarray, fps: float | None, folder_fps: float | None
 ) -> AbstractContextManager[OpenVideo]:
-    """A video file, a folder of frames, or an array of frames, for a ``with`` block.
+    """Open a video file, a folder of frames, or an array of frames, for a ``with`` block.
 
     Args:
-        fps: frames per second, where the video does not tell.
-        folder_fps: the same for a folder of frames of which nobody tells.
+        video: a path, or an array (N, H, W, 3) uint8, BGR.
+        fps: frames per second, if the video does not specify it.
+        folder_fps: the default of ``fps`` for folders of frames.
     """
     if isinstance(video, (str, os.PathLike)):
         return open_video(video, fps=fps or folder_fps)
@@ -29,22 +30,24 @@ def opened(
 
 
 def check_bgr(given: Any, axes: int, wanted: str) -> None:
-    """Refuse what is no array of uint8 with so many axes, the last one of three channels.
+    """Raise a `UserError` unless ``given`` is a uint8 array whose last axis has size 3.
 
     Args:
-        wanted: how the sentence begins.
+        given: the array to check.
+        axes: number of axes: 3 for an image, 4 for a video.
+        wanted: how the message begins.
     """
     shape = getattr(given, "shape", ())
     if len(shape) != axes or shape[-1] != 3 or 0 in shape or given.dtype != np.uint8:
         what = f"{given.dtype} of shape {shape}" if shape else type(given).__name__
         raise UserError(
-            f"{wanted} of uint8 in the order BGR, not {what}: convert it first, e.g. by cv2.imread or "
-            "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
+            f"{wanted} of uint8 in the order BGR, not {what}: convert it first, e.g. by cv2.imread "
+            "or cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
         )
 
 
 class FramesInMemory(OpenVideo):
-    """An array of frames.
+    """A video from an array of frames.
 
     Args:
         frames: (N, H, W, 3) uint8, BGR.
@@ -59,25 +62,25 @@ class FramesInMemory(OpenVideo):
         self._frames = frames
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """See `OpenVideo.frames`."""
+        """Return frames (len(indices), H, W, 3) RGB; see `OpenVideo.frames`."""
         return np.ascontiguousarray(self._frames[np.asarray(indices)][..., ::-1])
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Where the frames of an annotated video come from; see `sources.Frame`."""
+    """The source of the frames of an annotated video; see `sources.Frame`."""
 
     path: Path
     fps: float
 
 
 def shown_at(video: OpenVideo, second: float) -> int:
-    """The index of the frame of an opened video that is on screen at a time."""
+    """Return the index of the frame that is on screen at a time, in seconds."""
     return int(on_screen(video.times, second))
 
 
 def raised(place: float, error: VideoError) -> None:
-    """What becomes of a part that cannot be decoded, where nobody minds it."""
+    """Raise the error of a part that cannot be decoded: the default for ``on_fault``."""
     raise error
 
 
@@ -87,15 +90,17 @@ def gathered(
     on_fault: Callable[[int, VideoError], None] = raised,
     memory: int = 2**28,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Parts of an opened video, each with its place in ``wanted``: (N, H, W, 3) RGB.
+    """Yield the parts of an open video, each as (index into ``wanted``, frames (N, H, W, 3) RGB).
 
-    Several are decoded in one go, since each alone takes decoding from the key frame of the file
-    that is before it.
+    Several parts are decoded together, since each one alone starts at the preceding key frame of
+    the file.
 
     Args:
-        wanted: indices of the frames of each part.
-        on_fault: is told of parts that cannot be decoded, and unless it raises they are left out.
-        memory: bytes of the frames that are decoded at once, where one part takes no more.
+        video: an `OpenVideo`.
+        wanted: frame indices of each part.
+        on_fault: called with the index of a part that cannot be decoded, and the error; unless it
+            raises, that part is skipped.
+        memory: limit in bytes of the frames decoded at once; one part may exceed it.
     """
     if not wanted:
         return
@@ -122,12 +127,13 @@ def _gathered(
 
 
 def in_order(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
-    """Frames 0 to ``stop`` - 1 of an opened video, (H, W, 3) BGR; those before a damaged one come.
+    """Yield frames 0 to ``stop`` - 1, (H, W, 3) BGR, up to the first one that is damaged.
 
     Args:
-        memory: bytes of the frames that are decoded at once. Few at once cost time, since decoding
-            starts anew from the key frame before them.
+        video: an `OpenVideo`.
+        stop: number of frames.
+        memory: limit in bytes of the frames decoded at once. Smaller batches are slower, since each
+            starts at the preceding key frame of the file.
     """
-
     for _, [frame] in gathered(video, [[index] for index in range(stop)], memory=memory):
         yield np.ascontiguousarray(frame[..., ::-1])

@@ -1,4 +1,4 @@
-"""Where the people of a video are: from a csv file, or found by a detector."""
+"""Person boxes of videos: from a csv file, or from a detector."""
 
 import os
 from argparse import Namespace
@@ -20,21 +20,21 @@ from mvit_det.tasks import task_of
 
 PERSON = "person"
 EVERY = 1.0  # seconds
-THRESHOLD = 0.8  # AVA's, for its own detector
+THRESHOLD = 0.8  # as AVA's authors use for their detector
 DETECTOR_OPTIONS = ("detector_weights", "detector_class")
 OPTIONS = ("boxes", "start", "detector_config", *DETECTOR_OPTIONS, "box_threshold", "every")
 
-Boxes = tuple[np.ndarray, np.ndarray]  # (N, 4) as shares of the frame, and the scores (N,)
+Boxes = tuple[np.ndarray, np.ndarray]  # (N, 4) as fractions of the frame, and scores (N,)
 
 
 class BoxFile:
     """Person boxes in a csv file of AVA's kinds: annotations, proposals or detections.
 
-    Several rows of one box, with an action each, are one box.
+    Rows of one box with different actions count as one box.
 
     Args:
-        threshold: proposals of a lower score are left out. (Scores of detections are those of
-            actions.)
+        path: of the csv file.
+        threshold: proposals of a lower score are dropped. (Scores of detections belong to actions.)
         start: the file's second at which videos begin.
     """
 
@@ -43,13 +43,17 @@ class BoxFile:
         self.start = start
         kind, table = read_any_boxes(self.path)
         self._named = table
-        # which actions the rows have is of no interest here
+        # the actions of the rows do not matter here
         table = usable(self.path, table, num_classes=table.action.max(initial=0))
         self._sure, self._threshold = kind == "proposals", threshold
         self._boxes = table.rows(table.score >= threshold) if self._sure else table
 
     def seconds(self, name: str, video: Any) -> list[float]:
-        """The key frames of a video of this name, from its beginning on; some may have no box."""
+        """Return the key frames of a video in seconds from its start; some may have no box.
+
+        Raises:
+            UserError: the file has no rows for this video.
+        """
         table = self._named
         found = {second for known, second in table.empty if _is_called(known, name)}
         found |= set(table.second[_rows_called(table, name)].tolist())
@@ -62,7 +66,7 @@ class BoxFile:
         return sorted(round(second - self.start, 6) for second in found)
 
     def at(self, name: str, clip: KeyClip) -> Boxes:
-        """The boxes of a key frame, each once."""
+        """Return the boxes of a key frame without duplicates."""
         table = self._boxes
         rows = np.abs(table.second - self.start - clip.second) < 1e-6
         rows &= _rows_called(table, name)
@@ -72,16 +76,16 @@ class BoxFile:
         return box[firsts], score[firsts] if self._sure else np.full(len(firsts), np.nan)
 
     def check_scores(self) -> None:
-        """Refuse proposals none of which is sure enough."""
+        """Raise a `UserError` if all proposals are below the threshold."""
         if len(self._named) and not len(self._boxes):
             raise UserError(
-                f"{self.path} has no box as sure as --box-threshold {self._threshold:g} (the highest "
-                f"score is {self._named.score.max():g}): lower it."
+                f"{self.path} has no box as sure as --box-threshold {self._threshold:g} (the "
+                f"highest score is {self._named.score.max():g}): lower it."
             )
 
 
 def _is_called(known: str, name: str) -> bool:
-    """Whether a file of boxes means a video of this name; some write its ending as well."""
+    """Return whether a video name in the file means ``name``; some files include the suffix."""
     return name in (known, os.path.splitext(known)[0] if is_video_name(known) else known)
 
 
@@ -91,13 +95,13 @@ def _rows_called(table: BoxTable, name: str) -> np.ndarray:
 
 
 class PersonFinder:
-    """Person boxes by one of our own detectors, at regular times or at those of a file.
+    """Detects people with a `Predictor`, at regular times or at the key frames of a file.
 
     Args:
-        detector: finds no boxes that are less sure than is wanted.
-        name: the class that is a person; by default "person" if the detector has it, else all.
-        every: seconds from one key frame to the next, the first at 0.
-        times: a file whose key frames are taken instead.
+        detector: with the threshold for person boxes already set.
+        name: the class of people; by default "person" if the detector has it, else all classes.
+        every: seconds between key frames, the first at 0.
+        times: a file whose key frames are used instead.
     """
 
     def __init__(
@@ -122,28 +126,32 @@ class PersonFinder:
         self.start = times.start if times else 0.0
 
     def seconds(self, name: str, video: Any) -> list[float]:
-        """The key frames of a video, from its beginning on."""
+        """Return the key frames of a video in seconds from its start.
+
+        Raises:
+            VideoError: ``every`` is less than the duration of a frame.
+        """
         if self.times is not None:
             return self.times.seconds(name, video)
         if self.every * len(video.times) < video.end:
             raise VideoError(
-                f"--every {self.every:g} s is less than a frame, {video.end / len(video.times):.3g} s"
+                f"--every {self.every:g} s is below one frame, {video.end / len(video.times):.3g} s"
             )
         count = int(np.ceil(video.end / self.every - 1e-6))
         return [round(number * self.every, 6) for number in range(max(count, 1))]
 
     def found(self, picture: np.ndarray) -> Instances:
-        """The people in a picture (H, W, 3) BGR, the best first."""
+        """Detect people in an image (H, W, 3) BGR, best first."""
         found = self.detector(picture)
         return found[np.isin(found.pred_classes.numpy(), self.wanted)]
 
     def at(self, name: str, clip: KeyClip) -> Boxes:
-        """The people found at a key frame, the best first."""
+        """Detect people at a key frame, best first."""
         return as_shares(self.found(np.ascontiguousarray(clip.picture[..., ::-1])))
 
 
 def as_shares(found: Instances) -> Boxes:
-    """Boxes as shares of the frame, inside of it, and their scores."""
+    """Convert to boxes (N, 4) as fractions of the frame, clipped to it, and scores (N,)."""
     height, width = found.image_size
     boxes = found.pred_boxes.tensor.double().numpy() / [width, height, width, height]
     boxes = np.clip(boxes, 0, 1)
@@ -152,7 +160,11 @@ def as_shares(found: Instances) -> Boxes:
 
 
 def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinder | None:
-    """What the command line says of boxes; None where they are not for this model."""
+    """Return the source of person boxes that the options ask for; None if the model needs none.
+
+    Raises:
+        UserError: options are missing, contradict each other, or do not fit the model.
+    """
     given = [option for option in OPTIONS if getattr(args, option) is not None]
     of_actions = predictor.task.inputs == "key frames"
     if args.proposals and not predictor.task.gives_boxes:
@@ -160,7 +172,7 @@ def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinde
     if not (of_actions or args.proposals):
         if given:
             raise UserError(
-                f"{_flag(given[0])} is for action detectors, and this config's model is none: drop it."
+                f"{_flag(given[0])} is for action detectors, and this model is none: drop it."
             )
         return None
     if args.proposals and args.detector_config is not None:
@@ -173,8 +185,8 @@ def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinde
             raise UserError(f"{_flag(strays[0])} needs --detector-config FILE.")
         if args.boxes is None:
             raise UserError(
-                "An action detector needs boxes of people: give --boxes FILE.csv (in AVA's format), or "
-                "--detector-config FILE and let a detector find them."
+                "An action detector needs boxes of people: give --boxes FILE.csv (in AVA's "
+                "format), or --detector-config FILE and let a detector find them."
             )
     if args.boxes is not None and args.every is not None:
         raise UserError("--boxes tells the seconds to look at: drop --every.")
@@ -192,18 +204,18 @@ def person_boxes(args: Namespace, predictor: Predictor) -> BoxFile | PersonFinde
 
 
 def box_threshold(args: Namespace) -> float:
-    """Below this score boxes of people are left out."""
+    """Return the score below which person boxes are dropped, from 0 to 1."""
     threshold = THRESHOLD if args.box_threshold is None else args.box_threshold
     check_share("mvit_det.predict", **{"--box-threshold": threshold})
     return threshold
 
 
 def _detector(args: Namespace) -> Predictor:
-    # before its weights are read, which may be those of the other model as well
+    # before its weights are read, which may be given for the wrong model too
     if not task_of(load_config(args.detector_config)).gives_boxes:
         raise UserError(
-            f"--detector-config {args.detector_config} is none of a detector of boxes: give one, such "
-            "as configs/mask_rcnn_mvitv2_t_3x.py."
+            f"--detector-config {args.detector_config} is none of a detector of boxes: give one, "
+            "such as configs/mask_rcnn_mvitv2_t_3x.py."
         )
     return Predictor(
         args.detector_config,
@@ -218,12 +230,12 @@ def _flag(option: str) -> str:
 
 
 def read_any_boxes(path: str | os.PathLike) -> tuple[str, BoxTable]:
-    """Read a csv file of any kind of `read_boxes`: the first one that takes it, and the table.
+    """Read a csv file as the first kind of `read_boxes` that fits; return that kind and the table.
 
     Raises:
-        UserError: none does; it says why.
+        UserError: no kind fits; lists why.
     """
-    refusals: dict[str, str] = {}  # by what they say, the kind
+    refusals: dict[str, str] = {}  # message -> kind
     for kind in ("actions", "proposals", "detections"):
         try:
             return kind, read_boxes(path, kind)

@@ -1,4 +1,4 @@
-"""Config and weights -> a function from pictures or videos to objects, classes or actions."""
+"""A model with its weights as a function from images or videos to objects, classes or actions."""
 
 import logging
 import os
@@ -28,47 +28,50 @@ from mvit_det.tasks.video import Span
 
 logger = logging.getLogger(__name__)
 
-# Of a run's output folder, the first that exists: the weights that evaluated best, or the last.
+# The first that exists in a run's output folder: the best checkpoint, or the last.
 WEIGHTS = ("model_best.pth", "averaged_final.pth", "model_final.pth")
 
-# A picture of a more extreme shape is refused: where the config sets the short side alone, it would
-# be enlarged beyond any memory, and where it limits the long side, nothing of it would be left.
+# Images of a more extreme aspect ratio are refused: if the config sets only the short side, they
+# would exceed any memory, and if it limits the long side, almost nothing would be left of them.
 MAX_ASPECT = 100
 
 
 class Predictor:
-    """The model of a config, ready for pictures: ``result = Predictor(config, weights)(image)``.
+    """The model of a config with weights: ``result = Predictor(config, weights)(image)``.
 
-    A detector gives `Instances`, a classifier the scores of all classes. Pictures are prepared as
-    the config's test pictures are, and results are what an evaluation of the same picture gives
-    (where that has turned it by its EXIF orientation, as `python -m mvit_det.predict` does).
-    A classifier of clips takes videos, ``Predictor(config, weights)("clip.mp4")``: scores are
-    averaged over the clips and crops that the config tests with. An action detector takes videos
-    and person boxes: see `actions`.
-    Of the config's data nothing else is needed, neither files nor annotations.
+    A detector returns `Instances`, a classifier the scores of all classes. Images are prepared as
+    the config's test images are, and results equal those of an evaluation on the same image (up to
+    EXIF orientation, which `python -m mvit_det.predict` applies as well).
+    A video classifier takes videos, ``Predictor(config, weights)("clip.mp4")``, and averages scores
+    over the clips and crops that the config tests with. An action detector takes videos and person
+    boxes: see `actions`.
+    None of the config's data is needed, neither files nor annotations.
 
     Args:
         config: a LazyConfig, .py or the config.yaml of a run.
-        weights: a checkpoint that fits the model completely, in any published format, or the name of
-            published weights; by default the best or else the last one beside the config.yaml, or
-            in the config's train.output_dir.
+        weights: a checkpoint that matches the model completely, in any published format, or the
+            name of published weights; by default the best or else the last checkpoint next to the
+            config.yaml, or in the config's train.output_dir.
         overrides: ``key=value`` changes to the config.
-        device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU where it has CUDA
-            and this machine has not.
-        score_threshold: detections (not classes) of a lower score are dropped. At 0 the model's
-            own threshold remains (test_score_thresh of its box predictor). Of an action detector
-            actions of a lower score are not drawn.
-        batch_size: the most pictures, or clips with their crops, that the model is given at once.
-        class_names: in the order of the model's outputs, or a file: one name per line, or COCO's
-            JSON. By default what the config or its test data tell. Of an action detector a label
-            map, of AVA's .pbtxt or with lines "12: stand", may name some of its actions only.
+        device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU if that is CUDA
+            and this machine has none.
+        score_threshold: from 0 to 1; detections (not classes) of a lower score are dropped. At 0
+            the model's own threshold remains (test_score_thresh of its box predictor). For an
+            action detector, actions of a lower score are not drawn.
+        batch_size: maximum number of images, or of clips with their crops, per forward pass.
+        class_names: in the order of the model's outputs, or a file: one name per line, or COCO
+            JSON. By default those of the config or its test data. For an action detector a label
+            map, as AVA's .pbtxt or lines "12: stand", may name a subset of its actions.
 
     Attributes:
         categories: {"id", "name"} of each class, as in a COCO file, in the order of
-            ``pred_classes`` or of the scores. Of an action detector those actions that are
-            evaluated; scores[:, id - 1] is that of an id.
-        task: the config's, an object of `mvit_det.tasks`.
-        inference: what it does with inputs and results.
+            ``pred_classes`` or of the scores. For an action detector the evaluated actions;
+            scores[:, id - 1] belongs to an id.
+        task: of the config, an object of `mvit_det.tasks`.
+        inference: how the task prepares inputs and handles results.
+
+    Raises:
+        UserError: a setting is out of range, or config, weights and class names do not match.
     """
 
     def __init__(
@@ -96,23 +99,26 @@ class Predictor:
 
     @property
     def class_names(self) -> list[str]:
-        """Names in the order of ``pred_classes`` or of the scores."""
+        """Class names in the order of ``pred_classes`` or of the scores."""
         return [category["name"] for category in self.categories]
 
     def __call__(self, image: Any, *, fps: float | None = None) -> Any:
-        """Detect objects in one picture, or classify it or a video; or each of a list.
+        """Detect objects in an image, or classify an image or a video; or each of a list.
 
         Args:
-            image: (H, W, 3) uint8, BGR: what ``cv2.imread`` returns and Detectron2's own predictor
-                takes. From RGB: ``image[:, :, ::-1]``. For a classifier of clips the path of a video
-                or of a folder of its frames, or (N, H, W, 3) uint8, all its frames, BGR as well.
-            fps: frames per second of such frames; 30 unless given. Video files tell theirs.
+            image: (H, W, 3) uint8, BGR, as ``cv2.imread`` returns and Detectron2's predictor takes.
+                From RGB: ``image[:, :, ::-1]``. For a video classifier the path of a video or of a
+                folder of its frames, or all frames (N, H, W, 3) uint8, BGR as well.
+            fps: frames per second of frames; 30 by default. Video files specify theirs.
 
         Returns:
-            Of a detector Detectron2's `Instances`, on the CPU, in the frame of the given picture:
-            pred_boxes (XYXY in pixels), scores, pred_classes and, if the model has masks,
-            pred_masks (N, H, W); best score first. Of a classifier the scores (K,) of all classes,
-            a tensor on the CPU; they sum to 1. For a list, one per picture or video.
+            From a detector Detectron2's `Instances`, on the CPU, in pixels of the given image:
+            pred_boxes (XYXY), scores, pred_classes and, if the model has masks, pred_masks (N, H,
+            W); best score first. From a classifier the scores (K,) of all classes, a tensor on the
+            CPU that sums to 1. For a list, one result per image or video.
+
+        Raises:
+            UserError: the input has another form, or a video cannot be read.
         """
         if self.task.inputs == "key frames":
             raise UserError("This config's model detects actions: use .actions(video, boxes).")
@@ -123,8 +129,8 @@ class Predictor:
         if isinstance(image, np.ndarray):
             return self([image])[0]
         inputs = [self._prepare(one) for one in image]
-        # NOTE: only pictures that come out at one size share a batch. Padding to a common size
-        # changes what the model sees, and detections would depend on the neighbours in the list.
+        # NOTE: only images resized to equal shapes share a batch. Padding to a common size changes
+        # the model's input, and detections would depend on the other images in the list.
         by_shape = defaultdict(list)
         for index, one in enumerate(inputs):
             by_shape[one[0].shape].append(index)
@@ -138,23 +144,27 @@ class Predictor:
     def over_time(
         self, video: Any, window: float | None = None, *, fps: float | None = None
     ) -> list[Span]:
-        """Classify a video window by window; with a classifier of clips.
+        """Classify a video window by window, with a video classifier.
 
         Args:
-            video, fps: as for a call.
+            video: as for a call.
             window: in seconds; each gets as many views as the config tests a video with. None for
                 the whole video, which gives one `Span`.
+            fps: as for a call.
+
+        Raises:
+            UserError: the model is not a video classifier, or the video cannot be read.
         """
         if self.task.inputs != "videos":
             raise UserError(
-                "Windows of time are for classifiers of clips, and this config's model is none: call "
-                "the predictor, or its actions()."
+                "Windows of time are for classifiers of clips, and this config's model is none: "
+                "call the predictor, or its actions()."
             )
         with self._usable(video, fps) as frames:
             return list(self.spans(frames, window))
 
     def open(self, video: Any, fps: float | None = None) -> AbstractContextManager:
-        """A video file, a folder of frames, or an array of frames, for a ``with`` block."""
+        """Open a video file, a folder of frames, or an array of frames, for a ``with`` block."""
         return opened(video, fps, getattr(self.inference, "fps", None))
 
     @contextmanager
@@ -166,7 +176,7 @@ class Predictor:
             raise UserError(f"Video {video} cannot be used: {error}.") from error
 
     def spans(self, video: Any, window: float | None = None) -> Iterator[Span]:
-        """As `over_time` for what `open` gives, one after the other."""
+        """Yield the results of `over_time` for a video opened by `open`."""
         check_window(window)
         _refuse_extreme(*video.frames([0]).shape[1:3], "A video")
         for start, end, frames in parts(video.times, video.end, window):
@@ -178,18 +188,22 @@ class Predictor:
     def actions(
         self, video: Any, boxes: Mapping[float, Any], *, fps: float | None = None
     ) -> list[People]:
-        """What people do at key frames of a video; with an action detector.
+        """Detect the actions of people at key frames of a video, with an action detector.
 
         Args:
-            video, fps: as for a call.
-            boxes: person boxes (N, 4) by the second of the key frame: x1, y1, x2, y2 as shares of
-                the frame, from 0 to 1.
+            video: as for a call.
+            boxes: person boxes (N, 4) by the second of the key frame: x1, y1, x2, y2 as fractions
+                of the frame, from 0 to 1.
+            fps: as for a call.
 
         Returns:
-            One `People` per key frame, in order: with its boxes, and their ``scores`` (N, K).
+            One `People` per key frame, in order, with its boxes and their ``scores`` (N, K).
+
+        Raises:
+            UserError: the model is not an action detector, or the video or boxes cannot be used.
         """
         if self.task.inputs != "key frames":
-            raise UserError("Boxes of people are for action detectors, and this model is none.")
+            raise UserError("Boxes of people are for action detectors, which this model is not.")
         known = given_boxes(boxes)
         with self._usable(video, fps) as frames:
             seconds, outside = within(frames, list(known))
@@ -204,10 +218,12 @@ class Predictor:
         look: Callable[[KeyClip], tuple[np.ndarray, np.ndarray | None]],
         on_fault: Callable[[float, VideoError], None] = raised,
     ) -> Iterator[People]:
-        """As `actions` for what `open` gives, one key frame after the other.
+        """Yield the results of `actions` for a video opened by `open`.
 
         Args:
-            look: gives the boxes at a key frame, and how sure each is.
+            video: an `OpenVideo`.
+            seconds: of the key frames.
+            look: returns the boxes (N, 4) at a key frame, and their scores (N,) or None.
             on_fault: see `key_clips`.
         """
         _refuse_extreme(*video.frames([0]).shape[1:3], "A video")
@@ -227,7 +243,7 @@ class Predictor:
                 yield People(clip.second, clip.frame, size, boxes, told, sure)
 
     def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
-        """A picture as the test mapper gives it to the model, and what the task adds."""
+        """Prepare an image as the test mapper does, with what the task adds."""
         check_bgr(image, 3, "A picture must be an array (H, W, 3)")
         _refuse_extreme(*image.shape[:2], "A picture")
         return self.inference.prepare(image)
@@ -238,21 +254,25 @@ class Predictor:
                 return self.inference.results(self.model(self.inference.batch(samples)))
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"{len(samples)} pictures of {tuple(samples[0][0].shape[-2:])} (H, W) are too many for "
-                "the memory of the GPU: lower batch_size, or use the device cpu."
+                f"{len(samples)} pictures of {tuple(samples[0][0].shape[-2:])} (H, W) are too many "
+                "for the memory of the GPU: lower batch_size, or use the device cpu."
             ) from error
 
 
 def _refuse_extreme(height: int, width: int, what: str) -> None:
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise UserError(
-            f"{what} of {height} x {width} (H x W) cannot be resized for the model: cut it, so that "
-            f"no side is more than {MAX_ASPECT} times the other."
+            f"{what} of {height} x {width} (H x W) cannot be resized for the model: cut it, so "
+            f"that no side is more than {MAX_ASPECT} times the other."
         )
 
 
 def find_weights(cfg: DictConfig, config: Path) -> str:
-    """Weights of the run that saved ``config``, if it is a .yaml, or that wrote train.output_dir."""
+    """Return weights of the run that saved ``config``, if it is a .yaml, or of train.output_dir.
+
+    Raises:
+        UserError: none of `WEIGHTS` is there.
+    """
     folders = [config.parent] if config.suffix in (".yaml", ".yml") else []
     folders += [Path(cfg.train.output_dir)] if "train" in cfg else []
     for folder in folders:

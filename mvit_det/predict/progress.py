@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, else lines in the log."""
+"""Progress of a run: a bar on a terminal, otherwise lines in the log."""
 
 import logging
 import sys
@@ -18,16 +18,17 @@ _UNKNOWN = "{n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}]"
 
 
 def progress(items: Iterable[Item], total: int | None, unit: str) -> Iterator[Item]:
-    """Give the items, and show how many are done, the speed, and the time left.
+    """Yield the items, and show how many are done, the speed, and the remaining time.
 
     Args:
-        total: None if it is not known.
+        items: to iterate over.
+        total: number of items; None if unknown.
         unit: what the items are.
     """
     state = _UNKNOWN if total is None else _KNOWN
     options = dict(total=total, unit=f" {unit}", leave=False)
     if sys.stderr.isatty():
-        # lines of the log are written above the bar
+        # log lines appear above the bar
         with logging_redirect_tqdm([logging.getLogger("mvit_det")]):
             yield from tqdm(items, **options, bar_format="{bar}| " + state)
     else:
@@ -35,7 +36,7 @@ def progress(items: Iterable[Item], total: int | None, unit: str) -> Iterator[It
 
 
 class _Lines(tqdm):
-    """Writes into the log, every few seconds, what tqdm would show."""
+    """Logs what tqdm would show, every few seconds."""
 
     every = 5.0  # seconds
     monitor_interval = 0  # no thread that refreshes bars
@@ -44,6 +45,6 @@ class _Lines(tqdm):
         super().__init__(*args, **options, file=StringIO(), mininterval=self.every, miniters=1)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Called by tqdm: at the start, now and then, and with a text to end with."""
+        """Log the state; tqdm calls this at the start, at intervals, and with a text at the end."""
         if self.n and msg is None:
             logger.info("%s", self)

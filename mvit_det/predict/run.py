@@ -1,4 +1,4 @@
-"""What the ways to go over pictures and videos have in common."""
+"""State and steps shared by all kinds of prediction runs."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ class Run:
     """One run of the command line.
 
     Attributes:
-        predictor: has the model.
-        results: takes what it says.
-        stop: is asked between two steps.
+        predictor: holds the model.
+        results: writes the results.
+        stop: checked between two steps.
         faults: what is wrong with an input, by its path.
     """
 
@@ -43,7 +43,7 @@ class Run:
     def see_videos(
         self, paths: Sequence[Path], see: Callable[[Path, OpenVideo], list[str]]
     ) -> None:
-        """Call ``see`` with each path and its opened video; report the faults that it returns."""
+        """Call ``see`` with each path and its open video; report the faults that it returns."""
         for path in paths:
             if self.stop.requested:
                 return
@@ -59,11 +59,14 @@ class Run:
     def annotate(
         self, path: Path, video: OpenVideo, shown: Sequence[Any], note: Callable[[Frame], None]
     ) -> None:
-        """Write an opened video with what is ``shown`` in each of its first frames.
+        """Write an open video with the results in ``shown`` drawn on its first frames.
 
         Args:
-            note: is called at the end with a frame of the source, also where a frame cannot be
-                decoded, but not where none has been written.
+            path: of the video.
+            video: an `OpenVideo`.
+            shown: one result per frame, or None.
+            note: called at the end with the last frame written, even if a later one cannot be
+                decoded, but not if none was written.
         """
         source, frame = Shown(path, playable(video.fps)), None
         images = progress(in_order(video, len(shown)), len(shown), "frames")

@@ -1,4 +1,4 @@
-"""Pictures and videos as one stream of frames."""
+"""Images and videos as one stream of frames."""
 
 import glob
 import logging
@@ -19,22 +19,23 @@ from mvit_det.errors import UserError, printable, some
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_FPS = 25.0  # for a video that does not tell its own
+DEFAULT_FPS = 25.0  # for a video that does not specify it
 
 
 def playable(fps: float) -> float:
-    """Frames per second, or the default where no video file can have so few or so many."""
+    """Return ``fps``, or `DEFAULT_FPS` if no video file can have that frame rate."""
     return fps if 0.01 <= fps <= 1000 else DEFAULT_FPS
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture, or one frame of a video.
+    """An image, or one frame of a video.
 
     Attributes:
-        index: 0, 1, ... within the source.
-        image: (H, W, 3) BGR.
-        seconds: when it is shown, from the start of the file; None: of a picture.
+        source: the file it is from.
+        index: frame index in the source, from 0 on.
+        image: (H, W, 3) uint8, BGR.
+        seconds: time from the start of the file; None for an image.
     """
 
     source: "Picture | Video"
@@ -44,11 +45,11 @@ class Frame:
 
 
 class Picture:
-    """A file with one picture (the first, where it has several).
+    """An image file (its first image, if it has several).
 
-    It is turned upright by its EXIF orientation and brought to 8 bits and three channels as in
-    training: gray becomes colour, transparency is dropped; more than 8 bits per channel are
-    refused, since the file does not tell which value is white.
+    It is rotated by its EXIF orientation and converted to 8 bits and three channels as in training:
+    gray becomes colour, transparency is dropped. More than 8 bits per channel are refused, since
+    the file does not specify which value is white.
     """
 
     fps: float | None = None
@@ -58,7 +59,7 @@ class Picture:
         self.path = path
 
     def frames(self) -> Iterator[Frame]:
-        """The picture."""
+        """Yield the image; a `UserError` if it cannot be decoded."""
         try:
             check_image_file(str(self.path))
             image = read_image(str(self.path), format="BGR")
@@ -68,11 +69,11 @@ class Picture:
 
 
 class Video:
-    """A video file that is decoded once, from its beginning to its end.
+    """A video file, decoded once from start to end.
 
     Attributes:
         fps: frames per second.
-        count: of frames, as the file says it, which may be wrong; 0 if it does not.
+        count: number of frames according to the file, which may be wrong; 0 if unknown.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +83,7 @@ class Video:
             self.fps, self.count = playable(stream.rate), stream.count
 
     def frames(self) -> Iterator[Frame]:
-        """Each frame, upright. What a damaged file still has comes before the error."""
+        """Yield each frame, rotated upright; the frames before a damaged part precede the error."""
         with closing(VideoStream(self.path)) as stream:
             for index, (seconds, frame) in enumerate(stream.shown()):
                 image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
@@ -94,19 +95,21 @@ def find_sources(
 ) -> list[Picture | Video]:
     """Expand files, folders and glob patterns; each file counts once, in the order given.
 
-    A folder gives the pictures and videos in it and in the folders below, by name; what is hidden
-    (.name) is left out, and so is the folder ``output`` if it lies in there. Files of other kinds
-    are counted in the log.
+    A folder yields its pictures and videos, including subfolders, by name; hidden files (.name) and
+    the folder ``output`` are skipped. Files of other kinds are counted in the log.
+
+    Raises:
+        UserError: an input does not exist, or there is no picture or video.
     """
-    paths: dict[str, Path] = {}  # by what they resolve to
+    paths: dict[str, Path] = {}  # by resolved path
     skipped = Skipped()
     for given in map(os.fspath, inputs):
-        # a file whose name looks like a pattern is meant itself
+        # an existing file whose name looks like a pattern is not one
         pattern = glob.has_magic(given) and not os.path.exists(given)
         for name in sorted(glob.glob(given, recursive=True)) if pattern else [given]:
             path = Path(name)
             for file in _in_folder(path, Path(output), skipped) if path.is_dir() else [path]:
-                # not Path.resolve, which fails on a link that leads to itself
+                # not Path.resolve, which fails on a link to itself
                 paths.setdefault(os.path.realpath(file), file)
         if not pattern and not os.path.exists(given):
             raise UserError(f"Input {printable(given)} does not exist (looked from {os.getcwd()}).")
@@ -140,7 +143,7 @@ def _in_folder(folder: Path, output: Path, skipped: Skipped) -> list[Path]:
 def stream(
     sources: Sequence[Picture | Video], on_fault: Callable[[Path, str], None]
 ) -> Iterator[Frame]:
-    """All frames of all sources, one at a time; ``on_fault(path, reason)`` is told of bad ones."""
+    """Yield all frames of all sources; call ``on_fault(path, reason)`` for bad ones."""
     for source in sources:
         try:
             yield from source.frames()

@@ -1,4 +1,4 @@
-"""A classifier of clips goes over videos, each as a whole or window by window."""
+"""Run a video classifier over videos, whole or window by window."""
 
 import logging
 from collections.abc import Sequence
@@ -15,12 +15,15 @@ logger = logging.getLogger(__name__)
 
 
 def see_windows(run: Run, paths: Sequence[Path], window: float | None) -> None:
-    """Each video as a whole, or window by window."""
+    """Classify, annotate and write each video; ``window`` is in seconds, None for whole videos."""
     run.see_videos(paths, lambda path, video: _see_video(run, path, video, window))
 
 
 def _see_video(run: Run, path: Path, video: OpenVideo, window: float | None) -> list[str]:
-    """Classify a video, then annotate it; what is known when that fails or ends is kept."""
+    """Classify a video, then annotate it; return its faults.
+
+    Results up to an error or an interruption are kept.
+    """
     spans: list[Span] = []
     faults = []
     total = len(parts(video.times, video.end, window))

@@ -1,4 +1,4 @@
-"""What a prediction leaves: annotated pictures and videos, and JSON files of what was found."""
+"""Write annotated images and videos, and JSON files of the results."""
 
 import io
 import json
@@ -27,9 +27,9 @@ _JPEG = (".jpg", ".jpeg")
 
 
 def _save(picture: np.ndarray, path: Path) -> None:
-    """Write a picture (BGR) whole or not at all."""
+    """Write an image (H, W, 3) BGR completely or not at all."""
     kind = "JPEG" if path.suffix.lower() in _JPEG else "PNG"
-    # NOTE: not straight into the file, since on a full disk Pillow may cut it short in silence.
+    # NOTE: encode in memory, since on a full disk Pillow may truncate a file silently.
     encoded = io.BytesIO()
     Image.fromarray(picture[:, :, ::-1]).save(encoded, kind, quality=95)
     with atomic_file(path) as partial:
@@ -37,13 +37,14 @@ def _save(picture: np.ndarray, path: Path) -> None:
 
 
 class VideoFile:
-    """An annotated video while it is written, in MPEG-4: FFmpeg's own encoder is on every machine.
+    """An annotated video being written as MPEG-4, whose encoder every FFmpeg has.
 
-    By PyAV, since OpenCV neither writes the times of frames nor takes any file name.
+    It uses PyAV, since OpenCV neither writes the times of frames nor accepts all file names.
 
     Args:
-        fps: frames per second, of which players are told.
-        size: (H, W) of its frames; an odd side is rounded up, as codecs need.
+        path: of the file.
+        fps: nominal frames per second, for players.
+        size: (H, W) of the frames; an odd side is rounded up, as codecs require.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
@@ -58,22 +59,22 @@ class VideoFile:
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
 
     def add(self, image: np.ndarray, seconds: float) -> None:
-        """Append a frame, (H, W, 3) BGR, which is shown at this time."""
+        """Append a frame (H, W, 3) BGR, shown at ``seconds``."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may change their size
+        frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may differ in size
         self._first = seconds if self._first is None else self._first
         frame.time_base = Fraction(1, _TICKS)
         frame.pts = self._last = max(round((seconds - self._first) * _TICKS), self._last + 1)
         self._file.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the file."""
+        """Write the remaining frames and close the file."""
         self._file.mux(self._stream.encode(None))
         self._file.close()
 
 
 class Results:
-    """Writes annotated pictures and videos, and ``predictions.json``; see `open_results`."""
+    """Writes annotated images and videos, and ``predictions.json``; see `open_results`."""
 
     def __init__(
         self, folder: Path, predictions: TextIO, predictor: Predictor, inputs: Sequence[Path]
@@ -81,7 +82,7 @@ class Results:
         self.folder = folder
         self.images: list[dict[str, Any]] = []
         self.pictures = self.videos = self.frames = self.rows = 0
-        self.further: list[str] = []  # names of other files that were written to the folder
+        self.further: list[str] = []  # names of further files written to the folder
         self._predictions = predictions
         self._predictor = predictor
         self._inputs = set(map(os.path.realpath, inputs))
@@ -91,7 +92,7 @@ class Results:
         self._file_name = ""
 
     def add(self, frame: Frame, result: Any) -> None:
-        """Write one picture or frame; those of one video must come in a row."""
+        """Write one image or frame; the frames of a video must be consecutive calls."""
         self.show(frame, result)
         known = {}
         if frame.seconds is not None:
@@ -99,7 +100,7 @@ class Results:
         self.note(frame, result, **known)
 
     def show(self, frame: Frame, result: Any) -> None:
-        """Annotate one picture or frame, and keep no more of it."""
+        """Annotate one image or frame without recording its result."""
         predictor = self._predictor
         picture = predictor.inference.draw(frame.image, result, predictor.categories)
         is_video = frame.source.fps is not None
@@ -119,7 +120,7 @@ class Results:
             self.pictures += 1
 
     def note(self, frame: Frame, result: Any, /, **known: Any) -> None:
-        """Put what is `known` of the frame or video shown last, and its result, into the files."""
+        """Record the result of the last image or video shown; ``known`` goes to images.json."""
         height, width = frame.image.shape[:2]
         image = dict(
             id=len(self.images) + 1,
@@ -145,9 +146,9 @@ class Results:
             self._video = None
 
     def _free_name(self, path: Path, is_video: bool) -> str:
-        """A file name in the folder that is neither another result nor an input.
+        """Return a file name in the folder that is neither another result nor an input.
 
-        JPEG files stay JPEG, other pictures become PNG.
+        JPEG files stay JPEG, other images become PNG.
         """
         suffix = path.suffix if path.suffix.lower() in _JPEG else ".png"
         suffix = _VIDEO_SUFFIX if is_video else suffix
@@ -162,22 +163,28 @@ class Results:
 
 @contextmanager
 def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> Iterator[Results]:
-    """Give `Results` to write to, and finish its files at the end, also after an exception.
+    """Yield `Results` to write to, and complete its files at the end, even after an exception.
 
-    ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list: of a
-    detector in COCO's result format; of a classifier {"image_id", "classes"} with "category_id",
-    "name" and "score" of each of the best; of a classifier of clips one such entry per video or
-    window, with its "start" and "end" in seconds; of an action detector one per box of a key frame,
-    with "bbox" as in COCO, and "box_score" if somebody tells how sure it is. ``images.json`` has
-    COCO's lists "images" and "categories", with the file of each image id, its number in a video
-    ("frame", from 0, and "seconds"; an action detector has an image id for each key frame; a
-    classifier of clips has one for a whole video, and the number of its "frames"), and the
-    annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the detections.
-    ``predictions.json`` is written as results come, so that they are never all in memory.
+    ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list. From
+    a detector it has COCO's result format. From a classifier it has {"image_id", "classes"} with
+    "category_id", "name" and "score" of each of the best; from a video classifier one such entry
+    per video or window, with its "start" and "end" in seconds. From an action detector it has one
+    entry per box of a key frame, with "bbox" as in COCO, and "box_score" if the box has one.
+
+    ``images.json`` has COCO's lists "images" and "categories", with the file of each image id, its
+    frame index in a video ("frame", from 0, and "seconds"; an action detector has an image id for
+    each key frame, a video classifier one for a whole video, with the number of its "frames"), and
+    the annotated file; so `pycocotools.coco.COCO` reads it and its loadRes the detections.
+
+    ``predictions.json`` is written incrementally, so that the results are never all in memory.
 
     Args:
+        folder: exists already (`make_folder`).
         predictor: whose results are written.
         inputs: files that must not be overwritten.
+
+    Raises:
+        UserError: the folder cannot be written to.
     """
     failure = None
     with _writing_to(folder), ExitStack() as stack:
@@ -187,7 +194,7 @@ def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> 
         predictions.write("[")
         try:
             yield results
-        except BaseException as error:  # what is done is kept, whatever has ended the run
+        except BaseException as error:  # keep what is done, whatever ended the run
             failure = error
         results.close_video()
         predictions.write("\n]\n")
@@ -212,7 +219,7 @@ def _writing_to(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create an output folder, which must be writable."""
+    """Create an output folder; a `UserError` if it is not writable."""
     with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

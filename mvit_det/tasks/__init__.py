@@ -1,4 +1,4 @@
-"""One object per task, with all that is particular to it; a config names its own (`Task`)."""
+"""One `Task` object per task holds everything specific to it; a config names its task."""
 
 from mvit_det.tasks.actions import ActionDetection
 from mvit_det.tasks.base import Inference, Task

@@ -1,4 +1,4 @@
-"""Detection of actions: what each person does, at key frames of videos."""
+"""Spatio-temporal action detection: the actions of each person at key frames of videos."""
 
 import math
 import os
@@ -27,7 +27,7 @@ SHOWN = 4  # actions at a box in a picture
 
 
 class ActionDetection(Task):
-    """Tell what people in boxes do, all actions at a time, around the key frames of videos."""
+    """Detect the actions of people in given boxes around the key frames of videos (multi-label)."""
 
     model = "a detector of actions"
     kind = "action detector"
@@ -50,12 +50,16 @@ class ActionDetection(Task):
     }
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
-        """Look at the test data, whose faults would else come up when an evaluation is due."""
+        """Read the test data before training, so that faults do not surface at the first test."""
         if files.train_actions:
             instantiate(cfg.dataloader.test.dataset)
 
     def categories(self, cfg: DictConfig, class_names: Names | None = None) -> list[Category]:
-        """Tell the actions that are evaluated; a file, but not a list, may leave some out."""
+        """Return the evaluated actions; a file of names, but not a list, may omit some.
+
+        Raises:
+            UserError: an id is not from 1 to ``model.num_classes``.
+        """
         if class_names is None or isinstance(class_names, (str, os.PathLike)):
             known, count = self.known_categories(cfg, class_names), cfg.model.num_classes
             strays = [each["id"] for each in known or () if not 1 <= each["id"] <= count]
@@ -70,20 +74,21 @@ class ActionDetection(Task):
         return super().categories(cfg, class_names)
 
     def given_categories(self, names: Names) -> list[Category]:
-        """Read actions that the user names: as of other tasks, but a text file is a label map."""
+        """Read actions named by the user, as `Task` does, except that text files are label maps."""
         is_file = isinstance(names, (str, os.PathLike))
         if not is_file or str(names).endswith(".json"):
             return super().given_categories(names)
         return [{"id": number, "name": name} for number, name in read_label_map(names).items()]
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ActionInference":
+        """Build `ActionInference` from the sampling and transform of the test mapper."""
         mapper = required_mapper(cfg, "sampling", "transform")
         fps = OmegaConf.select(cfg, "dataloader.test.dataset.fps")
         parts = instantiate(mapper.sampling), instantiate(mapper.transform)
         return ActionInference(*parts, cfg.model.num_classes, score_threshold, fps)
 
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
-        """Make clips with one box each, and one row of labels for each box."""
+        """Make clips (B, 3, T, H, W) with one box each, and labels (1, K) for each box."""
         pixels = torch.randn(*shape, device=device)
         boxes = [random_boxes(1, tuple(shape[-2:])).tensor.to(device) for _ in range(shape[0])]
         labels = list(torch.randint(2, (shape[0], 1, model.num_classes), device=device))
@@ -93,15 +98,15 @@ class ActionDetection(Task):
 
 @dataclass(frozen=True)
 class People:
-    """What a model says of the people at a key frame.
+    """The people at a key frame as the model sees them.
 
     Attributes:
-        second: of the video, from 0 on.
-        frame: the index of the frame on screen then.
+        second: time in the video, from 0 on.
+        frame: index of the frame on screen at that time.
         size: (H, W) of the video's frames, in pixels.
-        boxes: (N, 4) float64, x1, y1, x2, y2 as shares of the frame.
-        scores: (N, K), the probability of each action on its own, on the CPU.
-        box_scores: (N,) float64, how sure it is that this is a person; NaN where nobody tells.
+        boxes: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame.
+        scores: (N, K) independent probabilities of the actions, on the CPU.
+        box_scores: (N,) float64, confidence that the box is a person; NaN if unknown.
     """
 
     second: float
@@ -114,16 +119,16 @@ class People:
 
 @dataclass
 class ActionInference:
-    """Name what people do: results are the scores (N, K) of all actions for N boxes.
+    """Detect actions: results are the scores (N, K) of all actions for N boxes.
 
-    What is drawn and written is `People`.
+    `draw` and `rows` take `People`.
 
     Attributes:
         sampling: chooses the frames of a clip around a key frame.
-        transform: of frames (T, H, W, 3) RGB and boxes (N, 4) in 0..1 makes the model's input
-            (3, T, h, w) and boxes in its pixels, as the config does in testing.
+        transform: maps frames (T, H, W, 3) RGB and boxes (N, 4) in [0, 1] to the model's input
+            (3, T, h, w) and boxes in its pixels, as the config does for testing.
         num_actions: K.
-        score_threshold: actions of a lower score are neither drawn nor told.
+        score_threshold: actions of a lower score are neither drawn nor written.
         fps: frames per second of folders of frames.
     """
 
@@ -134,18 +139,20 @@ class ActionInference:
     fps: float | None
 
     def prepare(self, clip: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Transform a clip (T, H, W, 3) RGB and boxes in 0..1."""
+        """Transform a clip (T, H, W, 3) uint8 RGB and boxes (N, 4) in [0, 1]."""
         return self.transform(clip, boxes.astype(np.float32))
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Any]:
+        """Collate samples into {"inputs": (B, 3, T, h, w), "boxes": B tensors (N_i, 4)}."""
         clips, boxes = zip(*samples)
         return {"inputs": torch.stack(clips), "boxes": list(boxes)}
 
     def results(self, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the scores (N_i, K) of each clip on the CPU; all must be finite."""
         return [finite(scores) for scores in outputs]
 
     def draw(self, image: np.ndarray, result: People | None, categories: Categories) -> np.ndarray:
-        """Draw boxes with the best actions; the image alone where ``result`` is None."""
+        """Draw boxes with the best actions; return the image alone if ``result`` is None."""
         large = resized(image, enlargement(*image.shape[:2]))
         if result is None:
             return large
@@ -156,7 +163,7 @@ class ActionInference:
         return draw_people(large[..., ::-1], result.boxes, labels)[..., ::-1]
 
     def best(self, result: People, categories: Categories) -> list[list[tuple[Category, float]]]:
-        """Give for each box the named actions from the threshold on with their scores, the best first."""
+        """Return (action, score) pairs from the threshold on for each box, best first."""
         named = [category["id"] - 1 for category in categories]
         found = []
         for scores in result.scores[:, named].tolist():
@@ -165,14 +172,14 @@ class ActionInference:
         return found
 
     def unseen(self, result: People) -> int:
-        """Count boxes that lie where the transform cuts the frame off: nothing tells their actions."""
+        """Count boxes outside the part of the frame that the model sees; ignore their scores."""
         part = np.array(self.transform.shown(*result.size))
         start = np.maximum(result.boxes[:, :2], part[:2])
         end = np.minimum(result.boxes[:, 2:], part[2:])
         return int((end <= start).any(axis=1).sum())
 
     def rows(self, result: People, image_id: int, categories: Categories) -> list[Row]:
-        """Give one entry per box, with its actions from the threshold on, the best first."""
+        """Return one entry per box with its actions from the threshold on, best first."""
         height, width = result.size
         entries = []
         for number, actions in enumerate(self.best(result, categories)):
@@ -185,4 +192,5 @@ class ActionInference:
         return entries
 
     def summary(self, rows: int) -> str:
+        """Describe the entries of predictions.json."""
         return f"{rows} boxes, with the actions of score >= {self.score_threshold:g}"

@@ -1,4 +1,4 @@
-"""What a task is to all that do not know it: training's summary, custom data, prediction, benchmark."""
+"""The interface of a task to training, custom data, prediction and the benchmark."""
 
 import logging
 import os
@@ -31,59 +31,60 @@ Pair = tuple[Any, Any]
 
 
 class Inference(Protocol):
-    """How a trained model of a task is asked, and what becomes of its answers.
+    """How the model of a task is called, and how its results are drawn and written.
 
-    `Predictor` calls prepare, batch, the model, results; what writes files calls draw and rows.
-    Images are (H, W, 3) uint8, BGR. For key frames there are ``sampling``, ``fps`` and
-    ``num_actions`` besides, for videos ``fps``, and ``views(video, frames)`` instead of prepare.
+    `Predictor` calls prepare, batch, the model, results; the writers call draw and rows. Images are
+    (H, W, 3) uint8, BGR. Action detection adds ``sampling``, ``fps`` and ``num_actions``; video
+    classification adds ``fps``, and has ``views(video, frames)`` instead of prepare.
     """
 
     def prepare(self, *given: Any) -> tuple[torch.Tensor, Any]:
-        """Make the model's input and what goes with it, as the config's test mapper does.
+        """Make the model's input and its companion data, as the config's test mapper does.
 
-        Of an image; of a clip (T, H, W, 3) RGB and boxes (N, 4) where inputs are key frames.
+        Takes an image, or for key frames a clip (T, H, W, 3) RGB and boxes (N, 4) in [0, 1].
         """
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, Any]]) -> Any:
-        """Collate samples, whose tensors have one shape, into the model's input."""
+        """Collate samples, whose tensors have equal shapes, into the model's input."""
 
     def results(self, outputs: Any) -> list[Any]:
         """Split the model's output into one result per sample, on the CPU."""
 
     def draw(self, image: np.ndarray, result: Any, categories: Categories) -> np.ndarray:
-        """Draw a result on a copy of an image; a small image is enlarged."""
+        """Draw a result on a copy of an image (H, W, 3) BGR; small images are enlarged."""
 
     def rows(self, result: Any, image_id: int, categories: Categories) -> list[Row]:
-        """Give the entries of predictions.json for one image or video."""
+        """Return the entries of predictions.json for one image or video."""
 
     def summary(self, rows: int) -> str:
-        """Say in words what the entries are."""
+        """Describe in words what the entries are, for the log."""
 
 
 class Task:
-    """One of the tasks that configs are for, and the one place that knows what is particular to it.
+    """One of the tasks that configs are for; everything specific to a task is here.
 
-    A config names its task next to its model, ``task = L(Detection)()``, and train_net.py,
-    `mvit_det.predict` and `mvit_det.benchmark` ask that object alone. For a task of your own, write a
-    subclass in any module that can be imported and name it in the config: there is no registry.
-    Whatever a subclass leaves out, the task has not: the commands then say so.
+    A config names its task next to its model, ``task = L(Detection)()``; train_net.py,
+    `mvit_det.predict` and `mvit_det.benchmark` depend on that object alone. For a custom task,
+    write a subclass in any importable module and name it in the config: there is no registry. The
+    commands report whatever a subclass does not implement as unavailable.
 
     Attributes:
-        model: what its model is, for sentences: "this config is of a detector".
-        kind: the same as a word of tables.
-        num_classes_key: where a config says how many classes the model has.
-        inputs: what prediction goes over: "pictures" (and each frame of videos), "videos" (as a
-            whole, or window by window; results are averaged over views), or "key frames" (of videos,
-            with boxes of people that are given or found).
-        gives_boxes: results are `Instances`, so that the model can find people for others.
-        files, more_files: the kinds of custom data that each split needs, such as ("json", "images")
-            for --train-json and --train-images; and those that it takes besides.
+        model: what the model is, for messages: "this config is of a detector".
+        kind: the same as one word for tables.
+        num_classes_key: config key of the number of classes.
+        inputs: what prediction iterates over: "pictures" (and each frame of videos), "videos"
+            (whole or by window; results are averaged over views), or "key frames" (of videos, with
+            person boxes that are given or detected).
+        gives_boxes: results are `Instances`, so that the model can detect people for others.
+        files: kinds of custom data required for each split: ("json", "images") for --train-json and
+            --train-images.
+        more_files: optional kinds of custom data.
         own_data: a config, and the flags, of the command that trains on custom data.
-        predict_inputs: what to give to ``python -m mvit_det.predict``.
-        headlines: the metrics that a reader looks for first, in this order.
-        leaves: what evaluations leave in the output folder: file -> what it is.
-        two_stages: the model has Detectron2's two-stage interface. The FLOPs of its parts are counted
-            one by one, on as many boxes as is the convention; of others those of evaluation are.
+        predict_inputs: the arguments of ``python -m mvit_det.predict``.
+        headlines: the most important metrics, in this order.
+        leaves: what evaluations leave in the output folder: file -> description.
+        two_stages: the model has Detectron2's two-stage interface. FLOPs are then counted per part,
+            on the conventional number of boxes; otherwise for one evaluation of the whole model.
     """
 
     model: ClassVar[str] = "no task that is known"
@@ -101,12 +102,15 @@ class Task:
 
     # ---------------------------------------------------------------------------------- custom data
 
-    def use_custom_data(self, cfg: DictConfig, files: CustomFiles, processes: int = 1) -> DictConfig:
+    def use_custom_data(
+        self, cfg: DictConfig, files: CustomFiles, processes: int = 1
+    ) -> DictConfig:
         """Replace the data of a config, its number of classes, and its schedule.
 
         Args:
-            cfg: changed in place; overrides of the command line come later, so they win.
-            processes: that train (``--num-gpus`` times ``--num-machines``).
+            cfg: changed in place; overrides from the command line are applied later, so they win.
+            files: the custom data of both splits.
+            processes: number of training processes (``--num-gpus`` times ``--num-machines``).
         """
         files.check(self.model, self.files, self.more_files)
         self.replace_data(cfg, files.absolute(), processes)
@@ -117,49 +121,58 @@ class Task:
 
     @staticmethod
     def replace_data(cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        """Do so, a static method; ``files`` are complete. The test data are called "own_val"."""
+        """Replace the data in ``cfg`` (a static method); the test data get the name "own_val"."""
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
-        """Look at what else can be wrong, with overrides applied, before training starts."""
+        """Check what else can be wrong, after overrides and before training starts."""
 
-    # --------------------------------------------------------------------------------------- classes
+    # -------------------------------------------------------------------------------------- classes
 
     def data_categories(self, cfg: DictConfig) -> list[Category] | None:
-        """Tell the classes of the data that a config names; None if nothing is known.
+        """Return the classes of the data that a config names; None if unknown.
 
-        The data need not be there: only for custom data a file or folder is read, if it exists.
+        The data need not exist: only for custom data a file or folder is read, if it is there.
         """
         return split_categories(cfg, "test")
 
     def categories(self, cfg: DictConfig, class_names: Names | None = None) -> list[Category]:
-        """Tell the classes of a model, for prediction; numbers for names where nothing tells them.
+        """Return the classes of a model, for prediction; placeholders "class 1", ... if unknown.
 
         Args:
-            class_names: see `given_categories`; by default what the config or its data tell.
+            cfg: of the model.
+            class_names: see `given_categories`; by default taken from the config or its data.
+
+        Raises:
+            UserError: the number of names is not the model's number of classes.
         """
         count = OmegaConf.select(cfg, self.num_classes_key)
         known = self.known_categories(cfg, class_names)
         if known is not None and count in (None, len(known)):
             return known
         if class_names is not None:
-            raise UserError(f"{len(known)} class names were given, but the model has {count} classes.")
+            raise UserError(
+                f"{len(known)} class names were given, but the model has {count} classes."
+            )
         if count is None:
-            raise UserError("Nothing tells the classes of this model: give --class-names.")
+            raise UserError("The classes of this model are not known: give --class-names.")
         logger.warning("The names of the classes are not known: use --class-names to give them.")
         return numbered([f"class {number}" for number in range(1, count + 1)])
 
     def known_categories(self, cfg: DictConfig, class_names: Names | None) -> Categories | None:
-        """Tell classes as `categories`, without comparing them with the model; None if unknown."""
+        """Return the classes as `categories` does, but without comparing them with the model."""
         if class_names is not None:
             return self.given_categories(class_names)
         return categories_from_config(cfg) or self.data_categories(cfg)
 
     def given_categories(self, names: Names) -> list[Category]:
-        """Read classes that the user names.
+        """Read classes named by the user.
 
         Args:
             names: the names themselves; or a text file with one per line; or a COCO file (.json),
-                whose ids are taken as well.
+                whose ids are used as well.
+
+        Raises:
+            UserError: the file does not exist or cannot be read.
         """
         if not isinstance(names, (str, os.PathLike)):
             return numbered(list(names))
@@ -179,10 +192,12 @@ class Task:
     # --------------------------------------------------------------------- prediction and benchmark
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> Inference:
-        """Make what asks a model of this config, of the parts of its test loader.
+        """Build the `Inference` of a config from the parts of its test loader.
 
         Args:
-            score_threshold: results of a lower score are left out, where there may be any number.
+            cfg: with ``dataloader.test.mapper``.
+            score_threshold: from 0 to 1; results of a lower score are dropped, if the task has an
+                arbitrary number of results.
         """
         raise self._unknown("predict with")
 
@@ -190,29 +205,31 @@ class Task:
         """Make random inputs in the form that the model takes: for evaluation, and for training.
 
         Args:
+            model: takes the inputs.
             shape: (B, 3, H, W), or (B, 3, T, H, W) for clips.
+            device: of the tensors.
         """
         raise self._unknown("benchmark")
 
     def _unknown(self, what: str) -> UserError:
         return UserError(
-            f"This config is of {self.model}, so there is no way to {what} its model: name the task "
-            "next to the model, such as `task = L(Detection)()` (see mvit_det.tasks)."
+            f"This config is of {self.model}, so there is no way to {what} its model: name the "
+            "task next to the model, such as `task = L(Detection)()` (see mvit_det.tasks)."
         )
 
 
 def split_categories(cfg: DictConfig, split: str) -> list[Category] | None:
-    """The classes of the data of "train" or "test" that a config names; None if nothing is known."""
+    """Return the classes of the "train" or "test" data that a config names; None if unknown."""
     node = OmegaConf.select(cfg, f"dataloader.{split}.dataset")
     return dataset_categories(node or {}, registered_categories)
 
 
 def required_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
-    """The node that prepares test data; refuse a config where it lacks one of the keys."""
+    """Return the node that prepares test data; refuse a config in which it lacks a key."""
     mapper = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
     if not set(keys) <= mapper.keys():
         raise UserError(
-            f"This config has no dataloader.test.mapper with {' and '.join(keys)}, which tell how "
-            "inputs are prepared for the model: add it."
+            f"This config has no dataloader.test.mapper with {' and '.join(keys)}, which define "
+            "how inputs are prepared for the model: add it."
         )
     return mapper

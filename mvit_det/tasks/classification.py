@@ -1,4 +1,4 @@
-"""Classification of images: the best classes of each."""
+"""Image classification: the best classes of each image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, sp
 
 
 class Classification(Task):
-    """Tell the class of an image."""
+    """Classify images."""
 
     model = "a classifier of images"
     kind = "recognizer"
@@ -44,19 +44,21 @@ class Classification(Task):
     }
 
     def data_categories(self, cfg: DictConfig) -> list[Category] | None:
-        """Tell the classes of the data, one per output of the model; None if nothing is known.
+        """Return the classes of the data, one per output of the model; None if unknown.
 
-        Where the test data have fewer, as ImageNet-1K has that a model of ImageNet-21K is tested on,
-        those of the training data are meant.
+        If the test data have fewer classes than the model, as for ImageNet-21K models that are
+        tested on ImageNet-1K, the classes of the training data are returned.
         """
         outputs = OmegaConf.select(cfg, self.num_classes_key)
         found = (split_categories(cfg, split) for split in ("test", "train"))
         return next((known for known in found if known and outputs in (None, len(known))), None)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
+        """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""
         return ClassInference(instantiate(required_mapper(cfg, "transform").transform))
 
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
+        """Make images or clips of ``shape`` and labels (B,) of int64."""
         inputs = {"inputs": torch.randn(*shape, device=device)}
         labels = torch.randint(model.num_classes, (shape[0],), device=device)
         return inputs, {**inputs, "labels": labels}
@@ -64,25 +66,28 @@ class Classification(Task):
 
 @dataclass
 class ClassInference:
-    """Name images: results are the scores (K,) of all classes.
+    """Classify images: results are the scores (K,) of all classes.
 
     Attributes:
-        transform: makes the model's input (3, H, W) of an RGB picture of Pillow.
+        transform: maps an RGB image of Pillow to the model's input (3, H, W).
     """
 
     transform: Callable[[Any], torch.Tensor]
 
     def prepare(self, image: np.ndarray) -> tuple[torch.Tensor, None]:
+        """Transform an image (H, W, 3) uint8 BGR to (3, h, w)."""
         return self.transform(Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))), None
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, None]]) -> dict[str, torch.Tensor]:
+        """Collate samples into {"inputs": (B, 3, h, w)}."""
         return {"inputs": torch.stack([pixels for pixels, _ in samples])}
 
     def results(self, outputs: torch.Tensor) -> list[torch.Tensor]:
+        """Return the scores (K,) of each image on the CPU; all must be finite."""
         return list(finite(outputs))
 
     def draw(self, image: np.ndarray, result: torch.Tensor, categories: Categories) -> np.ndarray:
-        """Draw the best classes and their scores in the image's corner."""
+        """Draw the best classes and their scores in the top left corner."""
         large = resized(image, enlargement(*image.shape[:2]))
         height, width = large.shape[:2]
         named = best(result, categories)
@@ -93,20 +98,21 @@ class ClassInference:
         return np.array(picture)
 
     def rows(self, result: torch.Tensor, image_id: int, categories: Categories) -> list[Row]:
-        """Give one entry, with the best classes, the best first."""
+        """Return one entry with the best classes, best first."""
         return [{"image_id": image_id, "classes": class_rows(best(result, categories))}]
 
     def summary(self, rows: int) -> str:
+        """Describe the entries of predictions.json."""
         return f"up to {TOP} classes for each of {rows} images"
 
 
 def class_rows(scored: Sequence[tuple[Category, float]]) -> list[Row]:
-    """Classes with their scores as predictions.json has them."""
+    """Convert classes with their scores to entries of predictions.json."""
     return [dict(category_id=each["id"], name=each["name"], score=score) for each, score in scored]
 
 
 def finite(scores: torch.Tensor) -> torch.Tensor:
-    """Scores on the CPU, which must be numbers."""
+    """Move scores to the CPU as float32; raise a `UserError` if one is not finite."""
     scores = scores.float().cpu()
     if not torch.isfinite(scores).all():
         raise not_finite("The model's scores")
@@ -114,6 +120,6 @@ def finite(scores: torch.Tensor) -> torch.Tensor:
 
 
 def best(result: torch.Tensor, categories: Sequence[Category]) -> list[tuple[Category, float]]:
-    """The best classes of scores (K,), the best first, with theirs."""
+    """Return the (class, score) pairs of the highest scores in (K,), best first."""
     scores, classes = best_classes(result[None])
     return [(categories[k], score) for k, score in zip(classes[0].tolist(), scores[0].tolist())]

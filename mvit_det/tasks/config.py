@@ -1,4 +1,4 @@
-"""The task that a config names, or that its structure shows."""
+"""The task that a config names, or that its structure implies."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ from mvit_det.tasks.video import VideoClassification
 
 
 def task_of(cfg: DictConfig) -> Task:
-    """The task of a config: what its key ``task`` stands for.
+    """Return the task of a config: its key ``task``, instantiated.
 
-    Configs that were saved before there was such a key have their tasks told from their structure; of
-    one that shows none it is a bare `Task`.
+    For configs saved before that key existed, the task is derived from their structure; if that is
+    not possible, it is a bare `Task`.
     """
     if cfg.get("task") is None:
         return _shown_task(cfg)
     task = instantiate(cfg.task)
     if not isinstance(task, Task):
         raise UserError(
-            f"The key `task` of this config stands for {task!r}, which is no mvit_det.tasks.Task: name "
-            "one, such as `task = L(Detection)()`, or rename the key."
+            f"The key `task` of this config stands for {task!r}, not an mvit_det.tasks.Task: "
+            "name one, such as `task = L(Detection)()`, or rename the key."
         )
     return task
 
@@ -52,12 +52,12 @@ def _shown_task(cfg: DictConfig) -> Task:
 
 
 def _target(node: Mapping[str, Any]) -> Any:
-    """What a node stands for, which a saved config has as a path."""
+    """Resolve the target of a node, which a saved config holds as a path."""
     target = node.get("_target_")
     return get_object(target) if isinstance(target, str) else target
 
 
 def arguments_of(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
-    """What the target of a config node takes."""
+    """Return the parameters of the target of a config node, by name."""
     target = _target(node)
     return inspect.signature(target).parameters if callable(target) else {}

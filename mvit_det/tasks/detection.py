@@ -1,4 +1,4 @@
-"""Detection and instance segmentation: boxes and masks, in COCO's formats."""
+"""Object detection and instance segmentation: boxes and masks in COCO's formats."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from mvit_det.tasks.random_inputs import random_instances
 
 
 class Detection(Task):
-    """Find objects in images: with Detectron2's detectors, on data sets in COCO's format."""
+    """Detect objects in images with Detectron2's detectors, on datasets in COCO format."""
 
     model = "a detector"
     kind = "detector"
@@ -40,7 +40,7 @@ class Detection(Task):
     headlines = ("AP", "AP50")
     leaves = {
         "coco_instances_results.json": "the detections, in COCO format",
-        "error_analysis.json": "what costs AP (TIDE), and detections that contradict the annotations",
+        "error_analysis.json": "what costs AP (TIDE), and detections that contradict annotations",
         "ap.png": "AP curves",
         "pictures/overview.png": "predictions beside what is true",
         "pictures/precision_recall.png": "precision over recall",
@@ -48,14 +48,20 @@ class Detection(Task):
     }
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "BoxInference":
+        """Build `BoxInference` from the augmentations and image format of the test mapper."""
         mapper = required_mapper(cfg, "augmentations", "image_format")
         augmentations = T.AugmentationList(instantiate(mapper.augmentations))
         return BoxInference(augmentations, mapper.image_format, score_threshold)
 
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
+        """Make uint8 images (B, 3, H, W) as dicts, and the same with 8 random instances each.
+
+        Raises:
+            UserError: the model is not a two-stage detector.
+        """
         if not hasattr(model, "roi_heads"):
             raise UserError(
-                f"{type(model).__name__} is no two-stage detector, which is what the benchmark can feed: "
+                f"{type(model).__name__} is not a two-stage detector, which the benchmark needs: "
                 "try --backbone-only."
             )
         size, classes = tuple(shape[2:]), model.roi_heads.num_classes
@@ -66,11 +72,11 @@ class Detection(Task):
 
 @dataclass
 class BoxInference:
-    """Find objects: results are Detectron2's `Instances`, the best score first.
+    """Detect objects: results are Detectron2's `Instances`, best score first.
 
     Attributes:
-        augmentations: resize a picture.
-        image_format: the order of the model's channels, as Detectron2 names it.
+        augmentations: resize an image.
+        image_format: channel order of the model's input, as Detectron2 names it.
         score_threshold: detections of a lower score are dropped.
     """
 
@@ -79,7 +85,7 @@ class BoxInference:
     score_threshold: float = 0.0
 
     def prepare(self, image: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:
-        """Resize an image (H, W, 3) BGR; its own size goes with it."""
+        """Resize an image (H, W, 3) BGR; its original size is returned with it."""
         height, width = image.shape[:2]
         if self.image_format != "BGR":
             image = np.asarray(Image.fromarray(image[:, :, ::-1]).convert(self.image_format))
@@ -90,22 +96,25 @@ class BoxInference:
         return torch.as_tensor(channels_first), {"height": height, "width": width}
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Collate samples into Detectron2's input: dicts of "image", "height" and "width"."""
         return [{"image": pixels, **size} for pixels, size in samples]
 
     def results(self, outputs: list[dict[str, Instances]]) -> list[Instances]:
+        """Return the `Instances` of each image on the CPU, without scores below the threshold."""
         found = [output["instances"].to("cpu") for output in outputs]
         return [one[one.scores >= self.score_threshold] for one in found]
 
     def draw(self, image: np.ndarray, result: Instances, categories: Categories) -> np.ndarray:
+        """Draw boxes, masks and labels; small images are enlarged."""
         names = [category["name"] for category in categories]
         large = resized(image, enlargement(*image.shape[:2]))
         return overlay(large[:, :, ::-1], result, names)[:, :, ::-1]
 
     def rows(self, result: Instances, image_id: int, categories: Categories) -> list[Row]:
-        """Give the detections in COCO's result format."""
-        return list(
-            result_rows(compact(result), image_id, [category["id"] for category in categories])
-        )
+        """Return the detections in COCO's result format."""
+        ids = [category["id"] for category in categories]
+        return list(result_rows(compact(result), image_id, ids))
 
     def summary(self, rows: int) -> str:
+        """Describe the entries of predictions.json."""
         return f"{rows} objects of score >= {self.score_threshold:g}"

@@ -1,4 +1,4 @@
-"""Classification of videos: the best classes of a whole video, or of window after window."""
+"""Video classification: the best classes of a whole video, or of each window."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from mvit_det.tasks.classification import Classification, ClassInference
 
 
 class VideoClassification(Classification):
-    """Tell the class of a video, over several clips and crops of it."""
+    """Classify videos, averaging over several clips and crops."""
 
     model = "a classifier of videos"
     inputs = "videos"
@@ -32,9 +32,10 @@ class VideoClassification(Classification):
     }
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
+        """Build `ClipInference` from the sampling and transform of the test mapper."""
         mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
-        # older configs have `video_views` there, and the data set inside
+        # older configs wrap the dataset in `video_views`
         fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
         parts = instantiate(mapper.transform), instantiate(mapper.sampling)
         return ClipInference(*parts, clips, fps)
@@ -42,12 +43,13 @@ class VideoClassification(Classification):
 
 @dataclass(frozen=True)
 class Span:
-    """What a model says of a part of a video.
+    """The model's scores for a part of a video.
 
     Attributes:
-        start, end: in seconds.
-        frames: the indices of its frames.
-        scores: (K,) of all classes, on the CPU; they sum to 1.
+        start: in seconds.
+        end: in seconds.
+        frames: frame indices.
+        scores: (K,) probabilities of all classes, on the CPU; they sum to 1.
     """
 
     start: float
@@ -58,12 +60,12 @@ class Span:
 
 @dataclass
 class ClipInference(ClassInference):
-    """Name videos: results are the scores (K,) of all classes, averaged over the crops of a clip.
+    """Classify videos: results are the scores (K,) of all classes, averaged over a clip's crops.
 
     Attributes:
-        transform: makes the model's input (crops, 3, T, H, W) of frames (T, H, W, 3) RGB.
-        sampling: chooses the frames of a clip, as the config does in testing.
-        clips: of a video, or of a window of one.
+        transform: maps frames (T, H, W, 3) RGB to the model's input (crops, 3, T, h, w).
+        sampling: chooses the frames of a clip, as the config does for testing.
+        clips: number of clips per video or window.
         fps: frames per second of folders of frames.
     """
 
@@ -72,14 +74,14 @@ class ClipInference(ClassInference):
     fps: float | None
 
     def views(self, video: Any, part: range) -> Iterator[torch.Tensor]:
-        """Yield the crops (crops, 3, T, H, W) of each clip of a part of an opened video."""
+        """Yield the crops (crops, 3, T, h, w) of each clip of ``part``, frames of an open video."""
         times = video.times[part.start : part.stop]
         for clip in range(self.clips):
             indices = self.sampling.test(times - times[0], clip, self.clips) + part.start
             yield self.transform(video.frames(indices))
 
     def rows(self, result: Sequence[Span], image_id: int, categories: Categories) -> list[Row]:
-        """Give one entry per span, with its best classes, the best first."""
+        """Return one entry per span with its best classes, best first."""
         entries = []
         for span in result:
             [entry] = super().rows(span.scores, image_id, categories)
@@ -88,4 +90,5 @@ class ClipInference(ClassInference):
         return entries
 
     def summary(self, rows: int) -> str:
+        """Describe the entries of predictions.json."""
         return f"up to {TOP} classes for each of {rows} videos or windows"

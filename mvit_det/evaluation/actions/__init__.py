@@ -1,1 +1,1 @@
-"""Frame mAP of AVA, as the official scorer computes it."""
+"""Frame mAP of AVA, as its official scorer computes it."""

@@ -1,4 +1,4 @@
-"""Frame mAP of detected actions, as an evaluator of Detectron2's loop."""
+"""Frame mAP of action detection, as an evaluator for Detectron2's loop."""
 
 import logging
 from collections.abc import Sequence
@@ -26,29 +26,34 @@ DETECTIONS = "action_detections.csv"
 
 
 class ActionMetrics(DatasetEvaluator):
-    """Measures AP at IoU 0.5 of each action, over all key frames, and their mean.
+    """Computes AP at IoU 0.5 of each action over all key frames, and their mean (frame mAP).
 
-    Ground truth is what the csv files of the data set say, not what the model was given: boxes that
-    no person detector has found, and key frames that were not tested, count as missed; so do those
-    of clips that could not be read (`UnreadableImages` counts them), which have no detections. The
-    detections of all processes count, a key frame that several of them had (samplers pad) once; the
-    main process alone has the results. They are sorted by video, second and box before they are
-    scored, so that batches, order and processes make no difference to the last bit.
+    Ground truth comes from the csv files of the dataset, not from the model's inputs: boxes that
+    the person detector missed and key frames that were not tested count as missed; so do those of
+    clips that could not be read (`UnreadableImages` counts them), which have no detections. The
+    detections of all processes count; a key frame that several of them have (samplers pad) counts
+    once. Only the main process returns results. Detections are sorted by video, second and box
+    before scoring, so that the results do not depend on batches, order or processes, to the last
+    bit.
 
     Args:
-        dataset_name: a registered data set whose metadata have ``ground_truth`` (csv files),
-            ``actions`` (names of the evaluated ones by id) and perhaps ``excluded`` (a csv file)
+        dataset_name: a registered dataset whose metadata have ``ground_truth`` (csv files),
+            ``actions`` (names of the evaluated ones by id) and optionally ``excluded`` (a csv file)
             and ``seconds`` (the first and the last that count).
-        output_dir: gets ``action_detections.csv``, the official format, with a row for each box and
-            evaluated action, which ``python -m mvit_det.evaluation`` measures again; and in
-            ``pictures/`` AP by class, precision-recall curves, and key frames with predictions beside
-            ground truth (``overview.png`` has them all).
-        mode: "official", the scorer of the data set, or "pyslowfast", where more than 50 detections of
-            a key frame count, and those at key frames that the ground truth does not name are wrong;
-            see `frame_ap`.
-        num_pictures: key frames that are drawn.
-        score_threshold: predictions of a lower score are not in these pictures.
-        pixel_mean, pixel_std: by which inputs are normalised, RGB from 0 to 1; for the pictures only.
+        output_dir: gets ``action_detections.csv`` in the official format, with a row for each box
+            and evaluated action, which ``python -m mvit_det.evaluation`` evaluates again; and in
+            ``pictures/`` AP by class, precision-recall curves, and key frames with predictions next
+            to ground truth (all of them in ``overview.png``).
+        mode: "official", the scorer of the dataset, or "pyslowfast", where more than 50 detections
+            per key frame count, and those at key frames that are not in the ground truth are false
+            positives; see `frame_ap`.
+        num_pictures: number of key frames that are drawn.
+        score_threshold: from 0 to 1; predictions of a lower score are not drawn.
+        pixel_mean: subtracted from the model's inputs, RGB from 0 to 1; for the pictures only.
+        pixel_std: divisor of the model's inputs, RGB; for the pictures only.
+
+    Raises:
+        UserError: the dataset has no ground truth, or a file cannot be used.
     """
 
     def __init__(
@@ -68,13 +73,11 @@ class ActionMetrics(DatasetEvaluator):
         files = metadata.get("ground_truth", None)
         if not files:
             raise UserError(
-                f"Dataset {dataset_name!r} has no ground truth to measure against: give the csv files "
-                "of its annotated actions to action_clips."
+                f"Dataset {dataset_name!r} has no ground truth to measure against: give the csv "
+                "files of its annotated actions to action_clips."
             )
         self._names: dict[int, str] = dict(metadata.actions)
-        self._truth = read_truth(
-            files, metadata.get("excluded", None), metadata.get("seconds", None)
-        )
+        self._truth = read_truth(files, *(metadata.get(k, None) for k in ("excluded", "seconds")))
         self._truth.check_names(self._names)
         self._folder = Path(output_dir) if output_dir is not None else None
         self._mode = mode
@@ -85,25 +88,31 @@ class ActionMetrics(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
+        """Forget all detections."""
         self._frames: list[tuple[str, float, int]] = []  # video, second, number of boxes
-        # NOTE: grown in one piece each. Small arrays, kept between the large ones of the batches,
-        # would keep the memory of these from being used again.
+        # NOTE: one growing buffer each. Many small arrays, allocated between the large ones of the
+        # batches, would fragment the memory.
         self._columns = bytearray(), bytearray()  # float32: boxes (N, 4), scores (N, K)
         self._pictures = self._new_pictures()
 
     def process(self, inputs: dict[str, Any], outputs: Sequence[Tensor]) -> None:
-        """Take a batch of B clips.
+        """Add a batch of B clips.
 
         Args:
-            inputs: lists of B: "video" (name), "second", "original_boxes" (N_i, 4) x1, y1, x2, y2 as
-                shares of the frame; and perhaps "unreadable", None for each clip that could be read.
-            outputs: of each clip probabilities (N_i, C), of which k is of the action with id k + 1.
+            inputs: lists of length B: "video" (name), "second", "original_boxes" (N_i, 4) x1, y1,
+                x2, y2 as fractions of the frame; optionally "unreadable", None for each clip that
+                could be read.
+            outputs: for each clip probabilities (N_i, C); output k belongs to the action with id k
+                + 1.
+
+        Raises:
+            UserError: shapes do not match, or a score is not finite.
         """
         reasons = inputs.get("unreadable") or [None] * len(inputs["video"])
         if len(outputs) != len(reasons):
             raise UserError(
-                f"The model gives scores for {len(outputs)} clips of {len(reasons)}: it must give one "
-                "tensor (boxes, actions) for each."
+                f"The model gives scores for {len(outputs)} clips of {len(reasons)}: it must give "
+                "one tensor (boxes, actions) for each."
             )
         columns = (inputs[name] for name in ("video", "second", "original_boxes"))
         for index, (video, second, boxes, scores) in enumerate(zip(*columns, outputs)):
@@ -121,8 +130,8 @@ class ActionMetrics(DatasetEvaluator):
     def _check(self, place: str, boxes: np.ndarray, scores: np.ndarray) -> None:
         if scores.ndim != 2 or len(scores) != len(boxes):
             raise UserError(
-                f"{place}: the model gives scores of shape {scores.shape} for {len(boxes)} boxes: one "
-                "row for each is needed."
+                f"{place}: the model gives scores of shape {scores.shape} for {len(boxes)} boxes: "
+                "one row for each is needed."
             )
         if scores.shape[1] <= self._outputs[-1]:
             raise UserError(
@@ -135,7 +144,7 @@ class ActionMetrics(DatasetEvaluator):
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return {"actions": {"mAP50", "AP-<name>" of each evaluated action}} in percent.
 
-        NaN stands where an action has no ground truth; the mean leaves it out.
+        An action without ground truth is NaN and does not count for the mean.
         """
         gathered = comm.gather((self._frames, *self._columns, self._pictures.kept), dst=0)
         if not comm.is_main_process():
@@ -149,15 +158,15 @@ class ActionMetrics(DatasetEvaluator):
         scores = np.frombuffer(b"".join(scores), np.float32).reshape(-1, len(self._outputs))
         ends = np.cumsum([count for *_, count in frames])[:-1]
         parts = zip(frames, np.split(boxes, ends), np.split(scores, ends))
-        # of a key frame that comes twice, one
+        # a key frame that comes twice counts once
         found = {(video, second): part for (video, second, _), *part in reversed([*parts])}
         rows = [(*key, *found[key]) for key in sorted(found)]
         table = detections_table(rows, self._outputs + 1)
         untested = len(self._key_frames.difference(found))
         if untested:
             logger.warning(
-                "Of %d key frames with ground truth %d were not tested (they could not be read, have "
-                "no proposed box, or their video is not there) and count as missed.",
+                "Of %d key frames with ground truth %d were not tested (they could not be read, "
+                "have no proposed box, or their video is not there) and count as missed.",
                 *(len(self._key_frames), untested),
             )
         if self._folder is not None:
@@ -175,9 +184,9 @@ class ActionMetrics(DatasetEvaluator):
 
 
 def _as_written(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (N * 4,) as the csv file has them, so that it gives the same numbers: with six digits.
+    """Round boxes (N * 4,) to the six digits of the csv file, so that it gives the same metrics.
 
-    Of scores nothing but their order counts, and they are written so that it stays.
+    Scores need no rounding: only their order matters, and the file preserves it.
     """
     values = [float(f"{value:.6g}") for value in boxes.tolist()]
     return np.array(values, np.float64).reshape(-1, 4)

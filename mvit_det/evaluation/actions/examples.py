@@ -1,4 +1,4 @@
-"""Some key frames of a test set: predicted actions beside those of the ground truth."""
+"""Some key frames of a test set: predicted actions next to ground truth."""
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +20,16 @@ _NOBODY = (150, 150, 150)  # RGB of a predicted box where the ground truth has n
 
 
 class KeyFrame(NamedTuple):
-    """A tested key frame; those of the lowest ``key`` are shown.
+    """A tested key frame; those with the lowest ``key`` are shown.
 
-    ``picture`` is (H, W, 3) uint8, RGB, as the model saw it, which shows ``part`` of the frame (4,):
-    x1, y1, x2, y2 as shares of it, like ``boxes`` (N, 4). ``scores`` (N, K) are of the evaluated
-    actions.
+    Attributes:
+        key: hash of video and second.
+        video: name.
+        second: time in the video.
+        picture: (H, W, 3) uint8, RGB, as the model saw it.
+        part: (4,) region of the frame that ``picture`` shows: x1, y1, x2, y2 as fractions.
+        boxes: (N, 4) x1, y1, x2, y2 as fractions of the frame.
+        scores: (N, K) of the evaluated actions.
     """
 
     key: int
@@ -37,15 +42,16 @@ class KeyFrame(NamedTuple):
 
 
 class KeyFrames:
-    """Keeps some key frames while a test set goes by.
+    """Keeps some key frames of a test set while it is processed.
 
-    They are drawn by a hash of video and second. So the choice is the same at each evaluation, does
-    not depend on the order of the inputs or on which process has them, and no more than those shown
-    are in memory.
+    They are chosen by a hash of video and second. So the choice is the same in each evaluation,
+    does not depend on the order of the inputs or on the number of processes, and only the chosen
+    ones are in memory.
 
     Args:
-        count: of those kept.
-        pixel_mean, pixel_std: by which the model's inputs were normalised, of RGB from 0 to 1.
+        count: number of key frames to keep.
+        pixel_mean: subtracted from the model's inputs, RGB from 0 to 1.
+        pixel_std: divisor of the model's inputs, RGB.
     """
 
     def __init__(self, count: int, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> None:
@@ -56,7 +62,7 @@ class KeyFrames:
     def offer(
         self, inputs: Mapping[str, Any], index: int, boxes: np.ndarray, scores: np.ndarray
     ) -> None:
-        """Keep the middle frame of a clip of a batch if it is among those to show so far."""
+        """Keep the middle frame of clip ``index`` of a batch if it is among those to show."""
         video, second = inputs["video"][index], inputs["second"][index]
         key = zlib.crc32(f"{printable(video)},{second:g}".encode())
         if len(self.kept) == self.count and key >= self.kept[-1].key:
@@ -68,7 +74,7 @@ class KeyFrames:
 
 
 def first_of(kept: Iterable[KeyFrame], count: int) -> list[KeyFrame]:
-    """Those of the lowest key, each once."""
+    """Return the ``count`` key frames of the lowest key, without duplicates."""
     each = {(one.video, one.second): one for one in kept}
     return sorted(each.values(), key=lambda one: one[:3])[:count]
 
@@ -83,8 +89,11 @@ def draw_key_frames(
     """Write ``00_<video>_<second>.png`` ..., and all of them on one sheet, ``overview.png``.
 
     Args:
-        names: of the evaluated actions, by their ids; predicted scores are in the order of these.
-        min_score: predictions of a lower score are not shown.
+        folder: to write to; it is made.
+        key_frames: to draw.
+        truth: the annotated boxes.
+        names: of the evaluated actions, by id; predicted scores are in ascending order of the ids.
+        min_score: predictions of a lower score are not drawn.
     """
     if not key_frames:
         return
@@ -122,7 +131,7 @@ def _drawn(
 
 
 def _overlapping(boxes: np.ndarray, others: np.ndarray) -> list[int]:
-    """For each of N boxes which of the M others it overlaps most, by half or more; else -1."""
+    """Return for each of N boxes the index of the one it overlaps most, -1 if IoU < 0.5."""
     overlap = box_iou(torch.from_numpy(boxes).double(), torch.from_numpy(others))
     best, which = overlap.max(dim=1)
     return torch.where(best >= 0.5, which, -1).tolist()
@@ -131,7 +140,7 @@ def _overlapping(boxes: np.ndarray, others: np.ndarray) -> list[int]:
 def _inside(
     part: np.ndarray, boxes: np.ndarray, labels: list[list[str]], colours: list[Colour]
 ) -> tuple[np.ndarray, list[list[str]], list[Colour]]:
-    """Boxes as shares of the part that is shown, labels, colours; without boxes beyond it."""
+    """Convert boxes to fractions of the visible part; drop boxes, labels and colours outside it."""
     size = np.tile(part[2:] - part[:2], 2)
     boxes = np.clip((boxes - np.tile(part[:2], 2)) / size, 0, 1)
     seen = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))

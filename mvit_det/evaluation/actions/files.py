@@ -1,4 +1,4 @@
-"""What actions are measured against, and detections of them, read from files."""
+"""Read ground truth of actions, and detections, from files."""
 
 import logging
 import os
@@ -19,10 +19,10 @@ class ActionTruth:
 
     Attributes:
         table: the boxes of all files.
-        files: where they stand, in words.
-        excluded: key frames that do not count.
-        seconds: only key frames from the first to the last of these count; all others are not in
-            the table.
+        files: their names, for messages.
+        excluded: key frames (video, second) that do not count.
+        seconds: only key frames from the first to the last of these count; the table contains no
+            others.
     """
 
     table: BoxTable
@@ -31,12 +31,12 @@ class ActionTruth:
     seconds: tuple[float, float] | None
 
     def check_names(self, names: Mapping[int, str]) -> None:
-        """Refuse actions of which no box counts: something must be of another data set."""
+        """Raise a `UserError` if no box of the evaluated actions counts."""
         if not np.isin(self.table.action, list(names)).any():
             raise UserError(
                 f"{self.files}: none of the {len(self.table)} boxes has one of the {len(names)} "
-                f"evaluated actions ({some(names)}): give the ground truth that belongs to the label "
-                "map."
+                f"evaluated actions ({some(names)}): give the ground truth that belongs to the "
+                "label map."
             )
         if not self.key_frames(names):
             raise UserError(
@@ -45,13 +45,13 @@ class ActionTruth:
             )
 
     def key_frames(self, names: Mapping[int, str]) -> set[tuple[str, float]]:
-        """Those that count and have a box with an evaluated action."""
+        """Return the key frames that count and have a box with an evaluated action."""
         counts = np.isin(self.table.action, list(names))
         videos = [self.table.videos[index] for index in self.table.video[counts]]
         return set(zip(videos, self.table.second[counts].tolist())) - self.excluded
 
     def at(self, video: str, second: float) -> BoxTable:
-        """The boxes of one key frame, of a video that the table has."""
+        """Return the boxes of one key frame; the table must contain the video."""
         of_video = self.table.video == self.table.videos.index(video)
         return self.table.rows(of_video & (self.table.second == second))
 
@@ -61,11 +61,15 @@ def read_truth(
     excluded: str | os.PathLike | None = None,
     seconds: tuple[float, float] | None = None,
 ) -> ActionTruth:
-    """Read files of annotated boxes as one.
+    """Read several files of annotated boxes as one.
 
     Args:
-        excluded: a file of key frames that do not count.
+        paths: csv files of AVA's format.
+        excluded: a csv file of key frames that do not count.
         seconds: only key frames from the first to the last of these count.
+
+    Raises:
+        UserError: a file cannot be read, or no box is left.
     """
     files = some(paths)
     table = _joined([read_boxes(path, "actions") for path in paths])
@@ -73,25 +77,25 @@ def read_truth(
     if not len(table):
         within = "" if seconds is None else f" from second {seconds[0]:g} to {seconds[1]:g}"
         raise UserError(
-            f"{files}: there are no boxes{within}, so there is nothing to measure against: give the "
-            "annotations of the test videos."
+            f"{files}: there are no boxes{within}, so there is nothing to measure against: give "
+            "the annotations of the test videos."
         )
     return ActionTruth(table, files, read_excluded(excluded) if excluded else set(), seconds)
 
 
 def read_detections(path: str | os.PathLike, truth: ActionTruth) -> BoxTable:
-    """Read a file of detections, which must be of the videos of the ground truth.
+    """Read a csv file of detections on videos of the ground truth.
 
     Raises:
-        UserError: it is no such file, or of other videos.
+        UserError: the file is of another kind, or has none of these videos.
     """
     table = read_boxes(path, "detections")
     score = table.score
     if len(table) and (score % 1 == 0).all() and (score.max() > 1 or score.max() == 0):
         raise UserError(
-            f"{path} has whole numbers from {score.min():g} to {score.max():g} where the scores stand, "
-            "as persons are numbered in ground truth: give the detections as --results and the ground "
-            "truth as --actions."
+            f"{path} has whole numbers from {score.min():g} to {score.max():g} where the scores "
+            "stand, as persons are numbered in ground truth: give the detections as --results and "
+            "the ground truth as --actions."
         )
     known = {*truth.table.videos, *(video for video, _ in truth.table.empty)}
     strays = [name for name in table.videos if name not in known]
@@ -117,7 +121,7 @@ def _within(table: BoxTable, seconds: tuple[float, float] | None) -> BoxTable:
 
 
 def _joined(tables: Sequence[BoxTable]) -> BoxTable:
-    """The rows of several tables, one after the other."""
+    """Concatenate the rows of several tables."""
     names = list(dict.fromkeys(name for table in tables for name in table.videos))
     numbers = [np.array(list(map(names.index, table.videos)), np.int32) for table in tables]
     columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in PER_ROW}

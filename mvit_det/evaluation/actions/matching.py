@@ -1,10 +1,10 @@
-"""Which labelled boxes are right: a detection takes the box of the truth that it overlaps most.
+"""Match detections to ground truth: each one to the box of its action that it overlaps most.
 
-Within a key frame and an action a detection is right where that overlap is large enough and no
-detection before it has taken the same box; it never takes the second best. So nothing but the order
-of the detections connects them, and all are matched at once.
+Within a key frame and an action, a detection is a true positive if its IoU with that box is large
+enough and no earlier detection has matched the same box; it never takes the second best. So
+detections depend on each other only through their order, and all are matched at once.
 
-Letters: N labelled boxes of the ground truth, D detections, P pairs of one and the other in the
+Letters: N labelled boxes of the ground truth, D detections, P pairs of a box and a detection in the
 same key frame and of the same action.
 """
 
@@ -14,23 +14,29 @@ from mvit_det.evaluation.actions.ranking import Boxes, as_official, rank_in_grou
 
 
 def boxes_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (P,) of boxes (P, 4) and (P, 4), as x1, y1, x2, y2.
+    """Return the IoU (P,) of box pairs (P, 4) and (P, 4), as x1, y1, x2, y2.
 
-    0 where they have no area in common, as where one has x2 <= x1 or y2 <= y1.
+    It is 0 without a common area, and for boxes with x2 <= x1 or y2 <= y1.
     """
     low, high = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
     sides = np.maximum(high - low, 0)
     common = sides[:, 0] * sides[:, 1]
     area, other = (np.prod(box[:, 2:] - box[:, :2], axis=1) for box in (first, second))
-    # NOTE: in this order, for at an overlap of exactly the threshold the last digit decides.
+    # NOTE: keep this order of operations; at an IoU of exactly the threshold the last bit decides.
     return np.divide(common, area + other - common, out=np.zeros(len(common)), where=common > 0)
 
 
 def best_truth(truth: Boxes, found: Boxes, iou: float, *, official: bool) -> np.ndarray:
-    """(D,) row of the truth that each detection overlaps most, -1 where by less than ``iou`` > 0.
+    """Return for each detection the row of the truth with the highest IoU, -1 below ``iou``: (D,).
 
-    Among equal overlaps the first box counts: in the order of ``truth``, or in that in which the
-    official scorer sees it. ``truth.frame`` ascends.
+    Among equal overlaps the first box counts, in the order of ``truth`` or in that of the official
+    scorer.
+
+    Args:
+        truth: boxes whose ``frame`` ascends.
+        found: detections, in any order.
+        iou: threshold, above 0.
+        official: use the official scorer's order.
     """
     frames = 1 + max(truth.frame.max(initial=-1), found.frame.max(initial=-1))
     order = np.argsort(truth.action * frames + truth.frame, kind="stable")
@@ -38,7 +44,7 @@ def best_truth(truth: Boxes, found: Boxes, iou: float, *, official: bool) -> np.
     ours = found.action * frames + found.frame
     first = np.searchsorted(theirs, ours, "left")
     count = np.searchsorted(theirs, ours, "right") - first
-    # before expanding to pairs: most detections have no box of their action in the key frame
+    # before expanding to pairs, as most detections have no box of their action in the key frame
     rows = np.flatnonzero(count)
     detection = np.repeat(rows, count[rows])
     target = order[first[detection] + rank_in_group(detection)]
@@ -61,9 +67,9 @@ def best_truth(truth: Boxes, found: Boxes, iou: float, *, official: bool) -> np.
 
 
 def _official_rank(truth: Boxes, detection: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(N,) place of each box of the truth among those of its key frame, where it matters.
+    """Return the rank (N,) of each box of the truth in its key frame, where it matters.
 
-    It does where a detection (sorted) has more than one best target.
+    It matters if a detection (sorted) has several targets of equal overlap.
     """
     rank = np.zeros(len(truth), int)
     for frame in np.unique(truth.frame[target[rank_in_group(detection) > 0]]):
@@ -75,7 +81,7 @@ def _official_rank(truth: Boxes, detection: np.ndarray, target: np.ndarray) -> n
 
 
 def true_positives(target: np.ndarray) -> np.ndarray:
-    """(D,) whether a detection is the first one with its target, which is -1 for none."""
+    """Return (D,) whether a detection is the first one with its target (-1: none)."""
     rows = np.flatnonzero(target >= 0)
     _, first = np.unique(target[rows], return_index=True)
     right = np.zeros(len(target), bool)

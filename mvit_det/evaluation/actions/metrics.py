@@ -1,15 +1,15 @@
-"""Frame AP of actions, the metric of AVA: numbers in, numbers out.
+"""Frame AP of actions, the metric of AVA.
 
-A labelled box is right when it overlaps a box of that action in that key frame by half (see
-`matching`). The detections of an action in all key frames together, the best score first,
-then give a curve of precision over recall; AP is the area below it, after precision was raised to
-the best one at that recall or beyond.
+A detection is a true positive if it overlaps a box of its action in its key frame with IoU >= 0.5
+(see `matching`). The detections of an action in all key frames, sorted by falling score, give a
+precision-recall curve; AP is the area below it, after precision was raised to the maximum at that
+recall or beyond.
 
-There are two modes. "official" is the scorer of the data set (ActivityNet's get_ava_performance.py):
-of a key frame the 50 labelled boxes of the highest scores count, the best one is matched first, and
-detections at key frames that the ground truth does not name are ignored. "pyslowfast" is what
-PySlowFast reports in its logs: all detections count, in the order of the rows, also those at other
-key frames, which are all false.
+There are two modes. "official" is the scorer of the dataset (ActivityNet's get_ava_performance.py):
+the 50 labelled boxes of the highest scores of a key frame count, the best one is matched first, and
+detections at key frames that are not in the ground truth are ignored. "pyslowfast" is what
+PySlowFast reports in its logs: all detections count, in the order of the rows, and those at other
+key frames are false positives.
 
 Letters: N labelled boxes of the truth, D detections, K actions, R points of recall.
 """
@@ -29,10 +29,13 @@ RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is scored: both sides, with their key frames numbered alike.
+    """Ground truth and detections with a common numbering of key frames.
 
-    key_frames: how many of them the truth names. left_out: why and how many detections do not
-    count, for the log.
+    Attributes:
+        truth: boxes that count.
+        found: detections that count.
+        key_frames: number of key frames in the ground truth.
+        left_out: reason -> number of detections that do not count, for the log.
     """
 
     truth: Boxes
@@ -43,11 +46,16 @@ class Prepared:
 
 @dataclass(frozen=True)
 class ActionScores:
-    """The metric of each of the K actions, as shares; NaN for an action without ground truth.
+    """The metric of each of the K actions, from 0 to 1; NaN for an action without ground truth.
 
-    class_ids: of the actions. ap: (K,). truth: (K,) how many labelled boxes there are to find.
-    found: (K,) how many detections count, and right: (K,) how many of them are right. precision:
-    (K, R) over `RECALLS`, the best at that recall or beyond, 0 where the recall is not reached.
+    Attributes:
+        class_ids: ids of the actions.
+        ap: (K,) average precision.
+        truth: (K,) number of labelled boxes of the ground truth.
+        found: (K,) number of detections that count.
+        right: (K,) number of true positives.
+        precision: (K, R) at `RECALLS`, the maximum at that recall or beyond, 0 if the recall is not
+            reached.
     """
 
     class_ids: Sequence[int]
@@ -59,7 +67,7 @@ class ActionScores:
 
     @property
     def mean(self) -> float:
-        """Over the actions that have ground truth; NaN where none has."""
+        """Mean over the actions that have ground truth; NaN if none has."""
         measured = self.ap[~np.isnan(self.ap)]
         return float(measured.mean()) if len(measured) else float("nan")
 
@@ -71,10 +79,16 @@ def prepare(
     excluded: Collection[tuple[str, float]] = (),
     mode: str = "official",
 ) -> Prepared:
-    """Number the key frames of two tables, and leave out those that do not count.
+    """Assign numbers to the key frames of two tables, and drop those that do not count.
 
-    A key frame is a video and a second, to 6 decimals. ``excluded`` ones are left out of both
-    tables. Whatever the truth names is a key frame that counts: with boxes of any action, or none.
+    A key frame is a video and a second, to 6 decimals. All key frames in the ground truth count,
+    with boxes of any action or none.
+
+    Args:
+        truth: annotated boxes.
+        found: detections.
+        excluded: key frames (video, second) to drop from both tables.
+        mode: one of `MODES`.
     """
     numbers: dict[tuple[str, float], int] = {}
 
@@ -107,7 +121,7 @@ def _without(boxes: Boxes, masks: Collection[np.ndarray]) -> Boxes:
 
 
 def _runs(table: BoxTable) -> tuple[list[tuple[str, float]], np.ndarray]:
-    """Video and second, and number of rows, of each stretch of rows of one key frame."""
+    """Return the (video, second) and the length of each run of rows of one key frame."""
     starts = np.ones(len(table), bool)
     starts[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
     first = np.flatnonzero(starts)
@@ -123,18 +137,18 @@ def frame_ap(
     mode: str = "official",
     iou: float = 0.5,
 ) -> ActionScores:
-    """Compute the metric; key frames are numbered alike on both sides.
+    """Compute the metric; both sides number key frames alike.
+
+    Rows with equal scores count in the order in which both scorers count them: see `ranking` for
+    those of one key frame. Equal scores of one action in different key frames are in the order of
+    NumPy's default sort, which is not stable and differs between processors.
 
     Args:
         truth: boxes of other actions than ``class_ids`` do not count.
-        found: likewise; all others count, wherever they are.
-        class_ids: the actions, from 1.
+        found: detections; those of other actions do not count.
+        class_ids: action ids, from 1 on.
         mode: one of `MODES`.
-        iou: the least overlap, above 0, of a right detection.
-
-    Among equal scores the order of the rows matters, as in both scorers: see `ranking` for
-    those of one key frame. Equal scores of one action in all key frames are in the order into which
-    numpy's default sort brings them, which is not stable and differs between processors.
+        iou: minimum IoU of a true positive, above 0.
     """
     ids = np.unique(class_ids)
     truth, found = _of_classes(truth, ids), _of_classes(found, ids)
@@ -143,7 +157,7 @@ def frame_ap(
     official = mode == "official"
     rows = official_order(found) if official else np.arange(len(found))
     rows = rows[(found.box[rows, :2] < found.box[rows, 2:]).all(axis=1)]
-    # Of 16 bits, for numpy sorts these in linear time.
+    # 16 bits, which NumPy sorts in linear time
     rows = rows[np.argsort(found.action[rows].astype(np.uint16), kind="stable")]
     counted = np.bincount(found.action[rows], minlength=len(ids))
     target = best_truth(truth, found.rows(rows), iou, official=official)
@@ -161,7 +175,7 @@ def frame_ap(
 
 
 def _of_classes(boxes: Boxes, ids: np.ndarray) -> Boxes:
-    """The boxes of these actions, which become indices of ``ids``."""
+    """Keep the boxes of these actions, and replace their ids by indices into ``ids``."""
     index = np.full(ids[-1] + 2, -1)
     index[ids] = np.arange(len(ids))
     action = index[np.clip(boxes.action, 0, ids[-1] + 1)]
@@ -170,12 +184,12 @@ def _of_classes(boxes: Boxes, ids: np.ndarray) -> Boxes:
 
 
 def _by_first_detection(truth: Boxes, found: Boxes) -> tuple[Boxes, Boxes]:
-    """Sort both by key frame, in the order of the first detection of each; the rest as it was.
+    """Sort both sides by key frame, in the order of the first detection of each, stably.
 
-    Boxes of the truth at key frames without detections, of which nobody asks any more, are dropped.
+    Boxes of the truth at key frames without detections are dropped, since they can match nothing.
     """
     first = np.full(1 + max(truth.frame.max(initial=-1), found.frame.max(initial=-1)), len(found))
-    # Of several rows of a key frame the last one is written last: so backwards.
+    # Backwards, so that the first of several rows of a key frame is written last.
     first[found.frame[::-1]] = np.arange(len(found))[::-1]
     number = np.empty(len(first), int)
     number[np.argsort(first, kind="stable")] = np.arange(len(first))
@@ -190,11 +204,11 @@ def _by_first_detection(truth: Boxes, found: Boxes) -> tuple[Boxes, Boxes]:
 
 
 def _curve(score: np.ndarray, right: np.ndarray, positives: int) -> tuple[float, np.ndarray]:
-    """AP, and precision over `RECALLS`, of one action with ``positives`` boxes to find."""
+    """Return AP, and precision at `RECALLS` (R,), of one action with ``positives`` boxes."""
     order = np.argsort(score)[::-1]
     places = np.flatnonzero(right[order])
     number = np.arange(1, len(places) + 1)
-    # at each right detection: recall rises nowhere else
+    # only at true positives, as recall rises nowhere else
     best = np.maximum.accumulate((number / (places + 1))[::-1])[::-1]
     needed = np.searchsorted(np.arange(positives + 1) / positives, RECALLS)
     precision = np.zeros(positives + 1)

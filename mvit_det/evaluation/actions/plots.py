@@ -1,4 +1,4 @@
-"""What the AP of actions looks like: by class beside the number of boxes, and as curves."""
+"""Plots of the AP of actions: by class next to the number of boxes, and as curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from mvit_det.evaluation.actions.metrics import RECALLS, ActionScores
 from mvit_det.evaluation.drawing.figures import draw_bars, new_figure, save_figure, short
 
-# the most classes that have a bar, all of AVA's; and the most that have a curve
+# maximum number of bars, enough for AVA; maximum number of curves
 _MANY_BARS, _MANY_CURVES = 80, 8
 
 
@@ -17,7 +17,8 @@ def draw_class_ap(path: Path, scores: ActionScores, names: Sequence[str]) -> Non
 
     Args:
         path: of the PNG file to write.
-        names: of the classes; of more than 80 those with the most boxes are shown.
+        scores: of K actions.
+        names: of the K actions; if there are more than 80, those with the most boxes are drawn.
     """
     measured = _best_first(scores)
     often = measured[np.argsort(-scores.truth[measured], kind="stable")[:_MANY_BARS]]
@@ -45,11 +46,12 @@ def draw_class_ap(path: Path, scores: ActionScores, names: Sequence[str]) -> Non
 
 
 def draw_precision_recall(path: Path, scores: ActionScores, names: Sequence[str]) -> None:
-    """Draw the mean of all curves, and those of some classes from the best to the worst.
+    """Draw the mean of all curves, and the curves of some classes from best to worst.
 
     Args:
         path: of the PNG file to write.
-        names: of the classes.
+        scores: of K actions.
+        names: of the K actions.
     """
     measured = _best_first(scores)
     spread = np.linspace(0, len(measured) - 1, min(_MANY_CURVES, len(measured)))
@@ -71,6 +73,6 @@ def draw_precision_recall(path: Path, scores: ActionScores, names: Sequence[str]
 
 
 def _best_first(scores: ActionScores) -> np.ndarray:
-    """Places of the classes that have ground truth, by falling AP."""
+    """Return the indices of the classes that have ground truth, by falling AP."""
     order = np.argsort(-scores.ap, kind="stable")
     return order[np.isfinite(scores.ap[order])]

@@ -1,4 +1,4 @@
-"""From detected actions to what a reader looks at: numbers, tables in the log, and pictures."""
+"""Report action detection: metrics, tables in the log, and pictures."""
 
 import logging
 from collections.abc import Mapping
@@ -23,14 +23,17 @@ def report(
     folder: Path | None,
     mode: str = "official",
 ) -> dict[str, dict[str, float]]:
-    """Measure, log the tables, and draw into ``folder``/pictures (where a folder is given).
+    """Compute the metrics, log the tables, and draw into ``folder``/pictures.
 
     Args:
-        names: of the actions that are evaluated, by their ids.
+        truth: annotated boxes.
+        found: detections.
+        names: of the evaluated actions, by id.
+        folder: of the pictures; None for no pictures.
         mode: as for `frame_ap`.
 
     Returns:
-        {"actions": {"mAP50", "AP-<name>" of each}} in percent; NaN where there is no ground truth.
+        {"actions": {"mAP50", "AP-<name>" of each}} in percent; NaN without ground truth.
     """
     prepared = prepare(truth.table, found, excluded=truth.excluded, mode=mode)
     ids = sorted(names)
@@ -47,8 +50,8 @@ def report(
     hollow = _without_area(prepared.truth.box[np.isin(prepared.truth.action, ids)])
     if hollow:
         logger.warning(
-            "%d of %d boxes of the ground truth have no area: nothing can find them, and they count "
-            "as missed.",
+            "%d of %d boxes of the ground truth have no area: nothing can find them, and they "
+            "count as missed.",
             *(hollow, scores.truth.sum()),
         )
     if not len(found):
@@ -64,12 +67,12 @@ def report(
 
 
 def _without_area(box: np.ndarray) -> int:
-    """How many boxes (N, 4) have none."""
+    """Count the boxes (N, 4) without area."""
     return int(np.count_nonzero((box[:, 2:] <= box[:, :2]).any(axis=1)))
 
 
 def _log(scores: ActionScores, names: list[str], key_frames: int, mode: str) -> None:
-    """One table of the whole, and one of the classes."""
+    """Log one table of all actions together, and one by class."""
     measured = int((scores.truth > 0).sum())
     head = ["percent", "key frames", "boxes", "detections", "mAP50"]
     counts = key_frames, int(scores.truth.sum()), int(scores.found.sum())

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier, as an evaluator of Detectron2's loop."""
+"""Accuracy of a classifier, as an evaluator for Detectron2's loop."""
 
 import logging
 from collections.abc import Sequence
@@ -24,28 +24,29 @@ logger = logging.getLogger(__name__)
 
 
 class ClassificationAccuracy(DatasetEvaluator):
-    """Measures top-1 and top-5 accuracy, also by class, of scores (B, K).
+    """Computes top-1 and top-5 accuracy, also by class, from scores (B, K).
 
     An image counts for top-1 if its class has the highest score, for top-5 if it is among the five
-    highest; of equal scores the class of the lower number comes first. With five classes or fewer
-    top-5 is always 100. Images that could not be read (`UnreadableImages` counts them) are left
-    out. The predictions of all processes count, an image that several of them had (samplers pad)
-    once; the main process alone has the results.
+    highest; among equal scores the lower class index comes first. With five classes or fewer top-5
+    is always 100. Images that could not be read (`UnreadableImages` counts them) are skipped. The
+    predictions of all processes count; an image that several of them have (samplers pad) counts
+    once. Only the main process returns results.
 
     Args:
-        dataset_name: a registered data set whose metadata have ``thing_classes``, the names of the
-            classes; without it they are ``class_names`` or, without those, numbers.
+        dataset_name: a registered dataset whose metadata have ``thing_classes``, the names of the
+            classes; without it ``class_names``, and without those numbers, are used.
         output_dir: gets ``classification_predictions.npz`` (each image with its label, its five
             best classes and their scores), ``class_accuracy.csv``, and in ``pictures/`` accuracy by
             class, the confusion matrix and a sheet of examples.
         class_names: in the order of the model's outputs.
-        classes: only so many first outputs compete. The 19168 outputs of the published
+        classes: only this many first outputs compete. The 19168 outputs of the published
             ImageNet-21K models begin with the 1000 classes of ImageNet-1K.
-        num_examples: right and wrong images of each on the sheet.
-        pixel_mean, pixel_std: by which inputs are normalised, RGB from 0 to 1; for the sheet only.
+        num_examples: number of correct and of wrong images on the sheet.
+        pixel_mean: subtracted from the model's inputs, RGB from 0 to 1; for the sheet only.
+        pixel_std: divisor of the model's inputs, RGB; for the sheet only.
     """
 
-    # what is counted, and the axes of its scores
+    # what is counted, and the number of axes of its scores
     KIND, AXES = "images", 2
 
     def __init__(
@@ -69,21 +70,26 @@ class ClassificationAccuracy(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
+        """Forget all predictions."""
         self._names: list[str] | None = None
         self._files: list[str] = []
-        # NOTE: grown in one piece each. Small arrays, kept between the large ones of the batches,
-        # would keep the memory of these from being used again: gigabytes for 19168 classes.
+        # NOTE: one growing buffer each. Many small arrays, allocated between the large ones of the
+        # batches, would fragment the memory: gigabytes for 19168 classes.
         self._columns = (bytearray(), bytearray(), bytearray())
         self._examples = self._new_examples()
 
     def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
-        """Take a batch of B images.
+        """Add a batch of B images.
 
         Args:
-            inputs: "inputs" (B, 3, H, W), "labels" (B,) of int64, "file_name" a list, by which
-                images are told apart, and perhaps "unreadable", a list with None for each image that
-                could be read.
-            outputs: (B, K) scores, of which the highest is the model's answer.
+            inputs: "inputs" (B, 3, H, W), "labels" (B,) int64, "file_name", a list that identifies
+                the images, and optionally "unreadable", a list with None for each image that could
+                be read.
+            outputs: (B, K) scores; the highest is the prediction.
+
+        Raises:
+            UserError: shapes, labels or the number of classes do not match, or a score is not
+                finite.
         """
         sound, files, labels, scores = self._sound(inputs, outputs.float().cpu())
         best, classes = best_classes(scores)
@@ -98,12 +104,11 @@ class ClassificationAccuracy(DatasetEvaluator):
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return {"classification": {"top1", "top5", "mean_class_accuracy", "top1-<class>"}}.
 
-        All in percent; single classes (NaN for one without images) only where they are few.
+        All in percent; single classes (NaN without images) only if there are at most 100.
         """
         examples = self._examples
-        gathered = comm.gather(
-            (self._names, self._files, self._columns, examples.right, examples.wrong), dst=0
-        )
+        part = (self._names, self._files, self._columns, examples.right, examples.wrong)
+        gathered = comm.gather(part, dst=0)
         if not comm.is_main_process():
             return {}
         gathered = [part for part in gathered if part[1]]
@@ -128,7 +133,7 @@ class ClassificationAccuracy(DatasetEvaluator):
     def _report(
         self, predictions: Predictions, right: list[Example], wrong: list[Example]
     ) -> dict[str, dict[str, float]]:
-        """Files, pictures, tables and numbers; on the main process."""
+        """Write files and pictures, log tables, and return the metrics, on the main process."""
         if self._folder is not None:
             path = self._folder / PREDICTIONS
             with numbers_first("Predictions", path):
@@ -144,7 +149,7 @@ class ClassificationAccuracy(DatasetEvaluator):
     def _sound(
         self, inputs: dict[str, Any], scores: Tensor
     ) -> tuple[list[int], list[str], Tensor, Tensor]:
-        """What could be read: places in the batch, files, labels, and scores of what competes."""
+        """Return batch indices, files, labels, and competing scores of the readable inputs."""
         reasons = inputs.get("unreadable") or [None] * len(inputs["file_name"])
         labels, shape = inputs["labels"].cpu(), scores.shape
         if len(shape) != self.AXES or shape[0] != len(reasons) or labels.shape != shape[:1]:
@@ -160,7 +165,7 @@ class ClassificationAccuracy(DatasetEvaluator):
         return sound, files, labels, scores
 
     def _competing(self, outputs: int) -> int:
-        """How many outputs compete; finds out the names of these classes."""
+        """Return the number of competing outputs, and store the names of their classes."""
         if self._classes is not None and self._classes > outputs:
             raise UserError(
                 f"classes={self._classes} outputs cannot compete: the model has {outputs}; lower "
@@ -173,8 +178,8 @@ class ClassificationAccuracy(DatasetEvaluator):
         if names is not None and len(names) != count:
             raise UserError(
                 f"{count} outputs of the model compete, but the data set has {len(names)} classes: "
-                "set num_classes of the model to that, or `classes` of ClassificationAccuracy if its "
-                "first outputs are those classes."
+                "set num_classes of the model to that, or `classes` of ClassificationAccuracy if "
+                "its first outputs are those classes."
             )
         self._names = list(map(str, range(count) if names is None else names))
         return count

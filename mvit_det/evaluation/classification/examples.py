@@ -1,4 +1,4 @@
-"""Test images and clips with their true and predicted class, on one sheet."""
+"""A sheet of test images or clips with their true and predicted classes."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,21 @@ from mvit_det.evaluation.drawing.boxes import pixels_of, resized
 from mvit_det.evaluation.drawing.side_by_side import captioned, grid
 
 _TILE, _GAP, _CAPTION, _WIDTH = 180, 8, 40, 1136  # pixels
-_FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: how many are shown, pixels of each, and between
+_FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: number shown, side and gap in pixels
 _GREEN, _RED = (0, 110, 0), (190, 0, 0)
 
 
 class Example(NamedTuple):
-    """One image or clip; by ``key`` and ``file_name`` is decided which ones are shown.
+    """One image or clip; ``key`` and ``file_name`` decide which ones are shown.
 
-    ``picture`` is (H, W, 3) uint8, RGB, as the model saw it: an image, its long side one tile; or
-    some frames of a clip side by side.
+    Attributes:
+        key: the lowest ones are shown.
+        file_name: of the image or video.
+        label: index of the true class.
+        predicted: index of the predicted class.
+        score: of the prediction.
+        picture: (H, W, 3) uint8, RGB, as the model saw it: an image whose long side fits a tile, or
+            some frames of a clip side by side.
     """
 
     key: float
@@ -33,14 +39,15 @@ class Example(NamedTuple):
 
 
 class Examples:
-    """Keeps some inputs while a test set goes by: right ones, and the surest of the mistakes.
+    """Keeps some inputs of a test set: correct ones, and the mistakes of the highest scores.
 
-    The right ones are drawn by a hash of their file names. So the choice does not depend on the
-    order of the inputs or on which process has them, and no more than those shown are in memory.
+    The correct ones are chosen by a hash of their file names. So the choice does not depend on the
+    order of the inputs or on the number of processes, and only the chosen ones are in memory.
 
     Args:
-        count: of right ones and of wrong ones.
-        pixel_mean, pixel_std: by which the model's inputs were normalised, of RGB from 0 to 1.
+        count: number of correct and of wrong examples.
+        pixel_mean: subtracted from the model's inputs, RGB from 0 to 1.
+        pixel_std: divisor of the model's inputs, RGB.
     """
 
     def __init__(self, count: int, pixel_mean: Sequence[float], pixel_std: Sequence[float]):
@@ -68,13 +75,13 @@ class Examples:
         return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1)
 
     def _pixels(self, image: Tensor, side: int) -> np.ndarray:
-        """(3, H, W) -> (h, w, 3) uint8, its long side ``side``."""
+        """Convert (3, H, W) to (h, w, 3) uint8 with a long side of ``side``."""
         pixels = pixels_of(image, self.mean, self.std)
         return resized(pixels, side / max(pixels.shape[:2]))
 
 
 def judged_anew(example: Example, predicted: int, score: float) -> Example:
-    """The same picture with another prediction, that of all views together."""
+    """Return the example with another prediction, that of all views together."""
     key = _key(example.file_name, example.label, predicted, score)
     return example._replace(key=key, predicted=predicted, score=score)
 
@@ -84,14 +91,14 @@ def _key(file_name: str, label: int, predicted: int, score: float) -> float:
 
 
 def first_of(examples: Iterable[Example], count: int) -> list[Example]:
-    """The first ones by key, each file once."""
+    """Return the ``count`` examples of the lowest keys, each file once."""
     ordered = sorted(examples, key=lambda example: example[:2], reverse=True)
     each = {example.file_name: example for example in ordered}
     return sorted(each.values(), key=lambda example: example[:2])[:count]
 
 
 def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> Image.Image:
-    """Put right predictions above wrong ones, each with its true and predicted class."""
+    """Draw correct predictions above wrong ones, each with its true and predicted class."""
     size = _tile_size([example.picture.shape for example in (*right, *wrong)])
     columns = max(1, (_WIDTH - _GAP) // (size[0] + _GAP))
     parts = []
@@ -106,13 +113,13 @@ def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> I
 
 
 def _tile_size(shapes: list[tuple[int, ...]]) -> tuple[int, int]:
-    """(width, height) that all pictures fit into: a square, or a strip if they are of clips."""
+    """Return a (width, height) that fits all pictures: a square, or a strip for clips."""
     width = max(shape[1] for shape in shapes)
     return (_TILE, _TILE) if width <= _TILE else (width, max(shape[0] for shape in shapes))
 
 
 def _tile(example: Example, names: Sequence[str], size: tuple[int, int]) -> Image.Image:
-    """The picture in the middle, and below it what it is and what it is taken for."""
+    """Draw the picture in the middle, and below it its true and its predicted class."""
     tile = Image.new("RGB", (size[0], size[1] + _CAPTION), "white")
     height, width = example.picture.shape[:2]
     tile.paste(Image.fromarray(example.picture), ((size[0] - width) // 2, (size[1] - height) // 2))

@@ -1,4 +1,4 @@
-"""The files of a classifier's evaluation: predictions of all images, and a table of all classes."""
+"""Files of a classifier's evaluation: predictions for all images, and a table of all classes."""
 
 import csv
 import io
@@ -12,13 +12,16 @@ from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import Accuracy, Predictions
 from mvit_det.evaluation.writing import write_arrays, write_whole
 
-# columns of a file, with the number of their axes and the kind of their values
+# columns of a file: number of axes and dtype kind
 NAMED = {"class_names": (1, "U"), "file_name": (1, "U"), "label": (1, "i")}
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write arrays for `numpy.load`: by image ``file_name``, ``label``, ``top_classes``,
-    ``top_scores`` (best first), and by class ``class_names``."""
+    """Write predictions as arrays for `numpy.load`.
+
+    Per image ``file_name``, ``label``, ``top_classes`` and ``top_scores`` (best first); per class
+    ``class_names``.
+    """
     write_arrays(
         path,
         compress=True,
@@ -31,10 +34,10 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a file of `numpy.savez` by name.
+    """Read the arrays of a `numpy.savez` file by name.
 
     Raises:
-        UserError: the file is absent, no such file, or damaged.
+        UserError: the file is absent, of another kind, or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -45,14 +48,14 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:  # numpy and zipfile fail in many ways
         raise UserError(
-            f"{path} cannot be read as a file of predictions ({type(error).__name__}): give the path "
-            "of a classification_predictions.npz, video_scores.npz or view_scores.npz, or write it "
-            "anew."
+            f"{path} cannot be read as a file of predictions ({type(error).__name__}): give the "
+            "path of a classification_predictions.npz, video_scores.npz or view_scores.npz, or "
+            "write it anew."
         ) from error
 
 
 def predictions_in(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> Predictions:
-    """The predictions that arrays of a file are; a `UserError` if they are none."""
+    """Check the arrays of a file and return them as predictions; a `UserError` if they are not."""
     columns = checked(arrays, {**NAMED, "top_classes": (2, "i"), "top_scores": (2, "f")}, path)
     names, file_name, label, classes, scores = columns.values()
     fault = None
@@ -74,7 +77,16 @@ def checked(
     columns: Mapping[str, tuple[int, str]],
     path: str | os.PathLike,
 ) -> dict[str, np.ndarray]:
-    """The columns in their order, names, file names and labels of which fit together."""
+    """Return the named columns, in order.
+
+    Args:
+        arrays: of a file of predictions, by name.
+        columns: name -> number of axes and dtype kind.
+        path: of the file, for messages.
+
+    Raises:
+        UserError: a column is missing or malformed, or names, files and labels do not match.
+    """
     missing = [name for name in columns if name not in arrays]
     if missing:
         raise UserError(f"{path} lacks what a file of predictions has: {missing[0]}.")
@@ -90,21 +102,20 @@ def checked(
     if len(set(names.tolist())) < len(names):
         raise unsound(path, "two classes have one name")
     if label.min() < 0 or label.max() >= len(names):
-        raise unsound(
-            path, f"its label are from {label.min()} to {label.max()}, of {len(names)} classes"
-        )
+        fault = f"its label are from {label.min()} to {label.max()}, of {len(names)} classes"
+        raise unsound(path, fault)
     return {name: arrays[name] for name in columns}
 
 
 def unsound(path: str | os.PathLike, fault: str) -> UserError:
-    """The sentence about a file that can be read, but makes no sense."""
-    return UserError(f"{path} is no sound file of predictions: {fault}; write it anew.")
+    """Return the error for a file that can be read but is inconsistent."""
+    return UserError(f"{path} is not a valid file of predictions: {fault}; write it anew.")
 
 
 def save_classes(path: Path, predictions: Predictions, accuracy: Accuracy) -> None:
-    """Write a table (CSV) of all classes: images, accuracy, and what each is most taken for."""
+    """Write a csv table of all classes: images, accuracy, the most frequent wrong prediction."""
     true, predicted, count = predictions.mistakes()
-    # pairs come the most frequent first, so the first of a class is its worst
+    # pairs are sorted by falling frequency, so the first one of a class is its worst
     classes, first = np.unique(true, return_index=True)
     worst = {k: (predictions.names[predicted[i]], count[i]) for k, i in zip(classes, first)}
     content = io.StringIO()

@@ -1,4 +1,4 @@
-"""Accuracy from the best classes of each image. Letters: N images, K classes, k <= K best ones."""
+"""Accuracy from the best classes per image. Letters: N images, K classes, k <= K best ones."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# how many classes of an image are kept, and how far down the right one may stand for "top5"
+# number of best classes that are kept per image, and that count for "top5"
 TOP = 5
 
 
 def best_classes(scores: Tensor, count: int = TOP) -> tuple[Tensor, Tensor]:
-    """The ``min(count, K)`` highest of finite scores (B, K), best first, and their classes.
+    """Return the ``min(count, K)`` highest of finite scores (B, K), best first, and their classes.
 
-    Of equal scores the class of the lower number comes first, as in a stable sort. `Tensor.topk`
-    promises no order among them, and a sort of 19168 classes takes 50 times as long.
+    Equal scores are in ascending order of the class index, as in a stable sort. `Tensor.topk`
+    guarantees no order, and a sort of 19168 classes takes 50 times as long.
     """
     rest = scores.clone()
     classes = []
     for _ in range(min(count, scores.shape[1])):
-        classes.append(rest.argmax(dim=1, keepdim=True))  # of equal ones the first
+        classes.append(rest.argmax(dim=1, keepdim=True))  # the first of equal scores
         rest.scatter_(1, classes[-1], -torch.inf)
     chosen = torch.cat(classes, dim=1)
     return scores.gather(1, chosen), chosen
@@ -29,15 +29,15 @@ def best_classes(scores: Tensor, count: int = TOP) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier says of N images; one row each.
+    """The predictions of a classifier for N images.
 
     Attributes:
-        names: of the K classes, each another.
-        file_name: (N,) of str.
-        label: (N,) the true classes.
-        classes: (N, k) the predicted ones, best first.
-        scores: (N, k) theirs.
-        kind: what they are of, for tables and pictures.
+        names: distinct names of the K classes.
+        file_name: (N,) str.
+        label: (N,) indices of the true classes.
+        classes: (N, k) indices of the predicted classes, best first.
+        scores: (N, k) their scores.
+        kind: what is classified, for tables and pictures.
     """
 
     names: Sequence[str]
@@ -56,7 +56,7 @@ class Predictions:
         return self.classes[:, 0] == self.label
 
     def each_once(self) -> "Predictions":
-        """Sorted by file name, with an image that came several times (as padding) counted once."""
+        """Sort by file name, and drop images that came several times (as padding)."""
         order = np.lexsort((self.classes[:, 0], self.scores[:, 0], self.label, self.file_name))
         name, label = self.file_name[order], self.label[order]
         first = np.ones(len(order), bool)
@@ -66,7 +66,7 @@ class Predictions:
         return Predictions(self.names, *(column[rows] for column in columns), kind=self.kind)
 
     def mistakes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which class was taken for which: (true, predicted, how often), the most frequent first."""
+        """Return the wrong pairs (true, predicted, count), the most frequent first."""
         wrong = ~self.right
         pairs = self.label[wrong].astype(np.int64) * len(self.names) + self.classes[wrong, 0]
         pair, count = np.unique(pairs, return_counts=True)
@@ -77,9 +77,12 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of each of the K classes: its images, and how many have it first, and among the first five.
+    """Counts for each of the K classes.
 
-    With five classes or fewer it is always among the first five.
+    Attributes:
+        images: (K,) number of images.
+        first: (K,) number of them whose best class is the true one.
+        among_five: (K,) the same for the five best classes; equal to ``images`` if K <= 5.
     """
 
     images: np.ndarray
@@ -101,11 +104,11 @@ class Accuracy:
             return 100.0 * hits / self.images
 
     def worst_first(self) -> np.ndarray:
-        """The classes that have images by accuracy; of equal ones that of more images first."""
+        """Return the classes that have images by accuracy; if equal, the larger one first."""
         return np.lexsort((-self.images, self.top1))[: np.count_nonzero(self.images)]
 
     def summary(self) -> dict[str, float]:
-        """In percent: of all images; and the mean over the classes that have images."""
+        """Return in percent the accuracy of all images, and its mean over classes with images."""
         total = self.images.sum()
         return {
             "top1": float(100.0 * self.first.sum() / total),
@@ -115,7 +118,7 @@ class Accuracy:
 
 
 def measure(predictions: Predictions) -> Accuracy:
-    """Count by class; ``predictions`` has at least one image."""
+    """Count by class; there must be at least one image."""
     label, count = predictions.label, len(predictions.names)
     among = (predictions.classes[:, :TOP] == label[:, None]).any(axis=1)
     return Accuracy(
@@ -126,6 +129,6 @@ def measure(predictions: Predictions) -> Accuracy:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Names that occur once; ImageNet has two kinds of "crane", and metrics need one name each."""
+    """Make names unique, as metrics need: ImageNet has two kinds of "crane"."""
     counts = Counter(names)
     return [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""What the accuracy of a classifier looks like: by class, and which classes it confuses."""
+"""Plots of a classifier's accuracy: by class, and the classes it confuses."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,11 @@ from mvit_det.evaluation.drawing.figures import (
 
 
 def draw_class_accuracy(path: Path, accuracy: Accuracy, names: Sequence[str]) -> None:
-    """Draw a bar per class, the best first; of many classes the worst, and how all are spread.
+    """Draw a bar per class, best first; if there are many, the worst ones and a histogram of all.
 
     Args:
         path: of the PNG file to write.
+        accuracy: of the K classes.
         names: of the K classes.
     """
     order = accuracy.worst_first()
@@ -42,7 +43,7 @@ def draw_class_accuracy(path: Path, accuracy: Accuracy, names: Sequence[str]) ->
 
 
 def draw_confusion(path: Path, predictions: Predictions) -> None:
-    """Draw which class is taken for which; of many classes those that are most confused."""
+    """Draw the confusion matrix; if there are many classes, that of the most confused ones."""
     total = len(predictions.names)
     shown = _most_confused(predictions, MANY_ROWS)
     names = [predictions.names[k] for k in shown]
@@ -57,7 +58,7 @@ def draw_confusion(path: Path, predictions: Predictions) -> None:
 
 
 def confusion(predictions: Predictions, shown: np.ndarray) -> np.ndarray:
-    """Count (S, S + 1) images of each of S classes by prediction; the last column: other classes."""
+    """Count the images of S classes by prediction: (S, S + 1), other classes in the last column."""
     place = np.full(len(predictions.names), len(shown))
     place[shown] = np.arange(len(shown))
     row, column = place[predictions.label], place[predictions.classes[:, 0]]
@@ -68,12 +69,12 @@ def confusion(predictions: Predictions, shown: np.ndarray) -> np.ndarray:
 
 
 def _most_confused(predictions: Predictions, limit: int) -> np.ndarray:
-    """All classes, or ``limit`` of them: pairs that are most often confused stand together."""
+    """Return all classes, or the ``limit`` most confused ones, with confused pairs side by side."""
     total = len(predictions.names)
     if total <= limit:
         return np.arange(total)
     true, predicted, _ = predictions.mistakes()
-    # where there are few mistakes, any other classes fill the places
+    # if there are few mistakes, other classes fill up
     candidates = np.concatenate([np.column_stack([true, predicted]).ravel(), np.arange(total)])
     _, first = np.unique(candidates, return_index=True)
     return candidates[np.sort(first)[:limit]]

@@ -1,4 +1,4 @@
-"""From the predictions of a classifier to numbers, tables in the log, and files."""
+"""Report a classifier's predictions: metrics, tables in the log, and files."""
 
 import logging
 from pathlib import Path
@@ -14,15 +14,15 @@ from mvit_det.evaluation.writing import numbers_first
 logger = logging.getLogger(__name__)
 
 PREDICTIONS, CLASSES = "classification_predictions.npz", "class_accuracy.csv"
-# the most classes that each get a metric, and a line in the log; the table has them all
+# maximum number of classes with one metric each; above it, number of lines in the log
 _MANY, _LOWEST = 100, 20
 
 
 def report(predictions: Predictions, folder: Path | None) -> dict[str, dict[str, float]]:
-    """Measure, log the tables, and write table and pictures into a folder (where one is given).
+    """Compute the metrics, log the tables, and write table and pictures into a folder, if not None.
 
     Returns:
-        {"classification": {"top1", "top5", "mean_class_accuracy" and, of at most 100 classes,
+        {"classification": {"top1", "top5", "mean_class_accuracy" and, for at most 100 classes,
         "top1-<class>"}} in percent; NaN for a class without images.
     """
     accuracy = measure(predictions)
@@ -42,7 +42,7 @@ def report(predictions: Predictions, folder: Path | None) -> dict[str, dict[str,
 
 
 def _log(predictions: Predictions, accuracy: Accuracy, numbers: dict[str, float]) -> None:
-    """One table of the whole, and one of the classes."""
+    """Log one table of all classes together, and one by class."""
     names = predictions.names
     head = ["percent", predictions.kind, "classes", *numbers]
     rows = [["accuracy", len(predictions), len(names), *numbers.values()]]

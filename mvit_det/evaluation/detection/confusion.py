@@ -1,4 +1,4 @@
-"""Which classes a detector takes for which, and where it contradicts the annotations."""
+"""Confusion matrix of a detector, and detections that contradict the annotations."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from hotcoco import COCOeval
 
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 
-# of the boxes; a detection of less overlap has found nothing
+# IoU of the boxes from which a detection matches an object
 OVERLAP = 0.5
-# Detections of a lower score are not in the matrix; that of the pictures of predictions.
+# detections of a lower score are not counted; the same threshold as in the pictures
 MIN_SCORE = 0.5
-# of detections that may be right where the annotations say something else
+# score from which detections are listed as contradictions
 _CERTAIN = 0.8
 
 
@@ -20,23 +20,23 @@ def confusion_matrix(
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Count pairs of true class and predicted class, and list annotations that look wrong.
 
-    The detections of the best scores choose first: each an object of its own class, as the metric
-    has it; what is left on both sides is then matched across classes.
+    Detections are matched by falling score, first with objects of their own class, as for the
+    metric; the rest of both sides is then matched across classes.
 
-    NOTE: hotcoco has a confusion matrix, which is not used: it matches all classes at once, so that
-    it confuses a rider with the horse where both are found, and counts detections on a crowd as
+    NOTE: hotcoco's confusion matrix is not used: it matches all classes at once, so that it
+    confuses a rider with the horse where both are detected, and counts detections on a crowd as
     false. Its matching runs twice here instead.
 
     Returns:
-        (K + 1, K + 1) counts, true classes in rows. The last row counts detections that find no
-        object, the last column objects that nobody finds. Detections on a crowd count nowhere.
-        And the detections of a high score that find no object, or one of another class: a list of
-        dicts in the ids of the file, the best score first.
+        (K + 1, K + 1) counts, true classes in rows; the last row counts false detections, the last
+        column missed objects; detections on a crowd do not count. And the detections of a high
+        score that match no object, or one of another class: dicts with the ids of the file, by
+        falling score.
     """
     rows = np.flatnonzero(found.score >= MIN_SCORE)
     own = _matched(truth, truth.objects, found, rows, use_cats=True)
     left = [one for one in truth.objects if own["gt_status"].get(one["id"]) != "matched"]
-    # those on a crowd have no status
+    # detections on a crowd have no status
     wrong = rows[[d - 1 for d, status in sorted(own["dt_status"].items()) if status == "fp"]]
     across = _matched(truth, left, found, wrong, use_cats=False)
 
@@ -58,7 +58,7 @@ def confusion_matrix(
 def _matched(
     truth: CocoTruth, objects: list[dict], found: Detections, rows: np.ndarray, use_cats: bool
 ) -> dict[str, Any]:
-    """What hotcoco finds of each object, by its id, and of each of some detections, from 1 on."""
+    """Return hotcoco's diagnostics of objects, by id, and of the given detections, from 1 on."""
     ground_truth = truth.coco(objects)
     evaluation = COCOeval(ground_truth, ground_truth.load_res(found.table(rows)), "bbox")
     evaluation.params.iou_thrs = [OVERLAP]

@@ -1,4 +1,4 @@
-"""COCO's metrics of a model, as an evaluator of Detectron2's loop."""
+"""COCO's metrics of a model, as an evaluator for Detectron2's loop."""
 
 import json
 import logging
@@ -24,18 +24,20 @@ logger = logging.getLogger(__name__)
 
 
 class CocoMetrics(DatasetEvaluator):
-    """Measures boxes, and masks where the model predicts some, on a data set in COCO format.
+    """Evaluates boxes, and masks if the model predicts them, on a dataset in COCO format.
 
-    It gives the numbers of `detectron2.evaluation.COCOEvaluator` under the same keys, and AR beside
-    them, but takes a fraction of the time. The detections of all processes count; the main one
-    alone has the results. Where the annotation file has no annotations, only the detections are
-    written.
+    It returns the metrics of `detectron2.evaluation.COCOEvaluator` under the same keys, plus AR, in
+    a fraction of the time. The detections of all processes count; only the main process returns
+    results. If the annotation file has no annotations, the detections are only written.
 
     Args:
-        dataset_name: a registered data set whose metadata name its ``json_file``.
+        dataset_name: a registered dataset whose metadata name its ``json_file``.
         output_dir: gets ``coco_instances_results.json`` (COCO's result format),
             ``error_analysis.json`` (see `report`), and in ``pictures/`` the precision-recall curves
             and the confusion matrix.
+
+    Raises:
+        UserError: the dataset has no annotation file, or it cannot be used.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
@@ -43,8 +45,8 @@ class CocoMetrics(DatasetEvaluator):
         json_file = metadata.get("json_file", None)
         if not json_file:
             raise UserError(
-                f"Dataset {dataset_name!r} has no COCO annotation file to measure against: register "
-                "it with register_coco_instances, or set json_file in its metadata."
+                f"Dataset {dataset_name!r} has no COCO annotation file to measure against: "
+                "register it with register_coco_instances, or set json_file in its metadata."
             )
         self._truth = CocoTruth(PathManager.get_local_path(json_file))
         self._output_dir = output_dir
@@ -59,23 +61,24 @@ class CocoMetrics(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
+        """Forget all detections."""
         self._images: list[dict[str, Any]] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Take a batch: inputs with "image_id", outputs with "instances" in the original size."""
+        """Add a batch: inputs with "image_id", outputs with "instances" in the original size."""
         for given, output in zip(inputs, outputs):
             image_id, found = given["image_id"], output["instances"].to("cpu")
             if image_id not in self._truth.image_index:
                 raise UserError(
-                    f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images of "
-                    "that file."
+                    f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images "
+                    "of that file."
                 )
             self._images.append(dict(image_id=image_id, **compact(found)))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return by task the 12 numbers and "AP-<name>" of each class, in percent.
+        """Return by task the 12 COCO metrics and "AP-<name>" of each class, in percent.
 
-        NaN stands where there is no object to find. Nothing detected is an AP of 0.
+        A metric without objects is NaN; without detections AP is 0.
         """
         gathered = comm.gather(self._images, dst=0)
         if not comm.is_main_process():
@@ -98,8 +101,8 @@ class CocoMetrics(DatasetEvaluator):
         if strays:
             raise UserError(
                 f"The model predicts class {some(sorted(strays))}, but the data set of "
-                f"{self._truth.json_file} has {len(self._category_ids)} classes: set num_classes to "
-                "that."
+                f"{self._truth.json_file} has {len(self._category_ids)} classes: set num_classes "
+                "to that."
             )
 
     def _save(self, images: list[dict[str, Any]], path: Path) -> None:
@@ -118,16 +121,16 @@ class CocoMetrics(DatasetEvaluator):
             np.repeat(indices, [len(image["score"]) for image in images]),
             np.array([self._truth.label[self._category_ids[k]] for k in label.tolist()], int),
             box,
-            # hotcoco refuses NaN, which a model that diverges may give: it ranks last
+            # hotcoco refuses NaN, which a diverged model may return: rank it last
             np.where(np.isnan(score), -np.inf, score),
             [mask for image in images for mask in image.get("masks", ())] if has_masks else None,
         )
 
 
 def compact(instances: Instances) -> dict[str, Any]:
-    """One image's detections: box (N, 4) as x, y, width, height; label, score (N,); masks as RLE."""
+    """Convert to box (N, 4) as x, y, width, height in pixels; label, score (N,); masks as RLE."""
     corners = instances.pred_boxes.tensor
-    # Sizes in the model's own precision, as Detectron2 writes them.
+    # subtract in the model's precision, as Detectron2 does
     box = corners.clone()
     box[:, 2:] -= corners[:, :2]
     columns = dict(
@@ -136,13 +139,13 @@ def compact(instances: Instances) -> dict[str, Any]:
         score=instances.scores.double().numpy(),
     )
     if instances.has("pred_masks"):
-        # one by one: a second copy of all masks of a large picture may not fit into memory
+        # one by one: a second copy of all masks of a large image may not fit into memory
         columns["masks"] = [_encoded(mask.numpy()) for mask in instances.pred_masks]
     return columns
 
 
 def _encoded(mask: np.ndarray) -> dict[str, Any]:
-    """A mask (H, W) as compressed RLE that JSON takes."""
+    """Encode a mask (H, W) as compressed RLE that JSON accepts."""
     rle = coco_mask.encode(np.asarray(mask, np.uint8))
     return dict(size=list(rle["size"]), counts=rle["counts"].decode())
 
@@ -150,9 +153,11 @@ def _encoded(mask: np.ndarray) -> dict[str, Any]:
 def result_rows(
     detections: dict[str, Any], image_id: Any, category_ids: Mapping[int, Any] | Sequence[Any]
 ) -> Iterator[dict[str, Any]]:
-    """What `compact` made of one image, in COCO's result format.
+    """Yield the detections of one image in COCO's result format.
 
     Args:
+        detections: from `compact`.
+        image_id: of the annotation file.
         category_ids: of the annotation file, by label.
     """
     columns = (detections[name].tolist() for name in ("label", "box", "score"))

@@ -1,7 +1,7 @@
-"""Annotation files and result files in COCO format, checked, as hotcoco takes them.
+"""Annotation files and result files in COCO format, checked, in the form that hotcoco takes.
 
-What is wrong with a file ends in one sentence here, before anything is computed. Images and classes
-are numbered by ascending id, so that ids may be texts, have gaps, and stand in any order.
+A fault in a file raises a `UserError` before anything is computed. Images and classes are
+numbered by ascending id, so that ids may be strings, have gaps, and be in any order.
 """
 
 import logging
@@ -23,10 +23,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections, one row each, in the order of the result file, which decides among equal scores.
+    """Detections in the order of the result file, which decides among equal scores.
 
-    image, label: (N,) indices of image and class; box: (N, 4) as x, y, width, height in pixels;
-    score: (N,); masks: N RLEs, or None where only boxes are measured.
+    Attributes:
+        image: (N,) image index.
+        label: (N,) class index.
+        box: (N, 4) x, y, width, height in pixels.
+        score: (N,).
+        masks: N RLEs, or None if only boxes are evaluated.
     """
 
     image: np.ndarray
@@ -39,7 +43,7 @@ class Detections:
         return len(self.image)
 
     def table(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Boxes as the array (n, 7) that hotcoco's `load_res` takes."""
+        """Return the array (n, 7) that hotcoco's `load_res` takes."""
         columns = (self.image, self.box, self.score, self.label)
         return np.column_stack([column[rows] for column in columns]).astype(float)
 
@@ -48,12 +52,17 @@ class CocoTruth:
     """An annotation file.
 
     Attributes:
-        annotated: False for a file that only lists images, as those of test servers do.
-        image_ids, category_ids: ascending; their positions are the indices used everywhere else.
-        names: of the classes, in that order.
-        image_index, label: the index of each image and class by its id.
-        objects: annotations of known images and classes in COCO's form, with indices for ids, and
-            without masks. Object i has the id i + 1.
+        annotated: False if the file only lists images, as those of test servers do.
+        image_ids: ascending; their positions are the image indices.
+        category_ids: ascending; their positions are the class indices.
+        names: of the classes, by class index.
+        image_index: image id -> index.
+        label: category id -> class index.
+        objects: annotations of known images and classes in COCO's form, with indices instead of
+            ids, and without masks. Object i has the id i + 1.
+
+    Raises:
+        UserError: the file cannot be read, or does not have the form of COCO annotations.
     """
 
     def __init__(self, json_file: str | os.PathLike) -> None:
@@ -63,8 +72,8 @@ class CocoTruth:
         lacking = [key for key in ("images", "categories") if not lists.get(key)]
         if lacking:
             raise UserError(
-                f"{json_file} is no COCO annotation file, since it lacks {some(map(repr, lacking))}: "
-                "it must be one JSON object with the lists 'images', 'annotations' and 'categories'."
+                f"{json_file} is not a COCO annotation file: it lacks "
+                f"{some(map(repr, lacking))}; add the lists 'images', 'annotations', 'categories'."
             )
         try:
             images = sorted(coco["images"], key=lambda entry: entry["id"])
@@ -72,8 +81,8 @@ class CocoTruth:
             self.names = [entry["name"] for entry in categories]
         except (KeyError, TypeError) as error:
             raise UserError(
-                f"{json_file}: each image needs an 'id' and each category an 'id' and a 'name', the "
-                f"ids of one list all numbers or all texts ({error!r}): correct the entries."
+                f"{json_file}: each image needs an 'id' and each category an 'id' and a 'name', "
+                f"the ids of one list all numbers or all texts ({error!r}): correct the entries."
             ) from error
         self.annotated = "annotations" in coco
         self.image_ids = [entry["id"] for entry in images]
@@ -95,11 +104,11 @@ class CocoTruth:
         return {each: index for index, each in enumerate(ids)}
 
     def coco(self, objects: list[dict[str, Any]]) -> COCO:
-        """Some of the objects as a data set of hotcoco."""
+        """Return some of the objects as a dataset of hotcoco."""
         return COCO(dict(images=self.images, categories=self.categories, annotations=objects))
 
     def with_masks(self) -> list[dict[str, Any]]:
-        """The objects with their masks; those without a sound one are left out and counted."""
+        """Return the objects with their masks; those without a valid one are skipped and logged."""
         objects = []
         for one, shape in zip(self.objects, self._shapes):
             try:
@@ -115,13 +124,14 @@ class CocoTruth:
         return objects
 
     def rle(self, shape: Any, image: int) -> dict[str, Any]:
-        """Check a mask given as polygons or RLE, plain or compressed, and return it as RLE.
+        """Convert a mask, given as polygons or RLE, plain or compressed, to RLE.
 
         Args:
-            image: its image's index.
+            shape: the "segmentation" of an annotation or a result.
+            image: image index.
 
         Raises:
-            ValueError: says why that is not possible.
+            ValueError: says what is wrong with it.
         """
         size = list(self._sizes[image])
         if not shape or not isinstance(shape, (dict, list)):
@@ -130,7 +140,7 @@ class CocoTruth:
             if isinstance(shape, dict):
                 if None not in size and shape.get("size") != size:
                     raise ValueError(f"its size is {shape.get('size')}, the image's {size}")
-                coco_mask.area(shape)  # reads it
+                coco_mask.area(shape)  # raises if it is malformed
                 return shape
             if None in size:
                 raise ValueError("polygons need the image's height and width")
@@ -141,7 +151,7 @@ class CocoTruth:
             raise ValueError(str(error)) from error
 
     def _read(self, annotations: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
-        """The objects, and their segmentations as they stand in the file."""
+        """Return the objects, and their segmentations as in the file."""
         objects, shapes = [], []
         try:
             for entry in annotations:
@@ -176,21 +186,25 @@ class CocoTruth:
 
 
 def read_results(path: str | os.PathLike, truth: CocoTruth) -> Detections:
-    """Detections of a result file; with masks where all results have one."""
+    """Read the detections of a result file, with masks if all results have one.
+
+    Raises:
+        UserError: the file or one of its entries is malformed, or of other images or classes.
+    """
     return detections_of(read_json(path, "Result file"), truth, path)
 
 
 def detections_of(results: Any, truth: CocoTruth, path: str | os.PathLike) -> Detections:
-    """As `read_results`, of the parsed file; ``path`` names it where something is wrong."""
+    """Convert a parsed result file as `read_results`; messages name it by ``path``."""
     if not isinstance(results, list):
         raise UserError(
-            f"Result file {path} holds no list but {type(results).__name__}: COCO's result format is "
-            "a list of objects with image_id, category_id, score, and bbox or segmentation."
+            f"Result file {path} holds no list but {type(results).__name__}: COCO's result format "
+            "is a list of objects with image_id, category_id, score, and bbox or segmentation."
         )
     if not results:
         raise UserError(
-            f"Result file {path} is an empty list, so there is nothing to evaluate: give a file with "
-            "detections."
+            f"Result file {path} is an empty list, so there is nothing to evaluate: give a file "
+            "with detections."
         )
     has_masks = any("segmentation" in entry for entry in results if isinstance(entry, dict))
     rows = []
@@ -204,7 +218,7 @@ def detections_of(results: Any, truth: CocoTruth, path: str | os.PathLike) -> De
 
 
 def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, float, Any]:
-    """Image and class by index, box, score, and mask, of an entry of a result file.
+    """Return image index, class index, box, score and mask of an entry of a result file.
 
     Raises:
         ValueError: says what is wrong with it.
@@ -228,8 +242,8 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
         except (KeyError, TypeError):
             raise ValueError(
                 f"has {key} {entry[key]!r}, which {truth.json_file} does not hold (it has "
-                f"{some(map(repr, index), 20)}): give the annotation file that the results were made "
-                "for"
+                f"{some(map(repr, index), 20)}): give the annotation file that the results were "
+                "made for"
             ) from None
     if not has_masks:
         return *places, np.array(box, float), float(entry["score"]), None

@@ -1,7 +1,7 @@
-"""COCO's average precision and recall, by hotcoco: the numbers of pycocotools, sooner.
+"""COCO's average precision and recall, by hotcoco: the metrics of pycocotools, faster.
 
-Defined at https://cocodataset.org/#detection-eval. Letters: T thresholds of the overlap, R points
-of recall, K classes.
+Defined at https://cocodataset.org/#detection-eval. Letters: T IoU thresholds, R points of recall,
+K classes.
 """
 
 from collections import defaultdict
@@ -17,18 +17,20 @@ from mvit_det.evaluation.detection.files import CocoTruth, Detections
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-# whose masks are in hotcoco's form at a time: bounds the memory
+# number of images whose masks are converted at a time, to limit the memory
 _IMAGES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
 class CocoScores:
-    """The metric of one task.
+    """The metrics of one task.
 
-    summary: the 12 numbers of COCO's table in percent; NaN where there is nothing to measure.
-    curves: precision (T, R, K), 0 where the recall is not reached; NaN for classes without objects.
-    errors: of boxes, the AP50 in percent that each kind of error costs, by TIDE's names for them
-    (https://arxiv.org/abs/2008.08115).
+    Attributes:
+        summary: the 12 metrics of COCO's table in percent; NaN if there is nothing to measure.
+        curves: precision (T, R, K), 0 if the recall is not reached; NaN for classes without
+            objects.
+        errors: for boxes, the AP50 in percent that each kind of error costs, by TIDE's names
+            (https://arxiv.org/abs/2008.08115).
     """
 
     summary: dict[str, float]
@@ -36,15 +38,15 @@ class CocoScores:
     errors: dict[str, float] | None = None
 
     def by_class(self) -> list[float]:
-        """AP of each class in percent; NaN for a class without objects."""
+        """Return the AP of each class in percent; NaN for a class without objects."""
         return (self.curves.mean(axis=(0, 1)) * 100).tolist()
 
 
 def measure(truth: CocoTruth, found: Detections, task: str) -> CocoScores:
-    """Compute the metric of a task, "bbox" or "segm"."""
+    """Compute the metrics of a task, "bbox" or "segm"."""
     evaluation = _of_boxes(truth, found) if task == "bbox" else _of_masks(truth, found)
     evaluation.accumulate()
-    with redirect_stdout(StringIO()):  # it prints a table of its own
+    with redirect_stdout(StringIO()):  # it also prints a table
         evaluation.summarize()
     numbers = np.where(evaluation.stats < 0, np.nan, evaluation.stats * 100)
     curves = evaluation.eval["precision"][..., 0, -1]  # all areas, 100 detections

@@ -1,4 +1,4 @@
-"""Predictions beside ground truth, as PNG pictures, drawn while a test set is evaluated."""
+"""Predictions next to ground truth, as PNG files, drawn while a test set is evaluated."""
 
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,16 @@ from mvit_det.evaluation.drawing.side_by_side import overview, side_by_side
 class PredictionPictures(DatasetEvaluator):
     """Draws some images of a test set: predictions left, ground truth right.
 
-    It stands beside the evaluators that measure (`DatasetEvaluators`) and adds no metric. The
-    images are spread evenly over the data set and are the same at each evaluation; files of an
-    earlier one are replaced. Each is drawn when its result comes, by the process that has it, so
-    that nothing is kept in memory; the main process then puts them on one sheet, ``overview.png``.
+    It runs next to the evaluators that measure (`DatasetEvaluators`) and adds no metric. The images
+    are spread evenly over the dataset and are the same in each evaluation; files of an earlier one
+    are replaced. The process that has a result draws it at once, so that nothing stays in memory;
+    the main process then puts all of them on one sheet, ``overview.png``.
 
     Args:
-        dataset_name: a registered data set of the test images, with annotations.
-        output_dir: pictures go to ``pictures/`` in it, as ``00_<name of the image>.png`` ...
-        score_threshold: detections of a lower score are not drawn.
+        dataset_name: a registered dataset of the test images, with annotations.
+        output_dir: gets ``pictures/00_<name of the image>.png`` ...
+        num_images: number of images to draw.
+        score_threshold: from 0 to 1; detections of a lower score are not drawn.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class PredictionPictures(DatasetEvaluator):
         self._chosen: dict[Any, tuple[Path, dict[str, Any]]] = {}
 
     def reset(self) -> None:
+        """Choose the images, once."""
         if self._chosen:
             return
         dicts = DatasetCatalog.get(self.dataset_name)
@@ -58,6 +60,7 @@ class PredictionPictures(DatasetEvaluator):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Draw the chosen images of a batch: inputs with "image_id", outputs with "instances"."""
         for given, output in zip(inputs, outputs):
             if given["image_id"] in self._chosen and "unreadable" not in given:
                 path, item = self._chosen[given["image_id"]]
@@ -66,6 +69,7 @@ class PredictionPictures(DatasetEvaluator):
                 Image.fromarray(self._side_by_side(item, found)).save(path)
 
     def evaluate(self) -> dict:
+        """Put all pictures on one sheet, on the main process; return no metrics."""
         comm.synchronize()
         drawn = [path for path, _ in self._chosen.values() if path.exists()]
         if comm.is_main_process() and drawn:
@@ -75,7 +79,7 @@ class PredictionPictures(DatasetEvaluator):
     def _side_by_side(self, item: dict[str, Any], found: Instances) -> np.ndarray:
         image = read_image(item["file_name"], format="RGB")
         height, width = image.shape[:2]
-        # a large picture is reduced, as two of them must fit on a screen
+        # reduce a large image, as two of them must fit on a screen
         scale = min(enlargement(height, width), LONG_SIDE / max(height, width))
         image = resized(image, scale)
         truth = _ground_truth(item, (height, width))
@@ -85,7 +89,7 @@ class PredictionPictures(DatasetEvaluator):
 
 
 def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:
-    """Annotations of a dataset dict in the form of predictions (without scores)."""
+    """Convert the annotations of a dataset dict to the form of predictions, without scores."""
     annotations = [dict(a) for a in item.get("annotations", []) if not a.get("iscrowd")]
     if not all(a.get("segmentation") for a in annotations):
         annotations = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]

@@ -1,4 +1,4 @@
-"""What the COCO metric looks like: precision over recall, and the classes that are confused."""
+"""Plots of the COCO metrics: precision-recall curves, and the confusion matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +15,19 @@ from mvit_det.evaluation.drawing.figures import (
 )
 
 TITLES = {"bbox": "boxes", "segm": "masks"}
-# the most classes whose curves can be told apart on one picture
+# maximum number of classes whose curves are distinguishable in one plot
 _MANY_CURVES = 10
-# the thresholds that have a curve of their own colour
+# index of a threshold -> colour of its curve
 _NAMED = {0: "tab:blue", 5: "tab:orange"}
 
 
 def draw_precision_recall(path: Path, scores: dict[str, CocoScores], names: Sequence[str]) -> None:
-    """Draw precision over recall per task, and below it by class where the classes are few.
+    """Draw precision over recall per task, and below it by class if there are few.
 
     Args:
         path: of the PNG file to write.
         scores: of "bbox" and "segm", or of one of them.
-        names: of the classes.
+        names: of the K classes.
     """
     by_class = 1 < len(names) <= _MANY_CURVES
     rows = 2 if by_class else 1
@@ -49,7 +49,7 @@ def draw_precision_recall(path: Path, scores: dict[str, CocoScores], names: Sequ
 
 
 def _draw_means(axes, curves: np.ndarray) -> None:
-    """Mean precision (T, R, K) over classes: one curve per threshold, and their mean."""
+    """Draw the mean over classes of precision (T, R, K): a curve per threshold, and their mean."""
     measured = np.isfinite(curves[0, 0])
     if not measured.any():
         axes.text(0.5, 0.5, "no object to find", ha="center", transform=axes.transAxes)
@@ -68,7 +68,7 @@ def _draw_means(axes, curves: np.ndarray) -> None:
 
 
 def _draw_classes(axes, curves: np.ndarray, names: Sequence[str]) -> None:
-    """Precision (R, K) of each class that has objects."""
+    """Draw precision (R, K) of each class that has objects."""
     for k in np.flatnonzero(np.isfinite(curves[0])):
         label = f"{short(names[k])}: {100 * curves[:, k].mean():.1f}"
         axes.plot(RECALLS, curves[:, k], color=f"C{k}", linewidth=1.6, label=label)
@@ -78,13 +78,14 @@ def _draw_classes(axes, curves: np.ndarray, names: Sequence[str]) -> None:
 def draw_confusion(
     path: Path, matrix: np.ndarray, names: Sequence[str], *, overlap: float, min_score: float
 ) -> None:
-    """Draw a matrix of `confusion_matrix` with rows in percent; many classes only in part.
+    """Draw a matrix of `confusion_matrix` with rows in percent; if there are many classes, a part.
 
     Args:
         path: of the PNG file to write.
         matrix: (K + 1, K + 1) counts, the background last.
         names: of the K classes.
-        overlap, min_score: what the matrix was made with, for the caption.
+        overlap: IoU threshold that the matrix was made with, for the caption.
+        min_score: score threshold that the matrix was made with, for the caption.
     """
     rows, columns, shown = _most_confused(matrix, MANY_ROWS)
     labels = [names[k] for k in shown]
@@ -92,7 +93,7 @@ def draw_confusion(
     if len(shown) < len(names):
         lines.append(f"the {len(shown)} of {len(names)} classes most often confused with another")
     lines.append("right column: missed objects; bottom row: false detections")
-    # The background is no class: a line sets it apart.
+    # a line separates the background from the classes
     dividers = (len(shown), len(shown))
     left, bottom = [*labels, "background"], [*labels, *columns]
     draw_matrix(path, rows, left, bottom, "\n".join(lines), dividers)
@@ -101,8 +102,9 @@ def draw_confusion(
 def _most_confused(matrix: np.ndarray, limit: int) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Keep the rows of at most ``limit`` classes; the other classes become one column.
 
-    Returns the kept counts with the background last, names of the columns behind those of the
-    classes, and the kept classes in their own order.
+    Returns:
+        The kept counts with the background last, the names of the columns after those of the
+        classes, and the kept class indices, ascending.
     """
     classes = matrix[:-1, :-1]
     if len(classes) <= limit:

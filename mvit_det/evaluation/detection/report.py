@@ -1,4 +1,4 @@
-"""From detections to what a reader looks at: numbers, tables, pictures, and an error analysis."""
+"""Report detections: metrics, tables in the log, pictures, and an error analysis."""
 
 import json
 import logging
@@ -32,17 +32,20 @@ _ERRORS = {
 def report(
     truth: CocoTruth, found: Detections, names: Sequence[str], folder: str | os.PathLike | None
 ) -> dict[str, dict[str, float]]:
-    """Measure, log the tables, and draw into ``folder``/pictures (where a folder is given).
+    """Compute the metrics, log the tables, and draw into ``folder``/pictures.
 
     ``folder``/error_analysis.json gets ``ap50_lost`` by TIDE's kinds of errors, in percent, and
-    ``contradictions``, the detections that make one doubt the annotations.
+    ``contradictions``, the detections that put the annotations in doubt.
 
     Args:
+        truth: the annotation file.
+        found: detections.
         names: of the classes, by ascending category id.
+        folder: to write to; None to write nothing.
 
     Returns:
-        By task ("bbox", and "segm" where there are masks), the 12 numbers and "AP-<name>" of each
-        class (where there is more than one), in percent; NaN where there is nothing to measure.
+        By task ("bbox", and "segm" if there are masks), the 12 COCO metrics and "AP-<name>" of each
+        class (if there are several), in percent; NaN if there is nothing to measure.
     """
     if not len(found):
         logger.warning("The model detects nothing at all.")
@@ -59,7 +62,7 @@ def report(
 
 
 def _log(truth: CocoTruth, scores: dict[str, CocoScores], names: Sequence[str]) -> None:
-    """A table of the averages, one of what costs AP, and one of the classes."""
+    """Log a table of the averages, one of what costs AP, and one of the classes."""
     rows = [[TITLES[task], *score.summary.values()] for task, score in scores.items()]
     table = in_percent(["percent", *METRICS], rows)
     logger.info("COCO metrics (nan: nothing to measure):\n%s", table)
@@ -86,9 +89,8 @@ def _write(
     pictures = folder / "pictures"
     with numbers_first("Curves and confusion matrix", pictures):
         draw_precision_recall(pictures / "precision_recall.png", scores, names)
-        draw_confusion(
-            pictures / "confusion.png", matrix, names, overlap=OVERLAP, min_score=MIN_SCORE
-        )
+        path = pictures / "confusion.png"
+        draw_confusion(path, matrix, names, overlap=OVERLAP, min_score=MIN_SCORE)
     path = folder / "error_analysis.json"
     what = f"Errors, and {len(contradictions)} sure detections that contradict the annotations"
     with numbers_first(what, path):

@@ -1,1 +1,1 @@
-"""Boxes, masks, people and labels drawn onto pictures, and figures."""
+"""Draw boxes, masks, people and labels onto images, and figures."""

@@ -1,4 +1,4 @@
-"""Instances drawn onto a picture: what evaluation and prediction have in common."""
+"""Draw instances onto an image, for evaluation and prediction."""
 
 import colorsys
 from collections.abc import Sequence
@@ -13,40 +13,45 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from mvit_det.evaluation.drawing.labels import Colour, panel
 
-# Sizes in pixels: a small picture is enlarged to this short side, so that labels can be read, but
-# not beyond this long side.
+# Pixels: a small image is enlarged to this short side, so that labels are legible, but not beyond
+# this long side.
 SHORT_SIDE, LONG_SIDE = 480, 1280
 
 
 def enlargement(height: int, width: int) -> float:
-    """The factor, 1 or more, by which a small picture is enlarged before it is drawn on."""
+    """Return the factor, 1 or more, by which a small image is enlarged before drawing on it."""
     return max(1.0, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
 
 def pixels_of(image: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
-    """The picture (H, W, 3) uint8 that a model's input (3, H, W) shows.
+    """Convert a model's input (3, H, W) back to an image (H, W, 3) uint8.
 
     Args:
-        mean, std: (3, 1, 1), by which it was normalised, from 0..1.
+        image: normalized (3, H, W).
+        mean: (3, 1, 1), subtracted from values in [0, 1].
+        std: (3, 1, 1), the divisor after that.
     """
     shares = image.detach().float().cpu() * std + mean
     return (shares.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def resized(image: np.ndarray, scale: float) -> np.ndarray:
-    """An image (H, W, C) enlarged or reduced, to no less than a pixel."""
+    """Scale an image (H, W, C) uint8, to at least one pixel per side."""
     size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
 
 
 def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) -> np.ndarray:
-    """Draw boxes, masks and labels of instances of another scale onto an RGB image (H, W, 3).
-
-    Small instances are drawn over large ones.
+    """Draw boxes, masks and labels of instances, small ones over large ones.
 
     Args:
-        instances: with pred_boxes and pred_classes, perhaps scores and pred_masks; on the CPU.
-        names: of the classes; without them labels are numbers.
+        image: (H, W, 3) uint8, RGB.
+        instances: with pred_boxes and pred_classes, optionally scores and pred_masks; on the CPU;
+            their image_size may differ from (H, W).
+        names: of the classes; without them labels are class indices.
+
+    Returns:
+        A new image (H, W, 3) uint8.
     """
     if not len(instances):
         return image.copy()
@@ -70,16 +75,16 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
 
 
 def _with_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Tensor:
-    """Masks (N, h, w) of another scale on a picture (3, H, W), the later ones over the others."""
+    """Blend masks (N, h, w) into an image (3, H, W), later ones over earlier ones."""
     owner, edge = np.full(picture.shape[1:], -1), np.zeros(picture.shape[1:], np.uint8)
-    # one by one: as floats, all masks of a large picture may not fit into memory
+    # one by one: as floats, all masks of a large image may not fit into memory
     for index, mask in enumerate(masks):
         inside = (cv2.resize(mask.float().numpy(), owner.shape[::-1]) > 0.5).astype(np.uint8)
         owner[inside > 0] = index
         edge[inside > 0] = (inside - cv2.erode(inside, np.ones((3, 3))))[inside > 0]
     kinds = list(dict.fromkeys(colours))
     kind = np.array([kinds.index(colour) for colour in colours] + [-1])[owner]
-    # torchvision blackens where masks overlap: here each pixel has one owner
+    # torchvision turns overlapping masks black, so each pixel belongs to one mask
     for part, alpha in ((kind, 0.35), (np.where(edge, kind, -1), 0.8)):
         flat = torch.from_numpy(part == np.arange(len(kinds))[:, None, None])
         picture = draw_segmentation_masks(picture, flat, alpha=alpha, colors=kinds)
@@ -89,12 +94,12 @@ def _with_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Te
 def _with_labels(
     image: np.ndarray, texts: Sequence[str], corners: Tensor, colours: Sequence[Colour]
 ) -> np.ndarray:
-    """Write each text above its box, or as near to that as the picture allows.
+    """Write each text above its box, or as near to that as the image allows.
 
     torchvision writes it into the box, where it hides a small object.
     """
     picture = Image.fromarray(image)
-    # many labels are smaller, so that they hide less
+    # if there are many, labels are smaller and hide less
     side = (picture.width * picture.height) ** 0.5
     letters = round(max(10, side / 45 * min(1, 20 / len(texts)) ** 0.3))
     for text, (x, y, *_), colour in zip(texts, corners.int().tolist(), colours):
@@ -105,5 +110,5 @@ def _with_labels(
 
 
 def class_colour(index: int) -> Colour:
-    """RGB, 0 to 255; steps of the golden ratio keep the hues of any number of classes apart."""
+    """Return RGB, 0 to 255; golden-ratio steps keep the hues of any number of classes distinct."""
     return tuple(round(255 * share) for share in colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1))

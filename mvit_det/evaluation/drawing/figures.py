@@ -1,17 +1,17 @@
-"""What the pictures of all metrics share: a figure without a screen, and a matrix of counts."""
+"""Shared parts of all plots: a figure without a display, bars, and a matrix of counts."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-# the most classes whose rows can be told apart on one picture
+# maximum number of classes whose rows are distinguishable in one plot
 MANY_ROWS = 30
 
 
 def new_figure(width: float, height: float):
-    """An empty figure of so many inches; pyplot would keep it in memory."""
-    # Not at the top: it takes a second.
+    """Make an empty figure, sizes in inches; pyplot would keep it in memory."""
+    # not at the top, as the import takes a second
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -21,14 +21,13 @@ def new_figure(width: float, height: float):
 
 
 def save_figure(figure, path: Path) -> None:
-    """Write a PNG; its folder is made."""
+    """Write a PNG file; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 def short(name: str) -> str:
-    """A name that leaves room for the picture."""
-    # a dollar would begin a formula
+    """Truncate a name to 25 characters, and escape dollars, which would begin a formula."""
     name = name if len(name) <= 24 else f"{name[:22]}..."
     return name.replace("$", r"\$")
 
@@ -57,8 +56,10 @@ def draw_matrix(
     Args:
         path: of the PNG file to write.
         counts: (R, C), truth by prediction.
-        left, bottom: names of the R rows and of the C columns.
-        dividers: rows and columns in front of the line that sets apart what is no class.
+        left: names of the R rows.
+        bottom: names of the C columns.
+        title: of the plot.
+        dividers: numbers of rows and columns before the line that separates non-classes.
     """
     totals = counts.sum(axis=1)
     share = counts / np.maximum(totals, 1)[:, None]

@@ -1,20 +1,22 @@
-"""Text on a dark panel, readable on any picture: what boxes of all tasks are labelled with."""
+"""Text on a dark panel, legible on any image: the labels of boxes in all tasks."""
 
 import math
 from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]  # 0..255, in the order of the picture's channels
+Colour = tuple[int, int, int]  # 0 to 255, in the channel order of the image
 
 
-@lru_cache(maxsize=512)  # of a video, many frames show the same
+@lru_cache(maxsize=512)  # many frames of a video show the same
 def panel(lines: tuple[str, ...], colour: Colour, letters: int, wide: int) -> Image.Image:
-    """Lines of text in a light tint of a colour, on a dark ground, RGBA.
+    """Draw lines of text in a light tint of a colour on a dark ground, RGBA.
 
     Args:
-        letters: their size in pixels.
-        wide: the most pixels that a line takes, unless one word alone is longer.
+        lines: of text, which are wrapped.
+        colour: 0 to 255 per channel.
+        letters: font size in pixels.
+        wide: maximum width in pixels, unless a single word is longer.
     """
     font = ImageFont.load_default(size=letters)
     margin = max(3, letters // 4)
@@ -30,7 +32,7 @@ def panel(lines: tuple[str, ...], colour: Colour, letters: int, wide: int) -> Im
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
-    """Cut between words; what continues is indented."""
+    """Wrap between words; continuation lines are indented."""
     parts: list[str] = []
     for word in text.split():
         longer = f"{parts[-1]} {word}" if parts else word

@@ -1,4 +1,4 @@
-"""People and what they do, drawn onto a picture: what evaluation and prediction have in common."""
+"""Draw people and their actions onto an image, for evaluation and prediction."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw
 from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.evaluation.drawing.labels import Colour, panel
 
-Corners = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two excluded
+Corners = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two exclusive
 
 SMALLEST_LETTERS = 13  # pixels
-MOST_HIDDEN = 0.2  # of a panel, by others or of others
-MOST_COVERED = 1 / 3  # of a box, by its own panel; a small figure would not be seen any more
-LETTERS_PER_LINE = 16  # a panel may be as wide, beside a box that is narrower
+MOST_HIDDEN = 0.2  # share of a panel that may overlap others
+MOST_COVERED = 1 / 3  # share of a box that its panel may cover; more would hide a small person
+LETTERS_PER_LINE = 16  # a panel may be this wide even if its box is narrower
 
 
 def draw_people(
@@ -23,15 +23,16 @@ def draw_people(
     labels: Sequence[Sequence[str]],
     colours: Sequence[Colour] | None = None,
 ) -> np.ndarray:
-    """Boxes, and a panel of text at each, on a copy of a picture (H, W, 3) uint8.
+    """Draw boxes, and a panel of text at each, on a copy of an image.
 
-    Panels stand where they cover least of each other, of other boxes, and of a small box: above a
-    box, within it at the top or the bottom, below it, or beside it.
+    A panel is placed where it covers least of other panels, other boxes, and a small box: above its
+    box, inside it at the top or the bottom, below it, or beside it.
 
     Args:
-        boxes: (N, 4), x1, y1, x2, y2 as shares of the picture.
-        labels: the lines of each box, which are wrapped; none for no panel.
-        colours: one per box; by default hues that keep apart.
+        image: (H, W, 3) uint8.
+        boxes: (N, 4), x1, y1, x2, y2 as fractions of the image.
+        labels: the lines of each box, which are wrapped; no lines for no panel.
+        colours: one per box; by default distinct hues.
     """
     picture = Image.fromarray(np.ascontiguousarray(image))
     draw = ImageDraw.Draw(picture)
@@ -42,7 +43,7 @@ def draw_people(
     corners = [_corners(box, height, width) for box in boxes]
     line = max(3, round(letters / 5))
     for (left, top, right, bottom), colour in zip(corners, colours):
-        # a dark rim keeps the line apart from a picture of its colour
+        # a dark rim separates the line from a background of its colour
         for wide, shade in ((line + 2, "black"), (line, tuple(colour))):
             out = wide // 2
             outer = (left - out, top - out, right - 1 + out, bottom - 1 + out)
@@ -52,7 +53,7 @@ def draw_people(
         wide = min(max(box[2] - box[0], LETTERS_PER_LINE * letters * 5 // 9), width)
         inner = (box[0] + line, box[1] + line, box[2] - line, box[3] - line)
         others = corners[:number] + corners[number + 1 :]
-        # in a crowd the first line has to do, or the box alone
+        # in a crowd draw the first line only, or just the box
         for shown in (tuple(lines), tuple(lines[:1])) if lines else ():
             text = panel(shown, tuple(colour), letters, wide)
             text = text.crop((0, 0, min(text.width, width), min(text.height, height)))
@@ -79,11 +80,14 @@ def _place(
     placed: Sequence[Corners],
     others: Sequence[Corners],
 ) -> Corners:
-    """Where a panel of a size (W, H) covers least; the first such place of those tried.
+    """Return the first of some places where a panel covers least.
 
     Args:
-        inner: the box without its line.
-        placed: panels, which weigh most.
+        size: (W, H) of the panel.
+        box: of the person.
+        inner: the box without its outline.
+        picture: (W, H) of the image.
+        placed: earlier panels, which weigh most.
         others: other boxes.
     """
     width, height = size
@@ -106,7 +110,7 @@ def _place(
 
 
 def _shared(places: np.ndarray, others: Sequence[Corners]) -> np.ndarray:
-    """Pixels that each of some rectangles (N, 4) has in common with others, added up: (N,)."""
+    """Sum the pixels that each of N rectangles (N, 4) has in common with others: (N,)."""
     given = np.array(others, dtype=np.int64).reshape(-1, 4)
     start = np.maximum(places[:, None, :2], given[:, :2])
     end = np.minimum(places[:, None, 2:], given[:, 2:])

@@ -1,4 +1,4 @@
-"""Predictions beside ground truth: two captioned pictures, and many of them on one sheet."""
+"""Predictions next to ground truth: two captioned images, and many of them on one sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,16 @@ _CAPTION, _GAP = 34, 8  # pixels
 def side_by_side(
     predictions: np.ndarray, truth: np.ndarray, counts: tuple[int, int], min_score: float
 ) -> np.ndarray:
-    """Join two RGB images of one size, each with a line above it that says what it shows.
+    """Join two images, each with a caption above it.
 
     Args:
-        counts: how many objects the one has, and the other.
-        min_score: predictions of a lower score are not among them.
+        predictions: (H, W, 3) uint8, RGB.
+        truth: (H, W, 3) uint8, RGB.
+        counts: number of objects in each.
+        min_score: predictions of a lower score are not drawn, for the caption.
+
+    Returns:
+        (h, w, 3) uint8, RGB.
     """
     left = captioned(predictions, f"predictions (score >= {min_score:g}): {counts[0]}")
     right = captioned(truth, f"ground truth: {counts[1]}")
@@ -28,7 +33,7 @@ def side_by_side(
 
 
 def captioned(image: np.ndarray, text: str) -> np.ndarray:
-    """Put a strip with one line of text above an RGB image."""
+    """Put a strip with one line of text above an RGB image (H, W, 3)."""
     strip = Image.new("RGB", (image.shape[1], _CAPTION), "white")
     font = ImageFont.load_default(size=18)
     ImageDraw.Draw(strip).text((4, 6), text, fill="black", font=font)
@@ -36,7 +41,7 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def grid(tiles: Sequence[Image.Image], columns: int) -> np.ndarray:
-    """Put images of one size on a white sheet (H, W, 3), row by row; the last row is filled up."""
+    """Tile images of one size on a white sheet (H, W, 3), row by row."""
     parts = [pil_to_tensor(tile) for tile in tiles]
     parts += [torch.full_like(parts[0], 255)] * (-len(parts) % columns)
     return make_grid(parts, columns, _GAP, pad_value=255).permute(1, 2, 0).numpy()

@@ -1,1 +1,1 @@
-"""Accuracy of videos, averaged over their test views."""
+"""Accuracy on videos, averaged over their test views."""

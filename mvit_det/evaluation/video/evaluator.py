@@ -1,4 +1,4 @@
-"""Accuracy on videos that are tested by several views each, as an evaluator of Detectron2's loop."""
+"""Accuracy on videos tested with several views each, as an evaluator for Detectron2's loop."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,25 +22,28 @@ from mvit_det.evaluation.writing import numbers_first, write_arrays
 
 logger = logging.getLogger(__name__)
 
-# by how much rounding may take a probability beyond 0 and 1
+# tolerance for probabilities outside [0, 1] due to rounding
 _SLACK = 1e-3
 
 
 class ViewAccuracy(ClassificationAccuracy):
-    """`ClassificationAccuracy` of videos, by the mean of the probabilities of all their views.
+    """`ClassificationAccuracy` for videos, by the mean probability of all their views.
 
-    Views are the clips of a video, which are inputs of their own, and the crops of each clip. They
-    may come in any order, in any batches and processes: the numbers are the same to the last bit. A
-    clip that could not be read is left out, and so is a video without any that could; the log counts
+    Views are the clips of a video, which are separate inputs, and the crops of each clip. They may
+    come in any order, in any batches and processes: the metrics are the same to the last bit. Clips
+    that could not be read are skipped, and so are videos without any readable clip; the log counts
     both, and so does `UnreadableImages`.
 
-    The output folder gets ``video_scores.npz``, and of a test that was announced by `keep` also
-    ``view_scores.npz`` (see `read_scores`), by which the log tells accuracy by number of views. The
+    The output folder gets ``video_scores.npz``, and for a test announced by `keep` also
+    ``view_scores.npz`` (see `read_scores`), from which accuracy by number of views is logged. The
     sheet of examples shows frames of the middle clip, in the middle crop.
 
     Args:
-        dataset_name, output_dir, options: as for `ClassificationAccuracy`.
-        pixel_mean, pixel_std: those of the released video models.
+        dataset_name: as for `ClassificationAccuracy`.
+        output_dir: as for `ClassificationAccuracy`.
+        pixel_mean: RGB from 0 to 1; by default that of the released video models.
+        pixel_std: RGB; by default that of the released video models.
+        **options: as for `ClassificationAccuracy`.
     """
 
     KIND, AXES = "videos", 3
@@ -55,10 +58,9 @@ class ViewAccuracy(ClassificationAccuracy):
         **options: Any,
     ) -> None:
         self._store: ViewStore | None = None
-        self._done: dict[int, np.ndarray] = {}  # of the store: what earlier starts have tested
-        super().__init__(
-            dataset_name, output_dir, pixel_mean=pixel_mean, pixel_std=pixel_std, **options
-        )
+        self._done: dict[int, np.ndarray] = {}  # from the store: tested by earlier starts
+        pixels: dict[str, Any] = {"pixel_mean": pixel_mean, "pixel_std": pixel_std}
+        super().__init__(dataset_name, output_dir, **pixels, **options)
 
     def keep(
         self, items: Sequence[Mapping[str, Any]], test: Mapping[str, str], resume: bool
@@ -66,27 +68,28 @@ class ViewAccuracy(ClassificationAccuracy):
         """Announce a test whose scores are kept on disk as it runs; all processes call this first.
 
         Args:
-            items: the data set, dicts with "file_name", "label", "clip" and "clips".
-            test: what else tells this test from others, by name: weights, model, protocol.
-            resume: go on with the test that the folder holds, if it is this one.
+            items: the dataset, dicts with "file_name", "label", "clip" and "clips".
+            test: what else identifies this test, by name: weights, model, protocol.
+            resume: continue the test that the folder holds, if it is this one.
 
         Returns:
-            The places in the data set of what is still to be tested; all without a folder.
+            Indices into the dataset of what is still to be tested; all without a folder.
 
         Raises:
-            UserError: the folder holds another test, or an unfinished one and ``resume`` is not set.
+            UserError: the folder holds another test, or an unfinished one and ``resume`` is not
+                set.
         """
         if self._folder is None:
             return range(len(items))
         keys = [key_of(items[place]) for place in range(len(items))]
-        # scores of more or fewer classes could not be added
+        # scores of different numbers of classes cannot be added
         test = {**test, "classes that compete": str(self._classes or "all")}
         self._store = ViewStore(self._folder, keys, comm.get_rank())
         left, fault = None, None
         if comm.is_main_process():
             try:
                 self._done = self._store.begin(test, resume)
-                # the same clip twice in the data set is tested once
+                # a clip that is in the dataset twice is tested once
                 left = sorted(set(self._store.places.values()) - set(self._done))
             except UserError as error:
                 fault = str(error)
@@ -98,10 +101,11 @@ class ViewAccuracy(ClassificationAccuracy):
         return left
 
     def progress(self) -> str | None:
-        """How much of an announced test is on disk, in words; None if that is nothing."""
+        """Describe how much of an announced test is on disk; None if nothing is."""
         return self._store.progress() if self._store and self._store.count() else None
 
     def reset(self) -> None:
+        """Forget all scores but those of a resumed test."""
         super().reset()
         self._sums = ViewSums()
         for place, scores in self._done.items():
@@ -111,13 +115,16 @@ class ViewAccuracy(ClassificationAccuracy):
             self._competing(scores.shape[1])
 
     def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
-        """Take a batch of B clips with V crops each.
+        """Add a batch of B clips with V crops each.
 
         Args:
-            inputs: "inputs" (B, V, 3, T, H, W), "labels" (B,), "file_name" a list, by which videos
-                are told apart, "clip" and "clips" (B,): which of how many clips of the video; and
-                perhaps "unreadable", a list with None for each clip that could be read.
+            inputs: "inputs" (B, V, 3, T, H, W), "labels" (B,), "file_name", a list that identifies
+                the videos, "clip" and "clips" (B,): index and number of clips of the video;
+                optionally "unreadable", a list with None for each clip that could be read.
             outputs: probabilities (B, V, K), or (B, K) for one view of each.
+
+        Raises:
+            UserError: shapes or labels do not match, or scores are not probabilities.
         """
         scores, several = outputs.float().cpu(), outputs.ndim == 3
         sound, files, _, scores = self._sound(inputs, scores if several else scores[:, None])
@@ -145,12 +152,12 @@ class ViewAccuracy(ClassificationAccuracy):
             row = int(outside.flatten(1).any(dim=1).int().argmax())
             raise UserError(
                 f"The scores of {files[row]} are from {scores[row].min():.3g} to "
-                f"{scores[row].max():.3g}, and views are averaged as probabilities, from 0 to 1: the "
-                "model must end in a softmax when it is evaluated."
+                f"{scores[row].max():.3g}, and views are averaged as probabilities, from 0 to 1: "
+                "the model must end in a softmax when it is evaluated."
             )
 
     def _offer(self, clips: Iterable[Tensor], keys: list[Key], scores: Tensor) -> None:
-        """Middle clips are candidates for the sheet, by what they alone are taken for."""
+        """Offer middle clips for the sheet, by the prediction for that clip alone."""
         best, classes = best_classes(scores.mean(dim=1), 1)
         rows = zip(clips, keys, classes[:, 0].tolist(), best[:, 0].tolist())
         for pixels, (file_name, label, clip, count), predicted, score in rows:
@@ -158,7 +165,7 @@ class ViewAccuracy(ClassificationAccuracy):
                 self._examples.offer(pixels, file_name, label, predicted, score)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """As `ClassificationAccuracy.evaluate`."""
+        """Return what `ClassificationAccuracy.evaluate` does, for videos."""
         examples = self._examples
         part = (self._names, self._sums, examples.right, examples.wrong)
         gathered = comm.gather(part, dst=0)
@@ -190,7 +197,7 @@ class ViewAccuracy(ClassificationAccuracy):
         return numbers
 
     def _log_counts(self, total: ViewSums, twice: int) -> int:
-        """Say what does not count, or twice; returns how many clips do count."""
+        """Log what does not count, or counts twice; return the number of clips that count."""
         found = [(len(one.clips), one.expected) for one in total.values()]
         unread = sum(count == 0 for count, _ in found)
         incomplete = sum(0 < count < expected for count, expected in found)
@@ -207,7 +214,7 @@ class ViewAccuracy(ClassificationAccuracy):
                 *(len(total), unread, incomplete),
             )
         metadata = MetadataCatalog.get(self._dataset_name) if self._dataset_name else {}
-        # of the list, but not on disk: left out when the data set was built
+        # listed but not on disk: skipped when the dataset was built
         if missing := metadata.get("missing_videos", 0):
             logger.warning(
                 "The accuracy covers %d of the %d videos of %s: the other %d are not there.",
@@ -218,7 +225,7 @@ class ViewAccuracy(ClassificationAccuracy):
     def _save_views(
         self, named: Mapping[str, np.ndarray], videos: Sequence[tuple[str, int]], clips: int
     ) -> None:
-        """Write the scores of single views, if all of the ``clips`` are on disk; it keeps those."""
+        """Write the scores of single views if all ``clips`` are on disk; else keep the records."""
         path = self._folder / VIEWS
         scores, stored = self._store.views(videos)
         if stored < clips:
@@ -236,7 +243,7 @@ class ViewAccuracy(ClassificationAccuracy):
 
 
 def _keys(batch: dict[str, Any]) -> list[Key]:
-    """Which clip each input of a batch is."""
+    """Identify the clip of each input of a batch."""
     names = [name for name in ("clip", "clips") if name in batch]
     columns = [batch["file_name"], *(batch[name].tolist() for name in ("labels", *names))]
     return [key_of(dict(zip(("file_name", "label", *names), row))) for row in zip(*columns)]
@@ -245,7 +252,7 @@ def _keys(batch: dict[str, Any]) -> list[Key]:
 def _judged(
     predictions: Predictions, candidates: Iterable[Example]
 ) -> tuple[list[Example], list[Example]]:
-    """Right and wrong examples by the predictions for whole videos."""
+    """Split examples into correct and wrong ones by the predictions for whole videos."""
     videos = zip(predictions.file_name.tolist(), predictions.label.tolist())
     best = zip(predictions.classes[:, 0].tolist(), predictions.scores[:, 0].tolist())
     found = dict(zip(videos, best))

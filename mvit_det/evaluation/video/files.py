@@ -1,13 +1,13 @@
 """The scores of videos, and of their single views, as files for `numpy.load`.
 
-Arrays of both: ``class_names`` (K,), ``file_name`` (N,), ``label`` (N,); of ``video_scores.npz``
-``scores`` (N, K), means over ``views`` (N,), of ``view_scores.npz`` ``scores`` (N, clips, crops, K),
-NaN where there is no view.
+Both have ``class_names`` (K,), ``file_name`` (N,) and ``label`` (N,). ``video_scores.npz`` also has
+``scores`` (N, K), means over ``views`` (N,); ``view_scores.npz`` has ``scores`` (N, clips, crops,
+K), NaN where there is no view.
 
-In float32, as the model gave them: means of float16 would be others, and with them the best class of
-a video in doubt. On disk that is 4 bytes per view and class: for the 20 thousand test videos of
-Kinetics-400 160 MB at 5 views, 480 MB at 15; for the 34 thousand of Kinetics-700 860 MB at 9. The
-scores of videos alone take 35 MB and 100 MB. Not compressed, as noise is not smaller.
+Scores are float32, as from the model: float16 would change the means, and with them the best class
+of close calls. That is 4 bytes per view and class: for the 20 thousand test videos of Kinetics-400
+160 MB at 5 views, 480 MB at 15; for the 34 thousand of Kinetics-700 860 MB at 9. The scores of
+videos alone take 35 MB and 100 MB. They are not compressed, as noise does not shrink.
 """
 
 import os
@@ -32,22 +32,22 @@ VIDEOS, VIEWS = "video_scores.npz", "view_scores.npz"
 def predictions_of_videos(
     names: Sequence[str], file_name: np.ndarray, label: np.ndarray, scores: np.ndarray
 ) -> Predictions:
-    """The best classes of N videos by their mean scores (N, K)."""
+    """Return the best classes of N videos from their mean scores (N, K)."""
     best, classes = best_classes(torch.from_numpy(scores))
     return Predictions(names, file_name, label, classes.int().numpy(), best.numpy(), kind="videos")
 
 
 def read_scores(path: str | os.PathLike) -> tuple[Predictions, np.ndarray | None]:
-    """Read any file of predictions: of images, of videos, or of single views.
+    """Read any file of predictions: for images, for videos, or for single views.
 
     Nothing in the file is executed.
 
     Returns:
-        The predictions, of views those for whole videos; and the scores (N, clips, crops, K) of a
-        file of views.
+        The predictions, from views those for whole videos; and for a file of views its scores
+        (N, clips, crops, K), else None.
 
     Raises:
-        UserError: the file is absent, no such file, damaged, or its columns do not fit together.
+        UserError: the file is absent, of another kind, or damaged, or its columns do not match.
     """
     arrays = read_arrays(path)
     if "scores" not in arrays:

@@ -1,4 +1,4 @@
-"""Accuracy by the number of views: what more clips and more crops bring."""
+"""Accuracy by the number of views: the gain from more clips and crops."""
 
 import logging
 
@@ -11,18 +11,21 @@ from mvit_det.evaluation.video.sums import means_of_views
 
 logger = logging.getLogger(__name__)
 
-_MANY = 10  # numbers of clips that each get a line
+_MANY = 10  # maximum number of lines per number of crops
 
 
 def log_by_views(scores: np.ndarray, label: np.ndarray) -> list[list[float]]:
-    """Log top-1 and top-5 accuracy with fewer views; returns the rows of the table.
+    """Log top-1 and top-5 accuracy with fewer views; return the rows of the table.
 
-    Fewer clips are spread evenly over those of the test, the middle one if it is one alone; a single
-    crop is the middle one. A video that lacks all of these views does not count.
+    Fewer clips are spread evenly over those of the test, a single one is the middle one; so is a
+    single crop. A video without any of these views does not count.
 
     Args:
         scores: (N, clips, crops, K); NaN where there is no view.
-        label: (N,).
+        label: (N,) indices of the true classes.
+
+    Returns:
+        For each number of views: "crops x clips", number of videos, top-1, top-5 in percent.
     """
     _, clips, crops, _ = scores.shape
     rows = []
@@ -40,7 +43,7 @@ def log_by_views(scores: np.ndarray, label: np.ndarray) -> list[list[float]]:
 
 
 def _spread(count: int, total: int) -> np.ndarray:
-    """So many of 0 .. total - 1, evenly; one is the middle."""
+    """Return ``count`` of 0 .. ``total`` - 1, evenly spread; a single one is the middle."""
     if count == 1:
         return np.array([total // 2])
     return np.linspace(0, total - 1, count).round().astype(int)

@@ -1,12 +1,12 @@
-"""The scores of a test on disk while it runs, so that one that was interrupted can go on.
+"""Keep the scores of a test on disk while it runs, so that an interrupted test can be resumed.
 
-A folder holds a description of the test (``test.json``) and, of every process, a file of records
-that only grows: one record per clip, with a checksum. Records reach the system batch by batch, so
-that ``kill -9`` costs a batch; a loss of power costs what the system has not written to the disk yet
-(Linux does so after 30 s).
+A folder holds a description of the test (``test.json``) and, for each process, an append-only file
+of records: one record per clip, with a checksum. Records reach the operating system batch by batch,
+so that ``kill -9`` costs one batch; a power failure costs what the system has not yet written to
+the disk (Linux does so after 30 s).
 
-NOTE: no SQLite, which does all this: its locks fail on the network file systems that several
-machines write to, and a full disk would end the test.
+NOTE: not SQLite: its locks fail on the network file systems that several machines write to, and a
+full disk would end the test.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 FOLDER, _DESCRIPTION = "unfinished_test", "test.json"
 _NAME = re.compile(r".*_(\d+)x(\d+)\.scores")  # crops x classes
 
-# file name, label, number of the clip, number of clips
+# file name, label, clip index, number of clips
 Key = tuple[str, int, int, int]
 
 
 def key_of(item: Mapping[str, Any]) -> Key:
-    """Which clip a dataset item is; one that says nothing of clips is the only one of its file."""
+    """Identify the clip of a dataset item; an item without "clip" is the only one of its file."""
     numbers = item["label"], item.get("clip", 0), item.get("clips", 1)
     return (str(item["file_name"]), *map(int, numbers))
 
@@ -44,8 +44,8 @@ class ViewStore:
     """Records of the clips that are done. Every process writes; the main one reads.
 
     Args:
-        output_dir: of the run, which all processes see.
-        keys: of all clips of the data set, in its order.
+        output_dir: of the run, shared by all processes.
+        keys: of all clips of the dataset, in its order.
         rank: of this process.
     """
 
@@ -55,17 +55,17 @@ class ViewStore:
         self.places = {key: index for index, key in enumerate(keys)}
         self._rank = rank
         self._broken = False
-        self._damaged = 0  # records that the log has told of
+        self._damaged = 0  # number of damaged records logged so far
 
     def begin(self, test: Mapping[str, str], resume: bool) -> dict[int, np.ndarray]:
-        """Open the folder; on the main process, before the others. Returns what is done (`read`).
+        """Open the folder, on the main process, before the others; return what is done (`read`).
 
         Args:
-            test: what else, by name, must be the same for scores to belong together.
-            resume: whether to go on with what is there.
+            test: what else, by name, must be equal for scores to belong together.
+            resume: continue what is there.
 
         Raises:
-            UserError: it holds another test, or one that is not to be gone on with. Nothing is lost.
+            UserError: it holds another test, or ``resume`` is not set. Nothing is lost.
         """
         content = "\n".join("\t".join(map(str, key)) for key in self.keys)
         digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
@@ -79,12 +79,12 @@ class ViewStore:
                 self._give_up(error)
         elif not resume:
             raise UserError(
-                f"{self.folder} holds an interrupted test, of which {self.progress()}: go on with it "
-                "by --eval-only --resume, choose another train.output_dir, or remove that folder."
+                f"{self.folder} holds an interrupted test, of which {self.progress()}: go on with "
+                "it by --eval-only --resume, choose another train.output_dir, or remove the folder."
             )
         else:
             self._check_same(test)
-        for path, kind, count in self._files():  # what kill -9 has left is no whole record
+        for path, kind, count in self._files():  # drop an incomplete record that kill -9 has left
             os.truncate(path, count * kind.itemsize)
         return self.read()
 
@@ -102,9 +102,10 @@ class ViewStore:
             )
 
     def append(self, keys: Sequence[Key], scores: np.ndarray) -> None:
-        """Keep the scores (B, V, K) of these clips of the data set.
+        """Write the scores (B, V, K) of these clips of the dataset.
 
-        Where that fails, as on a full disk, the log says so once, and the test goes on without.
+        If that fails, as on a full disk, the log says so once, and the test continues without
+        records.
         """
         if self._broken:
             return
@@ -139,15 +140,15 @@ class ViewStore:
         )
 
     def count(self) -> int:
-        """How many clips have a record; by the sizes of the files alone."""
+        """Count the clips that have a record, by the sizes of the files alone."""
         return sum(count for _, _, count in self._files())
 
     def progress(self) -> str:
-        """In words."""
+        """Describe how many clips are done."""
         return f"{self.count()} of {len(self.keys)} clips are done"
 
     def read(self) -> dict[int, np.ndarray]:
-        """Scores (V, K) by place in the data set, in the files' memory; damaged records left out."""
+        """Return scores (V, K) by index in the dataset, memory-mapped, without damaged records."""
         found: dict[int, np.ndarray] = {}
         damaged = 0
         for path, kind, count in self._files():
@@ -162,8 +163,14 @@ class ViewStore:
         return found
 
     def views(self, videos: Sequence[tuple[str, int]]) -> tuple[np.ndarray, int]:
-        """The scores (N, clips, crops, K) of these videos, NaN where there are none; and of how
-        many clips there are any. Videos are told by file name and label."""
+        """Return the scores of some videos, and the number of clips on disk.
+
+        Args:
+            videos: (file name, label) of N videos.
+
+        Returns:
+            Scores (N, clips, crops, K) float32, NaN where there are none; and the number of clips.
+        """
         rows = {video: row for row, video in enumerate(videos)}
         found = {self.keys[place]: scores for place, scores in self.read().items()}
         clips = 1 + max((clip for _, _, clip, _ in found), default=-1)
@@ -174,7 +181,7 @@ class ViewStore:
         return result, len(found)
 
     def remove(self) -> None:
-        """The test is finished: remove its records, and the folder if nothing else is in it."""
+        """Remove the records of a finished test, and the folder if nothing else is in it."""
         try:
             for path in (*(path for path, _, _ in self._files()), self.folder / _DESCRIPTION):
                 path.unlink(missing_ok=True)
@@ -183,7 +190,7 @@ class ViewStore:
             logger.warning("%s could not be removed: %s", self.folder, error)
 
     def _files(self) -> Iterator[tuple[Path, np.dtype, int]]:
-        """The files of records: type, and number of whole ones."""
+        """Yield the files of records, each with its type and its number of complete records."""
         for path in sorted(self.folder.glob("*.scores")):
             match = _NAME.fullmatch(path.name)
             if match:
@@ -200,6 +207,6 @@ def _checksum(record: np.void) -> int:
 
 
 def _brief(value: str | None) -> str:
-    """Enough of a hash or a list to tell it from another."""
+    """Shorten a hash or a list to 40 characters, enough to distinguish it."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,8 +1,8 @@
-"""Averages of a video's views that do not depend on the order of adding.
+"""Averages of a video's views that do not depend on the order of summation.
 
 Sums of floats depend on their order in the last bit, and so would a test on its batches and
-processes, and on where it was interrupted. Sums of integers do not: probabilities are counted in
-units of 2^-48, exactly where they are above 3e-8. 64 bits hold the sum of 32 thousand views.
+processes, and on where it was interrupted. Sums of integers do not: probabilities are converted to
+multiples of 2^-48, exactly if they are above 3e-8. 64 bits hold the sum of 32 thousand views.
 
 Letters: N videos, V views (clips x crops) of one, K classes.
 """
@@ -22,8 +22,11 @@ Video = tuple[str, int]  # file name and label
 class VideoSum:
     """The views of a video so far.
 
-    expected: how many clips it has. clips: those that were added. views: how many crops these have.
-    total: (K,) the sum of their probabilities, in units.
+    Attributes:
+        expected: number of clips of the video.
+        clips: indices of the clips that were added.
+        views: number of crops of these.
+        total: (K,) int64 sum of their probabilities, in units of 2^-48.
     """
 
     expected: int
@@ -33,17 +36,17 @@ class VideoSum:
 
 
 class ViewSums(dict[Video, VideoSum]):
-    """Sums by video, as clips come along in any order.
+    """Sums by video, from clips in any order.
 
     Memory: 8 bytes per video and class, whatever the number of views.
     """
 
     def expect(self, video: Video, clips: int) -> VideoSum:
-        """Know of a video, whose number of clips is given, also if none can be read."""
+        """Register a video with its number of clips, even if none can be read."""
         return self.setdefault(video, VideoSum(clips))
 
     def add(self, video: Video, clip: int, probabilities: np.ndarray) -> bool:
-        """Add (V, K), the crops of a clip of an expected video; False if it was there before."""
+        """Add the crops (V, K) of a clip of an expected video; return False for a duplicate."""
         one = self[video]
         if clip in one.clips:
             return False
@@ -53,7 +56,7 @@ class ViewSums(dict[Video, VideoSum]):
         return True
 
     def absorb(self, other: "ViewSums") -> int:
-        """Add the sums of another process; returns how many clips both have, which count twice."""
+        """Add the sums of another process; return how many clips are in both, which count twice."""
         twice = 0
         for video, theirs in other.items():
             ours = self.expect(video, theirs.expected)
@@ -64,7 +67,7 @@ class ViewSums(dict[Video, VideoSum]):
         return twice
 
     def means(self) -> tuple[list[Video], np.ndarray, np.ndarray]:
-        """The videos that have any view, sorted; how many they have (N,); and their means (N, K)."""
+        """Return the sorted videos that have a view, with number (N,) and means (N, K) of views."""
         videos = sorted(video for video, one in self.items() if one.views)
         views = np.array([self[video].views for video in videos], np.int32)
         return videos, views, _averages(np.stack([self[video].total for video in videos]), views)
@@ -73,12 +76,14 @@ class ViewSums(dict[Video, VideoSum]):
 def means_of_views(
     scores: np.ndarray, clips: Iterable[int] | None = None, crops: Iterable[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means (N, K) of some views, by default all, and how many of these there are (N,).
+    """Return means (N, K) of some views, by default all, and their number (N,).
 
-    As `ViewSums` has them, to the last bit; NaN for a video without views.
+    The means equal those of `ViewSums` to the last bit; NaN for a video without views.
 
     Args:
         scores: (N, clips, crops, K), NaN where there is no view.
+        clips: indices of the clips to use.
+        crops: indices of the crops to use.
     """
     chosen = [range(scores.shape[1]) if clips is None else clips]
     chosen += [range(scores.shape[2]) if crops is None else crops]
