@@ -151,8 +151,7 @@ def compare(task: str, images: int, rounds: int) -> None:
             f"ratio {theirs / ours:5.1f}"
         )
     print(
-        f"  largest difference of precision and the 12 numbers: "
-        f"{largest_difference(*done):.1e}",
+        f"  largest difference of precision and the 12 numbers: {largest_difference(*done):.1e}",
         flush=True,
     )
 

@@ -89,7 +89,7 @@ class Checkpoints(HookBase):
             self.save(f"model_{self._ended:07d}")
 
     def save(self, name: str) -> None:
-        """Save the state after the current iteration as ``name``.pth; all processes must call it."""
+        """Save the state after this iteration as ``name``.pth; all processes must call it."""
         states = comm.gather(randomness.get_state())
         if comm.is_main_process():
             contents = dict(random=states, history=self._history())

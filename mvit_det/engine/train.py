@@ -192,8 +192,8 @@ def _train_loader(cfg: DictConfig, parts: int) -> Any:
     if parts < 1 or (parts > 1 and batch % (parts * world)):
         raise UserError(
             f"train.gradient_accumulation={parts}, the number of parts of a batch that go through "
-            f"the model one by one, must divide dataloader.train.total_batch_size={batch} into equal "
-            f"shares for {world} process(es): choose another of the two."
+            f"the model one by one, must divide dataloader.train.total_batch_size={batch} into "
+            f"equal shares for {world} process(es): choose another of the two."
         )
     cut = deepcopy(cfg)
     cut.dataloader.train.total_batch_size = batch // parts
