@@ -84,7 +84,7 @@ class MultiScaleAttention(nn.Module):
         return self.proj(out.flatten(-2)), class_out
 
     def project_and_pool(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Compute pooled, normalised q, k, v from (B, *grid, dim_in): each (B, *its grid, heads, D)."""
+        """Map (B, *grid, dim_in) to pooled, normalised q, k, v, each (B, *its grid, heads, D)."""
         pooled = []
         # One GEMM per tensor instead of one for all three: the convolutions then read contiguous
         # memory, whereas slices of a joint result would have to be copied first.

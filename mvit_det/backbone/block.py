@@ -71,5 +71,5 @@ class MultiScaleBlock(nn.Module):
     def add(
         self, skips: Sequence[torch.Tensor], branches: Sequence[torch.Tensor]
     ) -> list[torch.Tensor]:
-        """Add branches to skips; stochastic depth drops grid and class token of a sample together."""
+        """Add branches to skips; stochastic depth drops grid and class token of a sample alike."""
         return [skip + branch for skip, branch in zip(skips, self.drop_path(branches))]

@@ -35,7 +35,7 @@ class BlockSpec:
 
     @property
     def grid_q(self) -> Axes:
-        """Nominal grid of the queries: floor as in the released code, even where pooling gives ceil."""
+        """Nominal grid of the queries, rounded down as in released code; pooling rounds up."""
         return divide(self.grid, self.stride_q)
 
     @property

@@ -12,13 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from mvit_det.checkpoint.pickles import (
-    ArrayUnpickler,
-    Forbidden,
-    array_builders,
-    blank_class,
-    settled,
-)
+from mvit_det.checkpoint import pickles
 from mvit_det.errors import UserError, some
 
 # First bytes of a file of torch before version 1.6, after the two bytes of the pickle protocol.
@@ -60,7 +54,7 @@ def read_file(path: str | Path) -> Any:
         ) from error
     read = _reader(path, head, last)
     try:
-        return settled(read(path))
+        return pickles.settled(read(path))
     except UserError:
         raise
     except Exception as error:  # damaged files fail in many ways
@@ -100,8 +94,8 @@ def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
 def _read_pickle(path: Path) -> Any:
     with open(path, "rb") as file:
         try:
-            return ArrayUnpickler(file).load()
-        except Forbidden as error:
+            return pickles.ArrayUnpickler(file).load()
+        except pickles.Forbidden as error:
             raise _refusal(path, str(error)) from None
 
 
@@ -127,7 +121,7 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
     It stops at an unknown name; if that name is in `BYSTANDERS`, reading restarts with a blank
     class in its place. Names precede all numbers in a file, so a restart costs no time.
     """
-    admitted, blank = array_builders(), blank_class()
+    admitted, blank = pickles.array_builders(), pickles.blank_class()
     while True:
         pairs = [(build, name) for name, build in admitted.items()]
         try:

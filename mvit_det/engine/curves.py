@@ -105,9 +105,8 @@ def _draw_metrics(metrics: Sequence[str], figure, curves: dict) -> bool:
             panels[prefix].append(name)
     if not panels:
         return False
-    for axes, (prefix, names) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items()
-    ):
+    columns = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (prefix, names) in zip(columns, panels.items()):
         for name in names:
             iterations, values = curves[f"{prefix}/{name}"]
             label = f"{name}, {values[-1]:.1f} at the end"

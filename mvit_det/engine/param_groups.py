@@ -14,11 +14,7 @@ _POSITIONS = re.compile(r"(^|\.)(cls_token$|pos_embed|rel_pos)")
 
 
 def classification_parameters(
-    model: nn.Module,
-    base_lr: float,
-    *,
-    layer_decay: float = 1.0,
-    decay_positions: bool = True,
+    model: nn.Module, base_lr: float, *, layer_decay: float = 1.0, decay_positions: bool = True
 ) -> list[dict[str, Any]]:
     """Group parameters as in the classification recipe, for any torch optimizer.
 

@@ -101,7 +101,9 @@ class Task:
 
     # ---------------------------------------------------------------------------------- custom data
 
-    def use_custom_data(self, cfg: DictConfig, files: CustomFiles, processes: int = 1) -> DictConfig:
+    def use_custom_data(
+        self, cfg: DictConfig, files: CustomFiles, processes: int = 1
+    ) -> DictConfig:
         """Replace the data of a config, its number of classes, and its schedule.
 
         Args:
@@ -142,7 +144,9 @@ class Task:
         if known is not None and count in (None, len(known)):
             return known
         if class_names is not None:
-            raise UserError(f"{len(known)} class names were given, but the model has {count} classes.")
+            raise UserError(
+                f"{len(known)} class names were given, but the model has {count} classes."
+            )
         if count is None:
             raise UserError("Nothing tells the classes of this model: give --class-names.")
         logger.warning("The names of the classes are not known: use --class-names to give them.")

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.ops import RoIAlign, boxes as box_ops
+from torchvision.ops import RoIAlign
+from torchvision.ops import boxes as box_ops
 
 
 @dataclass

@@ -45,7 +45,7 @@ class EventStorage:
     def put_scalar(self, name: str, value: float, smoothing_hint=True, cur_iter=None) -> None:
         """Add one value, a number or a tensor of one element, to ``cur_iter`` or the current one.
 
-        ``smoothing_hint`` tells whether the name's values are noisy: writers show their medians.
+        ``smoothing_hint``: whether the values are noisy, in which case writers show medians.
         """
         hinted = self._hints.setdefault(name, smoothing_hint)
         assert hinted == smoothing_hint, f"{name!r} came with smoothing_hint={hinted} before."
