@@ -103,7 +103,7 @@ def describe(weights: Weights) -> list[str]:
 def title(weights: Weights) -> str:
     """Name the format and, where that differs, the code base it belongs to."""
     if weights.format is None:
-        return "tensors that are no MViT of a known format"
+        return "tensors that are not an MViT of a known format"
     name, owner = weights.format, FORMATS[weights.format].title
     return name if name == owner else f"{name} ({owner})"
 

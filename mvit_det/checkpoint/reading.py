@@ -148,7 +148,7 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
 def _refusal(path: Path, name: str) -> UserError:
     """Build the error for a file that refers to a name that weights do not need."""
     return UserError(
-        f"{path} is refused: it asks for {name}, by which it could run code of whoever made it, "
-        "and weights need nothing but arrays, containers, strings and numbers; fetch it anew from "
-        "its publisher, or save the state_dict alone by torch.save."
+        f"{path} is refused: it asks for {name}, which could run code of the file's author, and "
+        "weights need nothing but arrays, containers, strings and numbers; fetch it anew from its "
+        "publisher, or save the state_dict alone by torch.save."
     )

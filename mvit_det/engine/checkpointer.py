@@ -175,7 +175,7 @@ def fault_of(path: str | os.PathLike) -> str | None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile) as error:
-        return "missing" if not os.path.exists(path) else f"truncated or no checkpoint ({error})"
+        return "missing" if not os.path.exists(path) else f"truncated or not a checkpoint ({error})"
     return f"checksum of {damaged} is wrong" if damaged else None
 
 

@@ -35,7 +35,7 @@ class AveragedWeights(HookBase):
         UserError: ``decay`` is out of range.
     """
 
-    # not model_*.pth, which --resume goes on from
+    # not model_*.pth, which --resume continues from
     NAME = "averaged_final"
 
     def __init__(self, model: nn.Module, decay: float, output_dir: str):

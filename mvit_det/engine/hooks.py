@@ -97,7 +97,7 @@ class Checkpoints(HookBase):
                 contents["loader"] = self.loader.state_dict()
             self.checkpointer.save(name, iteration=self.trainer.iter, **contents)
             self._drop_old()
-        comm.synchronize()  # nobody ends or goes on while the file is being written
+        comm.synchronize()  # no process ends or continues while the file is being written
 
     def _history(self) -> dict[str, Any]:
         storage, iteration = self.trainer.storage, self.trainer.iter
@@ -135,7 +135,7 @@ class Evaluations(HookBase):
     def before_train(self) -> None:
         """Evaluate if the run resumes from a checkpoint whose evaluation is missing."""
         if self._due(self.trainer.start_iter) and comm.all_gather(self._missed())[0]:
-            logger.info("The evaluation behind the checkpoint was not finished: doing it now.")
+            logger.info("The evaluation after the checkpoint was not finished: doing it now.")
             self._evaluate(self.trainer.start_iter - 1)
 
     def after_step(self) -> None:
@@ -159,7 +159,7 @@ class Evaluations(HookBase):
         found = flatten_results_dict(self.test() or {})
         if found and self.metric and self.metric not in found:
             logger.warning(
-                "train.best_metric=%s is none of what is measured (%s): no best weights are kept.",
+                "train.best_metric=%s is not among the metrics (%s): no best weights are kept.",
                 *(self.metric, some(found)),
             )
         self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **found)

@@ -75,7 +75,7 @@ class COCOEvaluator(DatasetEvaluator):
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Compute, by task, AP, AP50, AP75, APs, APm, APl and "AP-<name>" of each class.
 
-        NaN stands where no annotation counts, and where there is no prediction at all.
+        NaN where no annotation counts, and where there are no predictions.
         """
         predictions = self._predictions
         if self._distributed:

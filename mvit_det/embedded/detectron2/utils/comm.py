@@ -1,4 +1,4 @@
-"""What processes of a distributed run tell each other; every call also serves a lone process."""
+"""Communication between processes of a distributed run; every call also works in one process."""
 
 from functools import cache
 from typing import Any

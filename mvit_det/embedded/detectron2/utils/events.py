@@ -115,7 +115,7 @@ class EventWriter:
 class JSONWriter(EventWriter):
     """One JSON object per line and iteration: ``{"iteration": 19, "lr": ..., "total_loss": ...}``.
 
-    The file is appended to, so that a resumed run goes on in it.
+    The file is appended to, so that a resumed run continues it.
     """
 
     def __init__(self, json_file: str):

@@ -1,4 +1,4 @@
-"""Cascade R-CNN (Cai and Vasconcelos, 2018): box heads in a row, each refines the one before."""
+"""Cascade R-CNN (Cai and Vasconcelos, 2018): consecutive box heads, each refining the previous."""
 
 from collections.abc import Sequence
 from typing import Any
