@@ -5,11 +5,10 @@
     python benchmarks/action_metrics.py --official ActivityNet/Evaluation --key-frames 2000
     python benchmarks/action_metrics.py --official ActivityNet/Evaluation    # AVA's size: minutes
 
-Both read the same csv files, each in a process of its own, and end with AP by class; seconds are
-the processor's, in one thread. Keeping the best 50 labelled boxes of a key frame, and sorting them,
-is part of the official scorer's reading and of our scoring. The data are drawn at random: of each
-key frame three people with one to three of 60 actions, found with a box that is a little off, and
-60 scores for each.
+Both read the same csv files, each in a separate process, and end with AP per class; times are CPU
+seconds of one thread. Keeping the best 50 labelled boxes of a key frame, and sorting them, is part
+of the official scorer's reading and of our scoring. The data are random: in each key frame three
+people with one to three of 60 actions, detected with a slightly shifted box and 60 scores each.
 """
 
 import json
@@ -43,7 +42,7 @@ SECONDS = np.arange(902, 1799)
 
 
 def draw(key_frames: int, people: int, digits: int, seed: int = 0) -> tuple[BoxTable, BoxTable]:
-    """(truth, detections): rows of a person together, those of a key frame together."""
+    """Draw (ground truth, detections), with rows grouped by key frame and then by person."""
     rng = np.random.default_rng(seed)
     count, actions = key_frames * people, len(ACTIONS)
     frame = np.repeat(np.arange(key_frames), people)
@@ -82,7 +81,7 @@ def write(folder: Path, truth: BoxTable, found: BoxTable) -> None:
 
 
 def official(folder: Path) -> ModuleType:
-    """The official scorer, made to run with a numpy that has dropped old names of types."""
+    """Import the official scorer, with the old type names that numpy has dropped."""
     for name, kind in dict(bool=bool, float=float, NAN=np.nan).items():
         if name not in vars(np):
             setattr(np, name, kind)
@@ -91,7 +90,7 @@ def official(folder: Path) -> ModuleType:
 
 
 def metrics_of(scorer: ModuleType, files: Path, class_ids: Sequence[int]) -> list[float]:
-    """AP of each class, and the mean, of three files as `write` makes them."""
+    """Compute AP of each class, then the mean, from the three files of `write`."""
     printed: list[dict[str, float]] = []
     scorer.pprint = SimpleNamespace(
         pformat=lambda *_, **__: "", pprint=lambda metrics, **_: printed.append(metrics)
@@ -106,7 +105,7 @@ def metrics_of(scorer: ModuleType, files: Path, class_ids: Sequence[int]) -> lis
 
 
 class Stopwatch:
-    """Seconds of the processor by name."""
+    """CPU seconds by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -119,7 +118,7 @@ class Stopwatch:
 
 
 def by_official(files: Path, folder: Path) -> dict[str, Any]:
-    """AP by class and their mean, seconds and peak memory of the official scorer."""
+    """Run the official scorer; return AP per class and mean, seconds, and peak memory in GiB."""
     scorer, watch = official(folder), Stopwatch()
     read = scorer.read_csv
 
@@ -135,7 +134,7 @@ def by_official(files: Path, folder: Path) -> dict[str, Any]:
 
 
 def by_us(files: Path) -> dict[str, Any]:
-    """As `by_official`."""
+    """Run this project's metric; return the same as `by_official`."""
     watch = Stopwatch()
     with watch("reading"):
         class_ids = sorted(read_label_map(files / "labels.pbtxt"))
@@ -152,7 +151,7 @@ def _peak() -> dict[str, float]:
 
 
 def alone(run: Callable[..., dict[str, Any]], *args: Path) -> dict[str, Any]:
-    """Call it in a fresh process, whose memory is its own."""
+    """Call ``run`` in a fresh process, so that its peak memory is measured alone."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(run, *args).result()
 
@@ -195,12 +194,12 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if arguments.official is None:
         parser.error(
-            "the official scorer is needed: clone https://github.com/activitynet/ActivityNet and give "
-            "the folder Evaluation in it by --official."
+            "the official scorer is needed: clone https://github.com/activitynet/ActivityNet and "
+            "give the folder Evaluation in it by --official."
         )
     if not (arguments.official / "get_ava_performance.py").is_file():
         parser.error(
-            f"there is no get_ava_performance.py in {arguments.official}: give the folder Evaluation "
-            "of a clone of https://github.com/activitynet/ActivityNet by --official."
+            f"there is no get_ava_performance.py in {arguments.official}: give the folder "
+            "Evaluation of a clone of https://github.com/activitynet/ActivityNet by --official."
         )
     main(arguments)

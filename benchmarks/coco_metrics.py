@@ -5,9 +5,9 @@
     python benchmarks/coco_metrics.py --images 500 --rounds 3
 
 Both start from the same parsed result list and end with the 12 numbers; reading the annotation file
-is not timed. Seconds are the processor's, in one thread. The data are drawn at random, in COCO's
-sizes and proportions: 80 classes of very different frequency, about 7 objects per image, 1 percent
-of them crowds.
+is not timed. Times are CPU seconds of one thread. The data are random, with COCO's sizes and
+proportions: 80 classes of very different frequency, about 7 objects per image, 1 percent of them
+crowds.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ HEIGHT, WIDTH, CLASSES, DETECTIONS = 480, 640, 80, 100
 
 
 def boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, 4) as x, y, width, height: sides of 8 to 400 pixels, evenly in their logarithm."""
+    """Draw boxes (count, 4) as x, y, width, height: sides of 8 to 400 pixels, log-uniform."""
     size = np.exp(rng.uniform(np.log(8), np.log(400), (count, 1)) + rng.normal(0, 0.3, (count, 2)))
     size = np.minimum(size, [WIDTH, HEIGHT])
     return np.hstack([rng.random((count, 2)) * ([WIDTH, HEIGHT] - size), size]).round(2)
 
 
 def ellipse(box: np.ndarray) -> dict[str, Any]:
-    """An ellipse of 24 corners in a box, as a compressed RLE."""
+    """Encode an ellipse of 24 corners in a box as a compressed RLE."""
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     x, y = box[0] + box[2] * (1 + np.cos(angle)) / 2, box[1] + box[3] * (1 + np.sin(angle)) / 2
     polygon = np.stack([x.clip(0, WIDTH), y.clip(0, HEIGHT)], axis=1).ravel().tolist()
@@ -52,7 +52,7 @@ def ellipse(box: np.ndarray) -> dict[str, Any]:
 
 
 def draw(images: int, masks: bool, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """An annotation file, and results: 1 to 4 near each object, the rest anywhere."""
+    """Draw annotations, and results: 1 to 4 near each object, the rest anywhere."""
     rng = np.random.default_rng(seed)
     frequency = rng.pareto(1.0, CLASSES) + 0.2
     frequency /= frequency.sum()
@@ -92,7 +92,7 @@ def draw(images: int, masks: bool, seed: int = 0) -> tuple[dict[str, Any], list[
 
 
 def by_pycocotools(coco: COCO, results: list[dict[str, Any]], task: str) -> tuple[COCOeval, float]:
-    """The evaluation, and the seconds of its part that is not the reading of the results."""
+    """Run pycocotools; return the evaluation, and its seconds without reading the results."""
     with contextlib.redirect_stdout(io.StringIO()):
         official = COCOeval(coco, coco.loadRes(results), task)
         start = time.process_time()
@@ -103,14 +103,14 @@ def by_pycocotools(coco: COCO, results: list[dict[str, Any]], task: str) -> tupl
 
 
 def by_us(truth: CocoTruth, results: list[dict[str, Any]], task: str) -> tuple[CocoScores, float]:
-    """As `by_pycocotools`; with TIDE's errors of boxes."""
+    """Run this project's metric, as in `by_pycocotools`, including TIDE's errors of boxes."""
     detections = detections_of(results, truth, "drawn results")
     start = time.process_time()
     return measure(truth, detections, task), time.process_time() - start
 
 
 def largest_difference(official: COCOeval, scores: CocoScores) -> float:
-    """Over precision and the 12 numbers (as fractions, -1 for nothing)."""
+    """Compare precision and the 12 numbers, as fractions from 0 to 1, -1 for undefined."""
     numbers = np.array(list(scores.summary.values())) / 100
     pairs = [(official.eval["precision"][..., 0, -1], scores.curves), (official.stats, numbers)]
     return max(np.abs(theirs - np.nan_to_num(ours, nan=-1)).max() for theirs, ours in pairs)
@@ -133,8 +133,8 @@ def compare(task: str, images: int, rounds: int) -> None:
     unused = {"bbox"} if task == "segm" else {"segmentation"}
     for _ in range(rounds):
         done = []
-        # pycocotools writes into the results that it is given, so it has its own; and without their
-        # boxes it tells small, medium and large masks by the area of the mask.
+        # pycocotools modifies the results it is given, so it gets a copy; without boxes, it assigns
+        # masks to small, medium and large by the area of the mask.
         copies = [{k: v for k, v in result.items() if k not in unused} for result in results]
         for name, run, source, given in (
             ("pycocotools", by_pycocotools, coco, copies),
@@ -151,8 +151,7 @@ def compare(task: str, images: int, rounds: int) -> None:
             f"ratio {theirs / ours:5.1f}"
         )
     print(
-        f"  largest difference of precision and the 12 numbers: "
-        f"{largest_difference(*done):.1e}",
+        f"  largest difference of precision and the 12 numbers: {largest_difference(*done):.1e}",
         flush=True,
     )
 

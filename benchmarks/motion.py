@@ -1,18 +1,18 @@
 #!/usr/bin/env python
-"""Is motion what the video quickstarts learn? Their accuracy on frames that were tampered with.
+"""Test whether the video quickstarts learn motion: their accuracy on rearranged frames.
 
     python benchmarks/motion.py                                  # trains two models: ten minutes
     python benchmarks/motion.py --seeds 1 2 3
     python benchmarks/motion.py --weights output/quickstart_video/model_final.pth
     python benchmarks/motion.py --actions --weights output/quickstart_actions/model_final.pth
 
-Per seed: configs/quickstart_video.py, with ``--actions`` configs/quickstart_actions.py, and the same
-with a single frame of each clip, repeated. Then both are tested on held-out clips, whose frames are
-kept, reversed, shuffled, or all replaced by one. A clip of one class played backwards is one of the
-opposite class, so besides right answers those are counted that name the opposite; of actions, which
-are several at a time, the frame mAP is given, and that of scores exchanged with the opposites'. With
-``--weights`` only the first model is tested, as it is. A run whose results are in the output folder
-already is not repeated.
+Per seed, two trainings: configs/quickstart_video.py (with ``--actions``
+configs/quickstart_actions.py), and the same with a single frame of each clip, repeated. Both are
+tested on held-out clips whose frames are kept, reversed, shuffled, or all replaced by one. A clip
+played backwards belongs to the opposite class, so predictions of the opposite class are counted
+besides correct ones. For actions, several of which occur at a time, the frame mAP is printed, and
+that of scores swapped with those of the opposite actions. ``--weights`` tests the given model only.
+A run whose results are already in the output folder is not repeated.
 """
 
 from argparse import ArgumentParser
@@ -42,16 +42,16 @@ from mvit_det.evaluation import ActionMetrics
 
 
 def opposites(moves: Mapping[str, tuple[str, int]]) -> np.ndarray:
-    """Numbers (K,) of the opposites of moves like `MOTIONS`."""
+    """Return the class indices (K,) of the opposites of moves like `MOTIONS`."""
     known = list(moves.values())
     return np.array([known.index((dial, -way)) for dial, way in known])
 
 
 OPPOSITE_CLASS, OPPOSITE_ACTION = opposites(MOTIONS), opposites(ACTIONS)
-# With no frames from one to the next, all of a clip are the same one.
+# With a frame step of 0, all frames of a clip are the same.
 ONE_FRAME = ["dataloader.train.mapper.sampling.sampling_rate=0"]
 
-# from the frame numbers (T,) of a clip
+# name -> function of the frame indices (T,) of a clip
 ARRANGEMENTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "as they are": lambda frames, rng: frames,
     "backwards": lambda frames, rng: frames[::-1],
@@ -62,7 +62,7 @@ ONE_IN_TRAINING = "one of them, repeated, and in training as well"
 
 
 class Rearranged:
-    """A sampling whose test frames are put into another order, by a name in `ARRANGEMENTS`."""
+    """A sampling whose test frames are rearranged, by a name in `ARRANGEMENTS`."""
 
     def __init__(self, sampling: DenseSampling | KeyFrameSampling, arrangement: str):
         self.sampling = sampling
@@ -70,17 +70,17 @@ class Rearranged:
         self.rng = np.random.default_rng(0)
 
     def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        """Frame numbers (T,) of a clip."""
+        """Return the frame indices (T,) of a clip."""
         return self.arrangement(self.sampling.test(times, clip, clips), self.rng)
 
     def around(self, times: np.ndarray, time: float) -> np.ndarray:
-        """Frame numbers (T,) around a key frame."""
+        """Return the frame indices (T,) around a key frame."""
         return self.arrangement(self.sampling.around(times, time), self.rng)
 
 
 @torch.no_grad()
 def answers(cfg: DictConfig, model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predicted classes (N,) of the test videos, by the mean of all views."""
+    """Return labels and predicted class indices (N,) of the test videos, by the mean of views."""
     sums: dict[str, np.ndarray] = {}
     labels: dict[str, int] = {}
     for batch in instantiate(cfg.dataloader.test):
@@ -92,14 +92,14 @@ def answers(cfg: DictConfig, model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
 
 
 def classified(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
-    """Percent of the test videos that are told right, and percent taken for the opposite class."""
+    """Return the percentages of test videos classified correctly, and as the opposite class."""
     labels, predicted = answers(cfg, model)
     return 100 * np.mean(predicted == labels), 100 * np.mean(predicted == OPPOSITE_CLASS[labels])
 
 
 @torch.no_grad()
 def detected(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
-    """Frame mAP, in percent, and what it would be if each score were that of the opposite action."""
+    """Return the frame mAP in percent, and that of scores swapped with the opposite actions'."""
     data = instantiate(cfg.dataloader.test)
     as_told, exchanged = (ActionMetrics(cfg.dataloader.test.dataset.name) for _ in range(2))
     for batch in data:
@@ -111,10 +111,14 @@ def detected(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Quickstart:
-    """What differs between the two.
+    """What differs between the two quickstarts.
 
     Attributes:
-        measure: of the test data of a config and a model, the two figures of a row.
+        config: file name in configs/.
+        measure: computes the two figures of a row from a config and a model.
+        output: folder of the trainings.
+        columns: titles of the two figures.
+        chance: sentence on the figures of random guessing.
     """
 
     config: str
@@ -143,7 +147,7 @@ OF_ACTIONS = Quickstart(
 def tested(
     quickstart: Quickstart, cfg: DictConfig, weights: Path, arrangement: str
 ) -> tuple[float, float]:
-    """The two figures of trained weights, on frames in that arrangement."""
+    """Compute the two figures of trained weights on frames in an arrangement."""
     cfg = deepcopy(cfg)
     cfg.dataloader.test.mapper.sampling = L(Rearranged)(
         sampling=deepcopy(cfg.dataloader.train.mapper.sampling), arrangement=arrangement

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""What pre-training brings to the quickstart: detection from a classifier's weights, and from none.
+"""Measure what pre-training brings to the quickstart: detection with and without its weights.
 
-    python benchmarks/pretraining.py                          # 3 seeds x 1300 iterations: half an hour
+    python benchmarks/pretraining.py                       # 3 seeds x 1300 iterations: half an hour
     python benchmarks/pretraining.py --iterations 400 --seeds 1 2 3 4 5
 
 Per seed: configs/quickstart_classification.py, then configs/quickstart_pretrained.py from its last
 weights, and configs/quickstart.py from random ones, with equal iterations, data and rates. A run
-whose results are in the output folder already is not repeated, so a stopped comparison goes on.
-Seconds are those of a whole process, data included.
+whose results are already in the output folder is not repeated, so a stopped comparison continues.
+Seconds are those of a whole process, including data generation.
 """
 
 import json
@@ -23,7 +23,7 @@ METRICS = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
 
 
 def trained(config: str, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Train a config into ``folder``; returns its last results and "seconds"."""
+    """Train a config into ``folder``; return its last results and "seconds"."""
     report = folder / "comparison.json"
     if not report.exists():
         command = [sys.executable, str(ROOT / "train_net.py")]
@@ -38,7 +38,7 @@ def trained(config: str, folder: Path, overrides: list[str]) -> dict[str, float]
 
 
 def last_results(folder: Path) -> dict[str, float]:
-    """The newest value of every metric that a run has logged."""
+    """Read the last value of every metric that a run has logged."""
     results = {}
     for line in (folder / "metrics.json").read_text().splitlines():
         results.update({k: v for k, v in json.loads(line).items() if "/" in k})
@@ -46,7 +46,7 @@ def last_results(folder: Path) -> dict[str, float]:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and range in words."""
+    """Format mean and range: "mean (smallest to largest)"."""
     return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 

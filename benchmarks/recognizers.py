@@ -1,13 +1,13 @@
-"""Time and memory of our classifiers: against timm's (images), torchvision's and our plain form.
+"""Compare time and memory of our classifiers with timm's, torchvision's and our plain form.
 
     python benchmarks/recognizers.py [--models T S B S16x4 B32x3] [--batch-size 2] [--repeats 5]
                                      [--device cuda]
 
-The same weights and inputs in float32, all models in turn in one process; outputs are compared
-before anything is timed. A training step is forward, cross-entropy and backward, without optimizer,
+All models have the same weights and inputs in float32 and run in turn in one process; outputs are
+compared before timing. A training step is forward, cross-entropy and backward, without optimizer,
 stochastic depth or dropout. ``S16x4`` and ``B32x3`` are the networks for clips of 16 and 32 frames
 of 224 x 224 pixels. torchvision has a function for the first only; its class builds the second.
-"plain" is our own network with the attention map in memory.
+"plain" is our network with the attention map in memory.
 """
 
 import argparse
@@ -36,14 +36,14 @@ CLASSES = 400
 
 
 class Theirs(nn.Module):
-    """Another code base's classifier with the face of ours."""
+    """Another code base's classifier with the interface of `Recognizer`."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | torch.Tensor:
-        """As `Recognizer.forward`."""
+        """Compute the same as `Recognizer.forward`."""
         logits = self.network(batch["inputs"])
         if self.training:
             return {"loss_cls": F.cross_entropy(logits, batch["labels"])}
@@ -51,7 +51,7 @@ class Theirs(nn.Module):
 
 
 def build_ours(name: str) -> Recognizer:
-    """Our model of that name, with random weights."""
+    """Build our model of that name, with random weights."""
     row = VARIANTS[name[0]]
     options = dict(expand_in="mlp" if name == "L" else "attention")
     if name in FRAMES:
@@ -66,7 +66,7 @@ def build_ours(name: str) -> Recognizer:
 
 
 def build_theirs(name: str, ours: Recognizer) -> Theirs:
-    """Their model of that name, with our weights."""
+    """Build timm's or torchvision's model of that name, with our weights."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ours.pth"
         torch.save({"model": ours.state_dict()}, path)
@@ -80,7 +80,7 @@ def build_theirs(name: str, ours: Recognizer) -> Theirs:
 
 
 def build_torchvision(name: str) -> TorchvisionMViT:
-    """torchvision's network for clips, with the arguments of its ``mvit_v2_s`` but the depth."""
+    """Build torchvision's network for clips: its ``mvit_v2_s`` with the depth of ``name``."""
     row = VARIANTS[name[0]]
     grid, stride_kv = (FRAMES[name] // 2, 56, 56), OF_CLIPS["adaptive_kv_stride"]
     ends = row.last_block_indexes
@@ -107,7 +107,7 @@ def build_torchvision(name: str) -> TorchvisionMViT:
 
 
 def measure(name: str, args: argparse.Namespace) -> list[list[str]]:
-    """Rows of the table: our times, and the others' over ours."""
+    """Measure one model; return rows of our times, and ratios of the others' to ours."""
     torch.manual_seed(0)
     device = torch.device(args.device)
     ours = build_ours(name)
@@ -140,7 +140,7 @@ def measure(name: str, args: argparse.Namespace) -> list[list[str]]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all models and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=[*TIMM, *FRAMES], default=["T", "S", "B"])
     parser.add_argument("--batch-size", "--batch", type=int, default=2)

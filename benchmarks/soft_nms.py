@@ -1,11 +1,11 @@
-"""Time of Soft-NMS on 1000 boxes x 80 classes, all above the threshold, against the box heads.
+"""Time Soft-NMS on 1000 boxes x 80 classes, all above the threshold, against the box heads.
 
     python benchmarks/soft_nms.py [--repeats 5] [--device cuda]
 
-Candidates of two kinds: spread over the image with random scores, and crowded around 20 objects
-with scores as of a detector. "NMS that keeps all" is how `GeneralizedRCNN` collects them.
-Everything runs in turn in one process; the medians' ratio to each head of the paper's models
-(forward of 1000 crops of 256 x 7 x 7) is what counts.
+There are two kinds of candidates: spread over the image with random scores, and crowded around 20
+objects with scores like a detector's. "NMS that keeps all" is how `GeneralizedRCNN` collects them.
+Everything runs in turn in one process. The result is the ratio of the median to that of each head
+of the paper's models (forward of 1000 crops of 256 x 7 x 7).
 """
 
 import argparse
@@ -34,7 +34,7 @@ HEADS = {
 
 
 def candidates(crowded: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Boxes (N, 4), scores (N,) and classes (N,) of 1000 proposals in an image of 800 x 1280."""
+    """Draw boxes (N, 4), scores (N,), classes (N,) of 1000 proposals in an 800 x 1280 image."""
     objects = torch.rand(20 if crowded else BOXES, 4) * torch.tensor([1180, 700, 200, 200])
     near, side = objects[torch.arange(BOXES) % len(objects)].split(2, dim=1)
     boxes = torch.cat((near, near + side + 20), dim=1)[:, None]
@@ -46,7 +46,7 @@ def candidates(crowded: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def subjects(device: torch.device) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """Build what is timed: name -> function without arguments."""
     runs = {}
     crops = torch.randn(BOXES, 256, 7, 7, device=device)
     for name, layers in HEADS.items():

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Clips per second and core: seeking to what a clip needs, against decoding whole files.
+"""Measure clips per second and core: seeking to the frames of a clip, or decoding whole files.
 
     python benchmarks/video_decoding.py                           # two generated videos; a minute
     python benchmarks/video_decoding.py ~/kinetics/val/abseiling/*.mp4 --clips 4
     python benchmarks/video_decoding.py --long                    # how a video of 15 minutes opens
 
-Every reader gives the same training clips at random places (16 x 4 and 32 x 3), in turn in one run.
-Counted is time of the CPU; all decode in one thread, as in a loader with a process per core.
+Every reader returns the same training clips at random positions (16 x 4 and 32 x 3), in turn in one
+run. Times are CPU seconds; all decode in one thread, as in a loader with one process per core.
 Generated videos are 10 s of 340 x 256 at 30 frames per second, H.264 with two B-frames in three:
 one with a key frame every 250 frames, x264's default, which is why most videos of Kinetics have one
 or two; and one with a key frame every second.
@@ -35,7 +35,7 @@ Reader = Callable[[Path, np.ndarray], np.ndarray]
 
 
 def generate(path: Path, seconds: int, key_every: int, size: tuple[int, int] = (256, 340)) -> Path:
-    """A camera that pans over a texture, with the grain of film: as costly as filmed videos."""
+    """Generate a pan over a texture with film grain, as costly to decode as filmed videos."""
     height, width = size
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(
@@ -59,19 +59,19 @@ def generate(path: Path, seconds: int, key_every: int, size: tuple[int, int] = (
 
 
 def seeking(path: Path, frames: np.ndarray) -> np.ndarray:
-    """Ours, as on the first opening of a file."""
+    """Read by seeking, as when a file is opened for the first time."""
     forget()
     return reopening(path, frames)
 
 
 def reopening(path: Path, frames: np.ndarray) -> np.ndarray:
-    """Ours, as on opening a file again: the next view in testing, the next box in AVA."""
+    """Read by seeking in a file opened before: the next view in testing, the next box in AVA."""
     with open_video(path) as video:
         return video.frames(frames)
 
 
 def whole_by_pyav(path: Path, frames: np.ndarray) -> np.ndarray:
-    """Every frame is decoded and made RGB, then the clip is taken."""
+    """Decode every frame to RGB with PyAV, then take the clip."""
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -79,7 +79,7 @@ def whole_by_pyav(path: Path, frames: np.ndarray) -> np.ndarray:
 
 
 def whole_by_opencv(path: Path, frames: np.ndarray) -> np.ndarray:
-    """Every frame is decoded, as OpenCV reads: BGR, in order; only the clip is made RGB."""
+    """Decode every frame with OpenCV in BGR; convert only the clip to RGB."""
     capture = cv2.VideoCapture(str(path))
     decoded = []
     while True:
@@ -100,7 +100,7 @@ READERS: dict[str, Reader] = {
 
 
 def compare(paths: list[Path], clips: int, rounds: int) -> None:
-    """Print clips per second and core of every reader, and their ratio to PyAV's of whole files."""
+    """Print clips per second and core of every reader, and the ratio to PyAV's on whole files."""
     for path in paths:
         with open_video(path) as video:
             times = video.times
@@ -123,7 +123,7 @@ def compare(paths: list[Path], clips: int, rounds: int) -> None:
 
 
 def long_video(folder: Path) -> None:
-    """Print what opening a video of 15 minutes takes, and a clip at its minute 10."""
+    """Print the time to open a video of 15 minutes, and to read a clip at minute 10."""
     path = generate(folder / "long.mp4", 900, key_every=250, size=(144, 192))
     frames = np.linspace(18000, 18063, 16).astype(int)
     print(f"{path.name}: 27000 frames, 192x144")

@@ -7,8 +7,8 @@ from .mask_rcnn_mvitv2_s_3x import dataloader, lr_multiplier, model, optimizer, 
 model.backbone = model.backbone.bottom_up
 model.backbone.out_features = ["scale5"]  # stride 32, 768 channels
 
-# The paper says no more than that, so the rest is our choice: the one level gets the anchors of
-# all levels of the pyramid, and as many of them enter NMS. Its 276 GFLOPs bear out the widths.
+# The paper gives no further details, so the rest is our choice: the one level gets the anchors of
+# all levels of the pyramid, and as many of them enter NMS. Its 276 GFLOPs confirm the widths.
 model.proposal_generator.update(in_features=["scale5"], pre_nms_topk=(5 * 2000, 5 * 1000))
 model.proposal_generator.head.update(in_channels=768, num_anchors=5 * 3)
 model.proposal_generator.anchor_generator.update(

@@ -10,8 +10,8 @@ train.amp.enabled = True
 train.ddp.fp16_compression = True
 train.init_checkpoint = "mvitv2_t_in1k"
 
-# What the paper says of this row: average precision, millions of parameters, GFLOPs. And the
-# trained detector, where it was released: --eval-only train.init_checkpoint=...
+# Figures of the paper: average precision, millions of parameters, GFLOPs. And the trained
+# detector, if released: --eval-only train.init_checkpoint=...
 published = dict(
     table="5",
     box_ap=48.2,

@@ -1,11 +1,12 @@
 """Minutes on two CPU cores: a small MViTv2 Mask R-CNN learns to find coloured shapes.
 
-The data are drawn on the first run. Model, data and schedule are those of the COCO configs, only
-smaller, so this file also shows every knob that scales them.
+The data are generated on the first run. Model, data and schedule are those of the COCO configs,
+only smaller, so this file also shows every option that scales them.
 """
 
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
+
 from mvit_det.data import shapes_dataset
 
 from .common.data.coco import dataloader
@@ -35,7 +36,7 @@ model.roi_heads.batch_size_per_image = 32
 model.roi_heads.box_head.fc_dims = [256, 256]
 model.roi_heads.mask_head.conv_dims = [32, 32]
 
-# Names with an underscore stay out of the config.
+# Names with a leading underscore do not become config keys.
 for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
     _loader.dataset = L(shapes_dataset)(
         split=_split,

@@ -1,10 +1,12 @@
-"""Minutes on two CPU cores: a small MViTv2 learns who of several figures does what, on generated videos.
+"""Minutes on two CPU cores: a small MViTv2 learns which figure does what, on generated videos.
 
-Each does one to three things at a time, and no frame tells which: mvit_det/data/synthetic/moving_figures.py says
-why, benchmarks/motion.py --actions shows it. Files, clips, head and evaluation are those of AVA.
+Each figure does one to three things at a time, and no single frame shows which:
+mvit_det/data/synthetic/moving_figures.py says why, benchmarks/motion.py --actions shows it. Files,
+clips, head and evaluation are those of AVA.
 """
 
 from detectron2.config import LazyCall as L
+
 from mvit_det.data import moving_figures
 
 from .common.data.ava import dataloader
@@ -20,7 +22,7 @@ model.backbone.update(
     patch_padding=(1, 5, 5),
     adaptive_kv_stride=(1, 4, 4),
     embed_dim=32,
-    # Two stages, whose map has a cell for 16 pixels: figures are 17 to 38 wide.
+    # Two stages, whose map has one cell per 16 pixels: figures are 17 to 38 pixels wide.
     last_block_indexes=(1, 4),
     drop_path_rate=0.0,
     class_token=False,
@@ -28,7 +30,7 @@ model.backbone.update(
 model.num_classes = 8
 model.head_dropout = 0.0
 
-# Names with an underscore stay out of the config.
+# Names with a leading underscore do not become config keys.
 for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
     _loader.dataset = L(moving_figures)(
         split=_split,
@@ -41,7 +43,7 @@ for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
 dataloader.train.mapper.sampling.sampling_rate = 3  # each frame: videos have 10 per second
 dataloader.train.mapper.transform.update(
     short_side=(128, 144),
-    hflip=0.0,  # a mirrored "left" is a "right", and "clockwise" turns to the other side as well
+    hflip=0.0,  # mirroring turns "left" into "right" and reverses "clockwise"
 )
 dataloader.train.total_batch_size = 8
 

@@ -1,10 +1,11 @@
-"""Three minutes on two CPU cores: the quickstart's backbone learns to tell shapes apart.
+"""Three minutes on two CPU cores: the quickstart's backbone learns to classify shapes.
 
-Its pictures are cut out of generated ones, like the quickstart's but none of them. The weights
-start the detector of quickstart_pretrained.py.
+Its pictures are crops of generated images, similar to the quickstart's but distinct from them. The
+weights initialise the detector of quickstart_pretrained.py.
 """
 
 from detectron2.config import LazyCall as L
+
 from mvit_det.data import shape_classes
 
 from .common.data.imagenet import dataloader, without_mixup
@@ -14,7 +15,7 @@ from .common.schedule import cosine_schedule
 from .common.train import train
 
 model.backbone.update(
-    # Half of the detector's: its windows of stage 1 have the same 16 x 16 tokens.
+    # Half of the detector's, whose windows of stage 1 also have 16 x 16 tokens.
     input_size=(64, 64),
     embed_dim=32,
     last_block_indexes=(0, 1, 4, 5),
@@ -22,7 +23,7 @@ model.backbone.update(
 )
 model.num_classes = 6  # five shapes and the background
 
-# Names with an underscore stay out of the config.
+# Names with a leading underscore do not become config keys.
 for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
     _loader.dataset = L(shape_classes)(
         split=_split,

@@ -1,4 +1,4 @@
-"""The quickstart, started from the classifier that quickstart_classification.py has trained."""
+"""The quickstart, initialised from the classifier of quickstart_classification.py."""
 
 from .quickstart import dataloader, lr_multiplier, model, optimizer, task, train
 

@@ -1,10 +1,12 @@
-"""Minutes on two CPU cores: a small MViTv2 learns to tell motions apart, on generated clips.
+"""Minutes on two CPU cores: a small MViTv2 learns to classify motions, on generated clips.
 
-No frame of them, nor any set of frames, tells more than chance: mvit_det/data/synthetic/motion_clips.py says
-why, benchmarks/motion.py shows it. Data, views and evaluation are those of Kinetics.
+A single frame, or a set of frames without their order, gives no more than chance accuracy:
+mvit_det/data/synthetic/motion_clips.py says why, benchmarks/motion.py shows it. Data, views and
+evaluation are those of Kinetics.
 """
 
 from detectron2.config import LazyCall as L
+
 from mvit_det.data import motion_clips
 
 from .common.data.imagenet import without_mixup
@@ -27,7 +29,7 @@ model.backbone.update(
 model.num_classes = 10
 model.head_dropout = 0.0
 
-# Names with an underscore stay out of the config.
+# Names with a leading underscore do not become config keys.
 for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
     _loader.dataset = L(motion_clips)(
         split=_split,
@@ -39,7 +41,7 @@ for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
     _loader.num_workers = 1
 dataloader.train.mapper.transform.update(
     scale=(0.5, 1.0),
-    hflip=0.0,  # a mirrored "left" is a "right", and "clockwise" turns to the other side as well
+    hflip=0.0,  # mirroring turns "left" into "right" and reverses "clockwise"
     auto_augment=None,
     erase_prob=0.0,
 )

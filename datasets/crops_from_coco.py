@@ -1,19 +1,20 @@
 #!/usr/bin/env python
-"""Cut the objects of a COCO data set out into class folders, to train a classifier on.
+"""Crop the objects of a COCO dataset into class folders, to train a classifier on.
 
-    python datasets/crops_from_coco.py --json my/train.json --images my/images --output my/crops/train
+    python datasets/crops_from_coco.py --json my/train.json --images my/images \\
+        --output my/crops/train
     python datasets/crops_from_coco.py --json my/val.json --images my/images --output my/crops/val
     python train_net.py --config-file configs/imagenet/mvitv2_t_in1k.py \\
         --train-images my/crops/train --val-images my/crops/val train.init_checkpoint=mvitv2_t_in1k
 
-Give photographs of training and of validation apart, as above: crops of one photograph are alike.
+Keep training and validation photographs separate, as above: crops of one photograph are alike.
 """
 
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-# Started as a script, it finds the package beside its folder even where that is not installed.
+# As a script, this finds the package next to its folder even if that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mvit_det  # noqa: E402, F401  before detectron2, which it makes importable
@@ -22,7 +23,7 @@ from mvit_det.errors import UserError  # noqa: E402
 
 
 def argument_parser() -> ArgumentParser:
-    """The arguments of `crop_objects`."""
+    """Build the parser of the arguments of `crop_objects`."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", required=True, metavar="FILE", help="annotations, COCO format")
     parser.add_argument("--images", required=True, metavar="FOLDER", help="their images")
@@ -44,7 +45,7 @@ def argument_parser() -> ArgumentParser:
 
 
 def main() -> None:
-    """Cut, and say how many crops each class has."""
+    """Crop, and print the number of crops per class."""
     args = argument_parser().parse_args()
     try:
         counts = crop_objects(

@@ -3,10 +3,10 @@
 
     python datasets/prepare_imagenet21k_classes.py IMAGENET1K_TRAIN IMAGENET21K OUTPUT.txt
 
-The first 1000 classes are those of ImageNet-1K, sorted by their folder; the others of ImageNet-21K
-follow, sorted as well. With the release of winter 2021 that makes 19168 classes, which is what the
-released models have. Both folders may hold class folders or tar files (one per class). The
-configs look for it as imagenet21k_classes.txt in the datasets folder; any other place is given by
+The first 1000 classes are those of ImageNet-1K, sorted by folder; the others of ImageNet-21K
+follow, also sorted. With the release of winter 2021 there are 19168 classes, as in the released
+models. Both folders may hold class folders or tar files (one per class). The configs look for the
+file as imagenet21k_classes.txt in the datasets folder; set any other place by
 dataloader.train.dataset.classes=OUTPUT.txt (testing is on ImageNet-1K).
 """
 
@@ -14,7 +14,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-# Started as a script, it finds the package beside its folder even where that is not installed.
+# As a script, this finds the package next to its folder even if that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mvit_det  # noqa: E402, F401  before detectron2, which it makes importable
@@ -27,13 +27,13 @@ RELEASED = 19168  # classes
 
 
 def joint_classes(first: list[str], second: list[str]) -> list[str]:
-    """All of ``first``, then those of ``second`` that it does not have."""
+    """Append to ``first`` the classes of ``second`` that it does not have."""
     known = set(first)
     return first + [folder for folder in second if folder not in known]
 
 
 def main() -> None:
-    """Read both trees, write the file, and say whether it is the released label set."""
+    """Read both trees, write the file, and print whether it is the released label set."""
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("imagenet1k", help="folder with the 1000 classes, e.g. imagenet/train")
     parser.add_argument("imagenet21k", help="folder with the classes of ImageNet-21K")

@@ -1,8 +1,8 @@
 """MViTv2 (Li et al., CVPR 2022) for detection and recognition, as a plugin of Detectron2.
 
 Importing this package makes ``import detectron2`` work. The real Detectron2 is used wherever it is
-installed; otherwise the embedded host, our own implementation of the part of its API that this
-project uses, is appended to the end of ``sys.path``. Nothing is patched and nothing is shadowed.
+installed; otherwise the embedded host, this project's implementation of the part of its API that it
+uses, is appended to the end of ``sys.path``. Nothing is patched and nothing is shadowed.
 
 Set the environment variable ``MVIT_DET_HOST=embedded`` to use the embedded host even where the real
 one is installed (``MVIT_DET_HOST=real`` refuses to fall back).
@@ -30,8 +30,8 @@ _LAZY = {
 }
 _EMBEDDED = str(Path(__file__).resolve().parent / "embedded")
 
-# fvcore and torchvision still compile small functions with it when they are imported; a user of
-# this package cannot do anything about that.
+# fvcore and torchvision still call torch.jit when they are imported, which users of this package
+# cannot change.
 warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
 
 
@@ -60,13 +60,13 @@ def _select_host() -> None:
 
 
 def host() -> str:
-    """Say which Detectron2 serves ``import detectron2``: ``"real"`` or ``"embedded"``."""
+    """Return which Detectron2 ``import detectron2`` finds: ``"real"`` or ``"embedded"``."""
     spec = importlib.util.find_spec("detectron2")
     return "embedded" if spec and spec.origin and spec.origin.startswith(_EMBEDDED) else "real"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs PyTorch when it is first asked for, so that importing this stays light."""
+    """Import lazily what needs PyTorch, so that ``import mvit_det`` stays fast."""
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Configs and models by name, for use from Python: see `mvit_det.__all__`."""
+"""Load configs and models by name from Python: see `mvit_det.__all__`."""
 
 import os
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str]
     """Build the model of a config in evaluation mode, on the CPU.
 
     A classifier takes ``{"inputs": (B, 3, H, W)}``, or (B, 3, T, H, W) for clips, normalised RGB,
-    and gives probabilities (B, num_classes); a detector takes Detectron2's list of dicts.
+    and returns probabilities (B, num_classes); a detector takes Detectron2's list of dicts.
 
     Args:
-        name: a config as for `get_config`, or the name of published weights, which stands for the
-            config whose model they fill.
+        name: a config as for `get_config`, or the name of published weights, which selects the
+            config of their model.
         pretrained: False for random weights, True for the published weights of that name or config,
-            or else a path, a URL or the name of published weights in any format.
+            or a path, a URL or the name of published weights in any format.
         overrides: changes to the config, as for `get_config`.
 
     Raises:

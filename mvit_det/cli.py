@@ -1,4 +1,4 @@
-"""The console command ``mvit-det``: each of its words is one of the package's command lines."""
+"""The console command ``mvit-det``, whose subcommands are the package's command lines."""
 
 import importlib
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import mvit_det
 
-# word -> (module with `run_command`, what it does)
+# subcommand -> (module with `run_command`, what it does)
 COMMANDS = {
     "train": ("mvit_det.train", "train or evaluate the model of a config"),
     "predict": ("mvit_det.predict.__main__", "detect or classify what is in pictures and videos"),
@@ -18,7 +18,7 @@ COMMANDS = {
 
 
 def argument_parser() -> ArgumentParser:
-    """Build the parser of the first word; the rest belongs to that command."""
+    """Build the parser of the subcommand; all further arguments are passed on to it."""
     listed = "\n".join(f"  {word:12}{what}" for word, (_, what) in COMMANDS.items())
     parser = ArgumentParser(
         prog="mvit-det",
@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     """Run ``mvit-det COMMAND ...``.
 
     Args:
-        arguments: the words after ``mvit-det``; those of this process unless given.
+        arguments: the words after ``mvit-det``; default: those of this process.
 
     Returns:
-        The exit status; None stands for success.
+        The exit status; None for success.
     """
     args = argument_parser().parse_args(arguments)
     module = importlib.import_module(COMMANDS[args.command][0])

@@ -1,4 +1,4 @@
-"""Config names: which configs come with this package, and where their files are.
+"""Find the configs that ship with this package by name.
 
 `mvit_det/_configs` is the folder `configs/` of the repository: a link in a checkout, a copy in an
 installed package.
@@ -15,7 +15,7 @@ _FOLDER = (Path(__file__).parent / "_configs").resolve()
 
 
 def list_configs() -> list[str]:
-    """List the names of all configs, such as ``"quickstart"`` or ``"imagenet/mvitv2_t_in1k"``."""
+    """List the sorted names of all configs, e.g. ``"quickstart"``, ``"imagenet/mvitv2_t_in1k"``."""
     names = (path.relative_to(_FOLDER).with_suffix("") for path in _FOLDER.rglob("*.py"))
     return sorted(name.as_posix() for name in names if name.parts[0] != "common")
 
@@ -28,7 +28,7 @@ def find_config(spelling: str) -> str:
             without its folder: ``"imagenet/mvitv2_t_in1k"`` or ``"mvitv2_t_in1k"``.
 
     Raises:
-        UserError: there is no such file or name; the message has the nearest.
+        UserError: there is no such file or name; the message names the nearest.
     """
     names = config_names()
     if spelling in names:
@@ -46,7 +46,7 @@ def find_config(spelling: str) -> str:
 
 
 def config_names() -> dict[str, str]:
-    """Map each full name, and each last part that only one name has, to the full name."""
+    """Map each full name, and each unique last part of a name, to the full name."""
     names = list_configs()
     last = [name.rpartition("/")[2] for name in names]
     short = {part: name for part, name in zip(last, names, strict=True) if last.count(part) == 1}

@@ -28,7 +28,7 @@ from mvit_det.tasks import task_of
 
 logger = logging.getLogger("mvit_det")
 
-# flags that other commands have as well -> the key of the config that each one sets
+# flags shared with other commands -> the config key that each one sets
 _FLAGS = {
     "weights": "train.init_checkpoint",
     "output": "train.output_dir",
@@ -60,7 +60,7 @@ def argument_parser() -> ArgumentParser:
 
 
 def _flags_as_overrides(args: Namespace) -> list[str]:
-    """Write the flags of `_FLAGS` as overrides; a `UserError` where an override contradicts one."""
+    """Convert the flags of `_FLAGS` to overrides; raise a `UserError` for a contradiction."""
     overrides = []
     for name, key in _FLAGS.items():
         value = getattr(args, name)
@@ -81,14 +81,21 @@ def _flags_as_overrides(args: Namespace) -> list[str]:
 
 
 def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
-    """Apply config file, custom data and overrides, in this order, and save config.yaml."""
+    """Apply config file, custom data and overrides, in this order, and save config.yaml.
+
+    Returns:
+        The config, and the file to `replace` when training begins.
+
+    Raises:
+        UserError: a flag, override or custom data file cannot be used.
+    """
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
     args.opts = [*_flags_as_overrides(args), *args.opts]
     cfg = load_config(args.config_file)
     args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     task, files = task_of(cfg), CustomFiles.from_args(args)
     if files:
-        # The schedule depends on where the weights come from, so this override is looked at first.
+        # The schedule depends on where the weights come from, so this override is applied first.
         start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
         cfg = apply_overrides(cfg, start)
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
@@ -97,7 +104,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     task.check_custom_data(cfg, files)
     categories = task.data_categories(cfg)
     if categories:
-        # so that config.yaml is enough to predict with
+        # so that config.yaml suffices for prediction
         cfg.categories = categories_to_config(categories)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)

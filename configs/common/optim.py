@@ -1,11 +1,12 @@
 from detectron2.config import LazyCall as L
 from detectron2.solver import get_default_optimizer_params
-from mvit_det.engine import classification_parameters
 from torch.optim import SGD as TorchSGD
 from torch.optim import AdamW as TorchAdamW
 
-# Released COCO recipe: neither norms nor position embeddings decay, biases do (which differs from
-# the classification recipe, where it is the other way round for biases and relative positions).
+from mvit_det.engine import classification_parameters
+
+# Released COCO recipe: norms and position embeddings do not decay, biases do (in the classification
+# recipe it is the other way round for biases and relative positions).
 AdamW = L(TorchAdamW)(
     params=L(get_default_optimizer_params)(
         # params.model is set to the model before the optimiser is instantiated
@@ -26,7 +27,7 @@ AdamW = L(TorchAdamW)(
 classification_AdamW = L(TorchAdamW)(
     params=L(classification_parameters)(
         base_lr="${..lr}",
-        layer_decay=1.0,  # of the learning rate, from each layer to the one before it
+        layer_decay=1.0,  # factor on the learning rate from each layer to the one before it
         decay_positions=True,
     ),
     lr=2e-3,  # at 2048 images per iteration (paper, appendix B.2)
@@ -35,7 +36,7 @@ classification_AdamW = L(TorchAdamW)(
     weight_decay=0.05,
 )
 
-# Released recipe of Something-Something-v2; what decays is what decays above.
+# Released recipe of Something-Something-v2; the same parameters decay as above.
 classification_SGD = L(TorchSGD)(
     params=classification_AdamW.params,
     lr=0.02,  # at 128 clips per iteration

@@ -9,7 +9,7 @@ from fvcore.common.param_scheduler import (
 
 
 def step_schedule(max_iter, milestones, warmup_iters=250):
-    """Learning rate x 0.1 at each milestone (in iterations), after a linear warm-up.
+    """Multiply the learning rate by 0.1 at each milestone (in iterations), after linear warm-up.
 
     The schedule is stored relative to max_iter, so an override of train.max_iter stretches it.
     """
@@ -33,17 +33,18 @@ lr_multiplier_50ep = step_schedule(max_iter_50ep, milestones=[81944, 88773])
 
 
 def iterations(epochs, images, batch_size):
-    """Iterations of training where an epoch ends with its last whole batch, as in the released code."""
+    """Convert epochs to iterations, without partial batches at the ends, as in released code."""
     return epochs * (images // batch_size)
 
 
 def cosine_schedule(warmup, start=4e-5, end=4e-3):
-    """A linear warm-up, then half a cosine; all values are multiples of optimizer.lr.
+    """Warm up linearly, then follow half a cosine; all values are multiples of optimizer.lr.
 
     Args:
-        warmup: share of the training. An override of train.max_iter stretches the whole schedule.
-        start, end: of the warm-up's beginning and of the training's end. By default the released
-            ones of ImageNet-1K, 8e-8 and 8e-6 where optimizer.lr is 2e-3.
+        warmup: share of the training, 0 to 1; an override of train.max_iter stretches it.
+        start: value at the beginning of the warm-up.
+        end: value at the end of training. By default both are the released ones of ImageNet-1K,
+            8e-8 and 8e-6 with optimizer.lr 2e-3.
     """
     return L(CompositeParamScheduler)(
         schedulers=[

@@ -5,15 +5,15 @@ import torch
 train = dict(
     output_dir="./output",
     init_checkpoint="",
-    inflation="centre",  # weights of images in a model for clips: "centre", "mean" or "repeat"
+    inflation="centre",  # of image weights in a model for clips: "centre", "mean" or "repeat"
     max_iter=90000,
     seed=-1,  # a fixed seed makes runs repeatable; -1 draws one
     amp=dict(enabled=False, dtype="float16"),  # mixed precision, on GPUs only; or "bfloat16"
     gradient_accumulation=1,  # parts of a batch that go through the model one by one
-    clip_gradients=None,  # largest L2 norm of all gradients together; None for no limit
+    clip_gradients=None,  # largest global L2 norm of the gradients; None for no limit
     ema=dict(
         enabled=False, decay=0.9999
-    ),  # moving average of the weights, evaluated in their place
+    ),  # moving average of the weights, which is evaluated in place of the weights
     ddp=dict(  # arguments of DistributedDataParallel
         broadcast_buffers=False,
         find_unused_parameters=False,

@@ -2,9 +2,9 @@ from ..common.data.imagenet import dataloader, train_images
 from ..common.schedule import iterations
 from .mvitv2_h_in21k_to_in1k_384 import lr_multiplier, model, optimizer, task, train
 
-# Paper, appendix B.2: 3 epochs from the model of 384, with mixup, weight decay 1e-8. The rate is not
-# stated; 1.6e-5 per 128 images is that of the paper's other runs with this decay (B.4, long clips).
-# Batch and warm-up, here half an epoch, are our choice.
+# Paper, appendix B.2: 3 epochs from the model of 384, with mixup, weight decay 1e-8. The learning
+# rate is not stated; 1.6e-5 per 128 images is that of the paper's other runs with this decay (B.4,
+# long clips). Batch size and warm-up, here half an epoch, are our choice.
 model.backbone.input_size = (512, 512)
 dataloader.train.total_batch_size = 512
 optimizer.lr = 1.6e-5 * 512 / 128

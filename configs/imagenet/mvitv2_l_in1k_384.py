@@ -4,9 +4,9 @@ from .mvitv2_t_in1k_384 import dataloader, lr_multiplier, optimizer, train
 
 model.backbone.input_size = (384, 384)
 without_mixup(dataloader)
-# NOTE: the paper says 5e-4 per 64 images (B.2), 50 times what T, S and B get per image, which looks
-# like a slip of the pen. We take the 7e-5 per 64 that it gives for the same models, epochs and
-# augmentation when they come from ImageNet-21K. The paper's words are optimizer.lr=4e-3
+# NOTE: the paper says 5e-4 per 64 images (B.2), 50 times the rate of T, S and B per image, which
+# looks like a typo. We take the 7e-5 per 64 that it gives for the same models, epochs and
+# augmentation after ImageNet-21K. The paper's value is optimizer.lr=4e-3
 optimizer.lr = 7e-5 * 512 / 64
 optimizer.weight_decay = 0.1
 train.init_checkpoint = "mvitv2_l_in1k"

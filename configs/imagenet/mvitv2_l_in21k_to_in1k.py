@@ -1,8 +1,8 @@
 from ..common.models.classifier import mvitv2
 from .mvitv2_l_in1k_384 import dataloader, lr_multiplier, model, optimizer, task, train
 
-# Paper, appendix B.2: 30 epochs without mixup, 7e-5 per 64 images, from the released weights, whose
-# head is left behind. Batch and warm-up are our choice, as in mvitv2_t_in1k_384.py. The result itself
+# Paper, appendix B.2: 30 epochs without mixup, 7e-5 per 64 images, from the released weights
+# without their head. Batch size and warm-up are our choice, as in mvitv2_t_in1k_384.py. The result
 # was never released.
 model.backbone = mvitv2("L", drop_path_rate=0.5, class_token=True)
 optimizer.weight_decay = 0.05

@@ -1,6 +1,6 @@
 from .mvitv2_l_in21k_to_in1k import dataloader, lr_multiplier, model, optimizer, task, train
 
-# From ImageNet-21K too: Table 3 tells models apart by the size in which they are fine-tuned.
+# Also from ImageNet-21K: models in Table 3 differ by the size at which they are fine-tuned.
 model.backbone.input_size = (384, 384)
 train.output_dir = "output/mvitv2_l_in21k_to_in1k_384"
 

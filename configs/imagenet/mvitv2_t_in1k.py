@@ -11,7 +11,7 @@ train.clip_gradients = 1.0
 train.best_metric = "classification/top1"
 train.output_dir = "output/mvitv2_t_in1k"
 
-# What the paper says of this row: accuracy on the central crop (and of the whole image squeezed into
-# the input, as top1_resize), millions of parameters, GFLOPs. And the trained weights, where they were
-# released: --eval-only train.init_checkpoint=...
+# Figures of the paper: accuracy on the central crop (top1_resize: on the whole image squeezed into
+# the input), millions of parameters, GFLOPs. And the trained weights, if released:
+# --eval-only train.init_checkpoint=...
 published = dict(table="2", top1=82.3, parameters=24, flops=4.7, weights="mvitv2_t_in1k")

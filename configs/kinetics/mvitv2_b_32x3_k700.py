@@ -10,5 +10,5 @@ train.max_iter = iterations(200, train_videos(700), dataloader.train.total_batch
 train.eval_period = train.max_iter // 20  # 10 epochs
 train.output_dir = "output/mvitv2_b_32x3_k700"
 
-# The paper's 206 GFLOPs cannot be: those of Kinetics-400, 225, have the same backbone and clips.
+# The paper's 206 GFLOPs must be wrong: Kinetics-400, with the same backbone and clips, has 225.
 published = dict(table="12", top1=76.6, top5=93.2, parameters=51.4, flops=206)

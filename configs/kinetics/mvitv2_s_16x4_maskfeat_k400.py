@@ -3,8 +3,8 @@ from ..common.models.recognizer import mvitv2
 from ..common.schedule import cosine_schedule, iterations
 from .mvitv2_s_16x4_k400 import dataloader, model, optimizer, task, train
 
-# Fine-tuning after MaskFeat (Wei et al., CVPR 2022), by the released config: 100 epochs, the first 20
-# of them warm-up, 6e-4 per 16 videos with two clips each, from 1e-6 to 1e-6 per 16.
+# Fine-tuning after MaskFeat (Wei et al., CVPR 2022), by the released config: 100 epochs, the first
+# 20 of them warm-up, 6e-4 per 16 videos with two clips each, from 1e-6 to 1e-6 per 16.
 model.backbone = mvitv2("S", (16, 224, 224), drop_path_rate=0.1, expand_in="mlp")
 model.update(readout="mean_before_norm", head_dropout=0.0, head_init_scale=0.001)
 dataloader.train.mapper.transform.auto_augment = "rand-m7-mstd0.5-inc1"

@@ -5,8 +5,8 @@ from ..common.schedule import cosine_schedule, iterations
 from ..common.train import train
 
 # 100 epochs, the first 3 of them warm-up; 0.0025 per 16 clips, from 1e-4 to 1e-6 per 16. With the
-# paper's 64 GPUs that is its rate, 0.02, for 128 clips, where it says 512 (appendix B.5). Its words
-# are dataloader.train.total_batch_size=512 train.max_iter=32900
+# paper's 64 GPUs that is its rate, 0.02, for 128 clips, where it says 512 (appendix B.5). As stated
+# it would be dataloader.train.total_batch_size=512 train.max_iter=32900
 model.backbone.drop_path_rate = 0.4
 model.num_classes = 174
 optimizer.lr = 0.0025 * 128 / 16

@@ -1,4 +1,4 @@
-"""MViTv2 itself (paper sections 3 and 4): torch only, no configs, no files, no logging.
+"""The MViTv2 network (paper, sections 3 and 4): torch only, no configs, files or logging.
 
 Read ``plan.py`` first, then ``mvit.py``, then ``attention.py``.
 """
@@ -7,7 +7,7 @@ from mvit_det.backbone.mvit import MultiscaleTransformer
 from mvit_det.backbone.plan import BlockOptions, BlockSpec, multiscale_plan
 from mvit_det.backbone.variants import VARIANTS, Variant
 
-MViT = MultiscaleTransformer  # its earlier name, which configs and code of users may hold
+MViT = MultiscaleTransformer  # its earlier name, which saved configs and custom code may use
 
 __all__ = [
     "BlockOptions",

@@ -1,9 +1,9 @@
 """Multiscale attention with decomposed relative position and residual pooling (section 4.1).
 
-Legend: B = batch, grid = (H, W) or (T, H, W) tokens, C = channels, D = channels of a head,
-G = groups of tokens that see each other (windows), Nq, Nk = queries and keys in a group,
-nq, nk = the same along one axis. The class token, where there is one, is kept apart from the grid:
-it sees all tokens and is seen by all, is not pooled, has no position and no residual pooling.
+Legend: B = batch, grid = (H, W) or (T, H, W) tokens, C = channels, D = channels per head,
+G = groups of tokens that attend to each other (windows), Nq, Nk = queries and keys in a group,
+nq, nk = the same along one axis. The class token, if any, is kept apart from the grid: it attends
+to all tokens and all attend to it; it is not pooled and has no position and no residual pooling.
 """
 
 import math
@@ -27,8 +27,12 @@ class MultiScaleAttention(nn.Module):
 
         Z = softmax(Q K^T / sqrt(D) + E) V + Q,    E_ij = Q_i . (R^h_ij + R^w_ij [+ R^t_ij])
 
-    NOTE: Eq. 3 of the paper scales both terms by 1/sqrt(D). All released code leaves E unscaled, and
-    so do the published weights; this is the form above.
+    NOTE: Eq. 3 of the paper scales both terms by 1/sqrt(D). All released code leaves E unscaled, as
+    above, and the published weights were trained that way.
+
+    Args:
+        spec: sizes, strides and window of this block.
+        options: shared by all blocks.
     """
 
     def __init__(self, spec: BlockSpec, options: BlockOptions):
@@ -63,7 +67,7 @@ class MultiScaleAttention(nn.Module):
     def forward(
         self, x: torch.Tensor, class_token: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, *grid, dim_in) and (B, 1, dim_in) -> (B, *pooled grid, C) and (B, 1, C)."""
+        """Attend: (B, *grid, dim_in) and (B, 1, dim_in) -> (B, *pooled grid, C) and (B, 1, C)."""
         q, k, v = self.project_and_pool(x)
         grid_q, grid_kv = q.shape[1:-2], k.shape[1:-2]
         positions = self.relative_positions(grid_q, grid_kv)
@@ -80,10 +84,10 @@ class MultiScaleAttention(nn.Module):
         return self.proj(out.flatten(-2)), class_out
 
     def project_and_pool(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, *grid, dim_in) -> pooled and normalised q, k, v, each (B, *its grid, heads, D)."""
+        """Map (B, *grid, dim_in) to pooled, normalised q, k, v, each (B, *its grid, heads, D)."""
         pooled = []
         # One GEMM per tensor instead of one for all three: the convolutions then read contiguous
-        # memory, where slices of a joint result would have to be copied first.
+        # memory, whereas slices of a joint result would have to be copied first.
         weights = self.qkv.weight.chunk(3)
         biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
         for name, weight, bias in zip("qkv", weights, biases):
@@ -93,7 +97,7 @@ class MultiScaleAttention(nn.Module):
         return pooled
 
     def project_class_token(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 1, dim_in) -> normalised q, k, v of the class token, each (B, heads, 1, D)."""
+        """Compute normalised q, k, v of the class token (B, 1, dim_in): each (B, heads, 1, D)."""
         tokens = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         return [
             self.normalise(token, name).transpose(1, 2)
@@ -101,7 +105,7 @@ class MultiScaleAttention(nn.Module):
         ]
 
     def normalise(self, tokens: torch.Tensor, name: str) -> torch.Tensor:
-        """The norm after the pooling of ``name`` (q, k or v): (..., heads, D), same shape."""
+        """Apply the norm that follows the pooling of ``name`` (q, k or v) to (..., heads, D)."""
         tokens = getattr(self, f"norm_{name}")(tokens)
         device = tokens.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
@@ -112,7 +116,7 @@ class MultiScaleAttention(nn.Module):
     def relative_positions(
         self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...]
     ) -> list[torch.Tensor]:
-        """One (nq, nk, D) tensor per axis, within a group; empty without relative position."""
+        """Compute R of Eq. 4, one (nq, nk, D) per axis of a group; [] without relative position."""
         extents = zip(self.partition_q.extent(grid_q), self.partition_kv.extent(grid_kv))
         return [
             relative_position(getattr(self, name), nq, nk)
@@ -127,19 +131,19 @@ class MultiScaleAttention(nn.Module):
         positions: list[torch.Tensor],
         class_qkv: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attention that never holds the (Nq, Nk) map, position included exactly.
+        """Attend exactly, position included, without storing the (Nq, Nk) attention map.
 
         The term of one axis depends on the key only through its coordinate on that axis. So E is
-        an inner product: of the query's nk terms, appended to the query, with the one-hot
-        coordinate of the key, appended to the key. One call of fused attention does the rest:
+        an inner product of the query's nk terms, appended to the query, and the one-hot coordinate
+        of the key, appended to the key. One call of fused attention computes the rest:
 
             q' = [q, q.R^h, q.R^w],   k' = [k / sqrt(D), onehot(h), onehot(w)],   q'.k' = logits
 
-        The class token has zeros there instead. Its query is one row, and attends in a call of its
-        own: putting it in front of the others would copy them all. ``spare_columns`` of zeros may
-        follow.
+        The class token has zeros in these columns. Its query is one row and attends in a separate
+        call, since concatenating it with the others would copy them all. ``spare_columns`` of
+        zeros may follow.
 
-        Args and returns: see ``attend_plain``, to which this is equal.
+        Arguments and results are those of ``attend_plain``.
         """
         q = self.partition_q.split(q)
         k = self.partition_kv.split(k * self.scale)
@@ -152,7 +156,7 @@ class MultiScaleAttention(nn.Module):
             q = torch.cat([q, *axis_terms(q, positions), zeros], dim=-1)
             code = F.pad(coordinate_code(extent, k), (0, spare))
             k = torch.cat([k, code.expand(*k.shape[:-1], -1)], dim=-1)
-            # fused kernels want one width for q, k and v
+            # fused kernels require equal widths of q, k and v
             v = F.pad(v, (0, q.shape[-1] - head_dim))
         class_out = None
         if class_qkv is not None:
@@ -172,13 +176,15 @@ class MultiScaleAttention(nn.Module):
         positions: list[torch.Tensor],
         class_qkv: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attention as the equations are written: the readable reference, and what is counted.
+        """Attend as the equations are written: the readable reference, used to count FLOPs.
 
         Args:
             q: (B, *grid_q, heads, D), pooled.
-            k: (B, *grid_kv, heads, D), pooled; likewise v.
-            positions: per axis (nq, nk, D).
-            class_qkv: q, k and v of the class token, each (B, heads, 1, D), or None; with full attention.
+            k: (B, *grid_kv, heads, D), pooled.
+            v: (B, *grid_kv, heads, D), pooled.
+            positions: per axis (nq, nk, D), R of Eq. 4; empty for none.
+            class_qkv: q, k and v of the class token, each (B, heads, 1, D), or None; not with
+                windows.
 
         Returns:
             (G, heads, Nq, D), to be merged by the partition of the queries; and the class token's
@@ -210,10 +216,10 @@ class MultiScaleAttention(nn.Module):
 
 
 def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Inner products of every query with the nk position embeddings of its own coordinate.
+    """Compute the inner products of every query with the nk position embeddings of its coordinate.
 
     Args:
-        q: (G, heads, N, D) as a partition leaves it: heads after tokens in memory.
+        q: (G, heads, N, D) from a partition's split: heads after tokens in memory.
         positions: per axis (nq, nk, D), with the product of all nq equal to N.
 
     Returns:
@@ -226,8 +232,8 @@ def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Ten
     for axis, table in enumerate(positions):
         weight = table.to(q.dtype).transpose(1, 2)  # (nq, D, nk)
         if axis == len(extent) - 1:
-            # (rest, nq * heads, D) -> (nq * heads, rest, D): one matrix per place and head. Its rows
-            # are far apart, which the batched product reads in place.
+            # (rest, nq * heads, D) -> (nq * heads, rest, D): one matrix per position and head. Its
+            # rows are strided in memory; the batched product reads them in place.
             stacked = tokens.reshape(-1, extent[axis] * heads, head_dim).transpose(0, 1)
             product = torch.bmm(stacked, weight.repeat_interleave(heads, dim=0)).transpose(0, 1)
         else:
@@ -240,17 +246,17 @@ def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Ten
 
 
 def spare_columns(width: int, device: torch.device) -> int:
-    """Columns of zeros that q' and k' of that width lack for the fused kernels of the device.
+    """Return the number of zero columns that bring ``width`` to one of the device's fused kernels.
 
-    CUDA's take multiples of 8 in half precision and of 4 in single. Otherwise torch pads with
-    further copies, or, in single precision, falls back to holding the attention map: the first
-    blocks of video models are 96 + 8 + 7 + 7 = 118 wide.
+    CUDA kernels take multiples of 8 in half precision and of 4 in single. For other widths torch
+    pads with further copies or, in single precision, falls back to storing the attention map: the
+    first blocks of video models are 96 + 8 + 7 + 7 = 118 wide.
     """
     return 0 if device.type == "cpu" else -width % 8
 
 
 def coordinate_code(extent: list[int], like: torch.Tensor) -> torch.Tensor:
-    """One-hot coordinates of every place of a grid: (N, sum of extent), for k' above."""
+    """One-hot encode the coordinates of a grid of N tokens, for k' above: (N, sum of extent)."""
     axes = torch.meshgrid(*(torch.arange(n, device=like.device) for n in extent), indexing="ij")
     return torch.cat(
         [F.one_hot(axis.flatten(), n).to(like.dtype) for axis, n in zip(axes, extent)], dim=-1

@@ -15,8 +15,12 @@ from mvit_det.backbone.pooling import max_pool
 class MultiScaleBlock(nn.Module):
     """Pre-norm block whose attention may shrink the grid and which may widen the channels.
 
-    Channels grow in the attention of a stage's first block or in the MLP of a stage's last one; the
-    one ``proj`` widens the skip connection of whichever it is.
+    Channels grow in the attention of a stage's first block or in the MLP of a stage's last block;
+    in either case ``proj`` widens the skip connection.
+
+    Args:
+        spec: sizes, strides and window of this block.
+        options: shared by all blocks.
     """
 
     def __init__(self, spec: BlockSpec, options: BlockOptions):
@@ -37,7 +41,15 @@ class MultiScaleBlock(nn.Module):
     def forward(
         self, x: torch.Tensor, class_token: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, *grid, dim_in) and (B, 1, dim_in) -> (B, *pooled grid, dim_out) and (B, 1, dim_out)."""
+        """Apply the block to tokens and class token.
+
+        Args:
+            x: (B, *grid, dim_in).
+            class_token: (B, 1, dim_in) or None.
+
+        Returns:
+            (B, *pooled grid, dim_out), and (B, 1, dim_out) or None.
+        """
         parts = (x,) if class_token is None else (x, class_token)
         normed = [self.norm1(part) for part in parts]
         # NOTE: a widened skip starts from the normalised tokens, a plain one from the raw tokens.
@@ -52,12 +64,12 @@ class MultiScaleBlock(nn.Module):
         return parts[0], None if class_token is None else parts[1]
 
     def feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The second half of the block, token by token: (..., dim_attention) -> skip and branch."""
+        """Compute skip and branch of the MLP: (..., dim_attention) -> two of (..., dim_out)."""
         normed = self.norm2(x)
         return self.proj(normed) if self.widens_mlp else x, self.mlp(normed)
 
     def add(
         self, skips: Sequence[torch.Tensor], branches: Sequence[torch.Tensor]
     ) -> list[torch.Tensor]:
-        """Skip connections plus branches, grid and class token of a sample dropped together."""
+        """Add branches to skips; stochastic depth drops grid and class token of a sample alike."""
         return [skip + branch for skip, branch in zip(skips, self.drop_path(branches))]

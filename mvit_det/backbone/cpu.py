@@ -1,4 +1,4 @@
-"""What inference on a CPU does differently: the same numbers, in another order of work."""
+"""Faster inference on a CPU: the same numbers, in another order of work."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 
 
 def infers_on_cpu(x: torch.Tensor) -> bool:
-    """Whether this is inference on a CPU, and no graph of it is being recorded."""
+    """Return whether this is inference on a CPU, without autograd, tracing or compilation."""
     return not (
         torch.is_grad_enabled()
         or x.device.type != "cpu"
@@ -18,11 +18,16 @@ def infers_on_cpu(x: torch.Tensor) -> bool:
 def in_chunks(
     function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, tokens: int = 2048
 ) -> torch.Tensor:
-    """Apply a function of single tokens, (..., C) -> (..., C'); on a CPU chunk by chunk.
+    """Apply a token-wise function, (..., C) -> (..., C'), in chunks during CPU inference.
 
-    What it holds in between, four times as wide in an MLP, then stays in the processor's cache: that
-    halves the time of the MLP at high resolution, and the result is the same bit for bit. Where this
-    is not inference on a CPU, or there is no token, the function gets all of them at once.
+    Intermediate results, four times as wide in an MLP, then stay in the processor's cache. This
+    halves the time of the MLP at high resolution, and the result is the same bit for bit. In all
+    other cases, or without tokens, the function is called once.
+
+    Args:
+        function: (N, C) -> (N, C'), each token independently.
+        x: (..., C).
+        tokens: N, the number of tokens per chunk.
     """
     if not infers_on_cpu(x) or x.numel() == 0:
         return function(x)

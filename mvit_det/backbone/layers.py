@@ -9,7 +9,15 @@ CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class PatchEmbed(nn.Module):
-    """Cut the input into overlapping patches: one strided convolution (paper, appendix B.1)."""
+    """Embed overlapping patches by one strided convolution (paper, appendix B.1).
+
+    Args:
+        kernel: size along each axis, in pixels (and frames).
+        stride: of the patches, likewise.
+        padding: zeros at each end of an axis, likewise.
+        in_chans: channels of the input.
+        embed_dim: channels of the tokens.
+    """
 
     def __init__(
         self,
@@ -25,7 +33,7 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, [T,] H, W) pixels -> (B, *grid, embed_dim) tokens, grid = ceil(size / stride)."""
+        """Map (B, C, [T,] H, W) to (B, *grid, embed_dim), with grid = ceil(size / stride)."""
         # (B, C, *grid) -> (B, *grid, C); contiguous, so that every later linear layer is one GEMM
         return self.proj(x).movedim(1, -1).contiguous()
 
@@ -40,19 +48,19 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(dim_hidden, dim_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., dim_in) -> (..., dim_out)."""
+        """Map (..., dim_in) to (..., dim_out)."""
         return self.fc2(self.act(self.fc1(x)))
 
 
 class DropPath(nn.Module):
-    """Stochastic depth per sample (Huang et al., 2016): zero a branch, or scale it up."""
+    """Stochastic depth per sample (Huang et al., 2016): zero a branch, or divide by 1 - rate."""
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
     def forward(self, parts: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """In training, zero whole samples with ``rate``, the same ones in all tensors (B, ...)."""
+        """Zero samples with probability ``rate`` in training, the same in all tensors (B, ...)."""
         if not self.training or self.rate == 0.0:
             return parts
         keep = 1.0 - self.rate
@@ -62,4 +70,5 @@ class DropPath(nn.Module):
         return [part * mask.view(-1, *(1,) * (part.ndim - 1)) for part in parts]
 
     def extra_repr(self) -> str:
+        """Show the rate when the module is printed."""
         return f"rate={self.rate:.3f}"

@@ -21,15 +21,17 @@ class MultiscaleTransformer(nn.Module):
 
     Args:
         plan: the blocks, from ``multiscale_plan``.
-        patch_embed: turns the input into tokens.
-        options: what all blocks share; all published weights use LayerNorm with eps 1e-6.
+        patch_embed: maps the input to tokens.
+        options: shared by all blocks; all published weights use LayerNorm with eps 1e-6.
         out_features: names of the feature maps to return.
-        class_token: a learned token in front of the others that sees them all, for a classifier to
-            read (every released model but those of ImageNet-1K and of detection). It needs full
-            attention.
+        class_token: add a learned token that attends to all others and is read by a classifier (in
+            all released models except ImageNet-1K and detection). It requires full attention.
         pos_embed_grid: grid (H, W) of the absolute position embedding, or None for none.
-        pos_embed_has_class_row: whether a first row of it belongs to a class token.
+        pos_embed_has_class_row: whether its first row belongs to a class token.
         activation_checkpointing: recompute each block in the backward pass instead of storing it.
+
+    Raises:
+        ValueError: a class token with windows, or an unknown name in ``out_features``.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class MultiscaleTransformer(nn.Module):
         return x, class_token
 
     def embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Input -> tokens with absolute position (B, *grid, C), and the class token (B, 1, C)."""
+        """Embed the input: tokens with absolute position (B, *grid, C), class token (B, 1, C)."""
         x = self.patch_embed(x)
         class_token = None if self.cls_token is None else self.cls_token.expand(x.shape[0], -1, -1)
         if self.pos_embed is None:
@@ -122,12 +124,12 @@ class MultiscaleTransformer(nn.Module):
 
 
 def _learned(rows: int, dim: int) -> nn.Parameter:
-    """A learned embedding (1, rows, dim), initialised as in all released code."""
+    """Create a learned embedding (1, rows, dim), initialised as in all released code."""
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, rows, dim), std=0.02))
 
 
 def _init_weights(module: nn.Module) -> None:
-    # Appendix B.1 names no initialisation; this is the released image code's.
+    # Appendix B.1 states no initialisation; this is that of the released image code.
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,10 +1,10 @@
-"""Who sees whom: the groups of tokens within which attention is computed.
+"""Partitions of a token grid into groups within which attention is computed.
 
 A partition splits (B, *grid, heads, D) into groups (G, heads, N, D), for attention within each
 group, and merges the result back. ``extent`` is the size of a group, which the position embeddings
-need. In memory heads stay after tokens, (G, N, heads, D), so that whole tokens are moved.
+need. In memory, heads stay after tokens, (G, N, heads, D), so that whole tokens are moved.
 
-Legend: G = groups over the whole batch, N = tokens of a group.
+Legend: G = groups over the whole batch, N = tokens of a group, D = channels per head.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,18 +15,18 @@ import torch
 
 
 class Full:
-    """All tokens of a sample in one group."""
+    """All tokens of a sample in one group: full attention."""
 
     def extent(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """Tokens of one group along each axis."""
+        """Return the number of tokens of a group along each axis: the whole grid."""
         return tuple(grid)
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, *grid, heads, D) -> (B, heads, N, D)."""
+        """Split (B, *grid, heads, D) into (B, heads, N, D), a view."""
         return x.flatten(1, -3).transpose(1, 2)
 
     def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
-        """(B, heads, N, D) -> (B, *grid, heads, D)."""
+        """Merge (B, heads, N, D) into (B, *grid, heads, D), a view."""
         return x.transpose(1, 2).unflatten(1, tuple(grid))
 
 
@@ -34,31 +34,34 @@ class Full:
 class Windows:
     """Non-overlapping windows; the grid is padded at its far ends to whole windows.
 
-    Padded queries are cut off again. Padded keys are NOT masked: they are zero vectors, whose logit
-    is their relative position alone and whose value is zero. The published detectors were trained
-    that way.
+    Padded queries are cropped afterwards. Padded keys are NOT masked: they are zero vectors, so
+    their logit is their relative position alone and their value is zero. The published detectors
+    were trained that way.
+
+    Attributes:
+        size: tokens of a window along each axis.
     """
 
     size: tuple[int, ...]
 
     def extent(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """Tokens of one group along each axis."""
+        """Return the number of tokens of a group along each axis: the window size."""
         return self.size
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, *grid, heads, D) -> (B * windows, heads, N, D)."""
+        """Split (B, *grid, heads, D) into (B * windows, heads, N, D)."""
         return _SplitWindows.apply(x, self.size).transpose(1, 2)
 
     def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
-        """(B * windows, heads, N, D) -> (B, *grid, heads, D)."""
+        """Merge (B * windows, heads, N, D) into (B, *grid, heads, D), without the padding."""
         if torch.jit.is_tracing():
-            # the tracer, by which FLOPs are counted, hands out sizes as tensors
+            # the tracer, which counts FLOPs, represents sizes as tensors
             grid = map(int, grid)
         return _MergeWindows.apply(x.transpose(1, 2), self.size, tuple(grid))
 
 
 class _SplitWindows(torch.autograd.Function):
-    """Padding, reordering and (backwards) cropping in one copy; torch's own ops need three."""
+    """Pad, reorder and (in backward) crop in one copy, where torch's own ops need three."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
@@ -84,7 +87,7 @@ class _MergeWindows(torch.autograd.Function):
 
 
 def _split_windows(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    """(B, *grid, heads, D) -> (B * windows, N, heads, D), zeros where the grid was padded."""
+    """Split (B, *grid, heads, D) into (B * windows, N, heads, D), zeros where padded."""
     axes, grid = len(size), x.shape[1:-2]
     counts = [-(-n // w) for n, w in zip(grid, size)]
     # (B, nH, nW, h, w, heads, D)
@@ -99,7 +102,7 @@ def _split_windows(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
 
 
 def _merge_windows(x: torch.Tensor, size: tuple[int, ...], grid: Sequence[int]) -> torch.Tensor:
-    """(B * windows, N, heads, D) -> (B, *grid, heads, D)."""
+    """Merge (B * windows, N, heads, D) into (B, *grid, heads, D)."""
     counts = [-(-n // w) for n, w in zip(grid, size)]
     x = x.unflatten(1, size).unflatten(0, (-1, *counts))
     out = x.new_empty(x.shape[0], *grid, *x.shape[-2:])
@@ -113,11 +116,12 @@ def _pieces(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Pair views of a token map with views of its windows, piece by piece in the same order.
 
-    Whole windows are one piece; the cut ones at each far end of the grid are others.
+    All complete windows are one piece; partial windows at each far end of the grid are others.
 
     Args:
         tokens: (B, *grid, heads, D).
-        windows: (B, *counts, *size, heads, D).
+        windows: (B, *counts, *size, heads, D), counts = windows along each axis.
+        size: tokens of a window along each axis.
     """
     axes = len(size)
     # per axis: (first window, number of windows, tokens in each)

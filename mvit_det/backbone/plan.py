@@ -1,6 +1,6 @@
-"""From a handful of numbers to the list of blocks: the multiscale schedule as plain data.
+"""The multiscale schedule: from a few numbers to the list of blocks, as plain data.
 
-``BlockSpec`` is what differs from block to block, ``BlockOptions`` what all of them share.
+``BlockSpec`` holds what differs between blocks, ``BlockOptions`` what all blocks share.
 
 Legend: a *grid* is the number of tokens along each axis, (H, W) for images and (T, H, W) for clips;
 strides and windows are tuples of the same length. Sizes here are *nominal*, those of the input that
@@ -19,7 +19,7 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One transformer block, fully determined (paper, section 4.1 and appendix B.1)."""
+    """All sizes of one transformer block (paper, section 4.1 and appendix B.1)."""
 
     stage: int  # 0 to 3
     ends_stage: bool  # the output of this block is the stage's feature map
@@ -35,7 +35,7 @@ class BlockSpec:
 
     @property
     def grid_q(self) -> Axes:
-        """Nominal grid of the queries. Floor, as in the released code, also where ceil is real."""
+        """Nominal grid of the queries, rounded down as in released code; pooling rounds up."""
         return divide(self.grid, self.stride_q)
 
     @property
@@ -46,7 +46,7 @@ class BlockSpec:
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """What all blocks of a network share."""
+    """Options that all blocks of a network share."""
 
     pool_kernel: Axes  # of the pooling convolutions
     norm_layer: Callable[[int], nn.Module] = nn.LayerNorm  # builds a norm from its width
@@ -63,7 +63,7 @@ class BlockOptions:
         """Pick the options from ``locals()`` of a constructor that takes them under these names.
 
         Raises:
-            KeyError: an option is neither there nor in ``renamed``; none silently gets its default.
+            KeyError: an option is in neither mapping; no option silently takes its default.
         """
         given = {**arguments, **renamed}
         return cls(**{field.name: given[field.name] for field in fields(cls)})
@@ -91,7 +91,7 @@ def multiscale_plan(
 
     The first block of every stage but the first halves the spatial grid by pooling its queries and
     doubles the number of heads. The window and the key/value stride shrink with the grid, so that
-    the number of keys that a query sees stays the same from stage to stage (paper, section 4.4).
+    each query attends to the same number of keys in every stage (paper, section 4.4).
 
     Args:
         embed_dim: channels of stage 1; they double with each stage.
@@ -104,12 +104,15 @@ def multiscale_plan(
             the last blocks of the last three stages.
         coarse_kv: blocks whose keys and values are pooled once more by 2, see the NOTE below.
         expand_in: ``"attention"`` doubles the channels in the attention of a stage's first block
-            (appendix B.1), ``"mlp"`` in the MLP of the stage before's last block (MViTv1, and the
+            (appendix B.1), ``"mlp"`` in the MLP of the previous stage's last block (MViTv1, and the
             released ImageNet-1K weights of L).
-        drop_path_rate: rate of the last block; it grows linearly from 0 over all blocks.
+        drop_path_rate: rate of the last block, in [0, 1]; it grows linearly from 0 over all blocks.
 
     Returns:
         One ``BlockSpec`` per block, in order.
+
+    Raises:
+        ValueError: the arguments contradict each other or are out of range.
     """
     ends = [int(index) for index in last_block_indexes]
     if not len(grid) == len(stride_kv) == len(window or grid):
@@ -136,8 +139,8 @@ def multiscale_plan(
         widens_mlp = expand_in == "mlp" and ends_stage and stage + 1 < len(ends)
         dim_out = 2 * dim if widens_mlp else wider
         # NOTE: Detectron2's release pools keys and values twice as far in the full-attention blocks
-        # of strides 8 and 16. No source says why; it cuts their keys by four. Published detectors
-        # were trained so, hence the switch `coarse_kv`.
+        # of strides 8 and 16, which leaves a quarter of the keys. No source says why. Published
+        # detectors were trained that way, hence `coarse_kv`.
         extra = halving if index in coarse_kv else ones
         pooled_kv = tuple(s * e for s, e in zip(stride_kv, extra))
         block_window = None if index in full_attention else window
@@ -158,7 +161,7 @@ def multiscale_plan(
             )
         )
         dim = dim_out
-        # A stage's first block still works on the grid, and with the window, of the stage before.
+        # A stage's first block still works on the grid and window of the previous stage.
         grid = divide(grid, stride_q)
         window = None if window is None else divide(window, stride_q)
     return blocks
@@ -167,7 +170,7 @@ def multiscale_plan(
 def _check_numbers(
     embed_dim: int, num_heads: int, ends: list[int], expand_in: str, drop_path_rate: float
 ) -> None:
-    """Refuse arguments of `multiscale_plan` that no network has, by a ValueError."""
+    """Raise a ValueError for arguments of `multiscale_plan` that no network can have."""
     if expand_in not in ("attention", "mlp"):
         raise ValueError(f"expand_in={expand_in!r} is not known: use 'attention' or 'mlp'.")
     if ends != sorted(set(ends)) or not ends or ends[0] < 0:

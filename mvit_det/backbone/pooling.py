@@ -1,4 +1,4 @@
-"""Pooling of tokens over their grid (paper, section 4.1: pooling attention)."""
+"""Pool tokens over their grid (paper, section 4.1: pooling attention)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from mvit_det.backbone.layers import CONVOLUTIONS
 
 
 def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> nn.Module:
-    """The depthwise convolution that pools q, k or v; ``pool_heads`` applies it."""
+    """Build the depthwise convolution that pools q, k or v; ``pool_heads`` applies it."""
     return CONVOLUTIONS[len(kernel)](
         head_dim,
         head_dim,
@@ -29,12 +29,13 @@ def pool_heads(x: torch.Tensor, pool: nn.Module, num_heads: int) -> torch.Tensor
     Args:
         x: (B, *grid, C) with C = num_heads * head_dim, head by head.
         pool: from ``build_pool``, weight (head_dim, 1, *kernel).
+        num_heads: number of heads in C.
 
     Returns:
         (B, *pooled grid, num_heads, head_dim), contiguous; a grid of n gives ceil(n / stride).
     """
-    # All heads at once: heads stay in the channels, and tokens stay channels-last in memory, so
-    # that nothing is permuted. Only the small weight is repeated, once per head.
+    # All heads at once: heads stay in the channel axis and tokens stay channels-last in memory, so
+    # nothing is permuted. Only the small weight is repeated, once per head.
     weight = pool.weight.repeat(num_heads, *(1,) * (pool.weight.ndim - 1))
     keeps_length = pool.stride[0] == 1 and pool.kernel_size[0] % 2
     if len(pool.stride) == 3 and keeps_length and not infers_on_cpu(x):
@@ -52,16 +53,17 @@ def pool_heads(x: torch.Tensor, pool: nn.Module, num_heads: int) -> torch.Tensor
 def _convolve_frames(
     x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int], padding: Sequence[int]
 ) -> torch.Tensor:
-    """Depthwise convolution over (T, H, W), as 2-D ones of all frames, summed over shifts in time.
+    """Convolve depthwise over (T, H, W) by 2-D convolutions of all frames, summed over time shifts.
 
-    Of depthwise convolutions only the 2-D ones are fast backwards (pytorch/pytorch#37406): on a CPU
-    a 3-D one takes 2 to 10 times as long as all its 2-D ones. All poolings of a training step of
-    S 16x4 take 0.63 s so, summation included, where they took 0.93 s.
+    Only 2-D depthwise convolutions have a fast backward pass (pytorch/pytorch#37406): on a CPU a
+    3-D one takes 2 to 10 times as long as the 2-D ones that replace it. All poolings of a training
+    step of S 16x4 take 0.63 s this way, summation included, instead of 0.93 s.
 
     Args:
         x: (B, T, H, W, C), channels last in memory.
         weight: (C, 1, kT, kH, kW), with kT odd.
-        stride, padding: of H and W; along T the stride is 1 and the padding keeps T.
+        stride: of H and W; along T it is 1.
+        padding: of H and W; along T it keeps the length.
 
     Returns:
         (B, T, pooled H, pooled W, C).
@@ -84,8 +86,8 @@ def _convolve_frames(
 def max_pool(x: torch.Tensor, stride: Sequence[int]) -> torch.Tensor:
     """Pool the skip connection like the queries: (B, *grid, C) -> (B, *pooled grid, C).
 
-    The kernel is one larger than the stride, and 1 along an axis that is not pooled, as time is
-    never: frames are images of a larger batch.
+    The kernel is one larger than the stride, or 1 along an axis that is not pooled. Time is never
+    pooled, so frames are treated as images of a larger batch.
     """
     kernel = tuple(s + 1 if s > 1 else 1 for s in stride[-2:])
     padding = tuple(k // 2 for k in kernel)

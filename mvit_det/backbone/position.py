@@ -1,4 +1,4 @@
-"""Position in tokens: relative (decomposed, Eq. 3-4 of the paper) and absolute.
+"""Position embeddings: relative (decomposed, Eq. 3-4 of the paper) and absolute.
 
 Legend: nq, nk = tokens along one axis of the queries and of the keys; D = channels of a head.
 """
@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 
 def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torch.Tensor:
-    """Row of the position table for every (query, key) pair along one axis.
+    """Compute the row of the position table for every (query, key) pair along one axis.
 
-    Where queries and keys are pooled differently, the coarser axis is stretched onto the finer one.
-    Row 0 stands for the first query and the last key.
+    If queries and keys are pooled differently, the coarser axis is stretched to the finer one.
+    Row 0 belongs to the first query and the last key.
 
     Returns:
         int64 tensor (nq, nk) with values in [0, 2 * max(nq, nk) - 2].
@@ -19,7 +19,7 @@ def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torc
     stretch_q, stretch_k = max(nk / nq, 1.0), max(nq / nk, 1.0)
     query = torch.arange(nq, device=device)[:, None] * stretch_q
     key = torch.arange(nk, device=device)[None, :] * stretch_k
-    # NOTE: truncation, not rounding, is what the published weights were trained with.
+    # NOTE: the published weights were trained with truncation, not rounding.
     return (query - key + (nk - 1) * stretch_k).long()
 
 
@@ -32,10 +32,12 @@ def resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
 
 
 def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
-    """Relative position embeddings of one axis for nq queries and nk keys.
+    """Look up the relative position embeddings of one axis for nq queries and nk keys.
 
     Args:
-        table: (L, D) learned rows, one per distance; any L.
+        table: (L, D) learned rows, one per distance; resized if L differs from what is needed.
+        nq: number of queries along the axis.
+        nk: number of keys along the axis.
 
     Returns:
         (nq, nk, D), the R of Eq. 4 for this axis.
@@ -47,10 +49,11 @@ def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
 def absolute_position(
     pos_embed: torch.Tensor, nominal_grid: tuple[int, int], grid: tuple[int, int]
 ) -> torch.Tensor:
-    """Absolute position embeddings of the nominal grid, resized to another grid.
+    """Resize absolute position embeddings from the nominal grid to another grid.
 
     Args:
         pos_embed: (1, N, C) with N = the product of ``nominal_grid``.
+        nominal_grid: (H, W) tokens that the table was learned for.
         grid: (H, W) tokens of the input.
 
     Returns:

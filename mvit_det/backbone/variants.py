@@ -1,4 +1,4 @@
-"""The five sizes of the paper (Table 1), as rows of numbers."""
+"""The five model sizes of the paper (Table 1)."""
 
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,7 +14,7 @@ class Variant:
 
     @property
     def depth(self) -> int:
-        """Blocks in all."""
+        """Total number of blocks."""
         return sum(self.depths)
 
     @property

@@ -1,1 +1,1 @@
-"""What a model costs: parameters, FLOPs, time and memory. Run ``python -m mvit_det.benchmark``."""
+"""Parameters, FLOPs, time and memory of a model: ``python -m mvit_det.benchmark``."""

@@ -1,4 +1,4 @@
-"""The benchmark's command line and report."""
+"""Command line and printed report of the benchmark."""
 
 import json
 import platform
@@ -20,7 +20,7 @@ from mvit_det.tasks import task_of
 
 
 def argument_parser() -> ArgumentParser:
-    """See ``python -m mvit_det.benchmark --help``."""
+    """Build the parser of ``python -m mvit_det.benchmark``."""
     parser = ArgumentParser(
         description="Parameters, FLOPs, time and memory of the model of any config, with random "
         "weights and inputs, in float32. Fused attention, plain attention and, for the backbone "
@@ -57,7 +57,11 @@ def argument_parser() -> ArgumentParser:
 
 
 def main(args: Namespace) -> dict[str, Any]:
-    """Count, measure and print; return what ``--output`` writes (seconds, bytes)."""
+    """Count, measure and print; return the report that ``--output`` writes (seconds, bytes).
+
+    Raises:
+        UserError: an argument is out of range, or ``--output`` cannot be written.
+    """
     if min([args.batch_size, *(args.size or ())]) < 1 or args.repeats < 0:
         raise UserError("--size and --batch-size must be at least 1, --repeats at least 0.")
     if args.output and not Path(args.output).resolve().parent.is_dir():
@@ -72,7 +76,7 @@ def main(args: Namespace) -> dict[str, Any]:
 
 
 def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
-    """Count the models of many configs."""
+    """Count the models of many configs, print a Markdown table, and return the report."""
     if args.overrides or args.backbone_only:
         raise UserError(
             "--table counts configs as they are: leave out --backbone-only and key=value."
@@ -85,7 +89,7 @@ def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
-    """Count and measure the model of one config."""
+    """Count and measure the model of one config, print tables, and return the report."""
     cfg = apply_overrides(load_config(args.config_file), args.overrides)
     backbone_key = subjects.backbone_key(cfg)
     key = backbone_key if args.backbone_only else "model"
@@ -132,7 +136,7 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """What figures depend on besides the config."""
+    """Describe device, threads, torch version and Detectron2 host, which affect the figures."""
     cuda = device.type == "cuda"
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
@@ -145,7 +149,7 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 
 def print_counts(report: dict[str, Any]) -> None:
-    """The header, and the table of parameters and FLOPs."""
+    """Print the header, and the table of parameters (M) and FLOPs (G)."""
     print(
         f"\n{report['measured']} of {' '.join([report['config'], *report['overrides']])}\n"
         f"Input {' x '.join(map(str, report['input']))}; {report['device_name']}, "
@@ -160,7 +164,7 @@ def print_counts(report: dict[str, Any]) -> None:
 
 
 def print_times(report: dict[str, Any]) -> None:
-    """The tables of times and memory, and of their ratios."""
+    """Print the tables of times (ms) and memory (MB), and of their ratios."""
     print(
         "Time (median) and memory; a training step is forward and backward, without optimizer; "
         "peaks are of tensors,\non top of weights and inputs; saved is what is kept for the "
@@ -185,7 +189,7 @@ def print_times(report: dict[str, Any]) -> None:
 
 
 def print_table(columns: list[str], rows: list) -> None:
-    """Columns as wide as they need."""
+    """Print rows under column titles, numbers with two decimals."""
     print(tabulate(rows, columns, floatfmt=".2f"))
 
 

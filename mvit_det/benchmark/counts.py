@@ -1,4 +1,4 @@
-"""Parameters and FLOPs, part by part."""
+"""Count the parameters and FLOPs of a model, in total and per part."""
 
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ from mvit_det.benchmark.subjects import make_inputs
 from mvit_det.tasks import Task
 from mvit_det.tasks.random_inputs import random_boxes
 
-# Boxes per image that the box head and the mask head see in the paper's Table 5.
+# Boxes per image in the box head and in the mask head, as in the paper's Table 5.
 PROPOSALS, DETECTIONS = 1000, 100
 CONVENTION = (
     "for one image or clip; 1 multiply-add = 1 FLOP; attention at its mathematical cost; heads of "
@@ -32,7 +32,7 @@ FREE = set(
     sigmoid softmax sort sqrt sub topk unflatten upsample_linear1d PythonOp._SplitWindows
     PythonOp._MergeWindows""".split()
 )
-# As what torch makes of these, and of views, where nothing is computed.
+# The same as ATen operations on meta tensors, and views.
 FREE |= set(
     """_softmax _to_copy _unsafe_view alias arange cat clone constant_pad_nd copy_ detach empty
     empty_like expand fill_ full full_like index max_pool2d_with_indices max_pool3d_with_indices
@@ -44,12 +44,17 @@ NORM = 5  # FLOPs per element of an affine layer norm, as fvcore has it
 
 @torch.no_grad()
 def count(model: nn.Module, task: Task, shape: Sequence[int]) -> dict[str, Any]:
-    """Parameters and FLOPs in all and of each part, and operations that no count exists for.
+    """Count parameters and FLOPs in total and per part, and list operations without a count.
 
     Args:
-        model: of the task, or a bare backbone; with plain attention, whose products have counts. It
-            may be on the meta device, unless its task is of two stages.
-        shape: of the input, of which the first sample is counted.
+        model: of the task, or a bare backbone; with plain attention, whose products are counted.
+            It may be on the meta device, unless its task has two stages.
+        task: creates the random inputs.
+        shape: of the input, (B, 3, [T,] H, W); one sample is counted.
+
+    Returns:
+        ``parameters``, ``flops`` (1 multiply-add = 1 FLOP), ``parts``: name -> both, and
+        ``not_counted``: operation -> number of calls.
     """
     model.eval()
     sizes = {name: size_of(part) for name, part in model.named_children()}
@@ -72,7 +77,7 @@ def count(model: nn.Module, task: Task, shape: Sequence[int]) -> dict[str, Any]:
         total = sum(analysis.total() for analysis in analyses.values())
         unknown = sum((analysis.unsupported_ops() for analysis in analyses.values()), Counter())
     unknown = {name: n for name, n in unknown.items() if name.split("::")[-1] not in FREE}
-    if "prim::CallFunction" in unknown:  # what is compiled while the tracer runs
+    if "prim::CallFunction" in unknown:  # functions that are compiled while the tracer runs
         unknown["compiled functions such as nms"] = unknown.pop("prim::CallFunction")
     return {
         "parameters": size_of(model),
@@ -83,14 +88,14 @@ def count(model: nn.Module, task: Task, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def size_of(module: nn.Module) -> int:
-    """Parameters of a module."""
+    """Return the number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def analyse_detector(model: nn.Module, inputs: list[dict]) -> dict[str, FlopCountAnalysis]:
-    """The parts of a detector one by one, the heads on as many boxes as the convention says.
+    """Analyse the parts of a detector one by one, with fixed numbers of boxes for the heads.
 
-    How many would come by themselves hangs on the weights, which are random.
+    With random weights, the number of boxes that the detector itself would find is arbitrary.
     """
     images = model.preprocess_image(inputs)
     pyramid = model.backbone(images.tensor)
@@ -124,7 +129,7 @@ def analyse_detector(model: nn.Module, inputs: list[dict]) -> dict[str, FlopCoun
 
 
 class Traced(nn.Module):
-    """A function of a module and tensors, as a module: fvcore traces nothing else."""
+    """Wrap a function of a module and tensors as a module, the only thing that fvcore traces."""
 
     def __init__(self, function: Callable[..., Iterable[torch.Tensor]], module: nn.Module):
         super().__init__()
@@ -132,29 +137,27 @@ class Traced(nn.Module):
         self.module = module
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Tensors in, tensors out."""
+        """Return the tensors of ``function(module, *tensors)``."""
         return tuple(self.function(self.module, *tensors))
 
 
-def count_by_shapes(
-    model: nn.Module, inputs: Any
-) -> tuple[int, dict[str, int], Counter[str]]:
-    """FLOPs of a model in evaluation, of its parts, and calls of what has no count.
+def count_by_shapes(model: nn.Module, inputs: Any) -> tuple[int, dict[str, int], Counter[str]]:
+    """Count FLOPs of a model in evaluation and of its parts, and calls without a count.
 
-    Nothing is computed, as meta tensors have shapes alone: the trillions of FLOPs of a long clip
+    Nothing is computed, since meta tensors have only shapes: the trillions of FLOPs of a long clip
     take seconds to count, and no memory.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     meta = {f"module.{name}": x.detach().to("meta") for name, x in tensors.items()}
     norm = {torch.ops.aten.native_layer_norm: lambda x, *_, **__: 2 * NORM * math.prod(x)}
-    # It counts a multiply-add as two.
+    # FlopCounterMode counts a multiply-add as two.
     counter = FlopCounterMode(display=False, custom_mapping=norm)
     with Operations(counter.flop_registry) as others, counter:
         functional_call(Traced(lambda net: net(inputs), model), meta, ())
     found = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     total = found.pop("Global", 0)
     called = {name.removeprefix("Traced.module."): n for name, n in found.items() if "." in name}
-    # A backbone's parts are called where it is not called itself.
+    # Where a backbone is not called itself, its parts are.
     outermost = {
         name: n
         for name, n in called.items()
@@ -168,7 +171,7 @@ def count_by_shapes(
 
 
 class Operations(TorchDispatchMode):
-    """Notes what is called and has no formula in ``counted``, but for elementwise operations."""
+    """Record calls that have no formula in ``counted``, except elementwise operations."""
 
     def __init__(self, counted: Container):
         super().__init__()
@@ -185,9 +188,9 @@ class Operations(TorchDispatchMode):
 def analyse(
     function: Callable[..., Iterable[torch.Tensor]], module: nn.Module, *tensors: torch.Tensor
 ) -> FlopCountAnalysis:
-    """FLOPs of ``function(module, *tensors)``; parts of the module are named ``module.*``."""
+    """Analyse FLOPs of ``function(module, *tensors)``; the module's parts are ``module.*``."""
     analysis = FlopCountAnalysis(Traced(function, module), tensors)
-    # fvcore's own count, which refuses the six axes of clips
+    # replaces fvcore's own count, which refuses the six axes of clips
     analysis.set_op_handle("aten::layer_norm", elementwise_flop_counter(0, NORM))
     analysis.tracer_warnings("none").unsupported_ops_warnings(False)
     return analysis.uncalled_modules_warnings(False)

@@ -1,4 +1,4 @@
-"""What is measured: the variants of a config's model, and inputs for it."""
+"""Build what is measured: the variants of a config's model, and inputs for it."""
 
 import copy
 import inspect
@@ -19,7 +19,11 @@ DETECTOR_SIZE = (800, 1280)  # height and width of the paper's Table 5
 
 
 def backbone_key(cfg: DictConfig) -> str:
-    """Config key of the backbone without its pyramid; behind ``model`` also its module's path."""
+    """Return the config key of the backbone without pyramid; after ``model.`` its module path.
+
+    Raises:
+        UserError: the config has no ``model``.
+    """
     for key in ("model.backbone.bottom_up", "model.backbone", "model"):
         if OmegaConf.select(cfg, key) is not None:
             return key
@@ -27,29 +31,31 @@ def backbone_key(cfg: DictConfig) -> str:
 
 
 def has_switch(cfg: DictConfig) -> bool:
-    """Whether the backbone can be built with fused and with plain attention."""
+    """Return whether the backbone can be built with fused and with plain attention."""
     return "fused_attention" in arguments_of(OmegaConf.select(cfg, backbone_key(cfg)))
 
 
 def nominal_size(cfg: DictConfig) -> tuple[int, ...] | None:
-    """Height and width that a recognizer is made for, frames before them; None for detectors."""
+    """Return a recognizer's nominal ([T,] H, W) in frames and pixels; None for detectors."""
     node = OmegaConf.select(cfg, backbone_key(cfg))
     parameter = arguments_of(node).get("input_size")
     return parameter and tuple(node.get("input_size", parameter.default))
 
 
 def input_shape(cfg: DictConfig, batch: int, size: Sequence[int] | None) -> list[int]:
-    """(B, 3, H, W), or (B, 3, T, H, W) for clips.
+    """Return the input shape: (B, 3, H, W), or (B, 3, T, H, W) for clips.
 
     Args:
-        size: height and width, if they are not to be those that the model is made for.
+        cfg: config of the model.
+        batch: number of samples B.
+        size: height and width in pixels; None for the nominal size of the model.
     """
     nominal = nominal_size(cfg) or DETECTOR_SIZE
     return [batch, 3, *nominal[:-2], *(size or nominal[-2:])]
 
 
 def build(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
-    """What the key ``root`` describes, with fused or plain attention where there is a choice."""
+    """Build the module at key ``root``, with fused or plain attention if there is a choice."""
     changed = copy.deepcopy(cfg)
     if has_switch(cfg):
         OmegaConf.update(changed, f"{backbone_key(cfg)}.fused_attention", fused)
@@ -57,9 +63,10 @@ def build(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
 
 
 def build_to_count(cfg: DictConfig, root: str, device: torch.device) -> nn.Module:
-    """The model with plain attention, on the device if it has to be there to be counted.
+    """Build the module with plain attention for counting.
 
-    A recognizer is counted by shapes, so it gets no memory: it is on the meta device.
+    A detector is built on the device. A recognizer is counted from shapes, so it is on the meta
+    device and takes no memory.
     """
     if nominal_size(cfg) is None:
         return build(cfg, root).to(device)
@@ -68,10 +75,10 @@ def build_to_count(cfg: DictConfig, root: str, device: torch.device) -> nn.Modul
 
 
 def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:
-    """What the key ``root`` describes, with fused and with plain attention, on the same weights.
+    """Build the module at key ``root`` with fused and with plain attention, with equal weights.
 
     Returns:
-        ``fused`` and ``plain``; only ``model`` where the backbone has no such switch.
+        ``fused`` and ``plain``; only ``model`` if the backbone has no such switch.
     """
     if not has_switch(cfg):
         return {"model": build(cfg, root)}
@@ -81,7 +88,7 @@ def build_variants(cfg: DictConfig, root: str) -> dict[str, nn.Module]:
 
 
 def views_of(cfg: DictConfig) -> tuple[int, int] | None:
-    """Crops and clips of a video that the config tests with; None if it does not say."""
+    """Return (crops, clips) per video in the config's test; None if it has no such keys."""
     keys = ("dataloader.test.mapper.transform.crops", "dataloader.test.dataset.clips")
     views = tuple(OmegaConf.select(cfg, key) for key in keys)
     return None if None in views else views
@@ -90,10 +97,15 @@ def views_of(cfg: DictConfig) -> tuple[int, int] | None:
 def backbones_alone(
     cfg: DictConfig, models: dict[str, nn.Module], inputs: Any
 ) -> tuple[dict[str, nn.Module], torch.Tensor]:
-    """The backbones of ``build_variants``, joined by ``build_twin``'s, and their input.
+    """Collect the backbones of `build_variants`, Detectron2's from `build_twin`, and their input.
 
     Args:
+        cfg: config of the models.
+        models: from `build_variants`, whole or bare backbones.
         inputs: of the models, for evaluation.
+
+    Returns:
+        name -> backbone, and normalised images (B, 3, H, W).
     """
     if isinstance(inputs, torch.Tensor):
         backbones, images = dict(models), inputs
@@ -108,11 +120,11 @@ def backbones_alone(
 
 
 def build_twin(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
-    """Detectron2's own MViT with the arguments of the config and the weights of ``ours``.
+    """Build Detectron2's own MViT with the arguments of the config and the weights of ``ours``.
 
     Returns:
-        None where the host has no MViT, where arguments that only ours takes make it another
-        network, or where it does not take theirs (it has three stages at least).
+        None if the host has no MViT, if arguments that only ours has change the network, or if
+        Detectron2's constructor fails (it needs at least three stages).
     """
     theirs = getattr(detectron2.modeling, "MViT", None)
     if theirs is None:
@@ -135,7 +147,10 @@ def build_twin(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
 def make_inputs(
     model: nn.Module, task: Task, shape: Sequence[int], device: torch.device
 ) -> tuple[Any, Any]:
-    """Random inputs for evaluation and for training; of a bare backbone (B, 3, H, W) for both."""
+    """Create random inputs of ``shape`` for evaluation and training, in the task's format.
+
+    For a bare backbone, both are the same tensor (B, 3, H, W).
+    """
     if isinstance(model, detectron2.modeling.Backbone):
         images = torch.randn(*shape, device=device)
         return images, images

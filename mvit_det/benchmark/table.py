@@ -1,4 +1,4 @@
-"""Many configs in one table: what their paper says, and what is counted."""
+"""Tabulate many configs: published figures next to counted ones."""
 
 import sys
 from collections.abc import Sequence
@@ -13,8 +13,7 @@ from mvit_det.checkpoint.published import ZOO, ZOO_PREFIX, find
 from mvit_det.engine import load_config
 from mvit_det.tasks import task_of
 
-# What a config says of its paper, under the key `published`, and the column's title. Accuracies are
-# columns of the tables where some config has one.
+# Keys of a config's `published` -> titles of columns. An accuracy is a column if any config has it.
 ACCURACIES = {
     "box_ap": "box AP",
     "mask_ap": "mask AP",
@@ -33,15 +32,17 @@ def make_rows(
 ) -> list[dict[str, Any]]:
     """Count each config's model, one after the other.
 
-    A config tells by ``published`` what its paper says; all its keys may be missing.
+    A config's ``published`` has the figures of its paper; any of its keys may be absent.
 
     Args:
-        size: height and width of the images, if not those that each model is made for.
+        paths: config files.
+        size: height and width of the input in pixels; None for each model's nominal size.
+        device: where detectors are counted.
 
     Returns:
-        A dict per config with its file, what it says itself, and what is counted; by FLOPs.
+        One dict per config with its file, its own statements and the counts; sorted by FLOPs.
     """
-    # A mistake in any of them shows before the first is counted.
+    # All configs are loaded first, so that a mistake in any of them shows early.
     configs = {path: load_config(path) for path in paths}
     shapes = {path: subjects.input_shape(cfg, 1, size) for path, cfg in configs.items()}
     rows = []
@@ -58,7 +59,7 @@ def make_rows(
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
-    """What a config says of itself: published figures, tested views, where its weights come from."""
+    """Collect what a config states: published figures, test views, initial checkpoint."""
     return {
         "published": dict(cfg.get("published", {})),
         "views": subjects.views_of(cfg),
@@ -67,18 +68,18 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
 
 
 def figures(row: dict[str, Any]) -> list[str]:
-    """Counted parameters and FLOPs, in millions and billions; as finely as such are published."""
+    """Format counted parameters (M) and FLOPs (G) with the decimals that papers use."""
     digits = 1 if row["kind"] == "detector" else 3
     return [f"{row['parameters'] / 1e6:.{digits}f}", f"{row['flops'] / 1e9:.{digits}f}"]
 
 
 def size_of_input(row: dict[str, Any]) -> str:
-    """Such as 800 x 1280, frames first."""
+    """Format the input size as "800 x 1280", or "16 x 224 x 224" with frames first."""
     return " x ".join(map(str, row["input"][2:]))
 
 
 def weights_of(row: dict[str, Any]) -> str:
-    """Links to what a config starts from, and to its trained weights where they are published."""
+    """Format links to the initial checkpoint and to the published trained weights, if any."""
     sources = {"start": row["init_checkpoint"], "trained": row["published"].get("weights")}
     links = []
     for role, source in sources.items():
@@ -92,7 +93,7 @@ def weights_of(row: dict[str, Any]) -> str:
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The table of `make_rows`; links to configs are for their folder."""
+    """Format the rows of `make_rows` as Markdown; links are relative to the configs' folder."""
     accuracies = [key for key in ACCURACIES if any(key in row["published"] for row in rows)]
     published = {"table": "paper: table", **{key: ACCURACIES[key] for key in accuracies}, **SIZES}
     several_sizes = len({size_of_input(row) for row in rows}) > 1

@@ -1,4 +1,4 @@
-"""Time and memory of several models, in turn."""
+"""Measure time and memory of several models in turn."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
-# What is measured: seconds, one per round, and bytes.
+# Measured quantities: seconds, one per round; and bytes.
 TIMES = ("forward", "training_step")
 SIZES = ("forward_peak", "training_peak", "saved_for_backward")
 
@@ -29,17 +29,20 @@ def measure(
     device: torch.device,
     label: str,
 ) -> dict[str, dict[str, Any]]:
-    """Times of inference, A B C A B C; then memory; then times of training, A B C A B C.
+    """Time inference in turn (A B C A B C), then measure memory, then time training in turn.
 
-    Inference comes first because training leaves the CPU's allocator with memory at hand, which a
-    process that only infers does not have: there large temporaries cost more.
+    Inference comes first because training leaves the CPU's allocator with memory in reserve, which
+    a process that only infers does not have: there large temporaries cost more.
 
     Args:
+        models: name -> model, on the device.
         inputs: for evaluation and for training.
-        label: heads the progress bar.
+        repeats: number of rounds.
+        device: of models and inputs.
+        label: title of the progress bar.
 
     Returns:
-        Per model a list for each of ``TIMES`` and a number for each of ``SIZES``.
+        Per model a list of seconds for each of ``TIMES`` and bytes for each of ``SIZES``.
     """
     runs = {
         name: (partial(forward, model, inputs[0]), partial(training_step, model, inputs[1]))
@@ -68,20 +71,20 @@ def measure(
 
 
 def forward(model: nn.Module, inputs: Any) -> None:
-    """Inference."""
+    """Run inference in evaluation mode, without gradients."""
     with torch.no_grad():
         model.eval()(inputs)
 
 
 def training_step(model: nn.Module, inputs: Any) -> None:
-    """Forward, and backward from all losses or feature maps; no optimizer."""
+    """Run forward, and backward from all losses or feature maps; no optimizer."""
     outputs = list(model.train()(inputs).values())
     torch.autograd.backward(outputs, [torch.ones_like(x) for x in outputs])
     model.zero_grad(set_to_none=True)
 
 
 def seconds(run: Callable[[], None], device: torch.device) -> float:
-    """Wall-clock time of ``run`` with all that it queues on the device."""
+    """Return the wall-clock time of ``run``, including the work it queues on the device."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronize()
     start = time.perf_counter()
@@ -91,14 +94,14 @@ def seconds(run: Callable[[], None], device: torch.device) -> float:
 
 
 def peak_memory(run: Callable[[], None], device: torch.device) -> int:
-    """Most bytes that tensors take up at once during ``run``, on top of those there before."""
+    """Return the peak bytes of tensors during ``run``, in addition to those allocated before."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
-    # The CPU's allocator keeps no such figure, but tells the profiler of every change.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or each start is announced on stderr
+    # The CPU's allocator keeps no such figure, but reports every change to the profiler.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else each start is announced on stderr
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +114,7 @@ def peak_memory(run: Callable[[], None], device: torch.device) -> int:
 
 
 def saved_memory(run: Callable[[], None], model: nn.Module) -> int:
-    """Bytes that ``run`` keeps for its backward pass: distinct storages, without parameters."""
+    """Return the bytes that ``run`` saves for backward: distinct storages, without parameters."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     storages = {}
 
@@ -127,7 +130,7 @@ def saved_memory(run: Callable[[], None], model: nn.Module) -> int:
 
 
 def compare(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Every model but the first over the first: above 1, the first one needs less.
+    """Divide the results of every other model by the first's: above 1, the first needs less.
 
     Returns:
         ``"plain / fused"`` etc. -> quantity -> ratio; for times the ratio of the medians

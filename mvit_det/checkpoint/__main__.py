@@ -15,12 +15,12 @@ from mvit_det.checkpoint.report import listed
 from mvit_det.checkpoint.weights import Weights, read_weights
 from mvit_det.errors import UserError, exit_on_user_error
 
-# What models of classification formats have after the blocks.
+# Tensors that models of classification formats have after the blocks.
 HEADS = ("norm.weight", "norm.bias", "head.projection.weight", "head.projection.bias")
 
 
 def argument_parser() -> ArgumentParser:
-    """One file in, one out."""
+    """Build the parser: one file to read and, to convert it, one to write."""
     parser = ArgumentParser(
         description="Say what a file of weights holds; with --to and --output, convert it into the "
         "format of another code base. No code in the file is run.",
@@ -40,7 +40,11 @@ def argument_parser() -> ArgumentParser:
 
 
 def main(args: Namespace) -> Weights:
-    """Read, print, and write; returns what was read."""
+    """Read, describe and perhaps convert a file; return what was read.
+
+    Raises:
+        UserError: the file cannot be read, or cannot be written in the format asked for.
+    """
     if bool(args.to) != bool(args.output):
         raise UserError("--to and --output belong together: give both to convert, or neither.")
     if args.to:
@@ -64,7 +68,7 @@ def main(args: Namespace) -> Weights:
 
 
 def describe(weights: Weights) -> list[str]:
-    """Lines about a file: its format, its network, and what of it cannot be used."""
+    """List lines about a file: its format, its network, and the tensors that cannot be used."""
     numbers = sum(tensor.numel() for tensor in weights.tensors.values())
     kinds = sorted({str(t.dtype).removeprefix("torch.") for t in weights.tensors.values()})
     facts = {"file": weights.path, "format": title(weights)}
@@ -97,16 +101,16 @@ def describe(weights: Weights) -> list[str]:
 
 
 def title(weights: Weights) -> str:
-    """Name of the format."""
+    """Name the format and, where that differs, the code base it belongs to."""
     if weights.format is None:
-        return "tensors that are no MViT of a known format"
+        return "tensors that are not an MViT of a known format"
     name, owner = weights.format, FORMATS[weights.format].title
     return name if name == owner else f"{name} ({owner})"
 
 
 def clip(weights: Weights) -> str:
-    """T x tau and the size in pixels of what a network for clips was made for."""
-    # NOTE: by the patch stride of all released models of clips; no tensor tells it
+    """Describe the nominal clip: T frames x tau (frame interval), height x width in pixels."""
+    # NOTE: assumes the patch stride of all released video models; no tensor records it
     frames, height, width = (n * stride for n, stride in zip(weights.layout.grid, (2, 4, 4)))
     size = f"{height} x {width} pixels"
     interval = frame_interval(weights)
@@ -114,7 +118,7 @@ def clip(weights: Weights) -> str:
 
 
 def frame_interval(weights: Weights) -> int | None:
-    """tau, from the config in PySlowFast's files or from what is published; None if unknown."""
+    """Find tau, in frames, in a PySlowFast file's config or the catalog; None if unknown."""
     config = re.search(r"^ *SAMPLING_RATE: (\d+)", str(weights.companions.get("cfg")), re.MULTILINE)
     row = find(Path(weights.path).name)
     told = config or (row and re.search(r"\b\d+x(\d+)\b", row.what))
@@ -122,7 +126,7 @@ def frame_interval(weights: Weights) -> int | None:
 
 
 def head(weights: Weights) -> str:
-    """What the network is for."""
+    """Name the heads of the network: the number of classes, or a detector's heads."""
     if weights.layout and weights.layout.classes:
         return f"{weights.layout.classes} classes"
     heads = sorted({name.split(".")[0] for name in weights.tensors if DETECTOR.fullmatch(name)})

@@ -1,4 +1,4 @@
-"""The published weight files of MViTv2 and its kin: one row each of ``published.csv``.
+"""The published weight files of MViTv2 and related models, one per row of ``published.csv``.
 
 The files stay with their publishers, whose pages the rows name.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 ZOO = "https://dl.fbaipublicfiles.com/detectron2/"
-HUB_FILE = "model.safetensors"  # the same for all models of the hub: no name to ask for
+HUB_FILE = "model.safetensors"  # the same for all models of the hub, so it identifies none
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,16 @@ class Published:
     """A published weight file.
 
     Attributes:
-        name: ours; where a publisher has names of its own, after the publisher's.
-        format: the publisher's way to name tensors, a key of ``formats.FORMATS``.
-        what: network, clip, and what it was trained on.
+        name: name in this project; follows the publisher's name where there is one.
+        format: how the tensors are named, a key of ``formats.FORMATS``.
+        what: network, clip, and training data.
         licence: of the weights.
-        checksum: "algorithm:first digits in hexadecimal" where the publisher states one, else "".
-            torchvision and MMAction2 end the names of their files in digits of the SHA-256. Those
-            of Detectron2's detectors end in six digits, of which it does not say what they are.
-        url, source: of the file, and of the page that describes it.
-        config: whose model the weights fill; "" for those of MViTv1, which has none.
+        checksum: "algorithm:first digits in hexadecimal" if the publisher states one, else "".
+            File names of torchvision and MMAction2 end in digits of the SHA-256. Those of
+            Detectron2's detectors end in six digits whose meaning is not documented.
+        url: address of the file.
+        source: address of the page that describes it.
+        config: name of the config whose model the weights fill; "" for MViTv1, which has none.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Published:
 
     @property
     def file(self) -> str:
-        """The file's own name."""
+        """File name, the last part of the URL."""
         return self.url.rsplit("/", 1)[-1]
 
 

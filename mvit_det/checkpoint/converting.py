@@ -1,4 +1,4 @@
-"""Write weights as another code base does."""
+"""Write weights in the format of another code base."""
 
 import pickle
 from collections.abc import Mapping
@@ -25,13 +25,14 @@ def express(
     """Translate weights into another format.
 
     Args:
+        weights: as read from a file.
         target: key of ``FORMATS``.
 
     Returns:
-        Their name -> tensor; name in the file -> their name; name in the file -> why it is left out.
+        Target name -> tensor; source name -> target name; source name -> why it is left out.
 
     Raises:
-        UserError: models of that format cannot be this network.
+        UserError: models of the target format cannot represent this network.
     """
     form, layout = FORMATS[target], weights.layout
     _refuse_impossible(weights, target)
@@ -80,23 +81,24 @@ def _refuse_impossible(weights: Weights, target: str) -> None:
 
 
 def _reshaped(name: str, tensor: torch.Tensor, target: str) -> torch.Tensor:
-    """Canonical shape -> theirs, in memory of its own."""
+    """Copy a tensor from its canonical shape into the shape of the target format."""
     tensor = tensor.reshape(tensor.shape[FORMATS[target].unit_axes.get(name, 0) :])
     if target == "pyslowfast" and ".attn.pool_" in name and tensor.ndim == 4:
-        tensor = tensor.unsqueeze(2)  # it pools images by 1x3x3 convolutions
-    # a file would hold the whole memory that a view looks into
+        tensor = tensor.unsqueeze(2)  # PySlowFast pools images with 1x3x3 convolutions
+    # clone: torch.save writes the whole storage of a view
     return tensor.contiguous().clone()
 
 
 def check_output(path: str | Path, target: str, overwrite: bool) -> None:
-    """Whether a file in a format can be written to ``path``.
+    """Check that a file of a format can be written to ``path``.
 
     Args:
+        path: file to write.
         target: key of ``FORMATS``.
         overwrite: whether ``path`` may exist.
 
     Raises:
-        UserError: it exists, its folder does not, or its ending is not one of the format's.
+        UserError: the file exists, its folder does not, or the format has another suffix.
     """
     path, form = Path(path), FORMATS[target]
     if path.suffix not in form.suffixes:
@@ -113,9 +115,16 @@ def check_output(path: str | Path, target: str, overwrite: bool) -> None:
 def write(
     tensors: Mapping[str, torch.Tensor], target: str, path: str | Path, overwrite: bool = False
 ) -> None:
-    """Write tensors under names of a format into a file as that family has it.
+    """Write named tensors into a file of a format, with its wrapper key and companions.
 
-    Args and errors: see `check_output`; a full disk as well.
+    Args:
+        tensors: name in the target format -> tensor, as from `express`.
+        target: key of ``FORMATS``.
+        path: file to write; its suffix selects pickle, safetensors or ``torch.save``.
+        overwrite: whether ``path`` may exist.
+
+    Raises:
+        UserError: as for `check_output`, or the file cannot be written.
     """
     check_output(path, target, overwrite)
     path, form = Path(path), FORMATS[target]

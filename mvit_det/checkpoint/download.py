@@ -1,9 +1,9 @@
-"""Files from the network in iopath's cache: whole and checked, or not there.
+"""Download files into iopath's cache, complete and checked.
 
-Neither `torch.hub.download_url_to_file` nor iopath's own way will do: both try once, wait for ever
-when a connection falls silent, and take a part for the whole where no length was announced; iopath
-looks at no checksum and knows files by their path alone, whatever the host; torch.hub takes a file
-that is shorter than announced.
+`torch.hub.download_url_to_file` and iopath's own handler do not suffice: both try once, wait for
+ever on a stalled connection, and accept a truncated file if no length was announced. iopath checks
+no checksum and identifies files by path alone, whatever the host; torch.hub accepts a file that is
+shorter than announced.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ from mvit_det.files import atomic_file
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-PAUSE = 1.0  # seconds before the second attempt; twice as long before each one after it
-SILENCE = 60.0  # seconds without a byte, after which a connection counts as cut
+PAUSE = 1.0  # seconds before the second attempt; doubles with each further attempt
+SILENCE = 60.0  # seconds without a byte after which a connection counts as lost
 BLOCK = 2**20  # bytes
-# Its files lie where Detectron2 keeps them, so that neither downloads what the other has. Files of
-# all other hosts get a folder per host, since two hosts may name different files alike.
+# Files of this host are cached where Detectron2 caches them, so that the cache is shared. All other
+# hosts get a folder each, since two hosts may have different files of the same name.
 DETECTRON2_HOST = "dl.fbaipublicfiles.com"
-TRY_AGAIN = {408, 425, 429}  # the client errors of HTTP that pass
+TRY_AGAIN = {408, 425, 429}  # HTTP client errors that are temporary
 
 
 class Failed(Exception):
-    """One attempt has failed, for a reason that the message gives; ``final``: so would the next."""
+    """One attempt has failed; the message is the reason. ``final``: a retry would fail too."""
 
     def __init__(self, reason: str, final: bool = False):
         super().__init__(reason)
@@ -46,22 +46,22 @@ class Failed(Exception):
 
 
 def download(url: str, checksum: str = "") -> str:
-    """Bring a file into the cache, unless it is there; several processes may ask at once.
+    """Download a file into the cache, unless it is there; safe for concurrent processes.
 
-    A file gets its name in the cache after it has been checked. What is cut off or damaged is
-    removed and fetched anew, ``ATTEMPTS`` times in all.
+    A file gets its final name only after it has been checked. Truncated or damaged files are
+    removed and downloaded again, ``ATTEMPTS`` times in all.
 
     Args:
         url: http:// or https://
-        checksum: "algorithm:first digits in hexadecimal", or "" where nothing is known. A file in
-            the cache is held against it as well.
+        checksum: "algorithm:first digits in hexadecimal", or "" if unknown. A cached file is
+            checked against it as well.
 
     Returns:
         The path of the file, below $FVCORE_CACHE, or ~/.torch/iopath_cache.
 
     Raises:
-        UserError: no connection, the server refuses, the file is damaged each time, or the cache
-            cannot be written.
+        UserError: there is no connection, the server refuses, every attempt gave a damaged file,
+            or the cache cannot be written.
     """
     path = cache_path(url)
     try:
@@ -89,10 +89,10 @@ def download(url: str, checksum: str = "") -> str:
 
 
 def cache_path(url: str) -> str:
-    """Where the cache has the file of a URL, or would have it.
+    """Return the path in the cache for a URL, whether or not the file is there.
 
     Raises:
-        UserError: the URL names no file.
+        UserError: the URL does not end in a file name.
     """
     parts = urlsplit(url)
     *folders, name = parts.path.lstrip("/").split("/")
@@ -101,15 +101,19 @@ def cache_path(url: str) -> str:
     if parts.netloc != DETECTRON2_HOST:
         folders.insert(0, parts.netloc.replace(":", "_"))
     if parts.query:
-        name += "_" + quote(parts.query, safe="")  # Detectron2 would take a "?" for a query again
+        name += "_" + quote(parts.query, safe="")  # Detectron2 would parse a "?" as a query
     return os.path.join(get_cache_dir(), *folders, name)
 
 
 def damage_of(path: str | os.PathLike, checksum: str = "") -> str | None:
-    """What shows that a downloaded file is not the published one; None if nothing does.
+    """Describe how a downloaded file differs from the published one; None if it does not.
 
-    Besides the checksum: a page that a proxy puts in the place of a file, and an archive without
-    its end, as when the server did not announce a length and the connection was cut.
+    Besides the checksum, this detects a web page that a proxy sent in place of the file, and a
+    truncated archive, as when the connection was lost and no length had been announced.
+
+    Args:
+        path: existing file.
+        checksum: as for `download`.
     """
     with open(path, "rb") as file:
         start = file.read(512)
@@ -131,10 +135,10 @@ def damage_of(path: str | os.PathLike, checksum: str = "") -> str | None:
 
 
 def _download(url: str, path: str, checksum: str) -> None:
-    """Fetch, check, and only then give the file its name.
+    """Download and check a file, and only then give it its final name.
 
     Raises:
-        UserError: the file cannot be had.
+        UserError: the file cannot be downloaded.
         OSError: it cannot be written.
     """
     failure: Failed | None = None
@@ -155,16 +159,16 @@ def _download(url: str, path: str, checksum: str) -> None:
             if failure.final:
                 break
     raise UserError(
-        f"{url} cannot be downloaded ({failure}): check the network and the address, or get the file "
-        f"by other means and put it at {path}, or give the path of your copy in place of the name."
+        f"{url} cannot be downloaded ({failure}): check the network and the address, or put the "
+        f"file at {path} by other means, or give the path of your copy in place of the name."
     )
 
 
 def _blocks(url: str) -> Iterator[bytes]:
-    """The content of a URL, with a progress bar.
+    """Yield the content of a URL in blocks of at most `BLOCK` bytes, with a progress bar.
 
     Raises:
-        Failed: whatever goes wrong on the way here.
+        Failed: for any network error.
     """
     try:
         with (

@@ -1,4 +1,4 @@
-"""Fit weights to a model: what is used, what is changed on the way, and what is not, and why."""
+"""Fit weights to a model, and report what is used, changed or left out, and why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ from mvit_det.errors import UserError
 
 @dataclass
 class Report:
-    """What became of every tensor of the file and of the model.
+    """Outcome for every tensor of the file and of the model.
 
     Attributes:
-        source: the file, and what is in it.
-        used: names in the model that take a tensor as it is.
-        resized: name in the model -> what was done to the tensor it takes.
-        zeroed: name in the model -> why it starts at zero, on purpose, without a tensor of the file.
-        missing: name in the model -> why the file has nothing for it.
+        source: the file, and its network and format.
+        used: names in the model that take a tensor of the file unchanged.
+        resized: name in the model -> how the tensor of the file was changed.
+        zeroed: name in the model -> why it starts at zero on purpose.
+        missing: name in the model -> why the file has no tensor for it.
         mismatched: name in the model -> why the file's tensor of that name does not fit.
-        dropped: name in the file -> why it has no place in the model.
-        configured: names in the model that the file has not, and that come from the config.
-        backbone: names in the model that belong to the transformer; all, if it has none.
+        dropped: name in the file -> why the model does not use it.
+        configured: names in the model that are absent from the file and set by the config.
+        backbone: names in the model that belong to the transformer; all names if it has none.
     """
 
     source: str
@@ -42,19 +42,19 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every tensor of the model has got its weights, from the file or as zeros."""
+        """Whether every tensor of the model has its weights, from the file or as zeros."""
         return not self.missing and not self.mismatched
 
     @property
     def backbone_fitting(self) -> int:
-        """How many tensors of the transformer got theirs."""
+        """Number of the transformer's tensors that have their weights."""
         return sum(
             name not in self.missing and name not in self.mismatched for name in self.backbone
         )
 
     @property
     def backbone_share(self) -> float:
-        """The same as a share, 0 to 1."""
+        """Share of the transformer's tensors that have their weights, 0 to 1."""
         return self.backbone_fitting / max(len(self.backbone), 1)
 
     def __str__(self) -> str:
@@ -74,11 +74,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Weights as a model takes them.
+    """Weights that fit a model.
 
     Attributes:
-        state: name in the model -> tensor of the shape it has there.
-        report: what was done, and what was not.
+        state: name in the model -> tensor of the model's shape; a partial ``state_dict``.
+        report: outcome for every tensor.
     """
 
     state: dict[str, torch.Tensor]
@@ -88,19 +88,20 @@ class Fitted:
 def fit(
     weights: Weights, model_state: Mapping[str, torch.Tensor], inflation: str = "centre"
 ) -> Fitted:
-    """Find for every tensor of a model its weights. The model is not changed.
+    """Find the weights for every tensor of a model, without changing the model.
 
-    Position tables are resized, convolutions over one frame and over none are exchanged, and those
-    over images become ones over clips; nothing else is made to fit.
+    Position tables are resized, 2-D convolutions and 3-D ones of one frame are interchangeable, and
+    2-D convolutions are inflated to 3-D; nothing else is adapted.
 
     Args:
-        model_state: the model's ``state_dict``; where its names hold a ``patch_embed.proj.weight``,
-            the transformer's prefix is taken from it.
-        inflation: how weights of images become those of clips, one of ``inflation.INFLATIONS``.
+        weights: as read from a file.
+        model_state: the model's ``state_dict``; the transformer's prefix is what precedes
+            ``patch_embed.proj.weight``.
+        inflation: how image weights become clip weights, one of ``inflation.INFLATIONS``.
 
     Raises:
-        UserError: file and model widen their channels at different places, or there is no such
-            inflation.
+        UserError: file and model widen their channels in different places, or the inflation is
+            unknown.
     """
     check_inflation(inflation)
     prefix = backbone_prefix(model_state)
@@ -152,13 +153,13 @@ def _refuse_other_expansion(weights: Weights, model: Layout | None, prefix: str 
     file = weights.layout
     if file is None or model is None or None in (file.expand_in, model.expand_in):
         return
-    # MViTv1 widens in the MLP as well, has no relative position, and does not fit either way
+    # MViTv1 also widens in the MLP, but without relative position it fits neither way
     kind = [(one.embed_dim, one.depths, one.grid is None) for one in (file, model)]
     if kind[0] == kind[1] and file.expand_in != model.expand_in:
         key = f"model.{prefix}expand_in={file.expand_in}"
         raise UserError(
-            f"{weights.path} widens its channels in the {_PLACES[file.expand_in]}, and this model in "
-            f"the {_PLACES[model.expand_in]}: add {key} to the command."
+            f"{weights.path} widens its channels in the {_PLACES[file.expand_in]}, and this model "
+            f"in the {_PLACES[model.expand_in]}: add {key} to the command."
         )
 
 

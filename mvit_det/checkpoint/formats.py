@@ -1,14 +1,14 @@
-"""The published weight formats: one table of names each, read in both directions.
+"""The published weight formats: one table of names each, used in both directions.
 
-*Canonical* names are those of facebookresearch/mvit; heads of detectors keep Detectron2's. In the
-tables below
+*Canonical* names are those of facebookresearch/mvit; detector heads keep Detectron2's names. In
+the tables below
 
-    {vit}          what stands before the transformer, such as `backbone.bottom_up.`
-    {n}            block, counted over the network; {s}, {b}: stage, and block counted within it
+    {vit}          prefix of the transformer, such as `backbone.bottom_up.`
+    {n}            block index over the network; {s}, {b}: stage index, block index within it
     {x}, {a}, {i}  q, k or v; axis t, h or w; a number
     {p}            weight or bias
     {where}        where the block widens its tokens, attn or mlp
-    {other}        any name that has no other row
+    {other}        any name without a row
 """
 
 import re
@@ -52,14 +52,14 @@ CANONICAL = (
     "head.projection.{p}",
 )
 HEADS = ("norm.{p}", "head.projection.{p}")
-# What all formats but one call the same, after the prefix.
+# Names that most formats share, after the prefix.
 _PREFIXED = {name: "{vit}" + name for name in CANONICAL if name not in HEADS}
 _STAGED = {
     name: name.replace("blocks.{n}", "stages.{s}.blocks.{b}")
     for name in CANONICAL
     if name.startswith("blocks.")
 }
-# Norms of the feature maps, and whatever else a detector has.
+# Norms of the feature maps, and the rest of a detector.
 _DETECTOR = {"scale{i}_norm.{p}": "{vit}scale{i}_norm.{p}", "{other}": "{other}"}
 _JOINT_POSITION = dict.fromkeys(("pos_embed_spatial", "pos_embed_temporal", "pos_embed_class"))
 
@@ -69,17 +69,18 @@ class Format:
     """One family of files.
 
     Attributes:
-        title: whose format it is.
-        wrapper: key of the file under which the tensors lie; "" if they are the whole file.
-        changes: canonical name -> theirs, where it is another; None if they have no such tensor.
-        drops: canonical name of a tensor that a model can do without -> why theirs has none.
-        prefix: what stands before the transformer.
-        axes: inputs of its models, 2 for images and 3 for clips.
+        title: the code base it belongs to.
+        wrapper: key of the file that holds the tensors; "" if they are the whole file.
+        changes: canonical name -> name in this format, where they differ; None if it has no such
+            tensor.
+        drops: canonical name of an optional tensor -> why this format lacks it.
+        prefix: prefix of the transformer's names.
+        axes: spatial and temporal axes of its inputs: 2 for images, 3 for clips.
         expand_in: where its models can widen tokens.
-        needs_class_token: whether none of its models is without.
-        unit_axes: canonical name -> leading axes of length 1 that its tensors lack.
-        suffixes: endings of its files, the customary one first.
-        companions: what its readers look for beside the tensors.
+        needs_class_token: whether all its models have a class token.
+        unit_axes: canonical name -> number of leading axes of length 1 that its tensors lack.
+        suffixes: of its files, the usual one first.
+        companions: entries that its readers expect besides the tensors.
     """
 
     title: str
@@ -96,11 +97,11 @@ class Format:
 
     @cached_property
     def rows(self) -> dict[str, str | None]:
-        """The whole table: canonical name -> theirs, or None."""
+        """The complete table: canonical name -> name in this format, or None."""
         return {name: name for name in CANONICAL} | dict(self.changes)
 
     def canonical(self, names: Iterable[str]) -> dict[str, str]:
-        """Name in the file -> canonical name, of all names that this format knows."""
+        """Map names in a file to canonical names; names unknown to this format are left out."""
         names = list(names)
         stem = _pattern(self.rows["patch_embed.proj.{p}"])
         stems = filter(None, map(stem.fullmatch, names))
@@ -122,7 +123,13 @@ class Format:
         return _renamed(names, rows, fill_in)
 
     def theirs(self, names: Iterable[str], layout: Layout, prefix: str) -> dict[str, str]:
-        """Canonical name -> name in this format, of all names that it can express."""
+        """Map canonical names to this format's; names that it cannot express are left out.
+
+        Args:
+            names: canonical names.
+            layout: the network, whose depths assign blocks to stages.
+            prefix: prefix of the transformer's names.
+        """
 
         def fill_in(values: dict[str, str]) -> dict[str, Any]:
             if "n" not in values:
@@ -137,7 +144,7 @@ class Format:
         return _renamed(names, rows, fill_in)
 
     def why_left_out(self, name: str) -> str | None:
-        """Why theirs has no place for a canonical name; None if a model needs what it lacks."""
+        """Say why this format lacks an optional canonical name; None if the name is required."""
         for row, reason in self.drops.items():
             if _pattern(row).fullmatch(name):
                 return reason
@@ -149,7 +156,7 @@ def _renamed(
     rows: Sequence[tuple[re.Pattern, str | None]],
     fill_in: Callable[[dict[str, str]], dict[str, Any]],
 ) -> dict[str, str]:
-    """Rename by the first row that fits; what has none, or is None in it, is left out."""
+    """Rename by the first row that matches; names without a row, or with None, are left out."""
     found = {}
     for name in names:
         fits = ((match, new) for pattern, new in rows if (match := pattern.fullmatch(name)))
@@ -160,7 +167,7 @@ def _renamed(
 
 
 def _pattern(row: str) -> re.Pattern:
-    """A row of a table as an expression with one group per placeholder."""
+    """Compile a row of a table into a regular expression with one group per placeholder."""
     pieces = re.split(r"\{(\w+)\}", row)
     for index, piece in enumerate(pieces):
         pieces[index] = f"(?P<{piece}>{PLACEHOLDERS[piece]})" if index % 2 else re.escape(piece)
@@ -189,7 +196,7 @@ FORMATS = {
         prefix="backbone.bottom_up.",
         expand_in=("attention",),
         suffixes=(".pkl", ".pth"),
-        # by which Detectron2 knows that the names are its own and need no guessing
+        # marks the names as Detectron2's own, so that it does not match them heuristically
         companions={"__author__": "mvit_det"},
     ),
     "mvit_det": Format(
@@ -250,7 +257,7 @@ FORMATS = {
 
 
 def recognise(tensors: Mapping) -> str | None:
-    """Name of the format that a file's tensors are in; None if they are no MViT."""
+    """Return the key in ``FORMATS`` of a file's tensors; None if they are not an MViT's."""
     names = set(tensors)
     if "conv_proj.weight" in names:
         return "torchvision"
@@ -267,7 +274,7 @@ def recognise(tensors: Mapping) -> str | None:
         return "mvit_det"
     if prefix.startswith("backbone."):
         return "detectron2"
-    # Both write the same names: clips, and pooling over clips, are PySlowFast's.
+    # Both use the same names; 3-D convolutions occur in PySlowFast only.
     pools = [tensor for name, tensor in tensors.items() if ".attn.pool_" in name]
     clips = tensors[prefix + STEM].ndim == 5 or any(pool.ndim == 5 for pool in pools)
     return "pyslowfast" if clips else "mvit"

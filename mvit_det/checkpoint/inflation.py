@@ -2,17 +2,17 @@
 
 Three rules, by name:
 
-    centre   the weights stand in the middle slice of a convolution over time, zeros in the others, and
-             the tables of relative position in time are zero. So a still clip is seen as the image,
-             and time has no influence until training gives it one. The paper's rule. (But a class
-             token stays one key, among T' times as many others as in the image, where T' is the
-             number of token layers: it is attended to as if its logit were lower by log T'.)
-    mean     the weights over the number of slices stand in each: equal on a still clip away from its
-             ends, where zeros are padded. PySlowFast's ``TRAIN.CHECKPOINT_INFLATE``.
-    repeat   the weights stand in each slice as they are. PySlowFast's ``TRAIN.CHECKPOINT_IN_INIT``,
+    centre   The weights go to the middle slice of a convolution over time, the others are zero, and
+             so are the tables of relative position in time. A still clip gives the features of the
+             image, and time has no influence before training. This is the paper's rule. (A class
+             token remains one key among T' times as many others as in the image, T' = token frames:
+             it is attended to as if its logit were lower by log T'.)
+    mean     The weights, divided by the number of slices, go to each slice: the same on a still
+             clip, except near its zero-padded ends. PySlowFast's ``TRAIN.CHECKPOINT_INFLATE``.
+    repeat   The weights go to each slice unchanged. PySlowFast's ``TRAIN.CHECKPOINT_IN_INIT``,
              which its Something-Something-v2 recipe of L sets.
 
-The last two leave the tables of time as the model has drawn them.
+The last two rules keep the model's random initialisation of the position tables in time.
 """
 
 import torch
@@ -29,7 +29,7 @@ INFLATIONS = tuple(_PLACED)
 
 
 def check_inflation(inflation: str) -> None:
-    """Refuse what is none of the rules with a `UserError`."""
+    """Raise a `UserError` if ``inflation`` is not the name of a rule."""
     owner = "train, how weights of images become those of clips,"
     check_choice(owner, INFLATIONS, inflation=inflation)
 
@@ -39,11 +39,11 @@ def inflate(kernel: torch.Tensor, frames: int, inflation: str) -> tuple[torch.Te
 
     Args:
         kernel: (out, in, h, w).
-        frames: slices in time, at least 2.
-        inflation: one of the rules.
+        frames: number of slices in time, at least 2.
+        inflation: name of a rule.
 
     Returns:
-        (out, in, frames, h, w), and in words what was done.
+        (out, in, frames, h, w), and a description of the change.
     """
     note = _PLACED[inflation].format(frames)
     if inflation == "centre":
@@ -57,15 +57,17 @@ def inflate(kernel: torch.Tensor, frames: int, inflation: str) -> tuple[torch.Te
 def starts_at_zero(
     name: str, file: Layout | None, model: Layout | None, held: object, inflation: str
 ) -> bool:
-    """Whether a tensor that a file lacks is a table of time that the rule sets to zero.
+    """Say whether a tensor that the file lacks is a position table in time that starts at zero.
 
     Args:
         name: canonical name of the tensor.
-        file, model: the networks on both sides.
-        held: a container of the canonical names of the file.
+        file: the network of the file.
+        model: the network of the model.
+        held: container of the canonical names in the file.
+        inflation: name of a rule.
     """
     if None in (file, model) or (file.axes, model.axes) != (2, 3) or inflation != "centre":
         return False
-    # a block that the file has not, or has without position, is missing altogether
+    # a block that is absent from the file, or has no position there, counts as missing
     stem, _, leaf = name.rpartition(".")
     return leaf == "rel_pos_t" and f"{stem}.rel_pos_h" in held

@@ -1,4 +1,4 @@
-"""Which network a set of tensors belongs to, told from names and shapes alone."""
+"""Infer the network of a set of tensors from their names and shapes alone."""
 
 import re
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ import torch
 
 from mvit_det.backbone.variants import VARIANTS
 
-# What belongs to the transformer, before its final norm; the rest is heads.
+# Names of the transformer up to its final norm; all others belong to heads.
 BACKBONE = re.compile(r"(patch_embed|blocks)\..+|cls_token|pos_embed(_\w+)?|scale\d_norm\..+")
 STEM = "patch_embed.proj.weight"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What can be told of an MViT from its tensors.
+    """The properties of an MViT that follow from its tensors.
 
     Attributes:
         axes: 2 for images, 3 for clips.
@@ -23,8 +23,8 @@ class Layout:
         depths: blocks per stage.
         expand_in: where channels grow, ``"attention"`` or ``"mlp"``; None if they do not.
         class_token: whether it has one.
-        grid: nominal tokens along each axis, from the tables of relative position; None without.
-        classes: outputs of a classification head; 0 without.
+        grid: nominal tokens along each axis, from the relative position tables; None without them.
+        classes: outputs of the classification head; 0 without one.
     """
 
     axes: int
@@ -42,9 +42,9 @@ class Layout:
 
     @property
     def variant(self) -> str | None:
-        """Letter of the paper's Table 1, if it is one of them.
+        """Letter of the paper's Table 1; None for any other network.
 
-        Without relative position it is none: MViTv1-B has the widths and depths of MViTv2-S.
+        None without relative position: MViTv1-B has the widths and depths of MViTv2-S.
         """
         if self.grid is None:
             return None
@@ -63,7 +63,7 @@ class Layout:
 
 
 def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout | None:
-    """The network of tensors under canonical names (`formats`); None if they are no MViT."""
+    """Infer the network of tensors with canonical names (`formats`); None if not an MViT's."""
     stem = tensors.get(STEM)
     blocks = {int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", name) for name in tensors) if m}
     if stem is None or not blocks or stem.ndim not in (4, 5):
@@ -88,10 +88,10 @@ def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout | None:
 
 
 def absent_names(tensors: Mapping[str, torch.Tensor], layout: Layout) -> list[str]:
-    """Canonical names that a whole network of this layout would have as well, without heads.
+    """List the canonical names that a complete network of this layout also has, without heads.
 
-    Blocks are held against each other: what one of them has all have, but for the widened skip, and
-    in MViTv1, which has no relative position, for the pooling of queries.
+    Blocks are compared with each other: a name that one block has, all must have, except for the
+    widened skip and, in MViTv1 (no relative position), the pooling of queries.
     """
     inside = {}
     for name in tensors:
@@ -109,10 +109,14 @@ def absent_names(tensors: Mapping[str, torch.Tensor], layout: Layout) -> list[st
 
 
 def expansion(tensors: Mapping[str, torch.Tensor], index: int) -> str | None:
-    """Where a block widens its tokens: ``"attention"``, ``"mlp"``, or None for nowhere.
+    """Return where a block widens its tokens: ``"attention"``, ``"mlp"``, or None for nowhere.
 
-    Either way the skip connection has a ``proj``; attention that is as wide as its output has
-    widened.
+    In both cases the skip connection has a ``proj``; if the attention is as wide as the block's
+    output, the attention has widened.
+
+    Args:
+        tensors: canonical name -> tensor.
+        index: block index over the network.
     """
     skip = tensors.get(f"blocks.{index}.proj.weight")
     attention = tensors.get(f"blocks.{index}.attn.proj.weight")
@@ -130,7 +134,7 @@ def _nominal_grid(tensors: Mapping[str, torch.Tensor], axes: int) -> tuple[int, 
 
 
 def backbone_prefix(names) -> str | None:
-    """What stands before the transformer's names; None if there is no transformer."""
+    """Return the prefix of the transformer's names; None if there is no transformer."""
     for name in names:
         if name == STEM or name.endswith("." + STEM):
             return name.removesuffix(STEM)

@@ -1,11 +1,11 @@
-"""Pickles read without running them.
+"""Read pickles without executing them.
 
-A pickle is a program: it may name any function that can be imported, and call it. Here a name is
-never looked up. Those few that build arrays are answered by functions of this module that can do
-nothing else; all others end the reading, or become blank objects where the caller says so.
+A pickle is a program: it may name any importable function and call it. Here a name is never
+imported. The few names that build arrays map to functions of this module that can do nothing else;
+any other name ends the reading, or becomes a blank object if the caller allows it.
 
-numpy's own functions will not do in their place: `numpy.dtype` takes flags from a file that make
-addresses of numbers.
+numpy's own functions are not safe here: `numpy.dtype` accepts flags from the file that turn
+numbers into memory addresses.
 """
 
 import pickle
@@ -18,11 +18,11 @@ import numpy as np
 
 
 class Forbidden(Exception):
-    """A pickle asks for a name that no array needs; the message is that name."""
+    """A pickle refers to a name that no array needs; the message is that name."""
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Builds plain containers and arrays of numbers; `settled` takes these out of `PickledArray`.
+    """Build plain containers and `PickledArray`, which `settled` turns into numpy arrays.
 
     Raises:
         Forbidden: at the first other name in the file.
@@ -34,6 +34,11 @@ class ArrayUnpickler(pickle.Unpickler):
         self.known = {**array_builders(), "collections.OrderedDict": OrderedDict}
 
     def find_class(self, module: str, name: str) -> Any:
+        """Map a name of the file to its safe replacement, without importing it.
+
+        Raises:
+            Forbidden: there is no replacement.
+        """
         try:
             return self.known[f"{module}.{name}"]
         except KeyError:
@@ -41,7 +46,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def blank_class() -> type:
-    """A new class whose instances take whatever a pickle does to an object, and forget it."""
+    """Create a class whose instances ignore everything that a pickle does to an object."""
 
     def ignore(*_, **__):
         return None
@@ -52,7 +57,11 @@ def blank_class() -> type:
 
 
 class PickledDtype:
-    """What numpy.dtype is in a file: a kind of number and its byte order."""
+    """Stand-in for numpy.dtype in a file: a kind of number and its byte order.
+
+    Raises:
+        UnpicklingError: ``spec`` is not a plain number, e.g. an object or a record.
+    """
 
     def __init__(self, spec: str, *_):
         if not re.fullmatch(r"[<>|=]?[biufc?]\d*", spec):
@@ -65,7 +74,7 @@ class PickledDtype:
 
 
 class PickledArray:
-    """What numpy.ndarray is in a file: ``array`` has the numbers in their arrangement."""
+    """Stand-in for numpy.ndarray in a file; ``array`` is the numpy array."""
 
     array: np.ndarray
 
@@ -75,7 +84,14 @@ class PickledArray:
 
 
 def array_of(content: bytes | str, dtype: PickledDtype, shape: tuple, order: str) -> np.ndarray:
-    """The array of some bytes, whose memory it shares, or of a string of Python 2."""
+    """Build an array from bytes, sharing their memory, or from a latin1 string of Python 2.
+
+    Args:
+        content: the numbers, in memory order.
+        dtype: kind and byte order of the numbers.
+        shape: of the result.
+        order: "C" for rows first, "F" for columns first.
+    """
     content = content.encode("latin1") if isinstance(content, str) else content
     if 0 in shape:
         return np.zeros(shape, dtype.kind)
@@ -83,9 +99,9 @@ def array_of(content: bytes | str, dtype: PickledDtype, shape: tuple, order: str
 
 
 def array_builders() -> dict[str, Callable]:
-    """What a pickle of numpy arrays calls, by name.
+    """Map the names that a pickle of numpy arrays calls to safe functions.
 
-    They are made anew for every file, for a pickle may set attributes of functions.
+    The functions are created anew for every file, since a pickle may set their attributes.
     """
     of_numpy = {
         "multiarray._reconstruct": lambda *_: PickledArray(),
@@ -96,7 +112,7 @@ def array_builders() -> dict[str, Callable]:
     return {
         "numpy.ndarray": PickledArray,
         "numpy.dtype": PickledDtype,
-        # how protocols up to 2 write bytes, and none of them
+        # how protocols up to 2 write bytes, and empty bytes
         "_codecs.encode": lambda text, *_: text.encode("latin1"),
         **dict.fromkeys(("__builtin__.bytes", "builtins.bytes"), lambda: b""),
         **{f"{core}.{name}": build for core in cores for name, build in of_numpy.items()},
@@ -104,7 +120,7 @@ def array_builders() -> dict[str, Callable]:
 
 
 def settled(content: Any) -> Any:
-    """The same with numpy's arrays in place of pickled ones."""
+    """Replace every `PickledArray` in nested containers by its numpy array."""
     if isinstance(content, PickledArray):
         return content.array
     if type(content) in (dict, OrderedDict):

@@ -1,8 +1,8 @@
-"""Published weights by name.
+"""Find and download published weights by name.
 
     python -m mvit_det.checkpoint.published
 
-prints the table of them. `fetch` brings one into iopath's cache; nothing is redistributed.
+prints their table. `fetch` downloads one into iopath's cache; nothing is redistributed.
 """
 
 import difflib
@@ -19,9 +19,9 @@ COLUMNS = ("name", "what", "format", "licence", "source")
 
 
 def find(spelling: str) -> Published | None:
-    """The published file of that name, file name or URL; None if there is none.
+    """Find a published file by name, file name or URL; None if there is none.
 
-    Capitals do not matter. A file name that several have means the first of `PUBLISHED`.
+    Case is ignored. A file name that several share means the first in `PUBLISHED`.
     """
     wanted = _without_prefix(spelling).lower()
     for row in PUBLISHED.values():
@@ -32,11 +32,11 @@ def find(spelling: str) -> Published | None:
 
 
 def fetch(source: str) -> str:
-    """Give weights as a local file.
+    """Return the path of weights on this machine, downloading them if necessary.
 
     Args:
-        source: a path, returned as it is if it exists; else the name of a published file, its own
-            file name, or a URL (http, https, detectron2), all of which are downloaded once.
+        source: an existing path, returned unchanged; else the name or file name of published
+            weights, or a URL (http, https, detectron2), which is downloaded once.
 
     Raises:
         UserError: there is no such path or name, or the file cannot be downloaded.
@@ -50,18 +50,18 @@ def fetch(source: str) -> str:
     url = _without_prefix(source)
     if url.lower().startswith(("http://", "https://")):
         return download(url)
-    if os.path.exists(source):  # a folder, which whoever reads it refuses
+    if os.path.exists(source):  # a folder, which the reader refuses with its own message
         return source
     raise UserError(_unknown(source))
 
 
 def _without_prefix(source: str) -> str:
-    """Write out what Detectron2's prefix stands for."""
+    """Expand Detectron2's prefix ``detectron2://`` to the URL it stands for."""
     return ZOO + source.removeprefix(ZOO_PREFIX) if source.startswith(ZOO_PREFIX) else source
 
 
 def _unknown(source: str) -> str:
-    """The sentence for what is no file, no name and no URL that we can open."""
+    """Explain why a source is not a file, a published name or a supported URL."""
     if "://" in source:
         return (
             f"Weights {source} cannot be opened: give a URL that starts with https://, http:// or "
@@ -86,7 +86,7 @@ def _unknown(source: str) -> str:
 
 
 def to_markdown() -> str:
-    """The table of all published files."""
+    """Format all published files as a Markdown table."""
     lines = [COLUMNS, ["---"] * len(COLUMNS)]
     for row in PUBLISHED.values():
         name, source = f"[{row.name}]({row.url})", f"[page]({row.source})"

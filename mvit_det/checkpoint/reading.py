@@ -1,4 +1,4 @@
-"""Open a file of weights of any kind, told by its content, and never run code from it."""
+"""Open a weight file of any kind, detected from its content, without running code from it."""
 
 import os
 import pickle
@@ -12,23 +12,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from mvit_det.checkpoint.pickles import (
-    ArrayUnpickler,
-    Forbidden,
-    array_builders,
-    blank_class,
-    settled,
-)
+from mvit_det.checkpoint import pickles
 from mvit_det.errors import UserError, some
 
-# What opens a file of torch before version 1.6, after the two bytes of the pickle protocol.
+# First bytes of a file of torch before version 1.6, after the two bytes of the pickle protocol.
 LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
 MAX_SAFETENSORS_HEADER = 100_000_000  # bytes, by its specification
-# What a proxy, a login or a server in trouble sends in place of a file.
+# First bytes of a page that a proxy, a login or a failing server sends in place of a file.
 WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 
-# Objects that honest training programs leave beside their weights: options, logs, configs, dates.
-# They become blank, so it does no harm that some of these names could be misused.
+# Objects that common training programs save with their weights: options, logs, configs, dates.
+# They become blank objects, so it is harmless that some of these names could be misused.
 BYSTANDERS = re.compile(
     r"(argparse\.Namespace|builtins\.getattr|datetime\.\w+|functools\.partial|pathlib\.\w+"
     r"|(mmengine|mmcv|mmaction|yacs|fvcore|iopath|omegaconf|slowfast|detectron2)\..+)"
@@ -36,12 +30,15 @@ BYSTANDERS = re.compile(
 
 
 def read_file(path: str | Path) -> Any:
-    """The content of a file of weights: torch's (zip or legacy), pickled arrays, or safetensors.
+    """Read a weight file: torch's (zip or legacy), pickled arrays, or safetensors.
 
-    The name does not matter. Tensors of torch's zip files stay on the disk until they are used.
+    The suffix does not matter. Tensors of torch's zip files are memory-mapped until they are used.
+
+    Returns:
+        The content of the file: nested containers with torch tensors or numpy arrays.
 
     Raises:
-        UserError: the file is absent, damaged, of another kind, or asks for more than arrays.
+        UserError: the file is absent, damaged, of another kind, or refers to more than arrays.
     """
     path = Path(path)
     try:
@@ -57,10 +54,10 @@ def read_file(path: str | Path) -> Any:
         ) from error
     read = _reader(path, head, last)
     try:
-        return settled(read(path))
+        return pickles.settled(read(path))
     except UserError:
         raise
-    except Exception as error:  # what is damaged fails in many ways
+    except Exception as error:  # damaged files fail in many ways
         reason = re.split(r"\n|\. ", f"{type(error).__name__}: {error}")[0]
         raise UserError(
             f"The weights {path} cannot be read ({reason}): the file is damaged or incomplete, "
@@ -69,7 +66,7 @@ def read_file(path: str | Path) -> Any:
 
 
 def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
-    """Which function reads a file that begins and ends so."""
+    """Choose the function that reads a file, from its first 512 bytes and its last one."""
     if not head:
         raise UserError(f"The weights {path} are an empty file: fetch it anew.")
     if head.startswith(b"PK\x03\x04"):
@@ -97,8 +94,8 @@ def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
 def _read_pickle(path: Path) -> Any:
     with open(path, "rb") as file:
         try:
-            return ArrayUnpickler(file).load()
-        except Forbidden as error:
+            return pickles.ArrayUnpickler(file).load()
+        except pickles.Forbidden as error:
             raise _refusal(path, str(error)) from None
 
 
@@ -119,17 +116,17 @@ def _read_torch_zip(path: Path) -> Any:
 
 
 def _read_torch(path: Path, mmap: bool = False) -> Any:
-    """Leave it to torch's unpickler of tensors, which refuses all names but its own and ours.
+    """Read with torch's weights-only unpickler, which accepts only its own names and ours.
 
-    It stops at a name that it does not know; where that is a bystander's, it begins again with a
-    blank class in its place. The names come before all numbers in a file, so that costs no time.
+    It stops at an unknown name; if that name is in `BYSTANDERS`, reading restarts with a blank
+    class in its place. Names precede all numbers in a file, so a restart costs no time.
     """
-    admitted, blank = array_builders(), blank_class()
+    admitted, blank = pickles.array_builders(), pickles.blank_class()
     while True:
         pairs = [(build, name) for name, build in admitted.items()]
         try:
             with torch.serialization.safe_globals(pairs), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of old kinds of storage
+                warnings.simplefilter("ignore")  # about old kinds of storage
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except pickle.UnpicklingError as error:
             named = re.search(r"GLOBAL (\S+)", str(error))
@@ -138,10 +135,10 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
                 reason = detail[1].strip() if detail else type(error).__name__
                 raise UserError(
                     f"The weights {path} cannot be read ({reason}): the file is damaged, fetch it "
-                    "anew; or it was not written by torch.save, then save its state_dict anew where "
-                    "it was made."
+                    "anew; or it was not written by torch.save, then save its state_dict anew "
+                    "where it was made."
                 ) from error
-            # torch leaves `builtins.` out
+            # torch omits `builtins.`
             name = named[1] if "." in named[1] else f"builtins.{named[1]}"
             if name in admitted or not BYSTANDERS.fullmatch(name):
                 raise _refusal(path, name) from error
@@ -149,9 +146,9 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
 
 
 def _refusal(path: Path, name: str) -> UserError:
-    """The sentence for a file that asks for more than weights need."""
+    """Build the error for a file that refers to a name that weights do not need."""
     return UserError(
-        f"{path} is refused: it asks for {name}, by which it could run code of whoever made it, and "
+        f"{path} is refused: it asks for {name}, which could run code of the file's author, and "
         "weights need nothing but arrays, containers, strings and numbers; fetch it anew from its "
         "publisher, or save the state_dict alone by torch.save."
     )

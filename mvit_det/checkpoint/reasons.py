@@ -1,20 +1,20 @@
-"""Why a tensor of a file finds no place in a model, or a tensor of a model none in a file."""
+"""Explain why a tensor of a file is not used by a model, or is missing from a file."""
 
 import re
 from collections.abc import Collection, Sequence
 
 from mvit_det.checkpoint.layout import BACKBONE, Layout
 
-# What a model holds beside its weights and a file need not have: Detectron2 sets it by its config.
+# Buffers that a file need not have: the config sets them.
 CONFIGURED = re.compile(
     r"(.+\.)?(pixel_mean|pixel_std|cell_anchors\.\d+|num_batches_tracked|data_preprocessor\.\w+)"
 )
 DETECTOR = re.compile(r"backbone\.fpn_.+|proposal_generator\..+|roi_heads\..+")
 
-# A canonical name or one of a file, whether the rule holds, and the reason that it gives.
+# Pattern of a canonical name or a name in a file; whether the rule applies; the reason it gives.
 Rule = tuple[str, bool, str]
 POSITION = r".*\.rel_pos_.*|pos_embed.*"
-# Names that known training programs give to what no model here has.
+# Names from known training programs for tensors that no model here has.
 UNKNOWN: Sequence[Rule] = (
     (r".*(mask_token|pred_head|hogs\.|decoder).*", True, "part of masked pre-training"),
     (r".*dec_pos_embed.*", True, "part of masked pre-training"),
@@ -25,29 +25,30 @@ UNKNOWN: Sequence[Rule] = (
 
 
 def _reason(name: str, rules: Sequence[Rule], otherwise: str) -> str:
-    """That of the first rule that holds for the name."""
+    """Return the reason of the first rule that applies to the name, or ``otherwise``."""
     found = (reason for names, holds, reason in rules if holds and re.fullmatch(names, name))
     return next(found, otherwise)
 
 
 def why_unknown(name: str, title: str) -> str:
-    """Why a name of a file has no canonical name; ``title`` is its format's."""
+    """Say why a name of a file has no canonical name; ``title`` is the title of its format."""
     return _reason(name, UNKNOWN, f"not a name of {title}'s MViT")
 
 
 def is_configured(name: str) -> bool:
-    """Whether a tensor comes from the config or counts batches, and is no weight."""
+    """Return whether a tensor is set by the config or counts batches, so is not a weight."""
     return CONFIGURED.fullmatch(name) is not None
 
 
 def why_dropped(
     name: str, file: Layout | None, model: Layout | None, known: Collection[str]
 ) -> str:
-    """Why a model has no place for a tensor.
+    """Say why a model does not use a tensor of a file.
 
     Args:
         name: canonical name of the tensor.
-        file, model: the networks on both sides.
+        file: the network of the file; None if it is not an MViT.
+        model: the network of the model; None if it is not an MViT.
         known: canonical names of the model.
     """
     otherwise = "the model has no tensor of this name"
@@ -72,7 +73,7 @@ def why_dropped(
 
 
 def why_missing(name: str, file: Layout | None, model: Layout | None) -> str:
-    """Why a file has nothing for a tensor of the model, by its canonical name."""
+    """Say why a file lacks a tensor of the model, given its canonical name and both networks."""
     otherwise = "the file has no tensor of this name"
     if file is None or model is None:
         return otherwise
@@ -89,6 +90,6 @@ def why_missing(name: str, file: Layout | None, model: Layout | None) -> str:
 
 
 def _is_beyond(name: str, layout: Layout) -> bool:
-    """Whether it belongs to a block that the network does not have."""
+    """Return whether the name belongs to a block that the network does not have."""
     block = re.match(r"blocks\.(\d+)\.", name)
     return block is not None and int(block[1]) >= sum(layout.depths)

@@ -1,4 +1,4 @@
-"""Many tensor names in few lines."""
+"""List many tensor names in few lines."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from itertools import chain, groupby
 
 
 def listed(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Title -> (name -> note) as lines: the title with the number of names, then the names."""
+    """Format title -> (name -> note) as lines: title with number of names, then the names."""
     lines = []
     for title, named in notes.items():
         lines += [f"{title} {len(named)}:", *grouped(named)] if named else []
@@ -14,10 +14,10 @@ def listed(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def grouped(notes: Mapping[str, str]) -> list[str]:
-    """Lines ``names: note``, where names that differ in one part alone share a line.
+    """Format name -> note as lines ``names: note``; names that differ in one part share a line.
 
-    ``blocks.0.attn.rel_pos_h`` and ``blocks.1.attn.rel_pos_h`` with one note become
-    ``blocks.{0,1}.attn.rel_pos_h``; runs of three and more numbers become ``{0..15}``.
+    ``blocks.0.attn.rel_pos_h`` and ``blocks.1.attn.rel_pos_h`` with the same note become
+    ``blocks.{0,1}.attn.rel_pos_h``; runs of three or more numbers become ``{0..15}``.
     """
     by_note: dict[str, list[str]] = {}
     for name, note in notes.items():
@@ -29,9 +29,9 @@ def grouped(notes: Mapping[str, str]) -> list[str]:
 
 
 def condensed(names: list[str]) -> list[str]:
-    """The same names, those that differ in one part alone written as one."""
+    """Merge names that differ in one dotted part into one with braces: ``a.{0,1}.b``."""
     parts = [tuple(name.split(".")) for name in names]
-    # the last part first: weight and bias belong together more than blocks do
+    # the last part first: weight and bias belong together more closely than blocks do
     for position in range(1, max(map(len, parts), default=0) + 1):
         merged: dict[tuple, list[str]] = {}
         for part in parts:
@@ -50,7 +50,7 @@ def _set_of(values: list[str]) -> str:
         return values[0]
     if all(re.fullmatch(r"\d+", value) for value in values):
         numbers = sorted(map(int, values))
-        # in a run of consecutive numbers each is as far from its index as the others
+        # within a run of consecutive numbers, number minus index is constant
         runs = [
             [n for _, n in run] for _, run in groupby(enumerate(numbers), lambda p: p[1] - p[0])
         ]

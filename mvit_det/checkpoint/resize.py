@@ -1,7 +1,7 @@
-"""Make a tensor of a file the shape that a model has, where that keeps what it means.
+"""Bring a tensor of a file into the shape that a model has, where that preserves its meaning.
 
 Position tables are resized once, here, by the functions that the backbone itself applies to inputs
-of other sizes: the model then computes what it would have computed with the file's own tables.
+of other sizes: the model then computes what it would have computed with the file's tables.
 """
 
 import math
@@ -15,7 +15,7 @@ from mvit_det.checkpoint.layout import Layout
 
 
 class Unfit(Exception):
-    """The tensor cannot become what the model has; the message says why."""
+    """The tensor cannot be brought into the model's shape; the message says why."""
 
 
 def adapt(
@@ -26,21 +26,22 @@ def adapt(
     model: Layout | None,
     inflation: str = "centre",
 ) -> tuple[torch.Tensor, str | None]:
-    """Bring a tensor into the shape of the model's.
+    """Bring a tensor into the shape of the model's tensor.
 
     Args:
-        name: its canonical name.
+        name: canonical name of the tensor.
         tensor: as in the file.
         target: as in the model.
-        source, model: the networks of the file and of the model; nothing is done where one is None,
-            which is no MViT.
-        inflation: how a convolution over images becomes one over clips (`inflation`).
+        source: the network of the file; None if it is not an MViT.
+        model: the network of the model; None if it is not an MViT. If either is None, only a
+            tensor of equal shape fits.
+        inflation: how a 2-D convolution becomes a 3-D one (`inflation`).
 
     Returns:
-        The tensor, and in words what was done to it; None if nothing was.
+        The tensor, and a description of the change; None if it is unchanged.
 
     Raises:
-        Unfit: nothing can be done that keeps the meaning.
+        Unfit: no change of shape preserves the meaning.
     """
     if None in (source, model):
         if tensor.shape != target.shape:
@@ -65,7 +66,7 @@ def adapt(
 def _adapt_convolution(
     tensor: torch.Tensor, target: torch.Tensor, inflation: str
 ) -> tuple[torch.Tensor, str]:
-    """One over (h, w) into one over (t, h, w); the reverse only where that is one frame deep."""
+    """Turn a kernel over (h, w) into one over (t, h, w); the reverse only if it has one frame."""
     flat = [(*kernel.shape[:2], *kernel.shape[-2:]) for kernel in (tensor, target)]
     frames = max(tensor, target, key=torch.Tensor.dim).shape[2]
     if flat[0] != flat[1]:
@@ -76,8 +77,8 @@ def _adapt_convolution(
         adapted, note = inflate(tensor, frames, inflation)
     else:
         raise Unfit(
-            f"a convolution over clips, {frames} frames deep, the model has one over images: weights "
-            "of images become those of clips, but not the reverse"
+            f"a convolution over clips, {frames} frames deep, the model has one over images: "
+            "weights of images become those of clips, but not the reverse"
         )
     return adapted, f"{_spell(tensor.shape)} -> {_spell(target.shape)}, {note}"
 
@@ -107,9 +108,12 @@ def _adapt_absolute(
 
 
 def _grid_of(table: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], int]:
-    """(grid, rows for a class token) of an absolute position embedding (1, rows, C).
+    """Return (grid, rows for a class token) of an absolute position embedding (1, rows, C).
 
-    The relative tables know the grid; where they say otherwise or are not there, it is square.
+    The grid is that of the relative tables; if they disagree or are absent, it must be square.
+
+    Raises:
+        Unfit: no grid has that number of rows.
     """
     rows = table.shape[1]
     grids = [layout.grid, layout.grid[-2:]] if layout.grid else []

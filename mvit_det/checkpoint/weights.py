@@ -1,4 +1,4 @@
-"""Weights of any published format, under one set of names."""
+"""Read weights of any published format under canonical names."""
 
 import warnings
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ class Weights:
 
     Attributes:
         path: where it was read from.
-        format: key of ``FORMATS``; None if it is no MViT, and its names are as they were.
-        tensors: canonical name -> tensor, as precise as in the file; it may share the file's memory
+        format: key of ``FORMATS``; None if it is not an MViT, whose names stay unchanged.
+        tensors: canonical name -> tensor, in the dtype of the file; it may share the file's memory
             and must not be written to.
         sources: canonical name -> name in the file.
         left_out: name in the file -> why it is not among ``tensors``.
-        layout: which network it is; None if it is no MViT.
-        companions: what the file holds beside the model, such as the state of an optimizer.
+        layout: the network; None if it is not an MViT.
+        companions: other entries of the file, such as the state of an optimizer.
     """
 
     path: str
@@ -44,18 +44,22 @@ class Weights:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read a file of weights of any format that is known, without running code from it.
+    """Read a weight file of any known format, without running code from it.
 
     Raises:
-        UserError: it cannot be read, asks for more than arrays, or holds no tensors.
+        UserError: it cannot be read, refers to more than arrays, or holds no tensors.
     """
     return from_content(read_file(path), path)
 
 
 def from_content(content: Any, path: str | Path) -> Weights:
-    """The weights in what a file holds; ``path`` names it in messages."""
+    """Extract the weights from the content of a file; ``path`` names it in messages.
+
+    Raises:
+        UserError: the content holds no tensors.
+    """
     entries, companions = _unwrap(content, path)
-    # files of distributed training may put the name of the wrapper before every tensor's
+    # files of distributed training may prefix every tensor with the name of the wrapper
     if entries and all(str(name).startswith("module.") for name in entries):
         entries = {name.removeprefix("module."): value for name, value in entries.items()}
     found, left_out = {}, {}
@@ -76,16 +80,16 @@ def from_content(content: Any, path: str | Path) -> Weights:
 
 
 def as_tensor(value: Any) -> torch.Tensor | None:
-    """A dense tensor of numbers on the CPU, which shares the memory of ``value``; else None."""
+    """Convert to a dense torch tensor that shares the memory of ``value``; None if impossible."""
     if isinstance(value, np.ndarray):
-        # torch wants this machine's byte order and no negative strides
+        # torch requires this machine's byte order and no negative strides
         native = value.astype(value.dtype.newbyteorder("="), order="C", copy=False)
         try:
             with warnings.catch_warnings():
-                # of memory that must not be written to, which is true of all tensors here
+                # about read-only memory: no tensor here is ever written to
                 warnings.simplefilter("ignore")
                 return torch.from_numpy(native)
-        except TypeError:  # numbers that torch does not have
+        except TypeError:  # a dtype that torch does not have
             return None
     if not isinstance(value, torch.Tensor) or value.is_quantized:
         return None
@@ -93,7 +97,7 @@ def as_tensor(value: Any) -> torch.Tensor | None:
 
 
 def _unwrap(content: Any, path: str | Path) -> tuple[Mapping, dict[str, Any]]:
-    """(name -> value of the model, what the file holds beside it)."""
+    """Split the content of a file into name -> value of the model, and the other entries."""
     if isinstance(content, Mapping):
         for key in WRAPPERS:
             inner = content.get(key)
@@ -105,8 +109,8 @@ def _unwrap(content: Any, path: str | Path) -> tuple[Mapping, dict[str, Any]]:
     names = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else ""
     keys = f" with {names}" if names else ""
     raise UserError(
-        f"{path} holds no weights, but a {kind}{keys}: give a file that has tensors by name, as they "
-        f"are or under one of {', '.join(WRAPPERS)}."
+        f"{path} holds no weights, but a {kind}{keys}: give a file that has tensors by name, as "
+        f"they are or under one of {', '.join(WRAPPERS)}."
     )
 
 
@@ -117,7 +121,7 @@ def _has_tensors(content: Mapping) -> bool:
 def _translate(
     found: Mapping[str, torch.Tensor], form: Format
 ) -> tuple[dict[str, torch.Tensor], dict[str, str], dict[str, str]]:
-    """(canonical name -> tensor, canonical name -> name in the file, name in the file -> reason)."""
+    """Translate names: returns ``tensors``, ``sources`` and ``left_out`` as in `Weights`."""
     tensors, sources, unknown = {}, {}, {}
     canonical = form.canonical(found)
     for name, tensor in found.items():
@@ -131,7 +135,7 @@ def _translate(
             tensors[ours] = tensor.reshape((1,) * missing_axes + tuple(tensor.shape))
             sources[ours] = name
     if STEM in tensors and tensors[STEM].ndim == 4:
-        # NOTE: PySlowFast pools images by 1x3x3 convolutions, (C, 1, 1, 3, 3); 3x3 is the same.
+        # NOTE: PySlowFast pools images with 1x3x3 convolutions, (C, 1, 1, 3, 3), which equal 3x3.
         for name, tensor in tensors.items():
             if ".attn.pool_" in name and tensor.ndim == 5 and tensor.shape[2] == 1:
                 tensors[name] = tensor.squeeze(2)

@@ -1,4 +1,4 @@
-"""Detection: the backbone with Detectron2's interface, testing with Soft-NMS and in several views."""
+"""Detection: the backbone with Detectron2's interface, Soft-NMS and multi-view testing."""
 
 from mvit_det.detection.backbone import MViT
 from mvit_det.detection.rcnn import GeneralizedRCNN

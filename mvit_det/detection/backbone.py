@@ -27,7 +27,7 @@ class MViT(MultiscaleTransformer, Backbone):
         qkv_pool_kernel: kernel of the pooling convolutions.
         adaptive_kv_stride: key/value pooling stride of stage 1; halves from stage to stage.
         adaptive_window_size: window of stage 1 in tokens; halves from stage to stage. 0 for full
-            attention everywhere, which is what the classifier does.
+            attention everywhere, as in the classifier.
         residual_pooling: add the pooled query to the attention output (Eq. 5).
         mlp_ratio: hidden width of the MLP over the attention width.
         qkv_bias: whether q, k and v have a bias.
@@ -42,7 +42,10 @@ class MViT(MultiscaleTransformer, Backbone):
         expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L).
         coarse_global_kv: pool keys and values twice as far in the full-attention blocks of strides
             8 and 16, as Detectron2's release does; off, the blocks are the classifier's.
-        fused_attention: never hold the attention map in memory; off, the plain reference form.
+        fused_attention: never store the attention map; off, the plain reference form.
+
+    Raises:
+        ValueError: the arguments contradict each other.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class MViT(MultiscaleTransformer, Backbone):
         )
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of every feature map that ``forward`` returns."""
+        """Return channels and stride (in pixels) of every feature map that ``forward`` returns."""
         stride = self.patch_embed.proj.stride[0]
         ends = {name: self.plan[index] for index, name in self._block_to_feature.items()}
         return {

@@ -1,4 +1,4 @@
-"""Detectron2's two-stage detectors, tested with Soft-NMS and on several views of an image."""
+"""Detectron2's two-stage detectors with Soft-NMS and multi-view testing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ from mvit_det.detection.soft_nms import SoftNMS
 from mvit_det.detection.views import View, plan_views
 from mvit_det.errors import UserError, check_count
 
-# One image, as Detectron2's mapper makes it: "image" (C, H, W); perhaps "height" and "width" that
-# the results should have.
+# One image as from Detectron2's mapper: "image" (C, H, W), 0 to 255; optionally "height" and
+# "width" of the results in pixels.
 Input = Mapping[str, Any]
 
 
@@ -27,28 +27,31 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
     Training, parameters and, without these options, testing are the parent's. The RoI heads are
     Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.
 
-    With Soft-NMS, or with several views, every box that scores enough is a candidate, and one
-    selection among the candidates of all views decides. This differs from Detectron2's
-    ``GeneralizedRCNNWithTTA``, which suppresses within each view and then among what is left:
-    Soft-NMS done twice would lower scores twice. Masks are predicted for the chosen boxes in every
-    view, averaged as probabilities, and drawn once. With a single view of the size that the model
-    was given, the result is that of plain testing image by image, bit for bit.
+    With Soft-NMS or several views, every box above the score threshold is a candidate, and there is
+    one selection among the candidates of all views. This differs from Detectron2's
+    ``GeneralizedRCNNWithTTA``, which suppresses within each view and then across views: applying
+    Soft-NMS twice would lower scores twice. Masks are predicted for the chosen boxes in every view,
+    averaged as probabilities, and pasted once. With a single view of the size that the model was
+    given, the result equals plain testing image by image, bit for bit.
 
-    Views are tested one after the other, image by image, so memory is bounded by the largest; for
-    masks the features of a view are computed again rather than kept, unless it is the only one.
+    Views are tested one after the other, image by image, so memory is bounded by the largest one.
+    For masks, the features of a view are recomputed instead of kept, unless it is the only view.
 
-    NOTE: views are made from the image that the model is given. After the usual resize of the test
-    mapper they are copies of a copy; ``dataloader.test.mapper.augmentations=[]`` hands over the
+    NOTE: views are resized from the image that the model is given. If the test mapper has already
+    resized it, they are resized twice; ``dataloader.test.mapper.augmentations=[]`` passes the
     original image, which is best.
 
     Args:
-        soft_nms: settings, or just the method, ``"linear"`` or ``"gaussian"``; in place of the
-            box predictor's ``test_nms_thresh`` and ``test_score_thresh``. Its
-            ``test_topk_per_image`` holds in any case.
-        test_short_sides: lengths of the short side to test at, in pixels; none: as given.
-        test_max_size: limit of the long side, as in ``ResizeShortestEdge``.
-        test_flip: test the mirror image of each view, too.
+        soft_nms: settings, or only the method, ``"linear"`` or ``"gaussian"``; replaces the box
+            predictor's ``test_nms_thresh`` and ``test_score_thresh``. Its ``test_topk_per_image``
+            applies in either case.
+        test_short_sides: lengths of the short side to test at, in pixels; empty: as given.
+        test_max_size: limit of the long side in pixels, as in ``ResizeShortestEdge``.
+        test_flip: also test the mirror image of each view.
         arguments: those of the parent.
+
+    Raises:
+        UserError: an option has the wrong type or is out of range.
     """
 
     def __init__(
@@ -86,12 +89,16 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         detected_instances: Sequence[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[Any]:
-        """Detect, or give masks to ``detected_instances``, in images of any size.
+        """Detect objects, or add masks to ``detected_instances``, in images of any size.
+
+        Args:
+            batched_inputs: one dict per image, see `Input`.
+            detected_instances: per image known boxes, in pixels of their own ``image_size``.
+            do_postprocess: whether to scale results to ``height`` and ``width`` of the input.
 
         Returns:
-            With ``do_postprocess`` {"instances": Instances} per image, brought to ``height`` and
-            ``width`` of the input; else Instances, of the size of the first view. Boxes of
-            ``detected_instances`` are understood in their own ``image_size``.
+            With ``do_postprocess`` {"instances": Instances} per image; else Instances in the size
+            of the first view.
         """
         in_views = len(self.test_short_sides) > 0 or self.test_flip
         if not in_views and (self.soft_nms is None or detected_instances is not None):
@@ -116,13 +123,13 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
 
     @torch.no_grad()
     def _detect(self, batched_inputs: Sequence[Input]) -> list[Instances]:
-        """Images as they are, in one batch."""
+        """Detect in images as they are, in one batch."""
         images, features = self._extract(batched_inputs)
         chosen = [self._choose(found) for found in self._candidates(images, features)]
         return self.roi_heads.forward_with_given_boxes(features, chosen)
 
     def _detect_in_views(self, x: Input) -> Instances:
-        """One image in all its views; boxes are those of the first one."""
+        """Detect in all views of one image; boxes are in pixels of the first view."""
         views = self._views(x)
         if len(views) == 1:
             return self._detect([_seen(x, views[0])])[0]
@@ -140,13 +147,13 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
 
     @torch.no_grad()
     def _candidates_in_view(self, x: Input, view: View, frame: tuple[int, int]) -> Instances:
-        # A function of its own: with its end the feature maps are free.
+        # A separate function, so that the feature maps are freed when it returns.
         (found,) = self._candidates(*self._extract([_seen(x, view)]))
         boxes = view.boxes_to_frame(found.pred_boxes.tensor, frame)
         return Instances(frame, **{**found.get_fields(), "pred_boxes": Boxes(boxes)})
 
     def _candidates(self, images: ImageList, features: dict) -> list[Instances]:
-        """All boxes of each image that score enough, overlapping or not."""
+        """Return all boxes of each image above the score threshold, without NMS."""
         predictor = self._box_predictor()
         threshold = predictor.test_score_thresh
         if self.soft_nms is not None:
@@ -156,12 +163,12 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
             return self.roi_heads._forward_box(features, proposals)
 
     def _box_predictor(self) -> nn.Module:
-        """The one with the settings of the selection: the last one of a cascade."""
+        """Return the box predictor with the selection settings: the last one of a cascade."""
         predictor = self.roi_heads.box_predictor
         return predictor[-1] if isinstance(predictor, nn.ModuleList) else predictor
 
     def _choose(self, found: Instances) -> Instances:
-        """The detections among the candidates of one image, best first."""
+        """Choose the detections among the candidates of one image, best first."""
         predictor = self._box_predictor()
         top_k = predictor.test_topk_per_image
         if self.soft_nms is not None:
@@ -174,14 +181,14 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         """Add the mean of all views' masks to the boxes of one image."""
         if not self.roi_heads.mask_on:
             return found
-        # without boxes one view is enough: it gives the empty field its shape
+        # without boxes, one view suffices to give the empty field its shape
         views = self._views(x)[: None if len(found) > 0 else 1]
         found.pred_masks = sum(self._masks_in_view(x, view, found) for view in views) / len(views)
         return found
 
     @torch.no_grad()
     def _masks_in_view(self, x: Input, view: View, found: Instances) -> torch.Tensor:
-        """(N, 1, M, M) probabilities over the N boxes."""
+        """Predict mask probabilities (N, 1, M, M) for the N boxes in one view."""
         boxes = view.boxes_from_frame(found.pred_boxes.tensor, found.image_size)
         shown = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=found.pred_classes)
         _, features = self._extract([_seen(x, view)])
@@ -197,8 +204,8 @@ def _seen(x: Input, view: View) -> Input:
 def _unselective(predictor: nn.Module, score_threshold: float) -> Iterator[None]:
     """Let a box predictor return all boxes that score above the threshold.
 
-    Its three settings are the only way that the RoI heads of Detectron2 have in common, Cascade
-    or not, to reach the boxes before NMS.
+    Changing its three settings is the only way to get the boxes before NMS that works for both
+    Standard and Cascade RoI heads of Detectron2.
     """
     changed = dict(
         test_score_thresh=score_threshold,

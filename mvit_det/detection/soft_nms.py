@@ -1,4 +1,4 @@
-"""Soft-NMS (Bodla et al., ICCV 2017): boxes that overlap a better one lose score, not existence.
+"""Soft-NMS (Bodla et al., ICCV 2017): a box that overlaps a better one is rescored, not removed.
 
 Legend: N candidates of one image, M of them chosen.
 """
@@ -15,28 +15,28 @@ from mvit_det.errors import check_choice, check_positive, check_share
 
 @dataclass(frozen=True)
 class SoftNMS:
-    """Settings of Soft-NMS; an instance chooses from the candidates of one image.
+    """Settings of Soft-NMS; calling an instance chooses from the candidates of one image.
 
-    Pick the best box again and again; each pick lowers the others of its class (Fig. 2). With ``o``
-    the IoU of a box with the pick, its score s becomes
+    The best box is picked repeatedly; each pick lowers the other scores of its class (Fig. 2). With
+    ``o`` the IoU of a box with the pick, its score s becomes
 
     * linear (Eq. 2 of that paper): ``s * (1 - o)`` if ``o >= overlap_threshold``, else ``s``;
     * gaussian (Eq. 3): ``s * exp(-o**2 / sigma)``.
 
-    Boxes without area overlap nothing. Of equal scores the one of lower index comes first. Scores
-    that are not finite count as 0. The MViTv2 paper names no settings; the defaults are those most
-    implementations agree on.
+    Boxes without area overlap nothing. Of equal scores, the lower index comes first. Scores that
+    are not finite count as 0. The MViTv2 paper states no settings; the defaults are those of most
+    implementations.
 
     Attributes:
         method: ``"linear"`` or ``"gaussian"``: how the score falls with the overlap.
-        sigma: width of the gaussian.
-        overlap_threshold: the IoU from which the linear method acts.
-        prune_score: a box whose score is, or falls, below it or to 0 is dropped.
-        score_threshold: candidates are the boxes whose class probability exceeds it. It must be far
-            below the 0.05 of plain NMS: boxes that are suppressed there still count here.
+        sigma: width of the gaussian, positive.
+        overlap_threshold: the IoU from which the linear method acts, 0 to 1.
+        prune_score: boxes whose score is or falls below it, or to 0, are dropped; 0 to 1.
+        score_threshold: boxes with a higher class probability are candidates. It should be far
+            below the 0.05 of plain NMS, since boxes that plain NMS removes still count here.
 
     Raises:
-        UserError: for a value out of its range.
+        UserError: a value is out of its range.
     """
 
     method: str = "linear"
@@ -58,7 +58,7 @@ class SoftNMS:
     def __call__(self, candidates: Instances, top_k: int = -1) -> Instances:
         """Choose the best ``top_k`` (all if negative), best first, with decayed scores.
 
-        ``candidates`` have ``pred_boxes``, ``scores`` and ``pred_classes``; other fields are kept.
+        ``candidates`` has ``pred_boxes``, ``scores`` and ``pred_classes``; other fields are kept.
         """
         boxes, scores = candidates.pred_boxes.tensor, candidates.scores
         indices, decayed = self.choose(boxes, scores, candidates.pred_classes, top_k)
@@ -70,17 +70,22 @@ class SoftNMS:
     def choose(
         self, boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, top_k: int = -1
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Choose among boxes (N, 4) XYXY with probabilities (N,) and classes (N,) of whole numbers.
+        """Choose the best boxes of one image.
+
+        Args:
+            boxes: (N, 4) XYXY in pixels.
+            scores: (N,) probabilities.
+            classes: (N,) class indices, integers.
+            top_k: largest M; negative for no limit.
 
         Returns:
-            ``indices`` (M,) into the input and the decayed ``scores`` (M,), falling; M is at most
-            ``top_k``, where that is not negative.
+            ``indices`` (M,) into the input, and the decayed ``scores`` (M,), descending.
         """
         usable = torch.where(scores.isfinite(), scores, 0)
         prune_score = max(self.prune_score, torch.finfo(scores.dtype).tiny)
         limit = len(scores) if top_k < 0 else top_k
-        # No score ever rises. So if the picks among the best candidates all score at least as much
-        # as any other did at the start, the others, however many, cannot come before them.
+        # Scores never rise. So if all picks among the best candidates score at least as much as any
+        # other candidate did at the start, the others cannot come before them.
         number = max(10 * limit, 1000)
         while True:
             floor = prune_score
@@ -94,7 +99,7 @@ class SoftNMS:
             number *= 8
         return rows[torch.from_numpy(picks).to(rows.device)], torch.from_numpy(decayed).to(scores)
 
-    @np.errstate(over="ignore", invalid="ignore")  # of areas beyond the largest float
+    @np.errstate(over="ignore", invalid="ignore")  # areas may exceed the largest float
     def _pick(
         self,
         boxes: np.ndarray,
@@ -103,9 +108,9 @@ class SoftNMS:
         prune_score: float,
         limit: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`choose` for arrays: indices and decayed scores of at most ``limit`` picks."""
-        # Geometry lies sorted by class, so that a pick touches one slice; scores stay in their
-        # order, so that the first maximum is the one of lowest index.
+        """Run `choose` on arrays: indices and decayed scores of at most ``limit`` picks."""
+        # Geometry is sorted by class, so that a pick touches one slice; scores keep their order, so
+        # that the first maximum is the one of lowest index.
         order = classes.argsort()
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
@@ -152,6 +157,6 @@ def soft_nms(
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
-    """Move to the CPU, where a pick takes as long as launching one GPU kernel; float32 at least."""
+    """Move to the CPU, where a pick takes as long as one GPU kernel launch; at least float32."""
     half = values.dtype in (torch.float16, torch.bfloat16)
     return (values.float() if half else values).cpu().numpy()

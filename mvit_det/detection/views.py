@@ -1,7 +1,7 @@
-"""Views of an image at test time: sizes, mirrors, and the way of boxes and masks between them.
+"""Views of an image at test time (size, mirroring), and conversion of boxes and masks between them.
 
-Legend: N boxes, M the side of a mask that lies over a box. Sizes are (height, width) in pixels;
-boxes are XYXY in pixels, continuous.
+Legend: N boxes, M = side of a mask over a box. Sizes are (height, width) in pixels; boxes are XYXY
+in pixels, continuous.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from mvit_det.errors import UserError
 class View:
     """An image resized to ``size``, then mirrored left-right if ``mirrored``.
 
-    A *frame* is the same image, upright, at some size; boxes travel between the two.
+    A *frame* is the same image, not mirrored, at some size; boxes are converted between the two.
     """
 
     size: tuple[int, int]
     mirrored: bool = False
 
     def show(self, image: torch.Tensor) -> torch.Tensor:
-        """The image (C, H, W) as seen in this view: resized as Detectron2's mapper does it.
+        """Resize an image (C, H, W) to this view as Detectron2's mapper does, and mirror it.
 
         Raises:
-            UserError: if it has to be resized and does not hold bytes.
+            UserError: the image has to be resized and is not uint8.
         """
         old = tuple(image.shape[-2:])
         if old != self.size:
@@ -43,15 +43,15 @@ class View:
         return image.flip(-1) if self.mirrored else image
 
     def boxes_to_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:
-        """(N, 4) boxes of this view -> those of the frame; exact if nothing is to change."""
+        """Convert (N, 4) boxes from this view to the frame; exact if both are equal."""
         return _scale(self._mirror(boxes), self.size, frame)
 
     def boxes_from_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:
-        """(N, 4) boxes of the frame -> those of this view."""
+        """Convert (N, 4) boxes from the frame to this view."""
         return self._mirror(_scale(boxes, frame, self.size))
 
     def masks_to_frame(self, masks: torch.Tensor) -> torch.Tensor:
-        """(N, 1, M, M) masks, each over its box, which the size of the image does not touch."""
+        """Convert (N, 1, M, M) masks over their boxes, which do not depend on the image size."""
         return masks.flip(-1) if self.mirrored else masks
 
     def _mirror(self, boxes: torch.Tensor) -> torch.Tensor:
@@ -69,11 +69,16 @@ def _scale(boxes: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> t
 def plan_views(
     size: tuple[int, int], short_sides: Sequence[int], max_size: int, flip: bool
 ) -> list[View]:
-    """The views of an image of ``size``: each short side, with ``flip`` also its mirror image.
+    """List the views of an image: one per short side, with ``flip`` also its mirror image.
 
-    The long side stays within ``max_size``, at the cost of the short one. Without short sides the
-    image keeps its size. Where two short sides give one size, it occurs once: it would say nothing
-    new.
+    The long side stays within ``max_size`` by shrinking the short one. If two short sides give the
+    same size, it occurs once, since the second view would add nothing.
+
+    Args:
+        size: (height, width) of the image in pixels.
+        short_sides: in pixels; empty to keep the size of the image.
+        max_size: limit of the long side in pixels.
+        flip: whether to add mirror images.
     """
     resize = T.ResizeShortestEdge.get_output_shape
     sizes = [resize(*size, short_side, max_size) for short_side in short_sides] or [size]

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and that must fit the model they are loaded into."""
+"""Write checkpoints whole or not at all, and load only those that fit the model."""
 
 import logging
 import os
@@ -23,18 +23,21 @@ logger = logging.getLogger(__name__)
 
 
 class StrictCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer; file names and contents are the same.
+    """Detectron2's checkpointer with atomic writes and strict loading; the file format is the same.
 
-    Saving goes through a temporary file, so that no crash leaves a part of one. Resuming takes the
-    newest file that is undamaged. Loading takes any published format, or the name of a published
-    file, never runs code from it, says what was used, and ends in an error where the weights do not
-    fit: a file to *start* from may lack heads, or bring heads for other classes, as fine-tuning
-    does, but at least 90 % of the backbone's tensors must fit; a file to *evaluate* must fit
-    completely, one to *resume* without any change.
+    Saving writes a temporary file and renames it, so a crash never leaves a partial checkpoint.
+    Resuming takes the newest undamaged file. Loading accepts any published format, or the name of
+    a published file, never runs code from it, logs what was used, and raises an error where the
+    weights do not fit: a file to *start* from may lack heads or have heads for other classes, as
+    in fine-tuning, but at least 90 % of the backbone's tensors must fit; a file to *evaluate* must
+    fit completely; a file to *resume* from must fit without any change.
 
     Args:
+        model: the module to save and load.
+        save_dir: folder of the checkpoints; "" to save nothing.
         complete: whether every tensor of the model must be in the file.
-        inflation: how weights of images become those of clips (`mvit_det.checkpoint.inflation`).
+        inflation: how image weights become clip weights (`mvit_det.checkpoint.inflation`).
+        checkpointables: objects with ``state_dict`` and ``load_state_dict``, saved by name.
     """
 
     MIN_BACKBONE_SHARE = 0.9
@@ -58,10 +61,12 @@ class StrictCheckpointer(DetectionCheckpointer):
         """Write ``name``.pth with the model, the checkpointables and ``contents``.
 
         Args:
-            tag: whether ``--resume`` shall go on from it.
+            name: file name without suffix.
+            tag: whether ``--resume`` continues from this file.
+            **contents: further entries of the file; anything that ``torch.save`` takes.
 
         Raises:
-            UserError: no space is left, or the weights are not finite; what was there before is
+            UserError: no space is left, or the weights are not finite; existing files stay
                 untouched.
         """
         if not self.save_dir or not self.save_to_disk:
@@ -73,8 +78,8 @@ class StrictCheckpointer(DetectionCheckpointer):
         bad = _not_finite(data["model"])
         if bad:
             raise UserError(
-                f"Training has diverged: {path} is not written, since {some(bad, 3)} are not finite; "
-                "lower optimizer.lr and go on from the last checkpoint with --resume."
+                f"Training has diverged: {path} is not written, since {some(bad, 3)} are not "
+                "finite; lower optimizer.lr and go on from the last checkpoint with --resume."
             )
         logger.info("Saving %s", path)
         try:
@@ -86,15 +91,15 @@ class StrictCheckpointer(DetectionCheckpointer):
             raise UserError(_why_not_written(path, data, error)) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Make it the one that ``--resume`` goes on from."""
+        """Record the file name that ``--resume`` continues from."""
         with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as partial:
             partial.write_text(last_filename_basename)
 
     def get_checkpoint_file(self) -> str:
-        """The newest undamaged checkpoint of the folder; "" if there never was one.
+        """Return the path of the newest undamaged checkpoint; "" if the folder has none.
 
         Raises:
-            UserError: all are damaged.
+            UserError: every checkpoint of the folder is damaged.
         """
         chosen = _newest_sound(Path(self.save_dir)) if comm.is_main_process() else None
         path, damaged = comm.all_gather(chosen)[0]  # all processes take the same file
@@ -109,12 +114,16 @@ class StrictCheckpointer(DetectionCheckpointer):
         return path
 
     def resume(self, path: str) -> dict[str, Any]:
-        """Load a checkpoint of this run, which must fit as it is; return what no object took."""
+        """Load a checkpoint of this run, which must fit unchanged; return the unused entries."""
         self.complete = self.unchanged = True
         return self.load(path)
 
     def load(self, path: str, checkpointables=None) -> dict[str, Any]:
-        """As in Detectron2, for any published format, and by name (`mvit_det.checkpoint`)."""
+        """Load as Detectron2 does, from any published format or by published name.
+
+        Raises:
+            UserError: the file cannot be read or does not fit (see the class).
+        """
         self._source = path
         try:
             return super().load(fetch(path) if path else path, checkpointables)
@@ -131,8 +140,8 @@ class StrictCheckpointer(DetectionCheckpointer):
         bad = _not_finite(fitted.state)
         if bad:
             raise UserError(
-                f"Checkpoint {self._source} holds numbers that are not finite, in {some(bad, 3)}: it "
-                "comes from a training that had diverged, or is damaged; take another."
+                f"Checkpoint {self._source} holds numbers that are not finite, in {some(bad, 3)}: "
+                "it comes from a training that had diverged, or is damaged; take another."
             )
         if self.complete and fitted.report.zeroed:
             logger.warning(
@@ -143,7 +152,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         return {**weights.companions, "model": fitted.state}
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
-        """The report of `_load_file` has said more."""
+        """Log nothing: the report of `_load_file` has the details."""
 
     def _judge(self, report: Report) -> None:
         wrong = report.mismatched | (report.resized | report.zeroed if self.unchanged else {})
@@ -161,17 +170,17 @@ class StrictCheckpointer(DetectionCheckpointer):
 
 
 def fault_of(path: str | os.PathLike) -> str | None:
-    """What is wrong with a checkpoint file, by the checksums that torch writes; None if nothing."""
+    """Describe the damage of a checkpoint file, from its zip checksums; None if it is intact."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile) as error:
-        return "missing" if not os.path.exists(path) else f"truncated or no checkpoint ({error})"
+        return "missing" if not os.path.exists(path) else f"truncated or not a checkpoint ({error})"
     return f"checksum of {damaged} is wrong" if damaged else None
 
 
 def _newest_sound(folder: Path) -> tuple[str, list[str]]:
-    """(path of the checkpoint to resume from or "", those passed over with the reason)."""
+    """Return the path of the checkpoint to resume from (or ""), and why others were skipped."""
     tag = folder / "last_checkpoint"
     tagged = tag.read_text().strip() if tag.exists() else ""
     files = [path for path in folder.glob("model_*.pth") if path.name != "model_best.pth"]
@@ -189,7 +198,7 @@ def _newest_sound(folder: Path) -> tuple[str, list[str]]:
 
 def _not_finite(weights: dict[str, torch.Tensor]) -> list[str]:
     """Name the tensors that hold an infinity or NaN."""
-    # A sum is infinite or NaN if any element is, and needs no mask of the tensor's size.
+    # A sum is not finite if any element is not, and it needs no mask of the tensor's size.
     floats = {name: value for name, value in weights.items() if value.is_floating_point()}
     return [name for name, value in floats.items() if not value.double().sum().isfinite()]
 

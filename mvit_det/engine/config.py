@@ -17,7 +17,11 @@ from mvit_det.errors import UserError
 
 
 def load_config(path: str) -> DictConfig:
-    """Load a LazyConfig: a .py, a saved .yaml, or a config of this package by its name."""
+    """Load a LazyConfig from a .py file, a saved .yaml, or by the name of a shipped config.
+
+    Raises:
+        UserError: ``path`` is empty, or there is no such config.
+    """
     if not path:
         raise UserError("No config was given: use --config-file quickstart to start.")
     return LazyConfig.load(find_config(path))
@@ -27,9 +31,9 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply overrides in Hydra's grammar (``key=value``, ``+key=value``).
 
     Raises:
-        UserError: for a key that neither the config nor the constructor behind it knows, with the
-            nearest one that exists, and for a value of another type than the present one. Prefix a
-            key with ``+`` to add it all the same.
+        UserError: a key is unknown to the config and to the constructor it configures (the message
+            names the nearest known key; a ``+`` prefix adds the key anyway), or a value has
+            another type than the current one.
     """
     for text in overrides:
         if text.startswith("--"):
@@ -54,7 +58,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _check_key(cfg: DictConfig, key: str) -> None:
-    """Walk down ``key``; its last part may also be an argument that the config leaves unset."""
+    """Refuse an unknown ``key``; its last part may be an argument that the config leaves unset."""
     node: Any = cfg
     walked: list[str] = []
     for part in key.split("."):
@@ -73,7 +77,7 @@ def _check_key(cfg: DictConfig, key: str) -> None:
 
 
 def _children(node: Any) -> Iterator[str]:
-    """Yield the keys below a config node, with the arguments of the constructor it stands for."""
+    """Yield the keys of a config node, then the unset arguments of its ``_target_``."""
     if isinstance(node, ListConfig):
         yield from map(str, range(len(node)))
     if not isinstance(node, DictConfig):
@@ -87,7 +91,7 @@ def _children(node: Any) -> Iterator[str]:
 
 
 def _arguments(target: Any) -> dict[str, None]:
-    """Collect the keywords that a callable takes, with its bases' where it has ``**kwargs``."""
+    """Collect the keyword names of a callable, including its bases' where it has ``**kwargs``."""
     makers = [target]
     if inspect.isclass(target):
         makers = [vars(kind)["__init__"] for kind in target.__mro__ if "__init__" in vars(kind)]
@@ -103,7 +107,7 @@ def _arguments(target: Any) -> dict[str, None]:
 
 
 def _check_type(cfg: DictConfig, key: str, value: Any) -> None:
-    """Refuse e.g. a word where the config holds a number."""
+    """Refuse a value of another type, such as a word where the config holds a number."""
     old = OmegaConf.select(cfg, key, default=None)
     kinds = ((bool, bool, "true or false"), (Number, Number, "a number"))
     for kind, allowed, name in (*kinds, (str, (str, list), "text or a list")):

@@ -1,4 +1,4 @@
-"""Curves of losses and metrics from ``metrics.json`` (one JSON object per line), as PNGs."""
+"""Draw the curves of losses and metrics in ``metrics.json`` (one JSON object per line) as PNGs."""
 
 import json
 import math
@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-# picture -> metrics that it shows, in percent; a panel for each thing that has them
+# file name -> the metrics it shows, in percent; one panel per key prefix, such as "bbox/"
 _METRICS = {"ap.png": ("AP", "AP50"), "accuracy.png": ("top1", "top5"), "map.png": ("mAP50",)}
 
 
 def read_curves(metrics_json: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return {key: (iterations, values)}, sorted by iteration, of all finite numbers.
+    """Read {key: (iterations, values)}, both of shape (points,), sorted by iteration.
 
-    A run that was stopped and resumed writes some iterations twice: the later line counts. A line
-    that is no JSON (a run killed while it wrote) is passed over. Without a file there are no curves.
+    Values that are not finite are skipped. A resumed run writes some iterations twice: the later
+    line counts. A line that is not JSON (the run was killed while writing) is skipped. If the file
+    does not exist, the result is empty.
     """
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     path = Path(metrics_json)
@@ -39,7 +40,10 @@ def read_curves(metrics_json: str | os.PathLike) -> dict[str, tuple[np.ndarray, 
 
 
 def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """Mean over a centred window of about ``share`` of the points, shorter at both ends."""
+    """Average (N,) values over a centred window of about ``share`` x N points; returns (N,).
+
+    The window shrinks symmetrically towards both ends.
+    """
     half = int(len(values) * share / 2 + 0.5)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
@@ -48,8 +52,8 @@ def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
 
 
 def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) -> list[Path]:
-    """Draw ``losses.png`` and pictures of metrics; return the paths of those with data."""
-    # Not at the top: it takes a second, and a training needs it only at its end.
+    """Draw ``losses.png`` and one PNG per kind of metric; return the paths of those with data."""
+    # Imported here: it takes a second, and a training needs it only at its end.
     from matplotlib.figure import Figure
 
     curves = read_curves(metrics_json)
@@ -66,7 +70,7 @@ def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) 
 
 
 def _draw_losses(figure, curves: dict) -> bool:
-    """Total loss and learning rate left, the terms of the loss right."""
+    """Draw the total loss and learning rate on the left, the terms of the loss on the right."""
     if "total_loss" not in curves:
         return False
     total, parts = figure.subplots(1, 2)
@@ -93,7 +97,7 @@ def _draw_losses(figure, curves: dict) -> bool:
 
 
 def _draw_metrics(metrics: Sequence[str], figure, curves: dict) -> bool:
-    """Draw a panel for each prefix of the metrics' keys, such as "bbox/", on the same scale."""
+    """Draw one panel per key prefix, such as "bbox/", all from 0 to 105 percent."""
     panels: dict[str, list[str]] = defaultdict(list)
     for key in curves:
         prefix, _, name = key.rpartition("/")
@@ -101,9 +105,8 @@ def _draw_metrics(metrics: Sequence[str], figure, curves: dict) -> bool:
             panels[prefix].append(name)
     if not panels:
         return False
-    for axes, (prefix, names) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items()
-    ):
+    columns = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (prefix, names) in zip(columns, panels.items()):
         for name in names:
             iterations, values = curves[f"{prefix}/{name}"]
             label = f"{name}, {values[-1]:.1f} at the end"

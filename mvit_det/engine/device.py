@@ -6,10 +6,14 @@ from mvit_det.errors import UserError
 
 
 def open_device(name: str | torch.device, title: str) -> torch.device:
-    """The CPU or CUDA device of that name, which must work here.
+    """Return the CPU or CUDA device of that name, after placing a tensor on it.
 
     Args:
-        title: what stands before the name in the sentence that a fault ends in, as "train.device=".
+        name: such as "cpu" or "cuda:0".
+        title: prefix of the name in the error message, such as "train.device=".
+
+    Raises:
+        UserError: the device does not exist, does not work, or is of another type.
     """
     try:
         device = torch.device(name)

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is evaluated in their place."""
+"""An exponential moving average of the weights, evaluated in place of the trained ones."""
 
 import logging
 from collections.abc import Callable
@@ -16,21 +16,26 @@ logger = logging.getLogger(__name__)
 
 
 class AveragedWeights(HookBase):
-    """Averages after every step of the optimizer; register it before the hooks that save.
+    """Average the weights after every optimizer step; register it before the hooks that save.
 
-    Checkpoints hold the average as Detectron2 keeps any hook's state, so a resumed run goes on with
-    it. Where a checkpoint has none, and where a run begins, it starts from the present weights.
+    Checkpoints hold the average, as Detectron2 keeps the state of any hook, so a resumed run
+    continues it. A new run, or a checkpoint without an average, starts from the current weights.
 
     Args:
-        model: the weights to follow; not the wrapper for several processes, which all average alike.
-        decay: weight of the old average at each step. Floating-point buffers are averaged as well,
-            others copied.
-        output_dir: where the averaged weights are written at the end, beside model_final.pth.
+        model: the module to follow, without its DistributedDataParallel wrapper; each process
+            computes the same average.
+        decay: weight of the old average at each step, in [0, 1). Floating-point buffers are
+            averaged as well; other buffers are copied.
+        output_dir: the averaged weights are written here at the end, next to model_final.pth.
 
-    ``model`` is a copy with the averaged weights.
+    Attributes:
+        model: a copy of the module with the averaged weights.
+
+    Raises:
+        UserError: ``decay`` is out of range.
     """
 
-    # not model_*.pth, which --resume goes on from
+    # not model_*.pth, which --resume continues from
     NAME = "averaged_final"
 
     def __init__(self, model: nn.Module, decay: float, output_dir: str):
@@ -43,34 +48,34 @@ class AveragedWeights(HookBase):
         self._checkpointer = StrictCheckpointer(self.model, output_dir)
 
     def before_train(self) -> None:
-        """Begin with the weights that were loaded meanwhile, unless an average was."""
+        """Start from the loaded weights, unless the checkpoint had an average."""
         reach = 1 / (1 - self._decay)
         if self.trainer.max_iter < reach:
             logger.warning(
-                "train.ema.decay=%g averages over about %d iterations, and this run has %d: lower it, "
-                "or what is evaluated stays near the weights that it began with.",
+                "train.ema.decay=%g averages over about %d iterations, and this run has %d: lower "
+                "it, or what is evaluated stays near the weights that it began with.",
                 *(self._decay, reach, self.trainer.max_iter),
             )
         if self._average.n_averaged == 0:
             self._average.update_parameters(self._weights)
 
     def after_step(self) -> None:
-        """Take in the new weights; the average of the last ones is also written out."""
+        """Update the average with the new weights; after the last step also write it to disk."""
         self._average.update_parameters(self._weights)
         if self.trainer.iter + 1 >= self.trainer.max_iter:
             self._checkpointer.save(self.NAME, tag=False, iteration=self.trainer.iter)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, and how many steps it is of."""
+        """Return the averaged tensors and the number of averaged steps."""
         return self._average.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Restore what `state_dict` returned."""
         self._average.load_state_dict(state)
 
 
 def _averaging(decay: float) -> Callable[..., None]:
-    """torch's moving average, for lists of tensors of one type; whole numbers are copied."""
+    """Build the update for lists of tensors of one type: floats are averaged, integers copied."""
     average = get_ema_multi_avg_fn(decay)
 
     def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: Any) -> None:

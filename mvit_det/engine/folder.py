@@ -1,4 +1,4 @@
-"""One run, one output folder."""
+"""Keep an output folder to one run at a time, and its config.yaml in step with its checkpoints."""
 
 import errno
 import fcntl
@@ -15,11 +15,18 @@ from mvit_det.files import PARTIAL, atomic_file
 
 
 class ConfigFile:
-    """config.yaml of a folder, which must go on telling what the checkpoints beside it are of.
+    """The config.yaml of a folder, which must keep describing the checkpoints next to it.
 
-    Detectron2's `default_setup` replaces it, whatever becomes of the run. Make this object before,
-    call `hold` behind it, and `replace` when training begins: a run that is refused, or that only
-    evaluates, then leaves the file as it was. Where there was none, the new one stays.
+    Detectron2's `default_setup` overwrites it even if the run is then refused. Create this object
+    before that call, call `hold` after it, and `replace` when training begins: a run that is
+    refused, or that only evaluates, then leaves the old file in place. If there was no file, the
+    new one stays.
+
+    Args:
+        output_dir: created if absent.
+
+    Raises:
+        UserError: the folder cannot be created or written to.
     """
 
     def __init__(self, output_dir: str | os.PathLike):
@@ -32,12 +39,12 @@ class ConfigFile:
         return self.path.read_bytes() if comm.is_main_process() and self.path.is_file() else None
 
     def hold(self) -> None:
-        """Put the former file back, if there was one."""
+        """Restore the old file, if there was one."""
         self.new = self._read()
         self._write(self.old)
 
     def replace(self) -> None:
-        """Let it be that of this run."""
+        """Write the config of this run."""
         self._write(self.new)
 
     def _write(self, content: bytes | None) -> None:
@@ -62,11 +69,15 @@ def _make(folder: str) -> None:
 
 @contextmanager
 def exclusive_output_dir(output_dir: str | os.PathLike, resume: bool) -> Iterator[None]:
-    """Keep the folder for this training alone; the lock ends with the process, however it ends.
+    """Lock the folder for one training; the lock ends with the process, even after a kill.
+
+    Args:
+        output_dir: created if absent.
+        resume: whether the folder may already hold checkpoints.
 
     Raises:
-        UserError: another process trains into it; or it holds checkpoints and ``resume`` is not
-            set: a later ``--resume`` could not tell which run to go on with.
+        UserError: another process trains into the folder; or it holds checkpoints and ``resume``
+            is not set, so that a later ``--resume`` would be ambiguous.
     """
     folder = Path(output_dir)
     with _locked(folder, ".lock"):
@@ -74,8 +85,8 @@ def exclusive_output_dir(output_dir: str | os.PathLike, resume: bool) -> Iterato
             checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
             if checkpoints and not resume:
                 raise UserError(
-                    f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): go on with "
-                    "it by --resume, or choose another train.output_dir."
+                    f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): go on "
+                    "with it by --resume, or choose another train.output_dir."
                 )
             for stale in folder.glob(f"model_*{PARTIAL}"):  # a run was killed while it saved
                 stale.unlink()
@@ -83,20 +94,24 @@ def exclusive_output_dir(output_dir: str | os.PathLike, resume: bool) -> Iterato
 
 
 def exclusive_test_dir(output_dir: str | os.PathLike) -> AbstractContextManager[None]:
-    """Keep the folder for this test alone, whatever trains into it."""
+    """Lock the folder for one evaluation, independently of any training in it.
+
+    Raises:
+        UserError: another process evaluates into the folder.
+    """
     return _locked(Path(output_dir), ".test.lock")
 
 
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[None]:
-    """Hold a lock of the main process; a `UserError` where another run has it."""
+    """Hold a lock on the main process; raise a `UserError` if another run has it."""
     if not comm.is_main_process():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / name, "a+") as lock:
         try:
-            # a lock of this process, which the loader's workers do not inherit
+            # fcntl, not flock: the loader's workers must not inherit the lock
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.seek(0)

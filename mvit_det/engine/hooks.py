@@ -1,4 +1,4 @@
-"""Hooks that Detectron2 does not have, or that lose something when a run is resumed."""
+"""Hooks that Detectron2 lacks, or whose Detectron2 version loses state when a run resumes."""
 
 import logging
 import math
@@ -21,25 +21,27 @@ from mvit_det.errors import some
 
 logger = logging.getLogger(__name__)
 
-# how many values of a loss the log's medians look back on
+# number of past values in the medians of the log
 _WINDOW = 20
 
 
 @dataclass(eq=False)
 class Checkpoints(HookBase):
-    """Detectron2's files (model_0004999.pth, ..., model_final.pth), from which a run resumes exactly.
+    """Save model_0004999.pth, ..., model_final.pth such that a run resumes exactly.
 
-    Beside model and trainer they hold, for each process, the random number generators; the position
-    in the data; and the last values of the losses, so that the smoothed log goes on as well.
+    Besides model and trainer, the files hold the random state of each process, the position in the
+    data, and the last values of the losses, so that the smoothed log continues as well.
 
     Args:
         checkpointer: saves on the main process.
-        loader: has ``state_dict`` and ``load_state_dict``, if it can be resumed.
+        loader: has ``state_dict`` and ``load_state_dict`` if it can be resumed.
         stop: ends the training after an iteration, with a checkpoint.
-        period: in iterations.
-        max_to_keep: numbered files to keep, those of earlier parts of the run included.
+        period: iterations between checkpoints; 0 to save at the end only.
+        max_to_keep: number of numbered files to keep, including those written before a resume;
+            None or 0 to keep all.
 
-    ``resumed`` is to be set to what `StrictCheckpointer.resume` returned.
+    Attributes:
+        resumed: set this to the result of `StrictCheckpointer.resume` before training.
     """
 
     checkpointer: StrictCheckpointer
@@ -51,7 +53,7 @@ class Checkpoints(HookBase):
     _ended: int | None = field(default=None, init=False)
 
     def before_train(self) -> None:
-        """Restore what the model does not hold; register this hook before those that draw."""
+        """Restore loader, log history and random state; register before hooks that draw numbers."""
         if "loader" in self.resumed and hasattr(self.loader, "load_state_dict"):
             self.loader.load_state_dict(self.resumed["loader"])
         for name, (smooth, points) in self.resumed.get("history", {}).items():
@@ -82,12 +84,12 @@ class Checkpoints(HookBase):
             self.stop.end(f"after iteration {self.trainer.iter}, which is saved")
 
     def save_between_steps(self) -> None:
-        """Save, where an evaluation behind an iteration is broken off."""
+        """Save if an evaluation after an iteration is interrupted."""
         if self._ended == self.trainer.iter:
             self.save(f"model_{self._ended:07d}")
 
     def save(self, name: str) -> None:
-        """Save the state after the present iteration; all processes call this."""
+        """Save the state after this iteration as ``name``.pth; all processes must call it."""
         states = comm.gather(randomness.get_state())
         if comm.is_main_process():
             contents = dict(random=states, history=self._history())
@@ -95,7 +97,7 @@ class Checkpoints(HookBase):
                 contents["loader"] = self.loader.state_dict()
             self.checkpointer.save(name, iteration=self.trainer.iter, **contents)
             self._drop_old()
-        comm.synchronize()  # nobody ends or goes on while the file is being written
+        comm.synchronize()  # no process ends or continues while the file is being written
 
     def _history(self) -> dict[str, Any]:
         storage, iteration = self.trainer.storage, self.trainer.iter
@@ -115,13 +117,14 @@ class Checkpoints(HookBase):
 
 @dataclass(eq=False)
 class Evaluations(HookBase):
-    """Detectron2's EvalHook, which also makes up for an evaluation that a killed run has missed.
+    """Evaluate like Detectron2's EvalHook, and make up for an evaluation that a killed run missed.
 
     Args:
-        test: returns metrics by task and name, on the main process.
-        period: in iterations; 0 for the end alone.
-        output_dir: its metrics.json tells which evaluations were made.
-        metric: by which one is recognised, e.g. "bbox/AP".
+        test: returns task -> metric -> value on the main process.
+        period: iterations between evaluations; 0 to evaluate at the end only.
+        output_dir: its metrics.json records which evaluations were finished.
+        metric: key in metrics.json that marks an evaluation, e.g. "bbox/AP"; "" to make up for
+            none.
     """
 
     test: Callable[[], dict[str, Any]]
@@ -130,18 +133,18 @@ class Evaluations(HookBase):
     metric: str
 
     def before_train(self) -> None:
-        """Evaluate if the checkpoint that the run resumes from was saved just before one."""
+        """Evaluate if the run resumes from a checkpoint whose evaluation is missing."""
         if self._due(self.trainer.start_iter) and comm.all_gather(self._missed())[0]:
-            logger.info("The evaluation behind the checkpoint was not finished: doing it now.")
+            logger.info("The evaluation after the checkpoint was not finished: doing it now.")
             self._evaluate(self.trainer.start_iter - 1)
 
     def after_step(self) -> None:
-        """Evaluate when due; at the last iteration it is left to `after_train`."""
+        """Evaluate when due; the last iteration is left to `after_train`."""
         if self._due(self.trainer.iter + 1):
             self._evaluate(self.trainer.iter)
 
     def after_train(self) -> None:
-        """Evaluate what has come of a training that was not broken off."""
+        """Evaluate at the end, unless the training was interrupted."""
         if self.trainer.iter + 1 >= self.trainer.max_iter:
             self._evaluate(self.trainer.iter)
 
@@ -156,7 +159,7 @@ class Evaluations(HookBase):
         found = flatten_results_dict(self.test() or {})
         if found and self.metric and self.metric not in found:
             logger.warning(
-                "train.best_metric=%s is none of what is measured (%s): no best weights are kept.",
+                "train.best_metric=%s is not among the metrics (%s): no best weights are kept.",
                 *(self.metric, some(found)),
             )
         self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **found)
@@ -165,11 +168,13 @@ class Evaluations(HookBase):
 
 @dataclass(eq=False)
 class KeepBest(HookBase):
-    """Keep the weights with the highest value of a metric as model_best.pth; behind `Evaluations`.
+    """Keep the weights with the highest value of a metric as model_best.pth.
 
-    The file holds the value, so that a resumed run knows what to beat.
+    Register it after `Evaluations`. The file also holds the value, so that a resumed run knows
+    the best so far.
 
     Args:
+        checkpointer: saves the weights that are evaluated.
         metric: e.g. "bbox/AP".
     """
 
@@ -181,7 +186,7 @@ class KeepBest(HookBase):
     _seen: int = field(default=-1, init=False)
 
     def before_train(self) -> None:
-        """Look for the best of an earlier part of this run."""
+        """Read the best value so far, if this run is resumed."""
         path = Path(self.checkpointer.save_dir) / f"{self.NAME}.pth"
         if self.trainer.start_iter > 0 and fault_of(path) is None:
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
@@ -190,7 +195,7 @@ class KeepBest(HookBase):
         self.after_step()  # there may have been an evaluation to make up for
 
     def after_step(self) -> None:
-        """Save if there was an evaluation, and it is the best."""
+        """Save if there was a new evaluation, and it is the best."""
         value, iteration = self.trainer.storage.latest().get(self.metric, (-math.inf, -1))
         if iteration <= self._seen:
             return
@@ -203,15 +208,19 @@ class KeepBest(HookBase):
             )
 
     def after_train(self) -> None:
-        """The last evaluation comes behind the last step."""
+        """Check the last evaluation, which is made after the last step."""
         self.after_step()
 
 
 @dataclass(eq=False)
 class DrawCurves(HookBase):
-    """Draw the pictures of metrics.json, every ``period`` iterations and at the end.
+    """Draw the curves of metrics.json every ``period`` iterations and at the end.
 
     Register it after the writer of that file.
+
+    Args:
+        output_dir: folder of metrics.json and of the PNGs.
+        period: in iterations; 0 to draw at the end only.
     """
 
     output_dir: str
@@ -224,5 +233,5 @@ class DrawCurves(HookBase):
             self.after_train()
 
     def after_train(self) -> None:
-        """Draw the run up to here."""
+        """Draw all iterations so far."""
         draw_curves(f"{self.output_dir}/metrics.json", self.output_dir)

@@ -1,4 +1,4 @@
-"""Start the processes of a run, and end it with one sentence where the user can mend the cause."""
+"""Start the processes of a run; end it with one sentence for a fault that the user can fix."""
 
 import errno
 import logging
@@ -21,14 +21,22 @@ from omegaconf.errors import InterpolationResolutionError
 from mvit_det.engine.stop import SIGNALS, Stopped
 from mvit_det.errors import UserError
 
-# how gloo and NCCL say that a process at the other end is gone
+# how gloo and NCCL report that a peer process is gone
 _LOST_PEER = re.compile(
     r"connection (closed|reset|refused)|remote process exited|NCCL|broken pipe", re.IGNORECASE
 )
 
 
 def run(main: Callable[[Namespace], None], args: Namespace) -> None:
-    """Run ``main(args)`` in every process: this one, ``--num-gpus`` new ones, or torchrun's."""
+    """Run ``main(args)`` in every process: this one, ``--num-gpus`` new ones, or torchrun's.
+
+    Exits the process after a fault or a signal: 1 for a fault, 128 + signal when stopped.
+
+    Args:
+        main: the body of each process.
+        args: Detectron2's ``num_gpus``, ``num_machines``, ``machine_rank`` and ``dist_url``, and
+            whatever ``main`` reads.
+    """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _join_torchrun()
         _guarded(main, args)
@@ -36,7 +44,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     asked: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        """The processes that train end themselves, with a checkpoint; this one waits for them."""
+        """Pass a signal on: the training processes save and exit, and this one waits for them."""
         asked.append(number)
         for process in multiprocessing.active_children():
             with suppress(ProcessLookupError):  # it has just ended
@@ -58,7 +66,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process has said why before it ended
         if error.signal_name == "SIGTERM":
-            # That is how torch ends the others where one has ended, and that one has said why.
+            # torch ends the other processes this way when one has ended, which has said why
             sys.exit(128 + asked[0] if asked else 1)
         _end(
             f"Process {error.error_index} of {args.num_gpus} on this machine was ended by "
@@ -79,7 +87,7 @@ def _join_torchrun() -> None:
 
 
 def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
-    # where Detectron2 logs what has ended a training
+    # where Detectron2 logs the exception that ended a training
     logging.getLogger("detectron2.engine.train_loop").addFilter(_needs_a_traceback)
     try:
         main(args)
@@ -93,7 +101,7 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
             raise
         _end(sentence, code=1)
     if dist.is_initialized():
-        # At the interpreter's exit gloo's threads may abort a process that has done its work.
+        # At interpreter exit, gloo's threads may abort a process that has finished its work.
         dist.destroy_process_group()
         logging.shutdown()
         sys.stdout.flush()
@@ -101,12 +109,12 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
 
 
 def _needs_a_traceback(record: logging.LogRecord) -> bool:
-    """Filter out the traceback of what ends in one sentence anyway."""
+    """Return False for the traceback of a fault that is reported in one sentence."""
     return not record.exc_info or _sentence(record.exc_info[1]) is None
 
 
 def _sentence(error: BaseException | None) -> str | None:
-    """What to tell a user who can mend it; None for a fault of the program."""
+    """Describe a fault that the user can fix, in one sentence; None for a fault of the program."""
     text = str(error).strip()
     if isinstance(error, UserError):
         # a data loader's worker wraps the message in its traceback
@@ -123,8 +131,8 @@ def _sentence(error: BaseException | None) -> str | None:
         )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
-            f"{error.filename} cannot be used ({error.strerror}): correct its permissions, or choose "
-            "another train.output_dir if it lies there."
+            f"{error.filename} cannot be used ({error.strerror}): correct its permissions, or "
+            "choose another train.output_dir if it lies there."
         )
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid"):
         return (

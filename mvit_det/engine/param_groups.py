@@ -1,4 +1,4 @@
-"""Which parameters decay, and how fast each layer of a vision transformer learns."""
+"""Parameter groups: weight decay per parameter and learning rate per layer."""
 
 import re
 from collections.abc import Iterable
@@ -14,27 +14,27 @@ _POSITIONS = re.compile(r"(^|\.)(cls_token$|pos_embed|rel_pos)")
 
 
 def classification_parameters(
-    model: nn.Module,
-    base_lr: float,
-    *,
-    layer_decay: float = 1.0,
-    decay_positions: bool = True,
+    model: nn.Module, base_lr: float, *, layer_decay: float = 1.0, decay_positions: bool = True
 ) -> list[dict[str, Any]]:
-    """Parameter groups of the classification recipe, for any optimizer of torch; as few as possible.
+    """Group parameters as in the classification recipe, for any torch optimizer.
 
-    Tensors of one axis, and biases of any shape, do not decay; all else decays as the optimizer is
-    told to. (The released COCO recipe has it the other way round for biases and positions: see
-    ``configs/common/optim.py``.) Works for classifiers and for detectors, by parameter name.
+    One-dimensional tensors and all biases have no weight decay; all other parameters use the
+    optimizer's. (The released COCO recipe treats biases and positions the other way round: see
+    ``configs/common/optim.py``.) Works by parameter name, for classifiers and detectors.
 
     Args:
-        base_lr: learning rate of the last norm and the head, and of all with ``layer_decay=1``.
-        layer_decay: each layer learns this many times as fast as the one behind it, in (0, 1].
-            Layers are counted as in facebookresearch/mvit: see `layer_ids`.
+        model: frozen parameters are left out.
+        base_lr: learning rate of the last norm and the head; of everything if ``layer_decay=1``.
+        layer_decay: learning rate of each layer relative to the next one, in (0, 1]. Layers are
+            counted as in facebookresearch/mvit: see `layer_ids`.
         decay_positions: whether class token and position embeddings decay, as they do in all
             released MViTv2 recipes.
 
+    Returns:
+        One dict per layer and decay with ``params``, ``lr``, and ``weight_decay`` where it is 0.
+
     Raises:
-        UserError: ``layer_decay`` is out of range, or the model has no transformer to decay along.
+        UserError: ``layer_decay`` is out of range, or is below 1 for a model without an MViT.
     """
     if not 0.0 < layer_decay <= 1.0:
         raise UserError(f"optimizer.params.layer_decay={layer_decay} must be in (0, 1]; 1 is none.")
@@ -60,11 +60,14 @@ def classification_parameters(
 
 
 def layer_ids(names: Iterable[str]) -> dict[str, int]:
-    """Number the layers of a model by its parameters' names.
+    """Map each parameter name to the index of its layer.
 
     Returns:
         name -> 0 for patch embedding, class token and absolute position; i + 1 for block i; depth +
-        1 for what comes behind the blocks: norms, heads, and a detector's pyramid.
+        1 for everything after the blocks: norms, heads, and a detector's pyramid.
+
+    Raises:
+        UserError: no name belongs to an MViT.
     """
     names = list(names)
     prefix = backbone_prefix(names)

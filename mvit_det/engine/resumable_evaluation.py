@@ -1,8 +1,9 @@
-"""A test that was interrupted goes on with what it has not done.
+"""Continue an interrupted evaluation with the samples that are left.
 
-What is done is the evaluators' knowledge. One that keeps its results on disk as they come has
-``keep(items, test, resume)``: it is told the data set and what the test is, and gives the places in
-the data set that are left. Others see the rest alone, which they must agree to (``needs_all``).
+The evaluators know which samples are done. One that writes its results to disk as they come has a
+method ``keep(items, test, resume)``: given the dataset and the description of the test, it returns
+the indices of the samples that are left. Other evaluators then see only those samples, which they
+must allow by ``needs_all = False``.
 """
 
 import hashlib
@@ -21,21 +22,25 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-# keys of a config that change the time or the memory of a test, but not what it is
+# config keys that change the time or memory of a test, but not its result
 _NO_MATTER = ("batch_size", "num_workers", "max_views", "use_act_checkpoint", "fused_attention")
 
 
 class ResumableEvaluation:
-    """``cfg.dataloader.test`` and its evaluators.
+    """Build the loader and evaluators of ``cfg.dataloader`` for a test that can be resumed.
+
+    Args:
+        cfg: has ``dataloader.test``, ``dataloader.evaluator`` and ``model``.
 
     Attributes:
-        evaluators: built from ``cfg.dataloader.evaluator``.
-        keeps: whether an evaluator keeps on disk what is done.
+        evaluators: list, built from ``cfg.dataloader.evaluator``.
+        keeps: whether the test can be resumed: an evaluator keeps its results on disk, and the
+            others do not need all samples.
     """
 
     def __init__(self, cfg: DictConfig):
         self._cfg = cfg
-        # first, as it enters the names of its classes into Detectron2's catalog
+        # first, since it registers its class names in Detectron2's catalog
         self._parts = dict(cfg.dataloader.test)
         if "dataset" in self._parts:
             self._parts["dataset"] = instantiate(self._parts["dataset"])
@@ -51,7 +56,11 @@ class ResumableEvaluation:
         self.keeps = bool(self._keepers) and not self._others
 
     def loader(self, model: nn.Module, resume: bool) -> Any:
-        """What is left for this process, of the test of a model with its weights.
+        """Build the loader of the samples that are left for this process.
+
+        Args:
+            model: with its weights, which identify the test.
+            resume: whether to continue an unfinished test.
 
         Raises:
             UserError: the disk holds another test, or an unfinished one and ``resume`` is not set.
@@ -66,11 +75,11 @@ class ResumableEvaluation:
         left = set().union(*(each.keep(items, test, resume) for each in self._keepers))
         share = np.array_split(sorted(left), comm.get_world_size())[comm.get_rank()]
         mine = share.astype(int).tolist()
-        # a loader of nothing, which Detectron2 does not build
+        # an empty list where nothing is left: Detectron2 cannot build a loader of no samples
         return instantiate({**self._parts, "sampler": mine}) if mine else []
 
     def progress(self) -> str:
-        """What is done, and how to go on, in words."""
+        """Say how much is done and how to continue, for the message of an interrupted test."""
         done = [text for each in self._keepers if (text := each.progress())] if self.keeps else []
         if not done:
             return "nothing of the test is kept; start it again"
@@ -78,7 +87,7 @@ class ResumableEvaluation:
 
 
 def description(cfg: DictConfig, model: nn.Module) -> dict[str, str]:
-    """What makes a test the same one: weights, model and data protocol, by name."""
+    """Describe a test by name -> value: digest of the weights, and config of model and data."""
     nodes = {"model": cfg.model, "dataloader.test": cfg.dataloader.test}
     found = {"weights": _digest(model)}
     for name, node in nodes.items():
@@ -95,7 +104,7 @@ def _digest(model: nn.Module) -> str:
 
 
 def _flat(node: Any, name: str) -> Iterator[tuple[str, str]]:
-    """The leaves of a config by dotted key, as text that is the same in every run."""
+    """Yield (dotted key, JSON) for each leaf of a config; the text is the same in every run."""
     if isinstance(node, list) and any(isinstance(value, (dict, list)) for value in node):
         node = dict(enumerate(node))
     if isinstance(node, dict):
@@ -103,15 +112,15 @@ def _flat(node: Any, name: str) -> Iterator[tuple[str, str]]:
             if key not in _NO_MATTER:
                 yield from _flat(value, f"{name}.{key}")
     elif name.endswith("._target_"):
-        # a config.yaml has the full name
+        # a saved config.yaml has the full name as a string
         yield name, node.rsplit(".", 1)[-1] if isinstance(node, str) else _named(node)
     else:
         yield name, json.dumps(node, default=_named)
 
 
 def _named(thing: Any) -> str:
-    """Of a class or function its name; of another object, whose text may hold an address, its kind.
+    """Return the name of a class or function, or of an object's class: its repr has an address.
 
-    Without the module, which for what a config file defines has another name each time.
+    The module is left out: for what a config file defines, its name differs in every run.
     """
     return (thing if hasattr(thing, "__qualname__") else type(thing)).__qualname__

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a training between two iterations, with a checkpoint."""
+"""Stop a training between two iterations, with a checkpoint, on Ctrl-C or SIGTERM."""
 
 import signal
 import threading
@@ -8,14 +8,14 @@ from types import FrameType
 from detectron2.utils import comm
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A terminal and a launcher may both pass on the same Ctrl-C.
+# A terminal and a launcher may both deliver the same Ctrl-C.
 SAME_SIGNAL_SECONDS = 2.0
 
 
 class Stopped(KeyboardInterrupt):
-    """The run ends because it was asked to; ``exit_code`` is 128 + signal, as shells have it.
+    """The run was asked to stop; ``exit_code`` is 128 + signal, as in shells.
 
-    No `Exception`, so that nothing takes it for a fault, of an image for instance, and goes on.
+    It is not an `Exception`, so that no handler mistakes it for a bad image and continues.
     """
 
     def __init__(self, message: str, exit_code: int):
@@ -24,10 +24,14 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Remembers that the process was asked to stop: ``with StopRequest() as stop: train``.
+    """Record that the process was asked to stop: ``with StopRequest() as stop: train``.
 
-    The first signal sets `requested`; the loop then saves and calls `end`. A second one, at least
-    two seconds later, or any while `interruptible` is set, ends the run on the spot.
+    The first signal sets `requested`; the loop then saves and calls `end`. A second signal at least
+    two seconds later, or any signal while `interruptible` is set, ends the run immediately.
+
+    Attributes:
+        requested: number of the first signal, or None.
+        interruptible: whether a signal raises `Stopped` immediately.
     """
 
     def __init__(self) -> None:
@@ -47,7 +51,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._ending:  # torch ends the processes that are left when the first has ended
+        if self._ending:  # torch signals the remaining processes when the first has ended
             return
         again = self.requested and time.monotonic() - self._since >= SAME_SIGNAL_SECONDS
         if self.requested is None:
@@ -56,13 +60,13 @@ class StopRequest:
             self.end("on the spot")
 
     def agreed(self) -> bool:
-        """Whether any process was asked; all processes call this together."""
+        """Return whether any process was asked to stop; all processes must call this together."""
         everyone = comm.all_gather(self.requested)
         self.requested = next((number for number in everyone if number), None)
         return self.requested is not None
 
     def end(self, when: str) -> None:
-        """Raise `Stopped`."""
+        """Raise `Stopped`; ``when`` completes the sentence "Stopped by SIGINT ..."."""
         self._ending = True
         name = signal.Signals(self.requested).name
         raise Stopped(

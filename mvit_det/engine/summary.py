@@ -1,4 +1,4 @@
-"""The last lines of a run: where everything is, and what to do next."""
+"""Log the last lines of a run: main metrics, output files and next commands."""
 
 import logging
 import shlex
@@ -22,16 +22,22 @@ _FILES = {
 
 
 class Task(Protocol):
-    """What the summary of a run has from its task."""
+    """What the summary of a run needs from its task."""
 
-    headlines: Sequence[str]  # metrics, the main one first
-    leaves: Mapping[str, str]  # files of evaluations, and what they are
-    own_data: tuple[str, str] | None  # a config to train on custom data, and the flags for these
-    predict_inputs: str  # of the command that predicts; empty where nothing can
+    headlines: Sequence[str]  # names of metrics, the main one first
+    leaves: Mapping[str, str]  # files that evaluations write -> what they hold
+    own_data: tuple[str, str] | None  # config to train on custom data, and its flags
+    predict_inputs: str  # inputs of the predict command; "" if the task has none
 
 
 def summarize(cfg: DictConfig, results: dict[str, Any], task: Task) -> None:
-    """Log the main metrics, the files that exist, and the next commands; first process only."""
+    """Log the main metrics, the existing files and the next commands, on the main process.
+
+    Args:
+        cfg: config of the run.
+        results: task -> metric -> value, in percent.
+        task: see `Task`.
+    """
     if not comm.is_main_process():
         return
     output = Path(cfg.train.output_dir)

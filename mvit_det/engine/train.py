@@ -1,7 +1,7 @@
-"""The run: config -> instantiate -> loader -> model -> losses or results.
+"""Train and evaluate: config -> instantiate -> loader -> model -> losses or results.
 
-Nothing here knows the task. In training a model returns a dict of losses, in evaluation one result
-per input; loaders, evaluators and models come from the config.
+This module is the same for every task. A model returns a dict of losses in training and one result
+per input in evaluation; loaders, evaluators and models come from the config.
 """
 
 import logging
@@ -39,8 +39,8 @@ def do_test(cfg: DictConfig, model: nn.Module) -> dict[str, dict[str, float]]:
     """Evaluate ``model`` on ``cfg.dataloader.test`` with ``cfg.dataloader.evaluator``.
 
     Returns:
-        task -> metric -> value, e.g. ``{"bbox": {"AP": ..., "AP50": ...}}``; empty on all ranks but
-        the first.
+        task -> metric -> value in percent, e.g. ``{"bbox": {"AP": ..., "AP50": ...}}``; empty on
+        all ranks but the first.
     """
     loader = instantiate(cfg.dataloader.test)
     return _measured(model, loader, instantiate(cfg.dataloader.evaluator))
@@ -57,8 +57,16 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     """Load ``cfg.train.init_checkpoint``, which must fit the model completely, and evaluate it.
 
     Args:
-        resume: go on with the test that was interrupted in ``cfg.train.output_dir``, if an evaluator
-            keeps on disk what is done (`ResumableEvaluation`).
+        cfg: as for `do_train`.
+        resume: continue the test that was interrupted in ``cfg.train.output_dir``, if an evaluator
+            keeps its results on disk (`ResumableEvaluation`).
+
+    Returns:
+        task -> metric -> value, as from `do_test`.
+
+    Raises:
+        UserError: there is no checkpoint, it does not fit, or nothing was measured.
+        Stopped: the test was interrupted.
     """
     if not cfg.train.init_checkpoint:
         raise UserError(
@@ -80,7 +88,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
             raise Stopped(f"Stopped by {name}: {test.progress()}.", stopped.exit_code) from None
-    # how many images could not be read is no measurement
+    # the count of unreadable images is not a measurement
     measured = [task for task, numbers in results.items() if numbers and task != "unreadable"]
     if comm.is_main_process() and not measured:
         raise UserError("Nothing was measured: the log above says what is wrong with the data.")
@@ -94,14 +102,18 @@ def do_train(
 
     Args:
         args: from the command line; only ``args.resume`` is read. A resumed run continues exactly:
-            with the same seed, config and number of processes its losses are bit for bit those of
-            a run that was never interrupted (on CPU, and on GPUs as far as these repeat themselves).
+            with the same seed, config and number of processes, its losses are bit for bit those of
+            an uninterrupted run (on CPU; on GPUs as far as their kernels are deterministic).
         cfg: has model, dataloader.{train,test,evaluator}, optimizer, lr_multiplier, and train with
             the keys of ``configs/common/train.py``.
-        on_start: called when all is built and loaded, and training begins.
+        on_start: called after everything is built and loaded, before the first iteration.
 
     Returns:
-        The results of the last evaluation, on the main process.
+        The results of the last evaluation as from `do_test`, on the main process.
+
+    Raises:
+        UserError: the config, data or checkpoint cannot be used, or training has diverged.
+        Stopped: the run was asked to stop, and has saved a checkpoint.
     """
     with exclusive_output_dir(cfg.train.output_dir, args.resume), StopRequest() as stop:
         return _train(cfg, args.resume, stop, on_start)
@@ -112,8 +124,8 @@ def _train(
 ) -> dict[str, Any]:
     check_count("train", max_iter=cfg.train.max_iter)
     _check_loaders(cfg)
-    # Data come first: what is wrong with them shows before anything expensive is built. How test
-    # images are prepared would else show at the first evaluation only.
+    # Data come first, so that their faults show before anything expensive is built. A fault in the
+    # test mapper would otherwise show only at the first evaluation.
     instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
     parts = cfg.train.get("gradient_accumulation", 1)
     loader = _train_loader(cfg, parts)
@@ -166,7 +178,7 @@ def _train(
 
 
 def _check_loaders(cfg: DictConfig) -> None:
-    """Refuse numbers that torch would, without the key, and of the test not before it is due."""
+    """Refuse bad numbers of loaders early; torch would do so late and without naming the key."""
     for name, least in (("train.num_workers", 0), ("test.num_workers", 0), ("test.batch_size", 1)):
         number = OmegaConf.select(cfg, f"dataloader.{name}", default=least)
         if not isinstance(number, int) or number < least:
@@ -174,14 +186,14 @@ def _check_loaders(cfg: DictConfig) -> None:
 
 
 def _train_loader(cfg: DictConfig, parts: int) -> Any:
-    """The loader of the config, with batches cut into as many parts as gradients are summed over."""
+    """Build the training loader, with batches divided by ``parts`` for gradient accumulation."""
     batch = cfg.dataloader.train.total_batch_size
     world = comm.get_world_size()
     if parts < 1 or (parts > 1 and batch % (parts * world)):
         raise UserError(
-            f"train.gradient_accumulation={parts}, the number of parts of a batch that go through the "
-            f"model one by one, must divide dataloader.train.total_batch_size={batch} into equal "
-            f"shares for {world} process(es): choose another of the two."
+            f"train.gradient_accumulation={parts}, the number of parts of a batch that go through "
+            f"the model one by one, must divide dataloader.train.total_batch_size={batch} into "
+            f"equal shares for {world} process(es): choose another of the two."
         )
     cut = deepcopy(cfg)
     cut.dataloader.train.total_batch_size = batch // parts
@@ -189,7 +201,7 @@ def _train_loader(cfg: DictConfig, parts: int) -> Any:
 
 
 def _average(cfg: DictConfig, model: nn.Module) -> AveragedWeights | None:
-    """The moving average of the weights, if the config asks for one."""
+    """Build the moving average of the weights; None if ``train.ema`` is off."""
     ema = cfg.train.get("ema") or {}
     if not ema.get("enabled", False):
         return None
@@ -197,7 +209,7 @@ def _average(cfg: DictConfig, model: nn.Module) -> AveragedWeights | None:
 
 
 def _reconfigure(optimizer: Optimizer, configured: list[dict[str, Any]]) -> None:
-    """The config of this run, not the checkpoint's, says rates, decay and betas."""
+    """Restore learning rates, decay and betas of this run's config over the checkpoint's."""
     changed = set()
     for group, wanted in zip(optimizer.param_groups, configured):
         wanted["initial_lr"] = wanted["lr"]  # which the schedule multiplies
@@ -212,16 +224,16 @@ def _reconfigure(optimizer: Optimizer, configured: list[dict[str, Any]]) -> None
 def _tester(
     cfg: DictConfig, model: nn.Module, checkpoints: Checkpoints, results: dict[str, Any]
 ) -> Callable[[], dict[str, Any]]:
-    """An evaluation that leaves no trace in training, not even when it is cut short."""
+    """Build an evaluation that does not affect training, even if it is interrupted."""
     stop = checkpoints.stop
 
     def test() -> dict[str, Any]:
         try:
-            # Alone, it need not agree with others on where to end.
+            # A single process need not agree with others on where to stop.
             stop.interruptible = comm.get_world_size() == 1
             with randomness.preserved():
                 found = do_test(cfg, model)
-            results.clear()  # an earlier one may have more, such as what could not be read
+            results.clear()  # an earlier evaluation may have more keys, such as "unreadable"
             results.update(found)
         except Stopped:
             checkpoints.save_between_steps()
@@ -234,7 +246,11 @@ def _tester(
 
 
 def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
-    """The model of a config on a device; a `UserError` where its constructor refuses the config."""
+    """Build the model of a config on a device.
+
+    Raises:
+        UserError: the constructor of the model refuses the config.
+    """
     try:
         model = instantiate(cfg.model).to(device)
     except (TypeError, ValueError) as error:
@@ -249,15 +265,15 @@ def _on_cpu(cfg: DictConfig) -> bool:
 
 
 def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
-    """Wrap the model for several processes; unchanged for one."""
+    """Wrap the model in DistributedDataParallel if there are several processes."""
     options = dict(cfg.train.ddp)
     if _on_cpu(cfg):
-        options["device_ids"] = None  # as DistributedDataParallel wants it for modules on the CPU
+        options["device_ids"] = None  # DistributedDataParallel requires this for CPU modules
     return create_ddp_model(model, **options)
 
 
 def _precision(cfg: DictConfig) -> torch.dtype | None:
-    """The type of mixed precision, None for full."""
+    """Return the dtype of mixed precision; None for float32."""
     amp = cfg.train.amp
     if not amp.enabled:
         return None
@@ -272,7 +288,7 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
 def _hooks(
     cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints, judged: nn.Module
 ) -> list:
-    """In the order in which they see an iteration: the schedule, then saving, evaluation, reports.
+    """List the hooks in the order they run: schedule, saving, evaluation, reports.
 
     ``judged`` is the model that ``test`` evaluates.
     """

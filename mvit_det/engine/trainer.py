@@ -1,4 +1,4 @@
-"""Detectron2's trainer with accumulation and clipping of gradients; it explains what has diverged."""
+"""Detectron2's trainer with gradient accumulation and clipping; it explains a divergence."""
 
 import math
 import time
@@ -15,11 +15,11 @@ from torch.optim import Optimizer
 
 from mvit_det.errors import UserError, check_positive, some
 
-MAX_NAMES = 64  # of images in an error message
+MAX_NAMES = 64  # images named in an error message
 
 
 class WatchedLoader:
-    """Passes batches on and remembers the images since `forget`, for error messages."""
+    """Iterate over a loader and record file names since `forget`, for error messages."""
 
     def __init__(self, loader: Iterable):
         self.loader = loader
@@ -27,7 +27,7 @@ class WatchedLoader:
 
     def __iter__(self) -> Iterator:
         for batch in self.loader:
-            # lists of dicts, or dicts of lists
+            # detection has lists of dicts, recognition dicts of lists
             if isinstance(batch, dict):
                 self._names += batch.get("file_name", [])
             elif isinstance(batch, list):
@@ -35,28 +35,30 @@ class WatchedLoader:
             yield batch
 
     def forget(self) -> None:
-        """A new iteration begins."""
+        """Drop the recorded names, when a new iteration begins."""
         self._names.clear()
 
     def describe(self) -> str:
-        """Name the images of the iteration."""
+        """Name the images of the current iteration, at most `MAX_NAMES`."""
         known = f"the images {some(self._names, MAX_NAMES)}"
         return known if self._names else "a batch of tensors"
 
 
 class Trainer(SimpleTrainer):
-    """One iteration: ``accumulation`` batches forward and backward, then one step of the optimiser.
+    """Run iterations: ``accumulation`` batches forward and backward, then one optimizer step.
 
     Args:
-        model, data_loader, optimizer: as in Detectron2.
+        model: returns a dict of scalar losses, or one scalar loss, for a batch.
+        data_loader: yields batches without end.
+        optimizer: over the parameters of the model.
         accumulation: batches per iteration; gradients and losses are means over them.
-        precision: autocast to this type on the GPU, with loss scaling for float16; None for full
-            precision.
-        max_norm: gradients are scaled down to this global L2 norm where theirs is larger; None for
+        precision: autocast to this dtype on the GPU, with loss scaling for float16; None for
+            float32.
+        max_norm: gradients are scaled down to this global L2 norm if theirs is larger; None for
             no limit.
 
     Raises:
-        UserError: a loss or a gradient is no number; the weights are still those of before.
+        UserError: a loss or gradient is not finite; the weights are unchanged by that iteration.
     """
 
     def __init__(
@@ -79,7 +81,11 @@ class Trainer(SimpleTrainer):
         self._stream: Iterator | None = None
 
     def run_step(self) -> None:
-        """One iteration."""
+        """Run one iteration.
+
+        Raises:
+            UserError: a loss or gradient is not finite.
+        """
         self.optimizer.zero_grad()
         self.data_loader.forget()
         losses: Counter = Counter()
@@ -104,12 +110,12 @@ class Trainer(SimpleTrainer):
         self.grad_scaler.update()
 
     def _next_batch(self) -> Any:
-        if self._stream is None:  # begun late, as it starts the loader's workers
+        if self._stream is None:  # created late, since it starts the loader's workers
             self._stream = iter(self.data_loader)
         return next(self._stream)
 
     def close(self) -> None:
-        """End the loader's workers now: left to the garbage collector it may take seconds."""
+        """End the loader's workers now; the garbage collector may take seconds to do so."""
         if self._stream is not None:
             self._stream.close()
 
@@ -118,7 +124,7 @@ class Trainer(SimpleTrainer):
         with nullcontext() if precise else torch.autocast("cuda", dtype=self.precision):
             try:
                 output = self.model(batch)
-            except FloatingPointError as error:  # noticed inside the model
+            except FloatingPointError as error:  # detected inside the model
                 raise UserError(self._explain(str(error).split("\n")[0])) from error
             losses = output if isinstance(output, dict) else {"total_loss": output}
             total = sum(losses.values()) / self.accumulation
@@ -126,13 +132,13 @@ class Trainer(SimpleTrainer):
         return {name: value.detach() for name, value in losses.items()}
 
     def _gradient_norm(self) -> torch.Tensor:
-        """The L2 norm of all gradients together, where they are."""
+        """Compute the global L2 norm of all gradients: a scalar on their device."""
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         return nn.utils.get_total_norm(gradients)
 
     def _check(self, losses: dict[str, torch.Tensor], norm: torch.Tensor) -> None:
-        """Refuse what is no number, and record the norm of the gradients."""
-        # Here an iteration waits for the GPU, once: one transfer for all of them.
+        """Raise an error if a loss or ``norm`` is not finite; else record ``grad_norm``."""
+        # The only place where an iteration waits for the GPU: one transfer for all values.
         *values, norm = torch.stack([v.float() for v in (*losses.values(), norm)]).tolist()
         terms = [f"{name}={value:.4g}" for name, value in zip(losses, values)]
         bad = [term for term, value in zip(terms, values) if not math.isfinite(value)]
@@ -141,26 +147,30 @@ class Trainer(SimpleTrainer):
         if math.isfinite(norm):
             get_event_storage().put_scalar("grad_norm", norm, cur_iter=self.iter)
         elif not self.grad_scaler.is_enabled():
-            # The scaler leaves out a step that overflows, and lowers its scale.
+            # The scaler, if enabled, skips a step that overflows, and lowers its scale.
             raise UserError(self._explain(f"a gradient is not finite ({', '.join(terms)})"))
 
     def _explain(self, what: str) -> str:
         rates = sorted({group["lr"] for group in self.optimizer.param_groups})
         return (
             f"Training has diverged at iteration {self.iter}: {what}, on "
-            f"{self.data_loader.describe()}; lower optimizer.lr (the rate is {rates[-1]:.3g} now) or "
-            "lengthen the warm-up, and go on from the last checkpoint with --resume."
+            f"{self.data_loader.describe()}; lower optimizer.lr (the rate is {rates[-1]:.3g} now) "
+            "or lengthen the warm-up, and go on from the last checkpoint with --resume."
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Detectron2's, and the gradient scaler's as its AMPTrainer has it."""
+        """Return Detectron2's state, with the gradient scaler's as in its AMPTrainer."""
         state = super().state_dict()
         if self.grad_scaler.is_enabled():
             state["grad_scaler"] = self.grad_scaler.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; a run in full precision will do too."""
+        """Restore what `state_dict` returned; a state without a gradient scaler fits as well.
+
+        Raises:
+            UserError: the optimizer has other parameter groups than the saved one.
+        """
         try:
             super().load_state_dict(state_dict)
         except ValueError as error:

@@ -1,6 +1,6 @@
-"""The action detector: what each person of a clip does (paper, appendix B.6).
+"""The action detector: classify the actions of each person in a clip (paper, appendix B.6).
 
-Letters: B clips, C channels, T', H', W' cells of the space-time map, N boxes, K actions.
+Legend: B clips, C channels, T', H', W' cells of the space-time map, N boxes, K actions.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,18 +17,21 @@ from mvit_det.recognition.recognizer import ClassificationHead, start_as_pyslowf
 
 
 class ActionDetector(nn.Module):
-    """Say of each given box of a clip which actions are done in it; any number of them is possible.
+    """Predict the actions in each given box of a clip, any number per box.
 
-    Parameters are named as the `Recognizer`'s of clips, and as PySlowFast's action detectors.
+    Parameter names are those of the `Recognizer` and of PySlowFast's action detectors.
 
     Args:
-        backbone: computes the tokens, of clips.
-        num_classes: actions, outputs of the head.
+        backbone: computes the tokens of clips.
+        num_classes: number of actions K, the outputs of the head.
         roi_size: samples along each side of a box.
         norm_layer: builds the last norm from its width.
         head_dropout: probability of dropout before the linear layer.
-        pyslowfast_init: start as the released video code does, where no checkpoint is the start:
-            see `start_as_pyslowfast`.
+        pyslowfast_init: initialise as the released video code does when training from scratch: see
+            `start_as_pyslowfast`.
+
+    Raises:
+        ValueError: the backbone is for images, or its stride differs between height and width.
     """
 
     def __init__(
@@ -50,8 +53,8 @@ class ActionDetector(nn.Module):
         _, self.stride, across = backbone.out_stride
         if self.stride != across:
             raise ValueError(
-                f"The backbone's out_stride is {self.stride} pixels down and {across} across: boxes "
-                "are read from its map at one scale, so both must be equal."
+                f"The backbone's out_stride is {self.stride} pixels down and {across} across: "
+                "boxes are read from its map at one scale, so both must be equal."
             )
         self.backbone = backbone
         self.num_classes = num_classes
@@ -64,39 +67,45 @@ class ActionDetector(nn.Module):
             start_as_pyslowfast(self)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor] | list[torch.Tensor]:
-        """Losses in training, probabilities in evaluation.
+        """Compute losses in training, probabilities in evaluation.
 
         Args:
-            batch: ``inputs`` (B, 3, T, H, W), normalised, or where sizes differ a list of B clips
-                (3, T, H, W); ``boxes``, B of (N, 4), x1, y1, x2, y2 in pixels of the clip, where N
-                may differ, and be 0; in training ``labels`` as well, B of (N, K), 1 for each action
-                that is done and 0 for others, in all of them for a box where none is.
+            batch: ``inputs`` (B, 3, T, H, W), normalised, or a list of B clips (3, T, H, W) if
+                their sizes differ; ``boxes``, B of (N, 4) XYXY in pixels of the clip, N >= 0 may
+                differ; in training also ``labels``, B of (N, K), 1 for each action in the box, else
+                0.
 
         Returns:
-            ``{"loss_action": binary cross-entropy, the mean over boxes and actions}``; in
-            evaluation B of (N, K), probabilities that do not exclude each other.
+            In training ``{"loss_action": binary cross-entropy, mean over boxes and actions}``; in
+            evaluation B of (N, K), independent probabilities.
         """
         boxes = batch["boxes"]
         logits = self.logits(batch["inputs"], boxes).float()
         if not self.training:
             return list(logits.sigmoid().split([len(each) for each in boxes]))
         labels = torch.cat(list(batch["labels"])).to(logits, non_blocking=True)
-        # Not `mean`, which is nan for no box at all: a zero that reaches every parameter, as
-        # DistributedDataParallel waits for all of them in each process.
+        # Not `mean`, which is NaN without boxes: a zero with gradients for all parameters is
+        # needed, since DistributedDataParallel waits for all of them in each process.
         total = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         return {"loss_action": total / max(logits.numel(), 1)}
 
     def logits(
         self, inputs: torch.Tensor | Sequence[torch.Tensor], boxes: Sequence[torch.Tensor]
     ) -> torch.Tensor:
-        """Clips and boxes as for ``forward`` -> (N, K) before the sigmoid, for the boxes of all
-        clips, one clip after the other.
+        """Compute logits (sum of N, K) for the boxes of all clips, clip by clip.
+
+        Args:
+            inputs: clips as for ``forward``.
+            boxes: as for ``forward``.
+
+        Raises:
+            ValueError: the numbers of clips and of boxes differ.
         """
         if len(boxes) != len(inputs):
             raise ValueError(f"{len(inputs)} clips, and boxes for {len(boxes)}.")
         if isinstance(inputs, torch.Tensor):
             return self.head(self.features(inputs, boxes))
-        # Clips of one size go through the network together; padding would change what they see.
+        # Clips of equal size go through the network together; padding would change the result.
         groups: dict[torch.Size, list[int]] = {}
         for index, clip in enumerate(inputs):
             groups.setdefault(clip.shape, []).append(index)
@@ -108,9 +117,13 @@ class ActionDetector(nn.Module):
         return self.head(torch.cat([found[index] for index in range(len(boxes))]))
 
     def features(self, inputs: torch.Tensor, boxes: Sequence[torch.Tensor]) -> torch.Tensor:
-        """(B, 3, T, H, W) and B of (N, 4) -> (N, C), what the map shows in each box."""
+        """Compute the features of each box: (B, 3, T, H, W) and B of (N, 4) -> (sum of N, C).
+
+        Raises:
+            RuntimeError: the map has other than ceil(H / stride) x ceil(W / stride) cells.
+        """
         device = self.head.projection.weight.device
-        # the class token is left out: it is at no place
+        # the class token is left out: it has no position
         tokens, _ = self.backbone.encode(inputs.to(device, non_blocking=True))
         cells = tuple(tokens.shape[2:4])
         expected = tuple(-(-pixels // self.stride) for pixels in inputs.shape[-2:])
@@ -119,8 +132,8 @@ class ActionDetector(nn.Module):
                 f"The map of {tuple(inputs.shape[-2:])} pixels has {cells} cells, at out_stride "
                 f"{self.stride} it would be {expected}: boxes would read other places than theirs."
             )
-        # NOTE: Averaging over frames first, as PySlowFast does, equals the paper's RoIAlign frame by
-        # frame with an average after it, as both are linear; at a T'-th of the cost.
+        # NOTE: averaging over frames first, as PySlowFast does, equals the paper's RoIAlign of each
+        # frame followed by an average, since both are linear, at 1 / T' of the cost.
         # (B, T', H', W', C) -> (B, C, H', W')
         maps = self.norm(tokens).mean(dim=1).movedim(-1, 1)
         boxes = [each.to(device, non_blocking=True) for each in boxes]
@@ -130,21 +143,21 @@ class ActionDetector(nn.Module):
 def box_features(
     maps: torch.Tensor, boxes: Sequence[torch.Tensor], scale: float, roi_size: int
 ) -> torch.Tensor:
-    """The largest of what RoIAlign samples in each box: (B, C, H', W') -> (N, C).
+    """Take the maximum over the RoIAlign samples of each box: (B, C, H', W') -> (sum of N, C).
 
-    An empty box, or one beside the clip, such as a crop leaves behind, gets what RoIAlign makes of
-    it; for the first this is zero.
+    Empty boxes, and boxes outside the clip, as cropping may leave, are passed to RoIAlign as they
+    are; an empty box gives zeros.
 
     Args:
-        maps: of any floating type; it is sampled in float32.
-        boxes: B of (N, 4), x1, y1, x2, y2 in pixels.
+        maps: (B, C, H', W') of any floating type; sampled in float32.
+        boxes: B of (N, 4) XYXY in pixels.
         scale: cells of the map per pixel, 1 / 32 for MViT. PySlowFast's default of 1 / 16 fits its
-            ResNets; on this map it would read at twice the distance from the upper left corner.
+            ResNets; on this map it would double all distances from the upper left corner.
         roi_size: samples along each side of a box.
     """
-    # NOTE: MViT's cell i is centred on pixel 32 i, as each convolution and pooling starts one half
-    # kernel outside of the input, while RoIAlign takes it for the middle of pixels 32 i to 32 i + 31.
-    # So all boxes read half a cell too far to the upper left, in PySlowFast and in training alike.
+    # NOTE: MViT's cell i is centred on pixel 32 i, since each convolution and pooling starts half a
+    # kernel outside the input, while RoIAlign assumes the middle of pixels 32 i to 32 i + 31. So
+    # all boxes are read half a cell too far to the upper left, as in PySlowFast and in training.
     samples = roi_align(
         maps.float(),
         [each.float() for each in boxes],

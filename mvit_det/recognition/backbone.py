@@ -1,4 +1,4 @@
-"""The backbone as classifiers use it: full attention, a class token or none, images and clips."""
+"""The backbone of classifiers: full attention, optional class token, images or clips."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_pl
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.plan import divide
 
-# What all released video models have in place of the defaults, which are those of images; with
+# Arguments of all released video models, in place of the defaults for images; to be used with
 # input_size=(T, H, W).
 OF_CLIPS = dict(
     patch_kernel=(3, 7, 7),
@@ -24,9 +24,9 @@ OF_CLIPS = dict(
 class ClassifierMViT(MultiscaleTransformer):
     """MViTv2 with pooling attention over the whole input (paper, section 4.1).
 
-    Two numbers per tuple make it a network for images, (H, W), three one for clips, (T, H, W). It
-    has the state_dict of facebookresearch/mvit and PySlowFast, without their last norm and head,
-    which are the `Recognizer`'s.
+    With tuples of two numbers (H, W) it is a network for images, with three (T, H, W) for clips. It
+    has the ``state_dict`` of facebookresearch/mvit and PySlowFast, without their last norm and
+    head, which belong to the `Recognizer`.
 
     Args:
         input_size: nominal input in pixels (and frames); fixes the length of the position tables
@@ -37,9 +37,9 @@ class ClassifierMViT(MultiscaleTransformer):
         last_block_indexes: last block of each stage; ``mvit_det.backbone.VARIANTS`` has them.
         pool_kernel: kernel of the pooling convolutions.
         adaptive_kv_stride: key/value pooling stride of stage 1; halves from stage to stage.
-        class_token: as in the released IN-21K and video models; without, as in the IN-1K ones.
-        expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L, and
-            MaskFeat).
+        class_token: on in the released IN-21K and video models, off in the IN-1K ones.
+        expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L,
+            and MaskFeat).
         drop_path_rate: stochastic depth rate of the last block.
         use_abs_pos, use_rel_pos: absolute (images only) and decomposed relative position.
         rel_pos_zero_init: start the relative position tables at zero, not at N(0, 0.02).
@@ -49,7 +49,10 @@ class ClassifierMViT(MultiscaleTransformer):
         norm_layer, act_layer: classes or callables that build the norm (from a width) and the
             activation.
         use_act_checkpoint: recompute activations in the backward pass.
-        fused_attention: never hold the attention map in memory; off, the plain reference form.
+        fused_attention: never store the attention map; off, the plain reference form.
+
+    Raises:
+        ValueError: the tuples differ in length, or absolute position is asked for with clips.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ def _check_axes(input_size: Sequence[int], *per_axis: Sequence[int]) -> None:
     axes = len(input_size)
     if axes not in (2, 3) or any(len(numbers) != axes for numbers in per_axis):
         raise ValueError(
-            f"input_size={tuple(input_size)} has {axes} numbers: it must have 2 for images or 3 for "
-            "clips, and as many as patch_kernel, patch_stride, patch_padding, pool_kernel and "
+            f"input_size={tuple(input_size)} has {axes} numbers: it must have 2 for images or 3 "
+            "for clips, and as many as patch_kernel, patch_stride, patch_padding, pool_kernel and "
             "adaptive_kv_stride."
         )

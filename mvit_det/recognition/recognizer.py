@@ -14,21 +14,24 @@ READOUTS = ("class_token", "mean", "mean_before_norm")
 
 
 class Recognizer(nn.Module):
-    """Classify images or clips; the readout and the head of the released classifiers.
+    """Classify images or clips with the readout and head of the released classifiers.
 
     Args:
         backbone: computes the tokens.
         num_classes: outputs of the head.
         readout: ``"class_token"``; ``"mean"`` of all other tokens, after the norm; or
-            ``"mean_before_norm"``, as models fine-tuned from MaskFeat do. None takes the class
-            token where the backbone has one, else the mean.
+            ``"mean_before_norm"``, as in models fine-tuned from MaskFeat. None for the class token
+            if the backbone has one, else the mean.
         norm_layer: builds the last norm from its width.
         head_dropout: probability of dropout before the linear layer (0.5 for video).
         head_init_scale: factor on the initial weights of the linear layer (0.001 for MaskFeat).
-        max_views: of the views of clips or images in evaluation, how many go through the network at
-            once, which bounds its memory; None for all of a batch.
-        pyslowfast_init: start from scratch as the released video code does, not as that of images:
-            see `start_as_pyslowfast`.
+        max_views: largest number of views that go through the network at once in evaluation, which
+            bounds its memory; None for all views of a batch.
+        pyslowfast_init: initialise as the released video code does, not as that of images: see
+            `start_as_pyslowfast`.
+
+    Raises:
+        ValueError: ``readout`` does not suit the backbone, or ``max_views`` is less than 1.
     """
 
     def __init__(
@@ -67,17 +70,18 @@ class Recognizer(nn.Module):
             start_as_pyslowfast(self)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor] | torch.Tensor:
-        """Losses in training, probabilities in evaluation.
+        """Compute losses in training, probabilities in evaluation.
 
         Args:
-            batch: ``inputs`` (B, 3, H, W) or (B, 3, T, H, W), normalised; in training ``labels`` as
-                well, int64 (B,) or soft ones (B, num_classes) that sum to 1. In evaluation they may
-                be V views of each (clips of a video, crops of a clip): (B, V, 3, ...).
+            batch: ``inputs`` (B, 3, H, W) or (B, 3, T, H, W), normalised, in evaluation also
+                (B, V, 3, ...) with V views each (clips of a video, crops of a clip); in training
+                also ``labels``, class indices int64 (B,) or soft labels (B, num_classes) that sum
+                to 1.
 
         Returns:
-            ``{"loss_cls": cross-entropy}``; in evaluation (B, num_classes), one row per input, or
-            (B, V, num_classes), one per view. Who averages views does it with these probabilities,
-            as the released code, not with logits.
+            In training ``{"loss_cls": cross-entropy}``; in evaluation probabilities
+            (B, num_classes), or (B, V, num_classes) with views. Views are to be averaged as
+            probabilities, as in the released code, not as logits.
         """
         inputs = batch["inputs"]
         if self.training:
@@ -91,13 +95,13 @@ class Recognizer(nn.Module):
         return scores.unflatten(0, inputs.shape[:2])
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) or (B, 3, T, H, W) -> (B, num_classes), before the softmax."""
+        """Compute logits (B, num_classes) of inputs (B, 3, H, W) or (B, 3, T, H, W)."""
         weight = self.head.projection.weight
         tokens, class_token = self.backbone.encode(inputs.to(weight.device, non_blocking=True))
         tokens = tokens.flatten(1, -2)
         if self.readout == "class_token":
-            # The others come along so that what they alone use in the last block gets a gradient,
-            # of zero: DistributedDataParallel waits for it.
+            # The other tokens are included so that parameters of the last block that only they use
+            # get a zero gradient, which DistributedDataParallel waits for.
             return self.head(self.norm(torch.cat([class_token, tokens], dim=1))[:, 0])
         if self.readout == "mean":
             return self.head(self.norm(tokens).mean(dim=1))
@@ -117,15 +121,15 @@ class ClassificationHead(nn.Module):
             self.projection.weight.mul_(init_scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C) -> (B, num_classes)."""
+        """Map (B, C) to logits (B, num_classes)."""
         return self.projection(self.dropout(x))
 
 
 def start_as_pyslowfast(model: nn.Module) -> None:
-    """Convolutions at N(0, 0.02), biases of linear layers and of norms at 0.02, in place.
+    """Initialise convolutions at N(0, 0.02), biases of linear layers and norms at 0.02, in place.
 
-    PyTorch's own convolutions, which the released image code leaves as they are, start the pooling
-    of 27 pixels with a deviation of 0.11.
+    PyTorch's default, which the released image code keeps, would initialise the pooling
+    convolutions of 27 weights with a standard deviation of 0.11.
     """
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d)):

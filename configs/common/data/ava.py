@@ -1,7 +1,9 @@
-"""AVA v2.2, as PySlowFast trains and tests on it: the paper (appendix B.6) says little of that."""
+"""AVA v2.2, trained and tested as in PySlowFast: the paper (appendix B.6) gives few details."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
+from omegaconf import OmegaConf
+
 from mvit_det.data import (
     ActionClipMapper,
     KeyFrameSampling,
@@ -12,12 +14,11 @@ from mvit_det.data import (
     build_train_loader,
 )
 from mvit_det.evaluation import ActionMetrics, UnreadableImages
-from omegaconf import OmegaConf
 
 from .imagenet import num_workers
 
-# Clips of an epoch, one for each second with boxes: "211k training and 57k validation" of them (paper,
-# appendix B.6), which are the seconds 902 to 1798 of 235 and of 64 movies.
+# Clips per epoch, one for each second with boxes: "211k training and 57k validation" (paper,
+# appendix B.6), the seconds 902 to 1798 of 235 and of 64 movies.
 train_key_frames = 211_000
 
 _ANNOTATIONS = "ava/annotations"
@@ -28,11 +29,11 @@ dataloader = OmegaConf.create()
 dataloader.train = L(build_train_loader)(
     dataset=L(action_clips)(
         videos="ava/videos",  # or ava/frames: a folder of pictures for each
-        start=900.0,  # second of the movie that videos and frames begin with; of whole movies 0
+        start=900.0,  # second of the movie at which videos and frames begin; 0 for whole movies
         seconds=(902, 1798),
         actions=f"{_ANNOTATIONS}/ava_train_v2.2.csv",
-        # Boxes that a detector found, with the actions of the annotated box that they cover by 0.9,
-        # and those that cover none, which are there to learn what nobody does.
+        # Detected boxes with the actions of the annotated box that they overlap by IoU 0.9, and
+        # detected boxes that overlap none, as negatives.
         proposals=[f"{_PERSONS}_train_boxes_and_labels_include_negative_v2.2.csv"],
         min_score=0.8,
         label_map=f"{_ANNOTATIONS}/ava_action_list_v2.2_for_activitynet_2019.pbtxt",
@@ -43,11 +44,11 @@ dataloader.train = L(build_train_loader)(
         is_train=True,
         sampling=L(KeyFrameSampling)(
             num_frames="${model.backbone.input_size[0]}",
-            sampling_rate=4,  # frames from one to the next, in a video of target_fps
+            sampling_rate=4,  # frame step, at target_fps
             target_fps=30.0,
         ),
-        # Not augmented as on Kinetics: PySlowFast's loader for AVA has no RandAugment, no mixup, no
-        # erasing, and none of the crops that are not square.
+        # Fewer augmentations than on Kinetics: PySlowFast's loader for AVA has no RandAugment,
+        # mixup or erasing, and only square crops.
         transform=L(action_train_transform)(
             size="${model.backbone.input_size}",
             short_side=(256, 320),
@@ -68,7 +69,7 @@ dataloader.test = L(build_detection_test_loader)(
         seconds="${dataloader.train.dataset.seconds}",
         actions=f"{_ANNOTATIONS}/ava_val_v2.2.csv",
         proposals=[f"{_PERSONS}_val_boxes_and_labels.csv"],
-        annotated_boxes=False,  # persons have to be found: the annotated boxes are for scoring
+        annotated_boxes=False,  # persons must be detected: annotated boxes are for scoring only
         min_score="${dataloader.train.dataset.min_score}",
         excluded=f"{_ANNOTATIONS}/ava_val_excluded_timestamps_v2.2.csv",
         label_map="${dataloader.train.dataset.label_map}",
@@ -80,14 +81,14 @@ dataloader.test = L(build_detection_test_loader)(
         sampling="${dataloader.train.mapper.sampling}",
         transform=L(action_test_transform)(
             size="${model.backbone.input_size}",
-            # "center" is a square of the model's size out of the middle, "full" the whole frame with
-            # this shorter side
+            # "center" is a central square of the model's size, "full" the whole frame with its
+            # shorter side of the model's size
             crop="center",
             mean="${dataloader.train.mapper.transform.mean}",
             std="${dataloader.train.mapper.transform.std}",
         ),
     ),
-    batch_size=8,  # clips of each process
+    batch_size=8,  # clips per process
     num_workers=num_workers,
     collate_fn=L(StackActionClips)(),
 )

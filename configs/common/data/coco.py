@@ -4,22 +4,23 @@ import sys
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
+from omegaconf import OmegaConf
+
 from mvit_det.data import TolerantMapper, build_train_loader, named_dataset
 from mvit_det.evaluation import CocoMetrics, PredictionPictures, UnreadableImages
-from omegaconf import OmegaConf
 
 num_workers = min(4, os.cpu_count() or 1)
 
 
 def resize(short_sides, max_size):
-    """Short side to one of the sizes at random, unless the long one would exceed max_size."""
+    """Resize the short side to one of the sizes at random; the long side stays within max_size."""
     return L(T.ResizeShortestEdge)(
         short_edge_length=short_sides, max_size=max_size, sample_style="choice"
     )
 
 
 # Half of the images are first cropped, as in DETR: resized, then cut to 384 to 600 pixels a side.
-# The paper does not mention it; the released models were trained so.
+# The paper does not mention it; the released models were trained that way.
 random_crop = L(T.RandomApply)(
     prob=0.5,
     tfm_or_aug=L(T.AugmentationList)(

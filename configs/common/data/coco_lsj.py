@@ -17,5 +17,5 @@ dataloader.train.mapper.augmentations = [
     # (RLE, or instance_mask_format="bitmask"). Polygons are not padded.
     L(T.FixedSizeCrop)(crop_size=(image_size, image_size), pad_value=128, seg_pad_value=0),
 ]
-# An object that is cut gets the box of what is left of it.
+# A cropped object gets the box of its visible part.
 dataloader.train.mapper.recompute_boxes = True

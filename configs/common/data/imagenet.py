@@ -2,6 +2,8 @@ import os
 
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
+from omegaconf import OmegaConf
+
 from mvit_det.data import (
     ImageMapper,
     Mixup,
@@ -12,7 +14,6 @@ from mvit_det.data import (
     train_transform,
 )
 from mvit_det.evaluation import ClassificationAccuracy, UnreadableImages
-from omegaconf import OmegaConf
 
 num_workers = min(12, os.cpu_count() or 1)
 train_images = 1281167
@@ -22,13 +23,13 @@ mixup = L(Mixup)(
     mixup_alpha=0.8,
     cutmix_alpha=1.0,
     prob=1.0,
-    switch_prob=0.5,  # of cutmix instead of mixup
+    switch_prob=0.5,  # probability of cutmix instead of mixup
     label_smoothing=0.1,
 )
 
 dataloader = OmegaConf.create()
 
-# Paper, appendix B.2, names the augmentations; their numbers are those of the released configs.
+# The augmentations are those of the paper, appendix B.2; their numbers those of released configs.
 dataloader.train = L(build_train_loader)(
     dataset=L(image_classes)(
         root="imagenet/train",
@@ -49,7 +50,7 @@ dataloader.train = L(build_train_loader)(
         ),
     ),
     collate=mixup,
-    repeats=1,  # samples that are made of each image of a batch
+    repeats=1,  # samples made of each image in a batch
     total_batch_size=2048,
     num_workers=num_workers,
 )
@@ -65,13 +66,13 @@ dataloader.test = L(build_detection_test_loader)(
         is_train=False,
         transform=L(test_transform)(
             size="${model.backbone.input_size}",
-            # "center" cuts the middle 7/8 out of the image, "resize" squeezes all of it into the size
+            # "center" crops the central 7/8 of the image, "resize" squeezes all of it into the size
             protocol="center",
             crop_ratio=0.875,
             interpolation="bicubic",
         ),
     ),
-    batch_size=64,  # of each process
+    batch_size=64,  # per process
     num_workers=num_workers,
     collate_fn=L(StackSamples)(),
 )
@@ -85,7 +86,8 @@ dataloader.evaluator = [
 
 
 def without_mixup(loader):
-    """Turn mixup off, in place. The released code's one switch for it is also that of cutmix and of
-    label smoothing, so both end with it; the paper's words leave that open.
+    """Turn off mixup, cutmix and label smoothing, in place.
+
+    The released code has one switch for all three; the paper does not say.
     """
     loader.train.collate.update(mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0)

@@ -1,7 +1,7 @@
 """ImageNet-21K (winter 2021) joined with ImageNet-1K, whose 1000 classes come first of 19168.
 
-Tested is ImageNet-1K, by the first 1000 outputs alone, as in the released code. The list of classes
-is written by datasets/prepare_imagenet21k_classes.py.
+The test set is ImageNet-1K, on the first 1000 outputs alone, as in the released code. The list of
+classes is written by datasets/prepare_imagenet21k_classes.py.
 """
 
 from .imagenet import dataloader

@@ -2,6 +2,8 @@
 
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
+from omegaconf import OmegaConf
+
 from mvit_det.data import (
     ClipMapper,
     DenseSampling,
@@ -12,52 +14,51 @@ from mvit_det.data import (
     video_classes,
 )
 from mvit_det.evaluation import UnreadableImages, ViewAccuracy
-from omegaconf import OmegaConf
 
 from .imagenet import mixup, num_workers
 
-# Videos go offline, so copies differ, and nobody states how many the released models saw. These are
-# the training videos of MMAction2's copies; the paper has "about 240k" of Kinetics-400.
+# Videos go offline, so copies differ; the number used for the released models is not stated. These
+# are the training videos of MMAction2's copies; the paper has "about 240k" for Kinetics-400.
 _TRAIN_VIDEOS = {400: 240_436, 600: 383_393, 700: 542_357}
 
 
 def train_videos(classes=400):
-    """Of that Kinetics: an epoch has each of them once, however many clips are made of it."""
+    """Return the number of training videos, each of which an epoch visits once."""
     return _TRAIN_VIDEOS[classes]
 
 
 def use_kinetics(dataloader, classes):
-    """Train and test on Kinetics-400, 600 or 700, in place."""
+    """Set the data to Kinetics-400, 600 or 700, in place."""
     for split, loader in (("train", dataloader.train), ("val", dataloader.test)):
         loader.dataset.update(
-            source=f"kinetics{classes}/{split}.csv",  # or a folder with one per class
+            source=f"kinetics{classes}/{split}.csv",  # or a folder with one folder per class
             name=f"kinetics{classes}_{split}",
-            # of the others nobody ships the names, so their classes are called by numbers
+            # class names of the others are not published, so their classes are numbered
             classes="kinetics-400" if classes == 400 else None,
         )
 
 
 def use_views(dataloader, clips, crops):
-    """Average that many clips of each video, each in that many crops (1 or 3), in place."""
+    """Set the number of clips per video and of crops per clip (1 or 3) to average, in place."""
     dataloader.test.dataset.clips = clips
     dataloader.test.mapper.transform.crops = crops
 
 
 def use_imagenet_colours(dataloader):
-    """Normalise as the released L does, unlike S and B, in place: mean and deviation of ImageNet."""
+    """Normalise by ImageNet's mean and deviation, as released for L, not S and B; in place."""
     dataloader.train.mapper.transform.update(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 dataloader = OmegaConf.create()
 
-# Paper, appendix B.4, names the augmentations; their numbers are those of the released configs.
+# The augmentations are those of the paper, appendix B.4; their numbers those of released configs.
 dataloader.train = L(build_train_loader)(
     dataset=L(video_classes)(num_classes="${model.num_classes}"),
     mapper=L(ClipMapper)(
         is_train=True,
         sampling=L(DenseSampling)(
             num_frames="${model.backbone.input_size[0]}",
-            sampling_rate=4,  # frames from one to the next, in a video of target_fps
+            sampling_rate=4,  # frame step, at target_fps
             target_fps=30,
         ),
         transform=L(clip_train_transform)(
@@ -73,7 +74,7 @@ dataloader.train = L(build_train_loader)(
         ),
     ),
     collate=mixup,
-    repeats=2,  # clips that are made of each video of a batch
+    repeats=2,  # clips made of each video in a batch
     total_batch_size=256,  # videos
     num_workers=num_workers,
 )
@@ -86,14 +87,14 @@ dataloader.test = L(build_detection_test_loader)(
         transform=L(clip_test_transform)(
             size="${model.backbone.input_size}",
             crops=1,
-            # That frames are resized to. None is what the released code does: of one crop 256 where
-            # the crop has 224, of three the crop's own side. The paper (B.4) has 256 for both.
+            # Length that the short side is resized to. None follows the released code: with one
+            # crop of 224, 256; with three crops, the crop's side. The paper (B.4) has 256 for both.
             short_side=None,
             mean="${dataloader.train.mapper.transform.mean}",
             std="${dataloader.train.mapper.transform.std}",
         ),
     ),
-    batch_size=8,  # clips, with all their crops, of each process
+    batch_size=8,  # clips, with all their crops, per process
     num_workers=num_workers,
     collate_fn=L(StackSamples)(),
 )

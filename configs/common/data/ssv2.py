@@ -1,6 +1,7 @@
 """Something-Something-v2, as the released configs train and test on it."""
 
 from detectron2.config import LazyCall as L
+
 from mvit_det.data import SegmentSampling
 
 from .kinetics import dataloader, use_views
@@ -12,8 +13,8 @@ for _split, _loader in (("train", dataloader.train), ("validation", dataloader.t
         source=f"ssv2/something-something-v2-{_split}.json", name=f"ssv2_{_split}", classes=None
     )
 
-# A frame out of each of T equal segments of the video. Not mirrored: left and right are classes. The
-# paper (appendix B.5) has the crops of Kinetics: dataloader.train.mapper.transform.crop=inception
+# One frame from each of T equal segments of the video. No mirroring: left and right are classes.
+# The paper (appendix B.5) crops as on Kinetics: dataloader.train.mapper.transform.crop=inception
 dataloader.train.mapper.sampling = L(SegmentSampling)(num_frames="${model.backbone.input_size[0]}")
 dataloader.train.mapper.transform.update(crop="short_side_jitter", short_side=(256, 320), hflip=0.0)
 dataloader.train.repeats = 1

@@ -1,6 +1,7 @@
-"""The action detector of the paper's Table A.2: MViTv2 for clips, and what it sees in a box."""
+"""The action detector of the paper's Table A.2: MViTv2 for clips, with features pooled per box."""
 
 from detectron2.config import LazyCall as L
+
 from mvit_det.recognition import ActionDetector
 from mvit_det.tasks import ActionDetection
 

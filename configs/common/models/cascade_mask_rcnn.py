@@ -9,16 +9,16 @@ from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNConvFCHead
 from .mask_rcnn import box_coder, matcher, task
 from .mask_rcnn import model as mask_rcnn
 
-# Per stage: IoU from which a box is an object's; weights of the centre and of the size in the
+# Per stage: IoU from which a box is foreground; weights of the centre and of the size in the
 # regression target, which grow as offsets shrink.
 stages = [(0.5, 10, 5), (0.6, 20, 10), (0.7, 30, 15)]
 # Batch norm over all GPUs that counts each region once. Unlike torch's own SyncBatchNorm it takes
-# empty batches, which the mask head gets where no proposal meets an object.
+# empty batches, which the mask head gets if no proposal matches an object.
 norm = "naiveSyncBN_N"
 
 
 def cascade(model, conv_dims=(256, 256, 256, 256), fc_dims=(1024,)):
-    """Turn a Mask R-CNN config into that of a Cascade Mask R-CNN, in place; returns it.
+    """Turn a Mask R-CNN config into a Cascade Mask R-CNN config, in place, and return it.
 
     The dimensions are those of the three box heads. Boxes are class-agnostic, the box and mask
     heads have norms, and the RPN has two convolutions instead of one.
@@ -32,7 +32,7 @@ def cascade(model, conv_dims=(256, 256, 256, 256), fc_dims=(1024,)):
             input_shape=L(ShapeSpec)(channels=f"${{....{width}}}"),
             box2box_transform=box_coder(center, center, size, size),
             cls_agnostic_bbox_reg=True,
-            num_classes="${...num_classes}",  # one step further out, as it is in a list now
+            num_classes="${...num_classes}",  # one level further out, since it is in a list now
         )
     heads.update(
         _target_=CascadeROIHeads,
@@ -51,7 +51,7 @@ def cascade(model, conv_dims=(256, 256, 256, 256), fc_dims=(1024,)):
         proposal_matchers=[matcher([iou], [0, 1]) for iou, _, _ in stages],
     )
     heads.mask_head.conv_norm = norm
-    model.proposal_generator.head.conv_dims = [-1, -1]  # -1: as many channels as come in
+    model.proposal_generator.head.conv_dims = [-1, -1]  # -1: as many channels as the input
     return model
 
 

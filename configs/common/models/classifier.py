@@ -1,16 +1,17 @@
 """The classifier of the paper's Tables 1 to 3: MViTv2, the mean of its tokens, one linear layer."""
 
 from detectron2.config import LazyCall as L
+
 from mvit_det.backbone import VARIANTS
 from mvit_det.recognition import ClassifierMViT, Recognizer
 from mvit_det.tasks import Classification
 
 
 def mvitv2(variant, drop_path_rate, input_size=(224, 224), **changes):
-    """One row of the paper's Table 1 as the backbone of a classifier."""
+    """Configure a variant of the paper's Table 1 as the backbone of a classifier."""
     row = VARIANTS[variant]
     return L(ClassifierMViT)(
-        # Height and width that data are made in as well, by reference to this key.
+        # (height, width); the data transforms refer to this key.
         input_size=input_size,
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,

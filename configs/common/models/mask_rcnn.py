@@ -17,14 +17,15 @@ from detectron2.modeling.roi_heads import (
     MaskRCNNConvUpsampleHead,
     StandardROIHeads,
 )
+from torch import nn
+
 from mvit_det.backbone import VARIANTS
 from mvit_det.detection import GeneralizedRCNN, MViT
 from mvit_det.tasks import Detection
-from torch import nn
 
 
 def mvitv2(variant, drop_path_rate, **changes):
-    """One row of the paper's Table 1 as a detection backbone, with hybrid window attention."""
+    """Configure a variant of Table 1 as a detection backbone, with hybrid window attention."""
     row = VARIANTS[variant]
     return L(MViT)(
         embed_dim=row.embed_dim,
@@ -38,7 +39,7 @@ def mvitv2(variant, drop_path_rate, **changes):
     )
 
 
-# Levels of the feature pyramid; regions are cropped from all but the coarsest one.
+# Levels of the feature pyramid -> stride in pixels; regions are cropped from all but the coarsest.
 levels = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 roi_levels = list(levels)[:-1]
 
@@ -77,7 +78,7 @@ model = L(GeneralizedRCNN)(
             sizes=[[8 * stride] for stride in levels.values()],
             aspect_ratios=[0.5, 1.0, 2.0],  # height / width
             strides=list(levels.values()),
-            offset=0.0,  # the first anchor's centre is the image's corner, as in all released models
+            offset=0.0,  # the first anchor is centred on the image's corner, as in released models
         ),
         anchor_matcher=matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
         box2box_transform=box_coder(1.0, 1.0, 1.0, 1.0),
@@ -119,5 +120,5 @@ model = L(GeneralizedRCNN)(
     input_format="RGB",
 )
 
-# what is particular to the task: custom data, prediction, names of classes
+# what is specific to the task: custom data, prediction, class names
 task = L(Detection)()

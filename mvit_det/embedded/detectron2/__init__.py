@@ -1,4 +1,4 @@
-"""The embedded host: the part of Detectron2's public API that mvit_det uses, written afresh.
+"""The embedded host: an independent implementation of the part of Detectron2's API used here.
 
 It serves ``import detectron2`` only where the real Detectron2 is not installed; see
 ``mvit_det/__init__.py``. Names, arguments, defaults, files and numerics are Detectron2's, so that

@@ -1,4 +1,4 @@
-"""Say of every name of Detectron2 that this host lacks where the real one is to be had."""
+"""Raise errors that say where to get the real Detectron2, for every name that this host lacks."""
 
 import dis
 import sys

@@ -17,7 +17,7 @@ def instantiate(cfg: Any) -> Any:
     as a mapping without ``_target_``, is returned as it is.
     """
     if isinstance(cfg, ListConfig):
-        # Stays a ListConfig: some consumers tell it from a list, as they do under Detectron2.
+        # Stays a ListConfig: some consumers distinguish it from a list, as under Detectron2.
         return ListConfig([instantiate(item) for item in cfg], flags={"allow_objects": True})
     if isinstance(cfg, list):
         return [instantiate(item) for item in cfg]

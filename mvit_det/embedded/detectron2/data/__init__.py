@@ -1,8 +1,11 @@
 """From annotation files to batches."""
 
 from . import datasets, samplers, transforms  # `datasets` registers COCO by name
-from .build import build_detection_test_loader, build_detection_train_loader
-from .build import get_detection_dataset_dicts
+from .build import (
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from .catalog import DatasetCatalog, Metadata, MetadataCatalog
 from .common import DatasetFromList, MapDataset
 from .dataset_mapper import DatasetMapper

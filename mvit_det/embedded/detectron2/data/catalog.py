@@ -1,4 +1,4 @@
-"""Data sets by name: how to load one (DatasetCatalog) and what it is about (MetadataCatalog)."""
+"""Datasets by name: how to load one (DatasetCatalog), and its metadata (MetadataCatalog)."""
 
 from collections import UserDict
 from collections.abc import Callable

@@ -69,7 +69,7 @@ class DatasetMapper:
         for annotation in annotations:
             if not self.use_instance_mask:
                 annotation.pop("segmentation", None)
-            # A crowd is no single object; only evaluation has a use for it.
+            # A crowd is not a single object; only evaluation uses it.
             if not annotation.get("iscrowd", 0):
                 moved.append(utils.transform_instance_annotations(annotation, transforms, size))
         instances = utils.annotations_to_instances(moved, size, self.instance_mask_format)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fvcore.transforms.transform import Transform, TransformList
+from fvcore.transforms.transform import TransformList
 from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 

@@ -17,7 +17,7 @@ from detectron2.utils.events import EventStorage, get_event_storage
 
 
 class HookBase:
-    """Something to do around the iterations of ``trainer``; override what is needed."""
+    """Base class of actions before and after iterations of ``trainer``; override as needed."""
 
     trainer: "TrainerBase" = None
 
@@ -53,7 +53,7 @@ class TrainerBase:
         self.storage: EventStorage | None = None
 
     def register_hooks(self, hooks: list[HookBase | None]) -> None:
-        """Add hooks, which run in the order in which they were added; None is passed over."""
+        """Add hooks, which run in the order in which they were added; None is skipped."""
         for hook in filter(None, hooks):
             # Weak: a circle of references would keep the model's memory until a collection.
             hook.trainer = weakref.proxy(self)
@@ -101,7 +101,7 @@ class TrainerBase:
         return {"iteration": self.iter, **({"hooks": kept} if kept else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; training goes on at ``iter + 1``."""
+        """Restore what ``state_dict`` returned; training continues at ``iter + 1``."""
         self.iter = state_dict["iteration"]
         by_name = {type(hook).__qualname__: hook for hook in reversed(self._hooks)}
         for name, state in state_dict.get("hooks", {}).items():

@@ -75,7 +75,7 @@ class COCOEvaluator(DatasetEvaluator):
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Compute, by task, AP, AP50, AP75, APs, APm, APl and "AP-<name>" of each class.
 
-        NaN stands where no annotation counts, and where there is no prediction at all.
+        NaN where no annotation counts, and where there are no predictions.
         """
         predictions = self._predictions
         if self._distributed:
@@ -118,7 +118,7 @@ class COCOEvaluator(DatasetEvaluator):
             logger.warning(f"{task}: the model detects nothing at all.")
             return dict.fromkeys(_METRICS, float("nan"))
         if task == "segm":
-            # Without its box a result gets the area of its mask, by which COCO tells APs/APm/APl.
+            # Without its box a result gets the area of its mask, which COCO uses for APs/APm/APl.
             results = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
         evaluation = COCOeval(self._coco, self._coco.load_res(results), task)
         evaluation.params.max_dets = self._max_dets

@@ -1,7 +1,8 @@
 """Normalisation over (N, C, H, W), and how configs name it."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from fvcore.nn.distributed import differentiable_all_reduce

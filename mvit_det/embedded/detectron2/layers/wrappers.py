@@ -1,11 +1,12 @@
-"""What configs and models say about layers: shapes, convolutions with their norm, NMS."""
+"""Building blocks that configs and models name: shapes, convolutions with norm, RoIAlign, NMS."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torchvision.ops import RoIAlign, boxes as box_ops
+from torchvision.ops import RoIAlign
+from torchvision.ops import boxes as box_ops
 
 
 @dataclass
@@ -53,5 +54,5 @@ def batched_nms(
 
     Returns: indices of the boxes kept, by falling score.
     """
-    # float: half precision cannot tell neighbouring pixels apart in a large image
+    # float: half precision cannot distinguish neighbouring pixels of a large image
     return box_ops.batched_nms(boxes.float(), scores.float(), idxs, iou_threshold)

@@ -1,7 +1,7 @@
 """Anchors: the boxes that an RPN starts from."""
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn

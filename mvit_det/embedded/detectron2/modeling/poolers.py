@@ -1,7 +1,7 @@
 """Features of boxes, each from the pyramid level that fits its size."""
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn

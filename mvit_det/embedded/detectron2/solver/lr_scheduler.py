@@ -27,7 +27,7 @@ class WarmupParamScheduler(CompositeParamScheduler):
 class LRMultiplier(LRScheduler):
     """Learning rate = the group's own initial one times ``multiplier(iteration / max_iter)``.
 
-    ``last_iter`` is the iteration after which training goes on; -1 for a new one.
+    ``last_iter`` is the iteration after which training continues; -1 for a new training.
     """
 
     def __init__(

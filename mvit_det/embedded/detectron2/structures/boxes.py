@@ -1,7 +1,8 @@
 """Axis-aligned boxes in pixels: (x0, y0, x1, y1), continuous coordinates, x1 and y1 exclusive."""
 
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any, Iterator, Sequence, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch

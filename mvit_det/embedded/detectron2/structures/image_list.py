@@ -1,6 +1,6 @@
 """Images of several sizes in one padded batch."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F

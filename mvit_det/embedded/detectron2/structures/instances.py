@@ -1,7 +1,8 @@
 """What is known about the objects in one image: fields of equal length."""
 
 import itertools
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch

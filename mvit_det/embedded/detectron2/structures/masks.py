@@ -1,6 +1,7 @@
 """Instance masks of one image, as bitmaps or as polygons."""
 
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch

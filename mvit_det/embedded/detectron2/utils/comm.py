@@ -1,4 +1,4 @@
-"""What processes of a distributed run tell each other; every call also serves a lone process."""
+"""Communication between processes of a distributed run; every call also works in one process."""
 
 from functools import cache
 from typing import Any
@@ -57,7 +57,7 @@ def get_local_rank() -> int:
 def synchronize() -> None:
     """Wait until every process has come here."""
     if get_world_size() > 1:
-        # NCCL has to be told the device, or it guesses by rank and warns.
+        # NCCL needs the device, else it guesses by rank and warns.
         on_gpu = dist.get_backend() == dist.Backend.NCCL
         dist.barrier(**({"device_ids": [torch.cuda.current_device()]} if on_gpu else {}))
 

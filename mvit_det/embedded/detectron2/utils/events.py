@@ -45,7 +45,7 @@ class EventStorage:
     def put_scalar(self, name: str, value: float, smoothing_hint=True, cur_iter=None) -> None:
         """Add one value, a number or a tensor of one element, to ``cur_iter`` or the current one.
 
-        ``smoothing_hint`` tells whether the name's values are noisy: writers show their medians.
+        ``smoothing_hint``: whether the values are noisy, in which case writers show medians.
         """
         hinted = self._hints.setdefault(name, smoothing_hint)
         assert hinted == smoothing_hint, f"{name!r} came with smoothing_hint={hinted} before."
@@ -115,7 +115,7 @@ class EventWriter:
 class JSONWriter(EventWriter):
     """One JSON object per line and iteration: ``{"iteration": 19, "lr": ..., "total_loss": ...}``.
 
-    The file is appended to, so that a resumed run goes on in it.
+    The file is appended to, so that a resumed run continues it.
     """
 
     def __init__(self, json_file: str):

@@ -1,3 +1,3 @@
-"""Which images a process sees, in which order."""
+"""Samplers: the images of each process, and their order."""
 
 from .distributed_sampler import InferenceSampler, TrainingSampler

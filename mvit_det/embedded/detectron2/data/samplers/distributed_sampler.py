@@ -1,4 +1,4 @@
-"""Samplers that share one data set out among the processes of a distributed run."""
+"""Samplers that distribute one dataset over the processes of a distributed run."""
 
 from collections.abc import Iterator
 from itertools import islice

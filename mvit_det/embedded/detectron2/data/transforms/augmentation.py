@@ -1,4 +1,4 @@
-"""What an augmentation is, how several are chained, and what they work on."""
+"""The base class of augmentations, chains of them, and their input."""
 
 import inspect
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Augmentation:
                 setattr(self, name, value)
 
     def _rand_range(self, low: float = 1.0, high: float | None = None, size: Any = None) -> Any:
-        """Draw from ``low`` .. ``high``, or from 0 .. ``low``, evenly."""
+        """Draw uniformly from ``low`` .. ``high``, or from 0 .. ``low``."""
         return np.random.uniform(*((0, low) if high is None else (low, high)), size)
 
     def __repr__(self) -> str:

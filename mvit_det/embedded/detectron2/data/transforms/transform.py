@@ -121,7 +121,7 @@ class RotationTransform(tf.Transform):
         return matrix
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """Rotate (H, W) or (H, W, C); what comes from outside is 0."""
+        """Rotate (H, W) or (H, W, C); pixels from outside the image are 0."""
         import cv2
 
         if len(img) == 0 or self.angle % 360 == 0:

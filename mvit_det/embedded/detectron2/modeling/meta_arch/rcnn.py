@@ -1,13 +1,13 @@
 """The family of two-stage detectors."""
 
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from detectron2.structures import ImageList, Instances
 
-from ..backbone import Backbone
 from ..postprocessing import detector_postprocess
 
 # One image, as the dataset mapper makes it: "image" (C, H, W); in training "instances", with

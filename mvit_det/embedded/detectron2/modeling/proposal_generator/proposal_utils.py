@@ -4,7 +4,7 @@ Legend: L levels, N images, A_i boxes of level i.
 """
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 

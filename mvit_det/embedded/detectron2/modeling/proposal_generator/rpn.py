@@ -4,7 +4,7 @@ Legend: N images, L levels, A anchors per cell, R anchors of one image over all 
 """
 
 from collections import OrderedDict
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn

@@ -1,6 +1,7 @@
-"""Cascade R-CNN (Cai and Vasconcelos, 2018): box heads in a row, each refines the one before."""
+"""Cascade R-CNN (Cai and Vasconcelos, 2018): consecutive box heads, each refining the previous."""
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,7 +40,7 @@ class CascadeROIHeads(StandardROIHeads):
         losses, scores = {}, []
         for k, (head, predictor) in enumerate(zip(self.box_head, self.box_predictor)):
             if k > 0:
-                proposals = self._refined(boxes, proposals, targets, k)
+                proposals = self._refined(boxes, proposals, targets, k)  # noqa: F821  set below
             crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
             if crops.requires_grad:  # all stages together weigh on the features like one head
                 crops.register_hook(lambda gradient: gradient / self.num_cascade_stages)

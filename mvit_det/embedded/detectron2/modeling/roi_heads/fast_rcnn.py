@@ -3,7 +3,7 @@
 Legend: R proposals over all images, R_i of image i, K classes (K itself stands for background).
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn

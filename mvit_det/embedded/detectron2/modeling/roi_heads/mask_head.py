@@ -3,7 +3,7 @@
 Legend: R boxes over all images, K classes, M the mask's side (28 for crops of 14).
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from fvcore.nn import weight_init

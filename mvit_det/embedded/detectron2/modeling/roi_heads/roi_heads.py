@@ -3,7 +3,7 @@
 Legend: N images, K classes (K itself stands for background).
 """
 
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
