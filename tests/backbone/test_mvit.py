@@ -337,10 +337,3 @@ def test_checkpointing_changes_memory_and_nothing_else(fused, drop_path_rate):
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradients_2[name], gradient, rtol=1e-5, atol=1e-5)
     assert kept_2 < kept / 10
-
-
-def test_checkpointing_rests_without_gradients():
-    model = small_network(activation_checkpointing=True)
-    with torch.no_grad():
-        features = model(image((33, 70)))
-    assert not any(feature.requires_grad for feature in features.values())

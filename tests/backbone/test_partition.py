@@ -47,7 +47,12 @@ def split_by_hand(x: torch.Tensor, size) -> torch.Tensor:
 @every_case
 def test_split_equals_the_plain_loop(grid, size):
     x = tokens(grid)
-    assert torch.equal(Windows(size).split(x), split_by_hand(x, size))
+    groups = Windows(size).split(x)
+    assert torch.equal(groups, split_by_hand(x, size))
+    # tokens and groups may lie in memory in any order
+    turned = x.transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(Windows(size).split(turned), groups)
+    assert torch.equal(Windows(size).merge(groups.contiguous(), grid), x)
 
 
 @every_case
@@ -57,19 +62,6 @@ def test_merge_undoes_split(grid, size):
     merged = partition.merge(partition.split(x), grid)
     assert torch.equal(merged, x)
     assert merged.is_contiguous()
-
-
-@every_case
-def test_merge_reads_any_memory_layout(grid, size):
-    x = tokens(grid)
-    groups = Windows(size).split(x).contiguous()  # heads before tokens also in memory
-    assert torch.equal(Windows(size).merge(groups, grid), x)
-
-
-@every_case
-def test_split_reads_any_memory_layout(grid, size):
-    x = tokens(grid).transpose(1, 2).contiguous().transpose(1, 2)
-    assert torch.equal(Windows(size).split(x), Windows(size).split(x.contiguous()))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -88,17 +80,6 @@ def test_gradients(grid, size):
     assert torch.autograd.gradcheck(lambda t: _MergeWindows.apply(t, size, grid), groups)
 
 
-@every_case
-def test_gradient_reaches_tokens_and_not_padding(grid, size):
-    x = tokens(grid).requires_grad_()
-    groups = Windows(size).split(x)
-    groups.retain_grad()
-    Windows(size).merge(groups, grid).sum().backward()
-    assert torch.equal(x.grad, torch.ones_like(x))
-    # what is cut off when windows are merged receives no gradient
-    assert torch.equal(groups.grad != 0, groups != 0)
-
-
 def test_full_is_one_group_per_sample():
     x = tokens((3, 5))
     groups = Full().split(x)
@@ -106,8 +87,3 @@ def test_full_is_one_group_per_sample():
     for sample, head in product(range(2), range(3)):
         assert torch.equal(groups[sample, head], x[sample, :, :, head].reshape(15, 2))
     assert torch.equal(Full().merge(groups, (3, 5)), x)
-
-
-def test_extent_is_the_size_of_a_group():
-    assert Full().extent((7, 10)) == (7, 10)
-    assert Windows((4, 2)).extent((7, 10)) == (4, 2)

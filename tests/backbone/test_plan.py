@@ -51,12 +51,6 @@ def test_depth_width_and_heads_are_those_of_table_1(name):
 
 
 @every_variant
-def test_queries_are_pooled_where_a_stage_begins(name):
-    for index, spec, _, first in kinds(name):
-        assert spec.stride_q == ((2, 2) if first else (1, 1)), index
-
-
-@every_variant
 def test_keys_are_pooled_adaptively_and_twice_as_far_in_two_full_blocks(name):
     lasts = TABLE_1[name][4]
     for index, spec, stage, _ in kinds(name):
@@ -79,8 +73,9 @@ def test_windows_of_queries_and_keys(name):
 
 
 @every_variant
-def test_nominal_grids_at_224(name):
+def test_nominal_grids_at_224_and_queries_pooled_where_a_stage_begins(name):
     for index, spec, stage, first in kinds(name):
+        assert spec.stride_q == ((2, 2) if first else (1, 1)), index
         side = (56, 28, 14, 7)[stage]
         assert spec.grid == ((2 * side,) * 2 if first else (side, side)), index
         assert spec.grid_q == (side, side), index
@@ -125,16 +120,6 @@ def test_clip_windows_and_coarse_keys_leave_time_alone():
     assert [spec.window for spec in plan[:4]] == [(4, 56, 56)] * 2 + [None, (4, 28, 28)]
     assert plan[2].stride_kv == (1, 8, 8)
     assert plan[9].window is None
-
-
-def test_a_window_must_be_a_multiple_of_the_pooling_strides():
-    with pytest.raises(ValueError, match=r"window \(10, 10\) of block 0 is not a multiple"):
-        hwin_plan(VARIANTS["T"], window=(10, 10))
-
-
-def test_every_axis_needs_its_numbers():
-    with pytest.raises(ValueError, match="one number per axis"):
-        multiscale_plan(**small_arguments(stride_kv=(2, 2, 2)))
 
 
 def test_key_stride_stops_at_one():
@@ -183,6 +168,8 @@ def test_expansion_changes_nothing_but_widths(name):
         (dict(last_block_indexes=(-1, 1)), r"\(-1, 1\) must be increasing"),
         (dict(last_block_indexes=()), r"\(\) must be increasing"),
         (dict(num_heads=3), "embed_dim=8 is not a multiple of num_heads=3"),
+        (dict(window=(10, 10)), r"window \(10, 10\) of block 0 is not a multiple"),
+        (dict(stride_kv=(2, 2, 2)), "one number per axis"),
     ],
 )
 def test_bad_arguments_are_named(change, sentence):

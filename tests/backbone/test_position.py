@@ -1,7 +1,5 @@
 """Relative position: index rule and resizing, by hand; absolute position: resizing."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 import torch
@@ -37,22 +35,6 @@ def test_index_of_small_cases(nq, nk, rows):
 
 
 @pytest.mark.parametrize("nq, nk", [(39, 20), (20, 39), (7, 5), (64, 25), (334, 84), (19, 39)])
-def test_index_with_ratios_that_are_not_whole(nq, nk):
-    index = relative_index(nq, nk)
-    rows = index.tolist()
-    assert index.shape == (nq, nk) and index.dtype == torch.int64
-    assert index.min() == 0 and index.max() <= 2 * max(nq, nk) - 2
-    stretch_q, stretch_k = max(Fraction(nk, nq), 1), max(Fraction(nq, nk), 1)
-    for i in range(nq):
-        for j in range(nk):
-            exact = i * stretch_q - j * stretch_k + (nk - 1) * stretch_k
-            # Truncated, not rounded. Where the exact value is whole, single precision may end just
-            # below it, and the published weights were trained with what it then gives.
-            below = exact.denominator == 1 and exact > 0
-            assert rows[i][j] in {int(exact), int(exact) - below}
-
-
-@pytest.mark.parametrize("nq, nk", [(39, 20), (20, 39), (334, 84)])
 def test_index_is_computed_in_single_precision(nq, nk):
     one = np.float32
     stretch_q, stretch_k = one(max(nk / nq, 1)), one(max(nq / nk, 1))
@@ -120,14 +102,6 @@ def test_double_precision_is_kept():
     np.testing.assert_allclose(resize_table(table, 119).numpy(), expected, rtol=0, atol=1e-12)
 
 
-def test_resized_table_gets_a_gradient_everywhere():
-    table = torch.randn(9, 2, requires_grad=True)
-    resize_table(table, 17).sum().backward()
-    # every one of the 17 rows is an average of rows, so the weights add up to 17
-    assert table.grad[:, 0].sum().item() == pytest.approx(17)
-    assert (table.grad > 0).all()
-
-
 def absolute_table(side: int) -> torch.Tensor:
     return torch.randn(1, side * side, 5, generator=torch.Generator().manual_seed(1))
 
@@ -149,11 +123,3 @@ def test_absolute_position_is_resized_bicubically(nominal, grid):
         map_ = table[0, :, channel].reshape(1, 1, *nominal)
         expected = F.interpolate(map_, size=grid, mode="bicubic", align_corners=False)[0, 0]
         torch.testing.assert_close(position[0, :, :, channel], expected)
-
-
-def test_absolute_position_keeps_rows_and_columns_apart():
-    # a table that depends on the row only stays so
-    table = torch.arange(4.0)[:, None].expand(4, 4).reshape(1, 16, 1)
-    position = absolute_position(table, (4, 4), (8, 3))[0, :, :, 0]
-    torch.testing.assert_close(position, position[:, :1].expand(8, 3))
-    assert (position[1:, 0] > position[:-1, 0]).all()

@@ -137,14 +137,6 @@ def test_a_case_by_hand():
     torch.testing.assert_close(decayed, torch.tensor([0.9, 0.8 * np.exp(-0.5).item()]))
 
 
-def test_classes_leave_each_other_alone_and_ties_fall_to_the_lower_index():
-    boxes = torch.tensor([[0.0, 0, 10, 10]]).repeat(5, 1)
-    scores = torch.full((5,), 0.5)
-    classes = torch.tensor([7, 3, 9, 3, 1])
-    indices, decayed = soft_nms(boxes, scores, classes)
-    assert indices.tolist() == [0, 1, 2, 4] and decayed.tolist() == [0.5] * 4
-
-
 def test_what_is_not_finite_is_harmless():
     inf, nan = float("inf"), float("nan")
     boxes = torch.tensor([[0, 0, inf, inf], [0, 0, 1e30, 1e30], [0, 0, nan, 1], [0.0, 0, 9, 9]])

@@ -69,18 +69,6 @@ def test_boxes_by_hand():
     ]
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_boxes_go_there_and_back(mirrored):
-    rng = np.random.default_rng(0)
-    near = rng.uniform(0, 50, (100, 2))
-    boxes = torch.from_numpy(np.concatenate((near, near + rng.uniform(0, 50, (100, 2))), axis=1))
-    view = View((123, 77), mirrored)
-    there = view.boxes_from_frame(boxes, (480, 641))
-    assert (there[:, 2:] >= there[:, :2]).all()
-    torch.testing.assert_close(view.boxes_to_frame(there, (480, 641)), boxes)
-    assert view.boxes_to_frame(boxes[:0], (480, 641)).shape == (0, 4)
-
-
 def test_the_frame_s_own_view_changes_no_bit():
     boxes = torch.rand(1000, 4) * 1000
     view = View((479, 641))

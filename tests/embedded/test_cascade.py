@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from toy_cascade import STAGES, toy_cascade
-from toy_model import NUM_CLASSES, assert_learns_one_batch, toy_inputs
+from toy_model import NUM_CLASSES, toy_inputs
 from torch import nn
 
 from detectron2.layers import ShapeSpec
@@ -163,39 +163,7 @@ def test_an_image_without_objects_or_proposals(features):
     assert len(found) == 0 and found.pred_boxes.tensor.shape == (0, 4)
 
 
-def test_constructor_wants_one_predictor_and_matcher_for_each_head():
-    with pytest.raises((AssertionError, IndexError)):
-        CascadeROIHeads(
-            num_classes=1,
-            batch_size_per_image=8,
-            positive_fraction=0.5,
-            box_in_features=["p2"],
-            box_pooler=None,
-            box_heads=[nn.Flatten(), nn.Flatten()],
-            box_predictors=[nn.Flatten()],
-            proposal_matchers=[Matcher([0.5], [0, 1])],
-        )
-
-
-@pytest.mark.parametrize("counts", [(3, 2), (2, 0), (0, 0)])
-def test_model_trains_with_and_without_objects(counts):
-    torch.manual_seed(0)
-    model = toy_cascade()
-    with EventStorage():
-        losses = model(toy_inputs(0, counts=counts))
-    stages = [f"loss_{kind}_stage{k}" for k in range(3) for kind in ("cls", "box_reg")]
-    assert set(losses) == {*stages, "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}
-    assert all(torch.isfinite(loss) for loss in losses.values())
-    sum(losses.values()).backward()
-    assert model.backbone.bottom_up.stem.weight.grad.abs().sum() > 0
-
-
-def test_model_learns_one_batch():
-    torch.manual_seed(0)
-    assert_learns_one_batch(toy_cascade(), steps=20)
-
-
-def test_model_detects_and_completes_given_boxes():
+def test_model_detects_by_the_names_of_saved_weights():
     torch.manual_seed(0)
     model = toy_cascade().eval()
     keys = set(model.state_dict())
@@ -207,9 +175,3 @@ def test_model_detects_and_completes_given_boxes():
             found = x["instances"]
             assert 0 < len(found) <= 20 and found.pred_classes.max() < NUM_CLASSES
             assert found.pred_masks.shape == (len(found), *found.image_size)
-        given = [
-            Instances(size, pred_boxes=Boxes([[5, 5, 40, 40]]), pred_classes=torch.tensor([1]))
-            for size in ((90, 120), (112, 80))
-        ]
-        results = model.inference(toy_inputs(1), given, do_postprocess=False)
-    assert results[0].pred_masks.shape == (1, 1, 12, 12)

@@ -1,21 +1,17 @@
-"""Catalogs, annotation files, the mapper, data sets made of others, and loaders."""
+"""Catalogs, annotation files, the mapper, and data sets made of others."""
 
 import json
 import logging
 import pickle
-from itertools import islice
 
 import numpy as np
 import pytest
-import torch
 from detectron2.data import (
     DatasetCatalog,
     DatasetFromList,
     DatasetMapper,
     MapDataset,
     MetadataCatalog,
-    build_detection_test_loader,
-    build_detection_train_loader,
     get_detection_dataset_dicts,
 )
 from detectron2.data import detection_utils as utils
@@ -25,7 +21,6 @@ from detectron2.data.datasets import (
     load_coco_json,
     register_coco_instances,
 )
-from detectron2.data.samplers import TrainingSampler
 from detectron2.structures import BitMasks, BoxMode, PolygonMasks
 from PIL import Image
 
@@ -338,73 +333,6 @@ def test_map_replaces_what_is_none():
     assert [copy[0], copy[1]] == [1, 2] and len(copy) == 2
     with pytest.raises(ValueError):
         MapDataset([1, 2], lambda i: None)[0]
-
-
-# ---- loaders
-
-ITEMS = [dict(number=i, width=2 + i % 2, height=2) for i in range(10)]
-
-
-def random_mapper(entry):
-    return dict(entry, draw=np.random.randint(10**6))
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("grouping", [False, True])
-def test_train_loader_sees_the_samplers_images(workers, grouping):
-    loader = build_detection_train_loader(
-        ITEMS,
-        mapper=random_mapper,
-        sampler=TrainingSampler(10, seed=0),
-        total_batch_size=2,
-        num_workers=workers,
-        aspect_ratio_grouping=grouping,
-    )
-    batches = list(islice(loader, 30))
-    numbers = [entry["number"] for batch in batches for entry in batch]
-    expected = list(islice(TrainingSampler(10, seed=0), 60))
-    if grouping:
-        assert all(len({entry["width"] for entry in batch}) == 1 for batch in batches)
-        assert set(numbers) == set(range(10))
-    else:
-        assert numbers == expected
-    # Each worker draws numbers of its own.
-    draws = [entry["draw"] for batch in batches for entry in batch]
-    assert len(set(draws)) > 55
-
-
-def test_test_loader_goes_through_once_in_order():
-    loader = build_detection_test_loader(ITEMS, mapper=random_mapper, batch_size=4)
-    assert [[entry["number"] for entry in batch] for batch in loader] == [
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-        [8, 9],
-    ]
-
-
-def test_seed_fixes_the_workers_draws():
-    def draws(seed):
-        torch.manual_seed(seed)
-        loader = build_detection_train_loader(
-            ITEMS,
-            mapper=random_mapper,
-            sampler=TrainingSampler(10, seed=0),
-            total_batch_size=2,
-            aspect_ratio_grouping=False,
-            num_workers=1,
-        )
-        return [entry["draw"] for batch in islice(loader, 3) for entry in batch]
-
-    assert draws(1) == draws(1) != draws(2)
-
-
-def test_batches_are_collated_and_must_be_shared_out():
-    for grouping in (False, True):
-        options = dict(mapper=None, total_batch_size=2, aspect_ratio_grouping=grouping)
-        loader = build_detection_train_loader(ITEMS, **options, collate_fn=len)
-        assert list(islice(loader, 3)) == [2, 2, 2]
-    with pytest.raises(AssertionError):
-        build_detection_train_loader(ITEMS, mapper=None, total_batch_size=0)
 
 
 # ---- back into COCO's format

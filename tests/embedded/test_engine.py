@@ -29,7 +29,6 @@ from torch import nn
 
 import mvit_det
 from mvit_det.engine.trainer import Trainer, WatchedLoader
-from mvit_det.errors import UserError
 
 embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="the embedded host's own")
 
@@ -145,15 +144,6 @@ def test_a_model_may_return_one_loss() -> None:
     assert len(trainer.storage.history("total_loss").values()) == 1
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_non_finite_loss_stops_before_the_optimizer(bad: float) -> None:
-    trainer = _trainer(Net(factor=bad))
-    before = trainer.model.a.weight.clone()
-    with pytest.raises(UserError, match="loss_square"):
-        trainer.train(7, 9)
-    assert trainer.iter == 7 and torch.equal(trainer.model.a.weight, before)
-
-
 # Hooks.
 
 
@@ -182,29 +172,6 @@ def test_a_whole_run(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
     ]
     assert "time" not in rows[0] and rows[1]["time"] > 0  # the first iterations are slow
     assert "4 iterations" in log.text
-
-
-def test_resumed_training_equals_uninterrupted(tmp_path: Path) -> None:
-    class Rest(Stream):
-        def __iter__(self) -> Iterator[torch.Tensor]:
-            batches = super(Rest, self).__iter__()
-            return (batch for i, batch in enumerate(batches) if i > 3)
-
-    class Save(HookBase):
-        def after_step(self) -> None:
-            if self.trainer.iter == 3:
-                checkpointer.save("at_3")
-
-    whole, checkpointer = _full_trainer(tmp_path)
-    whole.register_hooks([Save()])
-    whole.train(0, 6)
-    resumed, checkpointer = _full_trainer(tmp_path)
-    checkpointer.load(str(tmp_path / "at_3.pth"))
-    assert resumed.iter == 3
-    resumed.data_loader = WatchedLoader(Rest())
-    resumed.train(resumed.iter + 1, 6)
-    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters()):
-        assert torch.equal(ours, theirs)
 
 
 def test_the_state_of_an_absent_hook_is_ignored(log: pytest.LogCaptureFixture) -> None:
@@ -290,12 +257,6 @@ def test_writers(tmp_path: Path) -> None:
 
 
 # Processes.
-
-
-def test_launch_of_one_process_calls_directly() -> None:
-    called = []
-    launch(called.append, 1, dist_url="auto", args=(3,))
-    assert called == [3]
 
 
 @embedded_only

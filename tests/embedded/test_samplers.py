@@ -1,9 +1,11 @@
-"""Order of indices in training and testing, over several processes."""
+"""Order of indices in training and testing, over several processes, and the loaders."""
 
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 
@@ -57,3 +59,53 @@ def test_inference_sees_each_index_once_in_order(as_rank, size, world):
     assert sum(parts, []) == list(range(size))
     lengths = [len(part) for part in parts]
     assert max(lengths) - min(lengths) <= 1 and lengths == sorted(lengths, reverse=True)
+
+
+ITEMS = [dict(number=i, width=2 + i % 2, height=2) for i in range(10)]
+
+
+def random_mapper(entry):
+    return dict(entry, draw=np.random.randint(10**6))
+
+
+def train_loader(**options):
+    usual = dict(mapper=random_mapper, sampler=TrainingSampler(10, seed=0), total_batch_size=2)
+    return build_detection_train_loader(ITEMS, **usual | options)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("grouping", [False, True])
+def test_train_loader_sees_the_samplers_images(workers, grouping):
+    loader = train_loader(num_workers=workers, aspect_ratio_grouping=grouping)
+    batches = list(islice(loader, 30))
+    numbers = [entry["number"] for batch in batches for entry in batch]
+    if grouping:
+        assert all(len({entry["width"] for entry in batch}) == 1 for batch in batches)
+        assert set(numbers) == set(range(10))
+    else:
+        assert numbers == list(islice(TrainingSampler(10, seed=0), 60))
+    # Each worker draws numbers of its own.
+    assert len({entry["draw"] for batch in batches for entry in batch}) > 55
+
+
+def test_test_loader_goes_through_once_in_order():
+    loader = build_detection_test_loader(ITEMS, mapper=random_mapper, batch_size=4)
+    numbers = [[entry["number"] for entry in batch] for batch in loader]
+    assert numbers == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_seed_fixes_the_workers_draws():
+    def draws(seed):
+        torch.manual_seed(seed)
+        loader = train_loader(aspect_ratio_grouping=False, num_workers=1)
+        return [entry["draw"] for batch in islice(loader, 3) for entry in batch]
+
+    assert draws(1) == draws(1) != draws(2)
+
+
+def test_batches_are_collated_and_must_be_shared_out():
+    for grouping in (False, True):
+        loader = train_loader(mapper=None, aspect_ratio_grouping=grouping, collate_fn=len)
+        assert list(islice(loader, 3)) == [2, 2, 2]
+    with pytest.raises(AssertionError):
+        train_loader(mapper=None, total_batch_size=0)

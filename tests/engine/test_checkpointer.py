@@ -142,5 +142,3 @@ def test_a_training_starts_from_images_as_its_config_says(tmp_path, monkeypatch)
     for number, key in enumerate((dict(inflation="mean"), {})):
         toy.train(toy.config(tmp_path / str(number), max_iter=3, init_checkpoint=start, **key))
     assert rules == ["mean", "centre"]
-    with pytest.raises(UserError, match="inflation='center' of train, .* one of centre, mean, repeat"):
-        toy.train(toy.config(tmp_path / "third", inflation="center"))

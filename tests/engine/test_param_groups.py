@@ -21,31 +21,14 @@ OUTSIDE = {
     "head.projection.weight": (5, True),
     "head.projection.bias": (5, False),
 }
-IN_BLOCK = {
-    "norm1.weight": False,
-    "norm1.bias": False,
-    "attn.qkv.weight": True,
-    "attn.qkv.bias": False,
-    "attn.proj.weight": True,
-    "attn.proj.bias": False,
-    "attn.pool_q.weight": True,
-    "attn.pool_k.weight": True,
-    "attn.pool_v.weight": True,
-    "attn.norm_q.weight": False,
-    "attn.norm_q.bias": False,
-    "attn.norm_k.weight": False,
-    "attn.norm_k.bias": False,
-    "attn.norm_v.weight": False,
-    "attn.norm_v.bias": False,
-    "attn.rel_pos_h": True,
-    "attn.rel_pos_w": True,
-    "norm2.weight": False,
-    "norm2.bias": False,
-    "mlp.fc1.weight": True,
-    "mlp.fc1.bias": False,
-    "mlp.fc2.weight": True,
-    "mlp.fc2.bias": False,
-}
+# What stands in a block, in its layer.
+MATRICES = "attn.qkv attn.proj attn.pool_q attn.pool_k attn.pool_v mlp.fc1 mlp.fc2".split()
+NORMS = "norm1 norm2 attn.norm_q attn.norm_k attn.norm_v".split()
+VECTORS = [f"{norm}.{leaf}" for norm in NORMS for leaf in ("weight", "bias")]
+VECTORS += ["attn.qkv.bias", "attn.proj.bias", "mlp.fc1.bias", "mlp.fc2.bias"]
+TABLES = ["attn.rel_pos_h", "attn.rel_pos_w"]
+IN_BLOCK = dict.fromkeys([f"{name}.weight" for name in MATRICES] + TABLES, True)
+IN_BLOCK |= dict.fromkeys(VECTORS, False)
 WIDENING = {"proj.weight": True, "proj.bias": False}  # of blocks 1 and 3
 
 
@@ -83,19 +66,12 @@ def by_name(model: nn.Module, **options) -> dict[str, tuple[float, float]]:
     return dict(listed)
 
 
-def test_every_parameter_decays_as_in_the_table():
-    found = by_name(classifier())
-    assert found == {name: (0.5, 0.1 if d else 0.0) for name, (_, d) in table().items()}
-
-
-def test_every_parameter_learns_as_in_the_table():
-    found = by_name(classifier(), layer_decay=0.75)
-    assert set(found) == set(table())
-    for name, (layer, decays) in table().items():
-        assert found[name] == (
-            pytest.approx(0.5 * 0.75 ** (5 - layer)),
-            0.1 if decays else 0.0,
-        ), name
+@pytest.mark.parametrize("layer_decay", [1.0, 0.75])
+def test_every_parameter_decays_and_learns_as_in_the_table(layer_decay):
+    assert by_name(classifier(), layer_decay=layer_decay) == {
+        name: (pytest.approx(0.5 * layer_decay ** (5 - layer)), 0.1 if decays else 0.0)
+        for name, (layer, decays) in table().items()
+    }
 
 
 def test_positions_and_class_token_are_spared_by_one_switch():
