@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mvit_det  # noqa: E402, F401  before detectron2, which it makes importable
-from mvit_det.data.class_names import shown_names  # noqa: E402
+from mvit_det.data.class_labels import shown_names  # noqa: E402
 from mvit_det.data.classification.datasets import class_folders  # noqa: E402
 from mvit_det.errors import UserError  # noqa: E402
 from mvit_det.files import atomic_file  # noqa: E402

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from mvit_det.data.class_names import given_classes, shown_names
+from mvit_det.data.class_labels import given_classes, shown_names
 from mvit_det.errors import UserError
 
 # One class as in a COCO file: its "id" and "name". Lists have the order of the model's outputs, 0,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit_det.data.class_names import numbered_classes
+from mvit_det.data.class_labels import numbered_classes
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.data.video.list_rows import frame_list_rows, text_lines

@@ -8,7 +8,7 @@ from image_sets import LABELS, PICTURES, jpeg, write_folders, write_tar
 from omegaconf import OmegaConf
 
 from mvit_det.data import image_classes, shape_classes
-from mvit_det.data.class_names import given_classes, shown_names
+from mvit_det.data.class_labels import given_classes, shown_names
 from mvit_det.data.classification.datasets import class_folders, count_images
 from mvit_det.data.custom.categories import (
     categories_from_config,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mvit_det.data.class_names import given_classes
+from mvit_det.data.class_labels import given_classes
 from mvit_det.data.video.lists import read_video_list
 from mvit_det.errors import UserError
 
