@@ -13,7 +13,7 @@ from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.engine import apply_overrides, load_config
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "imagenet"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "imagenet"
 FILES = sorted(CONFIGS.glob("*.py"))
 IN1K, IN21K = 1281167, 14_200_000  # training images; the latter as the paper has it
 MILLION = 1e6

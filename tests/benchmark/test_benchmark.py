@@ -15,7 +15,7 @@ from mvit_det.benchmark import subjects, timing
 from mvit_det.benchmark.__main__ import argument_parser, main
 from mvit_det.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 # One block of 8 channels in windows of 4 x 4, one of 16 in full attention.

@@ -13,7 +13,7 @@ from mvit_det.engine.train import evaluate
 from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 import train_net  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "imagenet" / "mvitv2_t_in1k.py")

@@ -11,7 +11,7 @@ from mvit_det.engine import load_config
 from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 from video_files import write_video  # noqa: E402
 
 import train_net  # noqa: E402  the script, as a module

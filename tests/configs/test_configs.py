@@ -16,7 +16,7 @@ from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import find
 from mvit_det.engine import load_config
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # configs of recognition have tests of their own
 RECOGNITION = {"quickstart_actions", "quickstart_classification", "quickstart_video"}
 FILES = sorted(p for p in CONFIGS.glob("*.py") if p.stem not in RECOGNITION)

@@ -14,7 +14,7 @@ import torch
 from mvit_det.data.synthetic.shapes import generate_shapes
 from mvit_det.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 import train_net  # noqa: E402  the script, as a module
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")

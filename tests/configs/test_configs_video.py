@@ -29,7 +29,7 @@ from mvit_det.engine import apply_overrides, load_config
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.tasks import task_of
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path for folder in ("kinetics", "ssv2") for path in (CONFIGS / folder).glob("*.py"))
 
 every_config = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

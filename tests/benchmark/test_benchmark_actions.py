@@ -12,7 +12,7 @@ from mvit_det.benchmark import counts, subjects, timing
 from mvit_det.benchmark.__main__ import argument_parser, main
 from mvit_det.tasks import task_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = """
 from detectron2.config import LazyCall as L
 from mvit_det.recognition import ActionDetector, MViT, Recognizer

@@ -22,7 +22,7 @@ from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.engine import apply_overrides, load_config
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted((CONFIGS / "ava").glob("*.py"))
 
 every_config = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
