@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from mvit_det.engine import load_config
-from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,25 +95,6 @@ def test_one_command_trains_and_evaluates(trained):
     assert rows[2]["unreadable/videos"] == 1
     scores = np.load(trained / "video_scores.npz")
     assert {len(array) for array in scores.values() if array.ndim > 1} == {4}
-
-
-def test_a_run_goes_on(videos, trained, tmp_path, monkeypatch):
-    """Stopped before its last iteration; what follows is the same as without the stop."""
-    original = Trainer.run_step
-
-    def run_step(self):
-        if self.iter == 1:
-            raise InterruptedError
-        original(self)
-
-    arguments = [*own(videos, tmp_path), "train.checkpointer.period=1", "train.eval_period=0"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_step", run_step)
-        with pytest.raises(InterruptedError):
-            start(*arguments)
-    assert "total_loss" not in logged(tmp_path).get(1, {})
-    start("--resume", *arguments)
-    assert logged(tmp_path)[1]["total_loss"] == logged(trained)[1]["total_loss"]
 
 
 def test_evaluation_repeats(videos, trained, tmp_path):
