@@ -1,104 +1,21 @@
-"""The benchmark: counts against hand-computed numbers, measures on cases with a known answer."""
+"""The benchmark: counts against hand-computed numbers, and how faults end."""
 
-import json
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
-import torch
+from benchmark_models import (
+    BACKBONE,
+    CASCADE,
+    CLIPS,
+    DETECTOR,
+    RECOGNIZER,
+    SINGLE_SCALE,
+    run,
+)
 from detectron2.config import LazyConfig, instantiate
-from torch import nn
 
-import mvit_det
-from mvit_det.benchmark import subjects, timing
-from mvit_det.benchmark.__main__ import argument_parser, main
 from mvit_det.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
-CPU = torch.device("cpu")
-
-# One block of 8 channels in windows of 4 x 4, one of 16 in full attention.
-BACKBONE = """
-from detectron2.config import LazyCall as L
-from mvit_det.detection import MViT
-
-model = L(MViT)(
-    img_size=32, embed_dim=8, depth=2, last_block_indexes=(0, 1), out_features=("scale2", "scale3"),
-    adaptive_kv_stride=2, adaptive_window_size=4,
-)
-"""
-DETECTOR = f"""
-from detectron2.config import LazyConfig
-
-model = LazyConfig.load({str(ROOT / "configs/common/models/mask_rcnn.py")!r}).model
-model.backbone.bottom_up.update(embed_dim=8, depth=4, last_block_indexes=(0, 1, 2, 3))
-model.backbone.out_channels = 8
-model.roi_heads.num_classes = 3
-model.roi_heads.box_head.fc_dims = [16, 16]
-model.roi_heads.mask_head.conv_dims = [8, 8]
-"""
-CASCADE = f"""
-from detectron2.config import LazyConfig
-
-model = LazyConfig.load({str(ROOT / "configs/common/models/cascade_mask_rcnn.py")!r}).model
-model.backbone.bottom_up.update(embed_dim=8, depth=4, last_block_indexes=(0, 1, 2, 3))
-model.backbone.out_channels = 8
-model.roi_heads.num_classes = 3
-for head in model.roi_heads.box_heads:
-    head.update(conv_dims=[8, 8], fc_dims=[16])
-model.roi_heads.mask_head.conv_dims = [8, 8]
-"""
-SINGLE_SCALE = f"""
-from detectron2.config import LazyConfig
-
-name = {str(ROOT / "configs/mask_rcnn_mvitv2_s_single_scale_3x.py")!r}
-model, published = LazyConfig.load(name, ("model", "published"))
-model.backbone.update(embed_dim=1, depth=4, last_block_indexes=(0, 1, 2, 3))
-model.proposal_generator.head.in_channels = 8
-model.roi_heads.num_classes = 3
-model.roi_heads.box_head.update(fc_dims=[16, 16])
-model.roi_heads.mask_head.conv_dims = [8, 8]
-for head in (model.roi_heads.box_head, model.roi_heads.mask_head):
-    head.input_shape.channels = 8
-"""
-# Mean of the tokens, and a class token; nominal sizes of their own.
-RECOGNIZER = """
-from detectron2.config import LazyCall as L
-from mvit_det.recognition import MViT, Recognizer
-
-model = L(Recognizer)(
-    backbone=L(MViT)(input_size=(32, 64), embed_dim=8, last_block_indexes=(0, 1)), num_classes=5
-)
-"""
-CLIPS = """
-from detectron2.config import LazyCall as L
-from mvit_det.recognition import MViT, Recognizer
-
-model = L(Recognizer)(
-    backbone=L(MViT)(
-        input_size=(4, 32, 32), embed_dim=8, last_block_indexes=(0, 1), class_token=True,
-        patch_kernel=(3, 7, 7), patch_stride=(2, 4, 4), patch_padding=(1, 3, 3),
-        pool_kernel=(3, 3, 3), adaptive_kv_stride=(1, 8, 8),
-    ),
-    num_classes=5,
-)
-"""
-OTHER_BACKBONE = """
-from detectron2.config import LazyCall as L
-from detectron2.modeling import Backbone
-from torch import nn
-
-class Pixels(Backbone):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 5, 1)
-
-    def forward(self, x):
-        return {"pixels": self.conv(x)}
-
-model = L(Pixels)()
-"""
 
 OTHER_RECOGNIZER = """
 from detectron2.config import LazyCall as L
@@ -116,14 +33,6 @@ class Colours(nn.Module):
 
 model = L(Colours)(num_classes=2, input_size=(4, 4))
 """
-
-
-def run(tmp_path, config, *arguments):
-    path = tmp_path / "config.py"
-    path.write_text(config)
-    return main(
-        argument_parser().parse_args(["--config-file", str(path), "--device", "cpu", *arguments])
-    )
 
 
 def block_by_hand(dim_in, dim, heads, grid, stride_q, stride_kv, window):
@@ -241,71 +150,6 @@ def test_what_is_only_counted_equals_what_is_measured(tmp_path):
     assert counted["parts"] == measured["parts"] and "times" not in counted
 
 
-def table(tmp_path, *arguments, size=("--size", "64", "64"), **configs):
-    paths = [tmp_path / f"{name}.py" for name in configs]
-    for path, text in zip(paths, configs.values()):
-        path.write_text(text)
-    command = ["--table", *map(str, paths), "--device", "cpu", *size, *arguments]
-    return main(argument_parser().parse_args(command))
-
-
-def cells_of(output):
-    """The rows of a Markdown table, without the line under its head."""
-    lines = [line.strip("|").split("|") for line in output.strip().splitlines()]
-    assert len({len(line) for line in lines}) == 1
-    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
-    return head, rows
-
-
-def test_table_has_a_row_per_config_by_size_with_what_the_paper_says(tmp_path, capsys):
-    train = """
-train = dict(init_checkpoint="detectron2://ImageNetPretrained/some.pyth")
-published = dict(table="5", box_ap=52.0, mask_ap=45.1, parameters=76, flops=701, weights="https://a.b/c.pkl")
-"""
-    path = tmp_path / "report.json"
-    report = table(
-        tmp_path, "--json", str(path), large=CASCADE + train, own=DETECTOR, one_map=SINGLE_SCALE
-    )  # fmt: skip
-    assert json.loads(path.read_text()) == report
-    assert all(row["input"] == [1, 3, 64, 64] for row in report["rows"])
-    assert [Path(row["config"]).stem for row in report["rows"]] == ["one_map", "own", "large"]
-    output = capsys.readouterr()
-    head, (one_map, own, large) = cells_of(output.out)
-    assert head[1:5] == ["paper: table", "box AP", "mask AP", "parameters, M"] and len(head) == 9
-    single = run(tmp_path, CASCADE, "--size", "64", "64", "--repeats", "0")
-    figures = f"{single['parameters'] / 1e6:.1f}", f"{single['flops'] / 1e9:.1f}"
-    base = "https://dl.fbaipublicfiles.com/detectron2/"
-    assert large == [
-        "[large](large.py)", "5", "52.0", "45.1", "76", "701", *figures,
-        f"[some]({base}ImageNetPretrained/some.pyth), [detector](https://a.b/c.pkl)",
-    ]  # fmt: skip
-    assert own[1:6] == ["-"] * 5 and own[8] == "-"
-    assert one_map[1:6] == ["9", "47.0", "-", "-", "276"]
-    assert "Counting 3 of 3" in output.err and "1 multiply-add = 1 FLOP" in output.err
-
-
-def test_table_counts_each_model_at_the_size_it_is_made_for(tmp_path, capsys):
-    said = """
-published = dict(table="2", top1=82.3, parameters=24, flops=4.7, weights="mvitv2_t_in1k")
-train = dict(init_checkpoint="output/before/model_final.pth")
-"""
-    report = table(tmp_path, size=(), images=RECOGNIZER + said, clips=CLIPS)
-    assert [row["input"] for row in report["rows"]] == [[1, 3, 32, 64], [1, 3, 4, 32, 32]]
-    assert [row["kind"] for row in report["rows"]] == ["recognizer"] * 2
-    head, (images, clips) = cells_of(capsys.readouterr().out)
-    assert head[1:6] == ["input", "paper: table", "top-1", "parameters, M", "FLOPs, G"]
-    flops = report["rows"][0]["flops"]
-    url = "https://dl.fbaipublicfiles.com/mvit/mvitv2_models/MViTv2_T_in1k.pyth"
-    weights = f"`output/before/model_final.pth`, [recognizer]({url})"
-    assert images[1:6] == ["32 x 64", "2", "82.3", "24", "4.7"]
-    assert images[7:] == [f"{flops / 1e9:.3f}", weights]
-    assert clips[1:6] == ["4 x 32 x 32"] + ["-"] * 4 and clips[8] == "-"
-    # at another size all are counted at that one, and clips keep their frames
-    report = table(tmp_path, images=RECOGNIZER, clips=CLIPS, mask=DETECTOR)
-    shapes = [tuple(row["input"]) for row in report["rows"]]
-    assert set(shapes) == {(1, 3, 64, 64), (1, 3, 4, 64, 64)}
-
-
 def test_recognizer_counts_equal_hand_computed_numbers(tmp_path):
     report = run(tmp_path, CLIPS, "--repeats", "0")
     # Tokens 2 x 8 x 8, then 2 x 4 x 4, and one. Of keys, 2 x 1 x 1 and 2 x 2 x 2.
@@ -314,9 +158,9 @@ def test_recognizer_counts_equal_hand_computed_numbers(tmp_path):
     flops = {name: part["flops"] for name, part in report["parts"].items()}
     assert flops["head"] == 16 * 5 and flops["norm"] == 5 * 16 * (2 * 4 * 4 + 1)
     tokens = 0
-    for dim_in, dim, heads, grid, queries, keys, sides in (
-        (8, 8, 1, 128, 128, 2, 2 + 1 + 1),
-        (8, 16, 2, 128, 32, 8, 2 + 2 + 2),
+    for dim_in, dim, grid, queries, keys, sides in (
+        (8, 8, 128, 128, 2, 2 + 1 + 1),
+        (8, 16, 128, 32, 8, 2 + 2 + 2),
     ):
         pooled = queries + 2 * keys
         tokens += 5 * (grid + 1) * dim_in + 3 * (grid + 1) * dim_in * dim  # norm1, qkv
@@ -348,152 +192,10 @@ def test_a_recognizer_says_what_is_not_counted(tmp_path):
     assert report["not_counted"] == {"aten::cumsum": 1}
 
 
-def test_table_shows_the_views_of_a_test(tmp_path, capsys):
-    said = """
-published = dict(table="10", top1=81.0, top5=94.6, parameters=34.5, flops=64)
-dataloader = dict(test=dict(dataset=dict(clips=5), mapper=dict(transform=dict(crops=3))))
-"""
-    report = table(tmp_path, size=(), views=CLIPS + said, none=CLIPS)
-    assert [row["views"] for row in report["rows"]] == [(3, 5), None]
-    head, rows = cells_of(capsys.readouterr().out)
-    flops = report["rows"][0]["flops"] / 1e9
-    assert head[1:7] == [
-        *("paper: table", "top-1", "top-5", "parameters, M"),
-        *("FLOPs, G x crops x clips", "counted: parameters, M"),
-    ]
-    assert rows[0][2:6] == ["81.0", "94.6", "34.5", "64 x 3 x 5"]
-    assert rows[0][7] == f"{flops:.3f} x 3 x 5" and rows[1][7] == f"{flops:.3f}"
-
-
-def test_table_refuses_before_it_counts(tmp_path, capsys):
-    with pytest.raises(UserError, match="no `model`"):
-        table(tmp_path, good=DETECTOR, bad="train = dict(a=1)")
-    with pytest.raises(UserError, match="leave out --backbone-only"):
-        table(tmp_path, "--backbone-only", good=DETECTOR)
-    with pytest.raises(UserError, match="missing.py does not exist"):
-        main(argument_parser().parse_args(["--table", "missing.py", "--device", "cpu"]))
-    assert "Counting" not in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        argument_parser().parse_args(["--table", "a.py", "--config-file", "b.py"])
-    with pytest.raises(SystemExit):
-        argument_parser().parse_args([])
-
-
-def test_report_of_a_detector(tmp_path, capsys):
-    path = tmp_path / "report.json"
-    report = run(
-        tmp_path, DETECTOR, "--size", "64", "64", "--repeats", "2", "--json", str(path),
-        "model.roi_heads.num_classes=2",
-    )  # fmt: skip
-    assert json.loads(path.read_text()) == report
-    assert report["overrides"] == ["model.roi_heads.num_classes=2"]
-    assert report["host"] == mvit_det.host() and report["torch"] == torch.__version__
-    others = ["plain", "detectron2"] if mvit_det.host() == "real" else ["plain"]
-    assert {part: list(runs) for part, runs in report["times"].items()} == {
-        "model": ["fused", "plain"],
-        "backbone": ["fused", *others],
-    }
-    for runs in report["times"].values():
-        for result in runs.values():
-            assert all(len(result[key]) == 2 and min(result[key]) > 0 for key in timing.TIMES)
-            assert result["training_peak"] > result["saved_for_backward"] > 0
-    assert list(report["ratios"]["backbone"]) == [f"{name} / fused" for name in others]
-    assert "model, plain / fused" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("config", [RECOGNIZER, CLIPS])
-def test_report_of_a_recognizer(tmp_path, capsys, config):
-    report = run(tmp_path, config, "--repeats", "1", "--batch", "2")
-    assert report["input"][0] == 2 and list(report["times"]) == ["model"]
-    results = report["times"]["model"]
-    assert list(results) == ["fused", "plain"]
-    for result in results.values():
-        assert all(len(result[key]) == 1 and result[key][0] > 0 for key in timing.TIMES)
-        assert min(result[key] for key in timing.SIZES) > 0
-    assert "model, plain / fused" in capsys.readouterr().out
-
-
-def test_ratios_are_of_medians_with_the_range_over_rounds():
-    sizes = dict.fromkeys(timing.SIZES, 3)
-    fused = {"forward": [1.0, 2.0, 4.0], "training_step": [1.0, 1.0, 1.0], **sizes}
-    plain = {
-        "forward": [3.0, 3.0, 3.0],
-        "training_step": [2.0, 4.0, 3.0],
-        **sizes,
-        "forward_peak": 6,
-    }
-    ratios = timing.compare({"fused": fused, "plain": plain})["plain / fused"]
-    assert ratios["forward"] == {"median": 1.5, "min": 0.75, "max": 3.0}
-    assert ratios["training_step"] == {"median": 3.0, "min": 2.0, "max": 4.0}
-    assert ratios["forward_peak"] == 2 and ratios["saved_for_backward"] == 1
-
-
-def test_models_are_measured_in_turn(monkeypatch):
-    order = []
-
-    class Noted(nn.Linear):
-        def forward(self, x):
-            order.append((self.out_features, self.training))
-            return {"y": super().forward(x)}
-
-    monkeypatch.setattr(timing, "peak_memory", lambda run, device: 1)
-    monkeypatch.setattr(timing, "saved_memory", lambda run, model: 1)
-    x = torch.ones(1, 2)
-    timing.measure({"a": Noted(2, 3), "b": Noted(2, 4)}, (x, x), 2, CPU, "")
-    # one warm-up and two rounds of inference, then two rounds of training
-    assert order == [(3, False), (4, False)] * 3 + [(3, True), (4, True)] * 2
-
-
-def test_memory_of_a_known_computation():
-    weight = nn.Linear(100, 100, bias=False)
-    x = torch.ones(1000, 100)
-    element = x.element_size()
-
-    def step():
-        (weight(x).exp() * 2).sum().backward()
-
-    # The input for the weight's gradient and the result of exp; the weight itself is no extra.
-    assert timing.saved_memory(step, weight) == element * (x.numel() + 1000 * 100)
-
-    def copies():
-        a = x + 1  # 1
-        b = torch.cat([a, a])  # 3
-        del a  # 2
-        return b + 1  # 4
-
-    copies()
-    assert timing.peak_memory(copies, CPU) == pytest.approx(4 * x.numel() * element, rel=1e-3)
-
-
-def test_a_backbone_without_the_switch_is_measured_alone(tmp_path):
-    report = run(tmp_path, OTHER_BACKBONE, "--size", "8", "6", "--repeats", "1")
-    assert report["flops"] == 8 * 6 * 3 * 5
-    assert list(report["times"]["backbone"]) == ["model"] and report["ratios"] == {"backbone": {}}
-
-
 def test_backbone_only(tmp_path):
     report = run(tmp_path, DETECTOR, "--size", "64", "64", "--repeats", "0", "--backbone-only")
     assert report["measured"] == "model.backbone.bottom_up"
     assert list(report["parts"])[:2] == ["patch_embed", "blocks"]
-
-
-@pytest.mark.skipif(mvit_det.host() != "real", reason="the embedded host has no MViT")
-def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
-    path = tmp_path / "config.py"
-    path.write_text(BACKBONE)
-    cfg = LazyConfig.load(str(path))
-    cfg.model.update(depth=3, last_block_indexes=(0, 1, 2), rel_pos_zero_init=False)
-    ours = instantiate(cfg.model).eval()
-    twin = subjects.build_twin(cfg, ours).eval()
-    images = torch.randn(1, 3, 40, 32)
-    with torch.no_grad():
-        for name, value in ours(images).items():
-            torch.testing.assert_close(twin(images)[name], value, rtol=1e-4, atol=1e-4)
-    cfg.model.coarse_global_kv = False
-    assert subjects.build_twin(cfg, instantiate(cfg.model)) is None
-    cfg.model.update(depth=2, last_block_indexes=(0, 1), coarse_global_kv=True)
-    # Detectron2's MViT has three stages at least.
-    assert subjects.build_twin(cfg, instantiate(cfg.model)) is None
 
 
 @pytest.mark.parametrize(
