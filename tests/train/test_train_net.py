@@ -1,4 +1,4 @@
-"""End to end through train_net.py: train, resume, evaluate, one's own data, and how faults end."""
+"""End to end through train_net.py: train, resume, evaluate, one's own data, in one process and two."""
 
 import json
 import os
@@ -10,124 +10,52 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from mvit_det.data.synthetic.shapes import generate_shapes
-from mvit_det.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
-import train_net  # noqa: E402  the script, as a module
-
-QUICKSTART = str(ROOT / "configs" / "quickstart.py")
-TINY = [
-    "model.backbone.bottom_up.embed_dim=8",
-    "model.backbone.out_channels=16",
-    "model.roi_heads.box_head.fc_dims=[16,16]",
-    "model.roi_heads.mask_head.conv_dims=[16,16]",
-    "dataloader.train.total_batch_size=2",
-    "dataloader.train.num_workers=0",
-    "dataloader.test.num_workers=0",
-]
-SMALL_DATA = [
-    "dataloader.train.dataset.num_train=8",
-    "dataloader.train.dataset.num_val=4",
-    "dataloader.test.dataset.num_train=8",
-    "dataloader.test.dataset.num_val=4",
-]
-
+from train_runs import QUICKSTART, ROOT, SMALL_DATA, TINY, lines, own_flags, start
 
 pytestmark = pytest.mark.usefixtures("datasets_folder")
 
 
-def start(*arguments: str) -> None:
-    """train_net.py in this process, without the launcher."""
-    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
-
-
-def lines(output: Path) -> list[dict]:
-    return [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """The output folder of four tiny iterations with an evaluation every two."""
-    output = tmp_path_factory.mktemp("run")
-    start(
-        "--config-file",
-        QUICKSTART,
-        *TINY,
-        *SMALL_DATA,
-        f"train.output_dir={output}",
-        "train.max_iter=4",
-        "train.eval_period=2",
-        "train.checkpointer.period=2",
-        "train.log_period=1",
-    )
-    return output
-
-
-def test_training_leaves_what_the_readme_promises(trained):
-    names = {path.name for path in trained.iterdir()}
+def test_training_leaves_what_the_readme_promises(detector):
+    names = {path.name for path in detector.iterdir()}
     assert {"config.yaml", "metrics.json", "model_final.pth", "last_checkpoint", "log.txt"} <= names
     assert {"losses.png", "ap.png", "coco_instances_results.json"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
-    assert (trained / "pictures" / "overview.png").stat().st_size > 1000
-    assert (trained / "last_checkpoint").read_text() == "model_final.pth"
-    rows = lines(trained)
+    assert (detector / "pictures" / "overview.png").stat().st_size > 1000
+    assert (detector / "last_checkpoint").read_text() == "model_final.pth"
+    rows = lines(detector)
     assert {row["iteration"] for row in rows} >= {0, 1, 2, 3}
     last = {key: value for row in rows for key, value in row.items()}
     assert {"bbox/AP", "bbox/AP50", "segm/AP50", "total_loss", "loss_mask", "lr"} <= set(last)
-    log = (trained / "log.txt").read_text()
+    log = (detector / "log.txt").read_text()
     assert re.search("Detectron2: the (real|embedded) one serves this run", log)
 
 
-def test_resuming_goes_on_where_it_stopped(trained, tmp_path):
-    before = torch.load(trained / "model_final.pth", weights_only=True)["iteration"]
+def test_resuming_goes_on_where_it_stopped(detector, tmp_path):
+    before = torch.load(detector / "model_final.pth", weights_only=True)["iteration"]
     start(
         "--config-file",
-        str(trained / "config.yaml"),
+        str(detector / "config.yaml"),
         "--resume",
         "train.max_iter=6",
         "train.eval_period=0",
     )
     assert before == 3
-    assert torch.load(trained / "model_final.pth", weights_only=True)["iteration"] == 5
-    assert [row["iteration"] for row in lines(trained) if "total_loss" in row][-2:] == [4, 5]
+    assert torch.load(detector / "model_final.pth", weights_only=True)["iteration"] == 5
+    assert [row["iteration"] for row in lines(detector) if "total_loss" in row][-2:] == [4, 5]
 
 
-def test_eval_only_repeats_the_evaluation(trained, tmp_path, capsys):
+def test_eval_only_repeats_the_evaluation(detector, tmp_path, capsys):
     from mvit_det.engine import load_config
     from mvit_det.engine.train import evaluate
 
-    cfg = load_config(str(trained / "config.yaml"))
-    cfg.train.init_checkpoint = str(trained / "model_0000003.pth")
+    cfg = load_config(str(detector / "config.yaml"))
+    cfg.train.init_checkpoint = str(detector / "model_0000003.pth")
     cfg.train.output_dir = str(tmp_path)
     results = evaluate(cfg)
     # the evaluation behind the last iteration is logged under the next number
-    logged = next(row for row in lines(trained) if "bbox/AP" in row and row["iteration"] == 4)
+    logged = next(row for row in lines(detector) if "bbox/AP" in row and row["iteration"] == 4)
     for task in ("bbox", "segm"):
         assert results[task]["AP"] == pytest.approx(logged[f"{task}/AP"], abs=1e-9)
-
-
-@pytest.fixture(scope="module")
-def own_files(tmp_path_factory) -> Path:
-    """Shapes as one's own data: {train,val}/annotations.json and images; three classes are used."""
-    folder = tmp_path_factory.mktemp("own")
-    for name, count in (("train", 6), ("val", 3)):
-        generate_shapes(folder / name, count, seed=count, image_size=96, object_size=(20, 50))
-    return folder
-
-
-def own_flags(folder: Path) -> list[str]:
-    return [
-        "--train-json",
-        str(folder / "train" / "annotations.json"),
-        "--train-images",
-        str(folder / "train" / "images"),
-        "--val-json",
-        str(folder / "val" / "annotations.json"),
-        "--val-images",
-        str(folder / "val" / "images"),
-    ]
 
 
 def test_one_command_trains_a_released_config_on_ones_own_data(own_files, tmp_path):
@@ -154,190 +82,6 @@ def test_one_command_trains_a_released_config_on_ones_own_data(own_files, tmp_pa
     results = json.loads((tmp_path / "coco_instances_results.json").read_text())
     ids = {r["category_id"] for r in results}
     assert ids and ids <= set(range(1, 6))
-
-
-# --- faults: each ends in one sentence that names the value and the fix ---------------------------
-
-
-@pytest.mark.parametrize(
-    "override, sentence",
-    [
-        ("train.max_itr=2", "'train' has no 'max_itr'; the nearest key is 'train.max_iter'"),
-        ("optimzer.lr=3", "there is no 'optimzer'; the nearest key is 'optimizer'"),
-        ("model.roi_heads.num_clases=3", "nearest key is 'model.roi_heads.num_classes'"),
-        ("dataloader.train.total_batch_sise=3", "'dataloader.train.total_batch_size'"),
-        ("dataloader.evaluator.7.dataset_name=x", "'dataloader.evaluator' has no '7'"),
-        ("model.soft_nsm=linear", "nearest key is 'model.soft_nms'"),
-        ("train.max_iter=abc", "train.max_iter=abc must be a number"),
-        ("train.amp.enabled=3", "train.amp.enabled=3 must be true or false"),
-        ("train.max_iter 2", "write key=value without spaces"),
-        ("--eval-only", "must stand before"),
-        ("~train.seed", "a key cannot be deleted"),
-    ],
-)
-def test_a_wrong_override_is_refused_with_the_nearest_key(override, sentence):
-    from mvit_det.engine import apply_overrides, load_config
-
-    with pytest.raises(UserError, match=re.escape(sentence)):
-        apply_overrides(load_config(QUICKSTART), [override])
-
-
-def test_right_overrides_pass(tmp_path):
-    from mvit_det.engine import apply_overrides, load_config
-
-    cfg = apply_overrides(
-        load_config(QUICKSTART),
-        [
-            "train.max_iter=7",
-            "optimizer.lr=1e-4",
-            "optimizer.eps=1e-6",  # an argument that the config leaves at its default
-            "model.backbone.bottom_up.use_act_checkpoint=True",
-            "dataloader.test.mapper.augmentations.0.short_edge_length=64",
-            "dataloader.train.mapper.recompute_boxes=true",  # one that goes on to the base class
-            "model.soft_nms=linear",
-            "model.test_short_sides=[96,128]",
-            "+train.note=mine",
-            "train.init_checkpoint=",
-        ],
-    )
-    assert cfg.model.soft_nms == "linear" and cfg.model.test_short_sides == [96, 128]
-    assert (cfg.train.max_iter, cfg.train.note) == (7, "mine")
-    assert cfg.optimizer.eps == 1e-6 and cfg.model.backbone.bottom_up.use_act_checkpoint is True
-    assert cfg.dataloader.test.mapper.augmentations[0].short_edge_length == 64
-
-
-def test_a_wrong_config_path_names_the_nearest():
-    with pytest.raises(UserError, match=r"does not exist; the nearest is .*quickstart\.py"):
-        start("--config-file", QUICKSTART.replace("quickstart", "quickstat"))
-
-
-def test_a_dataset_that_is_not_on_disk(tmp_path):
-    with pytest.raises(UserError, match="coco_2017_train.*not on disk.*DETECTRON2_DATASETS"):
-        start(
-            "--config-file",
-            str(ROOT / "configs" / "mask_rcnn_mvitv2_t_3x.py"),
-            f"train.output_dir={tmp_path}",
-            "train.device=cpu",
-        )
-
-
-def test_half_of_ones_own_data(own_files):
-    with pytest.raises(UserError, match="--train-images is missing"):
-        start("--config-file", QUICKSTART, "--train-json", "a.json", *own_flags(own_files)[4:])
-
-
-DEEPER = [
-    "model.backbone.bottom_up.depth=5",
-    "model.backbone.bottom_up.last_block_indexes=[0,1,3,4]",
-]
-
-
-def test_what_is_refused_or_only_evaluates_leaves_the_config_of_the_run(trained):
-    before = (trained / "config.yaml").read_bytes()
-    arguments = ["--config-file", str(trained / "config.yaml"), f"train.output_dir={trained}"]
-    with pytest.raises(UserError, match="holds the checkpoints of another run"):
-        start(*arguments, "model.backbone.out_channels=32")
-    with pytest.raises(UserError, match="another architecture"):
-        start("--resume", *arguments, "model.backbone.out_channels=32")
-    with pytest.raises(UserError, match="another architecture"):
-        start(
-            "--eval-only",
-            *arguments,
-            "model.backbone.out_channels=32",
-            f"train.init_checkpoint={trained / 'model_final.pth'}",
-        )
-    assert (trained / "config.yaml").read_bytes() == before
-
-
-def test_weights_that_are_no_numbers_are_refused(trained, tmp_path):
-    weights = torch.load(trained / "model_0000003.pth", weights_only=True)["model"]
-    weights["roi_heads.mask_head.predictor.bias"].fill_(float("nan"))
-    torch.save({"model": weights}, tmp_path / "nan.pth")
-    with pytest.raises(UserError, match="not finite, in roi_heads.mask_head.predictor.bias"):
-        start(
-            *("--config-file", str(trained / "config.yaml")),
-            f"train.init_checkpoint={tmp_path / 'nan.pth'}",
-            f"train.output_dir={tmp_path / 'run'}",
-        )
-
-
-@pytest.mark.parametrize(
-    "override, told",
-    [
-        ("train.max_iter=0", "max_iter=0 of train must be a whole number of at least 1"),
-        ("train.device=gpu", "train.device=gpu cannot be used here"),
-        ("model.backbone.bottom_up.drop_path_rate=2", "drop_path_rate=2.* must be from 0 to 1"),
-    ],
-)
-def test_values_out_of_range_end_in_a_sentence(override, told, trained, tmp_path):
-    with pytest.raises(UserError, match=told):
-        start(
-            *("--config-file", str(trained / "config.yaml"), override),
-            f"train.output_dir={tmp_path}",
-        )
-
-
-@pytest.mark.parametrize(
-    "weights, overrides, told",
-    [
-        ("nowhere.pth", [], "nowhere.pth do not exist"),
-        ("", [], "--eval-only needs weights"),
-        (b"<html>Log in first.</html>", [], "page.pth .*a web page"),
-        (b"", [], "page.pth .*an empty file"),
-        ("model_0000003.pth", DEEPER, "another architecture.*missing.*unexpected.*mismatched"),
-    ],
-)
-def test_weights_that_cannot_be_evaluated(weights, overrides, told, trained, tmp_path):
-    if isinstance(weights, bytes):
-        (tmp_path / "page.pth").write_bytes(weights)
-        weights = tmp_path / "page.pth"
-    weights = weights and trained / weights
-    config = ["--config-file", str(trained / "config.yaml")]
-    with pytest.raises(UserError, match=told):
-        start(*config, "--eval-only", f"train.init_checkpoint={weights}", *overrides)
-
-
-def test_starting_from_another_architecture_is_refused_but_other_classes_are_not(
-    trained, own_files, tmp_path
-):
-    common = [
-        "--config-file",
-        str(trained / "config.yaml"),
-        f"train.init_checkpoint={trained / 'model_0000003.pth'}",
-        f"train.output_dir={tmp_path}",
-        "train.max_iter=1",
-        "train.eval_period=0",
-    ]
-    with pytest.raises(UserError, match="9 classes.*5 classes|5 classes.*9"):
-        start(*common, "model.roi_heads.num_classes=9")
-    # fewer classes: the heads are new, the backbone fits
-    single = json.loads((own_files / "train" / "annotations.json").read_text())
-    single["categories"] = [dict(id=1, name="thing")]
-    for annotation in single["annotations"]:
-        annotation["category_id"] = 1
-    (tmp_path / "single.json").write_text(json.dumps(single))
-    flags = own_flags(own_files)
-    flags[1] = flags[5] = str(tmp_path / "single.json")
-    flags[7] = flags[3]
-    start(*flags, *common)
-    with pytest.raises(UserError, match="another architecture"):
-        start(*common, "model.backbone.bottom_up.embed_dim=16", f"train.output_dir={tmp_path}/2")
-
-
-def test_diverging_names_term_iteration_and_images(trained, tmp_path):
-    weights = torch.load(trained / "model_0000003.pth", weights_only=True)
-    weights["model"]["roi_heads.mask_head.predictor.bias"].fill_(3e38)
-    torch.save({"model": weights["model"]}, tmp_path / "nan.pth")
-    with pytest.raises(
-        UserError, match=r"iteration 0: loss_mask=(nan|inf), on the images .*\.(png|jpg).*lower optimizer.lr"
-    ):
-        start(
-            "--config-file",
-            str(trained / "config.yaml"),
-            f"train.init_checkpoint={tmp_path / 'nan.pth'}",
-            f"train.output_dir={tmp_path}",
-        )
-    assert not (tmp_path / "model_final.pth").exists()
 
 
 def script(*arguments: str, launcher=(), **environment) -> subprocess.CompletedProcess:

@@ -1,19 +1,15 @@
 """Released video configs, shrunken, end to end: train on one's own videos, resume, evaluate, lists."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from train_runs import ROOT, logged, start
+from video_files import write_video  # noqa: E402
 
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
-from video_files import write_video  # noqa: E402
-
-import train_net  # noqa: E402  the script, as a module
 
 KINETICS = str(ROOT / "configs" / "kinetics" / "mvitv2_s_16x4_k400.py")
 SSV2 = str(ROOT / "configs" / "ssv2" / "mvitv2_s_16x4_ssv2.py")
@@ -60,22 +56,9 @@ def videos(tmp_path_factory) -> Path:
     return root
 
 
-def start(*arguments: str) -> None:
-    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
-
-
 def own(videos: Path, output: Path) -> list[str]:
     flags = ["--train-videos", str(videos / "train"), "--val-videos", str(videos / "val")]
     return ["--config-file", KINETICS, *flags, *TINY, f"train.output_dir={output}"]
-
-
-def logged(output: Path) -> dict[int, dict[str, float]]:
-    """iteration -> numbers; the later of two lines counts."""
-    rows: dict[int, dict[str, float]] = {}
-    for line in (output / "metrics.json").read_text().splitlines():
-        row = json.loads(line)
-        rows.setdefault(row["iteration"], {}).update(row)
-    return rows
 
 
 @pytest.fixture(scope="module")
