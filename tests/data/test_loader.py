@@ -8,7 +8,7 @@ import torch
 from detectron2.data import build_detection_test_loader
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
-from image_sets import LABELS, PICTURES, write_folders, write_tar
+from image_sets import LABELS, PICTURES, write_folders
 
 from mvit_det.data import (
     ImageMapper,
@@ -210,14 +210,6 @@ def test_mixed_batches_do_not_depend_on_workers_or_interruptions(pictures, repea
     resumed = build_images(dataset, repeats=repeats, seed=1)
     resumed.load_state_dict(loader.state_dict())
     assert_same(first(resumed, 5), whole[4:])
-
-
-def test_tar_files_are_trained_on_as_folders_are(pictures, tmp_path):
-    shard = image_classes(write_tar(tmp_path / "a.tar", dict(sorted(PICTURES.items()))))
-    folders = image_classes(pictures)
-    assert shard.labels.tolist() == folders.labels.tolist()
-    for one, other in zip(first(build_images(shard), 4), first(build_images(folders), 4)):
-        assert torch.equal(one["inputs"], other["inputs"])
 
 
 def test_repeats_stand_side_by_side(pictures):

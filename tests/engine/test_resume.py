@@ -22,7 +22,7 @@ def no_drawing(monkeypatch):
 
 
 class Killed(BaseException):
-    """Stands for kill -9, which tests/test_train_net.py tries on a real process."""
+    """Stands for kill -9, which tests/train/test_train_net.py tries on a real process."""
 
 
 def raise_killed(*_) -> None:

@@ -132,14 +132,6 @@ def test_command_line(trees, predictor, inputs, tmp_path, caplog):
     assert [c["score"] for c in found] == pytest.approx(best[:5].tolist(), rel=1e-4)
 
 
-def test_a_video_and_a_second_run(trees, inputs, tmp_path):
-    assert predict(trees, tmp_path, inputs / "clip.avi") == 0
-    before = (tmp_path / "predictions.json").read_text()
-    assert len(json.loads(before)) == 5
-    assert predict(trees, tmp_path, inputs / "clip.avi") == 0
-    assert (tmp_path / "predictions.json").read_text() == before
-
-
 CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(NAMES, start=1)]
 
 

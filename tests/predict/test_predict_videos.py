@@ -266,15 +266,6 @@ def test_a_run_that_is_asked_to_stop_keeps_what_is_done(people, inputs, tmp_path
     assert len(rows) == len(content["images"]) == len(shown) == 1
 
 
-def test_a_name_that_is_no_text(people, inputs, tmp_path, caplog):
-    caplog.set_level("INFO", logger="mvit_det")
-    (inputs / "a.avi").rename(inputs / "caf\udce9.avi")
-    assert predict(people, tmp_path / "out", inputs / "caf\udce9.avi") == 0
-    assert "caf\\xe9.avi" in caplog.text.encode().decode()
-    assert (tmp_path / "out" / "caf\udce9.mp4").exists()
-    assert read(tmp_path / "out")[1]["images"][0]["frames"] == 25
-
-
 def test_a_video_cut_short_is_classified_and_reported(people, tmp_path, caplog):
     video = write_numbered(tmp_path / "a.mp4", numbered_frames(90), gop=9, index_first=True)
     cut_short(video, 0.6)

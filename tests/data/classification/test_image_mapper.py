@@ -61,14 +61,6 @@ def test_pictures_of_every_kind(tmp_path, kind):
     assert 40 < sample["inputs"].mean() < 180
 
 
-def test_exif_orientation_is_left_as_the_released_code_leaves_it(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
-    item = stored(tmp_path, Image.fromarray(pixels()), "png", exif=exif)
-    expected = torch.from_numpy(pixels()).permute(2, 0, 1).float()
-    assert torch.equal(make_mapper()(item)["inputs"], expected)
-
-
 def test_bytes_out_of_a_tar_file(tmp_path):
     shard = write_tar(tmp_path / "a.tar", PICTURES)
     found = image_classes(shard)

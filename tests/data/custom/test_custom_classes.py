@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import instantiate
-from image_sets import PICTURES, jpeg, write_folders, write_tar
+from image_sets import jpeg, write_folders, write_tar
 
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.engine import load_config
@@ -155,15 +155,9 @@ def test_a_detector_needs_annotations(folders):
         own(load_config(str(ROOT / "configs" / "quickstart.py")), folders / "train", "x")
 
 
-@pytest.mark.parametrize("kind", ["folders", "tar files"])
-def test_one_command_trains_and_evaluates(folders, kind):
-    train = folders / "train"
-    if kind == "tar files":
-        (folders / "shards").mkdir()
-        write_tar(folders / "shards" / "0.tar", PICTURES)
-        train = folders / "shards"
+def test_one_command_trains_and_evaluates(folders):
     output = folders / "output"
-    flags = ["--train-images", str(train), "--val-images", str(folders / "val")]
+    flags = ["--train-images", str(folders / "train"), "--val-images", str(folders / "val")]
     arguments = ["--config-file", CONFIG, *flags, *TINY, f"train.output_dir={output}"]
     train_net.main(train_net.argument_parser().parse_args(arguments))
     saved = load_config(str(output / "config.yaml"))

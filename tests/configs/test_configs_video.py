@@ -1,7 +1,6 @@
 """Every video config is its recipe, builds its model, and trains and tests a shrunken one."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,12 @@ from config_steps import (
     check_is_sgd,
     check_schedule,
     meta_model,
+    readme_row,
     reloaded,
     trained_a_step,
 )
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
-from detectron2.utils.events import EventStorage
 from video_files import numbered_frames, write_video  # noqa: E402
 from video_recipes import FINE_TUNED, PAPER, RECIPES, STRONG, VIDEOS, WEAK, trained  # noqa: E402
 
@@ -26,10 +25,9 @@ from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.data import DenseSampling, SegmentSampling
 from mvit_det.engine import apply_overrides, load_config
-from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.tasks import task_of
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path for folder in ("kinetics", "ssv2") for path in (CONFIGS / folder).glob("*.py"))
 
 every_config = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -245,25 +243,15 @@ def test_videos_go_through_a_config(name, folder, tmp_path, monkeypatch):
     cfg.train.output_dir = str(tmp_path / "output")
     cfg.dataloader.train.update(total_batch_size=2, num_workers=0)
     cfg.dataloader.test.num_workers = 0
-    model = instantiate(cfg.model)
-    cfg.optimizer.params.model = model
     batch = next(iter(instantiate(cfg.dataloader.train)))
     assert batch["inputs"].shape == (2 * recipe.repeats, 3, 4, 32, 32)
     torch.testing.assert_close(batch["labels"].sum(1), torch.ones(2 * recipe.repeats))
-    trainer = Trainer(
-        model,
-        WatchedLoader([batch]),
-        instantiate(cfg.optimizer),
-        max_norm=cfg.train.clip_gradients,
-    )
-    with EventStorage() as storage:
-        trainer.run_step()
-        assert math.isfinite(storage.latest()["total_loss"][0])
 
     crops, clips = recipe.views
     tests = instantiate(cfg.dataloader.test)
     assert len(tests.dataset) == 2 * clips
     assert next(iter(tests))["inputs"].shape[1:] == (crops, 3, 4, 32, 32)
+    model = instantiate(cfg.model).eval()
     results = inference_on_dataset(model, tests, instantiate(cfg.dataloader.evaluator))
     assert results["classification"]["top1"] in (0.0, 50.0, 100.0)
     assert "unreadable" not in results
@@ -273,10 +261,7 @@ def test_videos_go_through_a_config(name, folder, tmp_path, monkeypatch):
 
 @every_config
 def test_readme_has_a_row_for_every_config(path):
-    cfg, text = load_config(str(path)), (path.parent / "README.md").read_text()
-    rows = [line for line in text.splitlines() if f"]({path.name})" in line]
-    assert len(rows) == 1, f"make the table of {path.parent.name}/README.md again: {rows}"
-    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    cfg, cells = load_config(str(path)), readme_row(path)
     recipe = RECIPES[path.stem]
     assert cells[1] == " x ".join(map(str, recipe.size))
     keys = ("table", "top1", "top5", "parameters")

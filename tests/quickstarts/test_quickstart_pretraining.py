@@ -9,7 +9,7 @@ from detectron2.utils.events import EventStorage
 
 from mvit_det.engine import apply_overrides, load_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 import train_net  # noqa: E402  the script, as a module
 
 CLASSIFICATION = str(ROOT / "configs" / "quickstart_classification.py")

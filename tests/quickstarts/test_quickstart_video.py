@@ -15,7 +15,7 @@ from mvit_det.data.decoding.reader import open_video
 from mvit_det.data.synthetic.motion_clips import MOTIONS
 from mvit_det.engine import apply_overrides, load_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 import motion  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "quickstart_video.py")

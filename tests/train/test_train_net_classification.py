@@ -1,20 +1,17 @@
 """A released classification config, shrunken, end to end: train, evaluate, resume, EMA, 21K heads."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from train_runs import ROOT, logged, start, stopped_at
 
+import train_net  # noqa: E402  the script, as a module
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.engine.train import evaluate
-from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
-import train_net  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "imagenet" / "mvitv2_t_in1k.py")
 CLASSES = ["blue", "green", "red"]
@@ -61,20 +58,6 @@ def arguments(images: Path, output: Path, *more: str) -> list[str]:
     ]
 
 
-def start(*arguments: str) -> None:
-    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
-
-
-def logged(output: Path) -> dict[int, dict[str, float]]:
-    """iteration -> numbers, without times; the later of two lines counts."""
-    rows: dict[int, dict[str, float]] = {}
-    for line in (output / "metrics.json").read_text().splitlines():
-        row = json.loads(line)
-        kept = {key: value for key, value in row.items() if "time" not in key and "eta" not in key}
-        rows.setdefault(row["iteration"], {}).update(kept)
-    return rows
-
-
 def weights(output: Path, name: str) -> dict[str, torch.Tensor]:
     return torch.load(output / f"{name}.pth", weights_only=True)["model"]
 
@@ -99,17 +82,7 @@ def test_it_trains_and_leaves_its_files(trained):
 
 
 def test_a_resumed_run_is_the_one_that_was_not_stopped(trained, images, tmp_path, monkeypatch):
-    original = Trainer.run_step
-
-    def run_step(self):
-        if self.iter == 3:
-            raise InterruptedError
-        original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_step", run_step)
-        with pytest.raises(InterruptedError):
-            start(*arguments(images, tmp_path))
+    stopped_at(3, *arguments(images, tmp_path))
     config, *overrides = arguments(images, tmp_path)[1:]
     start("--config-file", config, "--resume", *overrides)
     assert logged(tmp_path) == logged(trained)

@@ -1,20 +1,15 @@
 """Released video configs, shrunken, end to end: train on one's own videos, resume, evaluate, lists."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from mvit_det.engine import load_config
-from mvit_det.engine.trainer import Trainer
-from mvit_det.errors import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
+from train_runs import ROOT, logged, start
 from video_files import write_video  # noqa: E402
 
-import train_net  # noqa: E402  the script, as a module
+from mvit_det.engine import load_config
+from mvit_det.errors import UserError
 
 KINETICS = str(ROOT / "configs" / "kinetics" / "mvitv2_s_16x4_k400.py")
 SSV2 = str(ROOT / "configs" / "ssv2" / "mvitv2_s_16x4_ssv2.py")
@@ -61,22 +56,9 @@ def videos(tmp_path_factory) -> Path:
     return root
 
 
-def start(*arguments: str) -> None:
-    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
-
-
 def own(videos: Path, output: Path) -> list[str]:
     flags = ["--train-videos", str(videos / "train"), "--val-videos", str(videos / "val")]
     return ["--config-file", KINETICS, *flags, *TINY, f"train.output_dir={output}"]
-
-
-def logged(output: Path) -> dict[int, dict[str, float]]:
-    """iteration -> numbers; the later of two lines counts."""
-    rows: dict[int, dict[str, float]] = {}
-    for line in (output / "metrics.json").read_text().splitlines():
-        row = json.loads(line)
-        rows.setdefault(row["iteration"], {}).update(row)
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -96,25 +78,6 @@ def test_one_command_trains_and_evaluates(trained):
     assert rows[2]["unreadable/videos"] == 1
     scores = np.load(trained / "video_scores.npz")
     assert {len(array) for array in scores.values() if array.ndim > 1} == {4}
-
-
-def test_a_run_goes_on(videos, trained, tmp_path, monkeypatch):
-    """Stopped before its last iteration; what follows is the same as without the stop."""
-    original = Trainer.run_step
-
-    def run_step(self):
-        if self.iter == 1:
-            raise InterruptedError
-        original(self)
-
-    arguments = [*own(videos, tmp_path), "train.checkpointer.period=1", "train.eval_period=0"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_step", run_step)
-        with pytest.raises(InterruptedError):
-            start(*arguments)
-    assert "total_loss" not in logged(tmp_path).get(1, {})
-    start("--resume", *arguments)
-    assert logged(tmp_path)[1]["total_loss"] == logged(trained)[1]["total_loss"]
 
 
 def test_evaluation_repeats(videos, trained, tmp_path):

@@ -1,38 +1,16 @@
 """The benchmark on action detectors: the paper's Table A.2, hand-computed counts, measures."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from benchmark_models import ACTIONS, CLASSES, ROOT, run
 from detectron2.config import LazyConfig, instantiate
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.benchmark import counts, subjects, timing
+from mvit_det.benchmark import counts, subjects
 from mvit_det.benchmark.__main__ import argument_parser, main
 from mvit_det.tasks import task_of
-
-ROOT = Path(__file__).resolve().parent.parent
-SMALL = """
-from detectron2.config import LazyCall as L
-from mvit_det.recognition import ActionDetector, MViT, Recognizer
-
-backbone = L(MViT)(
-    input_size=(4, 64, 96), embed_dim=8, last_block_indexes=(0, 1), class_token=True,
-    patch_kernel=(3, 7, 7), patch_stride=(2, 4, 4), patch_padding=(1, 3, 3),
-    pool_kernel=(3, 3, 3), adaptive_kv_stride=(1, 8, 8),
-)
-model = L({kind})(backbone=backbone, num_classes=5)
-"""
-ACTIONS, CLASSES = (SMALL.format(kind=kind) for kind in ("ActionDetector", "Recognizer"))
-
-
-def run(tmp_path, config, *arguments):
-    path = tmp_path / "config.py"
-    path.write_text(config)
-    return main(
-        argument_parser().parse_args(["--config-file", str(path), "--device", "cpu", *arguments])
-    )
 
 
 # Letter, input; millions of parameters and GFLOPs as published, and as counted on PySlowFast's code
@@ -85,17 +63,6 @@ def test_a_row_of_the_table(tmp_path, capsys):
         *("paper: table", "mAP, center", "mAP, full", "parameters, M", "FLOPs, G")
     ]
     assert row.split(" | ")[1:6] == ["A.2", "26.8", "27.6", "34.3", "64.5"]
-
-
-def test_times_and_memory(tmp_path, capsys):
-    report = run(tmp_path, ACTIONS, "--repeats", "1", "--batch", "2")
-    assert list(report["times"]) == ["model"]
-    results = report["times"]["model"]
-    assert list(results) == ["fused", "plain"]
-    for result in results.values():
-        assert all(len(result[key]) == 1 and result[key][0] > 0 for key in timing.TIMES)
-        assert min(result[key] for key in timing.SIZES) > 0
-    assert "model, plain / fused" in capsys.readouterr().out
 
 
 def test_inputs_have_one_box_per_clip(tmp_path):

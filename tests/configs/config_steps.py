@@ -17,6 +17,14 @@ from mvit_det.engine import load_config
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 
 
+def readme_row(path: Path) -> list[str]:
+    """The cells of the one row that the README beside a config has for it."""
+    text = (path.parent / "README.md").read_text()
+    rows = [line for line in text.splitlines() if f"]({path.name})" in line]
+    assert len(rows) == 1, f"make the table of {path.parent.name}/README.md again: {rows}"
+    return [cell.strip() for cell in rows[0].strip("|").split("|")]
+
+
 def reloaded(path: Path, folder: Path) -> DictConfig:
     """The config as it is read back from its saved file, which saves to the same text again."""
     LazyConfig.save(load_config(str(path)), str(folder / "config.yaml"))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mvit_det.engine import apply_overrides, load_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KEYS = ROOT / "docs/reference/config_keys.md"
 FIRST = partial(re.sub, r"\.\d+\.", ".0.")  # the first entry of a list for all of them
 

@@ -1,6 +1,5 @@
 """A released AVA config, shrunken, end to end: train on one's own actions, resume, evaluate, faults."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,16 +7,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import instantiate
-
-from mvit_det.data.custom.files import CustomFiles
-from mvit_det.engine import load_config, run
-from mvit_det.engine.trainer import Trainer
-from mvit_det.tasks import task_of
-
-ROOT = Path(__file__).resolve().parent.parent
+from train_runs import ROOT, logged, start, stopped_at
 from video_files import write_video  # noqa: E402
 
 import train_net  # noqa: E402  the script, as a module
+from mvit_det.data.custom.files import CustomFiles
+from mvit_det.engine import load_config, run
+from mvit_det.tasks import task_of
 
 CONFIG = str(ROOT / "configs" / "ava" / "mvitv2_s_16x4_k400_ava.py")
 KINETICS = str(ROOT / "configs" / "kinetics" / "mvitv2_s_16x4_k400.py")
@@ -79,10 +75,6 @@ def data(tmp_path_factory) -> Path:
     return root
 
 
-def start(*arguments: str) -> None:
-    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
-
-
 def refused(capsys, *arguments: str) -> str:
     """The sentence that the command ends in, in place of a traceback."""
     with pytest.raises(SystemExit) as ended:
@@ -106,15 +98,6 @@ def flags(data: Path, *splits: str) -> list[str]:
 def own(data: Path, output: Path) -> list[str]:
     both = flags(data, "train", "val")
     return ["--config-file", CONFIG, *both, *TINY, f"train.output_dir={output}"]
-
-
-def logged(output: Path) -> dict[int, dict[str, float]]:
-    """iteration -> numbers; the later of two lines counts."""
-    found: dict[int, dict[str, float]] = {}
-    for line in (output / "metrics.json").read_text().splitlines():
-        row = json.loads(line)
-        found.setdefault(row["iteration"], {}).update(row)
-    return found
 
 
 def detections(output: Path) -> str:
@@ -142,18 +125,8 @@ def test_one_command_trains_and_evaluates(trained):
 
 def test_a_run_goes_on(data, trained, tmp_path, monkeypatch):
     """Stopped before its last iteration; what follows is the same as without the stop."""
-    original = Trainer.run_step
-
-    def run_step(self):
-        if self.iter == 1:
-            raise InterruptedError
-        original(self)
-
     arguments = [*own(data, tmp_path), "train.checkpointer.period=1", "train.eval_period=0"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_step", run_step)
-        with pytest.raises(InterruptedError):
-            start(*arguments)
+    stopped_at(1, *arguments)
     assert "total_loss" not in logged(tmp_path).get(1, {})
     # the saved config is enough, in any folder
     elsewhere = tmp_path / "elsewhere"

@@ -16,7 +16,7 @@ from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.tasks import task_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 import motion  # noqa: E402  the script, as a module
 
 CONFIG = str(ROOT / "configs" / "quickstart_actions.py")

@@ -1,0 +1,35 @@
+"""A tiny detector that was trained, and shapes as one's own data."""
+
+from pathlib import Path
+
+import pytest
+from train_runs import QUICKSTART, SMALL_DATA, TINY, start
+
+from mvit_det.data.synthetic.shapes import generate_shapes
+
+
+@pytest.fixture(scope="module")
+def detector(datasets_folder, tmp_path_factory) -> Path:
+    """The output folder of four tiny iterations with an evaluation every two."""
+    output = tmp_path_factory.mktemp("run")
+    start(
+        "--config-file",
+        QUICKSTART,
+        *TINY,
+        *SMALL_DATA,
+        f"train.output_dir={output}",
+        "train.max_iter=4",
+        "train.eval_period=2",
+        "train.checkpointer.period=2",
+        "train.log_period=1",
+    )
+    return output
+
+
+@pytest.fixture(scope="module")
+def own_files(tmp_path_factory) -> Path:
+    """Shapes as one's own data: {train,val}/annotations.json and images; three classes are used."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, count in (("train", 6), ("val", 3)):
+        generate_shapes(folder / name, count, seed=count, image_size=96, object_size=(20, 50))
+    return folder

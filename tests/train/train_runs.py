@@ -1,0 +1,70 @@
+"""What the tests of train_net.py have in common: starting it, stopping it, and what it logs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import train_net  # noqa: E402  the script, as a module
+from mvit_det.engine.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+TINY = [
+    "model.backbone.bottom_up.embed_dim=8",
+    "model.backbone.out_channels=16",
+    "model.roi_heads.box_head.fc_dims=[16,16]",
+    "model.roi_heads.mask_head.conv_dims=[16,16]",
+    "dataloader.train.total_batch_size=2",
+    "dataloader.train.num_workers=0",
+    "dataloader.test.num_workers=0",
+]
+SMALL_DATA = [
+    "dataloader.train.dataset.num_train=8",
+    "dataloader.train.dataset.num_val=4",
+    "dataloader.test.dataset.num_train=8",
+    "dataloader.test.dataset.num_val=4",
+]
+
+
+def start(*arguments: str) -> None:
+    """train_net.py in this process, without the launcher."""
+    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
+
+
+def stopped_at(iteration: int, *arguments: str) -> None:
+    """The same, ended by an exception before that iteration."""
+    original = Trainer.run_step
+
+    def run_step(self):
+        if self.iter == iteration:
+            raise InterruptedError
+        original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "run_step", run_step)
+        with pytest.raises(InterruptedError):
+            start(*arguments)
+
+
+def lines(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+
+
+def logged(output: Path) -> dict[int, dict[str, float]]:
+    """iteration -> numbers, without times; the later of two lines counts."""
+    rows: dict[int, dict[str, float]] = {}
+    for row in lines(output):
+        kept = {key: value for key, value in row.items() if "time" not in key and "eta" not in key}
+        rows.setdefault(row["iteration"], {}).update(kept)
+    return rows
+
+
+def own_flags(folder: Path) -> list[str]:
+    """The four flags of such data, each with its value."""
+    return [
+        argument
+        for split in ("train", "val")
+        for kind, path in (("json", "annotations.json"), ("images", "images"))
+        for argument in (f"--{split}-{kind}", str(folder / split / path))
+    ]
