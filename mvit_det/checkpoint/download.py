@@ -159,8 +159,8 @@ def _download(url: str, path: str, checksum: str) -> None:
             if failure.final:
                 break
     raise UserError(
-        f"{url} cannot be downloaded ({failure}): check the network and the address, or put the "
-        f"file at {path} by other means, or give the path of your copy in place of the name."
+        f"{url} cannot be downloaded ({failure}): check the network and the address, or get the "
+        f"file and put it at {path}, or give the path of your copy in place of the name."
     )
 
 
