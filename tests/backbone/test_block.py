@@ -24,18 +24,12 @@ def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():
     assert out.mean().item() == pytest.approx(2.0, abs=0.04)
 
 
-def test_drop_path_is_the_identity_in_evaluation():
+def test_drop_path_of_nothing_and_of_all():
+    dropped = DropPath(1.0).train()([torch.randn(4, 2).bfloat16()])[0]
+    assert not dropped.any() and dropped.dtype == torch.bfloat16
     parts = [torch.randn(4, 2)]
     assert DropPath(0.9).eval()(parts) is parts
     assert DropPath(0.0).train()(parts) is parts
-
-
-def test_drop_path_of_one_drops_everything():
-    assert not DropPath(1.0).train()([torch.randn(4, 2)])[0].any()
-
-
-def test_drop_path_keeps_the_type():
-    assert DropPath(0.5).train()([torch.randn(4, 2).bfloat16()])[0].dtype == torch.bfloat16
 
 
 def test_drop_path_drops_the_same_samples_of_grid_and_class_token():

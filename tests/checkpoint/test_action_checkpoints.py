@@ -6,7 +6,7 @@ import pytest
 import torch
 from weight_files import WIDTHS, clip_classifier, mvit_names
 
-from mvit_det.checkpoint import fit, read_weights
+from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.__main__ import describe
 from mvit_det.checkpoint.converting import express, write
 from mvit_det.checkpoint.formats import FORMATS
@@ -76,20 +76,3 @@ def test_its_own_checkpoint_comes_back_and_resumes(tmp_path):
     lines = describe(read_weights(path))
     assert f"head:             {ACTIONS} classes" in lines and "class token:      yes" in lines
     assert any(line.startswith("format:") and "mvit_det" in line for line in lines)
-
-
-def test_a_file_of_pyslowfasts_action_training():
-    torch.manual_seed(0)
-    model, again = small_detector(), small_detector()
-    content = {
-        "epoch": 29,
-        "model_state": mvit_names(model),
-        "optimizer_state": {"state": {}},
-        "cfg": "DATA:\n  SAMPLING_RATE: 4\nDETECTION:\n  ENABLE: true\n",
-    }
-    weights = from_content(content, "checkpoint_epoch_00030.pyth")
-    assert weights.format == "pyslowfast" and not weights.left_out
-    fitted = fit(weights, again.state_dict())
-    assert fitted.report.complete and not fitted.report.dropped
-    again.load_state_dict(fitted.state)
-    assert torch.equal(rows(again), rows(model))

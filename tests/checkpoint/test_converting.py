@@ -60,13 +60,8 @@ POSSIBLE = {
 }
 FIRST = [(network, first) for network, formats in POSSIBLE.items() for first in sorted(formats)]
 
-NOT_IN_DETECTORS = {
-    "cls_token",
-    "norm.weight",
-    "norm.bias",
-    "head.projection.weight",
-    "head.projection.bias",
-}
+NOT_IN_DETECTORS = {"cls_token", "norm.weight", "norm.bias"}
+NOT_IN_DETECTORS |= {"head.projection.weight", "head.projection.bias"}
 
 
 def convert(weights, target, path):

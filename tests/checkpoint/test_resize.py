@@ -19,27 +19,23 @@ def loaded(source, model):
     return model, fitted.report
 
 
-@pytest.mark.parametrize("size", [(96, 96), (32, 64), (128, 96)])
+@pytest.mark.parametrize("size", [(96, 96), (32, 64), (128, 96), (8, 96, 64)])
 @pytest.mark.parametrize(
     "options", [{}, dict(use_abs_pos=True), dict(class_token=True, use_abs_pos=True)]
 )
 def test_at_load_and_at_run_time_are_equal(size, options):
-    source = classifier(**options)
-    model, report = loaded(source, classifier(input_size=size, **options))
+    if len(size) == 3 and options:
+        pytest.skip("no absolute position of clips")
+    build = clip_classifier if len(size) == 3 else classifier
+    source = build(**options)
+    model, report = loaded(source, build(input_size=size, **options))
     x = torch.randn(2, 3, *size)
     with torch.no_grad():
         torch.testing.assert_close(model.logits(x), source.logits(x), rtol=0, atol=0)
-    tables = [name for name in source.state_dict() if "rel_pos" in name or "pos_embed" in name]
-    assert set(report.resized) <= set(tables) and len(report.resized) >= 6
-
-
-def test_clips_too():
-    source = clip_classifier()
-    model, report = loaded(source, clip_classifier(input_size=(8, 96, 64)))
-    x = torch.randn(1, 3, 8, 96, 64)
-    with torch.no_grad():
-        torch.testing.assert_close(model.logits(x), source.logits(x), rtol=0, atol=0)
-    assert report.resized["backbone.blocks.0.attn.rel_pos_t"] == "3 -> 7 rows, linear"
+    before, after = source.state_dict(), model.state_dict()
+    other = {name for name in before if before[name].shape != after[name].shape}
+    assert set(report.resized) == other and len(other) >= 6
+    assert all("rel_pos" in name or "pos_embed" in name for name in other)
 
 
 def test_a_detector_takes_the_tables_of_a_classifier():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import toy
+from toy import Killed, equal, killed_before
 
 from mvit_det.engine.ema import AveragedWeights
-from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
 DECAY = 0.75
@@ -28,10 +28,6 @@ def average(folder, name: str) -> dict[str, torch.Tensor]:
     """The average in a checkpoint, by the model's names."""
     state = checkpoint(folder, name)["trainer"]["hooks"]["AveragedWeights"]
     return {key[len("module.") :]: v for key, v in state.items() if key.startswith("module.")}
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_the_average_is_the_sum_of_the_definition(tmp_path):
@@ -90,16 +86,9 @@ def test_the_average_is_what_is_evaluated_and_kept_as_the_best(tmp_path):
 
 def test_a_resumed_run_goes_on_with_the_average(tmp_path, monkeypatch):
     toy.train(config(tmp_path / "whole"))
-    original = Trainer.run_step
-
-    def run_step(self):
-        if self.iter == 7:
-            raise InterruptedError
-        original(self)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_step", run_step)
-        with pytest.raises(InterruptedError):
+        killed_before(7, patch)
+        with pytest.raises(Killed):
             toy.train(config(tmp_path / "killed"))
     assert not (tmp_path / "killed" / "averaged_final.pth").exists()
     toy.train(config(tmp_path / "killed"), resume=True)

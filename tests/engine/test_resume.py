@@ -9,10 +9,10 @@ import sys
 import pytest
 import torch
 import toy
+from toy import Killed, killed_before
 
 from mvit_det.engine.folder import exclusive_output_dir
 from mvit_det.engine.stop import Stopped
-from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
 
@@ -21,24 +21,8 @@ def no_drawing(monkeypatch):
     monkeypatch.setattr("mvit_det.engine.hooks.draw_curves", lambda *_: [])
 
 
-class Killed(BaseException):
-    """Stands for kill -9, which tests/train/test_train_net.py tries on a real process."""
-
-
 def raise_killed(*_) -> None:
     raise Killed
-
-
-def killed_before(iteration: int, monkeypatch) -> None:
-    """From now on the training ends where that iteration begins."""
-    original = Trainer.run_step
-
-    def run_step(self):
-        if self.iter == iteration:
-            raise Killed
-        original(self)
-
-    monkeypatch.setattr(Trainer, "run_step", run_step)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -66,8 +50,7 @@ def test_a_killed_run_goes_on_bit_for_bit(workers, parts, tmp_path, monkeypatch)
 def test_evaluation_leaves_no_trace_in_training(tmp_path):
     toy.train(toy.config(tmp_path / "without"))
     toy.train(toy.config(tmp_path / "with", eval_period=2))
-    a, b = toy.weights(tmp_path / "without"), toy.weights(tmp_path / "with")
-    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert toy.equal(toy.weights(tmp_path / "without"), toy.weights(tmp_path / "with"))
 
 
 def test_without_a_checkpoint_resume_starts_anew_and_says_so(tmp_path, caplog):
@@ -205,8 +188,7 @@ def test_a_signal_ends_the_run_behind_an_iteration_with_a_checkpoint(
     assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     toy.train(toy.config(tmp_path / "stopped"), resume=True)
-    a, b = toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped")
-    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped"))
 
 
 def test_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypatch):
@@ -226,5 +208,4 @@ def test_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypat
             toy.train(toy.config(tmp_path / "stopped", eval_period=5), resume=True)
         assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
     toy.train(toy.config(tmp_path / "stopped"), resume=True)
-    a, b = toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped")
-    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped"))

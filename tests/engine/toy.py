@@ -16,6 +16,7 @@ from torch import nn
 
 from mvit_det.data import build_train_loader
 from mvit_det.engine import do_train
+from mvit_det.engine.trainer import Trainer
 
 WIDTH = 8
 
@@ -124,3 +125,24 @@ def logged(output_dir) -> dict[int, dict[str, float]]:
 
 def weights(output_dir, name: str = "model_final") -> dict[str, torch.Tensor]:
     return torch.load(output_dir / f"{name}.pth", weights_only=True)["model"]
+
+
+class Killed(BaseException):
+    """Stands for kill -9, which tests/test_train_net.py tries on a real process."""
+
+
+def killed_before(iteration: int, monkeypatch) -> None:
+    """From now on the training ends where that iteration begins."""
+    original = Trainer.run_step
+
+    def run_step(self):
+        if self.iter == iteration:
+            raise Killed
+        original(self)
+
+    monkeypatch.setattr(Trainer, "run_step", run_step)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Whether two states have the same tensors."""
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

@@ -1,6 +1,5 @@
 """The classifier: readouts, head, losses, inputs of any size, images and clips."""
 
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -146,12 +145,6 @@ def test_saved_configs_name_the_backbone_as_today_or_as_earlier(tmp_path):
         assert type(instantiate(LazyConfig.load(str(path)).model)) is ClassifierMViT
 
 
-@pytest.fixture
-def classifier_of_clips() -> Recognizer:
-    torch.manual_seed(0)
-    return recognizer(dict(CLIP, input_size=(4, 32, 32)), 5).eval()
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [dict(CLIP, input_size=(4, 32, 32)), SMALL])
 def test_views_give_the_probabilities_of_each(kind):
@@ -164,14 +157,14 @@ def test_views_give_the_probabilities_of_each(kind):
 
 @torch.no_grad()
 @pytest.mark.parametrize("max_views", [1, 2, 4, 6, 100])
-def test_max_views_go_through_the_network_at_once(classifier_of_clips, max_views):
+def test_max_views_go_through_the_network_at_once(max_views):
+    model = recognizer(dict(CLIP, input_size=(4, 32, 32))).eval()
     views = torch.randn(2, 3, 3, 4, 32, 32)
-    expected = classifier_of_clips({"inputs": views})
-    sizes = []
-    encode = classifier_of_clips.backbone.encode
-    classifier_of_clips.backbone.encode = lambda x: (sizes.append(len(x)), encode(x))[1]
-    classifier_of_clips.max_views = max_views
-    torch.testing.assert_close(classifier_of_clips({"inputs": views}), expected)
+    expected = model({"inputs": views})
+    sizes, encode = [], model.backbone.encode
+    model.backbone.encode = lambda x: (sizes.append(len(x)), encode(x))[1]
+    model.max_views = max_views
+    torch.testing.assert_close(model({"inputs": views}), expected)
     assert sum(sizes) == 6 and max(sizes) == min(max_views, 6)
 
 
