@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from video_files import numbered_frames, numbers, write_frame_folder, write_video
+from video_files import numbered_frames, numbers, write_video
 
 from mvit_det.data.decoding import index as video_index
 from mvit_det.data.decoding.reader import VideoFile, open_video
@@ -387,19 +387,3 @@ def test_forked_workers_read_what_their_parent_has_read(tmp_path):
     assert [_last_number(path) for path in paths] == [19, 20, 21, 22]
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(_last_number, paths * 2) == [19, 20, 21, 22] * 2
-
-
-@pytest.mark.parametrize("template", ["{:05d}.jpg", "img_{}.png", "frame{:d}_v2.JPEG"])
-def test_a_folder_of_frames(tmp_path, template):
-    folder = write_frame_folder(tmp_path / "frames", numbered_frames(12), template)
-    (folder / "labels.txt").write_text("no frame")
-    (folder / "._00001.jpg").write_bytes(b"a system's own")
-    with open_video(folder) as video:
-        assert (len(video), video.fps) == (12, 30)
-        np.testing.assert_array_equal(video.times, np.arange(12) / 30)
-        frames = video.frames([11, 0, 9, 9])
-        assert numbers(frames) == [11, 0, 9, 9] and frames.shape == (4, 48, 64, 3)
-    with open_video(folder, fps=12) as video:
-        assert video.times[-1] == pytest.approx(11 / 12) and video.fps == 12
-    with pytest.raises(ValueError, match="fps=0"), open_video(folder, fps=0):
-        pass
