@@ -286,12 +286,6 @@ def test_flags_that_do_not_go_together(config, given, message, tmp_path, monkeyp
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_without_the_videos(data, tmp_path, capsys):
-    given = own(data, tmp_path / "run")
-    given[given.index("--val-videos") + 1] = str(data / "train")  # which lacks c.mp4
-    assert "lacks 1 of the 1 videos" in refused(capsys, *given)
-
-
 def test_an_output_that_is_no_folder(data, trained, capsys):
     said = refused(capsys, trained, f"train.output_dir={data / 'val.csv'}")
     assert re.search("train.output_dir=.*val.csv cannot be used as a folder", said), said

@@ -145,8 +145,7 @@ def test_frames_before_the_start_of_an_edit_list_are_not_shown(tmp_path):
     with open_video(rewritten(path, "cut.mp4", stamp)) as video:
         assert len(video) == COUNT - 15
         assert numbers(video.frames(range(COUNT - 15))) == list(range(15, COUNT))
-        for index in (20, 0, 3):
-            assert numbers(video.frames([index])) == [15 + index]
+        assert [numbers(video.frames([index])) for index in (20, 0, 3)] == [[35], [15], [18]]
 
 
 @pytest.mark.parametrize("codec, b_frames", [("libx264", 3), ("libx264", 0), ("mpeg2video", 2)])
@@ -171,9 +170,8 @@ def test_files_joined_one_behind_the_other(tmp_path, codec, b_frames, count):
 def test_what_refers_to_frames_that_were_cut_off_is_no_frame(tmp_path, name):
     # A recording begins anywhere: what comes before its first key frame nobody can decode.
     options = SLOW | ({"x264-params": OPEN} if name == "open.ts" else {})
-    path = write_video(
-        tmp_path / name, numbered_frames(90), codec="libx264", b_frames=3, options=options, gop=20
-    )
+    encoding = dict(codec="libx264", b_frames=3, options=options, gop=20)
+    path = write_video(tmp_path / name, numbered_frames(90), **encoding)
     content = path.read_bytes()
     path.write_bytes(content[len(content) // 8 // 188 * 188 :])
     expected = numbers(everything(path))
