@@ -4,15 +4,7 @@ import runpy
 import sys
 
 import pytest
-from benchmark_models import (
-    BACKBONE,
-    CASCADE,
-    CLIPS,
-    DETECTOR,
-    RECOGNIZER,
-    SINGLE_SCALE,
-    run,
-)
+from benchmark_models import BACKBONE, CASCADE, CLIPS, DETECTOR, RECOGNIZER, SINGLE_SCALE, run
 from detectron2.config import LazyConfig, instantiate
 
 from mvit_det.errors import UserError

@@ -6,11 +6,12 @@ Where no real Detectron2 is installed, golden numbers of tests/golden/ stand in 
 import json
 import pickle
 
-import mvit_det
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from golden.make_detector import DETECTIONS, NAMES, OUTPUTS, build, fill, outputs, shorten
+
+import mvit_det
 from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.converting import express, write
 from mvit_det.engine.checkpointer import StrictCheckpointer

@@ -12,10 +12,10 @@ from functools import cache
 from typing import Any
 
 import pytest
+from detectron2.utils.registry import locate
 from parity import ROOT, both_hosts
 
 import mvit_det
-from detectron2.utils.registry import locate
 
 HOST = ROOT / "mvit_det" / "embedded" / "detectron2"
 embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="is about the embedded host")

@@ -4,10 +4,6 @@ import math
 
 import pytest
 import torch
-from toy_cascade import STAGES, toy_cascade
-from toy_model import NUM_CLASSES, toy_inputs
-from torch import nn
-
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.matcher import Matcher
@@ -15,6 +11,9 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNOutputLayers
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from torch import nn
+from toy_cascade import STAGES, toy_cascade
+from toy_model import NUM_CLASSES, assert_learns_one_batch, toy_inputs
 
 SIZE = (40, 22)  # height, width
 

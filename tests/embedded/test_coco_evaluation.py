@@ -6,7 +6,6 @@ import io
 import json
 import logging
 
-import mvit_det
 import numpy as np
 import pytest
 import torch
@@ -26,6 +25,8 @@ from detectron2.utils import comm
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+import mvit_det
 
 HEIGHT, WIDTH = 90, 110
 IMAGES = (4, 1, 9, 6)

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
-
 from detectron2.layers import (
     Conv2d,
     NaiveSyncBatchNorm,
@@ -13,6 +11,7 @@ from detectron2.layers import (
     get_norm,
     paste_masks_in_image,
 )
+from torch import nn
 
 
 def test_shape_spec():

@@ -4,9 +4,6 @@ import math
 
 import pytest
 import torch
-from toy_model import ToyBackbone
-from torch import nn
-
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, Backbone, detector_postprocess
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
@@ -28,6 +25,8 @@ from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.modeling.sampling import subsample_labels
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from torch import nn
+from toy_model import NUM_CLASSES, ToyBackbone, assert_learns_one_batch, toy_inputs, toy_mask_rcnn
 
 
 class ConstantBackbone(Backbone):

@@ -1,8 +1,5 @@
 """A Cascade Mask R-CNN small enough for tests; by public names of either host."""
 
-from torch import nn
-from toy_model import NUM_CLASSES, toy_mask_rcnn
-
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.matcher import Matcher
@@ -11,6 +8,8 @@ from detectron2.modeling.roi_heads import (
     FastRCNNConvFCHead,
     FastRCNNOutputLayers,
 )
+from torch import nn
+from toy_model import NUM_CLASSES, toy_mask_rcnn
 
 STAGES = [(0.5, (10, 10, 5, 5)), (0.6, (20, 20, 10, 10)), (0.7, (30, 30, 15, 15))]
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-from torch import nn
-
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, Backbone, GeneralizedRCNN, StandardROIHeads
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
@@ -18,6 +16,7 @@ from detectron2.modeling.roi_heads import (
 )
 from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
+from torch import nn
 
 # Tensors are tiny here: a second thread costs far more than it brings.
 torch.set_num_threads(1)

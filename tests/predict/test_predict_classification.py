@@ -84,8 +84,6 @@ def test_names_and_weights_are_found_without_data(trees, predictor, tmp_path, mo
     assert torch.equal(python(image), predictor(image)) and python.class_names == NAMES
     given = Predictor(trees.config, class_names="a b c d e f g".split())
     assert given.class_names == list("abcdefg")
-    with pytest.raises(UserError, match="2 class names were given, but the model has 7 classes"):
-        Predictor(trees.config, class_names=["a", "b"])
 
 
 def test_scores_that_are_no_numbers(trees, tmp_path):
@@ -94,10 +92,6 @@ def test_scores_that_are_no_numbers(trees, tmp_path):
     torch.save(state, tmp_path / "huge.pth")
     with pytest.raises(UserError, match="scores are not all finite numbers"):
         Predictor(trees.config, tmp_path / "huge.pth")(picture(64, 64))
-    state["model"]["head.projection.bias"][2] = torch.nan
-    torch.save(state, tmp_path / "nan.pth")
-    with pytest.raises(UserError, match="not finite, in head.projection.bias"):
-        Predictor(trees.config, tmp_path / "nan.pth")
 
 
 def predict(trees, output, *words) -> int:
@@ -149,11 +143,3 @@ def test_the_best_classes_are_written_on_the_picture(shape):
     assert rows[0] < 60 and rows[-1] < 0.6 * max(len(drawn), 400)
     fewer = task.draw(image, torch.linspace(0, 0.3, 2), CATEGORIES[:2]).astype(int)
     assert (fewer[:, :, 0] < 150).sum() < dark.sum()
-
-
-def test_rows():
-    task = ClassInference(transform=lambda image: torch.zeros(3, 8, 8))
-    [row] = task.rows(torch.tensor([0.2, 0.5, 0.3]), 4, CATEGORIES[:3])
-    assert row["image_id"] == 4 and [c["name"] for c in row["classes"]] == ["elm", "fir", "beech"]
-    [first, *_] = row["classes"]
-    assert first == {"category_id": 2, "name": "elm", "score": 0.5}

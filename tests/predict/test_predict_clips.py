@@ -29,12 +29,8 @@ def test_windows():
     )
     assert parts(times, 2, 1.0) == [(0, 1, range(5)), (1, 2, range(5, 10))]
     # frames at 0, 0.2, ...: one that begins before the window does not belong to it
-    assert [frames for *_, frames in parts(times, 2, 0.5)] == [
-        range(0, 3),
-        range(3, 5),
-        range(5, 8),
-        range(8, 10),
-    ]
+    edges = (0, 3, 5, 8, 10)
+    assert [frames for *_, frames in parts(times, 2, 0.5)] == list(map(range, edges, edges[1:]))
     # a window in which no frame begins has the one on screen; before the first one that
     sparse = [frames for *_, frames in parts(np.array([2.0, 4.5]), 6.0, 1.0)]
     assert sparse == [range(0, 1)] * 4 + [range(1, 2)] * 2

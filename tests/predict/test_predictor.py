@@ -138,17 +138,10 @@ def test_weights_of_the_run(run, tmp_path):
 
 
 def test_bad_weights(run, tmp_path):
-    with pytest.raises(UserError, match="Weights .*absent.pth do not exist"):
-        Predictor(run.config, tmp_path / "absent.pth")
-    (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(UserError, match="text.pth is no file of weights"):
-        Predictor(run.config, tmp_path / "text.pth")
     half = run.weights.read_bytes()[: run.weights.stat().st_size // 2]
     (tmp_path / "half.pth").write_bytes(half)
     with pytest.raises(UserError, match="half.pth cannot be read .*damaged or incomplete"):
         Predictor(run.config, tmp_path / "half.pth")
-    with pytest.raises(UserError, match="another architecture"):
-        Predictor(run.config, run.weights, overrides=["model.backbone.out_channels=32"])
     state = torch.load(run.weights, weights_only=True)
     del state["model"]["roi_heads.mask_head.predictor.weight"]
     torch.save(state, tmp_path / "headless.pth")

@@ -70,18 +70,11 @@ def test_pycocotools_reads_both_files(tmp_path):
     truth = COCO(str(tmp_path / "images.json"))
     results = truth.loadRes(str(tmp_path / "predictions.json"))
     assert len(results.anns) == 6 and results.getImgIds() == [1, 2, 3]
-    assert {truth.cats[entry["category_id"]]["name"] for entry in results.anns.values()} == {
-        "date",
-        "fig",
-    }
+    names = {truth.cats[entry["category_id"]]["name"] for entry in results.anns.values()}
+    assert names == {"date", "fig"}
     assert results.annToMask(results.anns[1]).sum() == 26 * 26
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a.jpg",
-        "b.png",
-        "c.jpg",
-        "images.json",
-        "predictions.json",
-    ]
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"a.jpg", "b.png", "c.jpg", "images.json", "predictions.json"}
 
 
 def test_nothing_found(tmp_path):
@@ -106,17 +99,8 @@ def test_picture_shows_what_was_found(tmp_path):
 
 
 def test_large_pictures_keep_their_size():
-    assert DETECTION.draw(gray(1000, 2000), detections((1000, 2000)), CATEGORIES).shape == (
-        1000,
-        2000,
-        3,
-    )
-    assert DETECTION.draw(gray(1, 1), detections((1, 1)), CATEGORIES).shape == (480, 480, 3)
-    assert DETECTION.draw(gray(100, 4000), detections((100, 4000)), CATEGORIES).shape == (
-        100,
-        4000,
-        3,
-    )
+    for size, shown in (((1000, 2000),) * 2, ((100, 4000),) * 2, ((1, 1), (480, 480))):
+        assert DETECTION.draw(gray(*size), detections(size), CATEGORIES).shape == (*shown, 3)
 
 
 def test_names_never_collide(tmp_path):

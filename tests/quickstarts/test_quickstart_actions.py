@@ -14,7 +14,6 @@ from quickstart_runs import check_arrangements, two_iterations
 from mvit_det.data.decoding.reader import open_video
 from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, load_config
-from mvit_det.tasks import task_of
 
 ROOT = Path(__file__).resolve().parents[2]
 import motion  # noqa: E402  the script, as a module
@@ -51,12 +50,6 @@ def test_it_trains_and_reports_by_action(output):
     assert (output / "action_detections.csv").stat().st_size
     with Image.open(output / "pictures" / "overview.png") as picture:
         assert min(picture.size) > 100
-
-
-def test_names_are_known_without_the_data():
-    cfg = load_config(CONFIG)
-    names = [each["name"] for each in task_of(cfg).data_categories(cfg)]
-    assert names == list(ACTIONS)
 
 
 def test_training_clips_are_those_of_the_files():

@@ -32,13 +32,7 @@ def test_training_leaves_what_the_readme_promises(detector):
 
 def test_resuming_goes_on_where_it_stopped(detector, tmp_path):
     before = torch.load(detector / "model_final.pth", weights_only=True)["iteration"]
-    start(
-        "--config-file",
-        str(detector / "config.yaml"),
-        "--resume",
-        "train.max_iter=6",
-        "train.eval_period=0",
-    )
+    start(detector, "--resume", "train.max_iter=6", "train.eval_period=0")
     assert before == 3
     assert torch.load(detector / "model_final.pth", weights_only=True)["iteration"] == 5
     assert [row["iteration"] for row in lines(detector) if "total_loss" in row][-2:] == [4, 5]

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from train_runs import ROOT, logged, start, stopped_at
 
-import train_net  # noqa: E402  the script, as a module
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.engine.train import evaluate
 from mvit_det.errors import UserError
@@ -144,16 +143,3 @@ def test_an_evaluation_of_nothing_is_a_fault(images, tmp_path):
             "dataloader.test.dataset.classes=[blue,green,red]",
             f"train.init_checkpoint={tmp_path / 'run' / 'model_final.pth'}",
         )
-
-
-@pytest.mark.parametrize("start_file, epochs", [("", 100), ("mvitv2_t_in1k", 30)])
-def test_own_data_are_trained_on_for_as_long_as_the_start_needs(
-    start_file, epochs, images, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("mvit_det.data.custom.schedule.MIN_ITERATIONS", 1)
-    given = ["--config-file", CONFIG, "--train-images", str(images / "train")]
-    given += ["--val-images", str(images / "val"), f"train.init_checkpoint={start_file}"]
-    given += [f"train.output_dir={tmp_path}"]
-    cfg, _ = train_net.setup(train_net.argument_parser().parse_args(given))
-    assert cfg.train.max_iter == epochs * 24 // cfg.dataloader.train.total_batch_size
-    assert cfg.dataloader.train.mapper.exif_transpose and cfg.dataloader.test.mapper.exif_transpose

@@ -84,7 +84,7 @@ DEEPER = [
 
 def test_what_is_refused_or_only_evaluates_leaves_the_config_of_the_run(detector):
     before = (detector / "config.yaml").read_bytes()
-    arguments = ["--config-file", str(detector / "config.yaml"), f"train.output_dir={detector}"]
+    arguments = [detector, f"train.output_dir={detector}"]
     with pytest.raises(UserError, match="holds the checkpoints of another run"):
         start(*arguments, "model.backbone.out_channels=32")
     with pytest.raises(UserError, match="another architecture"):
@@ -105,8 +105,7 @@ def test_weights_that_are_no_numbers_are_refused(detector, tmp_path):
     torch.save({"model": weights}, tmp_path / "nan.pth")
     with pytest.raises(UserError, match="not finite, in roi_heads.mask_head.predictor.bias"):
         start(
-            "--config-file",
-            str(detector / "config.yaml"),
+            detector,
             f"train.init_checkpoint={tmp_path / 'nan.pth'}",
             f"train.output_dir={tmp_path / 'run'}",
         )
@@ -122,12 +121,7 @@ def test_weights_that_are_no_numbers_are_refused(detector, tmp_path):
 )
 def test_values_out_of_range_end_in_a_sentence(override, told, detector, tmp_path):
     with pytest.raises(UserError, match=told):
-        start(
-            "--config-file",
-            str(detector / "config.yaml"),
-            override,
-            f"train.output_dir={tmp_path}",
-        )
+        start(detector, override, f"train.output_dir={tmp_path}")
 
 
 @pytest.mark.parametrize(
@@ -145,17 +139,15 @@ def test_weights_that_cannot_be_evaluated(weights, overrides, told, detector, tm
         (tmp_path / "page.pth").write_bytes(weights)
         weights = tmp_path / "page.pth"
     weights = weights and detector / weights
-    config = ["--config-file", str(detector / "config.yaml")]
     with pytest.raises(UserError, match=told):
-        start(*config, "--eval-only", f"train.init_checkpoint={weights}", *overrides)
+        start(detector, "--eval-only", f"train.init_checkpoint={weights}", *overrides)
 
 
 def test_starting_from_another_architecture_is_refused_but_other_classes_are_not(
     detector, own_files, tmp_path
 ):
     common = [
-        "--config-file",
-        str(detector / "config.yaml"),
+        detector,
         f"train.init_checkpoint={detector / 'model_0000003.pth'}",
         f"train.output_dir={tmp_path}",
         "train.max_iter=1",
@@ -186,8 +178,7 @@ def test_diverging_names_term_iteration_and_images(detector, tmp_path):
         match=r"iteration 0: loss_mask=(nan|inf), .* images .*\.(png|jpg).*lower optimizer.lr",
     ):
         start(
-            "--config-file",
-            str(detector / "config.yaml"),
+            detector,
             f"train.init_checkpoint={tmp_path / 'nan.pth'}",
             f"train.output_dir={tmp_path}",
         )

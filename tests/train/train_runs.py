@@ -27,9 +27,16 @@ SMALL_DATA = [
 ]
 
 
-def start(*arguments: str) -> None:
+def words(*arguments: str | Path) -> list[str]:
+    """A command line; a folder stands for the config that its run has saved."""
+    config = "--config-file"
+    parts = ([config, str(a / "config.yaml")] if isinstance(a, Path) else [a] for a in arguments)
+    return [word for part in parts for word in part]
+
+
+def start(*arguments: str | Path) -> None:
     """train_net.py in this process, without the launcher."""
-    train_net.main(train_net.argument_parser().parse_args(list(arguments)))
+    train_net.main(train_net.argument_parser().parse_args(words(*arguments)))
 
 
 def stopped_at(iteration: int, *arguments: str) -> None:

@@ -3,10 +3,15 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pytest
 from video_files import numbered_frames, write_frame_folder, write_video
+
+from mvit_det.data import action_clips
+from mvit_det.errors import UserError
 
 # of the people in `write_actions`, x1, y1, x2, y2 as shares of the frame
 LEFT, RIGHT = (0.05, 0.1, 0.45, 0.9), (0.55, 0.2, 0.95, 1.0)
+LEFT_TEXT, RIGHT_TEXT = (",".join(map(str, box)) for box in (LEFT, RIGHT))
 LABEL_MAP = (
     'item {\n  name: "stand"\n  id: 1\n}\nitem {\n  name: "bend/bow (at the waist)"\n  id: 3\n}\n'
 )
@@ -49,3 +54,19 @@ def write_actions(path: Path, names: Sequence[str], seconds: Sequence[float] = (
         for box, action, person in ((LEFT, 1, 0), (LEFT, 3, 0), (RIGHT, 1, 1))
     ]
     return write_csv(path, rows)
+
+
+def fault(*args, **more):
+    """The one sentence that loading ends in."""
+    with pytest.raises(UserError) as error:
+        action_clips(*args, **more)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def annotated(tmp_path, *rows):
+    return write_csv(tmp_path / "actions.csv", rows)
+
+
+def proposed(tmp_path, *rows):
+    return write_csv(tmp_path / "proposals.csv", rows)

@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from video_files import numbered_frames, numbers, write_frame_folder
 
@@ -148,3 +149,19 @@ def test_steps_of_numbers(counted, missing):
 def test_nothing_is_known_to_be_missing_where_names_differ_otherwise():
     for others in (["b2.jpg", "b9.jpg"], ["a2_1.jpg", "a9_2.jpg"], ["a2.png", "a9.jpg"]):
         assert FrameNames.of(["a1.jpg", *others]).places.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("template", ["{:05d}.jpg", "img_{}.png", "frame{:d}_v2.JPEG"])
+def test_a_folder_of_frames(tmp_path, template):
+    folder = write_frame_folder(tmp_path / "frames", numbered_frames(12), template)
+    (folder / "labels.txt").write_text("no frame")
+    (folder / "._00001.jpg").write_bytes(b"a system's own")
+    with open_video(folder) as video:
+        assert (len(video), video.fps) == (12, 30)
+        np.testing.assert_array_equal(video.times, np.arange(12) / 30)
+        frames = video.frames([11, 0, 9, 9])
+        assert numbers(frames) == [11, 0, 9, 9] and frames.shape == (4, 48, 64, 3)
+    with open_video(folder, fps=12) as video:
+        assert video.times[-1] == pytest.approx(11 / 12) and video.fps == 12
+    with pytest.raises(ValueError, match="fps=0"), open_video(folder, fps=0):
+        pass

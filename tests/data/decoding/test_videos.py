@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from video_files import numbered_frames, numbers, write_frame_folder, write_video
+from video_files import numbered_frames, numbers, write_video
 
 from mvit_det.data.decoding import index as video_index
 from mvit_det.data.decoding.reader import VideoFile, open_video
@@ -145,8 +145,7 @@ def test_frames_before_the_start_of_an_edit_list_are_not_shown(tmp_path):
     with open_video(rewritten(path, "cut.mp4", stamp)) as video:
         assert len(video) == COUNT - 15
         assert numbers(video.frames(range(COUNT - 15))) == list(range(15, COUNT))
-        for index in (20, 0, 3):
-            assert numbers(video.frames([index])) == [15 + index]
+        assert [numbers(video.frames([index])) for index in (20, 0, 3)] == [[35], [15], [18]]
 
 
 @pytest.mark.parametrize("codec, b_frames", [("libx264", 3), ("libx264", 0), ("mpeg2video", 2)])
@@ -171,9 +170,8 @@ def test_files_joined_one_behind_the_other(tmp_path, codec, b_frames, count):
 def test_what_refers_to_frames_that_were_cut_off_is_no_frame(tmp_path, name):
     # A recording begins anywhere: what comes before its first key frame nobody can decode.
     options = SLOW | ({"x264-params": OPEN} if name == "open.ts" else {})
-    path = write_video(
-        tmp_path / name, numbered_frames(90), codec="libx264", b_frames=3, options=options, gop=20
-    )
+    encoding = dict(codec="libx264", b_frames=3, options=options, gop=20)
+    path = write_video(tmp_path / name, numbered_frames(90), **encoding)
     content = path.read_bytes()
     path.write_bytes(content[len(content) // 8 // 188 * 188 :])
     expected = numbers(everything(path))
@@ -387,19 +385,3 @@ def test_forked_workers_read_what_their_parent_has_read(tmp_path):
     assert [_last_number(path) for path in paths] == [19, 20, 21, 22]
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(_last_number, paths * 2) == [19, 20, 21, 22] * 2
-
-
-@pytest.mark.parametrize("template", ["{:05d}.jpg", "img_{}.png", "frame{:d}_v2.JPEG"])
-def test_a_folder_of_frames(tmp_path, template):
-    folder = write_frame_folder(tmp_path / "frames", numbered_frames(12), template)
-    (folder / "labels.txt").write_text("no frame")
-    (folder / "._00001.jpg").write_bytes(b"a system's own")
-    with open_video(folder) as video:
-        assert (len(video), video.fps) == (12, 30)
-        np.testing.assert_array_equal(video.times, np.arange(12) / 30)
-        frames = video.frames([11, 0, 9, 9])
-        assert numbers(frames) == [11, 0, 9, 9] and frames.shape == (4, 48, 64, 3)
-    with open_video(folder, fps=12) as video:
-        assert video.times[-1] == pytest.approx(11 / 12) and video.fps == 12
-    with pytest.raises(ValueError, match="fps=0"), open_video(folder, fps=0):
-        pass

@@ -172,13 +172,6 @@ def test_other_pixel_formats(tmp_path, kind):
     assert 60 < mapped.mean() < 200
 
 
-def test_gif_and_jpeg(tmp_path):
-    for name in ("image.gif", "image.jpg"):
-        Image.fromarray(pixels()).save(tmp_path / name)
-        mapped = make_mapper()(make_dict(tmp_path / name))["image"].float()
-        assert np.abs(mapped.mean((1, 2)).numpy() - pixels().mean((0, 1))).max() < 1
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(tmp_path, orientation):
     exif = Image.Exif()
@@ -218,21 +211,6 @@ def test_good_image_is_mapped_as_by_the_base_class(tmp_path):
 
 
 # ---- Counting.
-
-
-def test_share_of_bad_images(tmp_path):
-    Image.fromarray(pixels()).save(tmp_path / "good.png")
-    good, bad = make_dict(tmp_path / "good.png"), make_dict(tmp_path / "bad.png")
-    mapper = make_mapper(max_bad_share=0.5, min_seen=4)
-    assert mapper(bad) is None  # alone so far, but too few are seen
-    for _ in range(4):
-        assert mapper(good) is not None and mapper(bad) is None  # 1 file of 2, not above the share
-    other = make_dict(tmp_path / "other.png")
-    with pytest.raises(UserError, match=r"^2 of the 3 images .*0.5 .*bad.png: the file does not"):
-        mapper(other)
-    # A test set is never ended.
-    tester = make_mapper(is_train=False, max_bad_share=0, min_seen=1)
-    assert "unreadable" in tester(bad)
 
 
 def test_small_set_without_a_good_image_ends(tmp_path):

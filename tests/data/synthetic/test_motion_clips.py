@@ -1,7 +1,6 @@
 """Generated clips: only motion tells their classes apart; files that are whole, cached, apart."""
 
 from importlib import import_module
-from pathlib import Path
 
 import av
 import numpy as np
@@ -90,23 +89,6 @@ def test_any_frame_may_be_of_any_class():
         )
 
 
-def test_statistics_of_frames_do_not_tell_classes():
-    """Means over pictures of shares of light, edges and halves: the same in the same frame."""
-    rows = []
-    for number, motion in enumerate(MOTIONS):
-        clips = np.stack([drawn(motion, seed=1000 * number + i, num_frames=2) for i in range(30)])
-        grey = clips[:, 0].mean(axis=-1)
-        columns, lines = np.abs(np.diff(grey, axis=2)), np.abs(np.diff(grey, axis=1))
-        features = [grey.mean((1, 2)), grey.std((1, 2)), columns.mean((1, 2)), lines.mean((1, 2))]
-        features.append(grey[:, :, :32].mean((1, 2)) - grey[:, :, 32:].mean((1, 2)))
-        features.append(grey[:, :24].mean((1, 2)) - grey[:, 24:].mean((1, 2)))
-        rows.append(np.stack(features, axis=1))
-    rows = np.stack(rows)  # (classes, clips, features)
-    expected = rows.reshape(-1, rows.shape[2]).std(axis=0) / np.sqrt(30)
-    off = np.abs(rows.mean(axis=1) - rows.mean(axis=(0, 1))) / expected
-    assert off.max() < 3.5
-
-
 def test_each_class_turns_its_dial_its_way():
     for motion, (dial, way) in MOTIONS.items():
         dials = turning_dials(np.random.default_rng(7), motion, 48, 3)
@@ -151,6 +133,8 @@ def test_files_and_labels(root):
             assert (stream.width, stream.height, stream.frames) == (64, 48, 6)
             assert stream.average_rate == 30
             assert all(packet.is_keyframe for packet in container.demux(stream) if packet.size)
+    (folder,) = (root / "motion_clips").iterdir()
+    assert folder.name == "v1-20+10-6x48x64-2shapes-seed0"
 
 
 def test_same_arguments_same_bytes(tmp_path):
@@ -162,16 +146,6 @@ def test_same_arguments_same_bytes(tmp_path):
     assert not set(first.values()) & set(files_below(tmp_path / "c").values())
     # A larger set begins with the smaller one's clips.
     assert first.items() <= files_below(tmp_path / "d").items()
-
-
-def test_drawn_once(root, monkeypatch):
-    motion_clips("val", **SMALL)
-    monkeypatch.setattr(module, "generate_motion_clips", None)  # not needed again
-    train, val = (motion_clips(split, **SMALL) for split in ("train", "val"))
-    contents = [Path(item["file_name"]).read_bytes() for item in [*train, *val]]
-    assert len(train) == 20 and len(val) == 10 and len(set(contents)) == 30
-    (folder,) = (root / "motion_clips").iterdir()
-    assert folder.name == "v1-20+10-6x48x64-2shapes-seed0"
 
 
 def test_what_a_user_can_get_wrong(root):

@@ -16,12 +16,6 @@ from mvit_det.errors import UserError
 SMALL = dict(num_train=12, num_val=5, image_size=96, crop_size=32, object_size=(16, 40))
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    return tmp_path
-
-
 def pictures(dataset) -> list[bytes]:
     return [Path(item["file_name"]).read_bytes() for item in dataset]
 
@@ -37,6 +31,8 @@ def test_classes_and_sizes(root):
             if dataset.classes[item["label"]] == crops.BACKGROUND:
                 saturation = np.asarray(picture.convert("HSV"))[..., 1]
                 assert np.median(saturation) < 120  # shapes have strong colours, grounds do not
+    (folder,) = (root / "shape_classes").iterdir()
+    assert folder.name == "v1-12+5-96px-16to40-crop32-seed1"
 
 
 def test_same_arguments_same_pictures(tmp_path, monkeypatch):
@@ -63,14 +59,6 @@ def test_pictures_are_not_those_of_the_detection_set(root, monkeypatch):
     detection = [item for split in ("train", "val") for item in shapes_dataset(split, **sizes)]
     assert len(kept) == len(detection) == 17
     assert not set(kept.values()) & set(pictures(detection))
-
-
-def test_drawn_once(root, monkeypatch):
-    first = pictures(shape_classes("val", **SMALL))
-    monkeypatch.setattr(shape_crops, "generate_shapes", None)  # not needed again
-    assert pictures(shape_classes("val", **SMALL)) == first
-    (folder,) = (root / "shape_classes").iterdir()
-    assert folder.name == "v1-12+5-96px-16to40-crop32-seed1"
 
 
 def test_what_a_user_can_get_wrong(root):

@@ -1,6 +1,5 @@
 """Clip transforms against the released code's numbers, whole frames, and hand-made clips."""
 
-import pickle
 
 import numpy as np
 import pytest
@@ -226,19 +225,6 @@ def test_every_shape_is_covered(shape, size):
 
 
 # ------------------------------------------------------------------------------------------ arguments
-
-
-def test_workers_can_take_them():
-    for transform in (
-        clip_train_transform(INPUT),
-        clip_train_transform(INPUT, crop="short_side_jitter", short_side=JITTER),
-        clip_test_transform(INPUT, crops=3),
-    ):
-        copy = pickle.loads(pickle.dumps(transform))
-        seeded(1)
-        expected = transform(clip(50, 60))
-        seeded(1)
-        assert torch.equal(copy(clip(50, 60)), expected)
 
 
 TRAIN_FAULTS = {

@@ -77,18 +77,6 @@ def test_accuracy_is_that_of_brute_force_with_ties(classes, levels):
     assert accuracy.summary()["mean_class_accuracy"] == pytest.approx(accuracy.top1[present].mean())
 
 
-def test_best_classes_are_those_of_a_stable_sort():
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randint(4, (50, 20), generator=generator).float() - 2
-    before = scores.clone()
-    best, classes = best_classes(scores)
-    values, order = scores.sort(dim=1, descending=True, stable=True)
-    assert torch.equal(classes, order[:, :5]) and torch.equal(best, values[:, :5])
-    assert torch.equal(scores, before)
-    assert best_classes(scores[:, :3])[1].shape == (50, 3)
-    assert best_classes(scores[:0])[1].shape == (0, 5)
-
-
 def test_classes_count_equally_in_the_mean():
     scores = torch.eye(3)[[0, 0, 0, 1, 0]]
     accuracy = measure(predicted(scores, [0, 0, 0, 1, 1]))
