@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
 from toy_cascade import STAGES, toy_cascade
-from toy_model import NUM_CLASSES, assert_learns_one_batch, toy_inputs
+from toy_model import NUM_CLASSES, toy_inputs
 
 SIZE = (40, 22)  # height, width
 

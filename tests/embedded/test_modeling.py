@@ -26,7 +26,7 @@ from detectron2.modeling.sampling import subsample_labels
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
-from toy_model import NUM_CLASSES, ToyBackbone, assert_learns_one_batch, toy_inputs, toy_mask_rcnn
+from toy_model import ToyBackbone
 
 
 class ConstantBackbone(Backbone):

@@ -203,7 +203,7 @@ def test_files_and_items(root):
         ]
         rows = defaultdict(list)
         for video, second, box, action in zip(truth.video, truth.second, truth.box, truth.action):
-            rows[truth.videos[video], second, *box].append(int(action))
+            rows[(truth.videos[video], second, *box)].append(int(action))
         wanted = {
             (f"{i:05d}", float(second), *np.round(box, 4)): actions_of(ways)
             for i, video in enumerate(drawn)
