@@ -99,13 +99,6 @@ def test_torchvisions_mvit_v1_b_is_translated_whole():
     assert from_content({"model_state": theirs}, "k400.pyth").tensors.keys() == theirs.keys()
 
 
-def test_mlp_expansion_has_its_own_name_in_timm():
-    weights = from_content(mvit_names(classifier(expand_in="mlp")), "x.pyth")
-    _, renamed, _ = express(weights, "timm")
-    assert renamed["blocks.2.proj.weight"] == "stages.1.blocks.1.shortcut_proj_mlp.weight"
-    assert weights.layout.depths == (1, 2, 2, 1)
-
-
 def recognised(state, wrapper="model"):
     return from_content({wrapper: state}, "x").format
 

@@ -15,7 +15,6 @@ from detectron2.engine import (
     HookBase,
     default_argument_parser,
     default_setup,
-    default_writers,
     hooks,
     launch,
 )
@@ -243,17 +242,6 @@ def test_setup(tmp_path: Path) -> None:
         with suppress(ValueError):  # a stream of an earlier test, which is closed
             handler.flush()  # the real host writes the file late
     assert "torch" in (tmp_path / "out" / "log.txt").read_text()
-
-
-def test_writers(tmp_path: Path) -> None:
-    with EventStorage() as storage:
-        writers = default_writers(str(tmp_path / "new"), 10)
-        storage.put_scalar("total_loss", 1.0)
-        for writer in writers:
-            writer.write()
-            writer.close()
-    names = os.listdir(tmp_path / "new")
-    assert "metrics.json" in names and any("tfevents" in name for name in names)
 
 
 # Processes.

@@ -6,18 +6,11 @@ from detectron2.layers import (
     Conv2d,
     NaiveSyncBatchNorm,
     ROIAlign,
-    ShapeSpec,
     batched_nms,
     get_norm,
     paste_masks_in_image,
 )
 from torch import nn
-
-
-def test_shape_spec():
-    spec = ShapeSpec(channels=3, stride=4)
-    assert spec == ShapeSpec(3, None, None, 4) and spec.height is None
-    assert repr(spec) == "ShapeSpec(channels=3, height=None, width=None, stride=4)"
 
 
 @pytest.mark.parametrize(
