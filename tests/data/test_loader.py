@@ -225,15 +225,6 @@ def test_repeats_stand_side_by_side(pictures):
     assert len({name for batch in epoch for name in batch["file_name"]}) == 6
 
 
-def test_corrupt_images_are_replaced(tmp_path, caplog):
-    root = write_folders(tmp_path, PICTURES | {"dog/bad.jpg": b"", "eel/bad.jpg": b"<html>"})
-    loader = build_images(image_classes(root), 4, collate=StackSamples(), repeats=2)
-    batches = first(loader, 6)
-    assert all(batch["inputs"].shape == (8, 3, 16, 24) for batch in batches)
-    assert not any("bad" in name for batch in batches for name in batch["file_name"])
-    assert "dog/bad.jpg is skipped" in caplog.text
-
-
 def test_no_repeats_at_all(pictures):
     with pytest.raises(UserError, match="repeats=0 of dataloader.train must be a whole number"):
         build_images(image_classes(pictures), repeats=0)

@@ -158,7 +158,6 @@ def test_bad_weights(run, tmp_path):
         (dict(score_threshold=50), "score_threshold=50 of Predictor must be from 0 to 1"),
         (dict(batch_size=0), "batch_size=0 of Predictor must be a whole number of at least 1"),
         (dict(class_names=["a", "b"]), "2 class names were given, but the model has 5 classes"),
-        (dict(overrides=["model.backbone.out_chanels=1"]), "nearest key is"),
         (dict(overrides=["dataloader.test.mapper=null"]), "no dataloader.test.mapper"),
     ],
 )

@@ -102,15 +102,6 @@ def test_a_clip_longer_than_its_video_repeats_the_last_frame(video):
     assert shown(sample["inputs"]) == [0, 26, 39, 39]
 
 
-def test_with_the_transforms_of_the_recipes(video):
-    item = {"file_name": str(video), "label": 0}
-    trained = make_mapper(transform=clip_train_transform((4, 32, 24)))(item)
-    assert trained["inputs"].shape == (3, 4, 32, 24)
-    for crops in (1, 3):
-        tested = make_mapper(False, transform=clip_test_transform((4, 32, 24), crops=crops))(item)
-        assert tested["inputs"].shape == (crops, 3, 4, 32, 24)
-
-
 def test_the_same_seed_makes_the_same_sample(video):
     mapper = make_mapper(transform=clip_train_transform((4, 32, 32)))
     item = {"file_name": str(video), "label": 0}
