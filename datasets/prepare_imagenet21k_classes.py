@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mvit_det  # noqa: E402, F401  before detectron2, which it makes importable
-from mvit_det.data.class_labels import shown_names  # noqa: E402
+from mvit_det.data.class_labels import display_names  # noqa: E402
 from mvit_det.data.classification.datasets import class_folders  # noqa: E402
 from mvit_det.errors import UserError  # noqa: E402
 from mvit_det.files import atomic_file  # noqa: E402
@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         folders = joint_classes(class_folders(args.imagenet1k), class_folders(args.imagenet21k))
-        rows = zip(folders, shown_names(folders))
+        rows = zip(folders, display_names(folders))
         with atomic_file(args.output) as partial:
             partial.write_text("".join(f"{folder}\t{name}\n" for folder, name in rows))
     except UserError as error:

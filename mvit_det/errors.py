@@ -32,7 +32,7 @@ def printable(item: Any) -> str:
     return str(item).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def some(items: Iterable[Any], limit: int = 5) -> str:
+def shorten_list(items: Iterable[Any], limit: int = 5) -> str:
     """List the first few items in words: "3, 8, 9 and 14 more"."""
     items = list(items)
     rest = f" and {len(items) - limit} more" if len(items) > limit else ""
@@ -77,7 +77,9 @@ def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
     choices = list(choices)
     for name, value in values.items():
         if value not in choices:
-            raise UserError(f"{name}={value!r} of {owner} must be one of {some(choices, 20)}.")
+            raise UserError(
+                f"{name}={value!r} of {owner} must be one of {shorten_list(choices, 20)}."
+            )
 
 
 def not_finite(scores: str) -> UserError:

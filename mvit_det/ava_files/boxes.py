@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mvit_det.ava_files.rows import Rows, first, is_number, read_rows
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import parsed_once
 
 # attributes of `BoxTable` with one value per row
@@ -119,7 +119,7 @@ def _columns(kind: str, rows: Rows, known: dict[str, int]) -> tuple[np.ndarray, 
     # person ids are integers
     if kind == "actions" and ((score >= 0) & (score <= 1)).all() and (score % 1 != 0).any():
         raise UserError(
-            f"{rows.path} has scores ({some(np.unique(score), 3)}) where annotations have the "
+            f"{rows.path} has scores ({shorten_list(np.unique(score), 3)}) where annotations have the "
             "person: it holds detections or proposals; give annotations (as ava_train_v2.2.csv)."
         )
     return video, second, box, action, score, rows.lines

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from mvit_det.ava_files.rows import text_lines
-from mvit_det.errors import UserError, printable, some
+from mvit_det.errors import UserError, printable, shorten_list
 
 _FORMATS = 'it must be AVA\'s .pbtxt (item { name: "stand" id: 12 }) or have lines "12: stand"'
 _TEXT = r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'"
@@ -35,7 +35,7 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
         twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             raise UserError(
-                f"The label map {path} has the {word} {some(twice)} more than once: give each "
+                f"The label map {path} has the {word} {shorten_list(twice)} more than once: give each "
                 "action its own."
             )
     return dict(sorted(pairs))

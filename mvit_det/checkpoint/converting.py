@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.reasons import DETECTOR
 from mvit_det.checkpoint.weights import Weights
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import atomic_file
 
 INPUTS = {2: "images", 3: "clips"}
@@ -51,7 +51,7 @@ def express(
     if impossible:
         raise UserError(
             f"{weights.path} cannot be written for {form.title}, whose models have no "
-            f"{some(impossible, 3)}: choose another --to."
+            f"{shorten_list(impossible, 3)}: choose another --to."
         )
     tensors = {
         theirs[name]: _reshaped(name, tensor, target)

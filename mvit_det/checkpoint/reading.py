@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from mvit_det.checkpoint import pickles
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 # First bytes of a file of torch before version 1.6, after the two bytes of the pickle protocol.
 LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
@@ -106,7 +106,7 @@ def _read_torch_zip(path: Path) -> Any:
             raise UserError(f"{path} is a TorchScript program: give the state_dict of its model.")
         if not any(name.endswith("data.pkl") for name in members):
             raise UserError(
-                f"{path} is an archive without weights, of {some(members, 3)}: unpack it, and give "
+                f"{path} is an archive without weights, of {shorten_list(members, 3)}: unpack it, and give "
                 "the weights."
             )
         damaged = archive.testzip()

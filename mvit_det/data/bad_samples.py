@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from mvit_det.errors import UserError, printable, some
+from mvit_det.errors import UserError, printable, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class BadSamples:
         bad, seen = self._bad_seen, len(self._seen)
         judged = self._calls >= self.min_seen or bad == seen >= 5
         if self.is_train and judged and bad > self.max_bad_share * seen:
-            listed = some((f"{name}: {why}" for name, why in self._bad.items()), limit=3)
+            listed = shorten_list((f"{name}: {why}" for name, why in self._bad.items()), limit=3)
             raise UserError(
                 f"{bad} of the {seen} {self.kind}s seen so far cannot be used, more "
                 f"than max_bad_share={self.max_bad_share} allows ({listed}): repair them, take "

@@ -16,7 +16,7 @@ from torchvision.models.video import MViT_V2_S_Weights
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
     """
     if str(classes) == "imagenet-1k":
         folders = ImageNetInfo("imagenet-1k").label_names()
-        return folders, shown_names(folders)
+        return folders, display_names(folders)
     if str(classes) == "kinetics-400":
         folders = list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
         return folders, folders
     if not isinstance(classes, (str, os.PathLike)):
         folders = _distinct(list(map(str, classes)), "classes")
-        return folders, shown_names(folders)
+        return folders, display_names(folders)
     if str(classes).endswith(".json"):
         folders = numbered_classes(resolve_path(classes, "The list of classes"))
         return _distinct(folders, str(classes)), folders
@@ -57,7 +57,7 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
         ) from error
     rows = [line.strip().partition("\t") for line in text.splitlines() if line.strip()]
     folders = _distinct([row[0].strip() for row in rows], str(classes))
-    names = shown_names(folders)
+    names = display_names(folders)
     return folders, [row[2].strip() or name for row, name in zip(rows, names)]
 
 
@@ -83,7 +83,7 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
 def _distinct(folders: list[str], source: str) -> list[str]:
     twice = [folder for folder, count in Counter(folders).items() if count > 1]
     if twice or not folders:
-        what = f"names {some(twice)} more than once" if twice else "names no class"
+        what = f"names {shorten_list(twice)} more than once" if twice else "names no class"
         raise UserError(f"{source} {what}: give each class one line.")
     return folders
 
@@ -95,7 +95,7 @@ def _descriptions() -> dict[str, str]:
     return {k: v for info in known for k, v in zip(info.label_names(), info.label_descriptions())}
 
 
-def shown_names(folders: Iterable[str]) -> list[str]:
+def display_names(folders: Iterable[str]) -> list[str]:
     """Return display names: of ImageNet's classes their first English word, else the folder.
 
     Where two classes have the same word ("crane" is a bird and a machine), the folder follows.
@@ -124,7 +124,7 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
     if named:
         raise UserError(
             f"{title}: some images have a number as label ({numbered[0].source}), others a folder "
-            f"({some(named, 3)}): give the order of the classes as `classes`."
+            f"({shorten_list(named, 3)}): give the order of the classes as `classes`."
         )
     highest = max(part.numbers.max() for part in numbered)
     return [str(number) for number in range(1 + highest if num_classes is None else num_classes)]
@@ -166,7 +166,7 @@ def labelled(
             folders = class_folders(same_classes_as)
         else:
             folders = classes_of(parts, title, num_classes)
-        names = shown_names(folders)
+        names = display_names(folders)
     if num_classes is not None and len(folders) != num_classes:
         raise UserError(
             f"{title} has {len(folders)} classes, but the model is built for {num_classes}: set "
@@ -184,7 +184,7 @@ def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
         if strays.any():
             raise UserError(
                 f"{part.place(int(strays.argmax()))} has labels such as "
-                f"{some(np.unique(part.numbers[strays]), 3)}, but there are {len(folders)} "
+                f"{shorten_list(np.unique(part.numbers[strays]), 3)}, but there are {len(folders)} "
                 f"classes, 0 to {len(folders) - 1}: correct them, or `classes`."
             )
         return part.numbers
@@ -198,7 +198,7 @@ def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
         raise UserError(
             f"{part.list_file or part.source} has {len(unknown)} class"
             f"{'(es)' if part.list_file else ' folder(s)'} that are not among the {len(folders)} "
-            f"classes of the model ({some(unknown)}; known are {some(folders, 3)}): rename or move "
+            f"classes of the model ({shorten_list(unknown)}; known are {shorten_list(folders, 3)}): rename or move "
             "them, or correct `classes`."
         )
     return np.array(labels, dtype=np.int64)[part.numbers]
@@ -220,7 +220,9 @@ def _report(
     )
     empty = [name for name, count in zip(names, counts) if not count]
     if empty:
-        logger.warning("%s: %d classes have no %s: %s", title, len(empty), kind, some(empty))
+        logger.warning(
+            "%s: %d classes have no %s: %s", title, len(empty), kind, shorten_list(empty)
+        )
     for part in parts:
         if part.ignored:
             where = part.list_file or part.source

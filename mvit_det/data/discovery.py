@@ -9,7 +9,7 @@ import numpy as np
 
 from mvit_det.data.file_kinds import Skipped
 from mvit_det.data.packed_text import PackedText
-from mvit_det.errors import UserError, printable, some
+from mvit_det.errors import UserError, printable, shorten_list
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def from_class_folders(
     strange = [folder for folder in folders if printable(folder) != folder]
     if strange:
         raise UserError(
-            f"{root} has class folders whose names are not UTF-8 ({some(strange)}): rename them."
+            f"{root} has class folders whose names are not UTF-8 ({shorten_list(strange)}): rename them."
         )
     # Packed folder by folder: as a list, millions of names would take gigabytes.
     skipped = Skipped()

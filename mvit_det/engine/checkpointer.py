@@ -16,7 +16,7 @@ from mvit_det.checkpoint import fit, read_weights
 from mvit_det.checkpoint.fitting import Report
 from mvit_det.checkpoint.inflation import check_inflation
 from mvit_det.checkpoint.published import fetch
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         bad = _not_finite(data["model"])
         if bad:
             raise UserError(
-                f"Training has diverged: {path} is not written, since {some(bad, 3)} are not "
+                f"Training has diverged: {path} is not written, since {shorten_list(bad, 3)} are not "
                 "finite; lower optimizer.lr and go on from the last checkpoint with --resume."
             )
         logger.info("Saving %s", path)
@@ -104,7 +104,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         chosen = _newest_sound(Path(self.save_dir)) if comm.is_main_process() else None
         path, damaged = comm.all_gather(chosen)[0]  # all processes take the same file
         if damaged and comm.is_main_process():
-            listed = some(damaged)
+            listed = shorten_list(damaged)
             if not path:
                 raise UserError(
                     f"No checkpoint in {self.save_dir} can be read ({listed}): start without "
@@ -140,7 +140,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         bad = _not_finite(fitted.state)
         if bad:
             raise UserError(
-                f"Checkpoint {self._source} holds numbers that are not finite, in {some(bad, 3)}: "
+                f"Checkpoint {self._source} holds numbers that are not finite, in {shorten_list(bad, 3)}: "
                 "it comes from a training that had diverged, or is damaged; take another."
             )
         if self.complete and fitted.report.zeroed:
@@ -161,9 +161,9 @@ class StrictCheckpointer(DetectionCheckpointer):
             raise UserError(
                 f"Checkpoint {self._source} is for another architecture: {report.backbone_fitting} "
                 f"of {len(report.backbone)} backbone tensors fit; missing: "
-                f"{some(report.missing, 3) or 'none'}; unexpected: "
-                f"{some(report.dropped, 3) or 'none'}; mismatched: "
-                f"{some((f'{name} ({why})' for name, why in wrong.items()), 3) or 'none'}. Use the "
+                f"{shorten_list(report.missing, 3) or 'none'}; unexpected: "
+                f"{shorten_list(report.dropped, 3) or 'none'}; mismatched: "
+                f"{shorten_list((f'{name} ({why})' for name, why in wrong.items()), 3) or 'none'}. Use the "
                 "config that it was trained with, or another checkpoint."
             )
         logger.info("%s", report)

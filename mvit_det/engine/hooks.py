@@ -17,7 +17,7 @@ from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
 from mvit_det.engine.curves import draw_curves, read_curves
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import some
+from mvit_det.errors import shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class Evaluations(HookBase):
         if found and self.metric and self.metric not in found:
             logger.warning(
                 "train.best_metric=%s is not among the metrics (%s): no best weights are kept.",
-                *(self.metric, some(found)),
+                *(self.metric, shorten_list(found)),
             )
         self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **found)
         comm.synchronize()  # those with nothing to evaluate must not run ahead into training

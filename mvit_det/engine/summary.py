@@ -26,7 +26,7 @@ class Task(Protocol):
 
     headlines: Sequence[str]  # names of metrics, the main one first
     leaves: Mapping[str, str]  # files that evaluations write -> what they hold
-    own_data: tuple[str, str] | None  # config to train on custom data, and its flags
+    custom_data_command: tuple[str, str] | None  # config to train on custom data, and its flags
     predict_inputs: str  # inputs of the predict command; "" if the task has none
 
 
@@ -64,10 +64,10 @@ def summarize(cfg: DictConfig, results: dict[str, Any], task: Task) -> None:
             f"{task.predict_inputs} --output FOLDER"
         )
     lines.append(f"  tensorboard --logdir {shlex.quote(str(output))}")
-    if task.own_data is not None:
-        own_config, flags = task.own_data
+    if task.custom_data_command is not None:
+        custom_config, flags = task.custom_data_command
         lines += [
-            f"  your own data: python train_net.py --config-file {own_config} \\",
+            f"  your own data: python train_net.py --config-file {custom_config} \\",
             f"      {flags}",
         ]
     logger.info("\n".join(lines))

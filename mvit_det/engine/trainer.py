@@ -13,7 +13,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.optim import Optimizer
 
-from mvit_det.errors import UserError, check_positive, some
+from mvit_det.errors import UserError, check_positive, shorten_list
 
 MAX_NAMES = 64  # images named in an error message
 
@@ -40,7 +40,7 @@ class WatchedLoader:
 
     def describe(self) -> str:
         """Name the images of the current iteration, at most `MAX_NAMES`."""
-        known = f"the images {some(self._names, MAX_NAMES)}"
+        known = f"the images {shorten_list(self._names, MAX_NAMES)}"
         return known if self._names else "a batch of tensors"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
 from mvit_det.ava_files import read_label_map
-from mvit_det.errors import UserError, exit_on_user_error, some
+from mvit_det.errors import UserError, exit_on_user_error, shorten_list
 from mvit_det.evaluation.actions.files import read_detections, read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report as action_report
@@ -116,7 +116,7 @@ def _kind(args: Namespace) -> str:
     options = ("label_map", "excluded", "seconds", "mode")
     strays = [name for name in options if getattr(args, name)]
     if strays and given != ["actions"]:
-        flags = some("--" + name.replace("_", "-") for name in strays)
+        flags = shorten_list("--" + name.replace("_", "-") for name in strays)
         raise UserError(f"{flags} belong to --actions: leave them out here, or give --actions.")
     return given[0]
 
@@ -135,7 +135,7 @@ def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
     files = [*args.actions, args.results]
     twice = {path for path in files if files.count(path) > 1}
     if twice:  # its boxes would count twice, or be compared with themselves
-        raise UserError(f"The file {some(twice)} is given twice: name it once.")
+        raise UserError(f"The file {shorten_list(twice)} is given twice: name it once.")
     truth = read_truth(args.actions, args.excluded, args.seconds)
     found = read_detections(args.results, truth)
     if args.label_map:

@@ -8,8 +8,8 @@ import numpy as np
 
 from mvit_det.data.actions.mapper import OUTSIDE
 from mvit_det.data.decoding.reader import VideoError
-from mvit_det.errors import UserError, some
-from mvit_det.predict.open_frames import gathered, raised, shown_at
+from mvit_det.errors import UserError, shorten_list
+from mvit_det.predict.open_frames import frame_at, gathered, raised
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def key_clips(
         on_fault: called with a second around which a frame cannot be decoded, and the error; unless
             it raises, that second is skipped.
     """
-    keys = [shown_at(video, second) for second in seconds]
+    keys = [frame_at(video, second) for second in seconds]
     # plus the key frame itself, which need not be in the clip
     wanted = [[*sampling.around(video.times, s), key] for s, key in zip(seconds, keys)]
     told = lambda place, error: on_fault(seconds[place], error)  # noqa: E731
@@ -65,7 +65,7 @@ def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[floa
 
 def not_within(video: Any, seconds: Sequence[float]) -> str:
     """Describe key frames that are outside an open video."""
-    told = some([f"{second:g}" for second in seconds], limit=3)
+    told = shorten_list([f"{second:g}" for second in seconds], limit=3)
     return f"it lasts {video.end:.4g} s, and has no second {told}"
 
 

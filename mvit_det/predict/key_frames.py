@@ -12,9 +12,9 @@ import torch
 
 from mvit_det.ava_files import detections_table, write_detections
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
-from mvit_det.errors import UserError, printable, some
+from mvit_det.errors import UserError, printable, shorten_list
 from mvit_det.predict.actions import not_within, within
-from mvit_det.predict.open_frames import Shown, gathered, shown_at
+from mvit_det.predict.open_frames import Shown, frame_at, gathered
 from mvit_det.predict.person_boxes import BoxFile, PersonFinder, as_shares
 from mvit_det.predict.progress import progress
 from mvit_det.predict.run import Run
@@ -64,7 +64,7 @@ class KeyFrameRunner(ABC):
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise UserError(
-                f"Several videos have the name {some(twice)}, by which csv files call them: rename "
+                f"Several videos have the name {shorten_list(twice)}, by which csv files call them: rename "
                 "them, or give them one at a time."
             )
         try:
@@ -167,7 +167,7 @@ class ProposalRunner(KeyFrameRunner):
     def see_video(self, path: Path, video: OpenVideo) -> list[str]:
         """See `KeyFrameRunner.see_video`."""
         seconds, faults = self.seconds(path, video)
-        keys = [shown_at(video, second) for second in seconds]
+        keys = [frame_at(video, second) for second in seconds]
         source = Shown(path, SLIDES)
         pictures = gathered(
             video,

@@ -14,7 +14,7 @@ from mvit_det.data.video.sampling import on_screen
 from mvit_det.errors import UserError, check_positive
 
 
-def opened(
+def open_frames(
     video: str | os.PathLike | np.ndarray, fps: float | None, folder_fps: float | None
 ) -> AbstractContextManager[OpenVideo]:
     """Open a video file, a folder of frames, or an array of frames, for a ``with`` block.
@@ -74,7 +74,7 @@ class Shown:
     fps: float
 
 
-def shown_at(video: OpenVideo, second: float) -> int:
+def frame_at(video: OpenVideo, second: float) -> int:
     """Return the index of the frame that is on screen at a time, in seconds."""
     return int(on_screen(video.times, second))
 

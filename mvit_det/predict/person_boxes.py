@@ -13,7 +13,7 @@ from mvit_det.data.actions.key_frames import usable
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.engine import load_config
-from mvit_det.errors import UserError, check_positive, check_share, some
+from mvit_det.errors import UserError, check_positive, check_share, shorten_list
 from mvit_det.predict.actions import KeyClip
 from mvit_det.predict.predictor import Predictor
 from mvit_det.tasks import task_of
@@ -60,7 +60,7 @@ class BoxFile:
         if not found:
             names = dict.fromkeys([*table.videos, *(known for known, _ in table.empty)])
             raise UserError(
-                f"{self.path} has no rows of a video {name!r}, only of {some(names)}: the first "
+                f"{self.path} has no rows of a video {name!r}, only of {shorten_list(names)}: the first "
                 "column must be the video's file name without its ending"
             )
         return sorted(round(second - self.start, 6) for second in found)
@@ -116,7 +116,7 @@ class PersonFinder:
             name = PERSON
         if name is not None and name not in names:
             raise UserError(
-                f"--detector-class {name} is no class of the detector, which has {some(names, 20)}."
+                f"--detector-class {name} is no class of the detector, which has {shorten_list(names, 20)}."
             )
         check_positive("PersonFinder", every=every)
         self.detector = detector

@@ -21,7 +21,7 @@ from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
 from mvit_det.predict.actions import KeyClip, given_boxes, key_clips, not_within, within
 from mvit_det.predict.clips import check_window, parts
-from mvit_det.predict.open_frames import check_bgr, opened, raised
+from mvit_det.predict.open_frames import check_bgr, open_frames, raised
 from mvit_det.tasks import task_of
 from mvit_det.tasks.actions import People
 from mvit_det.tasks.video import Span
@@ -165,7 +165,7 @@ class Predictor:
 
     def open(self, video: Any, fps: float | None = None) -> AbstractContextManager:
         """Open a video file, a folder of frames, or an array of frames, for a ``with`` block."""
-        return opened(video, fps, getattr(self.inference, "fps", None))
+        return open_frames(video, fps, getattr(self.inference, "fps", None))
 
     @contextmanager
     def _usable(self, video: Any, fps: float | None) -> Iterator[Any]:

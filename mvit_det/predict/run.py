@@ -8,7 +8,7 @@ from typing import Any
 
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError, printable, some
+from mvit_det.errors import UserError, printable, shorten_list
 from mvit_det.predict.open_frames import Shown, in_order
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.progress import progress
@@ -54,7 +54,7 @@ class Run:
             except (VideoError, UserError) as error:
                 faults = [str(error)]
             if faults:
-                self.report(path, some(faults, limit=3))
+                self.report(path, shorten_list(faults, limit=3))
 
     def annotate(
         self, path: Path, video: OpenVideo, shown: Sequence[Any], note: Callable[[Frame], None]

@@ -15,7 +15,7 @@ from mvit_det.data.decoding.stream import VideoError, VideoStream
 from mvit_det.data.discovery import walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
 from mvit_det.data.image_files import check_image_file
-from mvit_det.errors import UserError, printable, some
+from mvit_det.errors import UserError, printable, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def find_sources(
                 paths.setdefault(os.path.realpath(file), file)
         if not pattern and not os.path.exists(given):
             raise UserError(f"Input {printable(given)} does not exist (looked from {os.getcwd()}).")
-    told = some(map(os.fspath, inputs))
+    told = shorten_list(map(os.fspath, inputs))
     if str(skipped):
         logger.warning("%s: skipped %s.", told, skipped)
     if not paths:

@@ -16,7 +16,7 @@ from mvit_det.ava_files import read_label_map
 from mvit_det.data.actions.custom import use_custom_actions
 from mvit_det.data.custom.categories import Category
 from mvit_det.data.custom.files import CustomFiles
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.drawing.boxes import enlargement, resized
 from mvit_det.evaluation.drawing.people import draw_people
 from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper
@@ -35,7 +35,7 @@ class ActionDetection(Task):
     files = ("videos", "actions")
     more_files = ("proposals", "label_map")
     replace_data = staticmethod(use_custom_actions)
-    own_data = (
+    custom_data_command = (
         "configs/ava/mvitv2_s_16x4_k400_ava.py",
         "--train-videos FOLDER --train-actions CSV --val-videos FOLDER --val-actions CSV",
     )
@@ -65,7 +65,7 @@ class ActionDetection(Task):
             strays = [each["id"] for each in known or () if not 1 <= each["id"] <= count]
             if strays:
                 raise UserError(
-                    f"Actions with the ids {some(strays)} were named, but the model has {count} "
+                    f"Actions with the ids {shorten_list(strays)} were named, but the model has {count} "
                     "actions, whose ids are 1 and following: correct the label map, or "
                     "model.num_classes."
                 )

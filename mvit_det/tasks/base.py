@@ -79,7 +79,7 @@ class Task:
         files: kinds of custom data required for each split: ("json", "images") for --train-json and
             --train-images.
         more_files: optional kinds of custom data.
-        own_data: a config, and the flags, of the command that trains on custom data.
+        custom_data_command: a config, and the flags, of the command that trains on custom data.
         predict_inputs: the arguments of ``python -m mvit_det.predict``.
         headlines: the most important metrics, in this order.
         leaves: what evaluations leave in the output folder: file -> description.
@@ -94,7 +94,7 @@ class Task:
     gives_boxes: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = ()
     more_files: ClassVar[tuple[str, ...]] = ()
-    own_data: ClassVar[tuple[str, str] | None] = None
+    custom_data_command: ClassVar[tuple[str, str] | None] = None
     predict_inputs: ClassVar[str] = ""
     headlines: ClassVar[tuple[str, ...]] = ()
     leaves: ClassVar[Mapping[str, str]] = {}
@@ -116,12 +116,12 @@ class Task:
         self.replace_data(cfg, files.absolute(), processes)
         for evaluator in cfg.dataloader.evaluator:
             if "dataset_name" in evaluator:
-                evaluator.dataset_name = "own_val"
+                evaluator.dataset_name = "custom_val"
         return cfg
 
     @staticmethod
     def replace_data(cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        """Replace the data in ``cfg`` (a static method); the test data get the name "own_val"."""
+        """Replace the data in ``cfg`` (a static method); the test data get the name "custom_val"."""
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Check what else can be wrong, after overrides and before training starts."""

@@ -28,7 +28,7 @@ class Classification(Task):
     inputs = "pictures"
     files = ("images",)
     replace_data = staticmethod(use_custom_images)
-    own_data = (
+    custom_data_command = (
         "configs/imagenet/mvitv2_t_in1k.py",
         "--train-images FOLDER --val-images FOLDER  (one folder per class)",
     )

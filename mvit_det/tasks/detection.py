@@ -32,7 +32,7 @@ class Detection(Task):
     two_stages = True
     files = ("json", "images")
     replace_data = staticmethod(use_custom_boxes)
-    own_data = (
+    custom_data_command = (
         "configs/mask_rcnn_mvitv2_t_3x.py",
         "--train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
     )

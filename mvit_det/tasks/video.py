@@ -21,7 +21,7 @@ class VideoClassification(Classification):
     inputs = "videos"
     files = ("videos",)
     replace_data = staticmethod(use_custom_videos)
-    own_data = (
+    custom_data_command = (
         "configs/kinetics/mvitv2_s_16x4_k400.py",
         "--train-videos FOLDER --val-videos FOLDER  (one folder per class)",
     )

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from toy_cascade import toy_cascade
-from toy_model import NUM_CLASSES, assert_learns_one_batch, toy_inputs, toy_mask_rcnn
-
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from toy_cascade import toy_cascade
+from toy_model import NUM_CLASSES, assert_learns_one_batch, toy_inputs, toy_mask_rcnn
 
 PLAIN = ("loss_cls", "loss_box_reg")
 LOSSES = {

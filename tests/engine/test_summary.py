@@ -31,7 +31,7 @@ def test_what_the_task_names_and_what_exists(summary, tmp_path):
     task = SimpleNamespace(
         headlines=("b", "a"),
         leaves={"a.png": "curves", "sub/b.csv": "table", "c.csv": "not there"},
-        own_data=("configs/x.py", "--flags F"),
+        custom_data_command=("configs/x.py", "--flags F"),
         predict_inputs="THINGS",
     )
     results = {"toy": dict(a=81.26, b=3.0, c=80.0), "unreadable": {"images": 3}}

@@ -206,7 +206,7 @@ def coco_file(tmp_path):
 
 def test_names_of_ones_own_data(coco_file):
     wanted = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
-    node = L(coco_dataset)(name="own_val", json_file=str(coco_file), image_root="nowhere")
+    node = L(coco_dataset)(name="custom_val", json_file=str(coco_file), image_root="nowhere")
     assert categories_of(node) == wanted
     MetadataCatalog.get("predict_registered").set(json_file=str(coco_file))
     assert categories_of({"names": ["predict_registered"]}) == wanted

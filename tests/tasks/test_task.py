@@ -27,8 +27,8 @@ def test_released_configs_name_their_task(path):
     cfg = load_config(str(path))
     named = task_of(cfg)
     assert type(named).__module__.startswith("mvit_det.tasks.")
-    if named.own_data is not None:
-        example = load_config(str(CONFIGS.parent / named.own_data[0]))
+    if named.custom_data_command is not None:
+        example = load_config(str(CONFIGS.parent / named.custom_data_command[0]))
         assert type(task_of(example)) is type(named)
     del cfg.task  # as in configs that were saved before
     assert type(task_of(cfg)) is type(named)
@@ -115,7 +115,7 @@ def test_a_task_of_ones_own_needs_no_registry(fifth_task, capsys):
     cfg = load_config(str(fifth_task))
     task_of(cfg).use_custom_data(cfg, CustomFiles(val_images="below"))
     assert cfg.images == str(Path("below").absolute())
-    assert cfg.dataloader.evaluator[0].dataset_name == "own_val"
+    assert cfg.dataloader.evaluator[0].dataset_name == "custom_val"
     with pytest.raises(UserError, match="--val-json cannot be used here: this config is of a colour"):
         task_of(cfg).use_custom_data(cfg, CustomFiles(val_json="x", val_images="x"))
 

@@ -70,7 +70,7 @@ def test_one_command_trains_a_released_config_on_ones_own_data(own_files, tmp_pa
 
     cfg = load_config(str(tmp_path / "config.yaml"))
     assert cfg.model.roi_heads.num_classes == 5
-    assert cfg.dataloader.train.dataset.name == "own_train"
+    assert cfg.dataloader.train.dataset.name == "custom_train"
     # two images per step instead of 64: the rate falls with the square root
     assert cfg.optimizer.lr == pytest.approx(1.6e-4 * (2 / 64) ** 0.5, rel=1e-3)
     results = json.loads((tmp_path / "coco_instances_results.json").read_text())

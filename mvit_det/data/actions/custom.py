@@ -13,7 +13,7 @@ from mvit_det.data.actions.datasets import action_clips
 from mvit_det.data.actions.key_frames import seconds_of
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import custom_batch, fit_schedule
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
     # without proposals, `action_clips` falls back to the annotated boxes
     data.test.dataset = _node(files, "val", annotated_boxes=False)
     known = list(names.values()) if names else range(1, classes + 1)
-    logger.info("Custom data with %d actions: %s", len(known), some(known, 20))
+    logger.info("Custom data with %d actions: %s", len(known), shorten_list(known, 20))
     if not files.val_proposals:
         logger.info("Tested in the annotated boxes; --val-proposals gives those of a detector.")
 
@@ -69,7 +69,7 @@ def _node(files: CustomFiles, split: str, **more: Any) -> DictConfig:
         label_map=files.label_map,
         start=0.0,
         fps=None,
-        name=f"own_{split}",
+        name=f"custom_{split}",
         num_classes="${model.num_classes}",
         **more,
     )
@@ -95,7 +95,7 @@ def _largest_id(tables: Mapping[str, BoxTable]) -> int:
             )
     if not largest:
         raise UserError(
-            f"{some(tables)} has no box with an action: write rows "
+            f"{shorten_list(tables)} has no box with an action: write rows "
             "video,second,x1,y1,x2,y2,action,person."
         )
     return largest
@@ -115,6 +115,6 @@ def _check_same_actions(
         shown = [f"{number} ({names[number]})" if names else number for number in unseen]
         line = table.line[np.isin(table.action, unseen)][0]
         raise UserError(
-            f"{path}, line {line}, has an action that {some(training)} does not have "
-            f"({some(shown, 20)}): annotate it for training too, or give a --label-map without it."
+            f"{path}, line {line}, has an action that {shorten_list(training)} does not have "
+            f"({shorten_list(shown, 20)}): annotate it for training too, or give a --label-map without it."
         )

@@ -38,7 +38,7 @@ from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.custom.categories import Category, Node, class_source
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, check_number, check_positive, check_range, some
+from mvit_det.errors import UserError, check_number, check_positive, check_range, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,13 @@ def action_clips(
     check_times(paths, frames.times(start), start=start, fps=fps)
     logger.info(
         "%s: %d key frames of %d videos with %d boxes, of which %d show an action.",
-        *(some(tables), len(frames), len(paths), len(frames.box), frames.actions.any(axis=1).sum()),
+        *(
+            shorten_list(tables),
+            len(frames),
+            len(paths),
+            len(frames.box),
+            frames.actions.any(axis=1).sum(),
+        ),
     )
     if name is not None:
         free_name(name)
@@ -227,17 +233,19 @@ def _check_belong_together(
         if again:
             logger.warning(
                 "%s: %d key frames are annotated in another file as well; all boxes are used: %s",
-                *(path, len(again), some(sorted(again), 3)),
+                *(path, len(again), shorten_list(sorted(again), 3)),
             )
         seconds |= here
     if not proposed and not is_train:
-        logger.info("%s: there are no proposals; the annotated boxes are used.", some(annotated))
+        logger.info(
+            "%s: there are no proposals; the annotated boxes are used.", shorten_list(annotated)
+        )
     if not proposed:
         return
     known = {video for video, _ in seconds}
     if not any(known & set(videos_of(table)) for table in proposed.values()):
         raise UserError(
-            f"{some(annotated)} and {some(proposed)} have no video in common: give proposals of "
+            f"{shorten_list(annotated)} and {shorten_list(proposed)} have no video in common: give proposals of "
             "the annotated videos."
         )
     if is_train:
@@ -245,7 +253,12 @@ def _check_belong_together(
         if bare:
             logger.warning(
                 "%s: %d key frames are not annotated in %s; people count as doing nothing: %s",
-                *(some(proposed), len(bare), some(annotated), some(sorted(bare), 3)),
+                *(
+                    shorten_list(proposed),
+                    len(bare),
+                    shorten_list(annotated),
+                    shorten_list(sorted(bare), 3),
+                ),
             )
 
 
@@ -254,7 +267,7 @@ def _within(
 ) -> KeyFrames:
     if not len(frames):
         raise UserError(
-            f"{some(sources)} leave no key frame with a box: the log says why rows were dropped; "
+            f"{shorten_list(sources)} leave no key frame with a box: the log says why rows were dropped; "
             "correct them, or lower min_score."
         )
     if seconds is None:
@@ -262,7 +275,7 @@ def _within(
     kept = (frames.second >= seconds[0]) & (frames.second <= seconds[1])
     if not kept.any():
         raise UserError(
-            f"{some(sources)} have key frames from second {frames.second.min():g} to "
+            f"{shorten_list(sources)} have key frames from second {frames.second.min():g} to "
             f"{frames.second.max():g}, none of which is within seconds=({seconds[0]:g}, "
             f"{seconds[1]:g}): set seconds=null to use all."
         )
@@ -283,7 +296,7 @@ def _check_given(truth: Sequence[str], found: Sequence[str]) -> None:
     paths = [*truth, *found]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
-        raise UserError(f"The file {some(twice)} is given twice: name it once.")
+        raise UserError(f"The file {shorten_list(twice)} is given twice: name it once.")
 
 
 def _resolved(paths: Paths, what: str) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvit_det.ava_files import BoxTable
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,9 @@ def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTab
     ):
         if rows.any():
             lines = table.line[rows].tolist()
-            logger.warning("%s: %d rows %s: line %s", path, len(lines), what, some(lines, 10))
+            logger.warning(
+                "%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)
+            )
     return table.rows(~(turned | outside))
 
 
@@ -129,7 +131,7 @@ def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
     if lines:
         logger.warning(
             "%s: %d rows repeat an earlier one (same key frame, box and action): line %s",
-            *(path, len(lines), some(lines, 10)),
+            *(path, len(lines), shorten_list(lines, 10)),
         )
 
 

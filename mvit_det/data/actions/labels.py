@@ -8,7 +8,7 @@ import numpy as np
 
 from mvit_det.ava_files import BoxTable, read_label_map
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +51,15 @@ def evaluated_actions(
     others = [number for number in shown if number not in names]
     if shown and len(others) == len(shown):
         raise UserError(
-            f"Not one action of {some(annotated)} ({some(shown)}) is in the label map {label_map} "
-            f"({some(names)}): give the label map of this data set."
+            f"Not one action of {shorten_list(annotated)} ({shorten_list(shown)}) is in the label map {label_map} "
+            f"({shorten_list(names)}): give the label map of this data set."
         )
     if others:
         logger.info(
             "%s: the actions %s are not in %s: they are trained, but not evaluated.",
-            *(some(annotated), some(others, 20), label_map),
+            *(shorten_list(annotated), shorten_list(others, 20), label_map),
         )
     never = [name for number, name in names.items() if number not in set(shown)]
     if never:
-        logger.warning("%s: nobody does %s.", some(annotated), some(never, 10))
+        logger.warning("%s: nobody does %s.", shorten_list(annotated), shorten_list(never, 10))
     return names

@@ -15,7 +15,7 @@ from mvit_det.data.file_kinds import is_video_name
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import by_stem
 from mvit_det.data.video.list_rows import frame_list_rows
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,13 @@ def find_clips(
             looked = f"the folder {listed.get(missing[0], 'of it, which the frame lists lack')}"
         raise UserError(
             f"The folder of videos {root} lacks {len(missing)} of the {len(names)} videos of "
-            f"{some(sources)} ({some(missing, 3)}; looked for {looked}): correct the folder or the "
+            f"{shorten_list(sources)} ({shorten_list(missing, 3)}; looked for {looked}): correct the folder or the "
             f"names in the file, or raise max_missing={max_missing}."
         )
     if missing:
         logger.warning(
             "%s: %d of %d videos are not in %s, and their key frames are left out: %s",
-            *(some(sources), len(missing), len(names), root, some(missing, 10)),
+            *(shorten_list(sources), len(missing), len(names), root, shorten_list(missing, 10)),
         )
     return [None if path is None else os.path.join(root, path) for path in found]
 
@@ -136,7 +136,7 @@ def check_times(
     if behind:
         logger.warning(
             "%d of %d videos that were looked into end before their last key frame: %s",
-            *(len(behind), len(lengths), some(paths[number] for number in behind)),
+            *(len(behind), len(lengths), shorten_list(paths[number] for number in behind)),
         )
 
 

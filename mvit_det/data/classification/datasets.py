@@ -16,7 +16,7 @@ from mvit_det.data.classification.discovery import find_images
 from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 Roots = str | os.PathLike | Sequence[str | os.PathLike]
 
@@ -83,11 +83,11 @@ def image_classes(
         UserError: no image is found, an image has no class in the list, or the number of classes
             differs from ``num_classes``.
     """
-    title, parts = some(_roots(root)), _parts(root)
+    title, parts = shorten_list(_roots(root)), _parts(root)
     if not any(len(part.names) for part in parts):
         raise UserError(
             f"{title} has no image in its class folders or tar files, only "
-            f"{some(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar "
+            f"{shorten_list(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar "
             "files inside of tar files must be unpacked first)."
         )
     asked = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
@@ -100,7 +100,7 @@ def image_classes(
 
 def class_folders(root: Roots) -> list[str]:
     """List the sorted class folders of a root; "0", "1", ... if images have class indices only."""
-    return classes_of(_parts(root, names_only=True), some(_roots(root)))
+    return classes_of(_parts(root, names_only=True), shorten_list(_roots(root)))
 
 
 def count_images(root: Roots) -> int:

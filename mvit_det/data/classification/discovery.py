@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mvit_det.data.classification.tar_files import shard_index
 from mvit_det.data.discovery import FileIndex, from_class_folders, visible, walk
 from mvit_det.data.file_kinds import Skipped, is_image_name
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 _COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")
 
@@ -34,8 +34,8 @@ def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
     folders = [name for name in inside if (root / name).is_dir()]
     if shards and folders:
         raise UserError(
-            f"{root} holds tar files ({some([path.name for path in shards], 2)}) and folders "
-            f"({some(folders, 2)}), which may be the same images: move one kind away."
+            f"{root} holds tar files ({shorten_list([path.name for path in shards], 2)}) and folders "
+            f"({shorten_list(folders, 2)}), which may be the same images: move one kind away."
         )
     if shards:
         return _from_shards(shards)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from mvit_det.data.class_labels import given_classes, shown_names
+from mvit_det.data.class_labels import display_names, given_classes
 from mvit_det.errors import UserError
 
 # One class as in a COCO file: its "id" and "name". Lists have the order of the model's outputs, 0,
@@ -78,7 +78,7 @@ def folder_categories(
     """
     if node.get("classes") is not None:
         return numbered(given_classes(node["classes"])[1])
-    return numbered(shown_names(folders(node.get("same_classes_as") or node[source])))
+    return numbered(display_names(folders(node.get("same_classes_as") or node[source])))
 
 
 def numbered(names: Sequence[str]) -> list[Category]:

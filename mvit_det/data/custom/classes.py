@@ -9,7 +9,7 @@ from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from mvit_det.data.custom.schedule import custom_batch, fit_schedule
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ def use_custom_classes(
     unknown = [name for name in class_folders(val) if name not in set(folders)]
     if unknown:
         raise UserError(
-            f"{val} has the classes {some(unknown, 20)}, which {train} does not have "
-            f"({some(folders, 20)}): give both the same classes."
+            f"{val} has the classes {shorten_list(unknown, 20)}, which {train} does not have "
+            f"({shorten_list(folders, 20)}): give both the same classes."
         )
     cfg.model.num_classes = len(folders)
     data, more = cfg.dataloader, dict(num_classes="${model.num_classes}", **more)
     if train:
-        data.train.dataset = L(dataset)(**{source: train}, name="own_train", **more)
+        data.train.dataset = L(dataset)(**{source: train}, name="custom_train", **more)
         released = data.train.total_batch_size
         batch = custom_batch(samples // data.train.get("repeats", 1), released, processes)
         epochs = EPOCHS_OF_FINE_TUNING if cfg.train.init_checkpoint else EPOCHS
@@ -72,8 +72,8 @@ def use_custom_classes(
         more["same_classes_as"] = train
     if "clips" in data.test.dataset:  # of each video
         more["clips"] = data.test.dataset.clips
-    data.test.dataset = L(dataset)(**{source: val}, name="own_val", **more)
+    data.test.dataset = L(dataset)(**{source: val}, name="custom_val", **more)
     for evaluator in data.evaluator:
         if "classes" in evaluator:  # a subset of the released data set's classes
             evaluator.classes = None
-    logger.info("Custom data with %d classes: %s", len(folders), some(folders, 20))
+    logger.info("Custom data with %d classes: %s", len(folders), shorten_list(folders, 20))

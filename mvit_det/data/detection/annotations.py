@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import read_json
 
 _FIELDS = {
@@ -36,7 +36,7 @@ def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
     lacking = [key for key in _FIELDS if not isinstance(coco, dict) or key not in coco]
     if lacking:
         raise UserError(
-            f"{json_file} is no COCO detection file, since it lacks {some(map(repr, lacking))}: "
+            f"{json_file} is no COCO detection file, since it lacks {shorten_list(map(repr, lacking))}: "
             "it must be one JSON object with the lists 'images', 'annotations' and 'categories'."
         )
     for key in ("images", "categories"):
@@ -93,12 +93,14 @@ def _check_entries(json_file, key: str, fields: Sequence[str], entries: list) ->
         if lacking:
             known = isinstance(entry, dict) and "id" in entry
             name = _label(key, entry) if known else f"{key}[{index}]"
-            raise UserError(f"{json_file}: {name} has no {some(map(repr, lacking))}: add it.")
+            raise UserError(
+                f"{json_file}: {name} has no {shorten_list(map(repr, lacking))}: add it."
+            )
     repeated = [i for i, count in Counter(entry["id"] for entry in entries).items() if count > 1]
     if repeated:
         raise UserError(
             f"{json_file}: the list '{key}' has more than one entry with id "
-            f"{some(map(repr, repeated))}: give each its own."
+            f"{shorten_list(map(repr, repeated))}: give each its own."
         )
 
 
@@ -110,9 +112,9 @@ def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
         if strays:
             key = "categories" if field == "category_id" else "images"
             raise UserError(
-                f"{json_file}: {len(strays)} annotation(s) (id {some(e['id'] for e in strays)}) "
-                f"have {field} {some(sorted({repr(e[field]) for e in strays}))}, which is not in "
-                f"'{key}' (ids there: {some(map(repr, known), 20)}): correct them or add the entry."
+                f"{json_file}: {len(strays)} annotation(s) (id {shorten_list(e['id'] for e in strays)}) "
+                f"have {field} {shorten_list(sorted({repr(e[field]) for e in strays}))}, which is not in "
+                f"'{key}' (ids there: {shorten_list(map(repr, known), 20)}): correct them or add the entry."
             )
 
 

@@ -30,7 +30,7 @@ from mvit_det.data.detection.annotations import (
 )
 from mvit_det.data.image_files import missing_files, unreadable_files
 from mvit_det.data.paths import datasets_root
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import atomic_folder
 
 logger = logging.getLogger(__name__)
@@ -247,14 +247,16 @@ def _completed(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], st
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}"
     if not folder.exists():
-        what = f"a completed copy of {json_file}, which lacks {some(sorted(changes))},"
+        what = f"a completed copy of {json_file}, which lacks {shorten_list(sorted(changes))},"
         fix = (
             "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
         )
         with atomic_folder(folder, what, fix) as draft:
             (draft / "annotations.json").write_text(text)
     copy = str(folder / "annotations.json")
-    logger.info("%s lacks %s: using the completed copy %s", json_file, some(sorted(changes)), copy)
+    logger.info(
+        "%s lacks %s: using the completed copy %s", json_file, shorten_list(sorted(changes)), copy
+    )
     return coco, copy
 
 
@@ -262,7 +264,7 @@ def _check_same_classes(json_file: str, other: str) -> None:
     ours, theirs = class_names(json_file), class_names(other)
     if ours != theirs:
         raise UserError(
-            f"{json_file} has the classes {some(ours, 20)}, but {other} has {some(theirs, 20)}: "
+            f"{json_file} has the classes {shorten_list(ours, 20)}, but {other} has {shorten_list(theirs, 20)}: "
             "give both files the same 'categories'."
         )
 
@@ -281,7 +283,7 @@ def _check_available(name: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
         raise UserError(
-            f"Dataset {name!r} is not known; the nearest names are {some(near)}: use one of them, "
+            f"Dataset {name!r} is not known; the nearest names are {shorten_list(near)}: use one of them, "
             "or a custom COCO file as datasets/README.md shows."
         )
     keys = ("json_file", "image_root", "image_dir", "gt_dir", "dirname")
@@ -291,7 +293,7 @@ def _check_available(name: str) -> None:
         value = os.environ.get("DETECTRON2_DATASETS")
         state = f"is {value!r}" if value else f"is not set, so {os.path.abspath('datasets')} counts"
         raise UserError(
-            f"Dataset {name!r} is not on disk: looked for {some(absent)} (DETECTRON2_DATASETS "
+            f"Dataset {name!r} is not on disk: looked for {shorten_list(absent)} (DETECTRON2_DATASETS "
             f"{state}): download it and set DETECTRON2_DATASETS as datasets/README.md shows, or "
             "start with `python train_net.py --config-file configs/quickstart.py`."
         )
@@ -300,7 +302,7 @@ def _check_available(name: str) -> None:
 def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share: float) -> None:
     count = sum(map(len, faults.values()))
     if count > max_bad_share * total:
-        kinds = "; ".join(f"{fault}: {some(ids)}" for fault, ids in faults.items())
+        kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
         raise UserError(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
             f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or train "
@@ -321,7 +323,7 @@ def _select_images(
     missing = dict.fromkeys(missing_files(paths, image_root), "file missing")
     bad = missing | unreadable_files([path for path in paths if path not in missing])
     if len(bad) > max_bad_share * len(dicts):
-        listed = some((f"{path}: {reason}" for path, reason in bad.items()), limit=3)
+        listed = shorten_list((f"{path}: {reason}" for path, reason in bad.items()), limit=3)
         raise UserError(
             f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
             f"max_bad_share={max_bad_share} allows: repair them, or correct the path {image_root}."
@@ -340,7 +342,7 @@ def _select_images(
     table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
     if table:
         level = logging.WARNING if faults or bad else logging.INFO
-        lines = [f"  {len(ids):>7}  {what} ({some(ids)})" for what, ids in table.items()]
+        lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
         head = f"{title}: {len(kept)} of {len(dicts)} images are used."
         logger.log(level, "\n".join([head, *lines]))
     if not kept:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
 from mvit_det.data.image_files import check_image_file
-from mvit_det.errors import UserError, check_count, check_number, some
+from mvit_det.errors import UserError, check_count, check_number, shorten_list
 from mvit_det.files import atomic_folder
 
 logger = logging.getLogger(__name__)
@@ -89,11 +89,11 @@ def crop_objects(
                 counts[name] += 1
         if len(unreadable) == len(plan):
             raise UserError(
-                f"No image of {json_file} can be read below {image_root} ({some(unreadable, 1)}): "
+                f"No image of {json_file} can be read below {image_root} ({shorten_list(unreadable, 1)}): "
                 "correct the folder."
             )
     if unreadable:
-        logger.warning("%d images cannot be read: %s", len(unreadable), some(unreadable))
+        logger.warning("%d images cannot be read: %s", len(unreadable), shorten_list(unreadable))
     return counts
 
 
@@ -115,7 +115,7 @@ def _check(
         not name or name.startswith(".") or "/" in name or os.sep in name for name in names
     ):
         raise UserError(
-            f"The classes {some(names, 20)} cannot all be names of folders: rename those that are "
+            f"The classes {shorten_list(names, 20)} cannot all be names of folders: rename those that are "
             "empty, occur twice, contain a slash or begin with a dot."
         )
 

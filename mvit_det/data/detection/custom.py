@@ -33,7 +33,7 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
     cfg.model.roi_heads.num_classes = len(names)
     if files.train_json:
         data.train.dataset = L(coco_dataset)(
-            name="own_train",
+            name="custom_train",
             json_file=files.train_json,
             image_root=files.train_images,
             num_classes="${model.roi_heads.num_classes}",
@@ -43,7 +43,7 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
         count, batch = len(check_coco_json(files.train_json)["images"]), IMAGES * processes
         fit_schedule(cfg, count, batch, epochs=EPOCHS, released_batch=RELEASED_BATCH)
     data.test.dataset = L(coco_dataset)(
-        name="own_val",
+        name="custom_val",
         json_file=files.val_json,
         image_root=files.val_images,
         filter_empty=False,

@@ -17,7 +17,7 @@ from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import find_videos
-from mvit_det.errors import UserError, check_count, check_positive, some
+from mvit_det.errors import UserError, check_count, check_positive, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def video_classes(
     found, missing = find_videos(source, root)
     if not len(found.names):
         raise UserError(
-            f"{title} has no video in its class folders (of {some(found.folders, 3)}), only "
+            f"{title} has no video in its class folders (of {shorten_list(found.folders, 3)}), only "
             f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of "
             "their own inside the class folder."
         )
@@ -107,7 +107,13 @@ def video_classes(
     if missing:
         logger.warning(
             "%s: %d of %d videos are not in %s and are left out: %s",
-            *(title, len(missing), len(missing) + len(labels), found.source, some(missing, 3)),
+            *(
+                title,
+                len(missing),
+                len(missing) + len(labels),
+                found.source,
+                shorten_list(missing, 3),
+            ),
         )
     if name is not None:
         register(name, folders, names, videos=len(labels), missing_videos=len(missing))

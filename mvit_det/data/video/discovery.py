@@ -13,7 +13,7 @@ from mvit_det.data.image_files import absent_files
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root, resolve_path
 from mvit_det.data.video.lists import read_video_list
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str
     if twice:
         logger.warning(
             "%s has other videos that differ in their ending alone, so these %d are not used: %s",
-            *(root / folder, len(twice), some(twice)),
+            *(root / folder, len(twice), shorten_list(twice)),
         )
     return found, others
 

@@ -16,7 +16,7 @@ from mvit_det.data.class_labels import numbered_classes
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.data.video.list_rows import frame_list_rows, text_lines
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import read_json
 
 # Column separators of a list; the last column is the label.
@@ -98,7 +98,7 @@ def kinetics_csv(path: Path) -> FileIndex:
     missing = {"label", "youtube_id", "time_start", "time_end"} - set(header)
     if missing:
         raise UserError(
-            f"{path} lacks the column {some(sorted(missing))}: give an annotation file of Kinetics "
+            f"{path} lacks the column {shorten_list(sorted(missing))}: give an annotation file of Kinetics "
             "with labels (those of its test set are not public)."
         )
     label, video, start, end = map(header.index, ("label", "youtube_id", "time_start", "time_end"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mvit_det.ava_files import PER_ROW, BoxTable, read_boxes, read_excluded
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class ActionTruth:
         if not np.isin(self.table.action, list(names)).any():
             raise UserError(
                 f"{self.files}: none of the {len(self.table)} boxes has one of the {len(names)} "
-                f"evaluated actions ({some(names)}): give the ground truth that belongs to the "
+                f"evaluated actions ({shorten_list(names)}): give the ground truth that belongs to the "
                 "label map."
             )
         if not self.key_frames(names):
@@ -71,7 +71,7 @@ def read_truth(
     Raises:
         UserError: a file cannot be read, or no box is left.
     """
-    files = some(paths)
+    files = shorten_list(paths)
     table = _joined([read_boxes(path, "actions") for path in paths])
     table = _within(table, seconds)
     if not len(table):
@@ -101,13 +101,13 @@ def read_detections(path: str | os.PathLike, truth: ActionTruth) -> BoxTable:
     strays = [name for name in table.videos if name not in known]
     if len(strays) == len(table.videos) and len(table):
         raise UserError(
-            f"{path} has no video ({some(strays, 3)}) of {truth.files} ({some(known, 3)}): give "
+            f"{path} has no video ({shorten_list(strays, 3)}) of {truth.files} ({shorten_list(known, 3)}): give "
             "detections and ground truth of the same videos."
         )
     if strays:
         logger.warning(
             "%s: of %d videos %d are not in the ground truth: %s.",
-            *(path, len(table.videos), len(strays), some(strays)),
+            *(path, len(table.videos), len(strays), shorten_list(strays)),
         )
     return _within(table, truth.seconds)
 

@@ -80,7 +80,7 @@ class Examples:
         return resized(pixels, side / max(pixels.shape[:2]))
 
 
-def judged_anew(example: Example, predicted: int, score: float) -> Example:
+def with_prediction(example: Example, predicted: int, score: float) -> Example:
     """Return the example with another prediction, that of all views together."""
     key = _key(example.file_name, example.label, predicted, score)
     return example._replace(key=key, predicted=predicted, score=score)

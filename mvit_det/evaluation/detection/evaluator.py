@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from hotcoco import mask as coco_mask
 
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.report import report
 from mvit_det.evaluation.writing import numbers_first, write_whole
@@ -100,7 +100,7 @@ class CocoMetrics(DatasetEvaluator):
         strays -= self._category_ids.keys()
         if strays:
             raise UserError(
-                f"The model predicts class {some(sorted(strays))}, but the data set of "
+                f"The model predicts class {shorten_list(sorted(strays))}, but the data set of "
                 f"{self._truth.json_file} has {len(self._category_ids)} classes: set num_classes "
                 "to that."
             )

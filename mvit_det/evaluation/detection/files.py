@@ -15,7 +15,7 @@ import numpy as np
 from hotcoco import COCO
 from hotcoco import mask as coco_mask
 
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class CocoTruth:
         if lacking:
             raise UserError(
                 f"{json_file} is not a COCO annotation file: it lacks "
-                f"{some(map(repr, lacking))}; add the lists 'images', 'annotations', 'categories'."
+                f"{shorten_list(map(repr, lacking))}; add the lists 'images', 'annotations', 'categories'."
             )
         try:
             images = sorted(coco["images"], key=lambda entry: entry["id"])
@@ -99,7 +99,7 @@ class CocoTruth:
         if repeated:
             raise UserError(
                 f"{self.json_file}: the list '{key}' has more than one entry with id "
-                f"{some(map(repr, dict.fromkeys(repeated)))}: give each its own."
+                f"{shorten_list(map(repr, dict.fromkeys(repeated)))}: give each its own."
             )
         return {each: index for index, each in enumerate(ids)}
 
@@ -242,7 +242,7 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
         except (KeyError, TypeError):
             raise ValueError(
                 f"has {key} {entry[key]!r}, which {truth.json_file} does not hold (it has "
-                f"{some(map(repr, index), 20)}): give the annotation file that the results were "
+                f"{shorten_list(map(repr, index), 20)}): give the annotation file that the results were "
                 "made for"
             ) from None
     if not has_masks:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.evaluator import ClassificationAccuracy
-from mvit_det.evaluation.classification.examples import Example, first_of, judged_anew
+from mvit_det.evaluation.classification.examples import Example, first_of, with_prediction
 from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
 from mvit_det.evaluation.video.files import VIDEOS, VIEWS, predictions_of_videos
 from mvit_det.evaluation.video.report import log_by_views
@@ -256,6 +256,6 @@ def _judged(
     videos = zip(predictions.file_name.tolist(), predictions.label.tolist())
     best = zip(predictions.classes[:, 0].tolist(), predictions.scores[:, 0].tolist())
     found = dict(zip(videos, best))
-    examples = [judged_anew(one, *found[one.file_name, one.label]) for one in candidates]
+    examples = [with_prediction(one, *found[one.file_name, one.label]) for one in candidates]
     right = [one for one in examples if one.predicted == one.label]
     return right, [one for one in examples if one.predicted != one.label]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.writing import write_whole
 from mvit_det.files import read_json
 
@@ -97,7 +97,7 @@ class ViewStore:
         ]
         if other:
             raise UserError(
-                f"{self.folder} holds the scores of another test ({some(other, 3)}), so nothing is "
+                f"{self.folder} holds the scores of another test ({shorten_list(other, 3)}), so nothing is "
                 "mixed or removed: choose another train.output_dir, or evaluate what that test did."
             )
 

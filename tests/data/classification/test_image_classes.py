@@ -8,7 +8,7 @@ from image_sets import LABELS, PICTURES, jpeg, write_folders, write_tar
 from omegaconf import OmegaConf
 
 from mvit_det.data import image_classes, shape_classes
-from mvit_det.data.class_labels import given_classes, shown_names
+from mvit_det.data.class_labels import display_names, given_classes
 from mvit_det.data.classification.datasets import class_folders, count_images
 from mvit_det.data.custom.categories import (
     categories_from_config,
@@ -187,9 +187,9 @@ def test_generated_classes_are_known_without_drawing_them():
 
 
 def test_synsets_are_shown_in_words():
-    assert shown_names(["n01440764", "n01443537"]) == ["tench", "goldfish"]
-    assert shown_names(["n01440764", "n99999999"]) == ["tench", "n99999999"]
-    assert shown_names(["n01440764", "mine"]) == ["n01440764", "mine"]
+    assert display_names(["n01440764", "n01443537"]) == ["tench", "goldfish"]
+    assert display_names(["n01440764", "n99999999"]) == ["tench", "n99999999"]
+    assert display_names(["n01440764", "mine"]) == ["n01440764", "mine"]
 
 
 def test_classes_reach_the_catalog_and_the_config(tmp_path):

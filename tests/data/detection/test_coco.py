@@ -10,7 +10,7 @@ from detectron2.structures import BoxMode
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
 from mvit_det.data.detection.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.image_files import missing_files, unreadable_files
-from mvit_det.errors import UserError, some
+from mvit_det.errors import UserError, shorten_list
 
 SQUARE = [[1, 1, 9, 1, 9, 9, 1, 9]]
 RLE = {"size": [48, 64], "counts": [0, 10, 48 * 64 - 10]}
@@ -327,5 +327,5 @@ def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
 
 
 def test_some():
-    assert some([3, 1]) == "3, 1"
-    assert some(range(9), limit=2) == "0, 1 and 7 more"
+    assert shorten_list([3, 1]) == "3, 1"
+    assert shorten_list(range(9), limit=2) == "0, 1 and 7 more"
