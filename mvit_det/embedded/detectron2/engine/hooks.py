@@ -1,4 +1,4 @@
-"""The hooks of a usual run: times, schedule, reports."""
+"""Standard hooks: iteration times, learning-rate schedule, writers."""
 
 import logging
 from collections import Counter
@@ -17,7 +17,7 @@ from detectron2.utils.events import EventWriter
 class IterationTimer(HookBase):
     """Record "time", the seconds of each iteration without later hooks; log the overall speed.
 
-    The first ``warmup_iter`` iterations are left out: they are slow for many reasons.
+    The first ``warmup_iter`` iterations are not timed: start-up slows them down.
     """
 
     def __init__(self, warmup_iter: int = 3):
@@ -60,18 +60,21 @@ class LRScheduler(HookBase):
         self.scheduler = scheduler
 
     def before_train(self) -> None:
-        trainer = self.trainer
+        trainer: Any = self.trainer  # with an optimizer, perhaps a scheduler
         self.scheduler = self.scheduler or trainer.scheduler
         if isinstance(self.scheduler, ParamScheduler):
             self.scheduler = LRMultiplier(
                 trainer.optimizer, self.scheduler, trainer.max_iter, trainer.iter - 1
             )
-        self._shown_group = self.get_best_param_group_id(trainer.optimizer)
+        self._logged_group = self.get_best_param_group_id(trainer.optimizer)
 
     @staticmethod
     def get_best_param_group_id(optimizer: Optimizer) -> int:
-        """Return the index of the group whose rate stands for all: the largest, or, if each
-        parameter is a group of its own, the first with the most common rate."""
+        """Return the index of the parameter group whose learning rate is logged.
+
+        It is the largest group or, if each group has one parameter, the first with the most
+        common rate.
+        """
         sizes = [len(group["params"]) for group in optimizer.param_groups]
         if max(sizes) > 1:
             return sizes.index(max(sizes))
@@ -79,13 +82,14 @@ class LRScheduler(HookBase):
         return rates.index(Counter(rates).most_common(1)[0][0])
 
     def after_step(self) -> None:
-        lr = self.trainer.optimizer.param_groups[self._shown_group]["lr"]
-        self.trainer.storage.put_scalar("lr", lr, smoothing_hint=False)
+        trainer: Any = self.trainer
+        lr = trainer.optimizer.param_groups[self._logged_group]["lr"]
+        trainer.storage.put_scalar("lr", lr, smoothing_hint=False)
         self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        stepped = isinstance(self.scheduler, lr_scheduler.LRScheduler)
-        return self.scheduler.state_dict() if stepped else {}
+        has_state = isinstance(self.scheduler, lr_scheduler.LRScheduler)
+        return self.scheduler.state_dict() if has_state else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if isinstance(self.scheduler, lr_scheduler.LRScheduler):
@@ -93,9 +97,9 @@ class LRScheduler(HookBase):
 
 
 class PeriodicWriter(HookBase):
-    """Let writers write each ``period`` iterations, at the last one, and once more at the end.
+    """Call writers every ``period`` iterations, at the last iteration, and after training.
 
-    Put it after the hooks that record something.
+    Register it after the hooks that record something.
     """
 
     def __init__(self, writers: list[EventWriter], period: int = 20):
