@@ -32,8 +32,7 @@ class LazyCall:
         self._target = _dotted_path(target) if dataclasses.is_dataclass(target) else target
 
     def __call__(self, **kwargs: Any) -> DictConfig:
-        content: dict[Any, Any] = {**kwargs, "_target_": self._target}
-        return DictConfig(content, flags={"allow_objects": True})
+        return DictConfig(dict(kwargs, _target_=self._target), flags={"allow_objects": True})
 
 
 class LazyConfig:
@@ -50,9 +49,8 @@ class LazyConfig:
             KeyError: a key is missing.
             ImportError: a config that the file imports does not exist.
         """
-        content: Any
         if filename.endswith(".py"):
-            content = run_file(filename)
+            content: Any = run_file(filename)
         elif filename.endswith((".yaml", ".yml")):
             with PathManager.open(filename, "r") as file:
                 plain = yaml_format.parse(file)

@@ -45,7 +45,7 @@ def get_detection_dataset_dicts(names: str | Sequence[str], filter_empty=True) -
 
 
 def _log_class_histogram(dataset_dicts: list[dict[str, Any]], names: Sequence[str]) -> None:
-    """Check that the data sets have equal classes, and log the instances of each, without crowds."""
+    """Check that the data sets have equal classes, and log the instances of each class."""
     classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
     if None in classes:  # a data set without names of classes
         return
@@ -92,7 +92,7 @@ class _Stream(data.IterableDataset):
 
 
 class _AspectRatioBatches(data.IterableDataset):
-    """Group a stream into batches of landscape or of other images, so that they need less padding."""
+    """Group a stream into batches of landscape or other images, which need less padding."""
 
     def __init__(self, stream: Iterable[dict[str, Any]], batch_size: int, collate: Callable):
         self.stream, self.batch_size, self.collate = stream, batch_size, collate

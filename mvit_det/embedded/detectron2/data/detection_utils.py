@@ -47,8 +47,8 @@ def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
         dataset_dict.update(width=width, height=height)
     elif (dataset_dict["width"], dataset_dict["height"]) != (width, height):
         raise SizeMismatchError(
-            f"Image {dataset_dict.get('file_name', '')} has width {width} and height {height}, but "
-            f"its annotation has width {dataset_dict['width']} and height {dataset_dict['height']}: "
+            f"Image {dataset_dict.get('file_name', '')} has width {width} and height {height}, "
+            f"but width {dataset_dict['width']} and height {dataset_dict['height']} as annotated: "
             "correct width and height in the annotation file, or the file's EXIF orientation."
         )
 

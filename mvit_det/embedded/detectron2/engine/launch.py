@@ -45,7 +45,6 @@ def launch(
     group = {"init_method": dist_url, "world_size": world_size, "timeout": timeout}
     process_args = (main_func, args, num_gpus_per_machine, machine_rank, group)
     multiprocessing.spawn(_run_process, process_args, nprocs=num_gpus_per_machine)
-    return None
 
 
 def _run_process(

@@ -108,9 +108,7 @@ class TrainerBase:
             if name in by_name:
                 by_name[name].load_state_dict(state)
             else:
-                logging.getLogger(__name__).warning(
-                    f"The checkpoint has a state of hook {name}, which this run lacks."
-                )
+                logging.getLogger(__name__).warning(f"No hook {name} to restore in this run.")
 
 
 class SimpleTrainer(TrainerBase):

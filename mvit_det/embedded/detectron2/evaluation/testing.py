@@ -6,7 +6,7 @@ from typing import Any
 
 
 def print_csv_format(results: Mapping[str, Mapping[str, float]]) -> None:
-    """Log the metrics of each task, without per-class ones, as a line of names and one of values."""
+    """Log each task's metrics, without those of classes, as a line of names and one of values."""
     logger = logging.getLogger(__name__)
     for task, metrics in results.items():
         overall = {name: value for name, value in metrics.items() if "-" not in name}

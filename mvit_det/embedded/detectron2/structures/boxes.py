@@ -90,7 +90,7 @@ class Boxes(Rows):
         return self.tensor.unflatten(1, (2, 2)).sum(dim=1) / 2
 
     def nonempty(self, threshold: float = 0.0) -> torch.Tensor:
-        """Return (N,) bool: both sides are longer than ``threshold`` pixels. NaN counts as empty."""
+        """Return (N,) bool: both sides exceed ``threshold`` pixels. NaN counts as empty."""
         sides = self.tensor[:, 2:] - self.tensor[:, :2]
         return sides.gt(threshold).all(dim=1)
 

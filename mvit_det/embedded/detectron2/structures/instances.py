@@ -95,9 +95,7 @@ class Instances:
         """
         first = instance_lists[0]
         sizes = {part.image_size for part in instance_lists}
-        assert len(sizes) == 1, (
-            f"Cannot concatenate instances of images of different sizes: {sizes}."
-        )
+        assert len(sizes) == 1, f"Instances have different image sizes: {sizes}."
         fields = {k: _concatenate([part.get(k) for part in instance_lists]) for k in first._fields}
         return Instances(first.image_size, **fields)
 

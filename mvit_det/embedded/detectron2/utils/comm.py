@@ -42,7 +42,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
     world = get_world_size()
     if world % num_workers_per_machine:
         raise ValueError(
-            f"{world} processes are not a multiple of {num_workers_per_machine} per machine."
+            f"{world} processes do not divide into groups of {num_workers_per_machine}."
         )
     if not _distributed():
         return

@@ -47,7 +47,7 @@ class EventStorage:
         self.iter += 1
 
     def put_scalar(self, name: str, value: float, smoothing_hint=True, cur_iter=None) -> None:
-        """Add a number or a tensor of one element at ``cur_iter``, by default the current iteration.
+        """Add a number or a one-element tensor at ``cur_iter``, by default the current iteration.
 
         ``smoothing_hint``: whether the values are noisy, so that writers report medians.
 

@@ -126,8 +126,7 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     ids = {label: category_id for category_id, label in (contiguous or {}).items()}
     ids = ids or {label: label for label in range(len(names))}
     categories = [dict(id=ids[label], name=name) for label, name in enumerate(names)]
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images, annotations = [], list[dict[str, Any]]()
     for position, record in enumerate(records):
         image = dict(id=record.get("image_id", position))
         image |= {side: int(record[side]) for side in ("width", "height")}
@@ -137,9 +136,7 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
             common |= dict(category_id=int(ids[entry["category_id"]]))
             annotations.append(common | _to_coco(entry))
     logger.info(f"{dataset_name} in COCO format: {len(images)} images, {len(annotations)} objects.")
-    info = dict(
-        date_created=str(datetime.datetime.now()), description=f"converted from {dataset_name}"
-    )
+    info = dict(date_created=str(datetime.datetime.now()), description=f"from {dataset_name}")
     coco = dict(info=info, images=images, categories=categories, licenses=None)
     return coco | ({"annotations": annotations} if annotations else {})
 
@@ -173,9 +170,7 @@ def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool
     """Write ``convert_to_coco_dict`` to a file; ``allow_cached`` keeps an existing file."""
     PathManager.mkdirs(os.path.dirname(output_file) or ".")
     if allow_cached and PathManager.exists(output_file):
-        logger.warning(
-            f"Using the existing {output_file}: delete it if {dataset_name} has changed."
-        )
+        logger.warning(f"Reusing {output_file}: delete it if {dataset_name} has changed.")
         return
     with PathManager.open(output_file, "w") as file:
         json.dump(convert_to_coco_dict(dataset_name), file)

@@ -36,7 +36,7 @@ class Augmentation:
     """A random (or input-dependent) choice of a transform.
 
     A subclass implements ``get_transform``, whose parameters are named as the attributes of
-    `AugInput` that it needs: ``get_transform(self, image)``, or ``(self, image, boxes)``. All random
+    `AugInput` that it needs: ``get_transform(self, image)``, or ``(self, image, boxes)``. Random
     numbers come from the global generator of numpy.
     """
 

@@ -6,6 +6,7 @@ for arguments out of range.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from fvcore.transforms import transform as tf
 
 from .augmentation import AugInput, Augmentation, apply
 from .transform import BILINEAR, ExtentTransform, ResizeTransform, RotationTransform
+
+
+def _resize(image: np.ndarray, size: Sequence[int], interp: int) -> ResizeTransform:
+    return ResizeTransform(image.shape[0], image.shape[1], size[0], size[1], interp)
 
 
 class RandomApply(Augmentation):
@@ -51,8 +56,7 @@ class Resize(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
-        height, width = image.shape[:2]
-        return ResizeTransform(height, width, *self.shape, self.interp)
+        return _resize(image, self.shape, self.interp)
 
 
 class RandomResize(Augmentation):
@@ -62,9 +66,8 @@ class RandomResize(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
-        (height, width), shapes = image.shape[:2], self.shape_list
-        shape = shapes[np.random.randint(len(shapes))]
-        return ResizeTransform(height, width, *shape, self.interp)
+        shape = self.shape_list[np.random.randint(len(self.shape_list))]
+        return _resize(image, shape, self.interp)
 
 
 class ResizeShortestEdge(Augmentation):
@@ -97,36 +100,34 @@ class ResizeShortestEdge(Augmentation):
             return tf.NoOpTransform()
         height, width = image.shape[:2]
         new_size = self.get_output_shape(height, width, int(length), self.max_size)
-        return ResizeTransform(height, width, *new_size, self.interp)
+        return _resize(image, new_size, self.interp)
 
     @staticmethod
-    def get_output_shape(oldh, oldw, short_edge_length, max_size) -> tuple[int, int]:
+    def get_output_shape(oldh, oldw, short_edge_length, max_size):
         """Return the new (height, width), rounded half up."""
         scale = short_edge_length / min(oldh, oldw)
         # The short side is set, not scaled: a rounded quotient could change it.
         sides = [short_edge_length if s == min(oldh, oldw) else scale * s for s in (oldh, oldw)]
         shrink = min(1.0, max_size / max(sides))
-        height, width = (int(side * shrink + 0.5) for side in sides)
-        return height, width
+        return tuple(int(side * shrink + 0.5) for side in sides)
 
 
 class ResizeScale(Augmentation):
     """Resize to fit a target size times a random scale, and keep the aspect ratio.
 
-    With `FixedSizeCrop` of the same target size this is large-scale jittering (Ghiasi et al., Simple
-    Copy-Paste, CVPR 2021, section 3).
+    With `FixedSizeCrop` of the same target size this is large-scale jittering (Ghiasi et al.,
+    Simple Copy-Paste, CVPR 2021, section 3).
     """
 
     def __init__(self, min_scale, max_scale, target_height, target_width, interp=BILINEAR):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
-        height, width = image.shape[:2]
+        size = np.array(image.shape[:2])
         factor = np.random.uniform(self.min_scale, self.max_scale)
         box = factor * np.array([self.target_height, self.target_width])
-        size = np.array([height, width])
         new_size = np.round(size * (box / size).min()).astype(int).tolist()
-        return ResizeTransform(height, width, *new_size, self.interp)
+        return _resize(image, new_size, self.interp)
 
 
 class RandomRotation(Augmentation):
@@ -167,9 +168,9 @@ class RandomRotation(Augmentation):
 class RandomCrop(Augmentation):
     """Crop a rectangle at a random position inside the image.
 
-    ``crop_size`` is the (height, width) of the rectangle in pixels ("absolute"), as fractions of the
-    image ("relative"), or as the smallest fractions ("relative_range"). For "absolute_range" height
-    and width are each drawn from crop_size[0]..crop_size[1].
+    ``crop_size`` is the (height, width) of the rectangle in pixels ("absolute"), as fractions of
+    the image ("relative"), or as the smallest fractions ("relative_range"). For "absolute_range"
+    height and width are each drawn from crop_size[0]..crop_size[1].
     """
 
     def __init__(self, crop_type, crop_size):
@@ -183,21 +184,19 @@ class RandomCrop(Augmentation):
         top, left = (np.random.randint(a - b + 1) for a, b in zip(size, (crop_height, crop_width)))
         return tf.CropTransform(left, top, crop_width, crop_height)
 
-    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, ...]:
         """Draw the (height, width) of the rectangle for an image of that size."""
-        height, width = image_size
         if self.crop_type == "absolute":
-            return min(self.crop_size[0], height), min(self.crop_size[1], width)
+            return tuple(map(min, self.crop_size, image_size))
         if self.crop_type == "absolute_range":
             low, high = self.crop_size
             assert low <= high, f"{self}: the smallest size exceeds the largest one."
-            rows, columns = (np.random.randint(min(n, low), min(n, high) + 1) for n in image_size)
-            return rows, columns
+            return tuple(np.random.randint(min(n, low), min(n, high) + 1) for n in image_size)
         fractions = self.crop_size
         if self.crop_type == "relative_range":
             least = np.asarray(fractions, dtype=np.float32)
             fractions = least + np.random.rand(2) * (1 - least)
-        return int(height * fractions[0] + 0.5), int(width * fractions[1] + 0.5)
+        return tuple(int(side * part + 0.5) for side, part in zip(image_size, fractions))
 
 
 class FixedSizeCrop(Augmentation):

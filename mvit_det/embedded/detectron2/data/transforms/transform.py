@@ -15,7 +15,7 @@ _TORCH_MODES = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by filter of Pillo
 
 
 def _by_pillow(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Apply ``change`` to uint8 (H, W) or (H, W, C) as a picture of Pillow, which lacks (H, W, 1)."""
+    """Apply ``change`` to uint8 (H, W) or (H, W, C) by Pillow, which lacks (H, W, 1)."""
     gray = image.ndim == 3 and image.shape[2] == 1
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if gray else image))
     changed = np.asarray(change(picture))
@@ -95,8 +95,8 @@ class RotationTransform(tf.Transform):
     """Rotate an image of (h, w) pixels by ``angle`` degrees, counter-clockwise.
 
     With ``expand`` the result has the size of the whole rotated image; otherwise it is cut to
-    (h, w), and ``center``, (x, y) in pixels, does not move. ``interp`` is a flag of OpenCV, bilinear
-    by default.
+    (h, w), and ``center``, (x, y) in pixels, does not move. ``interp`` is a flag of OpenCV,
+    bilinear by default.
     """
 
     def __init__(self, h, w, angle, expand=True, center=None, interp=None):
@@ -112,7 +112,7 @@ class RotationTransform(tf.Transform):
         self.rm_image = self._matrix(-0.5)
 
     def _matrix(self, offset: float) -> np.ndarray:
-        """Return the (2, 3) matrix for points whose coordinates are those of corners plus ``offset``."""
+        """Return the (2, 3) matrix for points in the coordinates of corners plus ``offset``."""
         import cv2  # late, because only rotations need it
 
         x, y = self.center
@@ -150,9 +150,7 @@ class RotationTransform(tf.Transform):
             NotImplementedError: without ``expand``, because corners are lost.
         """
         if not self.expand:
-            raise NotImplementedError(
-                "A rotation without expand cannot be inverted: corners are lost."
-            )
+            raise NotImplementedError("A rotation without expand has no inverse: it cuts corners.")
         back = RotationTransform(self.bound_h, self.bound_w, -self.angle, interp=self.interp)
         left, top = (back.bound_w - self.w) // 2, (back.bound_h - self.h) // 2
         return tf.TransformList([back, tf.CropTransform(left, top, self.w, self.h)])
