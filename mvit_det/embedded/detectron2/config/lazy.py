@@ -32,6 +32,7 @@ class LazyCall:
         self._target = _dotted_path(target) if dataclasses.is_dataclass(target) else target
 
     def __call__(self, **kwargs: Any) -> DictConfig:
+        """Return the config of the call with these arguments."""
         return DictConfig(dict(kwargs, _target_=self._target), flags={"allow_objects": True})
 
 

@@ -25,15 +25,18 @@ class IterationTimer(HookBase):
         self._step, self._steps, self._all = Timer(), Timer(), Timer()
 
     def before_train(self) -> None:
+        """Start the timers."""
         self._all.reset()
         self._steps.reset()
         self._steps.pause()
 
     def before_step(self) -> None:
+        """Start the timer of an iteration."""
         self._step.reset()
         self._steps.resume()
 
     def after_step(self) -> None:
+        """Record "time" after the warm-up."""
         done = self.trainer.iter - self.trainer.start_iter + 1
         if done >= self._warmup_iter:
             self.trainer.storage.put_scalar("time", self._step.seconds())
@@ -42,6 +45,7 @@ class IterationTimer(HookBase):
             self.before_train()
 
     def after_train(self) -> None:
+        """Log the mean and the total time."""
         timed = self.trainer.iter - self.trainer.start_iter + 1 - self._warmup_iter
         inside, total = self._steps.seconds(), self._all.seconds()
         each = f"{timed} iterations took {inside / timed:.4f} s each. " if timed > 0 else ""
@@ -60,6 +64,7 @@ class LRScheduler(HookBase):
         self.scheduler = scheduler
 
     def before_train(self) -> None:
+        """Make the schedule and choose the parameter group to log."""
         trainer: Any = self.trainer  # with an optimizer, perhaps a scheduler
         self.scheduler = self.scheduler or trainer.scheduler
         if isinstance(self.scheduler, ParamScheduler):
@@ -82,16 +87,19 @@ class LRScheduler(HookBase):
         return rates.index(Counter(rates).most_common(1)[0][0])
 
     def after_step(self) -> None:
+        """Record "lr" and step the schedule."""
         trainer: Any = self.trainer
         lr = trainer.optimizer.param_groups[self._logged_group]["lr"]
         trainer.storage.put_scalar("lr", lr, smoothing_hint=False)
         self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of a torch schedule."""
         has_state = isinstance(self.scheduler, lr_scheduler.LRScheduler)
         return self.scheduler.state_dict() if has_state else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state of a torch schedule."""
         if isinstance(self.scheduler, lr_scheduler.LRScheduler):
             self.scheduler.load_state_dict(state_dict)
 
@@ -106,12 +114,14 @@ class PeriodicWriter(HookBase):
         self._writers, self._period = writers, period
 
     def after_step(self) -> None:
+        """Write at the end of a period and of training."""
         done = self.trainer.iter + 1
         if done % self._period == 0 or done == self.trainer.max_iter:
             for writer in self._writers:
                 writer.write()
 
     def after_train(self) -> None:
+        """Write what other hooks recorded after training, and close the writers."""
         for writer in self._writers:
-            writer.write()  # what other hooks' after_train recorded
+            writer.write()
             writer.close()

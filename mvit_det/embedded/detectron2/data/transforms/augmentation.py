@@ -91,4 +91,5 @@ class AugmentationList(Augmentation):
         self.augs = list(augs)
 
     def __call__(self, aug_input: AugInput) -> TransformList:
+        """Apply all to ``aug_input`` in place; return the transforms."""
         return TransformList([apply(aug, aug_input) for aug in self.augs])

@@ -28,6 +28,7 @@ class RandomApply(Augmentation):
         self._init(locals())
 
     def __call__(self, aug_input: AugInput) -> tf.Transform:
+        """Draw whether to apply it; return the applied transform."""
         if self._rand_range() >= self.prob:
             return tf.NoOpTransform()
         return apply(self.tfm_or_aug, aug_input)
@@ -42,6 +43,7 @@ class RandomFlip(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw whether to flip an image."""
         height, width = image.shape[:2]
         if self._rand_range() >= self.prob:
             return tf.NoOpTransform()
@@ -56,6 +58,7 @@ class Resize(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Return the resize of an image."""
         return _resize(image, self.shape, self.interp)
 
 
@@ -66,6 +69,7 @@ class RandomResize(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the new size of an image."""
         shape = self.shape_list[np.random.randint(len(self.shape_list))]
         return _resize(image, shape, self.interp)
 
@@ -91,6 +95,7 @@ class ResizeShortestEdge(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the new length of the short side."""
         if self.sample_style == "choice":
             length = np.random.choice(self.short_edge_length)
         else:
@@ -123,6 +128,7 @@ class ResizeScale(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the scale of the target size."""
         size = np.array(image.shape[:2])
         factor = np.random.uniform(self.min_scale, self.max_scale)
         box = factor * np.array([self.target_height, self.target_width])
@@ -150,6 +156,7 @@ class RandomRotation(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the angle and the centre of a rotation."""
         (height, width), center = image.shape[:2], self.center
         if self.sample_style == "range":
             angle = np.random.uniform(*self.angle)
@@ -179,6 +186,7 @@ class RandomCrop(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the size and the position of a crop."""
         size = image.shape[:2]
         crop_height, crop_width = self.get_crop_size(size)
         top, left = (np.random.randint(a - b + 1) for a, b in zip(size, (crop_height, crop_width)))
@@ -210,6 +218,7 @@ class FixedSizeCrop(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.TransformList:
+        """Draw the position of a crop; return it with the padding."""
         size, target = np.array(image.shape[:2]), np.array(self.crop_size)
         # One number moves both axes: the window slides along the diagonal of the free range.
         top, left = np.round(np.maximum(size - target, 0) * np.random.uniform(0.0, 1.0)).astype(int)
@@ -233,6 +242,7 @@ class RandomExtent(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the scale and the shift of the rectangle."""
         size = np.array(image.shape[1::-1])
         half = 0.5 * size * np.random.uniform(*self.scale_range)
         shift = self.shift_range * size * (np.random.rand(2) - 0.5)
@@ -251,6 +261,7 @@ class RandomBrightness(Augmentation):
         self._init(locals())
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the weight of the image."""
         weight = np.random.uniform(self.intensity_min, self.intensity_max)
         return tf.BlendTransform(self._blend_source(image), 1 - weight, weight)
 
@@ -287,6 +298,7 @@ class RandomLighting(Augmentation):
         self.eigen_vals = np.array([0.2175, 0.0188, 0.0045])
 
     def get_transform(self, image: np.ndarray) -> tf.Transform:
+        """Draw the shift of an RGB image (H, W, 3)."""
         assert image.shape[-1] == 3, f"RandomLighting needs RGB, not shape {image.shape}."
         weights = np.random.normal(scale=self.scale, size=3)
         return tf.BlendTransform(self.eigen_vecs.dot(weights * self.eigen_vals), 1.0, 1.0)
