@@ -1,4 +1,4 @@
-"""Whole toy detectors: training, results of the size asked for, given boxes; on either host."""
+"""Complete toy detectors: training, sizes of results, masks of known boxes; on either host."""
 
 import pytest
 import torch
@@ -44,16 +44,16 @@ def test_model_learns_one_batch(build):
 
 
 @every_model
-def test_model_completes_given_boxes(build):
-    given = [
+def test_model_adds_masks_to_known_boxes(build):
+    known = [
         Instances(size, pred_boxes=Boxes([[5, 5, 40, 40]]), pred_classes=torch.tensor([1]))
         for size in ((90, 120), (112, 80))
     ]
-    results = seeded(build).eval().inference(toy_inputs(1), given, do_postprocess=False)
+    results = seeded(build).eval().inference(toy_inputs(1), known, do_postprocess=False)
     assert results[0].pred_masks.shape == (1, 1, 12, 12)
 
 
-def test_model_results_have_the_size_asked_for(model):
+def test_model_results_have_the_size_of_the_input(model):
     inputs = toy_inputs(1)
     del inputs[1]["height"], inputs[1]["width"], inputs[1]["instances"]
     with torch.no_grad():

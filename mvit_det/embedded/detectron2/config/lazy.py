@@ -99,15 +99,15 @@ class LazyConfig:
         return cfg
 
 
-def _dotted_path(thing: Any) -> str:
+def _dotted_path(target: Any) -> str:
     """Return the shortest importable path of a class or function: it survives file moves."""
-    module, name = thing.__module__, thing.__qualname__
+    module, name = target.__module__, target.__qualname__
     for package in accumulate(module.split("."), "{}.{}".format):
         try:
             candidate = reduce(getattr, name.split("."), sys.modules[package])
         except (AttributeError, KeyError):
             continue
-        if candidate == thing:
+        if candidate == target:
             return f"{package}.{name}"
     return f"{module}.{name}"  # a lambda, for example, cannot be imported by path
 

@@ -43,7 +43,7 @@ def _import_config(importer: str, name: str, level: int) -> ModuleType:
     """Run the config at ``<level dots><name>``, relative to the file ``importer``."""
     dotted = "." * level + name
     if not name:
-        raise ImportError(f"{importer}: {dotted!r} is not a file that a config can import from.")
+        raise ImportError(f"{importer}: configs can only import from files, not from {dotted!r}.")
     folder = os.path.join(os.path.dirname(importer), *[".."] * (level - 1))
     path = os.path.normpath(os.path.join(folder, *name.split("."))) + ".py"
     if not PathManager.isfile(path):

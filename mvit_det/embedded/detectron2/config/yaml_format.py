@@ -16,9 +16,9 @@ _TAG = "tag:yaml.org,2002:python/"
 class _Dumper(yaml.Dumper):
     """Also write objects that cannot be loaded, such as modules, instead of failing."""
 
-    def represent_unknown(self, thing: Any) -> yaml.Node:
+    def represent_unknown(self, data: Any) -> yaml.Node:
         """Write the ``repr`` of an object under a tag that the loader refuses."""
-        return self.represent_scalar(f"{_TAG}object:{type(thing).__qualname__}", repr(thing))
+        return self.represent_scalar(f"{_TAG}object:{type(data).__qualname__}", repr(data))
 
 
 _Dumper.add_multi_representer(object, _Dumper.represent_unknown)

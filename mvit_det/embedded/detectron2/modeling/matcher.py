@@ -38,6 +38,6 @@ class Matcher:
         labels = torch.tensor(self.labels, dtype=torch.int8, device=best.device)
         labels = labels[torch.bucketize(best, cuts, right=True)]
         if self.allow_low_quality_matches:
-            is_best_for_some = quality == quality.amax(dim=1, keepdim=True)
-            labels.masked_fill_(is_best_for_some.any(dim=0), 1)
+            is_best = quality == quality.amax(dim=1, keepdim=True)
+            labels.masked_fill_(is_best.any(dim=0), 1)
         return matches, labels
