@@ -295,7 +295,7 @@ def _difference(name: str, real: dict[str, tuple], ours: dict[str, tuple]) -> li
 
 def test_arguments_equal_those_of_the_real_host(described: Any) -> None:
     real, ours = described
-    assert set(real) == set(ours)
+    assert set(real) == set(ours) and len(ours) > 50
     lines = [
         line
         for name in real

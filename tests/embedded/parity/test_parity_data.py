@@ -156,8 +156,8 @@ for new in ((62, 94), (17, 20), (40, 13)):
             pixels += [resize.apply_image(image), resize.apply_segmentation(image)]
     for points in (rng.random((5, 2)) * 30, np.arange(8).reshape(4, 2)):
         for kind in (None, np.float32):
-            given = points.copy() if kind is None else points.astype(kind)
-            pixels.append(resize.apply_coords(given))
+            converted = points.copy() if kind is None else points.astype(kind)
+            pixels.append(resize.apply_coords(converted))
 result["pixels"] = pixels
 
 read = {}

@@ -49,11 +49,11 @@ def test_coco_metrics_are_equal(tmp_path):
         "random1": make_case(tmp_path / "1.json", 1),
         "boxes": make_case(tmp_path / "boxes.json", 9, masks=False),
         "one_class": make_case(tmp_path / "one.json", 10, classes=1),
-        "nothing": make_case(tmp_path / "nothing.json", 11, empty=True),
+        "empty": make_case(tmp_path / "empty.json", 11, empty=True),
     }
     variants = {
         "default": {},
-        "alone": dict(distributed=False),
+        "local": dict(distributed=False),
         "tasks": dict(tasks=("bbox",), max_dets_per_image=3),
     }
     real, ours = both_hosts(EVALUATION, cases=cases, variants=variants)

@@ -84,12 +84,12 @@ for name, (build, options) in VARIANTS.items():
         out["detections"] = [plain(f) for f in finals]
         out["sizes"] = [tuple(f.image_size) for f in finals]
         known = [r[:3] for r in model.inference(inputs, do_postprocess=False)]
-        out["given"] = [plain(g["instances"]) for g in model.inference(inputs, known)]
+        out["known"] = [plain(g["instances"]) for g in model.inference(inputs, known)]
         outside = [Instances(i, proposal_boxes=Boxes([[-9, -9, 300, 400.0], [60, 30, 60, 50]]))
                    for i in images.image_sizes]
         out["outside"] = [plain(r) for r in heads._forward_box(features, outside)]
-        nothing = heads._forward_box(features, [p[:0] for p in proposals])
-        out["nothing"] = [plain(r) for r in nothing]
+        empty = heads._forward_box(features, [p[:0] for p in proposals])
+        out["empty"] = [plain(r) for r in empty]
 """
 
 PARTS = """
@@ -196,7 +196,7 @@ def test_models_agree(results, variant):
     if variant != "layer norm":
         close(ours["autocast"]["losses"], real["autocast"]["losses"], rtol=1e-4)
     # inference
-    parts = ("features", "proposals", "boxes", "raw", "detections", "given", "outside", "nothing")
+    parts = ("features", "proposals", "boxes", "raw", "detections", "known", "outside", "empty")
     for key in parts:
         close(ours[key], real[key], rtol=1e-5, atol=1e-4)
     assert ours["sizes"] == real["sizes"]
