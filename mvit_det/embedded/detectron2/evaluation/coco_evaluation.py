@@ -133,8 +133,7 @@ class COCOEvaluator(DatasetEvaluator):
         evaluation.evaluate()
         evaluation.accumulate()
         # (IoU .5:.95:.05, recall, class, area, limit); -1 marks classes without annotations
-        accumulated: Any = evaluation.eval
-        precision = np.asarray(accumulated["precision"])[..., -1]
+        precision = np.asarray(evaluation.eval["precision"])[..., -1]  # type: ignore[index]
         overall, small, medium, large = np.moveaxis(precision, -1, 0)
         parts = (overall, overall[0], overall[5], small, medium, large)
         metrics = dict(zip(_METRICS, map(_mean, parts)))

@@ -16,8 +16,7 @@ def detector_postprocess(results: Instances, output_height: int, output_width: i
     boxes = results.pred_boxes.tensor
     boxes = Boxes(boxes * boxes.new_tensor(scale * 2))
     boxes.clip(size)
-    resized = Instances(size, **{**results.get_fields(), "pred_boxes": boxes})[boxes.nonempty()]
-    if resized.has("pred_masks"):
-        masks, boxes = resized.pred_masks[:, 0], resized.pred_boxes
-        resized.pred_masks = paste_masks_in_image(masks, boxes, size)
-    return resized
+    output = Instances(size, **{**results.get_fields(), "pred_boxes": boxes})[boxes.nonempty()]
+    if output.has("pred_masks"):
+        output.pred_masks = paste_masks_in_image(output.pred_masks[:, 0], output.pred_boxes, size)
+    return output

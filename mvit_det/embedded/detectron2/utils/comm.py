@@ -41,9 +41,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
     assert _local_group is None, "The local process group exists already."
     world = get_world_size()
     if world % num_workers_per_machine:
-        raise ValueError(
-            f"{world} processes do not divide into groups of {num_workers_per_machine}."
-        )
+        raise ValueError(f"{world} processes cannot form groups of {num_workers_per_machine}.")
     if not _distributed():
         return
     # new_group is collective: every process takes part in making the group of every machine.
