@@ -65,10 +65,10 @@ class DatasetMapper:
         result["image"] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         annotations = result.pop("annotations", None)
         if self.is_train and annotations is not None:
-            result["instances"] = self._instances(annotations, transforms, pixels.shape[:2])
+            result["instances"] = self._make_instances(annotations, transforms, pixels.shape[:2])
         return result
 
-    def _instances(
+    def _make_instances(
         self, annotations: list[dict[str, Any]], transforms: T.Transform, size: tuple[int, int]
     ) -> Instances:
         moved = []

@@ -74,7 +74,7 @@ def transform_instance_annotations(annotation, transforms, image_size) -> dict[s
     return annotation
 
 
-def _bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
+def _to_bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
     """Convert polygons, RLE or an (H, W) mask of one instance to (H, W)."""
     if isinstance(segmentation, list):
         return polygons_to_bitmask(segmentation, *image_size)
@@ -106,7 +106,7 @@ def annotations_to_instances(
             "without masks."
         )
     if mask_format == "bitmask":
-        target.gt_masks = BitMasks(np.stack([_bitmap(mask, image_size) for mask in masks]) != 0)
+        target.gt_masks = BitMasks(np.stack([_to_bitmap(mask, image_size) for mask in masks]) != 0)
     elif all(isinstance(mask, list) for mask in masks):
         target.gt_masks = PolygonMasks(masks)
     else:

@@ -73,7 +73,7 @@ class Boxes(Rows):
         if boxes.numel() == 0:
             boxes = boxes.reshape(0, 4)
         assert boxes.ndim == 2 and boxes.shape[1] == 4, f"{tuple(boxes.shape)} is not (N, 4)."
-        self.tensor = boxes
+        super().__init__(boxes)
 
     @classmethod
     def cat(cls, boxes_list: Sequence["Boxes"]) -> "Boxes":

@@ -26,7 +26,7 @@ class BitMasks(Rows):
     """N masks as bitmaps of the image size: ``tensor`` is (N, H, W) bool."""
 
     def __init__(self, tensor: torch.Tensor | np.ndarray):
-        self.tensor = torch.as_tensor(tensor, dtype=torch.bool)
+        super().__init__(torch.as_tensor(tensor, dtype=torch.bool))
         assert self.tensor.ndim == 3, f"{tuple(self.tensor.shape)} is not (N, H, W)."
 
     def nonempty(self) -> torch.Tensor:

@@ -11,18 +11,18 @@ import torch.distributed as dist
 _local_group: Any = None
 
 
-def _distributed() -> bool:
+def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
 def get_world_size() -> int:
     """Return the number of processes over all machines."""
-    return dist.get_world_size() if _distributed() else 1
+    return dist.get_world_size() if _is_distributed() else 1
 
 
 def get_rank() -> int:
     """Return the index of this process among all of them."""
-    return dist.get_rank() if _distributed() else 0
+    return dist.get_rank() if _is_distributed() else 0
 
 
 def is_main_process() -> bool:
@@ -42,7 +42,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
     world = get_world_size()
     if world % num_workers_per_machine:
         raise ValueError(f"{world} processes cannot form groups of {num_workers_per_machine}.")
-    if not _distributed():
+    if not _is_distributed():
         return
     # new_group is collective: every process takes part in making the group of every machine.
     for ranks in torch.arange(world).split(num_workers_per_machine):
@@ -53,7 +53,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
 
 def get_local_rank() -> int:
     """Return the index of this process on its machine, which is also the index of its GPU."""
-    if not _distributed():
+    if not _is_distributed():
         return 0
     assert _local_group is not None, "Call create_local_process_group in every process first."
     return dist.get_rank(group=_local_group)
