@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return locate(path)
         except (ImportError, ValueError) as error:
-            raise ValueError(f"{_position(node)}: {error}") from error
+            raise ValueError(f"{_line(node)}: {error}") from error
 
     def construct_tuple(self, node: yaml.SequenceNode) -> tuple:
         """Make a tuple of a sequence."""
@@ -46,18 +46,14 @@ class _Loader(yaml.SafeLoader):
             func, args, keywords, _ = self.construct_mapping(node, deep=True)["state"]
             return partial(func, *args, **keywords)
         except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{_position(node)}: this is not a saved functools.partial."
-            ) from error
+            raise ValueError(f"{_line(node)}: this is not a saved functools.partial.") from error
 
     def refuse(self, tag: str, node: yaml.Node) -> Any:
         """Raise ValueError for an unknown Python tag."""
-        raise ValueError(
-            f"{_position(node)}: !!python/{tag} is refused, as reading it could run code"
-        )
+        raise ValueError(f"{_line(node)}: !!python/{tag} is refused, as reading it could run code")
 
 
-def _position(node: yaml.Node) -> str:
+def _line(node: yaml.Node) -> str:
     return f"{node.start_mark.name}, line {node.start_mark.line + 1}"
 
 

@@ -14,7 +14,7 @@ NEAREST, BILINEAR = Image.Resampling.NEAREST.value, Image.Resampling.BILINEAR.va
 _TORCH_MODES = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by filter of Pillow
 
 
-def _apply_pillow(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _pil_apply(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     """Apply ``change`` to uint8 (H, W) or (H, W, C) by Pillow, which lacks (H, W, 1)."""
     gray = image.ndim == 3 and image.shape[2] == 1
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if gray else image))
@@ -38,9 +38,7 @@ class ResizeTransform(tf.Transform):
         assert img.shape[:2] == (self.h, self.w), f"{self} cannot resize shape {img.shape}."
         interp = self.interp if interp is None else interp
         if img.dtype == np.uint8:
-            return _apply_pillow(
-                img, lambda picture: picture.resize((self.new_w, self.new_h), interp)
-            )
+            return _pil_apply(img, lambda picture: picture.resize((self.new_w, self.new_h), interp))
         mode = _TORCH_MODES[interp]
         planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(1, self.h, self.w, -1)
         planes = interpolate(planes.movedim(-1, 1), (self.new_h, self.new_w), mode=mode)
@@ -76,7 +74,7 @@ class ExtentTransform(tf.Transform):
         size, method = self.output_size[::-1], Image.Transform.EXTENT
         interp = interp or self.interp  # NOTE: 0 (nearest) selects the default, as in Detectron2
         options = dict(resample=interp, fill=self.fill)
-        return _apply_pillow(img, lambda p: p.transform(size, method, self.src_rect, **options))
+        return _pil_apply(img, lambda p: p.transform(size, method, self.src_rect, **options))
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Move and scale (N, 2) points (x, y); return float32."""

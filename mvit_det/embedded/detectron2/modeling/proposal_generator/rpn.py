@@ -51,7 +51,7 @@ class StandardRPNHead(nn.Module):
         return [self.objectness_logits(h) for h in hidden], [self.anchor_deltas(h) for h in hidden]
 
 
-def _to_anchor_rows(x: torch.Tensor, columns: int) -> torch.Tensor:
+def _anchor_rows(x: torch.Tensor, columns: int) -> torch.Tensor:
     """Map (N, A * columns, H, W) -> (N, H * W * A, columns), in the order of the anchors."""
     return x.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3)
 
@@ -94,8 +94,8 @@ class RPN(ArgumentsModule):
         maps = [features[name] for name in self.in_features]
         anchors = self.anchor_generator(maps)
         logits, deltas = self.rpn_head(maps)
-        logits = [_to_anchor_rows(x, 1).squeeze(-1) for x in logits]  # L of (N, A_i)
-        deltas = [_to_anchor_rows(x, 4) for x in deltas]
+        logits = [_anchor_rows(x, 1).squeeze(-1) for x in logits]  # L of (N, A_i)
+        deltas = [_anchor_rows(x, 4) for x in deltas]
         losses = {}
         if self.training:
             gt_labels, gt_boxes = self.label_and_sample_anchors(anchors, gt_instances)
