@@ -1,6 +1,6 @@
-"""The host offers what the product and its configs use, and what users put into configs, no more.
+"""The host has exactly the names that the product, its configs, and configs of users need.
 
-Where the real Detectron2 is installed, arguments and their defaults are compared with it.
+If the real Detectron2 is installed, arguments and their defaults are compared with it.
 """
 
 import ast
@@ -9,18 +9,19 @@ import importlib.util
 import inspect
 import pickle
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from detectron2.utils.registry import locate
-from parity import ROOT, both_hosts
+from hosts import ROOT, both_hosts
 
 import mvit_det
 
 HOST = ROOT / "mvit_det" / "embedded" / "detectron2"
 embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="is about the embedded host")
 
-# What users put into configs and scripts of their own, beside what the product uses.
+# Names for configs and scripts of users, in addition to those that the product uses.
 USERS = {
     "detectron2.data": ["Metadata", "MapDataset", "build_detection_train_loader"],
     "detectron2.data.datasets": ["convert_to_coco_json", "register_coco_instances"],
@@ -43,9 +44,9 @@ USERS = {
     "detectron2.structures": ["BitMasks", "pairwise_iou"],
     "detectron2.utils.events": ["EventStorage", "EventWriter"],
 }
-USED_METHODS = {"step", "_rand_range"}  # of EventStorage and Augmentation, by users
+USED_METHODS = {"step", "_rand_range"}  # of EventStorage and Augmentation, for users
 
-# Arguments that the embedded host leaves out, because none of our code and configs uses them.
+# Arguments that the embedded host omits, because neither code nor configs use them.
 LEFT_OUT = {
     "Box2BoxTransform": {"scale_clamp"},
     "COCOEvaluator": {"kpt_oks_sigmas", "use_fast_impl"},
@@ -79,23 +80,29 @@ ADDED = {"Backbone.forward": {"x"}}
 
 
 @cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """Return all nodes of the syntax tree of a file."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def used_by_product() -> dict[str, set[str]]:
-    """Names of Detectron2 by module, as package, configs, scripts and benchmarks import them."""
+    """Return names of Detectron2, by module, that product, configs and scripts import."""
     files = [p for p in ROOT.glob("mvit_det/**/*.py") if HOST not in p.parents]
     for folder in ("configs", "benchmarks", "datasets"):
         files += (ROOT / folder).rglob("*.py")
     uses: dict[str, set[str]] = {}
     for path in [*files, ROOT / "train_net.py"]:
-        tree, modules = ast.parse(path.read_text()), {}
-        for node in ast.walk(tree):
+        modules: dict[str, str] = {}
+        for node in nodes_of(path):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detectron2"):
                 for alias in node.names:
-                    thing = getattr(importlib.import_module(node.module), alias.name, None)
-                    if thing is None or inspect.ismodule(thing):
+                    value = getattr(importlib.import_module(node.module), alias.name, None)
+                    if value is None or inspect.ismodule(value):
                         modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                     else:
                         uses.setdefault(node.module, set()).add(alias.name)
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if node.value.id in modules:
                     uses.setdefault(modules[node.value.id], set()).add(node.attr)
@@ -103,7 +110,7 @@ def used_by_product() -> dict[str, set[str]]:
 
 
 def api() -> dict[str, list[str]]:
-    """The names of the product and of USERS, by module."""
+    """Return the names of the product and of USERS, by module."""
     uses = used_by_product()
     return {m: sorted({*uses.get(m, ()), *USERS.get(m, ())}) for m in sorted({*uses, *USERS})}
 
@@ -113,7 +120,7 @@ def _identifiers(node: ast.AST) -> set[str]:
     return names | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
 
 
-def _defined(node: ast.stmt) -> list[str]:
+def _defined_names(node: ast.stmt) -> list[str]:
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
     assigned = isinstance(node, (ast.Assign, ast.AnnAssign))
@@ -121,15 +128,15 @@ def _defined(node: ast.stmt) -> list[str]:
     return [t.id for t in targets if isinstance(t, ast.Name)]
 
 
-def test_everything_serves_the_product_or_users() -> None:
-    """Whatever the host defines is used by a name of the product or of USERS, through any chain."""
+def test_every_definition_is_needed_by_the_product_or_users() -> None:
+    """Names of the product or of USERS depend, directly or not, on every definition of the host."""
     definitions: dict[str, list[ast.stmt]] = {}
     reached = {name for names in api().values() for name in names}
     for path in HOST.rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
-            for name in _defined(node):
+        for node in nodes_of(path)[0].body:
+            for name in _defined_names(node):
                 definitions.setdefault(name, []).append(node)
-            if not (_defined(node) or isinstance(node, (ast.Import, ast.ImportFrom))):
+            if not (_defined_names(node) or isinstance(node, (ast.Import, ast.ImportFrom))):
                 reached |= _identifiers(node)  # runs on import
     new = set(reached)
     while new:
@@ -141,15 +148,15 @@ def test_everything_serves_the_product_or_users() -> None:
 
 @embedded_only
 def test_every_method_has_a_caller() -> None:
-    """Some code names each public method, or it answers an interface from outside of the host."""
+    """Each public method is called by name, or implements an interface outside of the host."""
     named = set(USED_METHODS)
     for path in [*ROOT.glob("mvit_det/**/*.py"), *ROOT.glob("configs/**/*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.Attribute):
                 named.add(node.attr)
             elif isinstance(node, ast.Constant):
                 named.add(node.value)
-    idle = []
+    unused = []
     for path in HOST.rglob("[a-z]*.py"):
         module = importlib.import_module(
             ".".join(path.relative_to(HOST.parent).with_suffix("").parts)
@@ -160,17 +167,17 @@ def test_every_method_has_a_caller() -> None:
                 outside = [c for c in kind.__mro__ if not c.__module__.startswith("detectron2")]
                 inherited = {name for owner in outside for name in dir(owner)}
                 public = {name for name in methods if name[0] != "_"}
-                idle += [f"{kind.__qualname__}.{name}" for name in public - inherited - named]
-    assert idle == []
+                unused += [f"{kind.__qualname__}.{name}" for name in public - inherited - named]
+    assert unused == []
 
 
 @pytest.mark.parametrize("module", sorted(USERS))
-def test_what_users_need_is_there(module: str) -> None:
-    found = importlib.import_module(module)
-    assert [name for name in USERS[module] if not hasattr(found, name)] == []
+def test_names_for_users_exist(module: str) -> None:
+    host = importlib.import_module(module)
+    assert [name for name in USERS[module] if not hasattr(host, name)] == []
 
 
-# What it lacks.
+# Missing names.
 
 
 @embedded_only
@@ -186,27 +193,27 @@ def test_what_users_need_is_there(module: str) -> None:
         ("from hydra.utils import get_class as c; c('detectron2.layers.DCN')", "layers.DCN"),
     ],
 )
-def test_what_is_lacking_says_where_it_is_to_be_had(code: str, name: str) -> None:
+def test_error_for_a_missing_name_points_to_the_real_detectron2(code: str, name: str) -> None:
     with pytest.raises(ImportError, match=rf"lacks \S*{name}:.*readthedocs.io/tutorials/install"):
         exec(code, {})
 
 
 @embedded_only
-def test_questions_about_what_is_lacking_have_an_answer() -> None:
+def test_missing_names_can_be_queried_without_that_error() -> None:
     module = importlib.import_module("detectron2.structures")
     assert not hasattr(module, "RotatedBoxes") and getattr(module, "RotatedBoxes", 3) == 3
     assert importlib.util.find_spec("detectron2.projects") is None
     assert importlib.util.find_spec("detectron2.layers").origin.startswith(str(HOST))
     with pytest.raises(AttributeError, match="^module"):
-        module.__wrapped__
+        assert module.__wrapped__
     assert inspect.getmodule(module.Boxes).__name__ == "detectron2.structures.boxes"
     assert pickle.loads(pickle.dumps(module.Boxes)) is module.Boxes
 
 
-# What it has, beside the real one.
+# Comparison with the real host.
 
-# For every listed class and function: its arguments, its public methods' arguments, and the path
-# by which a saved config names it.
+# For every listed class and function: its arguments, those of its public methods, and its path in a
+# saved config.
 DESCRIBE = """
 import importlib, inspect
 from collections.abc import Callable
@@ -254,20 +261,20 @@ for module, names in api.items():
 
 
 @cache
-def _described(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _describe(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return both_hosts(DESCRIBE, api=api(), path=path)
 
 
 @pytest.fixture
 def described(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(real, embedded): what DESCRIBE finds on each host."""
-    return _described(str(tmp_path_factory.getbasetemp() / "described.yaml"))
+    """Return the results of DESCRIBE on (real, embedded)."""
+    return _describe(str(tmp_path_factory.getbasetemp() / "described.yaml"))
 
 
 def _difference(name: str, real: dict[str, tuple], ours: dict[str, tuple]) -> list[str]:
-    """How the arguments of two functions differ, as lines.
+    """List the differences between the arguments of two functions, as lines.
 
-    An argument that one host names may go through the ``**kwargs`` of the other.
+    A named argument of one host may be one of ``**kwargs`` of the other.
     """
     named, open_ended = [], []
     for arguments in (real, ours):
@@ -275,20 +282,20 @@ def _difference(name: str, real: dict[str, tuple], ours: dict[str, tuple]) -> li
         named.append({k: v for k, v in arguments.items() if not v[0].startswith("VAR_")})
     missing, added = named[0].keys() - named[1].keys(), named[1].keys() - named[0].keys()
     left_out = LEFT_OUT.get(name, set())
-    problems = {k: "LEFT_OUT names it, but it is there" for k in left_out - missing}
+    problems = {k: "is listed in LEFT_OUT, but exists" for k in left_out - missing}
     if not open_ended[1]:
-        problems |= {k: "is left out" for k in missing - left_out}
+        problems |= {k: "is missing" for k in missing - left_out}
     if not open_ended[0]:
-        problems |= {k: "is not in the real one" for k in added - ADDED.get(name, set())}
+        problems |= {k: "does not exist in the real host" for k in added - ADDED.get(name, set())}
     for key in named[0].keys() & named[1].keys():
         if named[0][key] != named[1][key]:
             problems[key] = f"{named[1][key]} should be {named[0][key]}"
     return [f"{name}({key}): {problem}" for key, problem in problems.items()]
 
 
-def test_arguments_are_those_of_the_real_host(described: Any) -> None:
+def test_arguments_equal_those_of_the_real_host(described: Any) -> None:
     real, ours = described
-    assert set(real) == set(ours)
+    assert set(real) == set(ours) and len(ours) > 50
     lines = [
         line
         for name in real
@@ -299,33 +306,33 @@ def test_arguments_are_those_of_the_real_host(described: Any) -> None:
     assert not lines, "\n".join(lines)
 
 
-def test_methods_are_those_of_the_real_host(described: Any) -> None:
+def test_methods_equal_those_of_the_real_host(described: Any) -> None:
     real, ours = described
     lines = []
     for name, thing in ours.items():
         for method, arguments in thing["methods"].items():
             expected = real[name]["methods"].get(method)
             if expected is None:
-                lines.append(f"{name}.{method}: not in the real one")
+                lines.append(f"{name}.{method}: does not exist in the real host")
             else:
                 short = name.rpartition(".")[2]
                 lines += _difference(f"{short}.{method}", expected, arguments)
     assert not lines, "\n".join(lines)
 
 
-def test_paths_in_saved_configs_lead_to_the_same_place_on_both_hosts(described: Any) -> None:
-    """A config.yaml that one host wrote must load on the other; this host reads both."""
-    lost = []
+def test_paths_in_saved_configs_are_valid_on_both_hosts(described: Any) -> None:
+    """A config.yaml written by one host must load on the other; this host reads both."""
+    invalid = []
     for host in described:
         for name, thing in host.items():
             targets = all(side[name]["is_target"] for side in described)
             if name == "detectron2.config.instantiate" or not targets:
-                continue  # the first shares its path with a module, and is no target either
+                continue  # the former shares its path with a module, and is not a target either
             module, _, attribute = name.rpartition(".")
             try:
-                found = locate(thing["saved_as"])
+                target = locate(thing["saved_as"])
             except ImportError:
-                found = None
-            if found != getattr(importlib.import_module(module), attribute):
-                lost.append(thing["saved_as"])
-    assert not lost, sorted(set(lost))
+                target = None
+            if target != getattr(importlib.import_module(module), attribute):
+                invalid.append(thing["saved_as"])
+    assert not invalid, sorted(set(invalid))

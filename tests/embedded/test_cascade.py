@@ -1,4 +1,4 @@
-"""The cascade against numbers worked out by hand, empty inputs, wrong arguments; on either host."""
+"""The cascade against numbers computed by hand, and with empty inputs; on either host."""
 
 import math
 
@@ -17,7 +17,7 @@ SIZE = (40, 22)  # height, width
 
 
 def heads(biases, thresholds, logits=None):
-    """Stages for one class that predict the same for every box: deltas, and logits."""
+    """Make stages for one class that predict the same deltas and logits for every box."""
     predictors = []
     for k, bias in enumerate(biases):
         predictor = FastRCNNOutputLayers(
@@ -61,17 +61,17 @@ def features():
 
 
 def train(model, features, proposals, targets):
-    """(losses, values of the event storage)"""
+    """Return the losses and the values of the event storage."""
     with EventStorage() as storage:
         _, losses = model(None, features, [proposals], [targets])
     return losses, {name: value for name, (value, _) in storage.latest().items()}
 
 
-HALF_RIGHT = (0.5, 0, 0, 0)  # by half of the box's width
+HALF_RIGHT = (0.5, 0, 0, 0)  # shifts a box by half of its width
 MATCHERS = (0.5, 0.6, 0.7)
 
 
-def test_each_stage_starts_from_the_clipped_boxes_of_the_last_and_scores_are_averaged(features):
+def test_stages_refine_clipped_boxes_and_scores_are_averaged(features):
     odds = [(0.9, 0.1), (0.6, 0.4), (0.3, 0.7)]
     model = heads([HALF_RIGHT] * 3, MATCHERS, odds).eval()
     (found,), losses = model(None, features, [proposals_of([10, 10, 20, 20])])
@@ -81,7 +81,7 @@ def test_each_stage_starts_from_the_clipped_boxes_of_the_last_and_scores_are_ave
     assert found.pred_classes.tolist() == [0] and found.image_size == SIZE
 
 
-def test_only_the_last_predictor_decides_what_is_kept(features):
+def test_the_options_of_the_last_predictor_select_detections(features):
     model = heads([(0, 0, 0, 0)] * 2, MATCHERS[:2], [(0.9, 0.1), (0.7, 0.3)]).eval()
     boxes = proposals_of([0, 0, 9, 9], [10, 10, 20, 20], [0, 0, 9, 8.5])
     first, last = model.box_predictor
@@ -95,15 +95,15 @@ def test_only_the_last_predictor_decides_what_is_kept(features):
     assert len(model(None, features, [boxes])[0][0]) == 0
 
 
-def test_each_stage_matches_anew_by_its_own_threshold_and_drops_nothing(features):
+def test_each_stage_matches_by_its_threshold_and_keeps_all_boxes(features):
     model = heads([(0, 0, 0, 0)] * 3, MATCHERS)
-    # IoU 0.65 with the object: one for the first two stages; the object itself joins them
+    # IoU 0.65 with the object: positive in the first two stages; the object itself is added
     losses, events = train(
         model, features, proposals_of([0, 0, 10, 6.5], [0, 20, 9, 39]), truth_of([0, 0, 10, 10])
     )
     assert [events[f"{k}roi_head/num_fg_samples"] for k in ("", "stage1/", "stage2/")] == [2, 2, 1]
     assert [events[f"{k}roi_head/num_bg_samples"] for k in ("", "stage1/", "stage2/")] == [1, 1, 2]
-    # half of the height's change over the height, and the log of the ratio, over 3 boxes
+    # half of the change of the height over the height, and the log of the ratio, over 3 boxes
     first = (1.75 / 6.5 + math.log(10 / 6.5)) / 3
     regressions = [losses[f"loss_box_reg_stage{k}"].item() for k in range(3)]
     assert regressions == pytest.approx([first, first, 0])
@@ -113,7 +113,7 @@ def test_each_stage_matches_anew_by_its_own_threshold_and_drops_nothing(features
     assert len(losses) == 6 and "fast_rcnn/cls_accuracy" not in events
 
 
-def test_refined_boxes_pass_no_gradient_to_the_stage_before(features):
+def test_refined_boxes_have_no_gradient_to_the_previous_stage(features):
     model = heads([HALF_RIGHT] * 2, MATCHERS[:2])
     losses, _ = train(model, features, proposals_of([0, 0, 10, 8]), truth_of([0, 0, 10, 10]))
     losses["loss_box_reg_stage1"].backward()
@@ -121,7 +121,7 @@ def test_refined_boxes_pass_no_gradient_to_the_stage_before(features):
     assert first.bbox_pred.bias.grad is None and second.bbox_pred.bias.grad is not None
 
 
-def test_stages_together_pull_at_the_features_like_one(features):
+def test_all_stages_together_have_the_feature_gradient_of_one(features):
     gradients = []
     for stages in (1, 3):
         model = heads([(0, 0, 0, 0)] * stages, [0.5] * stages)
@@ -137,7 +137,7 @@ def test_stages_together_pull_at_the_features_like_one(features):
     torch.testing.assert_close(three_weight, one_weight)
 
 
-def test_boxes_that_leave_the_image_leave_the_training(features):
+def test_boxes_outside_of_the_image_are_dropped_in_training_only(features):
     model = heads([(9, 0, 0, 0), (0, 0, 0, 0)], MATCHERS[:2])
     losses, events = train(model, features, proposals_of([0, 0, 10, 9]), truth_of([0, 0, 10, 10]))
     assert events["roi_head/num_fg_samples"] == 2
@@ -145,12 +145,12 @@ def test_boxes_that_leave_the_image_leave_the_training(features):
     assert events["stage1/roi_head/num_bg_samples"] == 0
     assert losses["loss_cls_stage1"] == losses["loss_box_reg_stage1"] == 0
     sum(losses.values()).backward()
-    # but they stay in the evaluation, where every stage has a say on every box
+    # in evaluation they remain, because every stage scores every box
     (found,), _ = model.eval()(None, features, [proposals_of([0, 0, 10, 9])])
     assert found.pred_boxes.tensor.tolist() == [[22, 0, 22, 9]]
 
 
-def test_an_image_without_objects_or_proposals(features):
+def test_cascade_without_objects_or_proposals(features):
     model = heads([HALF_RIGHT] * 3, MATCHERS)
     losses, events = train(model, features, proposals_of([0, 0, 10, 8]), truth_of())
     assert all(losses[f"loss_box_reg_stage{k}"] == 0 for k in range(3))

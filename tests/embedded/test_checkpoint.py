@@ -1,4 +1,4 @@
-"""The checkpointer: its own files, files of weights, and files that must not be trusted."""
+"""The checkpointer: training checkpoints, files of weights, and untrusted files."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from torch import nn
 
 @pytest.fixture(autouse=True)
 def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    """What detectron2 and fvcore log, whatever handlers other tests have set up."""
+    """Capture the log of detectron2 and fvcore, independent of the handlers of other tests."""
     for name in ("detectron2", "fvcore"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
         caplog.set_level(logging.INFO, logger=name)
@@ -29,7 +29,7 @@ class Trunk(nn.Module):
 
 
 class Detector(nn.Module):
-    """Filled with zeros, so that a test sees what was loaded."""
+    """A detector with zero weights, which shows what was loaded."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class Detector(nn.Module):
         for parameter in self.parameters():
             parameter.data.zero_()
 
-    def filled(self) -> set[str]:
+    def loaded(self) -> set[str]:
         return {name for name, p in self.named_parameters() if p.abs().sum() > 0}
 
 
@@ -71,14 +71,14 @@ def test_save_and_resume(tmp_path: Path) -> None:
     checkpointer.save("model_0000004", iteration=4)
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000004.pth"
 
-    other = Detector()
-    slow = torch.optim.SGD(other.parameters(), lr=0.1)
-    resumed = DetectionCheckpointer(other, str(tmp_path), optimizer=slow)
+    second = Detector()
+    optimizer = torch.optim.SGD(second.parameters(), lr=0.1)
+    resumed = DetectionCheckpointer(second, str(tmp_path), optimizer=optimizer)
     assert resumed.has_checkpoint()
     assert resumed.resume_or_load("unused.pth", resume=True) == {"iteration": 4}
-    assert other.filled() == {"head.weight"} and slow.param_groups[0]["lr"] == 0.5
+    assert second.loaded() == {"head.weight"} and optimizer.param_groups[0]["lr"] == 0.5
 
-    # Not resumed, the same file gives weights only.
+    # Without resuming, only the weights of the file are loaded.
     third = Detector()
     fresh = torch.optim.SGD(third.parameters(), lr=0.1)
     path = str(tmp_path / "model_0000004.pth")
@@ -86,7 +86,7 @@ def test_save_and_resume(tmp_path: Path) -> None:
         path, resume=False
     )
     assert set(left) == {"optimizer", "iteration"} and fresh.param_groups[0]["lr"] == 0.1
-    assert third.filled() == {"head.weight"}
+    assert third.loaded() == {"head.weight"}
 
 
 def test_only_the_main_process_saves(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_only_the_main_process_saves(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_missing_file_and_no_file() -> None:
+def test_load_of_a_missing_file_and_of_no_file() -> None:
     with pytest.raises(AssertionError, match="nothere.pth"):
         _load("nothere.pth")
     assert _load("")[1] == {}
@@ -104,18 +104,20 @@ def test_missing_file_and_no_file() -> None:
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_pth(tmp_path: Path, log: pytest.LogCaptureFixture, wrapped: bool) -> None:
+def test_load_weights(tmp_path: Path, log: pytest.LogCaptureFixture, wrapped: bool) -> None:
     weights = _trunk_weights("backbone.")
     model, left = _load(tmp_path / "a.pth", {"model": weights, "x": 1} if wrapped else weights)
-    assert model.filled() == IN_MODEL and left == ({"x": 1} if wrapped else {})
+    assert model.loaded() == IN_MODEL and left == ({"x": 1} if wrapped else {})
     assert "head.{bias, weight}" in log.text
-    assert "pixel_mean" not in log.text  # comes from the config, and is not missed
+    assert "pixel_mean" not in log.text  # comes from the config, and may be missing
 
 
-def test_other_shapes_are_reported(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+def test_weights_of_other_shapes_are_reported(
+    tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
     weights = {"head.bias": torch.ones(3), "head.weight": torch.ones(2, 4), "odd": torch.ones(1)}
     model, _ = _load(tmp_path / "a.pth", {"model": weights})
-    assert model.filled() == {"head.weight"}
+    assert model.loaded() == {"head.weight"}
     assert "head.bias" in log.text and "(3,)" in log.text and "odd" in log.text
 
 
@@ -125,7 +127,7 @@ def test_old_anchors_are_not_unexpected(tmp_path: Path, log: pytest.LogCaptureFi
     assert "cell_anchors" not in log.text
 
 
-# Files that must not be trusted.
+# Untrusted files.
 
 
 class Evil:
@@ -136,7 +138,7 @@ class Evil:
         return os.system, (f"touch {self.proof}",)
 
 
-def test_no_file_runs_code(tmp_path: Path) -> None:
+def test_loading_a_file_runs_no_code(tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     with pytest.raises(pickle.UnpicklingError):
         _load(tmp_path / "a.pth", {"model": Evil(proof), "__author__": "x"})

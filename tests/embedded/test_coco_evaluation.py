@@ -34,7 +34,7 @@ NAME = "test_coco_evaluation_only"
 
 
 @pytest.fixture
-def forget():
+def unregister():
     yield
     for catalog in (DatasetCatalog, MetadataCatalog):
         if NAME in catalog.list():
@@ -49,11 +49,11 @@ def noisy_mask(rng, box, filled=0.97):
 
 
 def scene(seed, classes=3):
-    """Random annotations, a fifth of them crowds, and detections with tied scores."""
+    """Make random annotations, a fifth of them crowds, and detections with tied scores."""
     rng = np.random.default_rng(seed)
     annotations, detections = [], {}
     for image_id in IMAGES:
-        found = []
+        boxes = []
         for _ in range(rng.integers(0, 7)):
             box = np.concatenate([rng.random(2) * 50, rng.random(2) ** 2 * 50 + 1])
             rle = coco_mask.encode(np.asfortranarray(noisy_mask(rng, box), dtype=np.uint8))
@@ -70,21 +70,21 @@ def scene(seed, classes=3):
                 )
             )
             for _ in range(rng.integers(0, 3)):
-                found.append((np.abs(box + rng.normal(size=4)), label, 0.97))
-        # False ones with thin masks: COCO's size class of the mask is not that of the box.
-        found += [(rng.random(4) * 60, int(rng.integers(classes)), 0.3) for _ in range(3)]
-        detections[image_id] = make_instances(rng, found)
+                boxes.append((np.abs(box + rng.normal(size=4)), label, 0.97))
+        # False positives with sparse masks: their sizes differ from those of the boxes.
+        boxes += [(rng.random(4) * 60, int(rng.integers(classes)), 0.3) for _ in range(3)]
+        detections[image_id] = make_instances(rng, boxes)
     return annotations, detections
 
 
-def make_instances(rng, found):
-    boxes = np.array([box for box, *_ in found])
+def make_instances(rng, detections):
+    boxes = np.array([box for box, *_ in detections])
     instances = Instances((HEIGHT, WIDTH))
     instances.pred_boxes = Boxes(torch.tensor(np.c_[boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
-    instances.scores = torch.tensor(rng.random(len(found)).round(1))
-    instances.pred_classes = torch.tensor([label for _, label, _ in found])
+    instances.scores = torch.tensor(rng.random(len(detections)).round(1))
+    instances.pred_classes = torch.tensor([label for _, label, _ in detections])
     instances.pred_masks = torch.tensor(
-        np.array([noisy_mask(rng, box, filled) for box, _, filled in found])
+        np.array([noisy_mask(rng, box, filled) for box, _, filled in detections])
     )
     return instances
 
@@ -102,7 +102,7 @@ def write_coco(path, annotations, classes=3):
 def register(folder, annotations):
     path = write_coco(folder / "coco.json", annotations)
     register_coco_instances(NAME, {}, path, str(folder))
-    DatasetCatalog.get(NAME)  # fills in the classes
+    DatasetCatalog.get(NAME)  # registers the classes
     return path
 
 
@@ -115,7 +115,7 @@ def evaluate(detections, evaluator=None, **options):
 
 
 def by_pycocotools(path, detections, task):
-    """(precision, 12 official numbers) with every -1 as NaN, in percent."""
+    """Return precision (IoU, recall, class, area) in percent, with NaN for undefined values."""
     results = []
     for image_id, instances in detections.items():
         results += instances_to_coco_json(instances, image_id)
@@ -130,7 +130,7 @@ def by_pycocotools(path, detections, task):
         official.accumulate()
     precision = official.eval["precision"]
     defined = np.where(precision > -1, precision * 100, np.nan)
-    return defined[:, :, :, :, -1]  # (IoU, recall, class, area)
+    return defined[:, :, :, :, -1]
 
 
 def mean(values):
@@ -138,7 +138,7 @@ def mean(values):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_metrics_are_those_of_pycocotools(tmp_path, forget, seed):
+def test_metrics_equal_those_of_pycocotools(tmp_path, unregister, seed):
     annotations, detections = scene(seed)
     path = register(tmp_path, annotations)
     results = evaluate(detections)
@@ -157,7 +157,7 @@ def test_metrics_are_those_of_pycocotools(tmp_path, forget, seed):
         assert dict(metrics) == pytest.approx(expected, abs=1e-12, rel=0, nan_ok=True)
 
 
-def test_one_evaluator_serves_a_whole_training(tmp_path, forget):
+def test_an_evaluator_can_be_used_repeatedly(tmp_path, unregister):
     annotations, first = scene(7)
     _, second = scene(8)
     register(tmp_path, annotations)
@@ -169,7 +169,7 @@ def test_one_evaluator_serves_a_whole_training(tmp_path, forget):
     assert repeated[0]["bbox"]["AP"] != repeated[1]["bbox"]["AP"]
 
 
-def test_files_of_results(tmp_path, forget):
+def test_file_of_results(tmp_path, unregister):
     annotations, detections = scene(3)
     register(tmp_path, annotations)
     evaluate(detections, output_dir=str(tmp_path / "out"))
@@ -185,39 +185,39 @@ def test_files_of_results(tmp_path, forget):
     )
 
 
-def test_data_set_without_an_annotation_file(tmp_path, forget):
+def test_data_set_without_an_annotation_file(tmp_path, unregister):
     annotations, detections = scene(0)
     path = register(tmp_path, annotations)
     expected, records = evaluate(detections), DatasetCatalog.get(NAME)
-    kept = {k: v for k, v in vars(MetadataCatalog.get(NAME)).items() if k.startswith("thing")}
+    classes = {k: v for k, v in vars(MetadataCatalog.get(NAME)).items() if k.startswith("thing")}
     for catalog in (DatasetCatalog, MetadataCatalog):
         catalog.remove(NAME)
     DatasetCatalog.register(NAME, lambda: records)
-    MetadataCatalog.get(NAME).set(**kept)
+    MetadataCatalog.get(NAME).set(**classes)
     with pytest.raises(ValueError, match="output_dir"):
         COCOEvaluator(NAME)
-    found = evaluate(detections, output_dir=str(tmp_path / "out"))
+    results = evaluate(detections, output_dir=str(tmp_path / "out"))
     assert MetadataCatalog.get(NAME).json_file != path
-    for task in found:
-        assert dict(found[task]) == pytest.approx(dict(expected[task]), nan_ok=True, abs=0.1)
+    for task in results:
+        assert dict(results[task]) == pytest.approx(dict(expected[task]), nan_ok=True, abs=0.1)
 
 
-def test_nothing_detected(tmp_path, forget):
+def test_evaluation_without_detections(tmp_path, unregister):
     annotations, _ = scene(4)
     register(tmp_path, annotations)
-    nothing = Instances((HEIGHT, WIDTH))
-    nothing.pred_boxes = Boxes(torch.zeros(0, 4))
-    nothing.scores = torch.zeros(0)
-    nothing.pred_classes = torch.zeros(0, dtype=torch.int64)
-    results = evaluate({4: nothing, 1: nothing}, tasks=("bbox", "segm"))
+    empty = Instances((HEIGHT, WIDTH))
+    empty.pred_boxes = Boxes(torch.zeros(0, 4))
+    empty.scores = torch.zeros(0)
+    empty.pred_classes = torch.zeros(0, dtype=torch.int64)
+    results = evaluate({4: empty, 1: empty}, tasks=("bbox", "segm"))
     assert list(results) == ["bbox", "segm"] and np.isnan(results["segm"]["AP"])
     assert evaluate({}) == {}
 
 
-def test_predictions_of_all_processes_count(tmp_path, forget, monkeypatch):
+def test_predictions_of_all_processes_are_evaluated(tmp_path, unregister, monkeypatch):
     annotations, detections = scene(5)
     register(tmp_path, annotations)
-    whole = evaluate(detections)
+    expected = evaluate(detections)
     evaluators = []
     for part in ([4, 1], [9, 6]):
         evaluator = COCOEvaluator(NAME)
@@ -225,18 +225,20 @@ def test_predictions_of_all_processes_count(tmp_path, forget, monkeypatch):
         for image_id in part:
             evaluator.process([dict(image_id=image_id)], [dict(instances=detections[image_id])])
         evaluators.append(evaluator)
-    sent = []
-    monkeypatch.setattr(comm, "gather", lambda data, dst=0: sent.append(copy.deepcopy(data)) or [])
+    gathered = []
+    monkeypatch.setattr(
+        comm, "gather", lambda data, dst=0: gathered.append(copy.deepcopy(data)) or []
+    )
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
     assert evaluators[1].evaluate() == {}
-    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, *sent])
+    monkeypatch.setattr(comm, "gather", lambda data, dst=0: [data, *gathered])
     monkeypatch.setattr(comm, "is_main_process", lambda: True)
-    together = evaluators[0].evaluate()
-    for task in whole:
-        assert dict(together[task]) == pytest.approx(dict(whole[task]), nan_ok=True)
+    results = evaluators[0].evaluate()
+    for task in expected:
+        assert dict(results[task]) == pytest.approx(dict(expected[task]), nan_ok=True)
 
 
-def test_class_beyond_the_data_set_is_refused(tmp_path, forget):
+def test_a_class_that_the_data_set_lacks_is_refused(tmp_path, unregister):
     annotations, detections = scene(6)
     register(tmp_path, annotations)
     detections[4].pred_classes[0] = 3
@@ -267,7 +269,7 @@ class Sum(DatasetEvaluator):
         return {self.task: {"all": self.total}}
 
 
-def test_loop_feeds_evaluators_and_restores_the_model(caplog):
+def test_loop_runs_evaluators_and_restores_the_mode(caplog):
     model = Doubler().train()
     batches = [[1, 2], [3], [4, 5]] * 5
     with caplog.at_level(logging.INFO):
@@ -291,7 +293,7 @@ def test_mode_is_restored_after_an_error():
     assert model.training
 
 
-def test_results_as_lines_and_as_flat_names(caplog):
+def test_results_as_log_lines_and_as_a_flat_dict(caplog):
     results = {"bbox": {"AP": 12.34567, "AP50": 20.0, "AP-cat": 1.0}}
     with caplog.at_level(logging.INFO):
         print_csv_format(results)

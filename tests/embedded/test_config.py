@@ -1,4 +1,4 @@
-"""Config files: loading, overriding, saving, instantiating; and that loading runs nothing."""
+"""Config files: loading, overriding, saving, instantiating; loading YAML runs no code."""
 
 import functools
 import logging
@@ -13,7 +13,7 @@ from torch import nn
 
 import mvit_det
 
-embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="the embedded host's own")
+embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="is about the embedded host")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def write(tmp_path: Path) -> Callable[[str, str], str]:
 
 
 class Record:
-    """Keeps what it was called with."""
+    """Keep the arguments of the call."""
 
     def __init__(self, **kwargs: Any):
         self.kwargs = kwargs
@@ -39,7 +39,7 @@ class Record:
 # Loading Python files.
 
 
-def test_relative_imports_run_afresh(write: Callable) -> None:
+def test_each_relative_import_runs_the_file_again(write: Callable) -> None:
     write("common/optim.py", "optimizer = dict(lr=1.0, betas=(0.9, 0.999))\n")
     write("common/twice.py", "from .optim import optimizer\noptimizer.lr = 7\n")
     path = write(
@@ -53,7 +53,7 @@ def test_relative_imports_run_afresh(write: Callable) -> None:
     assert cfg.optimizer == {"lr": 1.0, "betas": [0.9, 0.999], "weight_decay": 0.05}
 
 
-def test_absolute_imports_are_pythons(write: Callable) -> None:
+def test_absolute_imports_are_those_of_python(write: Callable) -> None:
     path = write(
         "a.py", "import math\nimport os.path as p\nfrom collections import OrderedDict\nx = {}\n"
     )
@@ -63,7 +63,7 @@ def test_absolute_imports_are_pythons(write: Callable) -> None:
     assert LazyConfig.load(path, "math") is math
 
 
-def test_load_returns_configs_only_unless_asked(write: Callable) -> None:
+def test_load_returns_configs_or_the_values_of_keys(write: Callable) -> None:
     path = write(
         "a.py", "model = dict(a=1)\n_hidden = dict(b=2)\nnumber = 3\nnames = ['x']\ndef f(): pass\n"
     )
@@ -82,12 +82,12 @@ def test_load_returns_configs_only_unless_asked(write: Callable) -> None:
         ("from ...up.up import x", "up.py"),
     ],
 )
-def test_bad_relative_imports_name_the_file(write: Callable, line: str, message: str) -> None:
+def test_errors_of_relative_imports_name_the_file(write: Callable, line: str, message: str) -> None:
     with pytest.raises(ImportError, match=message):
         LazyConfig.load(write("deep/er/a.py", line + "\n"))
 
 
-def test_bad_files_are_refused(write: Callable) -> None:
+def test_unreadable_files_are_refused(write: Callable) -> None:
     with pytest.raises(ValueError, match="a.txt"):
         LazyConfig.load(write("a.txt", ""))
     with pytest.raises(FileNotFoundError, match="nothere"):
@@ -133,7 +133,7 @@ def test_yaml_loads(write: Callable) -> None:
         "!!python/object/apply:functools.partial {{args: [!!python/name:os.system '']}}",
     ],
 )
-def test_yaml_runs_nothing(write: Callable, tmp_path: Path, value: str) -> None:
+def test_yaml_runs_no_code(write: Callable, tmp_path: Path, value: str) -> None:
     proof = tmp_path / "proof"
     path = write("a.yaml", "x: 1\na: " + value.format(proof) + "\n")
     with pytest.raises(ValueError, match=r"a\.yaml, line 2"):
@@ -142,7 +142,7 @@ def test_yaml_runs_nothing(write: Callable, tmp_path: Path, value: str) -> None:
 
 
 @embedded_only
-def test_yaml_name_that_does_not_exist_says_where(write: Callable) -> None:
+def test_error_of_an_unknown_yaml_name_states_the_line(write: Callable) -> None:
     with pytest.raises(ValueError, match=r"a\.yaml, line 1: .*torch\.nn\.Lin"):
         LazyConfig.load(write("a.yaml", "a: !!python/name:torch.nn.Lin ''\n"))
 
@@ -183,7 +183,7 @@ def test_save_and_reload_is_equal(tmp_path: Path) -> None:
 
 
 @embedded_only
-def test_save_warns_of_what_cannot_be_reloaded(
+def test_save_warns_of_values_that_cannot_be_loaded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("detectron2"), "propagate", True)
@@ -213,15 +213,15 @@ def test_save_warns_of_what_cannot_be_reloaded(
         ("train.path=/a/b-c.pth?x=1", "train.path", "/a/b-c.pth?x=1"),
     ],
 )
-def test_override(override: str, key: str, value: Any) -> None:
+def test_override_of_one_value(override: str, key: str, value: Any) -> None:
     cfg = OmegaConf.create({"optimizer": {"lr": 0.1, "steps": [1, 2]}, "train": {}})
     if "?" in override:
-        override = override.replace("/a", "'/a") + "'"  # hydra's grammar wants quotes here
+        override = override.replace("/a", "'/a") + "'"  # hydra's grammar requires quotes
     assert LazyConfig.apply_overrides(cfg, [override]) is cfg
     assert OmegaConf.select(cfg, key) == value
 
 
-def test_override_below_a_value_is_refused() -> None:
+def test_override_below_a_plain_value_is_refused() -> None:
     cfg = OmegaConf.create({"a": {"b": 1}})
     with pytest.raises(KeyError, match="a.b"):
         LazyConfig.apply_overrides(cfg, ["a.b.c=1"])
@@ -237,18 +237,18 @@ def test_deletions_and_sweeps_are_refused(override: str) -> None:
 # LazyCall and instantiate.
 
 
-def test_instantiate_recursion() -> None:
+def test_instantiate_nested_calls() -> None:
     cfg = LazyCall(Record)(
         inner=LazyCall(Record)(x=1),
         items=[LazyCall(Record)(x=2), 5],
-        left_alone={"m": LazyCall(Record)(x=3)},
+        plain={"m": LazyCall(Record)(x=3)},
         linear=LazyCall(nn.Linear)(in_features=3, out_features="${.in_features}"),
     )
     made = instantiate(cfg).kwargs
     assert made["inner"].kwargs == {"x": 1}
     assert isinstance(made["items"], ListConfig) and made["items"][0].kwargs == {"x": 2}
-    # A mapping that is no call is data, and is not searched for calls.
-    assert made["left_alone"]["m"]["x"] == 3 and "_target_" in made["left_alone"]["m"]
+    # A mapping without _target_ is data, and is not searched for calls.
+    assert made["plain"]["m"]["x"] == 3 and "_target_" in made["plain"]["m"]
     assert made["linear"].weight.shape == (3, 3)
 
 
@@ -264,7 +264,7 @@ def test_instantiate_resolves_relative_interpolation() -> None:
     assert made["head"].kwargs == {"num_classes": 7}
 
 
-def test_instantiate_of_other_values() -> None:
+def test_instantiate_plain_values_and_lists() -> None:
     for value in (5, None, (1, 2), {"a": 1}, "text"):
         assert instantiate(value) is value
     made = instantiate([1, {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}])
@@ -286,7 +286,7 @@ def test_instantiate_names_the_target_of_a_type_error(
     assert "Linear" in caplog.text
 
 
-def test_instantiate_bad_targets() -> None:
+def test_instantiate_refuses_invalid_targets() -> None:
     with pytest.raises(ImportError, match="torch.nn.Linearz"):
         instantiate({"_target_": "torch.nn.Linearz"})
     with pytest.raises((TypeError, AssertionError), match="5"):

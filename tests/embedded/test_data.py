@@ -1,4 +1,4 @@
-"""Catalogs, annotation files, the mapper, and data sets made of others."""
+"""Catalogs, annotation files, the mapper, and data sets that wrap others."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ INVALID = [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7]]
 
 @pytest.fixture
 def name():
-    """A data set name for one test; whatever is registered under it is forgotten afterwards."""
+    """Return the name of a data set; remove it from the catalogs after the test."""
     yield "test_data_only"
     for catalog in (DatasetCatalog, MetadataCatalog):
         if "test_data_only" in catalog.list():
@@ -39,7 +39,7 @@ def name():
 
 @pytest.fixture
 def picture(tmp_path):
-    """A 40x60 image file and its dataset dict with one object, one crowd, one sliver."""
+    """Write a 40x60 image; return it and its dict with an object, a crowd and an empty box."""
     pixels = np.random.RandomState(0).randint(0, 256, (40, 60, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
 
@@ -94,17 +94,17 @@ def test_metadata_is_set_once(name):
     metadata = MetadataCatalog.get(name)
     assert metadata.set(thing_classes=["a"], note=1) is metadata
     assert MetadataCatalog.get(name) is metadata and metadata.name == name
-    metadata.thing_classes = ["a"]  # the same again is fine
+    metadata.thing_classes = ["a"]  # setting an equal value is allowed
     with pytest.raises(AssertionError, match="thing_classes"):
         metadata.thing_classes = ["b"]
     with pytest.raises(AttributeError, match="colour"):
-        metadata.colour
+        assert metadata.colour
     assert metadata.get("colour", 3) == 3 and metadata.get("note") == 1
     assert vars(metadata) == dict(name=name, thing_classes=["a"], note=1)
     assert vars(pickle.loads(pickle.dumps(metadata))) == vars(metadata)
 
 
-def test_coco_is_known_by_name():
+def test_coco_is_registered():
     train, val = MetadataCatalog.get("coco_2017_train"), MetadataCatalog.get("coco_2017_val")
     assert {"coco_2017_train", "coco_2017_val", "coco_2017_val_100"} <= set(DatasetCatalog.list())
     assert len(val.thing_classes) == 80
@@ -133,7 +133,7 @@ def test_load_coco_json(tmp_path, name):
     # Category ids 2 and 5 become 0 and 1, in the order of the ids.
     assert MetadataCatalog.get(name).thing_classes == ["a", "b"]
     assert [a["category_id"] for a in large["annotations"]] == [1, 0]
-    # The annotation without a valid polygon is gone; the one without any mask stays.
+    # The annotation without a valid polygon is dropped, the one without a mask is not.
     assert [a["id"] for a in large["annotations"]] == [1, 4]
     assert "segmentation" not in large["annotations"][1]
     (crowd,) = small["annotations"]
@@ -165,20 +165,20 @@ def test_dataset_dicts_drop_images_without_objects(tmp_path, name, caplog):
     ]
     register_coco_instances(name, {}, write_coco(tmp_path / "coco.json", annotations), "folder")
     with caplog.at_level(logging.INFO):
-        kept = get_detection_dataset_dicts(name)
-    assert [entry["image_id"] for entry in kept] == [9]
+        dicts = get_detection_dataset_dicts(name)
+    assert [entry["image_id"] for entry in dicts] == [9]
     table = next(text for text in caplog.messages if "|" in text)
     assert " b " in table and " a " in table
     assert len(get_detection_dataset_dicts([name], filter_empty=False)) == 2
 
 
-def test_data_sets_of_different_classes_are_not_mixed(tmp_path, name):
+def test_data_sets_of_different_classes_are_refused(tmp_path, name):
     annotations = [dict(id=1, image_id=9, category_id=5, bbox=[1, 2, 3, 4])]
     paths = [
-        write_coco(tmp_path / "one.json", annotations),
-        write_coco(tmp_path / "two.json", annotations, categories=((5, "b"), (2, "c"))),
+        write_coco(tmp_path / "first.json", annotations),
+        write_coco(tmp_path / "second.json", annotations, categories=((5, "b"), (2, "c"))),
     ]
-    names = [name, "test_data_other"]
+    names = [name, "test_data_second"]
     for entry, path in zip(names, paths):
         register_coco_instances(entry, {}, path, "folder")
     try:
@@ -189,7 +189,7 @@ def test_data_sets_of_different_classes_are_not_mixed(tmp_path, name):
         MetadataCatalog.remove(names[1])
 
 
-def test_no_data_is_an_error(name):
+def test_empty_data_sets_are_refused(name):
     DatasetCatalog.register(name, list)
     for names in (name, []):
         with pytest.raises(AssertionError):
@@ -212,17 +212,17 @@ def test_read_image_formats(tmp_path, mode):
     assert utils.read_image(path, "L").shape == (5, 7, 1)
 
 
-def test_read_image_turns_upright(tmp_path):
+def test_read_image_applies_the_exif_orientation(tmp_path):
     pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees clockwise to see it upright
+    exif[0x0112] = 6  # upright after a rotation by 90 degrees clockwise
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(
         utils.read_image(str(tmp_path / "turned.png"), "RGB"), np.rot90(pixels, -1)
     )
 
 
-def test_image_size_is_compared():
+def test_image_size_is_checked():
     image = np.zeros((5, 7, 3), np.uint8)
     entry = {}
     utils.check_image_size(entry, image)
@@ -231,7 +231,7 @@ def test_image_size_is_compared():
         utils.check_image_size(dict(width=5, height=7, file_name="photo.jpg"), image)
 
 
-def test_annotation_moves_with_the_image():
+def test_annotation_is_transformed_with_the_image():
     annotation = dict(bbox=[10, 5, 50, 10], bbox_mode=BoxMode.XYWH_ABS, segmentation=[SQUARE])
     transforms = [T.HFlipTransform(40), T.ResizeTransform(20, 40, 40, 40)]
     moved = utils.transform_instance_annotations(annotation, transforms, (40, 40))
@@ -264,8 +264,8 @@ def test_empty_instances_are_filtered():
         dict(box, bbox=[1.0, 1, 9, 9], segmentation=[]),
     ]
     instances = utils.annotations_to_instances(annotations, (40, 60))
-    kept = utils.filter_empty_instances(instances)
-    assert kept.gt_boxes.tensor.tolist() == [[1, 1, 9, 9]]
+    filtered = utils.filter_empty_instances(instances)
+    assert filtered.gt_boxes.tensor.tolist() == [[1, 1, 9, 9]]
 
 
 # ---- mapper
@@ -279,10 +279,10 @@ def test_mapper_for_training(picture):
     sample = mapper(entry)
     np.testing.assert_array_equal(sample["image"].numpy(), pixels[:, ::-1, ::-1].transpose(2, 0, 1))
     assert sample["image_id"] == 7 and "annotations" not in sample
-    assert len(entry["annotations"]) == 3  # the dict that came in is untouched
+    assert len(entry["annotations"]) == 3  # the input is unchanged
     instances = sample["instances"]
     assert instances.image_size == (40, 60)
-    assert instances.gt_boxes.tensor.tolist() == [[30, 10, 50, 30]]  # no crowd, no sliver
+    assert instances.gt_boxes.tensor.tolist() == [[30, 10, 50, 30]]  # no crowd, no empty box
     assert isinstance(instances.gt_masks, PolygonMasks)
     assert instances.gt_classes.tolist() == [1]
 
@@ -296,7 +296,7 @@ def test_mapper_for_testing(picture):
     assert not {"annotations", "instances"} & sample.keys()
 
 
-def test_mapper_recomputes_boxes_of_cut_objects(picture):
+def test_mapper_recomputes_boxes_of_cropped_objects(picture):
     _, entry = picture
     crop = [T.CropTransform(0, 0, 25, 40)]
     options = dict(augmentations=crop, image_format="RGB", use_instance_mask=True)
@@ -312,10 +312,10 @@ def test_mapper_recomputes_boxes_of_cut_objects(picture):
         DatasetMapper(True, augmentations=[], image_format="RGB", recompute_boxes=True)
 
 
-# ---- data sets made of others
+# ---- data sets that wrap others
 
 
-def test_list_is_protected_from_its_readers():
+def test_list_data_set_returns_copies():
     items = [dict(values=[1, 2]), dict(values=[])]
     dataset = DatasetFromList(items)
     dataset[0]["values"].append(3)
@@ -324,7 +324,7 @@ def test_list_is_protected_from_its_readers():
         dataset[2]
 
 
-def test_map_replaces_what_is_none():
+def test_map_replaces_items_that_are_none():
     mapped = MapDataset(list(range(20)), lambda i: i if i % 4 else None)
     values = [mapped[i] for i in range(20)]
     assert None not in values
@@ -335,10 +335,10 @@ def test_map_replaces_what_is_none():
         MapDataset([1, 2], lambda i: None)[0]
 
 
-# ---- back into COCO's format
+# ---- conversion to COCO format
 
 
-def test_a_data_set_becomes_an_annotation_file(tmp_path, name):
+def test_conversion_to_an_annotation_file(tmp_path, name):
     rle = dict(size=[20, 20], counts=b"0<4000")
     mode = BoxMode.XYXY_ABS
     entries = [
@@ -361,7 +361,7 @@ def test_a_data_set_becomes_an_annotation_file(tmp_path, name):
     assert square["area"] == 800 and square["segmentation"] == [SQUARE, SQUARE]
     assert crowd["iscrowd"] == 1 and crowd["segmentation"]["counts"] == "0<4000"
     record["annotations"] = []
-    convert_to_coco_json(name, path)  # the file is there
+    convert_to_coco_json(name, path)  # keeps the file
     assert len(json.loads((tmp_path / "new" / "coco.json").read_text())["annotations"]) == 3
     convert_to_coco_json(name, path, allow_cached=False)
     assert "annotations" not in json.loads((tmp_path / "new" / "coco.json").read_text())

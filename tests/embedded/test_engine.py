@@ -1,5 +1,6 @@
-"""The training loop, stepped by our trainer, its hooks, the start of a run, and several processes."""
+"""The training loop (run by `Trainer`), hooks, the start of a run, and several processes."""
 
+import functools
 import json
 import logging
 import os
@@ -24,17 +25,17 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, JSONWriter
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 from omegaconf import OmegaConf
-from torch import nn
+from torch import multiprocessing, nn
 
 import mvit_det
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 
-embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="the embedded host's own")
+embedded_only = pytest.mark.skipif(mvit_det.host() == "real", reason="is about the embedded host")
 
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    """What detectron2 logs, whatever handlers other tests have set up."""
+    """Capture the log of detectron2, independent of the handlers of other tests."""
     monkeypatch.setattr(logging.getLogger("detectron2"), "propagate", True)
     caplog.set_level(logging.INFO, logger="detectron2")
     return caplog
@@ -62,28 +63,28 @@ class Stream:
 
 
 class Trace(HookBase):
-    """Notes which method is called when."""
+    """Record the calls of the hook methods."""
 
     def __init__(self):
         self.calls: list[tuple] = []
 
-    def _note(self, moment: str) -> None:
+    def _record(self, moment: str) -> None:
         self.calls.append((moment, self.trainer.iter, self.trainer.storage.iter))
 
     def before_train(self) -> None:
-        self._note("before_train")
+        self._record("before_train")
 
     def after_train(self) -> None:
-        self._note("after_train")
+        self._record("after_train")
 
     def before_step(self) -> None:
-        self._note("before_step")
+        self._record("before_step")
 
     def after_backward(self) -> None:
-        self._note("after_backward")
+        self._record("after_backward")
 
     def after_step(self) -> None:
-        self._note("after_step")
+        self._record("after_step")
 
 
 class Failing(HookBase):
@@ -99,7 +100,7 @@ def _trainer(model: nn.Module | None = None) -> Trainer:
 # The loop.
 
 
-def test_order_of_hooks() -> None:
+def test_order_of_hook_calls() -> None:
     trainer, trace = _trainer(), Trace()
     trainer.register_hooks([None, trace])
     trainer.train(3, 5)
@@ -112,7 +113,7 @@ def test_order_of_hooks() -> None:
     ]
 
 
-def test_a_failure_still_ends_the_hooks(log: pytest.LogCaptureFixture) -> None:
+def test_hooks_run_after_a_failure(log: pytest.LogCaptureFixture) -> None:
     trainer, trace = _trainer(), Trace()
     trainer.register_hooks([trace, Failing()])
     with pytest.raises(KeyError, match="on purpose"):
@@ -132,7 +133,7 @@ def test_losses_are_recorded_with_their_sum() -> None:
     assert {"data_time", "rank_data_time"} <= set(latest)
 
 
-def test_a_model_may_return_one_loss() -> None:
+def test_a_model_may_return_a_single_loss() -> None:
     class OneLoss(Net):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x)["loss_abs"]
@@ -160,7 +161,7 @@ def _full_trainer(folder: Path) -> tuple[Trainer, DetectionCheckpointer]:
     return trainer, checkpointer
 
 
-def test_a_whole_run(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+def test_run_with_all_hooks(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
     trainer, _ = _full_trainer(tmp_path)
     trainer.train(0, 6)
     rows = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
@@ -169,7 +170,7 @@ def test_a_whole_run(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
         (3, 0.1),
         (5, pytest.approx(0.01)),
     ]
-    assert "time" not in rows[0] and rows[1]["time"] > 0  # the first iterations are slow
+    assert "time" not in rows[0] and rows[1]["time"] > 0  # not in the warm-up
     assert "4 iterations" in log.text
 
 
@@ -181,16 +182,16 @@ def test_the_state_of_an_absent_hook_is_ignored(log: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize(
-    "sizes, rates, shown",
+    "sizes, rates, expected",
     [([1, 1, 1], [1, 0.5, 0.5], 1), ([1, 1], [1, 0.5], 0), ([1, 3, 1], [1, 0.5, 1], 1)],
 )
-def test_which_rate_is_shown(sizes: list[int], rates: list[float], shown: int) -> None:
+def test_group_of_the_logged_rate(sizes: list[int], rates: list[float], expected: int) -> None:
     groups = [
         {"params": [nn.Parameter(torch.zeros(1)) for _ in range(size)], "lr": rate}
         for size, rate in zip(sizes, rates)
     ]
     optimizer = torch.optim.SGD(groups, lr=1)
-    assert hooks.LRScheduler.get_best_param_group_id(optimizer) == shown
+    assert hooks.LRScheduler.get_best_param_group_id(optimizer) == expected
 
 
 def test_schedule_from_multipliers() -> None:
@@ -205,11 +206,11 @@ def test_schedule_from_multipliers() -> None:
 # The start of a run.
 
 
-def test_arguments() -> None:
+def test_command_line_arguments() -> None:
     parse = default_argument_parser().parse_args
-    plain = vars(parse([]))
-    assert plain.pop("dist_url").startswith("tcp://127.0.0.1:")
-    assert plain == {
+    defaults = vars(parse([]))
+    assert defaults.pop("dist_url").startswith("tcp://127.0.0.1:")
+    assert defaults == {
         "config_file": "",
         "resume": False,
         "eval_only": False,
@@ -219,11 +220,11 @@ def test_arguments() -> None:
         "opts": [],
     }
     line = "--config-file a.py --resume --eval-only --num-gpus 3 --num-machines 2 --machine-rank 1"
-    given = parse(f"{line} --dist-url auto x=1 +y=2".split())
-    assert given.opts == ["x=1", "+y=2"] and given.num_gpus == 3 and given.dist_url == "auto"
+    args = parse(f"{line} --dist-url auto x=1 +y=2".split())
+    assert args.opts == ["x=1", "+y=2"] and args.num_gpus == 3 and args.dist_url == "auto"
 
 
-def test_setup(tmp_path: Path) -> None:
+def test_setup_seeds_saves_the_config_and_logs(tmp_path: Path) -> None:
     cfg = OmegaConf.create(
         {
             "model": LazyCall(nn.Linear)(in_features=1, out_features=1),
@@ -239,8 +240,8 @@ def test_setup(tmp_path: Path) -> None:
     again = LazyConfig.load(str(tmp_path / "out" / "config.yaml"))
     assert again.model._target_ == "torch.nn.Linear" and again.train == cfg.train
     for handler in logging.getLogger("detectron2").handlers:
-        with suppress(ValueError):  # a stream of an earlier test, which is closed
-            handler.flush()  # the real host writes the file late
+        with suppress(ValueError):  # a closed stream of an earlier test
+            handler.flush()  # the real host buffers the file
     assert "torch" in (tmp_path / "out" / "log.txt").read_text()
 
 
@@ -248,12 +249,12 @@ def test_setup(tmp_path: Path) -> None:
 
 
 @embedded_only
-def test_launch_wants_an_address_for_several_machines() -> None:
+def test_launch_refuses_an_automatic_address_for_several_machines() -> None:
     with pytest.raises(ValueError, match="tcp://"):
         launch(print, 1, num_machines=2, dist_url="auto")
 
 
-def _in_one_of_two_processes(folder: str) -> None:
+def _write_process_facts(folder: str) -> None:
     rank = comm.get_rank()
     on_gpu = torch.cuda.is_available()
     model = Net().cuda() if on_gpu else Net()
@@ -276,12 +277,16 @@ def _in_one_of_two_processes(folder: str) -> None:
     }
     Path(folder, f"{rank}.json").write_text(json.dumps(facts))
     del ddp
-    os._exit(0)  # at the interpreter's exit gloo's threads may abort the process
+    os._exit(0)  # the threads of gloo may abort the exit of the interpreter
 
 
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason="needs two GPUs, or none")
-def test_two_processes(tmp_path: Path) -> None:
-    launch(_in_one_of_two_processes, 2, dist_url="auto", args=(str(tmp_path),))
+def test_launch_of_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.cuda.is_available():  # a fork needs no second import of torch, but no CUDA either
+        fork = functools.partial(multiprocessing.start_processes, start_method="fork")
+        monkeypatch.setattr(multiprocessing, "spawn", fork)
+        monkeypatch.setattr(multiprocessing, "start_processes", fork)
+    launch(_write_process_facts, 2, dist_url="auto", args=(str(tmp_path),))
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["size"] == second["size"] == 2
     assert first["main"] and not second["main"]

@@ -1,4 +1,4 @@
-"""Event storage, the writers, the logger, and process communication of a lone process."""
+"""Event storage, writers, the logger, and communication in a single process."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ import mvit_det
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    """What detectron2 logs, whatever handlers other tests have set up."""
+    """Capture the log of detectron2, independent of the handlers of other tests."""
     monkeypatch.setattr(logging.getLogger("detectron2"), "propagate", True)
     caplog.set_level(logging.DEBUG, logger="detectron2")
     return caplog
@@ -65,13 +65,13 @@ def test_windows_count_iterations_not_values() -> None:
 
 def test_json_writer(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    path.write_text('{"iteration": 0}\n')  # of the run that is resumed
+    path.write_text('{"iteration": 0}\n')  # from the run that is resumed
     with EventStorage(1) as storage:
         writer = JSONWriter(str(path))
         storage.put_scalar("total_loss", 4.0)
         storage.put_scalar("lr", 0.1, smoothing_hint=False)
         writer.write()
-        writer.write()  # nothing new: no line
+        writer.write()  # no new scalars, no line
         storage.iter += 1
         storage.put_scalar("total_loss", 2.0)
         storage.put_scalar("bbox/AP", 1.0, smoothing_hint=False, cur_iter=7)
@@ -111,7 +111,7 @@ def test_metric_printer_line(log: pytest.LogCaptureFixture) -> None:
         storage.iter = 9
         printer.write()
         storage.iter = 100
-        printer.write()  # after the end: no second last line
+        printer.write()  # after the end: no line
     (line,) = [record.getMessage() for record in log.records]
     assert line.startswith(
         " eta: 0:03:00  iter: 9  total_loss: 1.5  loss_cls: 0.1235    time: 2.0000  "
@@ -138,21 +138,21 @@ def test_logger_files_and_names(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert setup_logger(str(tmp_path), name="mvit_test") is logger
     logger.info("one")
     logging.getLogger("mvit_test.part").warning("two")
-    other = setup_logger(str(tmp_path / "x.log"), distributed_rank=2, name="mvit_test2")
-    other.info("three")
-    shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 2  # not doubled; nothing of rank 2
-    assert shown[0].endswith("mvit_test]: one")
-    assert shown[1].startswith("WARNING [") and shown[1].endswith("mvit_test.part]: two")
+    rank2 = setup_logger(str(tmp_path / "x.log"), distributed_rank=2, name="mvit_test2")
+    rank2.info("three")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2  # no duplicates; no line of rank 2
+    assert lines[0].endswith("mvit_test]: one")
+    assert lines[1].startswith("WARNING [") and lines[1].endswith("mvit_test.part]: two")
     assert "three" in (tmp_path / "x.log.rank2").read_text()
     for name in ("mvit_test", "mvit_test2"):
         for handler in logging.getLogger(name).handlers:
-            handler.flush()  # the real host writes the file late
+            handler.flush()  # the real host buffers the file
     assert "mvit_test.part WARNING: two" in (tmp_path / "log.txt").read_text()
 
 
-@pytest.mark.skipif(mvit_det.host() == "real", reason="the embedded host's own")
-def test_a_file_that_comes_later_does_not_double_the_screen(
+@pytest.mark.skipif(mvit_det.host() == "real", reason="is about the embedded host")
+def test_a_later_log_file_does_not_duplicate_terminal_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     setup_logger(name="mvit_test3")
@@ -161,7 +161,7 @@ def test_a_file_that_comes_later_does_not_double_the_screen(
     assert "once" in (tmp_path / "log.txt").read_text()
 
 
-def test_log_now_and_then(
+def test_log_every_n_seconds(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -173,19 +173,19 @@ def test_log_now_and_then(
     assert [record.getMessage() for record in caplog.records] == ["at 0", "at 4", "at 8"]
 
 
-# Files, seeds, a lone process.
+# Files, a single process.
 
 
-def test_zoo_prefix_leads_to_the_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_zoo_prefix_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = []
     handler = PathManager._PathManager__get_path_handler("https://x/y")
-    monkeypatch.setattr(handler, "_get_local_path", lambda path, **kw: asked.append(path) or path)
+    monkeypatch.setattr(handler, "_get_local_path", lambda path, **kw: urls.append(path) or path)
     PathManager.get_local_path("detectron2://ImageNetPretrained/mvitv2/MViTv2_T_in1k.pyth")
     zoo = "https://dl.fbaipublicfiles.com/detectron2/"
-    assert asked == [zoo + "ImageNetPretrained/mvitv2/MViTv2_T_in1k.pyth"]
+    assert urls == [zoo + "ImageNetPretrained/mvitv2/MViTv2_T_in1k.pyth"]
 
 
-def test_a_lone_process() -> None:
+def test_communication_in_a_single_process() -> None:
     assert (comm.get_world_size(), comm.get_rank(), comm.get_local_rank()) == (1, 0, 0)
     assert comm.is_main_process()
     assert comm.gather("x") == comm.all_gather("x") == ["x"]

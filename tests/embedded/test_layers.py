@@ -23,11 +23,11 @@ from torch import nn
         (nn.InstanceNorm2d, nn.InstanceNorm2d),
     ],
 )
-def test_get_norm(name, kind):
+def test_get_norm_by_name(name, kind):
     assert type(get_norm(name, 64)) is kind
 
 
-def test_get_norm_of_nothing_and_of_unknown():
+def test_get_norm_of_none_and_of_an_unknown_name():
     assert get_norm("", 4) is None and get_norm(None, 4) is None
     with pytest.raises(KeyError):
         get_norm("BatchNorm", 4)
@@ -43,7 +43,7 @@ def test_layer_norm_is_over_channels():
     torch.testing.assert_close(norm(x), expected)
 
 
-def test_naive_sync_bn_alone_is_batch_norm():
+def test_naive_sync_bn_in_one_process_is_batch_norm():
     torch.manual_seed(0)
     x = torch.randn(4, 3, 5, 5)
     ours, torchs = NaiveSyncBatchNorm(3, stats_mode="N"), nn.BatchNorm2d(3)
@@ -63,7 +63,7 @@ def test_conv2d_norm_and_activation():
     torch.testing.assert_close(conv(x), expected)
 
 
-def test_convolution_of_nothing_passes_gradients():
+def test_convolution_of_an_empty_batch_has_gradients():
     layer = Conv2d(2, 3, 3, padding=1)
     out = layer(torch.zeros(0, 2, 4, 4))
     assert out.shape[:2] == (0, 3)
@@ -91,15 +91,15 @@ def test_paste_masks_fills_the_box():
     assert torch.equal(pasted, expected)
 
 
-def test_paste_masks_cuts_at_the_border_and_takes_no_masks():
+def test_paste_masks_clips_at_the_border_and_accepts_no_masks():
     ones = torch.ones(1, 4, 4)
     pasted = paste_masks_in_image(ones, torch.tensor([[-4.0, -4, 3, 2]]), (6, 8))
     assert pasted.sum() == 3 * 2 and pasted[0, :2, :3].all()
     assert paste_masks_in_image(ones[:0], torch.zeros(0, 4), (6, 8)).shape == (0, 6, 8)
 
 
-def test_roi_align_reads_the_cells_of_a_box():
-    # every cell holds its own column, so an aligned bin's value is the column of its centre
+def test_roi_align_averages_the_cells_of_a_box():
+    # the value of a cell is its column, so the value of an aligned bin is the column of its centre
     columns = torch.arange(16.0).expand(1, 1, 16, 16)
     box = torch.tensor([[0.0, 8, 8, 24, 24]])  # cells 2 to 6 at stride 4
     crop = ROIAlign(2, 0.25, 0)(columns, box)

@@ -1,4 +1,4 @@
-"""Detector parts against numbers computed by hand, empty and broken inputs; on either host."""
+"""Parts of detectors against numbers computed by hand, and with empty inputs; on either host."""
 
 import math
 
@@ -30,7 +30,7 @@ from toy_model import ToyBackbone
 
 
 class ConstantBackbone(Backbone):
-    """Maps of 1 channel and strides 4, 8 that hold 1 and 10."""
+    """Return maps of 1 channel, strides 4 and 8, and values 1 and 10."""
 
     def __init__(self):
         super().__init__()
@@ -70,7 +70,7 @@ def test_fpn_top_block_and_names():
 
 
 @pytest.mark.parametrize("features", [["res2", "res4"], []])
-def test_fpn_refuses_features_that_form_no_pyramid(features):
+def test_fpn_refuses_features_that_are_not_a_pyramid(features):
     with pytest.raises(AssertionError):
         FPN(ToyBackbone(), features, 8)
 
@@ -87,7 +87,7 @@ def test_anchors_by_hand():
     assert not generator.state_dict()
 
 
-def test_anchors_share_sizes_over_levels_and_refuse_other_counts():
+def test_anchor_ratios_apply_to_all_levels_and_other_counts_are_refused():
     generator = DefaultAnchorGenerator(
         sizes=[[8], [16]], aspect_ratios=[0.5, 1.0, 2.0], strides=[4, 8]
     )
@@ -111,7 +111,7 @@ def test_matcher_low_quality_keeps_the_best_of_each_ground_truth():
     assert labels.tolist() == [1, 1, 1] and matches.tolist() == [1, 0, 0]
 
 
-def test_matcher_without_ground_truth_and_bad_arguments():
+def test_matcher_without_ground_truth_and_with_invalid_arguments():
     matches, labels = Matcher([0.5], [0, 1])(torch.zeros(0, 3))
     assert matches.tolist() == [0, 0, 0] and labels.tolist() == [0, 0, 0]
     for thresholds, labels in (([0.7, 0.3], [0, -1, 1]), ([0.5], [0]), ([0.5], [0, 7])):
@@ -119,7 +119,7 @@ def test_matcher_without_ground_truth_and_bad_arguments():
             Matcher(thresholds, labels)
 
 
-def test_box_transform_by_hand_and_back():
+def test_box_transform_and_its_inverse_by_hand():
     transform = Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0))
     source, target = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[1.0, 1, 5, 9]])
     deltas = transform.get_deltas(source, target)
@@ -147,7 +147,7 @@ def test_subsample_labels_counts():
     assert (len(positive), len(negative)) == (0, 0)
 
 
-def test_pooler_takes_each_box_from_the_level_of_its_size():
+def test_pooler_crops_each_box_from_the_level_of_its_size():
     sides = [0, 50, 112, 223.9, 224, 448, 9000]
     boxes = Boxes(torch.tensor([[0.0, 0, side, side] for side in sides]))
     levels = assign_boxes_to_levels([boxes[:3], boxes[3:]], 2, 5, 224, 4)
@@ -159,8 +159,8 @@ def test_pooler_takes_each_box_from_the_level_of_its_size():
     small, large = torch.tensor([[8.0, 8, 16, 16]]), torch.tensor([[8.0, 8, 48, 48]])
     crops = pooler(maps, [Boxes(torch.cat((large, small))), Boxes(small)])
     assert crops.shape == (3, 1, 2, 2) and crops[:, 0, 0, 0].tolist() == [3, 2, 20]
-    nothing = Boxes(torch.zeros(0, 4))
-    assert pooler(maps, [nothing, nothing]).shape == (0, 1, 2, 2)
+    empty = Boxes(torch.zeros(0, 4))
+    assert pooler(maps, [empty, empty]).shape == (0, 1, 2, 2)
     with pytest.raises(AssertionError):
         ROIPooler(2, [1 / 4, 1 / 16], 0, "ROIAlignV2")
     with pytest.raises(ValueError):
@@ -168,17 +168,17 @@ def test_pooler_takes_each_box_from_the_level_of_its_size():
 
 
 def top_proposals(boxes, logits, training=False, pre=10, post=10, min_size=0.0):
-    found = find_top_rpn_proposals(boxes, logits, [(50, 50)], 0.7, pre, post, min_size, training)
-    return found[0]
+    options = (0.7, pre, post, min_size, training)
+    return find_top_rpn_proposals(boxes, logits, [(50, 50)], *options)[0]
 
 
 def test_top_proposals_suppress_within_a_level():
     box, near, far = [0.0, 0, 20, 20], [0.0, 0, 20, 19], [30.0, 30, 60, 60]
     levels = [torch.tensor([[box, near, far]]), torch.tensor([[box]])]
     logits = [torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.5]])]
-    found = top_proposals(levels, logits)
-    assert found.objectness_logits.tolist() == [2.0, 1.5, 0.0]
-    assert found.proposal_boxes.tensor[2].tolist() == [30, 30, 50, 50]  # clipped
+    proposals = top_proposals(levels, logits)
+    assert proposals.objectness_logits.tolist() == [2.0, 1.5, 0.0]
+    assert proposals.proposal_boxes.tensor[2].tolist() == [30, 30, 50, 50]  # clipped
     assert top_proposals(levels, logits, pre=1).objectness_logits.tolist() == [2.0, 1.5]
     assert top_proposals(levels, logits, post=1).objectness_logits.tolist() == [2.0]
     assert len(top_proposals(levels, logits, min_size=20.0)) == 0
@@ -192,17 +192,17 @@ def test_top_proposals_that_are_not_finite():
         top_proposals(boxes, logits, training=True)
 
 
-def test_ground_truth_joins_the_proposals():
-    found = Instances((50, 50), proposal_boxes=Boxes([[0, 0, 1, 1]]))
-    found.objectness_logits = torch.zeros(1)
+def test_ground_truth_is_added_to_the_proposals():
+    proposals = Instances((50, 50), proposal_boxes=Boxes([[0, 0, 1, 1]]))
+    proposals.objectness_logits = torch.zeros(1)
     truth = Instances((50, 50), gt_boxes=Boxes([[5, 5, 9, 9]]), gt_classes=torch.tensor([2]))
-    (joined,) = add_ground_truth_to_proposals([truth], [found])
+    (joined,) = add_ground_truth_to_proposals([truth], [proposals])
     assert joined.proposal_boxes.tensor.tolist() == [[0, 0, 1, 1], [5, 5, 9, 9]]
     assert joined.objectness_logits[1] > 20 and not joined.has("gt_classes")
 
 
 def roi_heads():
-    """They can label and sample, nothing more."""
+    """Make heads that can only label and sample."""
     return StandardROIHeads(
         num_classes=5,
         proposal_matcher=Matcher([0.5], [0, 1]),
@@ -243,7 +243,7 @@ def test_fast_rcnn_inference_by_hand():
     assert found.pred_boxes.tensor[1].tolist() == [20, 20, 50, 40]
     (found,), _ = fast_rcnn_inference([boxes], [scores], [(50, 50)], 0.1, 0.5, 2)
     assert len(found) == 2
-    # one box for all classes, and a row that is broken
+    # one box for all classes, and a row that is not finite
     boxes = torch.tensor([a, [float("nan")] * 4, b])
     (found,), _ = fast_rcnn_inference([boxes], [scores], [(50, 50)], 0.25, 0.5, 100)
     assert found.pred_classes.tolist() == [0, 1, 1]
@@ -312,7 +312,7 @@ def test_mask_loss_by_hand():
     head = mask_head(3)
     with EventStorage() as storage:
         loss = head(torch.zeros(2, 2, 2, 2), [masked_proposals([0, 2])])["loss_mask"]
-    # half of the pixels are on: class 0 has logit 0, class 2 has logit 2
+    # half of the pixels are positive: class 0 has logit 0, class 2 has logit 2
     both = (math.log(1 + math.exp(2)) + math.log(1 + math.exp(-2))) / 2
     torch.testing.assert_close(loss, torch.tensor((math.log(2) + both) / 2))
     latest = {name: value for name, (value, _) in storage.latest().items()}
@@ -321,13 +321,13 @@ def test_mask_loss_by_hand():
 
 
 @pytest.mark.parametrize("num_classes, logit", [(3, 2.0), (1, 0.0)])
-def test_mask_inference_takes_the_predicted_class(num_classes, logit):
+def test_mask_inference_selects_the_predicted_class(num_classes, logit):
     head = mask_head(num_classes).eval()
-    found = [Instances((8, 8), pred_classes=torch.tensor(c)) for c in ([2], [0, 1])]
-    found = head(torch.zeros(3, 2, 2, 2), found)
-    assert found[1].pred_masks.shape == (2, 1, 4, 4)
+    detections = [Instances((8, 8), pred_classes=torch.tensor(c)) for c in ([2], [0, 1])]
+    detections = head(torch.zeros(3, 2, 2, 2), detections)
+    assert detections[1].pred_masks.shape == (2, 1, 4, 4)
     torch.testing.assert_close(
-        found[0].pred_masks, torch.full((1, 1, 4, 4), 1 / (1 + math.exp(-logit)))
+        detections[0].pred_masks, torch.full((1, 1, 4, 4), 1 / (1 + math.exp(-logit)))
     )
 
 
@@ -340,5 +340,5 @@ def test_postprocess_scales_clips_drops_and_pastes():
     assert out.pred_boxes.tensor.tolist() == [[0, 0, 20, 10], [20, 0, 40, 20]]
     torch.testing.assert_close(out.scores, torch.tensor([0.9, 0.7]))
     assert out.pred_masks.shape == (2, 20, 40)
-    # all of the box but its 4 corners, where three quarters of what is sampled lie outside
+    # the whole box without its 4 corners, where three quarters of the samples are outside
     assert out.pred_masks[0, 1:9].sum() == 160 and out.pred_masks[0].sum() == 196

@@ -19,23 +19,23 @@ def as_rank(monkeypatch):
     return choose
 
 
-def test_training_stream_is_one_permutation_after_the_other():
+def test_training_stream_is_a_sequence_of_permutations():
     generator = torch.Generator().manual_seed(3)
     expected = [i for _ in range(3) for i in torch.randperm(7, generator=generator).tolist()]
     assert list(islice(TrainingSampler(7, seed=3), 21)) == expected
 
 
-def test_iterating_again_starts_the_stream_again():
+def test_each_iteration_restarts_the_stream():
     sampler = TrainingSampler(5, seed=1)
     assert list(islice(sampler, 9)) == list(islice(sampler, 9))
 
 
-def test_without_shuffling_in_order():
+def test_training_stream_without_shuffling_is_in_order():
     assert list(islice(TrainingSampler(3, shuffle=False), 7)) == [0, 1, 2, 0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_ranks_share_one_stream(as_rank, world):
+def test_ranks_split_one_stream(as_rank, world):
     whole = list(islice(TrainingSampler(7, seed=5), 12 * world))
     for rank in range(world):
         as_rank(rank, world)
@@ -43,13 +43,13 @@ def test_ranks_share_one_stream(as_rank, world):
 
 
 @pytest.mark.parametrize("size, error", [(0, ValueError), (-3, ValueError), (2.5, TypeError)])
-def test_training_refuses_sizes(size, error):
+def test_training_sampler_refuses_sizes(size, error):
     with pytest.raises(error):
         TrainingSampler(size)
 
 
 @pytest.mark.parametrize("size, world", [(7, 3), (2, 3), (9, 3), (10, 4), (5, 1)])
-def test_inference_sees_each_index_once_in_order(as_rank, size, world):
+def test_inference_parts_cover_each_index_once_in_order(as_rank, size, world):
     parts = []
     for rank in range(world):
         as_rank(rank, world)
@@ -73,9 +73,8 @@ def train_loader(**options):
     return build_detection_train_loader(ITEMS, **usual | options)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("grouping", [False, True])
-def test_train_loader_sees_the_samplers_images(workers, grouping):
+@pytest.mark.parametrize("workers, grouping", [(0, True), (2, False)])
+def test_train_loader_loads_the_images_of_the_sampler(workers, grouping):
     loader = train_loader(num_workers=workers, aspect_ratio_grouping=grouping)
     batches = list(islice(loader, 30))
     numbers = [entry["number"] for batch in batches for entry in batch]
@@ -84,17 +83,17 @@ def test_train_loader_sees_the_samplers_images(workers, grouping):
         assert set(numbers) == set(range(10))
     else:
         assert numbers == list(islice(TrainingSampler(10, seed=0), 60))
-    # Each worker draws numbers of its own.
+    # Workers draw different numbers.
     assert len({entry["draw"] for batch in batches for entry in batch}) > 55
 
 
-def test_test_loader_goes_through_once_in_order():
+def test_test_loader_loads_each_image_once_in_order():
     loader = build_detection_test_loader(ITEMS, mapper=random_mapper, batch_size=4)
     numbers = [[entry["number"] for entry in batch] for batch in loader]
     assert numbers == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_seed_fixes_the_workers_draws():
+def test_seed_determines_the_draws_of_workers():
     def draws(seed):
         torch.manual_seed(seed)
         loader = train_loader(aspect_ratio_grouping=False, num_workers=1)
@@ -103,7 +102,7 @@ def test_seed_fixes_the_workers_draws():
     assert draws(1) == draws(1) != draws(2)
 
 
-def test_batches_are_collated_and_must_be_shared_out():
+def test_batches_are_collated_and_split_evenly():
     for grouping in (False, True):
         loader = train_loader(mapper=None, aspect_ratio_grouping=grouping, collate_fn=len)
         assert list(islice(loader, 3)) == [2, 2, 2]

@@ -1,4 +1,4 @@
-"""Schedules, and which parameters are grouped together."""
+"""Schedules and parameter groups."""
 
 import pytest
 import torch
@@ -22,14 +22,14 @@ def _named(model: nn.Module, groups: list[dict]) -> list[dict]:
     return [{**group, "params": {names[id(p)] for p in group["params"]}} for group in groups]
 
 
-def test_one_group_where_nothing_differs() -> None:
+def test_one_group_for_equal_options() -> None:
     model = Net()
     (group,) = get_default_optimizer_params(model, base_lr=1.0)
     assert group["lr"] == 1.0 and len(group["params"]) == 5
     assert list(get_default_optimizer_params(model)[0]) == ["params"]
 
 
-def test_norms_and_overrides_leave_the_large_group() -> None:
+def test_norms_and_overrides_have_separate_groups() -> None:
     model = Net()
     groups = get_default_optimizer_params(
         model,
@@ -44,7 +44,7 @@ def test_norms_and_overrides_leave_the_large_group() -> None:
     ]
 
 
-def test_layer_rates_and_biases() -> None:
+def test_rates_of_layers_and_biases() -> None:
     model = Net()
     groups = get_default_optimizer_params(
         model,
@@ -63,7 +63,7 @@ def test_layer_rates_and_biases() -> None:
     }
 
 
-def test_contradictions_are_refused() -> None:
+def test_contradictory_options_are_refused() -> None:
     with pytest.raises(ValueError, match="base_lr"):
         get_default_optimizer_params(Net(), bias_lr_factor=2.0)
     with pytest.raises(ValueError, match="base_lr"):
@@ -83,7 +83,7 @@ def test_warmup_then_schedule() -> None:
     assert schedule(0.0) == pytest.approx(0.001)
     assert schedule(0.05) == pytest.approx((0.001 + 1) / 2)
     assert [schedule(t) for t in (0.1, 0.59, 0.6, 0.8)] == [1.0, 1.0, 0.1, 0.01]
-    # A warm-up in the way of a cosine meets it.
+    # The end of a warm-up equals the cosine.
     cosine = CosineParamScheduler(1.0, 0.0)
     assert WarmupParamScheduler(cosine, 0.1, 0.5)(0.4999) == pytest.approx(0.5, abs=1e-3)
 
@@ -112,6 +112,6 @@ def test_multiplier_keeps_the_ratio_of_groups_and_resumes() -> None:
     assert resumed.get_last_lr() == pytest.approx([0.1, 0.05])
 
 
-def test_multiplier_wants_a_param_scheduler() -> None:
+def test_multiplier_needs_a_param_scheduler() -> None:
     with pytest.raises(ValueError, match="ParamScheduler"):
         LRMultiplier(_optimizer(), lambda t: 1.0, max_iter=10)

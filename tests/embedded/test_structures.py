@@ -25,7 +25,7 @@ def boxes():
     return Boxes(torch.tensor(ROWS))
 
 
-def test_boxes_measure(boxes):
+def test_boxes_sizes_and_centres(boxes):
     assert boxes.area().tolist() == [4, 100, 0]
     assert boxes.get_centers().tolist() == [[2, 3], [5, 5], [5, 6]]
     assert boxes.nonempty().tolist() == [True, True, False]
@@ -47,7 +47,7 @@ def test_boxes_that_are_not_finite_cannot_be_clipped(value):
         Boxes(torch.tensor([[0.0, 0.0, value, 1.0]])).clip((5, 5))
 
 
-def test_boxes_indexing_always_gives_boxes(boxes):
+def test_boxes_indexing_returns_boxes(boxes):
     assert boxes[0].tensor.tolist() == ROWS[:1]
     assert boxes[-1].tensor.tolist() == ROWS[2:]
     for item in ([0, 2], torch.tensor([True, False, True]), torch.tensor([0, 2])):
@@ -57,7 +57,7 @@ def test_boxes_indexing_always_gives_boxes(boxes):
         boxes[3]
 
 
-def test_boxes_from_other_things_and_joined(boxes):
+def test_boxes_from_arrays_and_concatenated(boxes):
     assert Boxes(torch.zeros(0)).tensor.shape == (0, 4)
     assert Boxes(np.ones((2, 4))).tensor.dtype == torch.float32
     assert Boxes.cat([]).tensor.shape == (0, 4)
@@ -83,7 +83,7 @@ def test_box_mode_converts_lists_and_tuples(kind):
     assert BoxMode.convert(xyxy, BoxMode.XYXY_ABS, BoxMode.XYXY_ABS) is xyxy
 
 
-def test_box_mode_converts_arrays_and_tensors_without_writing_to_them():
+def test_box_mode_converts_copies_of_arrays_and_tensors():
     array = np.array([[1.5, 2, 3, 4], [0, 0, 1, 1]])
     before = array.copy()
     converted = BoxMode.convert(array, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
@@ -93,7 +93,7 @@ def test_box_mode_converts_arrays_and_tensors_without_writing_to_them():
     assert tensor.shape == (0, 4)
 
 
-def test_box_mode_values_and_refusals():
+def test_box_mode_values_and_errors():
     assert (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS) == (0, 1)
     with pytest.raises((NotImplementedError, AssertionError)):
         BoxMode.convert([0, 0, 1, 1], BoxMode.XYXY_ABS, 2)  # relative
@@ -114,7 +114,7 @@ def test_instances_fields(instances):
     instances.remove("scores")
     assert not instances.has("scores")
     with pytest.raises(AttributeError, match="scores"):
-        instances.scores
+        assert instances.scores
     with pytest.raises(KeyError):
         instances.get("scores")
     with pytest.raises(AssertionError, match="2"):
@@ -132,7 +132,7 @@ def test_instances_indexing(instances):
             instances[bad]
 
 
-def test_instances_join_and_move(instances):
+def test_instances_concatenated_and_moved(instances):
     joined = Instances.cat([instances, instances[0]])
     assert joined.names == ["a", "b", "c", "a"] and joined.gt_classes.tolist() == [0, 1, 2, 0]
     assert len(joined.gt_boxes) == 4
@@ -232,7 +232,7 @@ def test_polygon_masks_crop_and_resize(polygons):
 
 
 @pytest.mark.parametrize("bad", [[1.0, 2, 3, 4], [1.0, 2, 3, 4, 5, 6, 7]])
-def test_polygon_masks_refuse_what_is_no_polygon(bad):
+def test_polygon_masks_refuse_invalid_polygons(bad):
     with pytest.raises(ValueError):
         PolygonMasks([[np.array(bad)]])
 

@@ -1,4 +1,4 @@
-"""Augmentations: sizes, random draws, and that image, boxes and polygons move together."""
+"""Augmentations: sizes, random draws, and equal changes of image, boxes and labels."""
 
 import numpy as np
 import pytest
@@ -47,13 +47,13 @@ def test_bytes_are_resized_by_pillow(channels):
     np.testing.assert_array_equal(resized[:, :, 0] if channels else resized, expected)
 
 
-def test_labels_are_not_mixed_by_resizing():
+def test_labels_are_resized_without_interpolation():
     labels = np.random.RandomState(0).choice([0, 7, 200], (40, 60)).astype(np.uint8)
     resized = T.ResizeTransform(40, 60, 33, 77).apply_segmentation(labels)
     assert set(np.unique(resized)) == {0, 7, 200}
 
 
-def test_points_scale_with_the_image_and_back():
+def test_resize_of_points_and_its_inverse():
     resize = T.ResizeTransform(40, 60, 20, 180)
     points = np.array([[3.0, 4.0], [60.0, 40.0]])
     scaled = resize.apply_coords(points.copy())
@@ -61,12 +61,12 @@ def test_points_scale_with_the_image_and_back():
     np.testing.assert_allclose(resize.inverse().apply_coords(scaled), points)
 
 
-def test_resizing_refuses_another_image():
+def test_resizing_refuses_an_image_of_another_size():
     with pytest.raises(AssertionError):
         T.ResizeTransform(41, 60, 20, 30).apply_image(RAMP)
 
 
-def test_flip_moves_image_and_boxes_together():
+def test_flip_of_image_and_boxes():
     chosen, flipped = apply(T.RandomFlip(prob=1.0))
     assert isinstance(chosen, T.HFlipTransform)
     np.testing.assert_array_equal(flipped.image, RAMP[:, ::-1])
@@ -94,7 +94,7 @@ def test_random_crop_sizes(kind, size, least, most):
     assert len(set(crops)) == 1 if least == most else len(set(crops)) > 10
 
 
-def test_random_crop_cuts_where_it_says():
+def test_random_crop_of_image_and_boxes():
     crop, cropped = apply(T.RandomCrop("absolute", (11, 13)), seed=3)
     window = RAMP[crop.y0 : crop.y0 + 11, crop.x0 : crop.x0 + 13]
     np.testing.assert_array_equal(cropped.image, window)
@@ -106,14 +106,14 @@ def test_random_crop_cuts_where_it_says():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_large_scale_jitter_gives_the_target_size(seed):
+def test_large_scale_jitter_has_the_target_size(seed):
     jitter = T.AugmentationList(
         [T.ResizeScale(0.1, 2.0, 48, 48), T.FixedSizeCrop((48, 48), pad_value=128)]
     )
     chosen, jittered = apply(jitter, seed=seed)
     assert jittered.image.shape == (48, 48, 3)
     resize = chosen.transforms[0]
-    assert abs(resize.new_w / resize.new_h - 1.5) < 0.1  # the aspect ratio stays
+    assert abs(resize.new_w / resize.new_h - 1.5) < 0.1  # the aspect ratio is kept
     if resize.new_h < 48:
         assert (jittered.image[resize.new_h :] == 128).all()
     np.testing.assert_allclose(
@@ -121,12 +121,12 @@ def test_large_scale_jitter_gives_the_target_size(seed):
     )
 
 
-def test_fixed_size_crop_without_padding_stays_small():
+def test_fixed_size_crop_without_padding():
     _, cropped = apply(T.FixedSizeCrop((48, 32), pad=False))
     assert cropped.image.shape == (40, 32, 3)
 
 
-def test_random_apply_applies_its_share():
+def test_random_apply_has_its_probability():
     maybe = T.RandomApply(T.AugmentationList([T.Resize(20), T.RandomFlip(1.0)]), prob=0.3)
     shapes = [apply(maybe, seed=seed)[1].image.shape[0] for seed in range(200)]
     assert 0.2 < shapes.count(20) / 200 < 0.4
@@ -148,20 +148,20 @@ def test_random_apply_applies_its_share():
     ],
     ids=lambda x: "" if isinstance(x, list) else type(x).__name__,
 )
-def test_colours_change_and_boxes_stay(augmentation, expected):
+def test_colours_change_and_boxes_do_not(augmentation, expected):
     image = np.full((40, 60, 3), (200, 100, 50), np.uint8)
     _, changed = apply(T.AugmentationList([augmentation]), image)
     np.testing.assert_allclose(changed.image[7, 9], expected, atol=1)
     assert changed.boxes.tolist() == [[5, 10, 25, 30]] and changed.image.dtype == np.uint8
 
 
-def test_lighting_shifts_all_pixels_alike():
+def test_lighting_shifts_all_pixels_equally():
     _, changed = apply(T.RandomLighting(40.0), np.full((4, 6, 3), 128, np.uint8), seed=1)
     assert len(np.unique(changed.image.reshape(-1, 3), axis=0)) == 1
     assert not (changed.image == 128).all()
 
 
-def test_quarter_turn():
+def test_rotation_by_90_degrees():
     chosen, turned = apply(T.RandomRotation([90], sample_style="choice"))
     np.testing.assert_array_equal(turned.image, np.rot90(RAMP))
     np.testing.assert_allclose(turned.boxes, [[10, 35, 30, 55]], atol=1e-9)
@@ -169,7 +169,7 @@ def test_quarter_turn():
     assert isinstance(apply(T.RandomRotation(0.0))[0], T.NoOpTransform)
 
 
-def test_rotation_that_is_cut_keeps_its_centre():
+def test_rotation_without_expand_keeps_its_centre():
     rotation = T.RandomRotation(30.0, expand=False, center=(0.25, 0.5))
     chosen, turned = apply(rotation)
     assert turned.image.shape == RAMP.shape
@@ -178,21 +178,21 @@ def test_rotation_that_is_cut_keeps_its_centre():
         chosen.inverse()
 
 
-def test_extent_reaches_out_of_the_image():
+def test_extent_outside_of_the_image_is_black():
     chosen, cut = apply(T.RandomExtent((2.0, 2.0), (0.0, 0.0)), np.full((40, 60, 3), 9, np.uint8))
     assert cut.image.shape == (80, 120, 3) and (cut.image[20:60, 30:90] == 9).all()
     assert cut.image.sum() == 9 * 40 * 60 * 3
     np.testing.assert_allclose(cut.boxes, [[35, 30, 55, 50]])
 
 
-def test_floats_are_resized_too():
+def test_resize_of_floats():
     image = RAMP.astype(np.float32) / 255
     resized = T.ResizeTransform(40, 60, 80, 120).apply_image(image)
     assert resized.shape == (80, 120, 3) and resized.dtype == np.float32
     np.testing.assert_allclose(resized.mean(), image.mean(), atol=0.02)
 
 
-def test_own_augmentation_gets_what_it_names():
+def test_custom_augmentation_gets_the_inputs_that_it_names():
     class ShiftToFirstBox(T.Augmentation):
         def __init__(self, margin=0):
             super().__init__()
@@ -214,7 +214,7 @@ def test_own_augmentation_gets_what_it_names():
         apply(NeedsDepth())
 
 
-def test_input_must_be_an_image():
+def test_input_that_is_not_an_image_is_refused():
     with pytest.raises(AssertionError):
         T.AugInput([[1, 2], [3, 4]])
     with pytest.raises(AssertionError):

@@ -15,7 +15,7 @@ STAGES = [(0.5, (10, 10, 5, 5)), (0.6, (20, 20, 10, 10)), (0.7, (30, 30, 15, 15)
 
 
 def toy_cascade(norm="naiveSyncBN_N", mask=True, stages=STAGES, **predictor):
-    """The toy Mask R-CNN with a cascade in place of its box head; ``predictor``: its options."""
+    """Make the toy Mask R-CNN with a cascade as box head; ``predictor``: options of its stages."""
     model = toy_mask_rcnn(norm=norm, mask=mask, conv_dims=(-1, -1))
     plain, width = model.roi_heads, 8
     masks = ("mask_in_features", "mask_pooler", "mask_head") if mask else ()
@@ -51,7 +51,7 @@ def toy_cascade(norm="naiveSyncBN_N", mask=True, stages=STAGES, **predictor):
 
 
 def stir(model):
-    """Move weights away from their cautious start: scores, boxes and masks that differ."""
+    """Increase small initial weights, so that scores, boxes and masks differ."""
     for key, parameter in model.named_parameters():
         for part, gain in (("predictor", 100.0), ("rpn_head", 10.0)):
             if part in key and key.endswith("weight"):

@@ -18,7 +18,7 @@ from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-# Tensors are tiny here: a second thread costs far more than it brings.
+# Tensors are tiny: a second thread slows them down.
 torch.set_num_threads(1)
 NUM_CLASSES = 3
 
@@ -42,7 +42,7 @@ class ToyBackbone(Backbone):
 
 
 def toy_mask_rcnn(norm="", agnostic=False, conv_dims=(-1,), mask=True, width=8):
-    """Make the model; its options are those where the two hosts could differ."""
+    """Make the model; the options are those that could differ between the two hosts."""
     levels, strides = ["p2", "p3", "p4"], [4, 8, 16]
     scales = [1 / stride for stride in strides]
     crops = dict(scales=scales, sampling_ratio=0, pooler_type="ROIAlignV2", canonical_box_size=32)
@@ -103,7 +103,7 @@ def toy_mask_rcnn(norm="", agnostic=False, conv_dims=(-1,), mask=True, width=8):
 
 
 def toy_inputs(seed, sizes=((90, 120), (112, 80)), counts=(4, 2)):
-    """Random images with random polygons."""
+    """Make random images with random polygons."""
     rng = np.random.default_rng(seed)
     inputs = []
     for (height, width), count in zip(sizes, counts):
@@ -126,16 +126,16 @@ def toy_inputs(seed, sizes=((90, 120), (112, 80)), counts=(4, 2)):
     return inputs
 
 
-def assert_learns_one_batch(model, steps):
-    """The loss of one batch falls."""
+def assert_learns_one_batch(model):
+    """Assert that training on one batch reduces its loss."""
     inputs = toy_inputs(5)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     totals = []
     with EventStorage():
-        for _ in range(steps):
+        for _ in range(12):
             loss = sum(model(inputs).values())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             totals.append(loss.item())
-    assert sum(totals[-5:]) < 0.85 * sum(totals[:5])
+    assert sum(totals[-3:]) < 0.85 * sum(totals[:3])

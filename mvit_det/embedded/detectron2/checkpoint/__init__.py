@@ -1,3 +1,3 @@
-"""Checkpoints: of training, and of the published model zoo."""
+"""Checkpoints of training and of the published model zoo."""
 
 from .detection_checkpoint import DetectionCheckpointer

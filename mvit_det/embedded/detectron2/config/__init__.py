@@ -1,4 +1,4 @@
-"""Configs as Python files: calls that are described first and made later."""
+"""Lazy configs: Python files that describe calls, which ``instantiate`` makes later."""
 
 from .instantiate import instantiate
 from .lazy import LazyCall, LazyConfig

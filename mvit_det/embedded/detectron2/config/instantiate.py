@@ -13,11 +13,15 @@ from detectron2.utils.registry import locate
 def instantiate(cfg: Any) -> Any:
     """Call ``cfg._target_`` with the other entries of ``cfg`` as keyword arguments.
 
-    Arguments that describe calls are built first, also inside lists. Whatever else ``cfg`` is, such
-    as a mapping without ``_target_``, is returned as it is.
+    Arguments that describe calls are built first, also inside lists. Any other ``cfg``, for example
+    a mapping without ``_target_``, is returned unchanged.
+
+    Raises:
+        TypeError: the target is not callable, or does not take these arguments.
+        ImportError: no object has the dotted path ``_target_``.
     """
     if isinstance(cfg, ListConfig):
-        # Stays a ListConfig: some consumers distinguish it from a list, as under Detectron2.
+        # Keep it a ListConfig: some consumers distinguish it from a list, as with Detectron2.
         return ListConfig([instantiate(item) for item in cfg], flags={"allow_objects": True})
     if isinstance(cfg, list):
         return [instantiate(item) for item in cfg]
@@ -31,7 +35,7 @@ def instantiate(cfg: Any) -> Any:
     if isinstance(target, str):
         target = locate(target)
     if not callable(target):
-        raise TypeError(f"_target_={target!r} cannot be called: name a class or function.")
+        raise TypeError(f"_target_={target!r} is not callable: name a class or function.")
     try:
         return target(**arguments)
     except TypeError:

@@ -20,29 +20,38 @@ class LazyCall:
     """Describe a call instead of making it: ``LazyCall(nn.Linear)(in_features=3, ...)``.
 
     The result is a config of the arguments and ``_target_``, which ``instantiate`` calls.
+
+    Raises:
+        TypeError: the target is not a class, a function or a dotted path.
     """
 
     def __init__(self, target: Callable | str):
         if not (callable(target) or isinstance(target, str)):
             raise TypeError(f"LazyCall takes a class, a function or its path, not {target!r}.")
-        # omegaconf would take a dataclass for a schema of its own.
+        # omegaconf would treat a dataclass as a structured config.
         self._target = _dotted_path(target) if dataclasses.is_dataclass(target) else target
 
     def __call__(self, **kwargs: Any) -> DictConfig:
-        return DictConfig({**kwargs, "_target_": self._target}, flags={"allow_objects": True})
+        """Return the config of the call with these arguments."""
+        return DictConfig(dict(kwargs, _target_=self._target), flags={"allow_objects": True})
 
 
 class LazyConfig:
-    """Config files: Python or YAML in, YAML out."""
+    """Load Python and YAML configs, override their values, and save them as YAML."""
 
     @staticmethod
     def load(filename: str, keys: str | tuple[str, ...] | None = None) -> Any:
-        """Load a ``.py`` or ``.yaml`` file: the value of one name, a tuple of several, or a config.
+        """Load a ``.py`` or ``.yaml`` file: the value of one key, a tuple of several, or a config.
 
-        By default, that config has all global dicts and configs without leading underscore.
+        By default, the config has all global dicts and configs without leading underscore.
+
+        Raises:
+            ValueError: another file type, or YAML that names something unsafe or missing.
+            KeyError: a key is missing.
+            ImportError: a config that the file imports does not exist.
         """
         if filename.endswith(".py"):
-            content = run_file(filename)
+            content: Any = run_file(filename)
         elif filename.endswith((".yaml", ".yml")):
             with PathManager.open(filename, "r") as file:
                 plain = yaml_format.parse(file)
@@ -56,12 +65,12 @@ class LazyConfig:
         if OmegaConf.is_config(content):
             return content
         kinds = (dict, DictConfig, ListConfig)
-        shown = {k: v for k, v in content.items() if k[0] != "_" and isinstance(v, kinds)}
-        return as_config({name: as_config(value) for name, value in shown.items()})
+        public = {k: v for k, v in content.items() if k[0] != "_" and isinstance(v, kinds)}
+        return as_config({name: as_config(value) for name, value in public.items()})
 
     @staticmethod
     def save(cfg: DictConfig, filename: str) -> None:
-        """Write YAML that ``load`` reads, or warn: a lambda, for one, has no name to save."""
+        """Write YAML that ``load`` can read; log a warning if it cannot (a lambda has no path)."""
         text = yaml_format.dump(_name_targets(OmegaConf.to_container(cfg, resolve=False)))
         with PathManager.open(filename, "w") as file:
             file.write(text)
@@ -72,7 +81,12 @@ class LazyConfig:
 
     @staticmethod
     def apply_overrides(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-        """Change ``cfg`` in place by hydra's ``key.sub=value``, where keys may be new."""
+        """Apply overrides ``key.sub=value`` in hydra's syntax to ``cfg`` in place; keys may be new.
+
+        Raises:
+            ValueError: an override is a sweep or deletes a key.
+            KeyError: an outer key is a plain value.
+        """
         for override in OverridesParser.create().parse_overrides(overrides):
             if override.is_sweep_override() or override.is_delete():
                 raise ValueError(f"Override {override.input_line!r} must have the form key=value.")
@@ -85,25 +99,25 @@ class LazyConfig:
         return cfg
 
 
-def _dotted_path(thing: Any) -> str:
-    """Return the shortest path of a class or function: it outlives a move of the defining file."""
-    module, name = thing.__module__, thing.__qualname__
+def _dotted_path(target: Any) -> str:
+    """Return the shortest importable path of a class or function: it survives file moves."""
+    module, name = target.__module__, target.__qualname__
     for package in accumulate(module.split("."), "{}.{}".format):
         try:
-            found = reduce(getattr, name.split("."), sys.modules[package])
+            candidate = reduce(getattr, name.split("."), sys.modules[package])
         except (AttributeError, KeyError):
             continue
-        if found == thing:
+        if candidate == target:
             return f"{package}.{name}"
-    return f"{module}.{name}"  # of a lambda, for example, which no path leads to
+    return f"{module}.{name}"  # a lambda, for example, cannot be imported by path
 
 
 def _name_targets(value: Any) -> Any:
     """Replace each ``_target_`` by its path, for saved configs that people can read and edit."""
     if isinstance(value, dict):
-        named = {key: _name_targets(inner) for key, inner in value.items()}
-        target = named.get("_target_")
+        result = {key: _name_targets(inner) for key, inner in value.items()}
+        target = result.get("_target_")
         if hasattr(target, "__qualname__") and target.__module__:
-            named["_target_"] = _dotted_path(target)
-        return named
+            result["_target_"] = _dotted_path(target)
+        return result
     return [_name_targets(inner) for inner in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Run a config file, with relative imports that mean other config files."""
+"""Run a config file, whose relative imports run other config files."""
 
 import builtins
 import os
@@ -19,7 +19,10 @@ def run_file(path: str) -> dict[str, Any]:
     """Run the Python file at ``path`` and return its global names.
 
     ``from ..common.optim import optimizer`` runs ``../../common/optim.py`` afresh, so that the file
-    may change what it imported without changing it for others.
+    may change what it imported without an effect on other configs.
+
+    Raises:
+        ImportError: a relative import does not lead to a file.
     """
     with PathManager.open(path, "r") as file:
         code = compile(file.read(), path, "exec")
@@ -29,23 +32,23 @@ def run_file(path: str) -> dict[str, Any]:
             return _import_config(path, name, level)
         return builtins.__import__(name, globals, locals, fromlist, level)
 
-    # Builtins of this file's own: modules that it imports never see the changed import.
-    own_builtins = {**vars(builtins), "__import__": import_}
-    scope = {"__name__": f"config {path}", "__file__": path, "__builtins__": own_builtins}
+    # A private copy: modules that the file imports keep the usual import.
+    file_builtins = {**vars(builtins), "__import__": import_}
+    scope = {"__name__": f"config {path}", "__file__": path, "__builtins__": file_builtins}
     exec(code, scope)
     return scope
 
 
 def _import_config(importer: str, name: str, level: int) -> ModuleType:
-    """Run the config that ``from <level dots><name> import ...`` means in the file ``importer``."""
-    shown = "." * level + name
+    """Run the config at ``<level dots><name>``, relative to the file ``importer``."""
+    dotted = "." * level + name
     if not name:
-        raise ImportError(f"{importer}: a config can only import names from a file, not {shown!r}.")
+        raise ImportError(f"{importer}: configs can only import from files, not from {dotted!r}.")
     folder = os.path.join(os.path.dirname(importer), *[".."] * (level - 1))
     path = os.path.normpath(os.path.join(folder, *name.split("."))) + ".py"
     if not PathManager.isfile(path):
-        raise ImportError(f"{importer} imports from {shown}, but there is no config file {path}.")
-    module = ModuleType(shown)
+        raise ImportError(f"{importer} imports from {dotted}, but the file {path} does not exist.")
+    module = ModuleType(dotted)
     for key, value in run_file(path).items():
         if not key.startswith("__"):
             setattr(module, key, as_config(value))

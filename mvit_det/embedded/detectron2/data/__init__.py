@@ -1,4 +1,4 @@
-"""From annotation files to batches."""
+"""Data sets by name, mapping of their samples, and loaders of batches."""
 
 from . import datasets, samplers, transforms  # `datasets` registers COCO by name
 from .build import (

@@ -1,4 +1,4 @@
-"""From names of data sets to loaders of batches."""
+"""Data loaders of registered data sets."""
 
 import itertools
 import logging
@@ -20,61 +20,65 @@ logger = logging.getLogger(__name__)
 
 
 def get_detection_dataset_dicts(names: str | Sequence[str], filter_empty=True) -> list[dict]:
-    """Load registered data sets of the same classes, join them, and log their histogram.
+    """Load and concatenate registered data sets of equal classes; log the instances per class.
 
-    ``filter_empty`` drops images without a single annotation that is not a crowd.
+    ``filter_empty`` drops images whose annotations are all crowds, or that have none.
+
+    Raises:
+        AssertionError: no name, no image, or a category_id outside of the classes.
+        ValueError: the data sets have different classes.
     """
     names = [names] if isinstance(names, str) else list(names)
-    assert names, "No data set is named."
+    assert names, "Name at least one data set."
     parts = [DatasetCatalog.get(name) for name in names]
     for name, part in zip(names, parts):
         assert len(part), f"Dataset {name!r} has no images."
     joined = list(itertools.chain.from_iterable(parts))
     if "annotations" in joined[0]:
         if filter_empty:
-            found = len(joined)
+            total = len(joined)
             joined = [r for r in joined if not all(a.get("iscrowd", 0) for a in r["annotations"])]
-            logger.info(f"{len(joined)} of {found} images have an annotation to learn from.")
-        _report_classes(joined, names)
-    assert joined, f"No image of {', '.join(names)} has an annotation to learn from."
+            logger.info(f"{len(joined)} of {total} images have usable annotations.")
+        _log_class_histogram(joined, names)
+    assert joined, f"All images of {', '.join(names)} lack usable annotations."
     return joined
 
 
-def _report_classes(dataset_dicts: list[dict[str, Any]], names: Sequence[str]) -> None:
-    """Compare the classes of the data sets, and log how many instances each has without crowds."""
+def _log_class_histogram(dataset_dicts: list[dict[str, Any]], names: Sequence[str]) -> None:
+    """Check that the data sets have equal classes, and log the instances of each class."""
     classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
-    if None in classes:  # not every data set has named its classes
+    if None in classes:  # a data set without names of classes
         return
-    for name, other in zip(names, classes):
-        if other != classes[0]:
-            both = f"{name!r} is {other}, but {names[0]!r} has {classes[0]}"
+    for name, class_names in zip(names, classes):
+        if class_names != classes[0]:
+            both = f"{name!r} is {class_names}, but {names[0]!r} has {classes[0]}"
             raise ValueError(f"thing_classes of {both}: train with data sets of equal classes.")
     annotations = itertools.chain.from_iterable(entry["annotations"] for entry in dataset_dicts)
     counts = Counter(a["category_id"] for a in annotations if not a.get("iscrowd", 0))
-    strays = counts.keys() - set(range(len(classes[0])))
-    assert not strays, f"category_id {min(strays)} must be below {len(classes[0])}, the classes."
+    unknown = counts.keys() - set(range(len(classes[0])))
+    assert not unknown, f"category_id {min(unknown)} is not below {len(classes[0])}, the classes."
     rows = [(name, counts[label]) for label, name in enumerate(classes[0])]
     logger.info("Instances per class:\n" + tabulate(rows, ("class", "instances"), "pipe"))
 
 
-def _as_given(batch: list[Any]) -> list[Any]:
-    """Collate nothing: a detector takes a list of dicts."""
+def _no_collation(batch: list[Any]) -> list[Any]:
+    """Return the samples as they are: a detector takes a list of dicts."""
     return batch
 
 
 def _seed_worker(worker_id: int) -> None:
-    # All generators of a worker follow torch's seed of it, so that one seed fixes every draw.
+    # Torch's seed of the worker seeds all its generators: one seed fixes all random numbers.
     seed_all_rng(torch.initial_seed() % 2**31 + worker_id)
 
 
-def _mapped(dataset: list[Any] | data.Dataset, mapper: Callable[[Any], Any] | None) -> data.Dataset:
+def _map_dataset(dataset: list[Any] | data.Dataset, mapper: Callable[[Any], Any] | None) -> Any:
     if isinstance(dataset, list):
         dataset = DatasetFromList(dataset)
     return dataset if mapper is None else MapDataset(dataset, mapper)
 
 
 class _Stream(data.IterableDataset):
-    """The items of a data set in a sampler's order; each worker takes ``chunk`` of them in turn."""
+    """Stream a data set in the order of a sampler; workers take turns of ``chunk`` items."""
 
     def __init__(self, dataset: data.Dataset, sampler: Iterable[int], chunk: int):
         self.dataset, self.sampler, self.chunk = dataset, sampler, chunk
@@ -82,13 +86,13 @@ class _Stream(data.IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         info = data.get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        for place, index in enumerate(self.sampler):
-            if place // self.chunk % workers == worker:
+        for position, index in enumerate(self.sampler):
+            if position // self.chunk % workers == worker:
                 yield self.dataset[index]
 
 
 class _AspectRatioBatches(data.IterableDataset):
-    """Batches of samples that are all wide, or all not wide, so that padding wastes little."""
+    """Group a stream into batches of landscape or other images, which need less padding."""
 
     def __init__(self, stream: Iterable[dict[str, Any]], batch_size: int, collate: Callable):
         self.stream, self.batch_size, self.collate = stream, batch_size, collate
@@ -96,11 +100,11 @@ class _AspectRatioBatches(data.IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         groups: dict[bool, list] = {True: [], False: []}
         for item in self.stream:
-            wide = item["width"] > item["height"]
-            groups[wide].append(item)
-            if len(groups[wide]) == self.batch_size:
-                yield self.collate(groups[wide])
-                groups[wide] = []
+            is_landscape = item["width"] > item["height"]
+            groups[is_landscape].append(item)
+            if len(groups[is_landscape]) == self.batch_size:
+                yield self.collate(groups[is_landscape])
+                groups[is_landscape] = []
 
 
 def build_detection_train_loader(
@@ -118,37 +122,41 @@ def build_detection_train_loader(
 
     Args:
         dataset: dataset dicts, or a map-style data set of them.
-        mapper: makes a training sample of a dataset dict; None leaves it as it is.
+        mapper: maps a dataset dict to a training sample; None: samples are dataset dicts.
         sampler: an endless stream of indices; by default a shuffling `TrainingSampler`.
-        total_batch_size: over all processes; they share it evenly.
-        aspect_ratio_grouping: images of one batch are all wide or all not wide; samples then need
+        total_batch_size: over all processes, which share it evenly.
+        aspect_ratio_grouping: no batch has both landscape and other images; samples then need
             "width" and "height".
-        collate_fn: makes a batch of a list of samples; by default the list itself is the batch.
-        kwargs: to ``torch.utils.data.DataLoader``: pin_memory, prefetch_factor, ...
+        num_workers: loading processes of each training process; 0: load in it.
+        collate_fn: maps a list of samples to a batch; by default the list is the batch.
+        **kwargs: for ``torch.utils.data.DataLoader``: pin_memory, prefetch_factor, ...
+
+    Raises:
+        AssertionError: ``total_batch_size`` is not a multiple of the number of processes.
     """
-    world, collate_fn = get_world_size(), collate_fn or _as_given
+    world, collate_fn = get_world_size(), collate_fn or _no_collation
     batch_size, rest = divmod(total_batch_size, world)
-    shared = batch_size > 0 == rest
-    assert shared, f"{world} processes cannot share {total_batch_size} images evenly."
+    is_even = batch_size > 0 == rest
+    assert is_even, f"{world} processes cannot share {total_batch_size} images evenly."
     logger.info(f"Each process loads batches of {batch_size}.")
-    dataset = _mapped(dataset, mapper)
+    mapped = _map_dataset(dataset, mapper)
     # Each worker loads whole batches: the order of images does not depend on num_workers.
-    stream = _Stream(dataset, sampler or TrainingSampler(len(dataset)), batch_size)
+    stream = _Stream(mapped, sampler or TrainingSampler(len(mapped)), batch_size)
     kwargs.update(num_workers=num_workers, worker_init_fn=_seed_worker)
     if not aspect_ratio_grouping:
         return data.DataLoader(stream, batch_size, drop_last=True, collate_fn=collate_fn, **kwargs)
-    samples = data.DataLoader(stream, batch_size=None, collate_fn=_as_given, **kwargs)
+    samples = data.DataLoader(stream, batch_size=None, collate_fn=_no_collation, **kwargs)
     return _AspectRatioBatches(samples, batch_size, collate_fn)
 
 
 def build_detection_test_loader(
     dataset, *, mapper, sampler=None, batch_size=1, num_workers=0, collate_fn=None
 ) -> data.DataLoader:
-    """Make a loader that goes through the data set once, in order, each process through its part.
+    """Make a loader that iterates once over the data set, in order; each process loads its part.
 
     ``batch_size`` is per process; the last batch may be smaller. Batches are lists by default.
     """
-    dataset = _mapped(dataset, mapper)
+    dataset = _map_dataset(dataset, mapper)
     sampler = sampler or InferenceSampler(len(dataset))
-    options = dict(num_workers=num_workers, collate_fn=collate_fn or _as_given)
+    options = dict(num_workers=num_workers, collate_fn=collate_fn or _no_collation)
     return data.DataLoader(dataset, batch_size, sampler=sampler, **options)

@@ -6,38 +6,42 @@ from types import SimpleNamespace
 from typing import Any
 
 
-class _Catalog(UserDict):
+class _Catalog(UserDict[str, Any]):
     def list(self) -> list[str]:
         """Return all names, in the order of registration."""
         return [*self]
 
     def remove(self, name: str) -> None:
-        """Forget what is known under ``name``."""
+        """Remove the entry of ``name``."""
         del self[name]
 
 
 class _DatasetCatalog(_Catalog):
-    """Maps a name to a function without arguments that returns the data set's list of dicts."""
+    """Map a name to a function without arguments that returns the dicts of a data set."""
 
     def register(self, name: str, func: Callable[[], list[dict[str, Any]]]) -> None:
-        """Let ``func`` load the data set ``name``; a name can be given only once."""
+        """Let ``func`` load the data set ``name``.
+
+        Raises:
+            AssertionError: ``func`` is not callable, or the name is registered already.
+        """
         assert callable(func), f"Dataset {name!r} needs a function that loads it, not {func!r}."
         assert name not in self, f"Dataset {name!r} is registered already: choose another name."
         self[name] = func
 
-    def get(self, name: str) -> list[dict[str, Any]]:
+    def get(self, name: str) -> list[dict[str, Any]]:  # type: ignore[override]  # Detectron2's
         """Load the data set; KeyError for an unknown name."""
         if name not in self:
-            known = ", ".join(self) or "none"
-            raise KeyError(f"Dataset {name!r} is not registered; these are: {known}.")
+            names = ", ".join(self) or "none"
+            raise KeyError(f"Dataset {name!r} is not registered; registered: {names}.")
         return self[name]()
 
 
 class Metadata(SimpleNamespace):
-    """What is known of one data set, as attributes that can be set only once.
+    """Metadata of one data set, as attributes that can be set only once.
 
     ``thing_classes`` are the names of the classes by contiguous id, 0..classes-1, and
-    ``thing_dataset_id_to_contiguous_id`` maps the ids of the annotation file to these.
+    ``thing_dataset_id_to_contiguous_id`` maps the ids of the annotation file to contiguous ids.
     """
 
     name: str = "N/A"
@@ -56,19 +60,19 @@ class Metadata(SimpleNamespace):
         super().__setattr__(key, value)
 
     def set(self, **kwargs: Any) -> "Metadata":
-        """Set several attributes; returns itself."""
+        """Set several attributes and return this object; AssertionError if one changes."""
         for key, value in kwargs.items():
             setattr(self, key, value)
         return self
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the attribute, or ``default`` where it is not set."""
+        """Return the attribute, or ``default`` if it is not set."""
         return vars(self).get(key, default)
 
 
 class _MetadataCatalog(_Catalog):
-    def get(self, name: str) -> Metadata:
-        """Return the metadata of ``name``; made on the first call."""
+    def get(self, name: str) -> Metadata:  # type: ignore[override]  # Detectron2's signature
+        """Return the metadata of ``name``; the first call creates them."""
         assert name, "A data set without a name has no metadata."
         return self.setdefault(name, Metadata(name=name))
 

@@ -1,4 +1,4 @@
-"""Data sets made of other data sets: serialised, mapped."""
+"""Data sets that wrap others: serialised, mapped."""
 
 import pickle
 import random
@@ -14,10 +14,10 @@ from detectron2.utils.logger import log_every_n_seconds
 
 
 class DatasetFromList(data.Dataset):
-    """A list as a data set that gives out copies.
+    """Serve copies of the items of a list.
 
-    The items are pickled into one array of bytes, whose memory worker processes share; of a list
-    of objects each worker would end up with its own copy, as reference counts change.
+    The items are pickled into one array of bytes, whose memory worker processes share. A list of
+    objects would be copied in each worker, because reference counts change.
     """
 
     def __init__(self, lst: list[Any]):
@@ -31,16 +31,16 @@ class DatasetFromList(data.Dataset):
     def __getitem__(self, idx: int) -> Any:
         end = self._ends[idx]
         start = self._ends[idx - 1] if idx % len(self) else 0
-        return pickle.loads(memoryview(self._bytes[start:end].numpy()))
+        return pickle.loads(self._bytes[start:end].numpy().data)
 
 
 class MapDataset(data.Dataset):
-    """Apply a function to the items of a data set.
+    """Apply a function to the items of a map-style data set.
 
-    In the place of an item for which it returns None, another, randomly chosen one is given.
+    A random item replaces one for which the function returns None.
     """
 
-    def __init__(self, dataset: data.Dataset, map_func: Callable[[Any], Any]):
+    def __init__(self, dataset: Any, map_func: Callable[[Any], Any]):
         self._dataset, self._map_func = dataset, map_func
         self._rng = random.Random(42)
         self._usable = set(range(len(dataset)))

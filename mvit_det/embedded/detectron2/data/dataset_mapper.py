@@ -1,4 +1,4 @@
-"""From a dataset dict to what a detector takes."""
+"""The mapper from dataset dicts to inputs of a detector."""
 
 import copy
 import logging
@@ -18,13 +18,16 @@ class DatasetMapper:
     """Read the image of a dataset dict, augment it with its annotations, and make tensors.
 
     Args:
-        is_train: keep the annotations, as "instances"; otherwise they are dropped.
-        augmentations: applied in order, in testing too.
+        is_train: convert the annotations to "instances"; otherwise they are dropped.
+        augmentations: applied in order, at test time too.
         image_format: "BGR", "RGB" or "L"; see `detection_utils.read_image`.
         use_instance_mask: keep segmentations, as gt_masks.
-        instance_mask_format: "polygon" or "bitmask" (which an RLE needs).
-        recompute_boxes: after the augmentations, draw the boxes anew around the masks; for crops
-            that cut objects.
+        instance_mask_format: "polygon" or "bitmask" (required for RLE masks).
+        recompute_boxes: after the augmentations, compute the boxes from the masks; for crops that
+            cut objects.
+
+    Raises:
+        AssertionError: ``recompute_boxes`` without ``use_instance_mask``.
     """
 
     def __init__(
@@ -45,10 +48,13 @@ class DatasetMapper:
         logger.info(f"Images for {purpose} go through {self.augmentations}")
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """Map a copy of one dataset dict.
+        """Return a mapped copy of one dataset dict.
 
-        "image" is (C, H, W) uint8 after the augmentations; in training "instances" take the place
-        of "annotations". "height" and "width" stay the file's.
+        "image" is (C, H, W) uint8, 0..255, after the augmentations; in training "instances" replace
+        "annotations". "height" and "width" remain those of the file.
+
+        Raises:
+            SizeMismatchError: the image has another size than the dict.
         """
         result = copy.deepcopy(dataset_dict)
         image = utils.read_image(result["file_name"], format=self.image_format)
@@ -59,10 +65,10 @@ class DatasetMapper:
         result["image"] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         annotations = result.pop("annotations", None)
         if self.is_train and annotations is not None:
-            result["instances"] = self._instances(annotations, transforms, pixels.shape[:2])
+            result["instances"] = self._make_instances(annotations, transforms, pixels.shape[:2])
         return result
 
-    def _instances(
+    def _make_instances(
         self, annotations: list[dict[str, Any]], transforms: T.Transform, size: tuple[int, int]
     ) -> Instances:
         moved = []

@@ -1,4 +1,4 @@
-"""Pure steps of a dataset mapper: read an image, transform annotations, make `Instances`."""
+"""Steps of a dataset mapper: read an image, transform annotations, make `Instances`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ from detectron2.utils.file_io import PathManager
 
 
 class SizeMismatchError(ValueError):
-    """An image is not as large as its annotation says."""
+    """The size of an image differs from its annotation."""
 
 
 def read_image(file_name: str, format: str | None = None) -> np.ndarray:
-    """Read an image file as (H, W, C) uint8, turned upright by its EXIF orientation.
+    """Read an image file as (H, W, C) uint8, 0..255, turned upright by its EXIF orientation.
 
-    ``format`` is "RGB", "BGR", "L" (gray, C = 1), another mode of Pillow, or None for the file's
-    own, which may also be (H, W).
+    ``format`` is "RGB", "BGR", "L" (gray, C = 1), another mode of Pillow, or None for the mode of
+    the file, which may also be (H, W).
     """
     with PathManager.open(file_name, "rb") as file:
         image = ImageOps.exif_transpose(Image.open(file))
@@ -35,17 +35,20 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
 
 
 def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
-    """Raise SizeMismatchError if the image has another size than the dict's "width" and "height".
+    """Compare the size of an image with "width" and "height" of the dict.
 
-    Where both lack they are filled in.
+    If the dict has neither, both are set.
+
+    Raises:
+        SizeMismatchError: the sizes differ.
     """
     height, width = image.shape[:2]
     if "width" not in dataset_dict and "height" not in dataset_dict:
         dataset_dict.update(width=width, height=height)
     elif (dataset_dict["width"], dataset_dict["height"]) != (width, height):
         raise SizeMismatchError(
-            f"Image {dataset_dict.get('file_name', '')} is {width} wide and {height} high, but its "
-            f"annotation says {dataset_dict['width']} wide and {dataset_dict['height']} high: "
+            f"Image {dataset_dict.get('file_name', '')} has width {width} and height {height}, "
+            f"but width {dataset_dict['width']} and height {dataset_dict['height']} as annotated: "
             "correct width and height in the annotation file, or the file's EXIF orientation."
         )
 
@@ -53,8 +56,8 @@ def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
 def transform_instance_annotations(annotation, transforms, image_size) -> dict[str, Any]:
     """Transform the box and the segmentation of one instance, in place.
 
-    The box becomes XYXY_ABS, clipped to ``image_size``, (height, width) after the transforms;
-    polygons become flat arrays, not clipped; a COCO RLE becomes an (H, W) uint8 mask.
+    The box becomes XYXY_ABS in pixels, clipped to ``image_size``, (height, width) after the
+    transforms; polygons become flat arrays, not clipped; a COCO RLE becomes an (H, W) uint8 mask.
     """
     if isinstance(transforms, (list, tuple)):
         transforms = TransformList(transforms)
@@ -71,8 +74,8 @@ def transform_instance_annotations(annotation, transforms, image_size) -> dict[s
     return annotation
 
 
-def _bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
-    """Return one instance's polygons, RLE or (H, W) mask as (H, W)."""
+def _to_bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
+    """Convert polygons, RLE or an (H, W) mask of one instance to (H, W)."""
     if isinstance(segmentation, list):
         return polygons_to_bitmask(segmentation, *image_size)
     return coco_mask.decode(segmentation) if isinstance(segmentation, dict) else segmentation
@@ -83,8 +86,11 @@ def annotations_to_instances(
 ) -> Instances:
     """Make the training targets of one image from its transformed annotations.
 
-    They have gt_boxes, gt_classes and, if the first annotation has a segmentation, gt_masks;
-    ``mask_format`` is "polygon" or "bitmask", which takes polygons, RLE and masks.
+    They have gt_boxes (N), gt_classes (N,) int64 and, if the first annotation has a segmentation,
+    gt_masks; ``mask_format`` is "polygon", or "bitmask" for polygons, RLE and masks.
+
+    Raises:
+        ValueError: some annotations lack a segmentation, or one is not polygons in that format.
     """
     assert mask_format in ("polygon", "bitmask"), f"mask_format={mask_format!r} is unknown."
     corners = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
@@ -93,14 +99,14 @@ def annotations_to_instances(
     target.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
     if not annos or "segmentation" not in annos[0]:
         return target
-    masks = [a.get("segmentation") for a in annos]
+    masks: list[Any] = [a.get("segmentation") for a in annos]
     if any(mask is None for mask in masks):
         raise ValueError(
-            "Some annotations of an image have a segmentation, others have none: add it, or train "
+            "Only some annotations of an image have a segmentation: add the missing ones, or train "
             "without masks."
         )
     if mask_format == "bitmask":
-        target.gt_masks = BitMasks(np.stack([_bitmap(mask, image_size) for mask in masks]) != 0)
+        target.gt_masks = BitMasks(np.stack([_to_bitmap(mask, image_size) for mask in masks]) != 0)
     elif all(isinstance(mask, list) for mask in masks):
         target.gt_masks = PolygonMasks(masks)
     else:

@@ -1,4 +1,4 @@
-"""The training loop, its hooks, and how a run starts."""
+"""The training loop, its hooks, and the start of a run."""
 
 from . import hooks
 from .defaults import create_ddp_model, default_argument_parser, default_setup, default_writers

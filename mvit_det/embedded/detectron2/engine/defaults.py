@@ -1,4 +1,4 @@
-"""What most training scripts begin with: arguments, folders, logs, seeds, data parallelism."""
+"""The set-up of training scripts: arguments, folders, logs, seeds, data parallelism."""
 
 import os
 from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -27,24 +27,24 @@ Examples:
 
 
 def default_argument_parser() -> ArgumentParser:
-    """Make the parser of the command line of training scripts."""
+    """Make the command-line parser of training scripts."""
     parser = ArgumentParser(epilog=_EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
-    # A private port (RFC 6335) of each user's own, so that two users of one machine don't meet.
+    # A private port (RFC 6335) derived from the user, so that users of one machine do not collide.
     port = 49152 + (os.getuid() if hasattr(os, "getuid") else 1) % 16384
     flag = parser.add_argument
     flag("--config-file", default="", metavar="FILE", help="a .py or .yaml config")
-    flag("--resume", action="store_true", help="go on from output_dir's last checkpoint")
+    flag("--resume", action="store_true", help="continue from the last checkpoint in output_dir")
     flag("--eval-only", action="store_true", help="evaluate and do not train")
     flag("--num-gpus", type=int, default=1, help="processes on each machine")
     flag("--num-machines", type=int, default=1, help="machines in all")
-    flag("--machine-rank", type=int, default=0, help="number of this machine, from 0")
+    flag("--machine-rank", type=int, default=0, help="index of this machine, from 0")
     flag("--dist-url", default=f"tcp://127.0.0.1:{port}", help="address of machine 0, or auto")
     flag("opts", nargs=REMAINDER, help="changes to the config, as key=value ...")
     return parser
 
 
 def default_setup(cfg: DictConfig, args: Namespace) -> None:
-    """Make ``cfg.train.output_dir``, log there, save the config, and seed by ``cfg.train.seed``."""
+    """Make ``cfg.train.output_dir``, log and save the config there, seed by ``cfg.train.seed``."""
     output_dir, rank = cfg.train.get("output_dir"), comm.get_rank()
     if output_dir and comm.is_main_process():
         PathManager.mkdirs(output_dir)
@@ -58,19 +58,19 @@ def default_setup(cfg: DictConfig, args: Namespace) -> None:
         logger.info(f"The full config is in {path}.")
 
     seed = cfg.train.get("seed", -1)
-    # Processes differ, or all of them would draw the same augmentations.
+    # With one seed, all processes would draw the same augmentations.
     seed_all_rng(None if seed is None or seed < 0 else seed + rank)
 
 
 def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
-    """Writers to the log, with an ETA by ``max_iter``, to metrics.json, and for TensorBoard."""
+    """Make writers for the log (with an ETA by ``max_iter``), metrics.json and TensorBoard."""
     PathManager.mkdirs(output_dir)
     json_writer = JSONWriter(os.path.join(output_dir, "metrics.json"))
     return [CommonMetricPrinter(max_iter), json_writer, TensorboardXWriter(output_dir)]
 
 
 def create_ddp_model(model: nn.Module, *, fp16_compression=False, **kwargs: Any) -> nn.Module:
-    """Wrap a model in DistributedDataParallel(**kwargs), unless there is only one process.
+    """Wrap a model in ``DistributedDataParallel(**kwargs)`` if there are several processes.
 
     ``fp16_compression`` exchanges gradients in half precision.
     """

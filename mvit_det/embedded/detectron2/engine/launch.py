@@ -22,10 +22,13 @@ def launch(
     args: tuple = (),
     timeout: timedelta = DEFAULT_TIMEOUT,
 ) -> Any:
-    """Call ``main_func(*args)`` in new processes, one per GPU, or here if it is only one.
+    """Call ``main_func(*args)`` in new processes, one per GPU, or in this one for a single GPU.
 
-    Several machines each run this, with ``dist_url`` of machine 0 ("tcp://10.0.0.1:23456"); on one
-    machine "auto" picks a free port. Without CUDA the processes talk by gloo.
+    Each of several machines runs this, with ``dist_url`` of machine 0 ("tcp://10.0.0.1:23456"); on
+    one machine "auto" picks a free port. Without CUDA the processes communicate by gloo.
+
+    Raises:
+        ValueError: dist_url="auto" with several machines, or fewer GPUs than processes.
     """
     world_size = num_machines * num_gpus_per_machine
     if world_size == 1:
@@ -36,9 +39,9 @@ def launch(
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             dist_url = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    found = torch.cuda.device_count()
-    if torch.cuda.is_available() and num_gpus_per_machine > found:
-        raise ValueError(f"{num_gpus_per_machine} processes need as many GPUs: there are {found}.")
+    num_gpus = torch.cuda.device_count()
+    if torch.cuda.is_available() and num_gpus_per_machine > num_gpus:
+        raise ValueError(f"{num_gpus_per_machine} processes need as many GPUs, not {num_gpus}.")
     group = {"init_method": dist_url, "world_size": world_size, "timeout": timeout}
     process_args = (main_func, args, num_gpus_per_machine, machine_rank, group)
     multiprocessing.spawn(_run_process, process_args, nprocs=num_gpus_per_machine)
@@ -52,7 +55,7 @@ def _run_process(
     comm.create_local_process_group(local_size)
     if backend == "nccl":
         torch.cuda.set_device(local_rank)
-    # Nobody may time out on the first message because another process is still starting.
+    # No process may time out on its first message while another one is still starting.
     comm.synchronize()
     main_func(*args)
     if distributed.is_initialized():

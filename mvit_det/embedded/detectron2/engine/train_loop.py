@@ -1,4 +1,4 @@
-"""The loop over iterations, and what one iteration does."""
+"""The training loop, its hooks and its state."""
 
 import logging
 import math
@@ -17,9 +17,9 @@ from detectron2.utils.events import EventStorage, get_event_storage
 
 
 class HookBase:
-    """Base class of actions before and after iterations of ``trainer``; override as needed."""
+    """Base class of hooks, actions before and after iterations; override what is needed."""
 
-    trainer: "TrainerBase" = None
+    trainer: "TrainerBase" = None  # type: ignore[assignment]  # set by register_hooks
 
     def before_train(self) -> None:
         """Act before the first iteration."""
@@ -37,23 +37,23 @@ class HookBase:
         """Act after each iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what checkpoints keep of it; such a hook also has a ``load_state_dict``."""
+        """Return the state for checkpoints; a hook with a state has a ``load_state_dict`` too."""
         return {}
 
 
 class TrainerBase:
     """Run hooks and the iterations ``start_iter`` .. ``max_iter - 1``; ``iter`` is the current one.
 
-    ``storage`` is the EventStorage of the run, there once training has begun.
+    ``storage`` is the EventStorage of the run; None before training.
     """
 
     def __init__(self) -> None:
         self._hooks: list[HookBase] = []
         self.iter = self.start_iter = self.max_iter = 0
-        self.storage: EventStorage | None = None
+        self.storage: EventStorage = None  # type: ignore[assignment]  # set by train
 
     def register_hooks(self, hooks: list[HookBase | None]) -> None:
-        """Add hooks, which run in the order in which they were added; None is skipped."""
+        """Add hooks, which run in the order of registration; None is skipped."""
         for hook in filter(None, hooks):
             # Weak: a circle of references would keep the model's memory until a collection.
             hook.trainer = weakref.proxy(self)
@@ -97,22 +97,22 @@ class TrainerBase:
     def state_dict(self) -> dict[str, Any]:
         """Return the iteration, and the state of the hooks that have one, by class name."""
         states = ((type(hook).__qualname__, hook.state_dict()) for hook in self._hooks)
-        kept = {name: state for name, state in states if state}
-        return {"iteration": self.iter, **({"hooks": kept} if kept else {})}
+        hooks = {name: state for name, state in states if state}
+        return {"iteration": self.iter, **({"hooks": hooks} if hooks else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned; training continues at ``iter + 1``."""
         self.iter = state_dict["iteration"]
-        by_name = {type(hook).__qualname__: hook for hook in reversed(self._hooks)}
+        by_name: dict[str, Any] = {type(hook).__qualname__: hook for hook in reversed(self._hooks)}
         for name, state in state_dict.get("hooks", {}).items():
             if name in by_name:
                 by_name[name].load_state_dict(state)
             else:
-                logging.getLogger(__name__).warning(f"This run has no hook {name} to restore.")
+                logging.getLogger(__name__).warning(f"No hook {name} to restore in this run.")
 
 
 class SimpleTrainer(TrainerBase):
-    """A model, an endless loader of its inputs, and one optimiser; subclasses say how to step."""
+    """Hold a model, an endless loader and an optimiser; subclasses implement ``run_step``."""
 
     def __init__(self, model: nn.Module, data_loader: Iterable, optimizer: Optimizer) -> None:
         super().__init__()
@@ -121,19 +121,20 @@ class SimpleTrainer(TrainerBase):
 
     @staticmethod
     def write_metrics(loss_dict: dict[str, torch.Tensor], data_time: float, cur_iter: int) -> None:
-        """Record scalar losses as means over processes, their sum, and seconds of waiting for data.
+        """Record scalar losses as means over processes, their sum, and ``data_time`` in seconds.
 
-        FloatingPointError: the sum is infinite or not a number.
+        Raises:
+            FloatingPointError: the sum is not finite.
         """
-        measured = {name: float(loss.detach()) for name, loss in loss_dict.items()}
+        losses = {name: float(loss.detach()) for name, loss in loss_dict.items()}
         storage = get_event_storage()
         storage.put_scalar("rank_data_time", data_time, cur_iter=cur_iter)
-        everyone = comm.gather((data_time, measured))
-        if not everyone:
+        gathered = comm.gather((data_time, losses))
+        if not gathered:
             return  # not the main process
-        slowest = max(seconds for seconds, _ in everyone)
+        slowest = max(seconds for seconds, _ in gathered)
         storage.put_scalar("data_time", slowest, cur_iter=cur_iter)
-        means = {name: fmean(losses[name] for _, losses in everyone) for name in measured}
+        means = {name: fmean(process[name] for _, process in gathered) for name in losses}
         total = sum(means.values())
         if not math.isfinite(total):
             raise FloatingPointError(f"The loss is not finite at iteration {cur_iter}: {means}")
@@ -142,10 +143,10 @@ class SimpleTrainer(TrainerBase):
             storage.put_scalars(cur_iter=cur_iter, **means)
 
     def state_dict(self) -> dict[str, Any]:
-        """TrainerBase's, and the optimiser's."""
+        """Return the state of ``TrainerBase``, and the optimiser's."""
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned, the optimiser's state too."""
+        """Restore what ``state_dict`` returned."""
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])

@@ -1,4 +1,4 @@
-"""COCO's average precision of boxes and masks."""
+"""Average precision of boxes and masks, as COCO defines it."""
 
 import json
 import logging
@@ -25,16 +25,20 @@ _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 class COCOEvaluator(DatasetEvaluator):
-    """Measure the average precision (0..100) of detections, by COCO's rules.
+    """Measure the average precision (0..100) of detections by the rules of COCO.
 
     Args:
         dataset_name: a registered data set. Without a ``json_file`` in its metadata it is written
-            into ``output_dir`` in COCO's format.
-        tasks: of "bbox" and "segm"; by default what the predictions hold.
+            into ``output_dir`` in COCO format.
+        tasks: "bbox", "segm" or both; by default those that the predictions contain.
         distributed: collect the predictions of all processes; only the main one has the results.
-        output_dir: gets coco_instances_results.json (COCO's result format).
+        output_dir: the folder for coco_instances_results.json (COCO's result format).
         max_dets_per_image: how many detections of an image count, 10 at least; 100 by default.
         allow_cached_coco: use the file of an earlier conversion of the data set.
+
+    Raises:
+        AssertionError: unknown tasks.
+        ValueError: neither a ``json_file`` nor an ``output_dir``.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class COCOEvaluator(DatasetEvaluator):
         self._metadata = MetadataCatalog.get(dataset_name)
         if self._metadata.get("json_file") is None:
             if output_dir is None:
-                raise ValueError(f"{dataset_name!r} has no json_file: give an output_dir for one.")
+                raise ValueError(f"{dataset_name!r} has no json_file: set output_dir to write one.")
             path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
             convert_to_coco_json(dataset_name, path, allow_cached_coco)
             self._metadata.json_file = path
@@ -64,18 +68,22 @@ class COCOEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        self._predictions: list[dict[str, Any]] = []
+        """Discard all predictions."""
+        self._predictions: list[list[dict[str, Any]]] = []  # by image
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
-        """Take a batch: inputs with "image_id", outputs with "instances" in the original size."""
-        for given, found in zip(inputs, outputs):
-            instances = found["instances"].to("cpu")
-            self._predictions.append(instances_to_coco_json(instances, given["image_id"]))
+        """Add a batch: inputs with "image_id", outputs with "instances" in the original size."""
+        for image, output in zip(inputs, outputs):
+            instances = output["instances"].to("cpu")
+            self._predictions.append(instances_to_coco_json(instances, image["image_id"]))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Compute, by task, AP, AP50, AP75, APs, APm, APl and "AP-<name>" of each class.
+        """Return, by task, AP, AP50, AP75, APs, APm, APl and "AP-<name>" of each class, in percent.
 
-        NaN where no annotation counts, and where there are no predictions.
+        A metric is NaN without annotations to measure, or without predictions.
+
+        Raises:
+            AssertionError: a predicted class is not a class of the data set.
         """
         predictions = self._predictions
         if self._distributed:
@@ -84,9 +92,9 @@ class COCOEvaluator(DatasetEvaluator):
             if not comm.is_main_process():
                 return {}
         if not predictions:
-            logger.warning("COCOEvaluator has seen no predictions: the loader gave no batch.")
+            logger.warning("COCOEvaluator got no predictions: the loader returned no batch.")
             return {}
-        results = self._original_ids([result for image in predictions for result in image])
+        results = self._to_category_ids([result for image in predictions for result in image])
         if self._output_dir:
             PathManager.mkdirs(self._output_dir)
             path = os.path.join(self._output_dir, "coco_instances_results.json")
@@ -100,51 +108,54 @@ class COCOEvaluator(DatasetEvaluator):
         tasks = self._tasks or (_TASKS if has_masks else ("bbox",))
         return {task: self._evaluate_task(task, results) for task in tasks}
 
-    def _original_ids(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Replace the model's classes 0..N-1 by the category ids of the annotation file."""
+    def _to_category_ids(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Replace the classes 0..N-1 of the model by the category ids of the annotation file."""
         contiguous = self._metadata.get("thing_dataset_id_to_contiguous_id")
         if contiguous is None:
             return results
-        original = {number: category_id for category_id, number in contiguous.items()}
-        strays = {result["category_id"] for result in results} - original.keys()
-        assert not strays, (
-            f"The model predicts class {min(strays)}, but dataset {self._metadata.name!r} has "
+        original = {label: category_id for category_id, label in contiguous.items()}
+        unknown = {result["category_id"] for result in results} - original.keys()
+        assert not unknown, (
+            f"The model predicts class {min(unknown)}, but dataset {self._metadata.name!r} has "
             f"{len(original)} classes: set num_classes to that."
         )
         return [{**result, "category_id": original[result["category_id"]]} for result in results]
 
     def _evaluate_task(self, task: str, results: list[dict[str, Any]]) -> dict[str, float]:
         if not results:
-            logger.warning(f"{task}: the model detects nothing at all.")
+            logger.warning(f"{task}: the model detects nothing.")
             return dict.fromkeys(_METRICS, float("nan"))
         if task == "segm":
-            # Without its box a result gets the area of its mask, which COCO uses for APs/APm/APl.
+            # Without a box, the area is that of the mask, which COCO uses for APs/APm/APl.
             results = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
         evaluation = COCOeval(self._coco, self._coco.load_res(results), task)
         evaluation.params.max_dets = self._max_dets
         evaluation.evaluate()
         evaluation.accumulate()
         # (IoU .5:.95:.05, recall, class, area, limit); -1 marks classes without annotations
-        precision = np.asarray(evaluation.eval["precision"])[..., -1]
-        every, small, medium, large = np.moveaxis(precision, -1, 0)
-        parts = (every, every[0], every[5], small, medium, large)
+        precision = np.asarray(evaluation.eval["precision"])[..., -1]  # type: ignore[index]
+        overall, small, medium, large = np.moveaxis(precision, -1, 0)
+        parts = (overall, overall[0], overall[5], small, medium, large)
         metrics = dict(zip(_METRICS, map(_mean, parts)))
         names = self._metadata.get("thing_classes") or ()
         if len(names) > 1:
-            metrics |= {f"AP-{name}": _mean(every[:, :, i]) for i, name in enumerate(names)}
+            metrics |= {f"AP-{name}": _mean(overall[:, :, i]) for i, name in enumerate(names)}
         table = tabulate(metrics.items(), ("metric", "percent"), "pipe", floatfmt=".2f")
-        logger.info(f"{task} (nan: nothing to measure):\n{table}")
+        logger.info(f"{task} (nan: no annotation to measure):\n{table}")
         return metrics
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean of what is defined, as a percentage."""
+    """Return the mean of the values that are defined (not -1), in percent."""
     values = values[values > -1]
     return float(np.mean(values) * 100) if values.size else float("nan")
 
 
 def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, Any]]:
-    """Write one image's detections in COCO's result format; pred_masks, if any: (N, H, W) bool."""
+    """Return the detections of an image in COCO's result format.
+
+    ``instances`` have pred_boxes, scores, pred_classes and perhaps pred_masks, (N, H, W) bool.
+    """
     if not len(instances):
         return []
     corners = instances.pred_boxes.tensor.numpy()
@@ -154,7 +165,7 @@ def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, 
         score=instances.scores.tolist(),
     )
     if instances.has("pred_masks"):
-        # (N, H, W) -> (H, W, N), column by column, as pycocotools wants it
+        # (N, H, W) -> (H, W, N) in column order, for pycocotools
         masks = np.asfortranarray(instances.pred_masks.numpy().transpose(1, 2, 0), dtype=np.uint8)
         columns["segmentation"] = [
             dict(size=rle["size"], counts=rle["counts"].decode()) for rle in coco_mask.encode(masks)

@@ -1,4 +1,4 @@
-"""The loop that evaluates a model, and the interface of what it feeds."""
+"""The evaluation loop and the interface of evaluators."""
 
 import datetime
 import logging
@@ -17,45 +17,48 @@ logger = logging.getLogger(__name__)
 
 
 class DatasetEvaluator:
-    """Collects a model's outputs batch by batch and turns them into metrics at the end."""
+    """Collect the outputs of a model batch by batch, and compute metrics at the end."""
 
     def reset(self) -> None:
-        """Forget everything; called before the first batch."""
+        """Discard all outputs; called before the first batch."""
 
     def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Take one batch: what went into the model, and what came out."""
+        """Add one batch: the inputs of the model and its outputs."""
 
     def evaluate(self) -> dict[str, Any] | None:
-        """Compute the metrics: by task, then by name. Only the main process has to return any."""
+        """Return the metrics by task and name; only the main process has to return any."""
 
 
 class DatasetEvaluators(DatasetEvaluator):
-    """Several evaluators as one; their tasks must differ."""
+    """Combine several evaluators, whose tasks must differ."""
 
     def __init__(self, evaluators: Sequence[DatasetEvaluator]):
         self._evaluators = list(evaluators)
 
     def reset(self) -> None:
+        """Reset all evaluators."""
         for evaluator in self._evaluators:
             evaluator.reset()
 
     def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Add one batch to all evaluators."""
         for evaluator in self._evaluators:
             evaluator.process(inputs, outputs)
 
     def evaluate(self) -> dict[str, Any]:
+        """Return the metrics of all evaluators; AssertionError if two share a task."""
         merged: dict[str, Any] = {}
         for evaluator in self._evaluators:
             results = evaluator.evaluate() or {}
             shared = merged.keys() & results.keys()
-            assert not shared, f"Two evaluators give results for {', '.join(sorted(shared))}."
+            assert not shared, f"Two evaluators return results for {', '.join(sorted(shared))}."
             merged.update(results if comm.is_main_process() else {})
         return merged
 
 
 @contextmanager
 def inference_context(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode, and back into its former mode at the end."""
+    """Put the model into evaluation mode, and restore its former mode at the end."""
     was_training = model.training
     model.eval()
     try:
@@ -65,10 +68,10 @@ def inference_context(model: nn.Module) -> Iterator[None]:
 
 
 def inference_on_dataset(model, data_loader, evaluator) -> dict[str, Any]:
-    """Run a model in evaluation mode over a loader (with a length), and time it.
+    """Run a model in evaluation mode over a loader (with a length), and log its speed.
 
-    ``evaluator`` sees every batch; None measures the speed alone. The results are empty where
-    there are none, as in processes of rank 1 and up.
+    ``evaluator`` gets every batch; None measures the speed alone. Returns its results, which may be
+    empty in processes other than the main one.
     """
     if not isinstance(evaluator, DatasetEvaluator):
         evaluator = DatasetEvaluators(evaluator or [])

@@ -1,4 +1,4 @@
-"""Normalisation over (N, C, H, W), and how configs name it."""
+"""Normalisation layers of (N, C, H, W), and their names in configs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +14,15 @@ from detectron2.utils import comm
 class NaiveSyncBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics in training are shared by all processes.
 
-    ``stats_mode`` "" gives all processes equal weight, and none may have an empty batch; "N"
-    weights them by batch size, which may be 0 (a mask head without foreground).
+    ``stats_mode`` "" weights all processes equally, and no batch may be empty; "N" weights them by
+    batch size, which may be 0 (a mask head without foreground).
+
+    Raises:
+        AssertionError: another ``stats_mode``, or an empty batch with "".
     """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(self, *args: Any, stats_mode: str = "", **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -24,6 +30,7 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         self._stats_mode = stats_mode
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise (N, C, H, W) by the statistics of all processes."""
         if not self.training or comm.get_world_size() == 1:
             return super().forward(input)
         x = input.float()
@@ -31,8 +38,8 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         if self._stats_mode == "":
             assert weight > 0, "naiveSyncBN cannot take an empty batch; naiveSyncBN_N can."
             weight = 1
-        # Sums, not means: over an empty batch they are 0, and still pass gradients on, which all
-        # processes must do together.
+        # Sums, not means: over an empty batch they are 0 and still have gradients, which all
+        # processes must exchange together.
         cells = max(x.numel() // x.shape[1], 1)
         moments = torch.cat((x.sum(dim=(0, 2, 3)), x.square().sum(dim=(0, 2, 3)))) / cells
         packed = torch.cat((moments * weight, moments.new_tensor([weight])))
@@ -51,12 +58,13 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer norm over the channels of (N, C, H, W), each position by itself."""
+    """Layer norm over the channels of (N, C, H, W), at each position."""
 
     def __init__(self, num_channels: int):
         super().__init__(num_channels, eps=1e-6)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (N, C, H, W)."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -70,11 +78,15 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def get_norm(norm: str | Callable[[int], nn.Module] | None, out_channels: int) -> nn.Module | None:
-    """Make the norm that a config gives: a key of ``NORMS``, a function, or nothing."""
+    """Make a norm by its key in ``NORMS`` or by a function; None for None or "".
+
+    Raises:
+        KeyError: an unknown key.
+    """
     if norm is None or norm == "":
         return None
     if isinstance(norm, str):
         if norm not in NORMS:
-            raise KeyError(f"Norm '{norm}' is not known: use one of {', '.join(NORMS)}, or ''.")
+            raise KeyError(f"Norm '{norm}' is unknown: use one of {', '.join(NORMS)}, or ''.")
         norm = NORMS[norm]
     return norm(out_channels)

@@ -1,4 +1,4 @@
-"""Building blocks that configs and models name: shapes, convolutions with norm, RoIAlign, NMS."""
+"""Building blocks of models: shapes, convolutions with norm, RoIAlign, NMS."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from torchvision.ops import boxes as box_ops
 
 @dataclass
 class ShapeSpec:
-    """A feature map: ``stride`` in input pixels per cell; ``height``, ``width`` in cells."""
+    """The shape of a feature map: ``stride`` in input pixels; ``height`` and ``width`` in cells."""
 
     channels: int | None = None
     height: int | None = None
@@ -20,7 +20,7 @@ class ShapeSpec:
 
 
 class Conv2d(nn.Conv2d):
-    """``torch.nn.Conv2d``, then ``norm`` (its parameters: ``<conv>.norm.*``), then activation."""
+    """A convolution, then ``norm`` (parameters ``<conv>.norm.*``), then ``activation``."""
 
     def __init__(self, *args: Any, norm=None, activation=None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -28,14 +28,18 @@ class Conv2d(nn.Conv2d):
         self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, C, H, W) -> (N, C', H', W')."""
         for step in (super().forward, self.norm, self.activation):
             x = x if step is None else step(x)
         return x
 
 
 class ROIAlign(RoIAlign):
-    """RoIAlign (Mask R-CNN, section 3) of one map: boxes are scaled by ``spatial_scale`` to cells,
-    and shifted by half a cell if ``aligned``; ``sampling_ratio`` 0 adapts to the size of a box."""
+    """RoIAlign of one map (Mask R-CNN, section 3).
+
+    Boxes are scaled by ``spatial_scale`` to cells, and shifted by half a cell if ``aligned``;
+    ``sampling_ratio`` 0 adapts to the size of a box.
+    """
 
     def __init__(
         self, output_size: Any, spatial_scale: float, sampling_ratio: int, aligned: bool = True
@@ -43,16 +47,20 @@ class ROIAlign(RoIAlign):
         super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
-        """Map (N, C, H, W), boxes (M, 5) with the image's index first -> (M, C, *output_size)."""
+        """Crop a map (N, C, H, W) to M boxes.
+
+        ``rois`` are (M, 5): index of the image, XYXY in pixels. Returns (M, C, *output_size).
+        """
         return super().forward(input, rois.to(input.dtype))
 
 
 def batched_nms(
     boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, iou_threshold: float
 ) -> torch.Tensor:
-    """Suppress those of N boxes (N, 4) that overlap a better one of equal ``idxs`` (N,).
+    """Suppress boxes (N, 4) XYXY that overlap a box of higher score and equal ``idxs``.
 
-    Returns: indices of the boxes kept, by falling score.
+    ``scores`` and ``idxs`` (classes or levels) are (N,). Returns the indices of the remaining
+    boxes, by falling score.
     """
     # float: half precision cannot distinguish neighbouring pixels of a large image
     return box_ops.batched_nms(boxes.float(), scores.float(), idxs, iou_threshold)

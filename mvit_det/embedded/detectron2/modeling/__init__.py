@@ -1,4 +1,4 @@
-"""Detection models: backbones, region proposals, RoI heads, and the model that joins them."""
+"""Detection models: backbones, region proposals, RoI heads, and complete detectors."""
 
 from .backbone import BACKBONE_REGISTRY, FPN, Backbone
 from .meta_arch import GeneralizedRCNN

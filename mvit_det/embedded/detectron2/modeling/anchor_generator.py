@@ -1,4 +1,4 @@
-"""Anchors: the boxes that an RPN starts from."""
+"""Anchors: the reference boxes of an RPN."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from detectron2.structures import Boxes
 
 
 def _per_level(values: Sequence, num_levels: int, name: str) -> list[Sequence[float]]:
-    """Spread a config value over feature levels: numbers, or one list, serve all of them."""
+    """Expand a config value to one list per level; numbers or a single list apply to all levels."""
     rows = list(values) if isinstance(values[0], Sequence) else [values]
     rows = rows * num_levels if len(rows) == 1 else rows
-    assert len(rows) == num_levels, f"Anchor {name} for {len(rows)} of {num_levels} levels."
+    assert len(rows) == num_levels, f"Anchor {name} for {len(rows)}, not {num_levels} levels."
     return rows
 
 
@@ -25,10 +25,14 @@ def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> tor
 
 
 class DefaultAnchorGenerator(nn.Module):
-    """Boxes of fixed sizes and shapes at each cell of each feature map.
+    """Generate boxes of fixed sizes and shapes at each cell of each feature map.
 
     ``sizes`` are square roots of areas in pixels, ``aspect_ratios`` height / width; a flat list
-    is for all levels. The first anchor's centre lies ``offset`` strides from the image's corner.
+    applies to all levels. The centre of the first anchor is ``offset`` strides from the corner of
+    the image.
+
+    Raises:
+        AssertionError: neither one list nor one per level.
     """
 
     def __init__(
@@ -41,13 +45,13 @@ class DefaultAnchorGenerator(nn.Module):
         aspect_ratios = _per_level(aspect_ratios, len(strides), "aspect_ratios")
         self.num_anchors = [len(s) * len(ratios) for s, ratios in zip(sizes, aspect_ratios)]
         for level, row in enumerate(zip(sizes, aspect_ratios)):
-            # a buffer, so that it moves with the model; computed from the config, so never saved
+            # a buffer, which moves with the model; not saved, because the config determines it
             self.register_buffer(f"cell_anchors{level}", _cell_anchors(*row), persistent=False)
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[Boxes]:
-        """Make H * W * A boxes in pixels, by row, column, anchor, for each map (N, C, H, W).
+        """Return H * W * A boxes in pixels for each map (N, C, H, W), by row, column, anchor.
 
-        They may reach beyond the image.
+        They may exceed the image.
         """
         boxes = []
         for level, (feature, stride) in enumerate(zip(features, self.strides)):

@@ -1,12 +1,19 @@
-"""Arguments of a module's constructor that become its attributes."""
+"""Modules whose constructor arguments become attributes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 
-def keep_arguments(module: nn.Module, arguments: dict[str, Any], but: str = "") -> None:
-    """Set attributes from what a constructor passes as ``locals()``, but for one of them."""
-    for name, value in arguments.items():
-        if name not in ("self", "__class__", but):
-            setattr(module, name, value)
+class ArgumentsModule(nn.Module):
+    """A module with an attribute for each argument of its constructor."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # attributes are set by _set_arguments
+
+    def _set_arguments(self, arguments: dict[str, Any], skip: str = "") -> None:
+        """Set attributes from ``locals()`` of a constructor, without the argument ``skip``."""
+        for name, value in arguments.items():
+            if name not in ("self", "__class__", skip):
+                setattr(self, name, value)

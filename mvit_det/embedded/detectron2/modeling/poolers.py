@@ -1,4 +1,4 @@
-"""Features of boxes, each from the pyramid level that fits its size."""
+"""Features of boxes, each from the pyramid level for its size."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +13,25 @@ from detectron2.structures import Boxes
 def assign_boxes_to_levels(
     box_lists: Sequence[Boxes], min_level, max_level, canonical_box_size, canonical_level
 ) -> torch.Tensor:
-    """FPN, Eq. 1: a box of ``canonical_box_size`` goes to ``canonical_level``, one of twice the
-    size to the next. Returns (M,) int64 for the M boxes of all images, from ``min_level`` on."""
+    """Assign the M boxes of all images to levels (Lin et al., FPN, 2017, equation 1).
+
+    A box of ``canonical_box_size`` pixels has ``canonical_level``, a box of twice the size the next
+    one. Returns (M,) int64, counted from ``min_level``.
+    """
     side = Boxes.cat(box_lists).area().sqrt()
     level = canonical_level + torch.log2(side / canonical_box_size + 1e-8)
     return level.floor().clamp(min=min_level, max=max_level).long() - min_level
 
 
 class ROIPooler(nn.Module):
-    """Crops boxes from a feature pyramid to one size by RoIAlign (Mask R-CNN, section 3).
+    """Crop boxes from a feature pyramid to one size by RoIAlign (Mask R-CNN, section 3).
 
-    ``scales`` are 1 / stride of each level, from the finest on. ``sampling_ratio`` samples per
-    cell and axis; 0: as many as the box spans. The canonical box is ImageNet's crop.
+    ``scales`` are 1 / stride of each level, finest first. ``sampling_ratio`` is the number of
+    samples per cell and axis; 0 adapts it to the box. The canonical box is ImageNet's crop.
+
+    Raises:
+        ValueError: another ``pooler_type`` than "ROIAlignV2".
+        AssertionError: scales that do not halve.
     """
 
     def __init__(
@@ -49,7 +56,7 @@ class ROIPooler(nn.Module):
         self.canonical = canonical_box_size, canonical_level
 
     def forward(self, x: Sequence[torch.Tensor], box_lists: Sequence[Boxes]) -> torch.Tensor:
-        """M boxes of N images, from a map (N, C, H, W) per level -> (M, C, *output_size)."""
+        """Crop M boxes of N images from a map (N, C, H, W) per level -> (M, C, *output_size)."""
         assert len(x) == len(self.level_poolers), f"{len(x)} maps do not match the scales."
         images = [boxes.tensor.new_full((len(boxes), 1), i) for i, boxes in enumerate(box_lists)]
         rois = torch.cat((torch.cat(images), Boxes.cat(box_lists).tensor), dim=1)  # (M, 5)

@@ -1,14 +1,14 @@
-"""From detections in the network's input to detections in the original image."""
+"""Resize detections from the input of the network to the original image."""
 
 from detectron2.layers import paste_masks_in_image
 from detectron2.structures import Boxes, Instances
 
 
 def detector_postprocess(results: Instances, output_height: int, output_width: int) -> Instances:
-    """Bring the detections of one image to another resolution.
+    """Resize the detections of one image to another resolution.
 
-    Boxes are clipped to the image, empty ones dropped. ``pred_masks`` (N, 1, M, M), probabilities
-    over the boxes, become (N, output_height, output_width) bool.
+    Boxes are clipped to the image, and empty ones dropped. ``pred_masks`` (N, 1, M, M),
+    probabilities over the boxes, become (N, output_height, output_width) bool.
     """
     size = (int(output_height), int(output_width))
     height, width = results.image_size
@@ -16,7 +16,7 @@ def detector_postprocess(results: Instances, output_height: int, output_width: i
     boxes = results.pred_boxes.tensor
     boxes = Boxes(boxes * boxes.new_tensor(scale * 2))
     boxes.clip(size)
-    kept = Instances(size, **{**results.get_fields(), "pred_boxes": boxes})[boxes.nonempty()]
-    if kept.has("pred_masks"):
-        kept.pred_masks = paste_masks_in_image(kept.pred_masks[:, 0], kept.pred_boxes, size)
-    return kept
+    output = Instances(size, **{**results.get_fields(), "pred_boxes": boxes})[boxes.nonempty()]
+    if output.has("pred_masks"):
+        output.pred_masks = paste_masks_in_image(output.pred_masks[:, 0], output.pred_boxes, size)
+    return output

@@ -1,4 +1,4 @@
-"""Schedules as multipliers of each group's learning rate, by fvcore's ``ParamScheduler``."""
+"""Learning-rate schedules as multipliers, given as ``ParamScheduler`` of fvcore."""
 
 from typing import Any
 
@@ -7,15 +7,16 @@ from fvcore.common.param_scheduler import (
     LinearParamScheduler,
     ParamScheduler,
 )
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 
 class WarmupParamScheduler(CompositeParamScheduler):
-    """A linear warm-up in place of the beginning of ``scheduler``, whose steps stay where they are.
+    """Replace the beginning of ``scheduler`` by a linear warm-up; later steps do not move.
 
-    It starts at ``warmup_factor`` times the schedule's first value, and takes the share
-    ``warmup_length``, in 0..1, of the whole training.
+    It starts at ``warmup_factor`` times the first value of the schedule, and takes the fraction
+    ``warmup_length`` (0..1) of the whole training.
     """
 
     def __init__(self, scheduler: ParamScheduler, warmup_factor: float, warmup_length: float):
@@ -25,9 +26,12 @@ class WarmupParamScheduler(CompositeParamScheduler):
 
 
 class LRMultiplier(LRScheduler):
-    """Learning rate = the group's own initial one times ``multiplier(iteration / max_iter)``.
+    """Set the rate of each group to its initial one times ``multiplier(iteration / max_iter)``.
 
-    ``last_iter`` is the iteration after which training continues; -1 for a new training.
+    ``last_iter`` is the last finished iteration when training resumes; -1 for a new training.
+
+    Raises:
+        ValueError: the multiplier is not a ``ParamScheduler``.
     """
 
     def __init__(
@@ -38,11 +42,11 @@ class LRMultiplier(LRScheduler):
         self._factor_at, self._max_iter = multiplier, max_iter
         super().__init__(optimizer, last_iter)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Return the learning rate of every group at the current iteration."""
         factor = self._factor_at(self.last_epoch / self._max_iter)
         return [lr * factor for lr in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        """Only what training decides: the schedule itself comes from the config at each start."""
+        """Return what training changes; the schedule itself comes from the config."""
         return {key: getattr(self, key) for key in ("base_lrs", "last_epoch")}

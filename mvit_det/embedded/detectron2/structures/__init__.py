@@ -1,4 +1,4 @@
-"""Containers of what a detector takes and gives: boxes, masks, instances, padded images."""
+"""Containers of the inputs and outputs of detectors: boxes, masks, instances, padded images."""
 
 from .boxes import Boxes, BoxMode, pairwise_iou
 from .image_list import ImageList

@@ -10,19 +10,23 @@ from torchvision.ops import boxes as box_ops
 
 Index = int | slice | list | torch.Tensor
 RawBox = TypeVar("RawBox", list, tuple, np.ndarray, torch.Tensor)
+R = TypeVar("R", bound="Rows")
 
 
 class BoxMode(IntEnum):
-    """How four numbers spell a box. The integer values occur in dataset dicts on disk."""
+    """Coordinate formats of boxes. The integer values occur in dataset dicts on disk."""
 
     XYXY_ABS = 0
     XYWH_ABS = 1
 
     @staticmethod
     def convert(box: RawBox, from_mode: "BoxMode", to_mode: "BoxMode") -> RawBox:
-        """Respell one box (4 numbers) or many, (..., 4), leaving the input alone.
+        """Convert one box (4 numbers) or many, (..., 4), into a new object of the same type.
 
-        The result is of the type of ``box``; numbers in a list or tuple go through float32.
+        Numbers in a list or tuple are rounded to float32.
+
+        Raises:
+            NotImplementedError: another mode.
         """
         if from_mode == to_mode:
             return box
@@ -37,16 +41,17 @@ class BoxMode(IntEnum):
 
 
 class Rows:
-    """N things of one kind, which are the rows of ``tensor``."""
+    """N items, which are the rows of ``tensor``."""
 
-    tensor: torch.Tensor
+    def __init__(self, tensor: Any):
+        self.tensor: torch.Tensor = tensor
 
-    def to(self, *args: Any, **kwargs: Any) -> "Rows":
-        """Move to a device."""
+    def to(self: R, *args: Any, **kwargs: Any) -> R:
+        """Return a copy on a device; arguments are those of ``Tensor.to``."""
         return type(self)(self.tensor.to(*args, **kwargs))
 
-    def __getitem__(self, item: Index) -> "Rows":
-        """Choose rows; an integer gives one of the same class, too, with a single row."""
+    def __getitem__(self: R, item: Index) -> R:
+        """Select rows; an integer selects one, and the result still has N = 1 rows."""
         return type(self)(self.tensor[[item] if isinstance(item, int) else item])
 
     def __len__(self) -> int:
@@ -57,36 +62,44 @@ class Rows:
 
 
 class Boxes(Rows):
-    """N boxes: ``tensor`` is (N, 4) float32, rows of (x0, y0, x1, y1) in pixels."""
+    """N boxes: ``tensor`` is (N, 4) float32, rows of (x0, y0, x1, y1) in pixels.
+
+    Raises:
+        AssertionError: another shape.
+    """
 
     def __init__(self, tensor: torch.Tensor | np.ndarray | Sequence[Sequence[float]]):
         boxes = torch.as_tensor(tensor, dtype=torch.float32)
         if boxes.numel() == 0:
             boxes = boxes.reshape(0, 4)
         assert boxes.ndim == 2 and boxes.shape[1] == 4, f"{tuple(boxes.shape)} is not (N, 4)."
-        self.tensor = boxes
+        super().__init__(boxes)
 
     @classmethod
     def cat(cls, boxes_list: Sequence["Boxes"]) -> "Boxes":
-        """Join boxes in order; none at all give 0 boxes."""
+        """Concatenate boxes; an empty list results in 0 boxes."""
         rows = [boxes.tensor for boxes in boxes_list]
         return cls(torch.cat(rows) if rows else [])
 
     def area(self) -> torch.Tensor:
-        """Return (N,) in square pixels."""
+        """Return the areas (N,) in square pixels."""
         return box_ops.box_area(self.tensor)
 
     def get_centers(self) -> torch.Tensor:
-        """Return (N, 2), x and y."""
+        """Return the centres (N, 2), x and y in pixels."""
         return self.tensor.unflatten(1, (2, 2)).sum(dim=1) / 2
 
     def nonempty(self, threshold: float = 0.0) -> torch.Tensor:
-        """Return (N,) bool: both sides longer than ``threshold``. NaN counts as empty."""
+        """Return (N,) bool: both sides exceed ``threshold`` pixels. NaN counts as empty."""
         sides = self.tensor[:, 2:] - self.tensor[:, :2]
         return sides.gt(threshold).all(dim=1)
 
     def clip(self, box_size: tuple[int, int]) -> None:
-        """Cut off what lies outside of an image of size (height, width), in a new ``tensor``."""
+        """Clip to an image of size (height, width), in a new ``tensor``.
+
+        Raises:
+            AssertionError: a coordinate is not finite.
+        """
         assert torch.isfinite(self.tensor).all(), "Cannot clip boxes that contain Inf or NaN."
         self.tensor = box_ops.clip_boxes_to_image(self.tensor, tuple(box_size))
 
@@ -95,5 +108,5 @@ class Boxes(Rows):
 
 
 def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
-    """Return (N, M) intersections over unions of N boxes with M others; 0 where it is 0 / 0."""
+    """Return the IoU (N, M), 0..1, of N boxes with M boxes; 0 for two empty boxes."""
     return box_ops.box_iou(boxes1.tensor, boxes2.tensor).nan_to_num_(nan=0.0)

@@ -1,4 +1,4 @@
-"""Images of several sizes in one padded batch."""
+"""Batches of images of several sizes, padded."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,11 @@ class ImageList:
 
     @staticmethod
     def from_tensors(tensors: Sequence[torch.Tensor], size_divisibility: int = 0) -> "ImageList":
-        """Pad and stack images (C, H_i, W_i); H and W become multiples of ``size_divisibility``."""
-        sizes = [tuple(image.shape[-2:]) for image in tensors]
+        """Pad images (C, H_i, W_i) with 0 and stack them.
+
+        H and W become multiples of ``size_divisibility``.
+        """
+        sizes = [(image.shape[-2], image.shape[-1]) for image in tensors]
         multiple = max(size_divisibility, 1)
         height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes))
         padded = [F.pad(t, (0, width - w, 0, height - h)) for t, (h, w) in zip(tensors, sizes)]

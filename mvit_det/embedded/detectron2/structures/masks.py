@@ -14,7 +14,7 @@ from .boxes import Boxes, Index, Rows
 def polygons_to_bitmask(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
     """Rasterise the union of polygons, flat arrays (x0, y0, x1, y1, ...) in pixels.
 
-    Returns: (height, width) bool, by COCO's rule of which pixel is inside.
+    Returns: (height, width) bool; pixels are inside by the rule of pycocotools.
     """
     if len(polygons) == 0:
         return np.zeros((height, width), dtype=bool)
@@ -23,18 +23,18 @@ def polygons_to_bitmask(polygons: Sequence[np.ndarray], height: int, width: int)
 
 
 class BitMasks(Rows):
-    """N masks as bitmaps of the image's size: ``tensor`` is (N, H, W) bool."""
+    """N masks as bitmaps of the image size: ``tensor`` is (N, H, W) bool."""
 
     def __init__(self, tensor: torch.Tensor | np.ndarray):
-        self.tensor = torch.as_tensor(tensor, dtype=torch.bool)
+        super().__init__(torch.as_tensor(tensor, dtype=torch.bool))
         assert self.tensor.ndim == 3, f"{tuple(self.tensor.shape)} is not (N, H, W)."
 
     def nonempty(self) -> torch.Tensor:
-        """Return (N,) bool: has at least one pixel."""
+        """Return (N,) bool: the mask has at least one pixel."""
         return self.tensor.flatten(1).any(dim=1)
 
     def get_bounding_boxes(self) -> Boxes:
-        """Return the tightest boxes, far sides exclusive; all zeros for an empty mask."""
+        """Return the tightest boxes (N), far sides exclusive; all zeros for an empty mask."""
         boxes = torch.zeros(len(self), 4, device=self.tensor.device)
         filled = self.nonempty()
         boxes[filled] = masks_to_boxes(self.tensor[filled])  # far sides inclusive
@@ -44,7 +44,7 @@ class BitMasks(Rows):
     def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
         """Crop mask i to box i, (N, 4) XYXY, and resize it: a training target of the mask head.
 
-        Returns: (N, mask_size, mask_size) bool: at least half of the pixel is covered.
+        Returns: (N, mask_size, mask_size) bool: the mask covers at least half of the pixel.
         """
         bitmaps = self.tensor[:, None].to(device=boxes.device, dtype=torch.float32)
         ids = torch.arange(len(self), device=boxes.device)[:, None]
@@ -55,31 +55,34 @@ class BitMasks(Rows):
         return f"BitMasks(num_instances={len(self)})"
 
 
-def _as_polygon(coordinates: Any) -> np.ndarray:
+def _to_polygon(coordinates: Any) -> np.ndarray:
     polygon = np.asarray(coordinates, dtype=np.float64)
     if polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2:
-        raise ValueError(f"A polygon is 3 or more pairs x, y; got shape {polygon.shape}.")
+        raise ValueError(f"A polygon needs at least 3 pairs x, y, got shape {polygon.shape}.")
     return polygon
 
 
 class PolygonMasks:
-    """N masks, each the union of polygons. They live on the CPU.
+    """N masks, each the union of polygons, on the CPU.
 
     ``polygons`` are, per instance, a list of flat float64 arrays (x0, y0, x1, y1, ...) in pixels.
+
+    Raises:
+        ValueError: a polygon with fewer than 3 points, or an odd number of coordinates.
     """
 
-    # Fewer pixels than this count as this many: a sliver of a box has no scale.
+    # The least side of a box in pixels when a mask is scaled: avoids a division by 0.
     MIN_BOX_SIDE = 0.1
 
     def __init__(self, polygons: Sequence[Sequence[np.ndarray | torch.Tensor]]):
-        self.polygons = [[_as_polygon(part) for part in instance] for instance in polygons]
+        self.polygons = [[_to_polygon(part) for part in instance] for instance in polygons]
 
     def nonempty(self) -> torch.Tensor:
-        """Return (N,) bool: has at least one polygon."""
+        """Return (N,) bool: the instance has at least one polygon."""
         return torch.tensor([len(instance) > 0 for instance in self.polygons], dtype=torch.bool)
 
     def get_bounding_boxes(self) -> Boxes:
-        """Return the tightest boxes; (inf, inf, 0, 0), an empty one, where there is no polygon."""
+        """Return the tightest boxes (N); (inf, inf, 0, 0), an empty box, without polygons."""
         # NOTE: the far corner is never left of or above the image's origin, as in Detectron2.
         far_from, near_from = np.zeros((1, 2)), np.full((1, 2), np.inf)
         corners = []
@@ -103,7 +106,7 @@ class PolygonMasks:
         return torch.from_numpy(targets).to(boxes.device)
 
     def __getitem__(self, item: Index | np.ndarray) -> "PolygonMasks":
-        """Choose masks; always ``PolygonMasks``, even for one."""
+        """Select masks; an integer selects one, and the result still has N = 1 masks."""
         if isinstance(item, torch.Tensor):
             item = item.cpu().numpy()
         positions = np.arange(len(self))[item]

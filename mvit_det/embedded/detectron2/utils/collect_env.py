@@ -13,7 +13,7 @@ import detectron2
 
 
 def collect_env_info() -> str:
-    """Return a table of the platform, the versions of what this host rests on, and the GPUs."""
+    """Return a table of the platform, the versions of the libraries, and the GPUs."""
     rows = {"platform": platform.platform(), "Python": platform.python_version()}
     for module in (detectron2, torch, torchvision, numpy, fvcore, omegaconf):
         rows[module.__name__] = f"{module.__version__} @ {module.__path__[0]}"

@@ -1,4 +1,4 @@
-"""Communication between processes of a distributed run; every call also works in one process."""
+"""Communication between the processes of a distributed run; also works in a single process."""
 
 from functools import cache
 from typing import Any
@@ -8,21 +8,21 @@ import torch
 import torch.distributed as dist
 
 # The processes of this machine: set once by create_local_process_group.
-_local_group: dist.ProcessGroup | None = None
+_local_group: Any = None
 
 
-def _distributed() -> bool:
+def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
 def get_world_size() -> int:
-    """Number of processes over all machines."""
-    return dist.get_world_size() if _distributed() else 1
+    """Return the number of processes over all machines."""
+    return dist.get_world_size() if _is_distributed() else 1
 
 
 def get_rank() -> int:
     """Return the index of this process among all of them."""
-    return dist.get_rank() if _distributed() else 0
+    return dist.get_rank() if _is_distributed() else 0
 
 
 def is_main_process() -> bool:
@@ -31,15 +31,20 @@ def is_main_process() -> bool:
 
 
 def create_local_process_group(num_workers_per_machine: int) -> None:
-    """Group the processes of each machine; call once in every process, after initialisation."""
+    """Group the processes of each machine; call once in every process, after initialisation.
+
+    Raises:
+        AssertionError: the group exists already.
+        ValueError: the number of processes is not a multiple of ``num_workers_per_machine``.
+    """
     global _local_group
     assert _local_group is None, "The local process group exists already."
     world = get_world_size()
     if world % num_workers_per_machine:
-        raise ValueError(f"{world} processes don't make machines of {num_workers_per_machine}.")
-    if not _distributed():
+        raise ValueError(f"{world} processes cannot form groups of {num_workers_per_machine}.")
+    if not _is_distributed():
         return
-    # new_group is collective: every process takes part in making every machine's group.
+    # new_group is collective: every process takes part in making the group of every machine.
     for ranks in torch.arange(world).split(num_workers_per_machine):
         group = dist.new_group(ranks.tolist())
         if get_rank() in ranks:
@@ -47,48 +52,48 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
 
 
 def get_local_rank() -> int:
-    """Return the index of this process on its machine, which is also its GPU's."""
-    if not _distributed():
+    """Return the index of this process on its machine, which is also the index of its GPU."""
+    if not _is_distributed():
         return 0
     assert _local_group is not None, "Call create_local_process_group in every process first."
     return dist.get_rank(group=_local_group)
 
 
 def synchronize() -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has called this."""
     if get_world_size() > 1:
-        # NCCL needs the device, else it guesses by rank and warns.
+        # Without the device, NCCL guesses it by rank and warns.
         on_gpu = dist.get_backend() == dist.Backend.NCCL
-        dist.barrier(**({"device_ids": [torch.cuda.current_device()]} if on_gpu else {}))
+        dist.barrier(device_ids=[torch.cuda.current_device()] if on_gpu else None)
 
 
 @cache
-def _object_group() -> dist.ProcessGroup:
-    """Make a group that moves pickled objects by CPU: NCCL would spend GPU memory on them."""
+def _object_group() -> Any:
+    """Return a group that moves pickled objects by CPU: NCCL would use GPU memory for them."""
     return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
     """Return every process's picklable ``data``, in order of rank."""
-    everyone = [data] * get_world_size()
-    if len(everyone) > 1:
+    objects = [data] * get_world_size()
+    if len(objects) > 1:
         group = group or _object_group()
-        everyone = [None] * dist.get_world_size(group)
-        dist.all_gather_object(everyone, data, group=group)
-    return everyone
+        objects = [None] * dist.get_world_size(group)
+        dist.all_gather_object(objects, data, group=group)
+    return objects
 
 
 def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Gather for the process of rank ``dst`` alone; the others get an empty list."""
+    """Return every process's ``data`` in the process of rank ``dst``; an empty list elsewhere."""
     if get_world_size() == 1:
         return [data]
     group = group or _object_group()
-    everyone = [None] * dist.get_world_size(group) if dist.get_rank(group) == dst else None
+    objects = [None] * dist.get_world_size(group) if dist.get_rank(group) == dst else None
     target = dist.get_global_rank(group, dst)
-    dist.gather_object(data, everyone, dst=target, group=group)
-    return everyone or []
+    dist.gather_object(data, objects, dst=target, group=group)
+    return objects or []
 
 
 def shared_random_seed() -> int:
-    """Agree on a number below 2**31, which the main process's numpy draws."""
+    """Return the same number, 0..2**31-1, in all processes; numpy of the main process draws it."""
     return all_gather(np.random.randint(2**31))[0]

@@ -1,4 +1,4 @@
-"""What happens during training, by name and iteration, and the writers that report it."""
+"""Scalars of training, by name and iteration, and the writers that report them."""
 
 import json
 import logging
@@ -17,13 +17,17 @@ _open_storages: list["EventStorage"] = []
 
 
 def get_event_storage() -> "EventStorage":
-    """Return the storage of the innermost ``with EventStorage(...)`` block."""
+    """Return the storage of the innermost ``with EventStorage(...)`` block.
+
+    Raises:
+        AssertionError: outside of every block.
+    """
     assert _open_storages, "There is no open event storage: use `with EventStorage(): ...`."
     return _open_storages[-1]
 
 
 class EventStorage:
-    """Histories of scalars; those that are put now belong to the iteration ``iter``."""
+    """Keep histories of scalars; a new value belongs to the iteration ``iter``."""
 
     def __init__(self, start_iter: int = 0):
         self.iter = start_iter
@@ -39,22 +43,25 @@ class EventStorage:
         assert _open_storages.pop() is self, "Event storages must close in reverse order."
 
     def step(self) -> None:
-        """Go on to the next iteration."""
+        """Continue with the next iteration."""
         self.iter += 1
 
     def put_scalar(self, name: str, value: float, smoothing_hint=True, cur_iter=None) -> None:
-        """Add one value, a number or a tensor of one element, to ``cur_iter`` or the current one.
+        """Add a number or a one-element tensor at ``cur_iter``, by default the current iteration.
 
-        ``smoothing_hint``: whether the values are noisy, in which case writers show medians.
+        ``smoothing_hint``: whether the values are noisy, so that writers report medians.
+
+        Raises:
+            AssertionError: earlier values of the name have another ``smoothing_hint``.
         """
-        hinted = self._hints.setdefault(name, smoothing_hint)
-        assert hinted == smoothing_hint, f"{name!r} came with smoothing_hint={hinted} before."
-        when = self.iter if cur_iter is None else cur_iter
-        self._latest[name] = (float(value), when)
+        hint = self._hints.setdefault(name, smoothing_hint)
+        assert hint == smoothing_hint, f"{name!r} has smoothing_hint={hint} already."
+        iteration = self.iter if cur_iter is None else cur_iter
+        self._latest[name] = (float(value), iteration)
         self._histories.setdefault(name, HistoryBuffer()).update(*self._latest[name])
 
     def put_scalars(self, *, smoothing_hint=True, cur_iter=None, **kwargs: float) -> None:
-        """Add several values of one iteration, each by its name."""
+        """Add several values of one iteration, by name."""
         for name in kwargs:
             self.put_scalar(name, kwargs[name], smoothing_hint, cur_iter)
 
@@ -63,15 +70,15 @@ class EventStorage:
         return self._histories
 
     def history(self, name: str) -> HistoryBuffer:
-        """Return the values of one name; KeyError where none was put."""
+        """Return the values of one name; KeyError if there are none."""
         return self._histories[name]
 
     def latest(self) -> dict[str, tuple[float, int]]:
-        """Return, for each name, the value put last and its iteration."""
+        """Return, by name, the latest value and its iteration."""
         return self._latest
 
     def smoothing_hints(self) -> dict[str, bool]:
-        """Return, for each name, the hint that it came with."""
+        """Return, by name, whether the values are noisy."""
         return self._hints
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
@@ -84,28 +91,28 @@ class EventStorage:
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
         """Return ``latest``, with medians of ``window_size`` iterations for noisy values."""
 
-        def shown(name: str, value: float) -> float:
+        def smooth(name: str, value: float) -> float:
             if not self._hints[name]:
                 return value
             return self._histories[name].median(self.count_samples(name, window_size))
 
-        return {name: (shown(name, value), i) for name, (value, i) in self._latest.items()}
+        return {name: (smooth(name, value), i) for name, (value, i) in self._latest.items()}
 
 
 class EventWriter:
-    """Takes from the current event storage what is new, and reports it somewhere."""
+    """Base class of what reports the new scalars of the current event storage."""
 
     _last_iter = -1
 
     def _new_scalars(self) -> list[tuple[str, float, int]]:
-        """Return (name, value, iteration) of scalars of later iterations than the last call's."""
+        """Return (name, value, iteration) of scalars of iterations after those of the last call."""
         latest = get_event_storage().latest_with_smoothing_hint()
         new = [(name, value, i) for name, (value, i) in latest.items() if i > self._last_iter]
         self._last_iter = max([self._last_iter] + [i for _, _, i in new])
         return new
 
     def write(self) -> None:
-        """Report what came since the last call."""
+        """Report the scalars since the last call."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -113,48 +120,52 @@ class EventWriter:
 
 
 class JSONWriter(EventWriter):
-    """One JSON object per line and iteration: ``{"iteration": 19, "lr": ..., "total_loss": ...}``.
+    """Write a JSON line per iteration: ``{"iteration": 19, "lr": ..., "total_loss": ...}``.
 
-    The file is appended to, so that a resumed run continues it.
+    A resumed run appends to the file.
     """
 
     def __init__(self, json_file: str):
         self._file = PathManager.open(json_file, "a")
 
     def write(self) -> None:
+        """Append the new scalars to the file."""
         rows: dict[int, dict[str, float]] = {}
         for name, value, iteration in self._new_scalars():
             rows.setdefault(iteration, {"iteration": iteration})[name] = float(value)
         self._file.writelines(json.dumps(row, sort_keys=True) + "\n" for row in rows.values())
         self._file.flush()
-        # A line that was reported must outlast a crash of the machine.
+        # A reported line must survive a crash of the machine.
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
 class TensorboardXWriter(EventWriter):
-    """Scalars for TensorBoard."""
+    """Write scalars for TensorBoard."""
 
     def __init__(self, log_dir: str):
-        # Imported late: it takes a second, which every process that imports this would pay.
+        # Late, because the import takes a second.
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(log_dir)
 
     def write(self) -> None:
+        """Add the new scalars to the event file."""
         for scalar in self._new_scalars():
             self._writer.add_scalar(*scalar)
 
     def close(self) -> None:
+        """Close the event file."""
         self._writer.close()
 
 
 class CommonMetricPrinter(EventWriter):
-    """One log line of what every training has: ETA, losses, times, learning rate, GPU memory.
+    """Log ETA, losses, times in seconds, learning rate and GPU memory on one line.
 
-    Losses are medians over ``window_size`` iterations; without ``max_iter`` there is no ETA.
+    Losses are medians over ``window_size`` iterations; an ETA needs ``max_iter``.
     """
 
     def __init__(self, max_iter: int | None = None, window_size: int = 20):
@@ -162,10 +173,11 @@ class CommonMetricPrinter(EventWriter):
         self._logger = logging.getLogger(__name__)
 
     def write(self) -> None:
+        """Log the line of the current iteration."""
         storage, histories = get_event_storage(), get_event_storage().histories()
         if storage.iter == self._max_iter:
-            return  # training is over, and this call is only the writers' last round
-        # Empty fields leave their gaps: tools that parse such lines rely on the spacing.
+            return  # the call after the end of training
+        # An empty field keeps its gap: tools that parse these lines rely on the spacing.
         eta = times = memory = ""
         if "time" in histories:
             times = f"time: {histories['time'].global_avg():.4f}  "

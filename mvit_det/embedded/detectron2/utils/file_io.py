@@ -1,4 +1,4 @@
-"""One object through which all files are opened: local paths, URLs and the model zoo's prefix."""
+"""``PathManager``, which opens all files: local paths, URLs and the prefix of the model zoo."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _ZOO_URL = "https://dl.fbaipublicfiles.com/detectron2/"
 
 
 class Detectron2Handler(PathHandler):
-    """Read ``detectron2://a/b.pkl`` as the file a/b.pkl of the published model zoo."""
+    """Resolve ``detectron2://a/b.pkl`` to the file a/b.pkl of the published model zoo."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return [_ZOO_PREFIX]

@@ -1,4 +1,4 @@
-"""Log lines: coloured on a terminal, one file per process, and not too often."""
+"""Logging: coloured on a terminal, one file per process, and rate limits."""
 
 import logging
 import math
@@ -13,13 +13,14 @@ from detectron2.utils.file_io import PathManager
 
 
 class _Formatter(logging.Formatter):
-    """Shortens "detectron2."; a screen has coloured lines, and the level of warnings only."""
+    """Shorten "detectron2."; on a terminal, add colours and the level from warnings up."""
 
     def __init__(self, on_screen: bool):
         super().__init__("%(asctime)s", datefmt="%m/%d %H:%M:%S")
         self._on_screen = on_screen
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
         is_ours = record.name.startswith("detectron2.")
         name = "d2." + record.name.removeprefix("detectron2.") if is_ours else record.name
         if not self._on_screen:
@@ -30,14 +31,14 @@ class _Formatter(logging.Formatter):
         return f"{colored(record.levelname, 'red', attrs=['blink'])} {line}"
 
 
-@cache  # a second call with the same arguments must not double every line
+@cache  # a second call with the same arguments must not duplicate every line
 def setup_logger(
     output=None, distributed_rank=0, *, name="detectron2", configure_stdout=True
 ) -> logging.Logger:
     """Let the logger ``name`` write to standard output (rank 0 only) and to a file.
 
-    ``output`` is a .txt or .log file, or a folder that gets a log.txt; processes other than rank 0
-    add ``.rank<N>`` to its name. Without it nothing is written to disk.
+    ``output`` is a .txt or .log file, or the folder of a log.txt; processes other than rank 0 add
+    ``.rank<N>`` to its name. None: no file.
     """
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
@@ -62,7 +63,7 @@ _last_time: dict[tuple[str, int], float] = {}
 
 
 def log_every_n_seconds(lvl: int, msg: str, n: int = 1) -> None:
-    """Log by the caller's logger, unless its line of code did so within the last ``n`` seconds."""
+    """Log by the caller's logger, at most once per ``n`` seconds and line of code."""
     caller = sys._getframe(1)
     place = caller.f_code.co_filename, caller.f_lineno
     now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Names to objects: the registry class, and the look-up of a dotted path."""
+"""The registry class, and the look-up of a dotted path."""
 
 from typing import Any
 
@@ -7,5 +7,9 @@ from hydra.utils import get_object
 
 
 def locate(name: str) -> Any:
-    """Return the object at a dotted path such as ``"torch.nn.Linear.forward"``, or ImportError."""
+    """Return the object at a dotted path, such as ``"torch.nn.Linear.forward"``.
+
+    Raises:
+        ImportError: the path leads to no object.
+    """
     return get_object(name)

@@ -1,4 +1,4 @@
-"""COCO 2017 by name: its classes, and its files under the folder $DETECTRON2_DATASETS."""
+"""COCO 2017 as registered data sets; the files are in the folder $DETECTRON2_DATASETS."""
 
 import os
 
@@ -6,7 +6,7 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
 from .coco import register_coco_instances
 
-# The categories of COCO by id: 80 of 1 to 90 are in use.
+# The categories of COCO by id; 80 of 1..90 are in use.
 _CATEGORIES = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
 
 

@@ -24,14 +24,20 @@ def load_coco_json(
     """Read an annotation file into Detectron2's dataset dicts, one per image, by ascending id.
 
     Args:
-        image_root: the folder that the file names of the images are relative to.
-        dataset_name: put the classes into this data set's metadata, and replace category ids by
-            contiguous ones, 0..classes-1 in the order of the ids. Without it ids stay as they are.
-        extra_annotation_keys: entries of the annotations to take over as they are.
+        json_file: the annotation file.
+        image_root: the folder of the images; their file names are relative to it.
+        dataset_name: write the classes into the metadata of this data set, and replace category ids
+            by contiguous ones, 0..classes-1 in the order of the ids. None keeps the ids.
+        extra_annotation_keys: entries of the annotations to keep unchanged.
+
+    Raises:
+        AssertionError: repeated annotation ids, or an annotation marked "ignore".
+        ValueError: an annotation with an empty box.
+        KeyError: an annotation with an unknown category id.
     """
     with PathManager.open(json_file) as file:
         coco = json.load(file)
-    contiguous = None
+    contiguous: dict[int, int] | None = None
     if dataset_name is not None:
         contiguous = _register_classes(dataset_name, coco["categories"])
     entries = coco.get("annotations", [])
@@ -51,8 +57,8 @@ def load_coco_json(
     logger.info(f"{json_file}: {len(records)} images in COCO format.")
     if dropped:
         logger.warning(
-            f"{json_file}: {dropped} annotations were left out, as no polygon of theirs has at "
-            "least 3 points (an even number of coordinates)."
+            f"{json_file}: dropped {dropped} annotations without a valid polygon, which has at "
+            "least 3 points and an even number of coordinates."
         )
     return records
 
@@ -70,12 +76,12 @@ def _register_classes(dataset_name: str, categories: list[dict[str, Any]]) -> di
 def _read_annotation(
     entry: dict[str, Any], keys: Sequence[str], contiguous: dict[int, int] | None
 ) -> dict[str, Any] | None:
-    """Return one annotation of a dataset dict; None if it has polygons, but not a valid one."""
-    where = f"Annotation {entry['id']} of image {entry['image_id']}"
-    assert not entry.get("ignore", 0), f"{where} is marked 'ignore', which is not COCO's format."
+    """Convert one annotation for a dataset dict; None if all its polygons are invalid."""
+    name = f"Annotation {entry['id']} of image {entry['image_id']}"
+    assert not entry.get("ignore", 0), f"{name} is marked 'ignore', which is not COCO's format."
     result = {key: entry[key] for key in keys if key in entry}
     if "bbox" in result and not result["bbox"]:
-        raise ValueError(f"{where} has an empty bbox: it needs (x, y, width, height).")
+        raise ValueError(f"{name} has an empty bbox: it needs (x, y, width, height).")
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
         segmentation = coco_mask.frPyObjects(segmentation, *segmentation["size"])
@@ -89,16 +95,16 @@ def _read_annotation(
     if contiguous is not None:
         category_id = entry["category_id"]
         if category_id not in contiguous:
-            raise KeyError(f"{where} has category_id {category_id}, which the file does not list.")
+            raise KeyError(f"{name} has category_id {category_id}, which the file does not list.")
         result["category_id"] = contiguous[category_id]
     return result
 
 
 def register_coco_instances(name: str, metadata: dict[str, Any], json_file, image_root) -> None:
-    """Let a COCO annotation file be loaded by ``name``.
+    """Register a COCO annotation file as the data set ``name``.
 
-    ``metadata`` are more entries for the data set's metadata. The file names of the images are
-    relative to ``image_root``.
+    ``metadata`` are additional entries of its metadata. The file names of the images are relative
+    to ``image_root``.
     """
     DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
     entry = MetadataCatalog.get(name)
@@ -106,17 +112,21 @@ def register_coco_instances(name: str, metadata: dict[str, Any], json_file, imag
 
 
 def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
-    """Return a registered data set of any origin as the content of an annotation file.
+    """Convert a registered data set to the content of a COCO annotation file.
 
     Its metadata must have ``thing_classes``. Boxes are rounded to thousandths of a pixel; an area
-    is that of the polygons or the RLE, or of the box where there is no mask.
+    is that of the polygons or the RLE, or of the box if there is no mask.
+
+    Raises:
+        AttributeError: the metadata has no ``thing_classes``.
+        ValueError: a box does not have 4 numbers.
     """
     metadata, records = MetadataCatalog.get(dataset_name), DatasetCatalog.get(dataset_name)
     names, contiguous = metadata.thing_classes, metadata.get("thing_dataset_id_to_contiguous_id")
     ids = {label: category_id for category_id, label in (contiguous or {}).items()}
     ids = ids or {label: label for label in range(len(names))}
     categories = [dict(id=ids[label], name=name) for label, name in enumerate(names)]
-    images, annotations = [], []
+    images, annotations = [], list[dict[str, Any]]()
     for position, record in enumerate(records):
         image = dict(id=record.get("image_id", position))
         image |= {side: int(record[side]) for side in ("width", "height")}
@@ -126,16 +136,16 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
             common |= dict(category_id=int(ids[entry["category_id"]]))
             annotations.append(common | _to_coco(entry))
     logger.info(f"{dataset_name} in COCO format: {len(images)} images, {len(annotations)} objects.")
-    info = dict(date_created=str(datetime.datetime.now()), description=f"made of {dataset_name}")
+    info = dict(date_created=str(datetime.datetime.now()), description=f"from {dataset_name}")
     coco = dict(info=info, images=images, categories=categories, licenses=None)
     return coco | ({"annotations": annotations} if annotations else {})
 
 
 def _to_coco(entry: dict[str, Any]) -> dict[str, Any]:
-    """Box, area, crowd flag and mask of one annotation of a dataset dict."""
+    """Convert box, area, crowd flag and mask of one annotation of a dataset dict."""
     box = np.asarray(entry["bbox"]).tolist()
     if len(box) != 4:
-        raise ValueError(f"The bbox {box} must be 4 numbers.")
+        raise ValueError(f"The bbox {box} must have 4 numbers.")
     box = BoxMode.convert(box, entry["bbox_mode"], BoxMode.XYWH_ABS)
     result = dict(bbox=[round(side, 3) for side in box], iscrowd=int(entry.get("iscrowd", 0)))
     mask = entry.get("segmentation")
@@ -157,10 +167,10 @@ def _polygon_area(polygon: Sequence[float]) -> float:
 
 
 def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool = True) -> None:
-    """Write ``convert_to_coco_dict`` to a file, unless it exists and ``allow_cached``."""
+    """Write ``convert_to_coco_dict`` to a file; ``allow_cached`` keeps an existing file."""
     PathManager.mkdirs(os.path.dirname(output_file) or ".")
     if allow_cached and PathManager.exists(output_file):
-        logger.warning(f"{output_file} is used as it is: delete it if {dataset_name} has changed.")
+        logger.warning(f"Reusing {output_file}: delete it if {dataset_name} has changed.")
         return
     with PathManager.open(output_file, "w") as file:
         json.dump(convert_to_coco_dict(dataset_name), file)

@@ -1,3 +1,3 @@
-"""Samplers: the images of each process, and their order."""
+"""Samplers: the indices of each process, and their order."""
 
 from .distributed_sampler import InferenceSampler, TrainingSampler

@@ -1,4 +1,4 @@
-"""Samplers that distribute one dataset over the processes of a distributed run."""
+"""Samplers that distribute a data set over the processes of a distributed run."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,15 +10,19 @@ from detectron2.utils import comm
 
 
 class TrainingSampler(Sampler[int]):
-    """An endless stream of indices 0..size-1: one permutation (or the plain order) after the other.
+    """Stream indices 0..size-1 endlessly, in a new permutation (or in order) each epoch.
 
-    All processes draw the same stream and each takes every world-size-th index of it, so that
-    together they see each image once per epoch. They agree on a ``seed`` if none is given.
+    All processes draw the same stream, and each takes every world-size-th index, so that together
+    they load each image once per epoch. ``seed=None``: the processes agree on a random one.
+
+    Raises:
+        TypeError: ``size`` is not an integer.
+        ValueError: ``size`` is not positive.
     """
 
     def __init__(self, size: int, shuffle: bool = True, seed: int | None = None):
         if not isinstance(size, int):
-            raise TypeError(f"TrainingSampler needs a whole number of items, got {size!r}.")
+            raise TypeError(f"TrainingSampler needs an integer size, got {size!r}.")
         if size <= 0:
             raise ValueError(f"TrainingSampler needs at least one item, got size={size}.")
         self._size, self._shuffle = size, shuffle
@@ -38,7 +42,11 @@ class TrainingSampler(Sampler[int]):
 
 
 class InferenceSampler(Sampler[int]):
-    """Every index once: a contiguous part for each process, the first ones longer by one."""
+    """Yield each index once: a contiguous part per process, longer by one in the first processes.
+
+    Raises:
+        AssertionError: ``size`` is not positive.
+    """
 
     def __init__(self, size: int):
         assert size > 0, f"InferenceSampler needs at least one item, got size={size}."

@@ -1,12 +1,13 @@
 """Random changes of an image with its boxes, masks and points.
 
-A transform is one fixed change; most of its classes are fvcore's. An augmentation looks at the
-image, draws random numbers and gives a transform.
+A transform is one fixed change; most of its classes come from fvcore. An augmentation chooses a
+transform at random, depending on the image.
 """
 
-# The sorter would put each name on a line of its own, three times as many lines in all.
+# The sorter would put each name on a separate line.
 # isort: off
 from fvcore.transforms.transform import *  # noqa: F403  Detectron2 re-exports all of them too
+from fvcore.transforms.transform import Transform
 
 from .augmentation import Augmentation, AugmentationList, AugInput
 from .augmentation_impl import FixedSizeCrop, RandomApply, RandomBrightness

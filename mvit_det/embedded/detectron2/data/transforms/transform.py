@@ -1,4 +1,4 @@
-"""The transforms that fvcore lacks: by Pillow, by OpenCV, and of colours alone."""
+"""Transforms that fvcore lacks: by Pillow, by OpenCV, and of colours."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,13 @@ from fvcore.transforms import transform as tf
 from PIL import Image
 from torch.nn.functional import interpolate
 
-_TORCH_MODES = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
+# Filters of Pillow as integers, as Detectron2 writes them into configs.
+NEAREST, BILINEAR = Image.Resampling.NEAREST.value, Image.Resampling.BILINEAR.value
+_TORCH_MODES = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by filter of Pillow
 
 
-def _by_pillow(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Change bytes of shape (H, W) or (H, W, C) as a picture; Pillow has no (H, W, 1)."""
+def _pil_apply(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Apply ``change`` to uint8 (H, W) or (H, W, C) by Pillow, which lacks (H, W, 1)."""
     gray = image.ndim == 3 and image.shape[2] == 1
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if gray else image))
     changed = np.asarray(change(picture))
@@ -28,54 +30,54 @@ class ResizeTransform(tf.Transform):
 
     def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None):
         super().__init__()
-        interp = Image.BILINEAR if interp is None else interp
+        interp = BILINEAR if interp is None else interp
         self._set_attributes(dict(h=h, w=w, new_h=new_h, new_w=new_w, interp=int(interp)))
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """Resize (H, W) or (H, W, C): bytes by Pillow; floats by torch, without antialiasing."""
+        """Resize (H, W) or (H, W, C): uint8 by Pillow; floats by torch, without antialiasing."""
         assert img.shape[:2] == (self.h, self.w), f"{self} cannot resize shape {img.shape}."
         interp = self.interp if interp is None else interp
         if img.dtype == np.uint8:
-            return _by_pillow(img, lambda picture: picture.resize((self.new_w, self.new_h), interp))
+            return _pil_apply(img, lambda picture: picture.resize((self.new_w, self.new_h), interp))
         mode = _TORCH_MODES[interp]
         planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(1, self.h, self.w, -1)
         planes = interpolate(planes.movedim(-1, 1), (self.new_h, self.new_w), mode=mode)
         return planes.movedim(1, -1).reshape(self.new_h, self.new_w, *img.shape[2:]).numpy()
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Scale (N, 2) points (x, y) in place; whole numbers are cut off to whole numbers."""
+        """Scale (N, 2) points (x, y) in place; an array of integers truncates the results."""
         for axis, scale in enumerate((self.new_w / self.w, self.new_h / self.h)):
             coords[:, axis] = coords[:, axis] * scale
         return coords
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Resize a label map or mask, mixing no labels."""
-        return self.apply_image(segmentation, interp=Image.NEAREST)
+        """Resize a label map or mask (H, W), without interpolation."""
+        return self.apply_image(segmentation, interp=NEAREST)
 
     def inverse(self) -> "ResizeTransform":
-        """Return the resize back to the old size."""
+        """Return the transform back to the old size."""
         return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp)
 
 
 class ExtentTransform(tf.Transform):
-    """Cut out ``src_rect``, (x0, y0, x1, y1) in pixels, and resize it to ``output_size``, (h, w).
+    """Crop ``src_rect``, (x0, y0, x1, y1) in pixels, and resize it to ``output_size``, (h, w).
 
-    What lies outside of the image is filled with ``fill``. ``interp`` is a filter of Pillow.
+    Pixels outside of the image are ``fill``. ``interp`` is a resampling filter of Pillow.
     """
 
-    def __init__(self, src_rect, output_size, interp=Image.BILINEAR, fill=0):
+    def __init__(self, src_rect, output_size, interp=BILINEAR, fill=0):
         super().__init__()
         self._set_attributes(locals())
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """Cut and resize bytes of shape (H, W) or (H, W, C)."""
+        """Crop and resize uint8 (H, W) or (H, W, C)."""
         size, method = self.output_size[::-1], Image.Transform.EXTENT
-        interp = interp or self.interp  # NOTE: 0, nearest, means "the default", as in Detectron2
+        interp = interp or self.interp  # NOTE: 0 (nearest) selects the default, as in Detectron2
         options = dict(resample=interp, fill=self.fill)
-        return _by_pillow(img, lambda p: p.transform(size, method, self.src_rect, **options))
+        return _pil_apply(img, lambda p: p.transform(size, method, self.src_rect, **options))
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Move and scale (N, 2) points (x, y); returns float32."""
+        """Move and scale (N, 2) points (x, y); return float32."""
         near, far = np.reshape(self.src_rect, (2, 2))
         size = np.array(self.output_size[::-1])
         moved = coords.astype(np.float32)
@@ -85,16 +87,16 @@ class ExtentTransform(tf.Transform):
         return moved
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Cut and resize a label map or mask."""
-        return self.apply_image(segmentation, interp=Image.NEAREST)
+        """Crop and resize a label map or mask (H, W)."""
+        return self.apply_image(segmentation, interp=NEAREST)
 
 
 class RotationTransform(tf.Transform):
     """Rotate an image of (h, w) pixels by ``angle`` degrees, counter-clockwise.
 
-    With ``expand`` the result has the size of the whole rotated image; else it is cut to (h, w),
-    and ``center``, (x, y) in pixels, stays where it is. ``interp`` is a flag of OpenCV; bilinear by
-    default.
+    With ``expand`` the result has the size of the whole rotated image; otherwise it is cut to
+    (h, w), and ``center``, (x, y) in pixels, does not move. ``interp`` is a flag of OpenCV,
+    bilinear by default.
     """
 
     def __init__(self, h, w, angle, expand=True, center=None, interp=None):
@@ -106,12 +108,12 @@ class RotationTransform(tf.Transform):
         bound_w, bound_h = bounds if expand else (w, h)
         self._set_attributes(locals())
         self.rm_coords = self._matrix(0.0)
-        # OpenCV puts the origin into the centre of the first pixel.
+        # The origin of OpenCV is the centre of the first pixel.
         self.rm_image = self._matrix(-0.5)
 
     def _matrix(self, offset: float) -> np.ndarray:
-        """Return (2, 3), which maps points in the coordinates of corners plus ``offset``."""
-        import cv2  # late: only rotations need it
+        """Return the (2, 3) matrix for points in the coordinates of corners plus ``offset``."""
+        import cv2  # late, because only rotations need it
 
         x, y = self.center
         matrix = cv2.getRotationMatrix2D((x + offset, y + offset), self.angle, 1)
@@ -121,7 +123,7 @@ class RotationTransform(tf.Transform):
         return matrix
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """Rotate (H, W) or (H, W, C); pixels from outside the image are 0."""
+        """Rotate (H, W) or (H, W, C); pixels outside of the image become 0."""
         import cv2
 
         if len(img) == 0 or self.angle % 360 == 0:
@@ -138,20 +140,28 @@ class RotationTransform(tf.Transform):
         return coords @ self.rm_coords[:, :2].T + self.rm_coords[:, 2]
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Rotate a label map or mask, mixing no labels."""
+        """Rotate a label map or mask (H, W), without interpolation."""
         return self.apply_image(segmentation, interp=0)  # OpenCV's nearest
 
     def inverse(self) -> tf.TransformList:
-        """Return the rotation back, and the crop to the old size; only with ``expand``."""
+        """Return the rotation back and the crop to the old size.
+
+        Raises:
+            NotImplementedError: without ``expand``, because corners are lost.
+        """
         if not self.expand:
-            raise NotImplementedError("A rotation that has cut corners off cannot be undone.")
+            raise NotImplementedError("A rotation without expand has no inverse: it cuts corners.")
         back = RotationTransform(self.bound_h, self.bound_w, -self.angle, interp=self.interp)
         left, top = (back.bound_w - self.w) // 2, (back.bound_h - self.h) // 2
         return tf.TransformList([back, tf.CropTransform(left, top, self.w, self.h)])
 
 
 class ColorTransform(tf.Transform):
-    """Change pixels by ``op``, a function from an array to one of the same size; points stay."""
+    """Apply ``op``, a function from an array to an array of the same size; points do not move.
+
+    Raises:
+        ValueError: ``op`` is not callable.
+    """
 
     def __init__(self, op: Callable[[Any], Any]):
         if not callable(op):
@@ -160,25 +170,25 @@ class ColorTransform(tf.Transform):
         self._set_attributes(locals())
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Change an image."""
+        """Apply ``op`` to an image (H, W[, C])."""
         return self.op(img)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Return the points as they are."""
+        """Return the points unchanged."""
         return coords
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Return the labels as they are."""
+        """Return the labels unchanged."""
         return segmentation
 
     def inverse(self) -> tf.Transform:
-        """Return a transform without effect: colours need not be undone for results."""
+        """Return a transform without effect: results have no colours to restore."""
         return tf.NoOpTransform()
 
 
 class PILColorTransform(ColorTransform):
-    """Change pixels by ``op``, a function from a Pillow image to one of the same size."""
+    """Apply ``op``, a function from a Pillow image to a Pillow image of the same size."""
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Change an image."""
+        """Apply ``op`` to an image (H, W[, C]), uint8."""
         return np.asarray(self.op(Image.fromarray(img)))

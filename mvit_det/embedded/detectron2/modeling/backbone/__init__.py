@@ -1,4 +1,4 @@
-"""From an image to feature maps."""
+"""Backbones: networks from an image to feature maps."""
 
 from .backbone import BACKBONE_REGISTRY, Backbone
 from .fpn import FPN

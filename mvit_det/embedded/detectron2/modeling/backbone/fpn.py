@@ -1,5 +1,7 @@
 """Feature Pyramid Network (Lin et al., CVPR 2017)."""
 
+from typing import Any
+
 import torch
 from fvcore.nn import weight_init
 from torch import nn
@@ -11,25 +13,28 @@ from .backbone import Backbone
 
 
 class FPN(Backbone):
-    """Merges ``in_features``, maps from the finest on, each of twice the stride, top-down.
+    """Merge the maps ``in_features`` top-down; finest first, each has twice the stride.
 
     Outputs are named by the logarithm of their stride: ``p2`` has stride 4. ``top_block`` adds
-    coarser ones. A ``norm`` (see ``get_norm``) replaces the bias of the convolutions.
+    coarser maps. A ``norm`` (see ``get_norm``) replaces the bias of the convolutions.
+
+    Raises:
+        AssertionError: no ``in_features``, or strides that do not double.
     """
 
     def __init__(self, bottom_up: Backbone, in_features, out_channels, norm="", top_block=None):
         super().__init__()
         assert in_features, "FPN needs at least one of the backbone's features."
         shapes = bottom_up.output_shape()
-        strides = [shapes[name].stride for name in in_features]
+        strides: list[Any] = [shapes[name].stride for name in in_features]
         for fine, coarse in zip(strides, strides[1:]):
             assert coarse == 2 * fine, f"Each stride must be twice the one before: {strides}."
         self.in_features = tuple(in_features)
         self.levels = [stride.bit_length() - 1 for stride in strides]
 
-        def conv(width: int, size: int) -> Conv2d:
-            after = get_norm(norm, out_channels)
-            return Conv2d(width, out_channels, size, padding=size // 2, bias=not norm, norm=after)
+        def conv(width: int | None, size: int) -> Conv2d:
+            layer = get_norm(norm, out_channels)
+            return Conv2d(width, out_channels, size, padding=size // 2, bias=not norm, norm=layer)
 
         for name, level in zip(in_features, self.levels):
             pair = {"lateral": conv(shapes[name].channels, 1), "output": conv(out_channels, 3)}
@@ -65,10 +70,11 @@ class FPN(Backbone):
 
 
 class LastLevelMaxPool(nn.Module):
-    """Makes p6 from p5 by taking every second cell."""
+    """Make p6 of every second cell of p5."""
 
     in_feature = "p5"
     num_levels = 1
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Map (N, C, H, W) -> [(N, C, ceil(H / 2), ceil(W / 2))]."""
         return [F.max_pool2d(x, kernel_size=1, stride=2)]

@@ -1,3 +1,3 @@
-"""Whole models: from a list of inputs to losses or results."""
+"""Complete detectors: from a list of inputs to losses or detections."""
 
 from .rcnn import GeneralizedRCNN

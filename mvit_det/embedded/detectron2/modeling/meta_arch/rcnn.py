@@ -1,4 +1,4 @@
-"""The family of two-stage detectors."""
+"""Two-stage detectors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,16 +10,20 @@ from detectron2.structures import ImageList, Instances
 
 from ..postprocessing import detector_postprocess
 
-# One image, as the dataset mapper makes it: "image" (C, H, W); in training "instances", with
-# "gt_boxes", "gt_classes", "gt_masks"; perhaps "height" and "width" that results should have.
+# One image, as the dataset mapper returns it: "image" (C, H, W); in training "instances" with
+# "gt_boxes", "gt_classes", "gt_masks"; optional "height" and "width" of the results.
 Input = Mapping[str, Any]
 
 
 class GeneralizedRCNN(nn.Module):
-    """Backbone, then region proposals, then per-region heads.
+    """A backbone, region proposals, and heads for each region.
 
-    ``pixel_mean`` and ``pixel_std`` are per channel, in the order of ``input_format``.
+    ``pixel_mean`` and ``pixel_std`` are per channel, in the order of ``input_format``, for pixels
+    0..255.
     """
+
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
 
     def __init__(
         self, *, pixel_mean, pixel_std, input_format=None, backbone, proposal_generator, roi_heads
@@ -33,6 +37,7 @@ class GeneralizedRCNN(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Return the device of the model."""
         return self.pixel_mean.device
 
     def forward(
@@ -49,10 +54,10 @@ class GeneralizedRCNN(nn.Module):
         return {**detector_losses, **proposal_losses}
 
     def inference(self, batched_inputs, detected_instances=None, do_postprocess=True) -> list[Any]:
-        """Detect, or give masks to ``detected_instances``, at the resolution of the inputs.
+        """Detect objects, or add masks to ``detected_instances``.
 
-        With ``do_postprocess`` results are brought to ``height`` and ``width`` of the inputs, and
-        are {"instances": Instances} per image; else Instances.
+        With ``do_postprocess``, returns {"instances": Instances} per image, resized to "height" and
+        "width" of the inputs; otherwise Instances at the resolution of the network.
         """
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
@@ -60,8 +65,8 @@ class GeneralizedRCNN(nn.Module):
             proposals, _ = self.proposal_generator(images, features)
             results, _ = self.roi_heads(images, features, proposals)
         else:
-            known = [instances.to(self.device) for instances in detected_instances]
-            results = self.roi_heads.forward_with_given_boxes(features, known)
+            detections = [instances.to(self.device) for instances in detected_instances]
+            results = self.roi_heads.forward_with_given_boxes(features, detections)
         if not do_postprocess:
             return results
         processed = []
@@ -72,7 +77,7 @@ class GeneralizedRCNN(nn.Module):
         return processed
 
     def preprocess_image(self, batched_inputs: Sequence[Input]) -> ImageList:
-        """Move to the device, normalise, pad to one size."""
+        """Normalise the images and pad them to one size, on the device of the model."""
         images = [
             (x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs
         ]

@@ -1,3 +1,3 @@
-"""Region proposals."""
+"""Region Proposal Networks."""
 
 from .rpn import RPN, StandardRPNHead

@@ -1,4 +1,4 @@
-"""Choosing among the boxes of an RPN, and adding ground truth to them.
+"""Selection of the proposals of an RPN, and addition of ground truth.
 
 Legend: L levels, N images, A_i boxes of level i.
 """
@@ -11,7 +11,7 @@ import torch
 from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances
 
-# The logit of a ground truth box that is added to the proposals: all but certain.
+# The logit of a ground truth box among the proposals: a probability of almost 1.
 GT_LOGIT = math.log((1.0 - 1e-10) / (1 - (1.0 - 1e-10)))
 
 
@@ -25,17 +25,26 @@ def find_top_rpn_proposals(
     min_box_size: float,
     training: bool,
 ) -> list[Instances]:
-    """Return per image the ``proposal_boxes`` and ``objectness_logits`` that are best, best first.
+    """Return, per image, the best ``proposal_boxes`` with ``objectness_logits``, best first.
 
-    Of L tensors (N, A_i, 4) XYXY and (N, A_i), the ``pre_nms_topk`` of each level and image enter
-    NMS by level; ``post_nms_topk`` of each image remain. A box or logit that is not finite is an
-    error in ``training``; else it is dropped.
+    Args:
+        proposals: L tensors (N, A_i, 4) XYXY in pixels.
+        pred_objectness_logits: L tensors (N, A_i).
+        image_sizes: (height, width) of each image.
+        nms_thresh: IoU threshold of the NMS within a level.
+        pre_nms_topk: boxes of each level and image before NMS.
+        post_nms_topk: boxes of each image after NMS.
+        min_box_size: the least side in pixels.
+        training: whether a box or logit that is not finite is an error; otherwise it is dropped.
+
+    Raises:
+        FloatingPointError: in training, a box or logit is not finite.
     """
     per_level = []
     for level, (boxes, logits) in enumerate(zip(proposals, pred_objectness_logits)):
-        best, where = logits.topk(min(pre_nms_topk, logits.shape[1]), dim=1)
-        boxes = boxes.gather(1, where[..., None].expand(-1, -1, 4))
-        per_level.append((boxes, best, torch.full_like(where, level)))
+        best, index = logits.topk(min(pre_nms_topk, logits.shape[1]), dim=1)
+        boxes = boxes.gather(1, index[..., None].expand(-1, -1, 4))
+        per_level.append((boxes, best, torch.full_like(index, level)))
     boxes, logits, levels = (torch.cat(parts, dim=1) for parts in zip(*per_level))
     finite = boxes.isfinite().all(dim=-1) & logits.isfinite()
     if training and not finite.all():
@@ -45,26 +54,26 @@ def find_top_rpn_proposals(
         )
     results = []
     for i, (size, ok) in enumerate(zip(image_sizes, finite)):
-        found = Instances(size, proposal_boxes=Boxes(boxes[i, ok]), level=levels[i, ok])
-        found.objectness_logits = logits[i, ok]
-        found.proposal_boxes.clip(size)
-        found = found[found.proposal_boxes.nonempty(threshold=min_box_size)]
-        candidates = found.proposal_boxes.tensor, found.objectness_logits, found.level
-        found.remove("level")
-        results.append(found[batched_nms(*candidates, nms_thresh)[:post_nms_topk]])
+        result = Instances(size, proposal_boxes=Boxes(boxes[i, ok]), level=levels[i, ok])
+        result.objectness_logits = logits[i, ok]
+        result.proposal_boxes.clip(size)
+        result = result[result.proposal_boxes.nonempty(threshold=min_box_size)]
+        candidates = result.proposal_boxes.tensor, result.objectness_logits, result.level
+        result.remove("level")
+        results.append(result[batched_nms(*candidates, nms_thresh)[:post_nms_topk]])
     return results
 
 
 def add_ground_truth_to_proposals(
     gt: Sequence[Instances], proposals: Sequence[Instances]
 ) -> list[Instances]:
-    """Append each image's ground truth to its proposals, which have boxes and logits.
+    """Append the ground truth of each image to its proposals.
 
-    So there is something to learn from even while the RPN finds nothing.
+    The heads then have positive examples even while the RPN detects nothing.
     """
     extended = []
-    for truth, found in zip(gt, proposals):
-        extra = Instances(found.image_size, proposal_boxes=truth.gt_boxes)
+    for truth, candidates in zip(gt, proposals):
+        extra = Instances(candidates.image_size, proposal_boxes=truth.gt_boxes)
         extra.objectness_logits = truth.gt_boxes.tensor.new_full((len(truth),), GT_LOGIT)
-        extended.append(Instances.cat([found, extra]))
+        extended.append(Instances.cat([candidates, extra]))
     return extended

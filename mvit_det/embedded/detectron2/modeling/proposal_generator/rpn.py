@@ -5,6 +5,7 @@ Legend: N images, L levels, A anchors per cell, R anchors of one image over all 
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from detectron2.layers import Conv2d
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
-from ..arguments import keep_arguments
+from ..arguments import ArgumentsModule
 from ..box_regression import Box2BoxTransform
 from ..matcher import Matcher
 from ..sampling import subsample_labels
@@ -22,14 +23,14 @@ from .proposal_utils import find_top_rpn_proposals
 
 
 class StandardRPNHead(nn.Module):
-    """3x3 convolutions shared by all levels, then 1x1 for the logits and for the deltas.
+    """Apply 3x3 convolutions, then 1x1 for the logits and for the deltas, to all levels.
 
-    ``conv_dims`` are the widths of the former, -1 for that of the input.
+    ``conv_dims`` are the channels of the 3x3 convolutions; -1: the channels of the input.
     """
 
     def __init__(self, *, in_channels: int, num_anchors: int, conv_dims: Sequence[int] = (-1,)):
         super().__init__()
-        convs: OrderedDict[str, nn.Module] = OrderedDict()
+        convs: OrderedDict[str, Any] = OrderedDict()
         width = in_channels
         for k, dim in enumerate(conv_dims):
             dim = width if dim == -1 else dim
@@ -45,21 +46,21 @@ class StandardRPNHead(nn.Module):
     def forward(
         self, features: Sequence[torch.Tensor]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """L maps (N, C, H, W) -> L of logits (N, A, H, W), L of deltas (N, A * 4, H, W)."""
+        """Map L maps (N, C, H, W) -> L logits (N, A, H, W), L deltas (N, A * 4, H, W)."""
         hidden = [self.conv(feature) for feature in features]
         return [self.objectness_logits(h) for h in hidden], [self.anchor_deltas(h) for h in hidden]
 
 
-def _rows(x: torch.Tensor, columns: int) -> torch.Tensor:
-    """Map (N, A * columns, H, W) -> (N, H * W * A, columns), the order of the anchors."""
+def _anchor_rows(x: torch.Tensor, columns: int) -> torch.Tensor:
+    """Map (N, A * columns, H, W) -> (N, H * W * A, columns), in the order of the anchors."""
     return x.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3)
 
 
-class RPN(nn.Module):
-    """Tells which anchors are near an object, and where its box is.
+class RPN(ArgumentsModule):
+    """Classify anchors as object or background, and regress the boxes of objects.
 
-    ``batch_size_per_image`` anchors are in the loss, at most ``positive_fraction`` of them
-    positive. The ``*_topk`` are for (training, evaluation), see ``find_top_rpn_proposals``.
+    The loss uses ``batch_size_per_image`` anchors, at most ``positive_fraction`` of them positive.
+    The ``*_topk`` are pairs for training and evaluation, see ``find_top_rpn_proposals``.
     """
 
     def __init__(
@@ -78,20 +79,23 @@ class RPN(nn.Module):
         min_box_size: float = 0.0,
     ):
         super().__init__()
-        rpn_head = head
-        pre_nms_topk = dict(zip((True, False), pre_nms_topk))  # by self.training
-        post_nms_topk = dict(zip((True, False), post_nms_topk))
-        keep_arguments(self, locals(), but="head")
+        self._set_arguments(locals(), skip="head")
+        self.rpn_head = head
+        self.pre_nms_topk = dict(zip((True, False), pre_nms_topk))  # by self.training
+        self.post_nms_topk = dict(zip((True, False), post_nms_topk))
 
     def forward(
         self, images, features, gt_instances=None
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """Return proposals by image, see ``find_top_rpn_proposals``, and losses, if in training."""
+        """Return proposals by image, see ``find_top_rpn_proposals``, and losses in training.
+
+        ``features`` are maps (N, C, H, W) by name, ``gt_instances`` have ``gt_boxes``.
+        """
         maps = [features[name] for name in self.in_features]
         anchors = self.anchor_generator(maps)
         logits, deltas = self.rpn_head(maps)
-        logits = [_rows(x, 1).squeeze(-1) for x in logits]  # L of (N, A_i)
-        deltas = [_rows(x, 4) for x in deltas]
+        logits = [_anchor_rows(x, 1).squeeze(-1) for x in logits]  # L of (N, A_i)
+        deltas = [_anchor_rows(x, 4) for x in deltas]
         losses = {}
         if self.training:
             gt_labels, gt_boxes = self.label_and_sample_anchors(anchors, gt_instances)
@@ -102,8 +106,11 @@ class RPN(nn.Module):
     def label_and_sample_anchors(
         self, anchors: Sequence[Boxes], gt_instances: Sequence[Instances]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Return per image (R,) labels, 1 object, 0 background, -1 not in the loss; and (R, 4)
-        boxes, the matched ground truth, which mean something only where the label is 1."""
+        """Return, per image, labels (R,) and boxes (R, 4), those of the matched ground truth.
+
+        A label is 1 for an object, 0 for background, -1 outside of the loss. Boxes are valid only
+        where the label is 1.
+        """
         all_anchors = Boxes.cat(anchors)
         labels, matched_boxes = [], []
         for truth in gt_instances:
@@ -114,18 +121,19 @@ class RPN(nn.Module):
             labels.append(torch.full_like(label, -1))
             labels[-1][positive] = 1
             labels[-1][negative] = 0
-            # an image without objects has no match, and no label 1
-            found = truth.gt_boxes.tensor[matches] if len(truth) else all_anchors.tensor
-            matched_boxes.append(found)
+            # an image without objects has no label 1: any boxes will do
+            boxes = truth.gt_boxes.tensor[matches] if len(truth) else all_anchors.tensor
+            matched_boxes.append(boxes)
         return labels, matched_boxes
 
     def losses(
         self, anchors, pred_objectness_logits, gt_labels, pred_anchor_deltas, gt_boxes
     ) -> dict[str, torch.Tensor]:
-        """Binary cross entropy of the sampled anchors, L1 of the deltas of the positive ones.
+        """Return the binary cross entropy of the sampled anchors and the L1 loss of their deltas.
 
-        Both are sums divided by the sample size over the batch. L logits are (N, A_i), L deltas
-        (N, A_i, 4), labels and boxes those of ``label_and_sample_anchors``.
+        The latter is over positive anchors; both are sums, divided by the sample size of the batch.
+        L logits are (N, A_i), L deltas (N, A_i, 4), labels and boxes are those of
+        ``label_and_sample_anchors``.
         """
         labels = torch.stack(gt_labels)  # (N, R)
         sampled, positive = labels >= 0, labels == 1
@@ -149,7 +157,7 @@ class RPN(nn.Module):
     def predict_proposals(
         self, anchors, pred_objectness_logits, pred_anchor_deltas, image_sizes
     ) -> list[Instances]:
-        """Decode and choose. No gradient flows through the proposals' coordinates."""
+        """Decode and select proposals, see ``find_top_rpn_proposals``; they have no gradient."""
         decoded = []
         for level_anchors, deltas in zip(anchors, pred_anchor_deltas):
             starts = level_anchors.tensor.repeat(len(deltas), 1)  # (N * A_i, 4)

@@ -1,4 +1,4 @@
-"""What happens to each proposal: its class, its box, its mask."""
+"""RoI heads: the class, box and mask of each proposal."""
 
 from .box_head import FastRCNNConvFCHead
 from .cascade_rcnn import CascadeROIHeads

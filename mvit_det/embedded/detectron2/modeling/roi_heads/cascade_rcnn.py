@@ -1,4 +1,4 @@
-"""Cascade R-CNN (Cai and Vasconcelos, 2018): consecutive box heads, each refining the previous."""
+"""Cascade R-CNN (Cai and Vasconcelos, 2018): box heads, each refining the boxes of the last."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,13 @@ from .roi_heads import Features, StandardROIHeads
 
 
 class CascadeROIHeads(StandardROIHeads):
-    """RoI heads with a box head, predictor and matcher per stage: ``box_head.0``, ... in names.
+    """RoI heads with a box head, a predictor and a matcher per stage (``box_head.0``, ...).
 
     Predictors must be class-agnostic: boxes are refined before their class is known. The mask head
     trains on the boxes of the first stage. ``kwargs`` are those of ``StandardROIHeads``.
+
+    Raises:
+        AssertionError: the lists differ in length.
     """
 
     def __init__(
@@ -26,29 +29,32 @@ class CascadeROIHeads(StandardROIHeads):
     ):
         counts = {len(box_heads), len(box_predictors), len(proposal_matchers)}
         assert len(counts) == 1, f"Heads, predictors and matchers differ in number: {counts}."
-        lists = dict(box_head=nn.ModuleList(box_heads), box_predictor=nn.ModuleList(box_predictors))
-        super().__init__(proposal_matcher=proposal_matchers[0], **lists, **kwargs)
+        kwargs.update(box_head=nn.ModuleList(box_heads), proposal_matcher=proposal_matchers[0])
+        super().__init__(box_predictor=nn.ModuleList(box_predictors), **kwargs)
         self.proposal_matchers = list(proposal_matchers)
         self.num_cascade_stages = len(box_heads)
 
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
     ) -> LossesOrInstances:
-        """Return losses in training, ``loss_cls_stage0`` and so on; else detections: the boxes of
-        the last stage, with scores averaged over all stages."""
+        """Return losses in training, ``loss_cls_stage0`` and so on; otherwise detections.
+
+        Detections have the boxes of the last stage, and scores averaged over all stages.
+        """
         maps = [features[name] for name in self.box_in_features]
         losses, scores = {}, []
+        boxes: Sequence[torch.Tensor] = ()
         for k, (head, predictor) in enumerate(zip(self.box_head, self.box_predictor)):
             if k > 0:
-                proposals = self._refined(boxes, proposals, targets, k)  # noqa: F821  set below
+                proposals = self._refine(boxes, proposals, targets, k)
             crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
-            if crops.requires_grad:  # all stages together weigh on the features like one head
+            if crops.requires_grad:  # all stages together have the gradient of one head
                 crops.register_hook(lambda gradient: gradient / self.num_cascade_stages)
             predictions = predictor(head(crops))
             if self.training:
                 with EventStorage() as events:
-                    found = predictor.losses(predictions, proposals)
-                losses.update({f"{name}_stage{k}": loss for name, loss in found.items()})
+                    stage_losses = predictor.losses(predictions, proposals)
+                losses.update({f"{name}_stage{k}": loss for name, loss in stage_losses.items()})
                 for name, (value, _) in events.latest().items():
                     get_event_storage().put_scalar(f"stage{k}/{name}", value)
             boxes = predictor.predict_boxes(predictions, proposals)
@@ -56,28 +62,29 @@ class CascadeROIHeads(StandardROIHeads):
         if self.training:
             return losses
         sizes = [p.image_size for p in proposals]
-        means = [torch.stack(of_image).mean(dim=0) for of_image in zip(*scores)]
-        choice = predictor.test_score_thresh, predictor.test_nms_thresh
-        return fast_rcnn_inference(boxes, means, sizes, *choice, predictor.test_topk_per_image)[0]
+        means = [torch.stack(stages).mean(dim=0) for stages in zip(*scores)]
+        options = predictor.test_score_thresh, predictor.test_nms_thresh
+        return fast_rcnn_inference(boxes, means, sizes, *options, predictor.test_topk_per_image)[0]
 
     @torch.no_grad()
-    def _refined(
+    def _refine(
         self, boxes: Sequence[torch.Tensor], last: PerImage, targets: PerImage | None, stage: int
     ) -> list[Instances]:
-        """Boxes (R_i, 4), predicted from the ``last`` proposals, as new ones: clipped, constant.
+        """Make clipped proposals of boxes (R_i, 4), predicted from the ``last`` proposals.
 
-        In training the stage's matcher labels all of them, but for empty ones, which drop out:
-        there is nothing to regress from.
+        In training the matcher of the stage labels them, and empty boxes are dropped: a regression
+        needs a positive size. They have no gradient.
         """
         refined = [Instances(x.image_size, proposal_boxes=Boxes(b)) for x, b in zip(last, boxes)]
-        for i, found in enumerate(refined):
-            found.proposal_boxes.clip(found.image_size)
+        for i, candidates in enumerate(refined):
+            candidates.proposal_boxes.clip(candidates.image_size)
             if self.training:
-                refined[i] = found = found[found.proposal_boxes.nonempty()]
+                assert targets is not None, "Training needs targets."
+                refined[i] = candidates = candidates[candidates.proposal_boxes.nonempty()]
                 matcher, truth = self.proposal_matchers[stage], targets[i]
-                matches, found.gt_classes = self._match(matcher, found, truth)
+                matches, candidates.gt_classes = self._match(matcher, candidates, truth)
                 if len(truth) > 0:
-                    found.gt_boxes = truth.gt_boxes[matches]
+                    candidates.gt_boxes = truth.gt_boxes[matches]
         if self.training:
             self._log_samples(refined, f"stage{stage}/")
         return refined

@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 
-from ..arguments import keep_arguments
+from ..arguments import ArgumentsModule
 from ..box_regression import Box2BoxTransform
 
 PerImage = Sequence[Instances]
@@ -24,46 +24,47 @@ Predictions = tuple[torch.Tensor, torch.Tensor]  # logits (R, K + 1), deltas (R,
 def fast_rcnn_inference(
     boxes, scores, image_shapes, score_thresh, nms_thresh, topk_per_image
 ) -> tuple[list[Instances], list[torch.Tensor]]:
-    """Choose, per image, from boxes (R_i, K * 4) or (R_i, 4) and probabilities (R_i, K + 1).
+    """Select detections by score threshold, NMS within classes, and number, for each image.
 
-    Returns detections, best first, and the row that each came from. Boxes are clipped to
-    ``image_shapes``, (height, width); rows with Inf or NaN drop out.
+    ``boxes`` are (R_i, K * 4) or (R_i, 4) XYXY in pixels, ``scores`` (R_i, K + 1) probabilities.
+    Returns detections, best first, and the row of each. Boxes are clipped to ``image_shapes``,
+    (height, width); rows with Inf or NaN are dropped.
     """
     results, origins = [], []
     for image_boxes, image_scores, image_shape in zip(boxes, scores, image_shapes):
         finite = image_boxes.isfinite().all(dim=1) & image_scores.isfinite().all(dim=1)
-        wanted = (image_scores[:, :-1] > score_thresh) & finite[:, None]
-        rows, classes = wanted.nonzero(as_tuple=True)
+        selected = (image_scores[:, :-1] > score_thresh) & finite[:, None]
+        rows, classes = selected.nonzero(as_tuple=True)
         per_class = image_boxes.unflatten(1, (-1, 4))  # (R_i, K or 1, 4)
         candidates = Boxes(per_class[rows, classes if per_class.shape[1] > 1 else 0])
         candidates.clip(image_shape)
-        found = Instances(image_shape, pred_boxes=candidates, pred_classes=classes)
-        found.scores = image_scores[rows, classes]
-        keep = batched_nms(candidates.tensor, found.scores, classes, nms_thresh)
+        detections = Instances(image_shape, pred_boxes=candidates, pred_classes=classes)
+        detections.scores = image_scores[rows, classes]
+        keep = batched_nms(candidates.tensor, detections.scores, classes, nms_thresh)
         keep = keep[: topk_per_image if topk_per_image >= 0 else None]
-        results.append(found[keep])
+        results.append(detections[keep])
         origins.append(rows[keep])
     return results, origins
 
 
 def _log_classification_stats(logits: torch.Tensor, gt_classes: torch.Tensor) -> None:
-    """Log the accuracy over all proposals; over foreground, and how much of it was missed."""
+    """Record the accuracy over all proposals and over foreground, and the missed foreground."""
     background = logits.shape[1] - 1
     predicted = logits.argmax(dim=1)
-    right, foreground = predicted == gt_classes, gt_classes != background
+    correct, foreground = predicted == gt_classes, gt_classes != background
     missed = foreground & (predicted == background)
-    counts = torch.stack((right.sum(), foreground.sum(), (right & foreground).sum(), missed.sum()))
-    num_right, num_fg, num_fg_right, num_missed = counts.tolist()
+    sums = correct.sum(), foreground.sum(), (correct & foreground).sum(), missed.sum()
+    num_correct, num_fg, num_fg_correct, num_missed = torch.stack(sums).tolist()
     storage = get_event_storage()
     if len(gt_classes) > 0:
-        storage.put_scalar("fast_rcnn/cls_accuracy", num_right / len(gt_classes))
-    for name, count in (("fg_cls_accuracy", num_fg_right), ("false_negative", num_missed)):
+        storage.put_scalar("fast_rcnn/cls_accuracy", num_correct / len(gt_classes))
+    for name, count in (("fg_cls_accuracy", num_fg_correct), ("false_negative", num_missed)):
         if num_fg > 0:
             storage.put_scalar(f"fast_rcnn/{name}", count / num_fg)
 
 
-class FastRCNNOutputLayers(nn.Module):
-    """Two linear layers, one for the classes and one for the boxes; their losses and inference.
+class FastRCNNOutputLayers(ArgumentsModule):
+    """Linear layers for classes and boxes; their losses and inference.
 
     ``cls_agnostic_bbox_reg``: one box for all classes. ``test_*``: see ``fast_rcnn_inference``.
     """
@@ -80,7 +81,8 @@ class FastRCNNOutputLayers(nn.Module):
         test_topk_per_image: int = 100,
     ):
         super().__init__()
-        keep_arguments(self, locals(), but="input_shape")
+        self._set_arguments(locals(), skip="input_shape")
+        assert input_shape.channels is not None, "input_shape needs channels."
         width = input_shape.channels * (input_shape.height or 1) * (input_shape.width or 1)
         self.cls_score = nn.Linear(width, num_classes + 1)
         self.bbox_pred = nn.Linear(width, 4 if cls_agnostic_bbox_reg else 4 * num_classes)
@@ -94,16 +96,16 @@ class FastRCNNOutputLayers(nn.Module):
         return self.cls_score(x), self.bbox_pred(x)
 
     def losses(self, predictions: Predictions, proposals: PerImage) -> dict[str, torch.Tensor]:
-        """Cross entropy over all proposals, L1 of the deltas over the foreground.
+        """Return the cross entropy over all proposals and the L1 loss of foreground deltas.
 
-        Both are divided by the number of all proposals: so a foreground box weighs the same
-        whether there are few of them or many.
+        Both are divided by the number of all proposals, so that the weight of a foreground box does
+        not depend on the number of foreground boxes.
         """
         logits, deltas = predictions
         gt_classes = torch.cat([p.gt_classes for p in proposals])
         _log_classification_stats(logits.detach(), gt_classes)
         boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
-        # an image without objects has no gt_boxes, and no foreground
+        # an image without objects has no gt_boxes and no foreground
         gt_boxes = torch.cat(
             [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals]
         )
@@ -120,19 +122,19 @@ class FastRCNNOutputLayers(nn.Module):
     def inference(
         self, predictions: Predictions, proposals: PerImage
     ) -> tuple[list[Instances], list[torch.Tensor]]:
-        """Run ``fast_rcnn_inference`` on decoded predictions."""
+        """Decode the predictions and run ``fast_rcnn_inference``."""
         boxes = self.predict_boxes(predictions, proposals)
         scores = self.predict_probs(predictions, proposals)
         sizes = [p.image_size for p in proposals]
-        choice = self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image
-        return fast_rcnn_inference(boxes, scores, sizes, *choice)
+        options = self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image
+        return fast_rcnn_inference(boxes, scores, sizes, *options)
 
     def predict_boxes(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
-        """Return per image (R_i, K * 4) or (R_i, 4) boxes, XYXY."""
+        """Return, per image, boxes (R_i, K * 4) or (R_i, 4), XYXY in pixels."""
         starts = torch.cat([p.proposal_boxes.tensor for p in proposals])
         boxes = self.box2box_transform.apply_deltas(predictions[1], starts)
         return boxes.split([len(p) for p in proposals])
 
     def predict_probs(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
-        """Return per image (R_i, K + 1) probabilities."""
+        """Return, per image, probabilities (R_i, K + 1)."""
         return F.softmax(predictions[0], dim=-1).split([len(p) for p in proposals])

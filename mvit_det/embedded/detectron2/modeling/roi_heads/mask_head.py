@@ -1,9 +1,10 @@
 """Mask head of Mask R-CNN (He et al., 2017).
 
-Legend: R boxes over all images, K classes, M the mask's side (28 for crops of 14).
+Legend: R boxes over all images, K classes, M the side of a mask (28 for crops of 14).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from fvcore.nn import weight_init
@@ -16,51 +17,54 @@ from detectron2.utils.events import get_event_storage
 
 from .box_head import conv3x3_relu
 
-LossesOrInstances = dict[str, torch.Tensor] | list[Instances]
+# In training losses by name, dict[str, torch.Tensor]; in evaluation list[Instances].
+LossesOrInstances = Any
 
 
-def _of_class(logits: torch.Tensor, classes: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Map (R, K, M, M) -> (R, M, M): each box's mask for its class; the only one if K is 1."""
-    classes = torch.cat(list(classes))
-    rows = torch.arange(len(classes), device=classes.device)
-    return logits[rows, classes if logits.shape[1] > 1 else 0]
+def _select_class(logits: torch.Tensor, classes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Map (R, K, M, M) -> (R, M, M): the mask of the class of each box, or the only mask."""
+    labels = torch.cat(list(classes))
+    rows = torch.arange(len(labels), device=labels.device)
+    return logits[rows, labels if logits.shape[1] > 1 else 0]
 
 
 def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    """Log shares of pixels: right; wrong among those off the object, and among those on it."""
+    """Record the accuracy of pixels, and the rates of false positives and false negatives."""
     wrong = (logits > 0) != targets
-    on, off = targets.sum(), (~targets).sum()
-    shares = {
+    positive, negative = targets.sum(), (~targets).sum()
+    rates = {
         "accuracy": 1 - wrong.sum() / targets.numel(),
-        "false_positive": (wrong & ~targets).sum() / off.clamp(min=1),
-        "false_negative": (wrong & targets).sum() / on.clamp(min=1),
+        "false_positive": (wrong & ~targets).sum() / negative.clamp(min=1),
+        "false_negative": (wrong & targets).sum() / positive.clamp(min=1),
     }
     storage = get_event_storage()
-    for name, share in zip(shares, torch.stack(list(shares.values())).tolist()):
-        storage.put_scalar(f"mask_rcnn/{name}", share)
+    for name, rate in zip(rates, torch.stack(list(rates.values())).tolist()):
+        storage.put_scalar(f"mask_rcnn/{name}", rate)
 
 
 def mask_rcnn_loss(pred_mask_logits: torch.Tensor, instances: Sequence[Instances]) -> torch.Tensor:
-    """Mean binary cross entropy over the pixels of the true class's mask, (R, K or 1, M, M).
+    """Return the mean binary cross entropy over the pixels of the mask of the true class.
 
-    Images without foreground may lack ``gt_masks``. Without any box it is 0, with a gradient.
+    ``pred_mask_logits`` are (R, K or 1, M, M); ``instances`` have proposal_boxes, gt_classes and,
+    if there are any boxes, gt_masks. Without boxes the loss is 0, with a gradient.
     """
-    present = [inst for inst in instances if len(inst) > 0]
-    if not present:
+    nonempty = [inst for inst in instances if len(inst) > 0]
+    if not nonempty:
         return pred_mask_logits.sum() * 0
     side = pred_mask_logits.shape[-1]
     targets = torch.cat(
-        [inst.gt_masks.crop_and_resize(inst.proposal_boxes.tensor, side) for inst in present]
+        [inst.gt_masks.crop_and_resize(inst.proposal_boxes.tensor, side) for inst in nonempty]
     )
-    logits = _of_class(pred_mask_logits, [inst.gt_classes for inst in present])
+    logits = _select_class(pred_mask_logits, [inst.gt_classes for inst in nonempty])
     _log_accuracy(logits.detach(), targets)
     return F.binary_cross_entropy_with_logits(logits, targets.float())
 
 
 class MaskRCNNConvUpsampleHead(nn.Sequential):
-    """3x3 convolutions, a transposed one that doubles the resolution, a 1x1 per class.
+    """Predict a mask per class: 3x3 convolutions, a transposed one (x2), a 1x1 one.
 
-    ``conv_dims`` are the widths of the former, with ``conv_norm``, and last of the transposed one.
+    ``conv_dims`` are the channels of the 3x3 convolutions, which have ``conv_norm``, and last those
+    of the transposed one, which doubles the resolution.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class MaskRCNNConvUpsampleHead(nn.Sequential):
     ):
         super().__init__()
         width = input_shape.channels
+        assert width is not None, "input_shape needs channels."
         for k, dim in enumerate(conv_dims[:-1], start=1):
             self.add_module(f"mask_fcn{k}", conv3x3_relu(width, dim, conv_norm))
             width = dim
@@ -77,17 +82,19 @@ class MaskRCNNConvUpsampleHead(nn.Sequential):
         for layer in list(self)[:-1]:
             if hasattr(layer, "weight"):
                 weight_init.c2_msra_fill(layer)
-        # small, so that masks start undecided
+        # small, so that initial probabilities are about 0.5
         nn.init.normal_(self.predictor.weight, std=0.001)
-        nn.init.zeros_(self.predictor.bias)
+        nn.init.zeros_(self.predictor.bias)  # type: ignore[arg-type]  # not None
 
-    def forward(self, x: torch.Tensor, instances: list[Instances]) -> LossesOrInstances:
-        """From crops (R, C, h, w), of all images, the loss; or, in evaluation, ``instances`` with
-        ``pred_masks`` (n, 1, M, M), probabilities of the mask of ``pred_classes``."""
+    def forward(self, x: torch.Tensor, instances: list[Instances]) -> LossesOrInstances:  # type: ignore[override]  # two arguments
+        """Map crops (R, C, h, w) of all images to the loss, or to masks in evaluation.
+
+        Then ``instances`` get ``pred_masks`` (n, 1, M, M), probabilities for ``pred_classes``.
+        """
         logits = super().forward(x)
         if self.training:
             return {"loss_mask": mask_rcnn_loss(logits, instances)}
-        probabilities = _of_class(logits, [inst.pred_classes for inst in instances]).sigmoid()
+        probabilities = _select_class(logits, [inst.pred_classes for inst in instances]).sigmoid()
         counts = [len(inst) for inst in instances]
         for inst, masks in zip(instances, probabilities[:, None].split(counts)):
             inst.pred_masks = masks

@@ -1,4 +1,4 @@
-"""Per-proposal computation: sample, crop, predict.
+"""RoI heads: sample proposals, crop their features, predict.
 
 Legend: N images, K classes (K itself stands for background).
 """
@@ -11,7 +11,7 @@ from torch import nn
 from detectron2.structures import Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 
-from ..arguments import keep_arguments
+from ..arguments import ArgumentsModule
 from ..matcher import Matcher
 from ..poolers import ROIPooler
 from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
@@ -22,11 +22,11 @@ from .mask_head import LossesOrInstances
 Features = Mapping[str, torch.Tensor]  # maps (N, C, H, W) by name
 
 
-class StandardROIHeads(nn.Module):
-    """Box head and, if given, mask head, each with crops of its own ``*_in_features``.
+class StandardROIHeads(ArgumentsModule):
+    """A box head and an optional mask head, each with crops of the maps ``*_in_features``.
 
-    In training they see ``batch_size_per_image`` proposals, at most ``positive_fraction`` of them
-    foreground.
+    In training they get ``batch_size_per_image`` proposals per image, at most
+    ``positive_fraction`` of them foreground.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class StandardROIHeads(nn.Module):
         mask_head: nn.Module | None = None,
     ):
         super().__init__()
-        keep_arguments(self, locals())
+        self._set_arguments(locals())
         self.mask_on = mask_in_features is not None
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: PerImage, targets: PerImage) -> list[Instances]:
-        """Match proposals, and ground truth boxes as more of them; choose some for training.
+        """Match proposals and added ground truth boxes to ``targets``; sample some for training.
 
-        They get ``gt_classes``; if the image has objects, also the other ``gt_*`` fields of their
-        match, which means nothing for background.
+        Samples get ``gt_classes`` and, if the image has objects, the other ``gt_*`` fields of their
+        match, which are invalid for background.
         """
-        chosen = []
+        samples = []
         for candidates, truth in zip(add_ground_truth_to_proposals(targets, proposals), targets):
             matches, classes = self._match(self.proposal_matcher, candidates, truth)
             quota = self.batch_size_per_image, self.positive_fraction
@@ -66,14 +66,14 @@ class StandardROIHeads(nn.Module):
                     if name.startswith("gt_"):
                         sampled.set(name, values[matches[rows]])
             sampled.gt_classes = classes[rows]
-            chosen.append(sampled)
-        self._log_samples(chosen)
-        return chosen
+            samples.append(sampled)
+        self._log_samples(samples)
+        return samples
 
     def _match(
         self, matcher: Matcher, proposals: Instances, truth: Instances
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return by proposal the index of its object, and its class: K background, -1 ignored."""
+        """Return, for N proposals, indices of objects (N,) and classes (N,); -1: ignored."""
         matches, labels = matcher(pairwise_iou(truth.gt_boxes, proposals.proposal_boxes))
         classes = torch.full_like(matches, self.num_classes)
         if len(truth) > 0:
@@ -82,7 +82,7 @@ class StandardROIHeads(nn.Module):
         return matches, classes
 
     def _log_samples(self, proposals: PerImage, prefix: str = "") -> None:
-        """Record how many are foreground and background, per image."""
+        """Record the mean numbers of foreground and background proposals per image."""
         is_bg = torch.cat([p.gt_classes for p in proposals]) == self.num_classes
         num_bg, put = int(is_bg.sum()), get_event_storage().put_scalar
         put(f"{prefix}roi_head/num_fg_samples", (len(is_bg) - num_bg) / len(proposals))
@@ -90,28 +90,28 @@ class StandardROIHeads(nn.Module):
 
     def forward(
         self, images, features, proposals, targets=None
-    ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """In training the sampled proposals and losses; in evaluation detections, no losses.
+    ) -> tuple[PerImage, dict[str, torch.Tensor]]:
+        """Return the sampled proposals and losses in training; otherwise detections and {}.
 
-        ``images`` are not used here; other RoI heads may look at the pixels.
+        ``images`` are not used; they are part of the interface of RoI heads.
         """
         if not self.training:
-            found = self._forward_box(features, proposals)
-            return self.forward_with_given_boxes(features, found), {}
+            detections = self._forward_box(features, proposals)
+            return self.forward_with_given_boxes(features, detections), {}
         sampled = self.label_and_sample_proposals(proposals, targets)
         losses = dict(self._forward_box(features, sampled, targets))
         if self.mask_on:
             losses.update(self._forward_mask(features, sampled))
         return sampled, losses
 
-    def forward_with_given_boxes(self, features: Features, instances: PerImage) -> list[Instances]:
-        """In evaluation, add ``pred_masks`` to known ``pred_boxes`` and ``pred_classes``."""
+    def forward_with_given_boxes(self, features: Features, instances: PerImage) -> PerImage:
+        """Add ``pred_masks`` to known ``pred_boxes`` and ``pred_classes``, in evaluation."""
         return self._forward_mask(features, instances) if self.mask_on else instances
 
     def _forward_box(
         self, features: Features, proposals: PerImage, targets: PerImage | None = None
     ) -> LossesOrInstances:
-        """Return losses, or detections in evaluation; other heads may match ``targets`` anew."""
+        """Return losses, or detections in evaluation; only subclasses use ``targets``."""
         maps = [features[name] for name in self.box_in_features]
         crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
         predictions = self.box_predictor(self.box_head(crops))
@@ -124,7 +124,7 @@ class StandardROIHeads(nn.Module):
         if self.training:
             labels = [x.gt_classes for x in instances]  # -1: ignored
             foreground = [(y >= 0) & (y < self.num_classes) for y in labels]
-            instances = [x[chosen] for x, chosen in zip(instances, foreground)]
+            instances = [x[mask] for x, mask in zip(instances, foreground)]
         boxes = [x.proposal_boxes if self.training else x.pred_boxes for x in instances]
         maps = [features[name] for name in self.mask_in_features]
         return self.mask_head(self.mask_pooler(maps, boxes), instances)

@@ -1,14 +1,14 @@
-"""Soft-NMS and several views give the same on both hosts, with equal weights and images."""
+"""Soft-NMS and several views have equal results on both hosts."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from parity import both_hosts
+from hosts import both_hosts
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 MODELS = (HERE / "toy_model.py").read_text()
-# what toy_cascade.py imports from toy_model.py stands before it
+# MODELS defines what toy_cascade.py imports from toy_model.py
 CASCADE = (HERE / "toy_cascade.py").read_text().replace("from toy_model import", "# ")
 
 SCRIPT = """
@@ -56,20 +56,20 @@ def outcomes():
     return both_hosts(MODELS + CASCADE + SCRIPT)
 
 
-def test_both_hosts_detect_the_same_in_all_views(outcomes):
+def test_both_hosts_have_equal_detections_in_all_views(outcomes):
     real, ours = outcomes
     assert len(real) == 8 and real.keys() == ours.keys()
     for key, expected in real.items():
-        found = ours[key]
-        assert found["sizes"] == expected["sizes"]
+        result = ours[key]
+        assert result["sizes"] == expected["sizes"]
         for stage in ("raw", "final"):
-            for a, b in zip(found[stage], expected[stage]):
+            for a, b in zip(result[stage], expected[stage]):
                 assert len(b["scores"]) == 20 and a.keys() == b.keys()
                 assert torch.equal(a["pred_classes"], b["pred_classes"])
                 for name in ("scores", "pred_boxes"):
                     torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-4)
                 if stage == "raw":
                     torch.testing.assert_close(a["pred_masks"], b["pred_masks"])
-                else:  # a probability of almost exactly one half falls to either side
+                else:  # a probability of about 0.5 may differ
                     assert (a["pred_masks"] != b["pred_masks"]).float().mean() < 1e-3
                     assert b["pred_masks"].any()

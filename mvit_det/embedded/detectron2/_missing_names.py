@@ -1,4 +1,4 @@
-"""Raise errors that say where to get the real Detectron2, for every name that this host lacks."""
+"""Raise errors that point to the real Detectron2, for every name that this host lacks."""
 
 import dis
 import sys
@@ -20,10 +20,10 @@ def _message(name: str) -> str:
 
 
 def _getattr(module: str, name: str) -> Any:
-    """Raise ImportError where source code names what the module lacks.
+    """Raise ImportError where source code names an attribute that the module lacks.
 
     hasattr(), getattr() with a default, inspection and pickling need an AttributeError, and no
-    class can be both. What asked is seen by the instruction that the caller is at.
+    class can be both. The current instruction of the caller distinguishes the two cases.
     """
     if name.startswith("__"):
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
@@ -35,29 +35,30 @@ def _getattr(module: str, name: str) -> Any:
 
 def _create_module(spec: ModuleSpec) -> ModuleType:
     module = ModuleType(spec.name)
-    module.__getattr__ = partial(_getattr, spec.name)
+    vars(module)["__getattr__"] = partial(_getattr, spec.name)
     return module
 
 
 class _Finder:
-    """Finds the modules of this host, and raises ModuleNotFoundError for all others."""
+    """Find the modules of this host, and raise ModuleNotFoundError for all others."""
 
     @staticmethod
     def find_spec(fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Return the spec of a module of this host; None for all that is not ``detectron2.*``."""
         if not fullname.startswith("detectron2."):
             return None
         spec = PathFinder.find_spec(fullname, path)
         if spec is not None:
-            spec.loader.create_module = _create_module
+            vars(spec.loader)["create_module"] = _create_module
             return spec
-        # importlib.util.find_spec only asks: None is its answer.
-        asked = sys._getframe(2).f_globals["__name__"] == "importlib.util"
-        if asked or fullname.rpartition(".")[2].startswith("__"):
+        # importlib.util.find_spec only queries: it expects None for a missing module.
+        is_query = sys._getframe(2).f_globals["__name__"] == "importlib.util"
+        if is_query or fullname.rpartition(".")[2].startswith("__"):
             return None
         raise ModuleNotFoundError(_message(fullname), name=fullname)
 
 
 def install(package: ModuleType) -> None:
     """Let ``package`` and every module in it raise these errors."""
-    package.__getattr__ = partial(_getattr, package.__name__)
+    vars(package)["__getattr__"] = partial(_getattr, package.__name__)
     sys.meta_path.insert(0, _Finder)

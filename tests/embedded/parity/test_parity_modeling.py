@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import both_hosts
+from hosts import both_hosts
 
 MODELS = """
 import sys
@@ -29,7 +29,7 @@ VARIANTS = {
     "one stage": (toy_cascade, dict(stages=STAGES[:1])),
     "two stages": (toy_cascade, dict(stages=[(0.4, (10, 10, 5, 5)), (0.9, (1, 2, 3, 4))])),
 }
-# seed, objects per image; images without any objects, and none in the whole batch
+# seed and objects per image: also images and a batch without objects
 BATCHES = [(0, (4, 2)), (1, (5, 0)), (2, (0, 0))]
 
 
@@ -61,13 +61,13 @@ for name, (build, options) in VARIANTS.items():
     out = result[name] = {"state": dict(model.state_dict()), "order": list(model.state_dict())}
     with torch.no_grad():
         stir(model)
-    # a norm has no statistics of nothing
+    # an empty batch has no statistics
     batches = BATCHES[:2] if name == "batch norm" else BATCHES
     out["steps"] = [train_step(model, *batch) for batch in batches]
     out["autocast"] = train_step(model, *BATCHES[0], autocast=True)
     model.eval()
     heads = model.roi_heads
-    if build is toy_cascade:  # only the options of the last stage count
+    if build is toy_cascade:  # only the options of the last stage matter
         for box, threshold in zip(heads.box_predictor, (0.9, 0.8, 0.07)[-len(heads.box_head):]):
             box.test_score_thresh, box.test_nms_thresh = threshold, 0.4 + threshold
             box.test_topk_per_image = int(17 - 2 * threshold)
@@ -84,12 +84,12 @@ for name, (build, options) in VARIANTS.items():
         out["detections"] = [plain(f) for f in finals]
         out["sizes"] = [tuple(f.image_size) for f in finals]
         known = [r[:3] for r in model.inference(inputs, do_postprocess=False)]
-        out["given"] = [plain(g["instances"]) for g in model.inference(inputs, known)]
+        out["known"] = [plain(g["instances"]) for g in model.inference(inputs, known)]
         outside = [Instances(i, proposal_boxes=Boxes([[-9, -9, 300, 400.0], [60, 30, 60, 50]]))
                    for i in images.image_sizes]
         out["outside"] = [plain(r) for r in heads._forward_box(features, outside)]
-        nothing = heads._forward_box(features, [p[:0] for p in proposals])
-        out["nothing"] = [plain(r) for r in nothing]
+        empty = heads._forward_box(features, [p[:0] for p in proposals])
+        out["empty"] = [plain(r) for r in empty]
 """
 
 PARTS = """
@@ -167,13 +167,13 @@ for seed in range(3):
 
 @pytest.fixture(scope="module")
 def results():
-    """What both hosts make of both scripts: ((models, parts), (models, parts))."""
+    """Return the results of both scripts: ((models, parts), (models, parts))."""
     script = MODELS + PARTS + "result = result, parts"
-    return both_hosts(script, folder=str(Path(__file__).parent))
+    return both_hosts(script, folder=str(Path(__file__).parents[1]))
 
 
 def close(ours, real, rtol=1e-5, atol=1e-5):
-    """Booleans and integers must be equal, floats close; containers of the same form."""
+    """Assert equal booleans and integers, and close floats, in nested containers."""
     torch.testing.assert_close(ours, real, rtol=rtol, atol=atol)
 
 
@@ -196,11 +196,11 @@ def test_models_agree(results, variant):
     if variant != "layer norm":
         close(ours["autocast"]["losses"], real["autocast"]["losses"], rtol=1e-4)
     # inference
-    parts = ("features", "proposals", "boxes", "raw", "detections", "given", "outside", "nothing")
+    parts = ("features", "proposals", "boxes", "raw", "detections", "known", "outside", "empty")
     for key in parts:
         close(ours[key], real[key], rtol=1e-5, atol=1e-4)
     assert ours["sizes"] == real["sizes"]
-    # the comparison means something
+    # the comparison is not trivial
     detections = real["detections"][0]
     assert len(detections["scores"]) > 5 and detections["scores"].std() > 0.01
     if "pred_masks" in detections:

@@ -1,4 +1,4 @@
-"""Run one script on both hosts, each in a process of its own, and return what each computed."""
+"""Run one script on both hosts, each in a separate process, and return both results."""
 
 import os
 import pickle
@@ -33,7 +33,7 @@ def _run(code: list[str], host: str) -> subprocess.CompletedProcess:
 
 @cache
 def real_detectron2_available() -> bool:
-    """Whether the real Detectron2 can be imported by this interpreter."""
+    """Return whether this interpreter can import the real Detectron2."""
     return _run(["import mvit_det, detectron2"], "real").returncode == 0
 
 
@@ -41,8 +41,8 @@ def both_hosts(script: str, **inputs: Any) -> tuple[Any, Any]:
     """Run ``script`` with ``inputs`` as its globals on the real and on the embedded host.
 
     Returns:
-        (real, embedded): the value that the script bound to ``result`` on each host. Inputs and
-        result travel by pickle, so keep them to tensors, arrays and plain Python types.
+        (real, embedded): the value of ``result`` in the script on each host. Inputs and results
+        are pickled: use tensors, arrays and plain Python types.
     """
     if not real_detectron2_available():
         pytest.skip("the real Detectron2 is not installed")
@@ -51,8 +51,9 @@ def both_hosts(script: str, **inputs: Any) -> tuple[Any, Any]:
         source, target = Path(folder) / "in.pkl", Path(folder) / "out.pkl"
         source.write_bytes(pickle.dumps((script, inputs)))
         for host in ("real", "embedded"):
-            done = _run([_DRIVER, str(source), str(target)], host)
-            assert done.returncode == 0, f"on the {host} host:\n{done.stdout}\n{done.stderr}"
+            process = _run([_DRIVER, str(source), str(target)], host)
+            output = f"{process.stdout}\n{process.stderr}"
+            assert process.returncode == 0, f"on the {host} host:\n{output}"
             results.append(pickle.loads(target.read_bytes()))
             target.unlink()
     return results[0], results[1]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import both_hosts
+from hosts import both_hosts
 
 STRUCTURES = """
 import numpy as np
@@ -40,7 +40,7 @@ for seed in range(2):
         parts = []
         for _ in range(1 + k % 3):
             n = int(rng.integers(3, 12))
-            # some have all their corners left of the image, some reach out of it
+            # some are left of the image, some exceed it
             center = rng.uniform(-30, 100, 2) if k % 4 else np.array([-40.0, 30.0])
             parts.append((center + rng.normal(0, 15, (n, 2))).ravel())
         polygons.append(parts)
@@ -48,7 +48,7 @@ for seed in range(2):
     frames = masks.get_bounding_boxes()
     out["polygon_boxes"] = frames.tensor
     jittered = frames.tensor + torch.from_numpy(rng.normal(0, 4, (12, 4))).float()
-    jittered[0] = 0.0  # no scale
+    jittered[0] = 0.0  # an empty box
     jittered[1, 2:] = jittered[1, :2] + 0.03
     out["polygon_crops"] = masks.crop_and_resize(jittered, 28)
     bitmaps = BitMasks(np.stack([polygons_to_bitmask(parts, 80, 90) for parts in polygons]))
@@ -121,14 +121,14 @@ os.path.exists(store) and os.remove(store)
 
 @pytest.fixture(scope="module")
 def results():
-    """What both hosts make of both scripts: ((values, keys, synced), (values, keys, synced))."""
+    """Return the results of both scripts: ((values, keys, synced), (values, keys, synced))."""
     return both_hosts(STRUCTURES + NAIVE_SYNC_BN + "result = values, keys, synced")
 
 
 def test_structures_and_layers_agree(results):
     (real, real_keys, _), (ours, our_keys, _) = results
     assert our_keys == real_keys
-    # the inputs are such that the comparison means something
+    # the comparison is not trivial
     assert 0.05 < real[0]["polygon_crops"].float().mean() < 0.95
     assert (real[0]["iou"] > 0).float().mean() > 0.05 and len(real[0]["nms"]) < 40
     # boolean and integer results must be equal; floats to rounding

@@ -1,4 +1,4 @@
-"""Both hosts side by side: schedules, groups, configs, metrics, and each other's files."""
+"""Both hosts have equal schedules, groups, configs and metrics, and read each other's files."""
 
 import json
 import math
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from parity import both_hosts
+from hosts import both_hosts
 
-# Trains a small network for six iterations and writes what a run leaves; on each host.
+# Trains a small network for a few iterations and writes the files of a run; on each host.
 TRAIN = """
 import functools, io, logging, os
 from contextlib import redirect_stdout
@@ -71,12 +71,15 @@ def trainer_from(start, folder, max_iter):
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=LRMultiplier(optimizer, schedule, 8)),
         Save(checkpointer),
-        hooks.PeriodicWriter([JSONWriter(folder + "/metrics.json"), CommonMetricPrinter(max_iter)], 2),
+        hooks.PeriodicWriter(
+            [JSONWriter(folder + "/metrics.json"), CommonMetricPrinter(max_iter)], 2),
     ])
     return trainer, checkpointer
 """
 
-FIRST = TRAIN + """
+FIRST = (
+    TRAIN
+    + """
 folder = f"{root}/{mvit_det.host()}"
 os.makedirs(folder)
 result = {}
@@ -85,13 +88,13 @@ result = {}
 torch.manual_seed(0)
 model = Net()
 names = {id(p): name for name, p in model.named_parameters()}
-asked = []
+paths = []
 choices = {
     "plain": {},
     "rate": dict(base_lr=1.0),
     "norm": dict(weight_decay=0.1, weight_decay_norm=0.0),
     "bias": dict(base_lr=1.0, bias_lr_factor=2.0, weight_decay=0.1, weight_decay_bias=0.5),
-    "layers": dict(base_lr=1.0, lr_factor_func=lambda n: asked.append(n) or len(n) / 10),
+    "layers": dict(base_lr=1.0, lr_factor_func=lambda n: paths.append(n) or len(n) / 10),
     "layers and bias": dict(
         base_lr=1.0, bias_lr_factor=3.0, lr_factor_func=lambda n: 0.5, weight_decay_norm=0.2),
     "overrides": dict(base_lr=1.0, weight_decay=0.1, weight_decay_norm=0.0, overrides={
@@ -99,11 +102,12 @@ choices = {
         "bias": {"weight_decay": 7.0}}),
 }
 result["groups"] = {
-    name: [[list(g), {k: v for k, v in g.items() if k != "params"}, [names[id(p)] for p in g["params"]]]
+    name: [[list(g), {k: v for k, v in g.items() if k != "params"},
+            [names[id(p)] for p in g["params"]]]
            for g in get_default_optimizer_params(model, **choice)]
     for name, choice in choices.items()
 }
-result["asked"] = asked
+result["paths"] = paths
 
 # Schedules.
 steps = MultiStepParamScheduler([1.0, 0.1, 0.01], milestones=[60, 80], num_updates=100)
@@ -123,7 +127,8 @@ cfg = OmegaConf.create({
     "optimizer": LazyCall(torch.optim.AdamW)(
         params=LazyCall(get_default_optimizer_params)(base_lr="${...lr}"), lr="${.params.base_lr}"),
     "lr": 1e-5, "norm": functools.partial(nn.LayerNorm, eps=1e-6), "kind": nn.Linear,
-    "betas": (0.9, 0.999), "text": "x: y", "deep": [{"a": [1, None]}]}, flags={"allow_objects": True})
+    "betas": (0.9, 0.999), "text": "x: y", "deep": [{"a": [1, None]}]},
+    flags={"allow_objects": True})
 LazyConfig.apply_overrides(cfg, ["lr=2e-5", "+train.max_iter=3", "deep.0.a=[2]"])
 LazyConfig.save(cfg, folder + "/config.yaml")
 
@@ -139,8 +144,11 @@ result["weights"] = {k: v.clone() for k, v in model.state_dict().items()}
 result["trained"] = trainer.model.state_dict()
 result["files"] = sorted(os.listdir(folder))
 """
+)
 
-SECOND = TRAIN + """
+SECOND = (
+    TRAIN
+    + """
 other = {"real": "embedded", "embedded": "real"}[mvit_det.host()]
 cfg = LazyConfig.load(f"{root}/{other}/config.yaml")
 LazyConfig.save(cfg, f"{root}/{mvit_det.host()}/config_of_other.yaml")
@@ -161,11 +169,12 @@ result = {
     "losses": trainer.storage.history("total_loss").values(),
 }
 """
+)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
-    """The folder with one subfolder per host, and FIRST's result on (real, embedded)."""
+    """Return the folder with a subfolder per host, and the results of FIRST on both hosts."""
     root = tmp_path_factory.mktemp("parity")
     return root, *both_hosts(FIRST, root=str(root))
 
@@ -177,13 +186,13 @@ def _rows(root: Path, host: str) -> list[dict[str, float]]:
 def test_parameter_groups(runs: Any) -> None:
     _, real, ours = runs
     assert ours["groups"] == real["groups"]
-    assert ours["asked"] == real["asked"]
+    assert ours["paths"] == real["paths"]
 
 
 def test_schedules(runs: Any) -> None:
     _, real, ours = runs
-    for one, other in zip(real["schedules"], ours["schedules"]):
-        assert other == pytest.approx(one, rel=1e-12)
+    for expected, values in zip(real["schedules"], ours["schedules"], strict=True):
+        assert values == pytest.approx(expected, rel=1e-12)
 
 
 def test_seeds_and_arguments(runs: Any) -> None:
@@ -205,9 +214,9 @@ def test_metrics(runs: Any) -> None:
     real, ours = _rows(root, "real"), _rows(root, "embedded")
     assert [list(row) for row in ours] == [list(row) for row in real]  # order of keys too
     clocks = {"time", "data_time", "rank_data_time", "eta_seconds"}
-    for one, other in zip(real, ours):
-        for key in set(one) - clocks:
-            assert math.isclose(other[key], one[key], rel_tol=1e-6), key
+    for expected, row in zip(real, ours):
+        for key in set(expected) - clocks:
+            assert math.isclose(row[key], expected[key], rel_tol=1e-6), key
 
 
 def test_log_lines(runs: Any) -> None:
@@ -233,8 +242,8 @@ def test_checkpoints_have_the_same_keys(runs: Any) -> None:
         assert keys(ours) == keys(real)
 
 
-def test_each_host_goes_on_with_the_others_files(runs: Any) -> None:
-    """A config saved and a checkpoint written by one host serve the other, with equal losses."""
+def test_each_host_continues_from_files_of_the_other(runs: Any) -> None:
+    """Each host loads the config and the checkpoint of the other, with equal losses."""
     root, first, _ = runs
     real, ours = both_hosts(SECOND, root=str(root))
     trained = {side: result.pop("trained") for side, result in (("real", real), ("ours", ours))}

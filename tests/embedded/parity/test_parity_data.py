@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity import both_hosts
+from hosts import both_hosts
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -59,7 +59,7 @@ def _annotation(rng, height, width, kind):
 
 
 def make_coco(folder, kinds):
-    """Images of several sizes with annotations of the given kinds, in COCO format."""
+    """Write images of several sizes with annotations of these kinds, in COCO format."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for number, (height, width) in enumerate(SIZES):
@@ -131,7 +131,7 @@ draws = {}
 for number, augmentation in enumerate(augmentations):
     for which, image in enumerate(canvas):
         if image.dtype != np.uint8 and isinstance(augmentation, byte_only):
-            continue  # Pillow takes no floats
+            continue  # Pillow does not support floats
         for seed in range(12):
             np.random.seed(seed)
             labels = np.random.RandomState(0).randint(0, 4, (9, 9)).astype(np.uint8).repeat(15, 0)
@@ -156,8 +156,8 @@ for new in ((62, 94), (17, 20), (40, 13)):
             pixels += [resize.apply_image(image), resize.apply_segmentation(image)]
     for points in (rng.random((5, 2)) * 30, np.arange(8).reshape(4, 2)):
         for kind in (None, np.float32):
-            given = points.copy() if kind is None else points.astype(kind)
-            pixels.append(resize.apply_coords(given))
+            converted = points.copy() if kind is None else points.astype(kind)
+            pixels.append(resize.apply_coords(converted))
 result["pixels"] = pixels
 
 read = {}
@@ -256,10 +256,11 @@ for size, world in ((7, 1), (7, 2), (10, 3), (2, 4)):
             stream = TrainingSampler(size, seed=seed)
             streams[size, world, rank, seed] = list(itertools.islice(stream, 40))
         ordered = TrainingSampler(size, shuffle=False, seed=0)
-        streams[size, world, rank] = list(itertools.islice(ordered, 20)), list(InferenceSampler(size))
+        inference = list(InferenceSampler(size))
+        streams[size, world, rank] = list(itertools.islice(ordered, 20)), inference
 comm.get_rank, comm.get_world_size = real_rank, real_world
 np.random.seed(3)
-streams["seed of its own"] = list(itertools.islice(TrainingSampler(9), 30))
+streams["random seed"] = list(itertools.islice(TrainingSampler(9), 30))
 result["streams"] = streams
 
 # ---- loaders
@@ -287,7 +288,7 @@ result["skipping"] = [sequence[i] for i in range(20)]
 
 
 def assert_same(real: Any, ours: Any, where: str = "result") -> None:
-    """Equality of nested containers, arrays and tensors, of floats within 1e-12; NaN equals NaN."""
+    """Assert equality of nested containers and arrays, of floats within 1e-12; NaN equals NaN."""
     if isinstance(real, (torch.Tensor, np.ndarray)):
         assert type(real) is type(ours) and real.dtype == ours.dtype, where
         np.testing.assert_allclose(np.asarray(ours), np.asarray(real), 1e-12, 1e-12, err_msg=where)

@@ -1,7 +1,7 @@
 """The embedded host computes COCO metrics exactly as the real Detectron2."""
 
 import pytest
-from parity import both_hosts
+from hosts import both_hosts
 from test_coco_evaluation import scene, write_coco
 
 EVALUATION = """
@@ -32,7 +32,7 @@ for key, (path, outputs) in cases.items():
 
 
 def make_case(path, seed, masks=True, classes=3, empty=False):
-    """A COCO file with masks and crowds, and the fields of detections, with tied scores."""
+    """Make a COCO file with masks and crowds, and fields of detections with tied scores."""
     annotations, detections = scene(seed, classes)
     outputs = {}
     for image_id, instances in detections.items():
@@ -49,11 +49,11 @@ def test_coco_metrics_are_equal(tmp_path):
         "random1": make_case(tmp_path / "1.json", 1),
         "boxes": make_case(tmp_path / "boxes.json", 9, masks=False),
         "one_class": make_case(tmp_path / "one.json", 10, classes=1),
-        "nothing": make_case(tmp_path / "nothing.json", 11, empty=True),
+        "empty": make_case(tmp_path / "empty.json", 11, empty=True),
     }
     variants = {
         "default": {},
-        "alone": dict(distributed=False),
+        "local": dict(distributed=False),
         "tasks": dict(tasks=("bbox",), max_dets_per_image=3),
     }
     real, ours = both_hosts(EVALUATION, cases=cases, variants=variants)
@@ -65,6 +65,6 @@ def test_coco_metrics_are_equal(tmp_path):
         assert {t: set(m) for t, m in ours[key].items()} == {t: set(m) for t, m in expected.items()}
         for task, metrics in expected.items():
             for metric, value in metrics.items():
-                found = ours[key][task][metric]
-                assert found == pytest.approx(value, abs=1e-10, nan_ok=True), (key, task, metric)
-    assert real["random0", "default"]["segm"]["AP"] > 5  # the detections do find something
+                result = ours[key][task][metric]
+                assert result == pytest.approx(value, abs=1e-10, nan_ok=True), (key, task, metric)
+    assert real["random0", "default"]["segm"]["AP"] > 5  # some detections are correct
