@@ -1,4 +1,4 @@
-"""Generated shapes for classification: deterministic, cached, apart from the detection set."""
+"""Generated shapes for classification: deterministic, and disjoint from the detection set."""
 
 from pathlib import Path
 
@@ -30,12 +30,12 @@ def test_classes_and_sizes(root):
             assert picture.size == (32, 32)
             if dataset.classes[item["label"]] == crops.BACKGROUND:
                 saturation = np.asarray(picture.convert("HSV"))[..., 1]
-                assert np.median(saturation) < 120  # shapes have strong colours, grounds do not
+                assert np.median(saturation) < 120  # shapes have strong colours, backgrounds do not
     (folder,) = (root / "shape_classes").iterdir()
     assert folder.name == "v1-12+5-96px-16to40-crop32-seed1"
 
 
-def test_same_arguments_same_pictures(tmp_path, monkeypatch):
+def test_same_arguments_give_the_same_pictures(tmp_path, monkeypatch):
     drawn = []
     for name in "ab":
         monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / name))
@@ -61,7 +61,7 @@ def test_pictures_are_not_those_of_the_detection_set(root, monkeypatch):
     assert not set(kept.values()) & set(pictures(detection))
 
 
-def test_what_a_user_can_get_wrong(root):
+def test_arguments_out_of_range(root):
     with pytest.raises(UserError, match="split='test' of .* one of train, val"):
         shape_classes("test")
     with pytest.raises(UserError, match="crop_size=0 of shape_classes"):
