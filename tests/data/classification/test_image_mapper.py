@@ -97,8 +97,8 @@ def _damaged() -> bytes:
 
 BAD = {
     "missing": (None, "does not exist"),
-    "empty": (b"", "no picture"),
-    "web page": (b"<html>not found</html>", "no picture"),
+    "empty": (b"", "not a picture"),
+    "web page": (b"<html>not found</html>", "not a picture"),
     "truncated": (PICTURES["cat/a.jpg"][:-60], "truncated"),
     "damaged": (_damaged(), "broken"),
     "16 bit": (png(Image.fromarray(np.full((24, 32), 10**4, np.uint16))), "I;16"),

@@ -41,7 +41,7 @@ def test_damaged_tar(tmp_path, kind):
     "members, sentence",
     [
         ({"a.jpg": b"", "a.png": b"", "a.cls": b"0"}, "more than one image with the key 'a'"),
-        ({"a.jpg": b"", "a.cls": b"cat"}, "a.cls holds b'cat': write the number of the class"),
+        ({"a.jpg": b"", "a.cls": b"cat"}, "a.cls contains b'cat': write the class index"),
         ({"a.jpg": b"", "a.cls": b"-1"}, "labels such as -1, .* 2 classes, 0 to 1"),
         ({"a.jpg": b"", "a.cls": b"2"}, "labels such as 2, .* 2 classes, 0 to 1"),
         ({"fox/a.jpg": b""}, r"not among the 2 classes of the model \(fox; known are cat, dog\)"),
@@ -65,7 +65,7 @@ def test_images_without_label_and_mixed_kinds(tmp_path, caplog):
     assert image_classes(tmp_path / "a.tar").labels.tolist() == [1]
     assert "not used are 1 images without a label" in caplog.text
     write_tar(tmp_path / "b.tar", {"cat/1.jpg": b"x"})
-    with pytest.raises(UserError, match="some images have a number as label .* others a folder"):
+    with pytest.raises(UserError, match="some images have a class index as label .* others a class folder"):
         image_classes(tmp_path)
     assert image_classes(tmp_path, classes=["dog", "cat"]).labels.tolist() == [1, 1]
 
@@ -97,7 +97,7 @@ def test_the_index_of_a_folder_that_cannot_be_written(tmp_path, monkeypatch, cap
     stored.rename(tmp_path / "old")
     (away / f"{stored.name}.partial").mkdir()
     assert len(image_classes(shard)) == 1
-    assert "cannot be stored: it is made anew for each run" in caplog.text
+    assert "cannot be stored: it is rebuilt for each run" in caplog.text
 
 
 def test_no_code_in_an_index(tmp_path):

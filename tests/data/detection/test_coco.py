@@ -121,13 +121,13 @@ def test_refused_files(toy, fault):
 def test_files_that_are_no_json(toy, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('{\n "images": [,]\n}')
-    with pytest.raises(UserError, match=r"broken.json is no valid JSON: line 2, column 13"):
+    with pytest.raises(UserError, match=r"broken.json is not valid JSON: line 2, column 13"):
         check_coco_json(broken)
     broken.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(UserError, match="broken.json cannot be read as text"):
         check_coco_json(broken)
     broken.write_text("[1, 2]")
-    with pytest.raises(UserError, match="broken.json is no COCO detection file"):
+    with pytest.raises(UserError, match="broken.json is not a COCO detection file"):
         class_names(broken)
     with pytest.raises(UserError, match="absent.json does not exist"):
         check_coco_json(tmp_path / "absent.json")
@@ -243,7 +243,7 @@ def test_wrong_image_folder(toy, registered, tmp_path):
 def test_unreadable_images(toy, registered, caplog):
     (toy.root / "005.png").write_text("<html>not found</html>")
     assert len(coco_dataset("toy_train", *toy.arguments())) == 11
-    assert "1  images dropped: the file is no picture that can be read" in caplog.text
+    assert "1  images dropped: the file is not a picture that can be read" in caplog.text
     assert len(coco_dataset("toy_val", *toy.arguments(), filter_empty=False)) == 12
     (toy.root / "006.png").write_bytes(b"")
     with pytest.raises(UserError, match="2 of 12 images cannot be used .*006.png: the file is no"):

@@ -114,7 +114,7 @@ def test_unreadable_pictures_are_skipped_and_named(scenes, tmp_path, caplog):
         counts = crop_objects(*scenes.arguments(), tmp_path / "out", background=False)
     assert counts == {"fig": 1, "date": 8}
     (text,) = [record.getMessage() for record in caplog.records]
-    assert text.startswith("3 images cannot be read: 003.png (the file is no picture")
+    assert text.startswith("3 images cannot be read: 003.png (the file is not a picture")
     assert "005.png (10x10 pixels, but 64x48 in the annotations)" in text
 
 
@@ -130,7 +130,7 @@ def test_what_a_user_can_get_wrong(scenes, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write the crops to .*: name a folder that is wri"):
         crop_objects(*arguments, tmp_path / "file" / "out")
-    for name, sentence in ((BACKGROUND, "of their own: rename it"), ("a/b", "names of folders")):
+    for name, sentence in ((BACKGROUND, "a class named .*: rename it"), ("a/b", "names of folders")):
         scenes.coco["categories"][0]["name"] = name
         with pytest.raises(UserError, match=sentence):
             crop_objects(*scenes.arguments(), out)

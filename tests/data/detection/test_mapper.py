@@ -76,8 +76,8 @@ def _bomb(path):
 
 BAD = {
     "missing": (lambda path: None, "does not exist"),
-    "empty": (lambda path: path.write_bytes(b""), "no picture"),
-    "web page": (lambda path: path.write_text("<html>not found</html>"), "no picture"),
+    "empty": (lambda path: path.write_bytes(b""), "not a picture"),
+    "web page": (lambda path: path.write_text("<html>not found</html>"), "not a picture"),
     "truncated": (_truncated_jpeg, "truncated"),
     "damaged": (_damaged_png, "broken PNG file"),
     "a folder": (lambda path: path.mkdir(), "directory"),
@@ -250,9 +250,9 @@ def test_user_error_comes_through_a_worker(tmp_path):
         message = str(error)
         # The traceback would keep the worker waiting until some later garbage collection.
         error.__traceback__ = None
-    assert "4 of the 4 images seen so far cannot be used" in message
+    assert "4 of the 4 images read so far cannot be used" in message
 
 
 def test_mapper_can_be_sent_to_workers(tmp_path):
     mapper = pickle.loads(pickle.dumps(make_mapper(max_bad_share=0.3)))
-    assert mapper.unusable.max_bad_share == 0.3 and mapper(make_dict(tmp_path / "no.png")) is None
+    assert mapper.bad_samples.max_bad_share == 0.3 and mapper(make_dict(tmp_path / "no.png")) is None

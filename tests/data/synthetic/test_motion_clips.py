@@ -99,8 +99,8 @@ def test_each_class_turns_only_its_dial_in_its_direction():
         assert np.abs(np.delete(steps, moved, axis=2)).max() < 1e-12
 
 
-def test_dials_mean_what_they_are_called():
-    """Of one shape on a black background: where it is, how large, how bright, and that it turns."""
+def test_dials_set_what_they_are_named_after():
+    """Position, size, brightness and rotation of one shape on a black background."""
     scene = random_scene(np.random.default_rng(8), 1, (64, 96))
     scene.background[:] = 0
 

@@ -187,7 +187,7 @@ def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
         ("original_vido_id video_id\n1 2\n", "line 2, '1 2', is no row 'original"),
         ('{"labels": 1}', "list.txt is no list of videos with labels"),
         ('[{"id": "1", "template": "x"}, {"id": "2"}]', "list.txt, entry 2: an id and a template"),
-        ('[{"id": "1",\n', "is no valid JSON: line 2"),
+        ('[{"id": "1",\n', "is not valid JSON: line 2"),
     ],
 )
 def test_faults(tmp_path, text, sentence):
@@ -225,5 +225,5 @@ def test_classes_by_number(tmp_path):
     assert given_classes(path)[0] == ["archery", "riding a bike"]
     for table in ({"a": 0, "b": 2}, {"a": "x"}, ["a"]):
         path.write_text(json.dumps(table))
-        with pytest.raises(UserError, match="does not give each class its number"):
+        with pytest.raises(UserError, match="has no index for each class"):
             given_classes(path)
