@@ -122,8 +122,8 @@ def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
             unknown = shorten_list(sorted({repr(entry[field]) for entry in strays}))
             raise UserError(
                 f"{json_file}: {len(strays)} annotation(s) (id {ids}) have {field} {unknown}, "
-                f"which is not in '{key}' (ids there: {shorten_list(map(repr, known), 20)}): correct "
-                "them or add the entry."
+                f"which is not in '{key}' (ids there: {shorten_list(map(repr, known), 20)}): "
+                "correct them or add the entry."
             )
 
 
