@@ -75,7 +75,6 @@ def from_class_folders(
     kind: str,
     is_kind: Callable[[str], bool],
     files: Callable[[Path, str, Skipped], Iterable[str]],
-    *,
     otherwise: str,
     names_only: bool,
 ) -> FileIndex:

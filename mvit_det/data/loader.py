@@ -105,11 +105,7 @@ class TrainLoader:
         order = len(self.samples), batch_size, self.seed, self.batches
         loader = DataLoader(
             _Batches(self.samples, self.collate, self.seed),
-            sampler=(
-                _PlainOrder(*order)
-                if self.landscape is None
-                else _GroupedOrder(*order, self.landscape)
-            ),
+            sampler=_Plain(*order) if self.landscape is None else _ByShape(*order, self.landscape),
             batch_size=None,  # the sampler yields whole batches
             collate_fn=_identity,
             num_workers=self.num_workers,
@@ -158,7 +154,7 @@ class _Order(Sampler[Keys]):
 
 
 @dataclass
-class _GroupedOrder(_Order):
+class _ByShape(_Order):
     """Batches of images that are all landscape, or none is."""
 
     landscape: Sequence[bool]
@@ -179,7 +175,7 @@ class _GroupedOrder(_Order):
                 group.clear()
 
 
-class _PlainOrder(_Order):
+class _Plain(_Order):
     """Batches in the order of Detectron2's `TrainingSampler`.
 
     Whole epochs are drawn at once, so that a resumed run does not replay a billion indices singly.

@@ -89,11 +89,7 @@ class ClipRandAugment:
         """Draw the operations for all frames of a clip, of this size in pixels, for `augmented`."""
         calls: Any = self.policy([])  # the operations add themselves to the list
         frame = Image.new("L", (width, height))
-        return [
-            step
-            for function, arguments, options in calls
-            for step in _to_steps(function, arguments, options, frame)
-        ]
+        return [step for call in calls for step in _to_steps(call, frame)]
 
 
 def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndarray:
@@ -130,10 +126,9 @@ def _record(function: Callable[..., Image.Image], calls: list, *arguments, **opt
     return [*calls, (function, arguments, options)]
 
 
-def _to_steps(
-    function: Callable[..., Image.Image], arguments: tuple, options: dict, frame: Image.Image
-) -> list["_Step"]:
+def _to_steps(call: tuple[Callable, tuple, dict], frame: Image.Image) -> list["_Step"]:
     """Convert a call of timm to steps, [] if nothing moves; ``frame`` has the clip's frame size."""
+    function, arguments, options = call
 
     @wraps(function)
     def operation(picture: Image.Image) -> Image.Image:

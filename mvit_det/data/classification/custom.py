@@ -1,5 +1,7 @@
 """Custom data for image classification: folders of images or tar files, for any such config."""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from mvit_det.data.classification.datasets import class_folders, count_images, image_classes
@@ -22,11 +24,6 @@ def use_custom_images(cfg: DictConfig, files: CustomFiles, processes: int) -> No
     for loader in (cfg.dataloader.train, cfg.dataloader.test):
         loader.mapper.exif_transpose = True
     assert files.val_images  # see `CustomFiles.check`
-    use_custom_classes(
-        *(cfg, files.train_images, files.val_images, processes),
-        dataset=image_classes,
-        source="root",
-        class_folders=class_folders,
-        count=count_images,
-        samples=32,
-    )
+    task: dict[str, Any] = dict(dataset=image_classes, source="root", samples=32)
+    task |= dict(class_folders=class_folders, count=count_images)
+    use_custom_classes(cfg, files.train_images, files.val_images, processes, **task)

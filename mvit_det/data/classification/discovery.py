@@ -44,12 +44,8 @@ def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
         raise UserError(
             f"{root} has compressed archives: unpack them to plain .tar files, or to folders."
         )
-    kind, otherwise = "image", "the tar files of them here"
-    return [
-        from_class_folders(
-            root, kind, is_image_name, _walk_images, otherwise=otherwise, names_only=names_only
-        )
-    ]
+    otherwise = "the tar files of them here"
+    return [from_class_folders(root, "image", is_image_name, _walk_images, otherwise, names_only)]
 
 
 def _walk_images(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:

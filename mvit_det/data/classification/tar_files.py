@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # Stored in each index: increase it whenever the format changes.
 _VERSION = 2
+_Members = dict[str, tarfile.TarInfo]  # by name
 _BLOCK = 512  # bytes; a tar file ends with blocks of zeros
 
 
@@ -72,11 +73,10 @@ def _index_paths(shard: Path) -> tuple[Path, Path]:
 def _save_index(path: Path, stamp: list[int], index: FileIndex) -> None:
     names, places = index.names, index.places
     assert isinstance(names, PackedText) and places is not None
-    arrays: dict[str, Any] = dict(stamp=stamp, places=places, text=names.text, ends=names.ends)
-    arrays |= dict(numbers=index.numbers, ignored=index.ignored)
-    arrays["folders"] = np.array(index.folders, dtype=str)
+    arrays: dict[str, Any] = dict(places=places, text=names.text, ends=names.ends, stamp=stamp)
+    arrays |= dict(numbers=index.numbers, folders=np.array(index.folders, dtype=str))
     with open(path, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, ignored=index.ignored, **arrays)
 
 
 def _load_index(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:
@@ -93,7 +93,7 @@ def _load_index(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:
 
 
 def _read_headers(shard: Path) -> FileIndex:
-    images: dict[str, tarfile.TarInfo] = {}  # by name
+    images: _Members = {}
     labels: dict[str, int] = {}  # by key
     try:
         with open(shard, "rb") as file:
@@ -153,16 +153,14 @@ def _read_label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
         ) from error
 
 
-def _index_by_folder(shard: Path, images: dict[str, tarfile.TarInfo]) -> FileIndex:
+def _index_by_folder(shard: Path, images: _Members) -> FileIndex:
     inside = [os.path.dirname(os.path.normpath(name)) for name in images]
     folders = sorted(set(inside)) or [""]
     rows = {folder: row for row, folder in enumerate(folders)}
     return _make_index(shard, images, [rows[folder] for folder in inside], folders)
 
 
-def _index_by_label(
-    shard: Path, images: dict[str, tarfile.TarInfo], labels: dict[str, int]
-) -> FileIndex:
+def _index_by_label(shard: Path, images: _Members, labels: dict[str, int]) -> FileIndex:
     labelled = {name: member for name, member in images.items() if _sample_key(name) in labels}
     keys = [_sample_key(name) for name in labelled]
     if len(set(keys)) < len(keys):
@@ -177,9 +175,8 @@ def _index_by_label(
 
 
 def _make_index(
-    shard: Path, images: dict, labels: list[int], folders: list[str], ignored: str = ""
+    shard: Path, images: _Members, labels: list[int], folders: list[str], ignored: str = ""
 ) -> FileIndex:
     rows = [[member.offset_data, member.size] for member in images.values()]
-    places = np.array(rows, dtype=np.int64).reshape(-1, 2).T
-    numbers = np.array(labels, dtype=np.int64)
+    numbers, places = np.array(labels, np.int64), np.array(rows, np.int64).reshape(-1, 2).T
     return FileIndex(str(shard), PackedText.of(images), numbers, folders, places, ignored)

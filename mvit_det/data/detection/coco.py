@@ -308,13 +308,11 @@ def _check_available(name: str) -> None:
     absent = [path for path in wanted if path and "://" not in path and not os.path.exists(path)]
     if absent:
         value = os.environ.get("DETECTRON2_DATASETS")
-        default = os.path.abspath("datasets")
-        state = f"is {value!r}" if value else f"is not set, so {default} is used"
+        state = f"is {value!r}" if value else f"is not set: {os.path.abspath('datasets')} is used"
         raise UserError(
             f"Dataset {name!r} is not on disk: looked for {shorten_list(absent)} "
-            f"(DETECTRON2_DATASETS {state}): download it and set DETECTRON2_DATASETS as described "
-            "in datasets/README.md, or start with "
-            "`python train_net.py --config-file configs/quickstart.py`."
+            f"(DETECTRON2_DATASETS {state}): download it as described in datasets/README.md, or "
+            "start with `python train_net.py --config-file configs/quickstart.py`."
         )
 
 

@@ -19,7 +19,6 @@ def split_folder(
     settings: str,
     draw: Callable[[Path, int, tuple[int, int]], None],
     counts: tuple[int, int],
-    *,
     seed: int,
     version: int,
 ) -> Path:

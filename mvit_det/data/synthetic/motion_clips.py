@@ -87,7 +87,7 @@ class Scene:
         return image.clip(0, 255).astype(np.uint8)
 
 
-def shape_radius(size: np.ndarray | float) -> np.ndarray | float:
+def radius(size: np.ndarray | float) -> np.ndarray | float:
     """Return the radius of a shape in pixels for a size dial of 0..1, elementwise."""
     return _sprite_side(size) * (0.5 - _SPRITE_MARGIN / _SPRITE)
 
@@ -164,7 +164,7 @@ def draw_clip(
 
 
 def write_clip(path: str | os.PathLike, frames: np.ndarray, fps: int = FPS) -> None:
-    """Write RGB uint8 (T, H, W, 3), H and W even, as an MPEG-4 video of key frames only."""
+    """Write RGB uint8 (T, H, W, 3) as an MPEG-4 video of key frames only."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
@@ -251,7 +251,5 @@ def motion_clips(
 
     settings = f"{num_frames}x{height}x{width}-{num_shapes}shapes"
     counts = num_train, num_val
-    folder = split_folder(
-        split, "motion_clips", settings, draw, counts, seed=seed, version=_VERSION
-    )
+    folder = split_folder(split, "motion_clips", settings, draw, counts, seed, _VERSION)
     return video_classes(folder, name=name, num_classes=num_classes, clips=clips)

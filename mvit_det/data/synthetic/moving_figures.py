@@ -35,13 +35,7 @@ from torchvision.ops import box_iou
 from mvit_det.data.actions.datasets import ActionClips, action_clips
 from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.synthetic.folders import item_rngs, split_folder
-from mvit_det.data.synthetic.motion_clips import (
-    DIALS,
-    MOTIONS,
-    random_scene,
-    shape_radius,
-    write_clip,
-)
+from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, radius, random_scene, write_clip
 from mvit_det.errors import UserError
 
 # Brightness, the fifth dial of `motion_clips`, rests: a small model needs long to learn it.
@@ -124,23 +118,20 @@ def draw_video(
     looks = np.concatenate([centres / side, dials[..., 2:], light], axis=2)
     frames = np.stack([scene.frame(look) for look in looks])
     # the middle of pixel 0 is at 0.5
-    middle, half = centres[::FPS] + 0.5, shape_radius(dials[::FPS, :, 3:4])
+    middle, half = centres[::FPS] + 0.5, radius(dials[::FPS, :, 3:4])
     boxes = np.concatenate([middle - half, middle + half], axis=2) / side
     return FigureVideo(frames, directions, boxes)
 
 
 def _figure_side() -> float:
     """Return the side in pixels of the square that a figure needs."""
-    return float(_PATH + 2 * shape_radius(1.0) + 1)
+    return float(_PATH + 2 * radius(1.0) + 1)
 
 
 def action_ids(directions: np.ndarray) -> list[int]:
     """Return the action ids, 1.. in the order of `ACTIONS`, of a figure's ``directions`` (4,)."""
-    return [
-        number
-        for number, (dial, direction) in enumerate(ACTIONS.values(), start=1)
-        if directions[TURNED.index(dial)] == direction
-    ]
+    moves = enumerate(ACTIONS.values(), start=1)
+    return [number for number, (dial, sign) in moves if directions[TURNED.index(dial)] == sign]
 
 
 def jitter_boxes(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:
@@ -168,7 +159,7 @@ def false_boxes(rng: np.random.Generator, boxes: np.ndarray, side: int) -> np.nd
     Returns:
         (1, 4), like ``boxes``; (0, 4) if the IoU with one of ``boxes`` is above 0.2.
     """
-    half = shape_radius(rng.uniform()) / side
+    half = radius(rng.uniform()) / side
     centre = rng.uniform(half, 1 - half, size=2)
     box = np.concatenate([centre - half, centre + half])[None]
     covers = box_iou(*(torch.from_numpy(each) for each in (box, boxes))).max() > 0.2
@@ -294,9 +285,7 @@ def moving_figures(
         generate_moving_figures(folder, count, seeds, num_seconds, side, with_actions)
 
     settings, counts = f"{num_seconds}s-{side}px", (num_train, num_val)
-    folder = split_folder(
-        split, "moving_figures", settings, draw, counts, seed=seed, version=_VERSION
-    )
+    folder = split_folder(split, "moving_figures", settings, draw, counts, seed, _VERSION)
     return action_clips(
         str(folder / "videos"),
         actions=str(folder / "actions.csv"),

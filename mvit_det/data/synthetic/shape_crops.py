@@ -63,7 +63,5 @@ def shape_classes(
 
     settings = f"{image_size}px-{low}to{high}-crop{crop_size}"
     counts = num_train, num_val
-    folder = split_folder(
-        split, "shape_classes", settings, draw, counts, seed=seed, version=_VERSION
-    )
+    folder = split_folder(split, "shape_classes", settings, draw, counts, seed, _VERSION)
     return image_classes(folder, name=name, num_classes=num_classes)

@@ -284,7 +284,7 @@ def shapes_dataset(
         generate_shapes(folder, count, seeds, image_size, object_size=(low, high))
 
     settings, counts = f"{image_size}px-{low}to{high}", (num_train, num_val)
-    folder = split_folder(split, "shapes", settings, draw, counts, seed=seed, version=_VERSION)
+    folder = split_folder(split, "shapes", settings, draw, counts, seed, _VERSION)
     return coco_dataset(
         f"shapes_{split}",
         json_file=str(folder / "annotations.json"),

@@ -105,7 +105,14 @@ def test_a_root_below_the_datasets_folder(tmp_path):
 
 def test_what_is_no_image_is_passed_over(tmp_path, caplog):
     root = write_folders(tmp_path / "set")
-    extra = {"cat/notes.txt": b"x", "cat/a.HEIC": b"x", "dog/b.mp4": b"x", ".git/x/a.jpg": b"x", "dog/._d.jpg": b"x", "stray.jpg": b"x"}
+    extra = {
+        "cat/notes.txt": b"x",
+        "cat/a.HEIC": b"x",
+        "dog/b.mp4": b"x",
+        ".git/x/a.jpg": b"x",
+        "dog/._d.jpg": b"x",
+        "stray.jpg": b"x",
+    }
     write_folders(root, extra)
     assert image_classes(root).labels.tolist() == LABELS
     assert (
@@ -214,7 +221,9 @@ def test_nothing_to_find(tmp_path):
         image_classes("no/where")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UserError, match="no class folders: make one folder per class .* or the tar files"):
+    with pytest.raises(
+        UserError, match="no class folders: make one folder per class .* or the tar files"
+    ):
         image_classes(empty)
     (empty / "a.jpg").write_bytes(jpeg(1))
     with pytest.raises(UserError, match="holds 1 images, but no class folders"):

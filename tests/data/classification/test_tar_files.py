@@ -65,7 +65,9 @@ def test_images_without_label_and_mixed_kinds(tmp_path, caplog):
     assert image_classes(tmp_path / "a.tar").labels.tolist() == [1]
     assert "not used are 1 images without a label" in caplog.text
     write_tar(tmp_path / "b.tar", {"cat/1.jpg": b"x"})
-    with pytest.raises(UserError, match="some images have a class index as label .* others a class folder"):
+    with pytest.raises(
+        UserError, match="some images have a class index as label .* others a class folder"
+    ):
         image_classes(tmp_path)
     assert image_classes(tmp_path, classes=["dog", "cat"]).labels.tolist() == [1, 1]
 

@@ -58,7 +58,9 @@ def test_data_classes_and_schedule_are_set(folders, monkeypatch):
     train = instantiate(cfg.dataloader.train.dataset)
     assert len(train) == 6 and cfg.dataloader.train.dataset.root == str(folders / "train")
     assert instantiate(cfg.dataloader.test.dataset).classes == train.classes
-    assert cfg.dataloader.evaluator[0].dataset_name == cfg.dataloader.test.dataset.name == "custom_val"
+    assert (
+        cfg.dataloader.evaluator[0].dataset_name == cfg.dataloader.test.dataset.name == "custom_val"
+    )
     assert cfg.dataloader.train.total_batch_size == 64  # 32 per process
     assert cfg.optimizer.lr == pytest.approx(released * (64 / 2048) ** 0.5, rel=1e-3)
     assert cfg.train.max_iter == 500 and cfg.train.eval_period == 50

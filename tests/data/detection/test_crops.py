@@ -130,7 +130,10 @@ def test_what_a_user_can_get_wrong(scenes, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write the crops to .*: name a folder that is wri"):
         crop_objects(*arguments, tmp_path / "file" / "out")
-    for name, sentence in ((BACKGROUND, "a class named .*: rename it"), ("a/b", "names of folders")):
+    for name, sentence in (
+        (BACKGROUND, "a class named .*: rename it"),
+        ("a/b", "names of folders"),
+    ):
         scenes.coco["categories"][0]["name"] = name
         with pytest.raises(UserError, match=sentence):
             crop_objects(*scenes.arguments(), out)

@@ -255,4 +255,6 @@ def test_user_error_comes_through_a_worker(tmp_path):
 
 def test_mapper_can_be_sent_to_workers(tmp_path):
     mapper = pickle.loads(pickle.dumps(make_mapper(max_bad_share=0.3)))
-    assert mapper.bad_samples.max_bad_share == 0.3 and mapper(make_dict(tmp_path / "no.png")) is None
+    assert (
+        mapper.bad_samples.max_bad_share == 0.3 and mapper(make_dict(tmp_path / "no.png")) is None
+    )

@@ -16,8 +16,7 @@ def draw(folder, count, seeds):
 
 
 def made(draw=draw):
-    arguments = ("kind", "8px", draw, (3, 2))
-    return [split_folder(split, *arguments, seed=5, version=1) for split in ("train", "val")]
+    return [split_folder(split, "kind", "8px", draw, (3, 2), 5, 1) for split in ("train", "val")]
 
 
 def test_two_at_once(root):
