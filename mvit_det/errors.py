@@ -21,7 +21,7 @@ def exit_on_user_error() -> Iterator[None]:
     """Exit with the message of a `UserError` and status 1, or with status 130 on Ctrl-C.
 
     Raises:
-        SystemExit: the block raised one of the two.
+        SystemExit: the block raised `UserError` or `KeyboardInterrupt`.
     """
     try:
         yield

@@ -26,7 +26,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     The content reaches the disk before the name does, so that after a crash or a power failure
-    ``path`` holds the old content or the new one, never a part. After an exception the temporary
+    ``path`` has the old content or the new one, never a part. After an exception the temporary
     file is removed; after ``kill -9`` it stays, ends in ``.partial``, and is overwritten next time.
 
     Raises:

@@ -54,7 +54,7 @@ class BadSamples:
             name: as given to `count_request`.
             label: appended to the name in the log, such as " (id 7)".
             reason: why it cannot be used.
-            file_name: the file of which ``name`` is a part; parts of one file that are bad for the
+            file_name: the file that ``name`` is a part of; parts of a file that are bad for the
                 same reason are logged once.
 
         Raises:

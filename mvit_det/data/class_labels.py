@@ -147,7 +147,7 @@ def labelled(
     same_classes_as: Any,
     num_classes: int | None,
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Label all files of a data set.
+    """Label all files of a data set, and log the number of files per class.
 
     Args:
         parts: the files, by root.
@@ -179,12 +179,12 @@ def labelled(
             f"{title} has {len(folders)} classes, but the model is built for {num_classes}: set "
             f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
         )
-    labels = np.concatenate([_labels_of(part, folders) for part in parts])
+    labels = np.concatenate([_label_part(part, folders) for part in parts])
     _log_counts(title, kind, parts, labels, names)
     return labels, folders, names
 
 
-def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
+def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
     """Return the label of each file, int64 (N,): the index of its class in ``folders``."""
     if not part.folders:
         strays = (part.numbers < 0) | (part.numbers >= len(folders))

@@ -118,8 +118,8 @@ class Mixup(StackSamples):
         if count % 2 == 0:
             inputs, labels = self.mix(inputs, labels)
             return inputs.view(shape), labels
-        # timm needs an even batch. The middle sample of an odd one is its own partner: it is
-        # inserted twice, and all others keep their partners.
+        # timm needs an even batch. The middle sample of an odd one is mixed with itself: it is
+        # inserted twice, and all other pairs stay the same.
         middle = count // 2
         twice = torch.tensor([*range(middle + 1), *range(middle, count)])
         inputs, labels = self.mix(inputs[twice], labels[twice])

@@ -99,7 +99,7 @@ def from_class_folders(
     if not folders:
         what = f"{outside} {kind}s, but no class folders" if outside else "no class folders"
         raise UserError(
-            f"{root} holds {what}: make one folder per class and put the {kind}s of the class "
+            f"{root} has {what}: make one folder per class and put the {kind}s of the class "
             f"there, or {otherwise}."
         )
     strange = [folder for folder in folders if printable(folder) != folder]

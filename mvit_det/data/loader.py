@@ -47,7 +47,7 @@ def build_train_loader(
         total_batch_size: images or clips per batch over all processes, which share it evenly.
         num_workers: loading processes per training process; 0: load in the training process.
         aspect_ratio_grouping: the images of a batch are all landscape or none is, for little
-            padding. Not used with ``collate``, which joins samples of one size.
+            padding. Not used with ``collate``, which needs samples of one size.
         collate: makes a batch from a list of samples; None: the list itself is the batch.
         repeats: samples of each image or clip, read once and augmented differently, side by side in
             one batch (Hoffer et al., CVPR 2020). A batch then has ``repeats`` times as many
@@ -230,7 +230,7 @@ class _Samples:
 
 @dataclass
 class _Batches(Dataset):
-    """Batches by their `Keys`, each sample drawn with its own seed."""
+    """Batches by their `Keys`; each sample has a separate seed."""
 
     samples: _Samples
     collate: Callable[[list[Any]], Any]

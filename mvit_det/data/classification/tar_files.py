@@ -37,7 +37,7 @@ def shard_index(shard: Path) -> FileIndex:
     """Load the index of a tar file, or build and store it.
 
     Its ``folders`` are those inside the tar file, "" for its top; the list is empty if members
-    ``key.cls`` hold the labels. Images without a label are then left out.
+    ``key.cls`` contain the labels. Images without a label are then left out.
 
     Raises:
         UserError: the file is damaged or compressed, a name or a key occurs twice, a member is a

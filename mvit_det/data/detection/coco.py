@@ -286,11 +286,11 @@ def _check_same_classes(json_file: str, other: str) -> None:
         )
 
 
-def _check_num_classes(title: str, found: int, wanted: int | None) -> None:
-    if wanted is not None and found != wanted:
+def _check_num_classes(title: str, count: int, num_classes: int | None) -> None:
+    if num_classes is not None and count != num_classes:
         raise UserError(
-            f"{title} has {found} classes, but the model is built for {wanted}: set "
-            f"model.roi_heads.num_classes={found}."
+            f"{title} has {count} classes, but the model is built for {num_classes}: set "
+            f"model.roi_heads.num_classes={count}."
         )
 
 
@@ -323,7 +323,7 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
         raise UserError(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
             f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or train "
-            "without masks if masks are what is missing."
+            "without masks if masks are missing."
         )
 
 

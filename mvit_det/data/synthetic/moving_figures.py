@@ -4,8 +4,8 @@ Two to four figures, the shapes of `motion_clips`, stay in separate places on a 
 Four cyclic parameters ("dials", in turns) define how a figure looks in a frame: its column and row
 on a short path around its place, its angle and its size. Around each whole second, from half a
 second before to half a second after, one to three dials of a figure turn, each in either direction,
-and the others rest: eight actions in four opposite pairs, of which a figure does one to three at a
-time, and others in the next second. Key frames are the whole seconds, and their boxes cover the
+and the others rest: eight actions in four opposite pairs. A figure does one to three of them at a
+time, and changes them every second. Key frames are the whole seconds, and their boxes cover the
 figures.
 
 By construction, actions can be recognised only by motion:
@@ -39,9 +39,9 @@ from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, radius, random_
 from mvit_det.errors import UserError
 
 # Brightness, the fifth dial of `motion_clips`, rests: a small model needs long to learn it.
-TURNED = DIALS[:4]
+USED_DIALS = DIALS[:4]
 # action, in the order of the ids -> the dial that turns, and its direction
-ACTIONS = {name: move for name, move in MOTIONS.items() if move[0] in TURNED}
+ACTIONS = {name: move for name, move in MOTIONS.items() if move[0] in USED_DIALS}
 # Frames per second of the files: a clip with frames 3 apart at 30 per second has all of them.
 FPS = 10
 MIN_SCORE = 0.8  # of the detected boxes that are used; those of figures are above it
@@ -73,8 +73,8 @@ class FigureVideo:
 
 def random_directions(rng: np.random.Generator, num_seconds: int, num_figures: int) -> np.ndarray:
     """Draw which dials turn and their directions: (S + 1, N, 4), as in `FigureVideo`."""
-    shape = (num_seconds + 1, num_figures, len(TURNED))
-    order = rng.permuted(np.broadcast_to(np.arange(len(TURNED)), shape), axis=2)
+    shape = (num_seconds + 1, num_figures, len(USED_DIALS))
+    order = rng.permuted(np.broadcast_to(np.arange(len(USED_DIALS)), shape), axis=2)
     turning = order < rng.integers(1, _MOST_DIALS + 1, size=(*shape[:2], 1))
     return np.where(turning, rng.choice((-1, 1), size=shape), 0)
 
@@ -131,7 +131,7 @@ def _figure_side() -> float:
 def action_ids(directions: np.ndarray) -> list[int]:
     """Return the action ids, 1.. in the order of `ACTIONS`, of a figure's ``directions`` (4,)."""
     moves = enumerate(ACTIONS.values(), start=1)
-    return [number for number, (dial, sign) in moves if directions[TURNED.index(dial)] == sign]
+    return [number for number, (dial, sign) in moves if directions[USED_DIALS.index(dial)] == sign]
 
 
 def jitter_boxes(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:

@@ -225,7 +225,7 @@ def test_roots_without_images(tmp_path):
     with pytest.raises(UserError, match=sentence):
         image_classes(empty)
     (empty / "a.jpg").write_bytes(jpeg(1))
-    with pytest.raises(UserError, match="holds 1 images, but no class folders"):
+    with pytest.raises(UserError, match="has 1 images, but no class folders"):
         image_classes(empty)
     (empty / "cat").mkdir()
     with pytest.raises(UserError, match="has no image in its class folders or tar files"):

@@ -15,7 +15,7 @@ from mvit_det.ava_files import read_boxes, read_label_map
 from mvit_det.data.synthetic.moving_figures import (
     ACTIONS,
     FPS,
-    TURNED,
+    USED_DIALS,
     action_ids,
     dials_over_time,
     draw_video,
@@ -39,9 +39,9 @@ def ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def directions_of(*names: str) -> np.ndarray:
-    directions = np.zeros(len(TURNED), int)
+    directions = np.zeros(len(USED_DIALS), int)
     for dial, direction in map(ACTIONS.get, names):
-        directions[TURNED.index(dial)] = direction
+        directions[USED_DIALS.index(dial)] = direction
     return directions
 
 
@@ -66,7 +66,7 @@ def test_dials_are_uniform_for_every_action(frame):
         rng = np.random.default_rng([5, number])
         directions = np.tile(directions_of(name), (4, 2000, 1))
         dials = dials_over_time(rng, directions)[frame]
-        assert dials.shape == (2000, len(TURNED)) and dials.min() >= 0 and dials.max() < 1
+        assert dials.shape == (2000, len(USED_DIALS)) and dials.min() >= 0 and dials.max() < 1
         steps = np.arange(1, 2001)[:, None] / 2000
         assert np.abs(np.sort(dials, axis=0) - steps).max() * np.sqrt(2000) < 1.95
         waves = np.exp(2j * np.pi * dials)
