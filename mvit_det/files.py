@@ -18,7 +18,7 @@ KEPT_BYTES = 1 << 26  # total size of cached files; parsed JSON takes five times
 _RECENT = 2 * 10**9  # ns: the coarsest resolution of modification times among file systems
 
 Reader = TypeVar("Reader", bound=Callable)
-_kept: dict[tuple, tuple[int, Any]] = {}  # most recently used last: size in bytes, content
+_cache: dict[tuple, tuple[int, Any]] = {}  # most recently used last: size in bytes, content
 
 
 @contextmanager
@@ -105,15 +105,15 @@ def parsed_once(read: Reader) -> Reader:
             return read(path, *more)  # which raises an error that names the fault
         state = file.st_ino, file.st_size, file.st_mtime_ns
         key = (read, os.path.abspath(path), *state, *more)
-        if key in _kept:
-            _kept[key] = _kept.pop(key)
-            return _kept[key][1]
+        if key in _cache:
+            _cache[key] = _cache.pop(key)
+            return _cache[key][1]
         settled = time.time_ns() - file.st_mtime_ns > _RECENT
         content = read(path, *more)
         if settled and file.st_size <= KEPT_BYTES:
-            _kept[key] = file.st_size, content
-            while sum(size for size, _ in _kept.values()) > KEPT_BYTES:
-                _kept.pop(next(iter(_kept)))
+            _cache[key] = file.st_size, content
+            while sum(size for size, _ in _cache.values()) > KEPT_BYTES:
+                _cache.pop(next(iter(_cache)))
         return content
 
     return cast(Reader, wrapper)

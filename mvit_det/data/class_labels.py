@@ -195,11 +195,11 @@ def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
                 f"classes, 0 to {len(folders) - 1}: correct them, or `classes`."
             )
         return part.numbers
-    order = {_plain(folder): label for label, folder in enumerate(folders)}
+    order = {_normalise(folder): label for label, folder in enumerate(folders)}
     if len(order) < len(folders):  # some names differ only in such characters
         order = {}
     order |= {folder: label for label, folder in enumerate(folders)}
-    labels = [order.get(folder, order.get(_plain(folder))) for folder in part.folders]
+    labels = [order.get(folder, order.get(_normalise(folder))) for folder in part.folders]
     unknown = [folder for folder, label in zip(part.folders, labels) if label is None]
     if unknown:
         raise UserError(
@@ -211,7 +211,7 @@ def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
     return np.array(labels, dtype=np.int64)[part.numbers]
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     """Undo what copies of Kinetics change in a class name, as in "air_drumming"."""
     return name.replace("_", " ").replace('"', "")
 

@@ -141,9 +141,16 @@ def _random_sprite(rng: np.random.Generator) -> np.ndarray:
 def random_dials(
     rng: np.random.Generator, motion: str, num_frames: int, num_shapes: int
 ) -> np.ndarray:
-    """Draw the dials (T, N, 5) of a clip of N shapes, in turns, 0..1.
+    """Draw the dials of a clip.
 
-    The random numbers do not depend on ``motion``, a key of `MOTIONS`.
+    Args:
+        rng: source of all random numbers, whose use does not depend on ``motion``.
+        motion: a key of `MOTIONS`.
+        num_frames: T.
+        num_shapes: N.
+
+    Returns:
+        float64 (T, N, 5) in turns, 0..1, in the order of `DIALS`.
     """
     dial, direction = MOTIONS[motion]
     dials = np.repeat(rng.uniform(size=(1, num_shapes, len(DIALS))), num_frames, axis=0)
@@ -157,7 +164,18 @@ def random_dials(
 def draw_clip(
     rng: np.random.Generator, motion: str, num_frames: int, size: tuple[int, int], num_shapes: int
 ) -> np.ndarray:
-    """Draw a clip of a motion (a key of `MOTIONS`) and ``size`` (H, W): RGB uint8 (T, H, W, 3)."""
+    """Draw a clip.
+
+    Args:
+        rng: source of all random numbers.
+        motion: a key of `MOTIONS`.
+        num_frames: T.
+        size: (H, W) in pixels, at least 44 each.
+        num_shapes: shapes in the clip.
+
+    Returns:
+        RGB uint8 (T, H, W, 3).
+    """
     scene = random_scene(rng, num_shapes, size)
     dials = random_dials(rng, motion, num_frames, num_shapes)
     return np.stack([scene.frame(settings) for settings in dials])
