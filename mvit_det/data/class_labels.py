@@ -180,7 +180,7 @@ def labelled(
             f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
         )
     labels = np.concatenate([_label_part(part, folders) for part in parts])
-    _log_counts(title, kind, parts, labels, names)
+    _log_class_sizes(title, kind, parts, labels, names)
     return labels, folders, names
 
 
@@ -216,7 +216,7 @@ def _normalise(name: str) -> str:
     return name.replace("_", " ").replace('"', "")
 
 
-def _log_counts(
+def _log_class_sizes(
     title: str, kind: str, parts: Sequence[FileIndex], labels: np.ndarray, names: Sequence[str]
 ) -> None:
     """Log the number of files per class, empty classes, and what is not used."""

@@ -72,7 +72,7 @@ def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
     _check_references(json_file, coco, images)
     for image in coco["images"]:
         for side in ("width", "height"):
-            if not _is_number(image[side]) or not image[side] > 0:
+            if not _is_real(image[side]) or not image[side] > 0:
                 raise UserError(
                     f"{json_file}: {_describe('images', image)} has {side}={image[side]!r}: write "
                     "the picture's size in pixels."
@@ -89,7 +89,7 @@ def _describe(key: str, entry: dict[str, Any]) -> str:
     return f"{_SINGULAR[key]} {entry['id']!r}{name}"
 
 
-def _is_number(value: Any) -> bool:
+def _is_real(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -130,7 +130,7 @@ def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
 def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
     """Describe what is malformed in an annotation, with the fix; None if it is well-formed."""
     box = annotation["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_real, box)):
         return f"has bbox={box!r}: it must be four numbers [x, y, width, height] in pixels"
     if annotation.get("ignore"):
         return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
@@ -145,7 +145,7 @@ def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | No
             )
     elif mask and not (
         isinstance(mask, list)
-        and all(isinstance(part, list) and all(map(_is_number, part)) for part in mask)
+        and all(isinstance(part, list) and all(map(_is_real, part)) for part in mask)
     ):
         return "has a segmentation that is not a list of polygons [[x1, y1, x2, y2, ...], ...]"
     return None

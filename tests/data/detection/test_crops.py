@@ -95,6 +95,7 @@ def test_size_and_seed(scenes, tmp_path):
     assert first.keys() == again.keys()
     assert all(np.array_equal(first[name], again[name]) for name in first)
     objects = [name for name in first if not name.startswith(BACKGROUND)]
+    assert len(objects) == 12
     assert all(np.array_equal(first[name], other[name]) for name in objects)
 
 
