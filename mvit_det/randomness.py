@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,7 @@ def get_state(cuda: bool = True) -> dict[str, Any]:
     Returns:
         States by the keys "python", "numpy", "torch", and "cuda": a list with one state per GPU.
     """
-    legacy = np.random.get_state()
-    assert isinstance(legacy, tuple)
-    name, keys, position, has_gauss, cached = legacy
+    name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state())
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),

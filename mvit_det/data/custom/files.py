@@ -9,10 +9,10 @@ from typing import Any
 from mvit_det.errors import UserError
 
 _HELP = (
-    "for detection: annotations in COCO format, and images; for image classification: images in "
-    "one folder per class or in tar files; for video classification: videos in one folder per "
-    "class, or a list of videos; for action detection (configs/ava): videos, and csv files in "
-    "AVA's format: see docs/guides/custom_data.md"
+    "detection takes annotations in COCO format and images; image classification takes images in "
+    "one folder per class or in tar files; video classification takes videos in one folder per "
+    "class or a list of videos; action detection (configs/ava) takes videos and csv files in AVA's "
+    "format; see docs/guides/custom_data.md"
 )
 
 
@@ -36,8 +36,10 @@ class CustomFiles:
     val_videos: str | None = _flag("FOLDER", "videos, or a list, to evaluate on")
     train_actions: str | None = _flag("CSV", "boxes with actions to train on")
     val_actions: str | None = _flag("CSV", "boxes with actions to evaluate on")
-    train_proposals: str | None = _flag("CSV", "detected boxes to train on, too")
-    val_proposals: str | None = _flag("CSV", "detected boxes to evaluate on, not annotated ones")
+    train_proposals: str | None = _flag("CSV", "detected boxes to train on as well")
+    val_proposals: str | None = _flag(
+        "CSV", "detected boxes to evaluate on, in place of annotated ones"
+    )
     label_map: str | None = _flag("FILE", "names of the actions to evaluate")
 
     @staticmethod
