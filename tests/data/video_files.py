@@ -1,4 +1,4 @@
-"""Small videos on disk whose frames can be identified after any codec."""
+"""Small videos written to disk, whose frames can be told apart after any codec."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,8 +16,8 @@ TICKS = 15360  # per second: a multiple of the usual frame rates
 def numbered_frames(count: int, height: int = 48, width: int = 64, first: int = 0) -> np.ndarray:
     """Frames (count, height, width, 3) that `numbers` reads: first, first + 1, ... up to 4095.
 
-    The number is coded in 12 vertical bars, black or white, least significant first; colours at
-    the top (red) and the bottom (blue) show whether a frame is upright.
+    The number stands in 12 vertical bars, black or white, least significant first; a colour at the
+    top (red) and the bottom (blue) tells whether a frame is upright.
     """
     bits = (np.arange(first, first + count)[:, None] >> np.arange(BITS)) & 1
     bars = np.repeat(bits, width // BITS, axis=1) * 200 + 28
@@ -29,7 +29,7 @@ def numbered_frames(count: int, height: int = 48, width: int = 64, first: int = 
 
 
 def numbers(frames: np.ndarray) -> list[int]:
-    """Read the numbers of decoded frames made by `numbered_frames`."""
+    """The numbers of frames made by `numbered_frames`, as decoded."""
     height, width = frames.shape[1:3]
     bar = width // BITS
     middle = frames[:, height // 2 - height // 8 : height // 2 + height // 8].mean(axis=(1, 3))
@@ -53,17 +53,17 @@ def write_video(
     index_first: bool = False,
     colors: dict[str, int] | None = None,
 ) -> Path:
-    """Write frames (N, H, W, 3) uint8 RGB to a video file, and return its path.
+    """Write frames (N, H, W, 3) uint8 RGB to a video file; returns its path.
 
     Args:
-        codec: None: the usual one of the file's suffix (mp4, mkv, avi, webm).
-        gop: largest distance of key frames, in frames.
-        b_frames: largest number in a row; None: the codec's default.
+        codec: by default the usual one of the file's suffix (mp4, mkv, avi, webm).
+        gop: a key frame at least every so many frames.
+        b_frames: how many in a row; by default what the codec does.
         times: seconds of each frame, for a variable rate.
-        rotation: degrees counterclockwise by which a player turns the frames: a multiple of 90.
+        rotation: degrees counterclockwise that a player turns the frames by: a multiple of 90.
         options: of the codec.
-        index_first: write an mp4's index before its frames, as in files for streaming: without it
-            a truncated mp4 cannot be opened at all.
+        index_first: put an mp4's index before its frames, as files for streaming have it: without
+            it an mp4 that is cut short cannot be opened at all.
         colors: "color_range", "colorspace", ... of the codec, by FFmpeg's numbers.
     """
     path = Path(path)
@@ -87,7 +87,7 @@ def write_video(
             context.time_base = Fraction(1, TICKS)
         if rotation:
             stream.set_display_rotation(rotation)
-        container.start_encoding()  # a file without frames has a header too
+        container.start_encoding()  # a file of no frames has a header too
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame = frame.reformat(format=pix_fmt)
@@ -99,7 +99,7 @@ def write_video(
 
 
 def write_audio(path: Path, seconds: float = 0.5) -> Path:
-    """Write a file with sound and no picture, such as audio.mp4."""
+    """A file with a sound and no picture, such as audio.mp4."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         for index in range(int(seconds * 16000) // 1024):
@@ -112,12 +112,12 @@ def write_audio(path: Path, seconds: float = 0.5) -> Path:
 
 
 def write_without_frames(path: Path) -> Path:
-    """Write a video file with a video stream but no frames."""
+    """A video file whose header announces a picture, and that holds none."""
     return write_video(path, np.zeros((0, 48, 64, 3), np.uint8))
 
 
 def write_frame_folder(folder: Path, frames: np.ndarray, template: str = "{:05d}.jpg") -> Path:
-    """Write a folder of pictures, numbered from 1."""
+    """A folder of pictures, numbered from 1."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, pixels in enumerate(frames, start=1):
         Image.fromarray(pixels).save(folder / template.format(number), quality=95)
@@ -125,14 +125,14 @@ def write_frame_folder(folder: Path, frames: np.ndarray, template: str = "{:05d}
 
 
 def cut_short(path: Path, share: float = 0.5) -> Path:
-    """Truncate a file to its first bytes, as after an interrupted download."""
+    """Keep the first part of a file's bytes, as after an interrupted download."""
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     return path
 
 
 def damage(path: Path, share: float = 0.5, size: int = 400) -> Path:
-    """Overwrite bytes at the given share of the file, as a faulty disk does."""
+    """Overwrite bytes from the given place on, as a faulty disk does."""
     content = bytearray(path.read_bytes())
     start = int(len(content) * share)
     content[start : start + size] = np.random.default_rng(0).bytes(size)

@@ -1,4 +1,4 @@
-"""A small video of every supported kind, and its frames as decoded by FFmpeg."""
+"""A small video of every kind that comes into the product, and what FFmpeg makes of it."""
 
 import json
 import os
@@ -18,7 +18,7 @@ FPS = 25
 FIELDS = {"flags": "+ildct+ilme"}
 X265 = {"x265-params": "log-level=none"}
 HDR = dict(colorspace=9, color_trc=16, color_primaries=9)
-# a, b, c, d of a display matrix, which maps (x, y) to (ax + cy, bx + dy)
+# a, b, c, d of a display matrix, which takes (x, y) to (ax + cy, bx + dy)
 MATRICES = {
     "as_it_is": (1, 0, 0, 1),
     "mirrored": (-1, 0, 0, 1),
@@ -70,7 +70,7 @@ KINDS = [
 
 
 def coloured_frames(size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Add stripes to the bottom of `numbered_frames`, so that every line and colour matters."""
+    """`numbered_frames` with stripes at the bottom, so that every line and colour counts."""
     frames = numbered_frames(COUNT, *size)
     quarter = size[0] // 4
     frames[:, -quarter::4, :, 1] = 228
@@ -79,7 +79,7 @@ def coloured_frames(size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def draw(folder: Path, name: str) -> SimpleNamespace:
-    """Write a video of a kind; returns its ``path``, and the ``times`` of its frames."""
+    """Write a video of a kind: its ``path``, and the ``times`` of its frames."""
     path, options = folder / name, dict(DRAWN.get(name, {}))
     times = np.array(options.get("times", np.arange(COUNT) / FPS))
     frames = coloured_frames(options.pop("size", SIZE))
@@ -97,7 +97,7 @@ def draw(folder: Path, name: str) -> SimpleNamespace:
 
 
 def write_with_sound(path: Path, frames: np.ndarray, times: np.ndarray) -> None:
-    """Write frames at ``times`` in seconds, and sound from second 0 to their end."""
+    """Frames at times, and a sound from 0 to their end."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast"})
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
@@ -148,19 +148,19 @@ def upright(frames: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray
 
 
 def by_ffmpeg(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a file by FFmpeg's command line: RGB frames (N, H, W, 3), and their seconds (N,).
+    """What the command line of FFmpeg makes of a file: frames (N, H, W, 3) RGB, and their seconds.
 
-    NaN: FFmpeg does not know the time of a frame.
+    It does not know the time of some frames: NaN.
     """
     stamp = "best_effort_timestamp_time"
-    entries = f"frame={stamp}:format=start_time"
-    line = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", entries]
-    info = json.loads(_output([*line, "-of", "json", os.fsencode(path)]))
-    start = float(info["format"].get("start_time", 0))
-    times = [float(frame.get(stamp, "nan")) - start for frame in info["frames"]]
+    asked = f"frame={stamp}:format=start_time"
+    line = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", asked]
+    told = json.loads(_output([*line, "-of", "json", os.fsencode(path)]))
+    start = float(told["format"].get("start_time", 0))
+    times = [float(frame.get(stamp, "nan")) - start for frame in told["frames"]]
     line = ["ffmpeg", "-v", "error", "-i", os.fsencode(path), "-map", "0:v:0"]
-    target = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe"]
-    raw, frames = _output([*line, *target, "-"]), []
+    how = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
+    raw, frames = _output([*line, *how]), []
     while raw:
         _, width, height, rest = re.split(rb"\s", raw, maxsplit=3)
         height, width = int(height), int(width)

@@ -1,4 +1,4 @@
-"""Every way in which the product reads a video file."""
+"""Every way in which a video file comes into the product."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +25,8 @@ class AllFrames:
         return np.arange(len(times))
 
 
-def result(second: float, picture: np.ndarray, index: int | None = None) -> SimpleNamespace:
-    """Return an RGB picture with its second, and its index if it was not requested by second."""
+def seen(second: float, picture: np.ndarray, index: int | None = None) -> SimpleNamespace:
+    """A picture, RGB, and the second it is shown at; without an index it was asked for by it."""
     return SimpleNamespace(second=second, picture=np.asarray(picture), index=index)
 
 
@@ -35,11 +35,11 @@ def clips(path: Path, is_train: bool) -> Iterator[SimpleNamespace]:
     with open_video(path) as video:
         sample = mapper({"file_name": str(path), "label": 0})
         for index, picture in enumerate(sample["inputs"]):
-            yield result(video.times[index], picture, index)
+            yield seen(video.times[index], picture, index)
 
 
 class KeyFrames:
-    """A transform of action clips that changes nothing."""
+    """A transform of actions that changes nothing."""
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray):
         return torch.tensor(frames), torch.tensor(boxes)
@@ -55,20 +55,20 @@ def actions(path: Path) -> Iterator[SimpleNamespace]:
         item = dict(file_name=str(path), video="a", second=second, time=second, boxes=empty)
         sample = mapper(item | {"labels": empty})
         if sample["unreadable"] is None:
-            yield result(second, sample["inputs"][0])
+            yield seen(second, sample["inputs"][0])
 
 
 def streamed(path: Path) -> Iterator[SimpleNamespace]:
     assert is_video_name(path.name)
     [source] = find_sources([path], "elsewhere")
     for frame in source.frames():
-        yield result(frame.seconds, frame.image[..., ::-1], frame.index)
+        yield seen(frame.seconds, frame.image[..., ::-1], frame.index)
 
 
 def windows(path: Path) -> Iterator[SimpleNamespace]:
     with open_frames(path, None, None) as video:
         for index, image in enumerate(in_order(video, len(video), 2**20)):
-            yield result(video.times[index], image[..., ::-1], index)
+            yield seen(video.times[index], image[..., ::-1], index)
 
 
 def key_frames(path: Path) -> Iterator[SimpleNamespace]:
@@ -79,7 +79,7 @@ def key_frames(path: Path) -> Iterator[SimpleNamespace]:
         seconds = SECONDS[video.end > SECONDS]
         wanted = [[frame_at(video, second)] for second in seconds]
         for place, [picture] in gathered(video, wanted, fail):
-            yield result(seconds[place], picture)
+            yield seen(seconds[place], picture)
 
 
 WAYS = {

@@ -308,7 +308,8 @@ def _check_available(name: str) -> None:
     absent = [path for path in wanted if path and "://" not in path and not os.path.exists(path)]
     if absent:
         value = os.environ.get("DETECTRON2_DATASETS")
-        state = f"is {value!r}" if value else f"is not set: {os.path.abspath('datasets')} is used"
+        default = os.path.abspath("datasets")
+        state = f"is {value!r}" if value else f"is not set, so {default} is used"
         raise UserError(
             f"Dataset {name!r} is not on disk: looked for {shorten_list(absent)} "
             f"(DETECTRON2_DATASETS {state}): download it as described in datasets/README.md, or "

@@ -325,4 +325,4 @@ def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
     text = str(caught.value)
     assert "coco/annotations/instances_train2017.json, " in text and "coco/train2017" in text
     assert "python train_net.py --config-file configs/quickstart.py" in text
-    assert (repr(value) if value else f"is not set: {tmp_path / 'datasets'}") in text
+    assert (repr(value) if value else f"is not set, so {tmp_path / 'datasets'}") in text

@@ -187,7 +187,7 @@ def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
         ("original_vido_id video_id\n1 2\n", "line 2, '1 2', is no row 'original"),
         ('{"labels": 1}', "list.txt is no list of videos with labels"),
         ('[{"id": "1", "template": "x"}, {"id": "2"}]', "list.txt, entry 2: an id and a template"),
-        ('[{"id": "1",\n', "is not valid JSON: line 2"),
+        ('[{"id": "1",\n', "is no valid JSON: line 2"),
     ],
 )
 def test_faults(tmp_path, text, sentence):
