@@ -1,4 +1,4 @@
-"""The exception for faults that a user causes and can fix, and the checks that raise it."""
+"""The exception for faults that a user can fix, and checks of arguments that raise it."""
 
 import math
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """A fault in what the user gave: a path, a config key, an annotation, a checkpoint.
+    """A fault in the user's input: a path, a config key, an annotation, a checkpoint.
 
     The message is one sentence that names the offending value and the fix. The command line prints
     it alone, without a traceback.
@@ -18,7 +18,11 @@ class UserError(ValueError):
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Exit with the message of a `UserError` and status 1, or with status 130 on Ctrl-C."""
+    """Exit with the message of a `UserError` and status 1, or with status 130 on Ctrl-C.
+
+    Raises:
+        SystemExit: the block raised `UserError` or `KeyboardInterrupt`.
+    """
     try:
         yield
     except UserError as error:
@@ -28,12 +32,12 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def printable(item: Any) -> str:
-    """Convert to text that can be encoded: file names may hold bytes that are not UTF-8."""
+    """Convert to text that can be encoded: file names may contain bytes that are not UTF-8."""
     return str(item).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def shorten_list(items: Iterable[Any], limit: int = 5) -> str:
-    """List the first few items in words: "3, 8, 9 and 14 more"."""
+    """Join the first ``limit`` items for a message: "3, 8, 9 and 14 more"."""
     items = list(items)
     rest = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(printable(item) for item in items[:limit]) + rest
@@ -59,7 +63,7 @@ def check_number(owner: str, what: str, valid: Callable[[Any], bool], **values: 
 def check_count(owner: str, **values: Any) -> None:
     """Raise a `UserError` for values that are not integers of at least 1."""
     whole = "a whole number of at least 1"
-    check_number(owner, whole, lambda value: isinstance(value, Integral) and value >= 1, **values)
+    check_number(owner, whole, lambda value: value >= 1 and isinstance(value, Integral), **values)
 
 
 def check_positive(owner: str, **values: Any) -> None:
@@ -83,7 +87,7 @@ def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
 
 
 def not_finite(scores: str) -> UserError:
-    """Return the error for ``scores`` (how the message begins) that are NaN or infinite."""
+    """Build the error for NaN or infinite scores; ``scores`` is the subject of the message."""
     return UserError(
         f"{scores} are not all finite numbers: the training has diverged or the weights are "
         "damaged; use an earlier checkpoint."
@@ -101,7 +105,12 @@ def check_range(owner: str, **values: Any) -> None:
 
 
 def check_size(owner: str, axes: str, size: Any) -> tuple[int, ...]:
-    """Return ``size``, in pixels along each of the ``axes`` ("height,width"), as a tuple.
+    """Check a size, and return it as a tuple.
+
+    Args:
+        owner: the class or function that takes it, for the message.
+        axes: names of the axes, such as "height,width" or "frames,height,width".
+        size: number of pixels (or frames) along each axis, at least 1.
 
     Raises:
         UserError: the number of sides is wrong, or a side is below 1.

@@ -1,4 +1,4 @@
-"""Files and folders that are written completely or not at all; files that are parsed only once."""
+"""Files and folders that are written completely or not at all; a cache of parsed files."""
 
 import functools
 import json
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mvit_det.errors import UserError
 
@@ -18,16 +18,19 @@ KEPT_BYTES = 1 << 26  # total size of cached files; parsed JSON takes five times
 _RECENT = 2 * 10**9  # ns: the coarsest resolution of modification times among file systems
 
 Reader = TypeVar("Reader", bound=Callable)
-_kept: dict[tuple, tuple[int, Any]] = {}  # most recently used last: size in bytes, content
+_cache: dict[tuple, tuple[int, Any]] = {}  # most recently used last: size in bytes, content
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
+    """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     The content reaches the disk before the name does, so that after a crash or a power failure
-    ``path`` holds the old content or the new one, never a part. After an exception the temporary
+    ``path`` has the old content or the new one, never a part. After an exception the temporary
     file is removed; after ``kill -9`` it stays, ends in ``.partial``, and is overwritten next time.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(path.name + PARTIAL)
@@ -54,7 +57,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def atomic_folder(folder: str | os.PathLike, what: str, fix: str) -> Iterator[Path]:
-    """Yield an empty folder beside ``folder``; rename it to ``folder`` when the block succeeds.
+    """Yield an empty folder next to ``folder``; rename it to ``folder`` when the block succeeds.
 
     If two processes write at once, the first one to finish wins. After an exception nothing is
     left.
@@ -77,7 +80,7 @@ def atomic_folder(folder: str | os.PathLike, what: str, fix: str) -> Iterator[Pa
         ) from error
     try:
         yield draft
-        draft.chmod(0o755)  # mkdtemp lets nobody else read
+        draft.chmod(0o755)  # mkdtemp makes it unreadable for other users
         draft.rename(folder)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -87,12 +90,11 @@ def atomic_folder(folder: str | os.PathLike, what: str, fix: str) -> Iterator[Pa
 
 
 def parsed_once(read: Reader) -> Reader:
-    """Cache what a function reads from a path (and further arguments) until the file changes.
+    """Cache the results of a function of a path (and further arguments) until the file changes.
 
     All callers share the result, so none may modify it. The least recently used results are
-    dropped when the files exceed `KEPT_BYTES` in all. A larger file is read on each call, and so is
-    one that was written within the last two seconds, since a further change of it may bear the same
-    time.
+    dropped when the files exceed `KEPT_BYTES` in total. A larger file is read on each call, and so
+    is one that was written within the last two seconds: a further change might have the same time.
     """
 
     @functools.wraps(read)
@@ -100,21 +102,21 @@ def parsed_once(read: Reader) -> Reader:
         try:
             file = os.stat(path)
         except OSError:
-            return read(path, *more)  # which says what is wrong
+            return read(path, *more)  # which raises an error that names the fault
         state = file.st_ino, file.st_size, file.st_mtime_ns
         key = (read, os.path.abspath(path), *state, *more)
-        if key in _kept:
-            _kept[key] = _kept.pop(key)
-            return _kept[key][1]
+        if key in _cache:
+            _cache[key] = _cache.pop(key)
+            return _cache[key][1]
         settled = time.time_ns() - file.st_mtime_ns > _RECENT
         content = read(path, *more)
         if settled and file.st_size <= KEPT_BYTES:
-            _kept[key] = file.st_size, content
-            while sum(size for size, _ in _kept.values()) > KEPT_BYTES:
-                _kept.pop(next(iter(_kept)))
+            _cache[key] = file.st_size, content
+            while sum(size for size, _ in _cache.values()) > KEPT_BYTES:
+                _cache.pop(next(iter(_cache)))
         return content
 
-    return wrapper
+    return cast(Reader, wrapper)
 
 
 @contextmanager
@@ -125,6 +127,9 @@ def readable(path: str | os.PathLike, what: str, fix: str) -> Iterator[None]:
         path: of the file.
         what: how the message begins: "{what} {path} cannot be read as text (...): {fix}."
         fix: how the message ends.
+
+    Raises:
+        UserError: the file does not exist, cannot be read, or is not UTF-8.
     """
     try:
         yield
@@ -138,7 +143,7 @@ def readable(path: str | os.PathLike, what: str, fix: str) -> Iterator[None]:
 
 @parsed_once
 def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Parse a JSON file, once (`parsed_once`); error messages begin with ``what``.
+    """Parse a JSON file, cached by `parsed_once`; error messages begin with ``what``.
 
     Raises:
         UserError: the file is absent, not UTF-8, or not valid JSON.
@@ -149,6 +154,6 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
                 return json.load(file)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{what} {path} is no valid JSON: line {error.lineno}, column {error.colno}: "
+            f"{what} {path} is not valid JSON: line {error.lineno}, column {error.colno}: "
             f"{error.msg}; write the file anew."
         ) from error

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ def get_state(cuda: bool = True) -> dict[str, Any]:
     """Return the state of all generators, in types that ``torch.load(weights_only=True)`` accepts.
 
     Args:
-        cuda: include the generators of all GPUs, which takes a while.
+        cuda: include the generators of all GPUs, which takes longer.
+
+    Returns:
+        States by the keys "python", "numpy", "torch", and "cuda": a list with one state per GPU.
     """
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state())
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
@@ -25,7 +28,7 @@ def get_state(cuda: bool = True) -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any]) -> None:
-    """Restore a state of `get_state`; those of GPUs only if there are as many as were saved."""
+    """Restore a state of `get_state`; those of GPUs only if their number is the saved one."""
     random.setstate(state["python"])
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
@@ -46,7 +49,11 @@ def preserved() -> Iterator[None]:
 
 @contextmanager
 def seeded(*seed: int) -> Iterator[None]:
-    """Seed all CPU generators with ``seed`` for the block, and restore their states after it."""
+    """Seed all CPU generators for the block, and restore their states after it.
+
+    Args:
+        *seed: one or several integers, at least 0, which together form the seed.
+    """
     state = get_state(cuda=False)
     python, numpy_, torch_ = np.random.SeedSequence(seed).generate_state(3)
     random.seed(int(python))

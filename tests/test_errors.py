@@ -1,4 +1,4 @@
-"""Checks of arguments: what each lets through, and the sentence about the rest."""
+"""Checks of arguments: allowed values, and the message for all others."""
 
 import math
 
@@ -16,11 +16,16 @@ CHECKS = {
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_numbers(check):
-    right, wrong, what = CHECKS[check]
-    check("thing", **{f"n{k}": value for k, value in enumerate(right)})
-    for value in wrong:
+    allowed, refused, what = CHECKS[check]
+    check("thing", **{f"n{k}": value for k, value in enumerate(allowed)})
+    for value in refused:
         with pytest.raises(errors.UserError, match=f"^size={value!r} of thing must be {what}"):
             check("thing", ok=1, size=value)
+
+
+def test_lists_are_shortened():
+    assert errors.shorten_list([3, 1]) == "3, 1"
+    assert errors.shorten_list(range(9), limit=2) == "0, 1 and 7 more"
 
 
 def test_choices():

@@ -1,4 +1,4 @@
-"""Files are there completely or not at all."""
+"""Atomic files: complete or absent, after errors and kills."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 from mvit_det.files import atomic_file
 
 
-def test_the_new_content_takes_the_name_at_the_end(tmp_path):
+def test_content_is_renamed_at_the_end(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with atomic_file(path) as partial:

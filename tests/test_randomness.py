@@ -1,4 +1,4 @@
-"""All random number generators as one."""
+"""Random number generators of Python, NumPy and PyTorch, saved, restored and seeded together."""
 
 import io
 import random
@@ -13,8 +13,8 @@ def draw() -> tuple:
     return random.random(), random.gauss(0, 1), np.random.randn(), torch.randn(3).tolist()
 
 
-def test_a_state_that_went_through_a_file_repeats_the_draws():
-    np.random.randn()  # leaves the second of a pair behind
+def test_a_state_saved_to_a_file_repeats_the_draws():
+    np.random.randn()  # NumPy draws pairs, and caches the second number
     state = randomness.get_state()
     expected = draw()
     file = io.BytesIO()
@@ -24,7 +24,7 @@ def test_a_state_that_went_through_a_file_repeats_the_draws():
     assert draw() == expected
 
 
-def test_preserved_hides_what_the_block_draws():
+def test_preserved_undoes_the_draws_of_the_block():
     state = randomness.get_state()
     expected = draw()
     randomness.set_state(state)

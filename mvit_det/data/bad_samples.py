@@ -1,4 +1,4 @@
-"""Images and videos that cannot be used: each is logged once, and too many end a training."""
+"""Images and videos that cannot be used: each is logged once, and too many end the training."""
 
 import logging
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from mvit_det.errors import UserError, printable, shorten_list
 logger = logging.getLogger(__name__)
 
 # After this many different files the share is known, and no more names are kept in memory.
-_ENOUGH = 100_000
+_MOST_NAMES = 100_000
 
 
 @dataclass
@@ -24,8 +24,8 @@ class BadSamples:
             checked at once.
         in_testing: how a bad file is handled in testing, for the log.
 
-    NOTE: each worker of a loader has its own copy and hence its own counts. As workers draw from
-    the same shuffled stream, each sees a fair sample.
+    NOTE: each worker of a loader counts in a separate copy. As workers draw from the same shuffled
+    stream, each has a fair sample.
     """
 
     kind: str
@@ -35,46 +35,47 @@ class BadSamples:
     in_testing: str
 
     def __post_init__(self) -> None:
-        self._calls = 0
-        self._seen: set[str] = set()
-        self._bad: dict[str, str] = {}
-        self._told: set[tuple[str, str]] = set()
-        self._bad_seen = 0
+        self._requests = 0
+        self._requested: set[str] = set()
+        self._reasons: dict[str, str] = {}  # of bad files, by name
+        self._logged: set[tuple[str, str]] = set()
+        self._bad_requested = 0
 
-    def asked_for(self, name: str) -> None:
+    def count_request(self, name: str) -> None:
         """Count a file, or a part of one, that is about to be read."""
-        self._calls += 1
-        if len(self._seen) < _ENOUGH:
-            self._seen.add(name)
+        self._requests += 1
+        if len(self._requested) < _MOST_NAMES:
+            self._requested.add(name)
 
     def add(self, name: str, label: str, reason: str, *, file_name: str | None = None) -> None:
         """Count a requested file as bad, and log it the first time.
 
         Args:
-            name: as given to `asked_for`.
+            name: as given to `count_request`.
             label: appended to the name in the log, such as " (id 7)".
             reason: why it cannot be used.
-            file_name: the file of which ``name`` is a part; parts of one file that are bad for the
+            file_name: the file that ``name`` is a part of; parts of a file that are bad for the
                 same reason are logged once.
 
         Raises:
             UserError: in training, the share of bad files is above ``max_bad_share``.
         """
-        if name not in self._bad:
-            self._bad[name] = reason
-            self._bad_seen += name in self._seen
-            told = (name if file_name is None else file_name, reason)
-            if told not in self._told:
-                self._told.add(told)
+        if name not in self._reasons:
+            self._reasons[name] = reason
+            self._bad_requested += name in self._requested
+            entry = (name if file_name is None else file_name, reason)
+            if entry not in self._logged:
+                self._logged.add(entry)
                 done = "skipped" if self.is_train else self.in_testing
                 kind = self.kind.capitalize()
                 logger.warning("%s %s%s is %s: %s", kind, printable(name), label, done, reason)
-        bad, seen = self._bad_seen, len(self._seen)
-        judged = self._calls >= self.min_seen or bad == seen >= 5
-        if self.is_train and judged and bad > self.max_bad_share * seen:
-            listed = shorten_list((f"{name}: {why}" for name, why in self._bad.items()), limit=3)
+        bad, requested = self._bad_requested, len(self._requested)
+        enough = self._requests >= self.min_seen or bad == requested >= 5
+        if self.is_train and enough and bad > self.max_bad_share * requested:
+            faults = (f"{name}: {reason}" for name, reason in self._reasons.items())
+            listed = shorten_list(faults, limit=3)
             raise UserError(
-                f"{bad} of the {seen} {self.kind}s seen so far cannot be used, more "
+                f"{bad} of the {requested} {self.kind}s read so far cannot be used, more "
                 f"than max_bad_share={self.max_bad_share} allows ({listed}): repair them, take "
                 "them out of the data set, or raise max_bad_share of the mapper."
             )

@@ -1,4 +1,4 @@
-"""Classes of images and videos: their names, their order (that of the labels), files per class."""
+"""Classes of images and videos: class folders, the order of the labels, and display names."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
 
-# ImageNet's classes, which are named by WordNet's synsets.
+# ImageNet's class folders are named by WordNet's synsets.
 _SYNSET = re.compile(r"n\d{8}")
 
 
@@ -33,6 +33,9 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
             and a display name; or a JSON file {name: class index}; or "imagenet-1k" or
             "kinetics-400". Relative paths: see `resolve_path`.
 
+    Returns:
+        K class folders and K display names; label k is the class at index k.
+
     Raises:
         UserError: the file cannot be read, names no class, or names one more than once.
     """
@@ -43,11 +46,11 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
         folders = list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
         return folders, folders
     if not isinstance(classes, (str, os.PathLike)):
-        folders = _distinct(list(map(str, classes)), "classes")
+        folders = _check_distinct(list(map(str, classes)), "classes")
         return folders, display_names(folders)
     if str(classes).endswith(".json"):
         folders = numbered_classes(resolve_path(classes, "The list of classes"))
-        return _distinct(folders, str(classes)), folders
+        return _check_distinct(folders, str(classes)), folders
     try:
         text = resolve_path(classes, "The list of classes").read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -56,7 +59,7 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
             "with one folder name per line."
         ) from error
     rows = [line.strip().partition("\t") for line in text.splitlines() if line.strip()]
-    folders = _distinct([row[0].strip() for row in rows], str(classes))
+    folders = _check_distinct([row[0].strip() for row in rows], str(classes))
     names = display_names(folders)
     return folders, [row[2].strip() or name for row, name in zip(rows, names)]
 
@@ -71,16 +74,17 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
     try:
         order = sorted((int(number), name.replace('"', "")) for name, number in table.items())
         if [number for number, _ in order] != list(range(len(order))):
-            raise ValueError("the numbers are not 0, 1, 2, ...")
+            raise ValueError("the class indices are not 0, 1, 2, ...")
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} does not give each class its number ({error}): write {{name: number}} with "
-            "the numbers 0, 1, 2, ..."
+            f"{path} has no index for each class ({error}): write {{name: index}} with the "
+            "indices 0, 1, 2, ..."
         ) from error
     return [name for _, name in order]
 
 
-def _distinct(folders: list[str], source: str) -> list[str]:
+def _check_distinct(folders: list[str], source: str) -> list[str]:
+    """Return ``folders``; refuse an empty list, and names that occur twice."""
     twice = [folder for folder, count in Counter(folders).items() if count > 1]
     if twice or not folders:
         what = f"names {shorten_list(twice)} more than once" if twice else "names no class"
@@ -96,9 +100,9 @@ def _descriptions() -> dict[str, str]:
 
 
 def display_names(folders: Iterable[str]) -> list[str]:
-    """Return display names: of ImageNet's classes their first English word, else the folder.
+    """Return display names: the first English word of an ImageNet class, else the folder's name.
 
-    Where two classes have the same word ("crane" is a bird and a machine), the folder follows.
+    If two classes have the same word ("crane" is a bird and a machine), the folder is appended.
     """
     folders = list(folders)
     if not all(map(_SYNSET.fullmatch, folders)):
@@ -109,10 +113,14 @@ def display_names(folders: Iterable[str]) -> list[str]:
 
 
 def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None = None) -> list[str]:
-    """Return the classes in the order of the labels: a list's own order, else sorted folders.
+    """Return the classes in the order of the labels: that of a list, else sorted class folders.
 
-    If files have class indices only, classes are "0", "1", ..., ``num_classes`` of them, or as many
-    as the largest index requires.
+    If files have class indices only, the classes are "0", "1", ...
+
+    Args:
+        parts: the files, by root.
+        title: name of the data set for messages.
+        num_classes: number of classes if there are only indices; None: the largest index + 1.
 
     Raises:
         UserError: some files have a class index and others a folder.
@@ -123,8 +131,8 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
         return parts[0].folders if len(parts) == 1 and parts[0].ordered else named
     if named:
         raise UserError(
-            f"{title}: some images have a number as label ({numbered[0].source}), others a folder "
-            f"({shorten_list(named, 3)}): give the order of the classes as `classes`."
+            f"{title}: some images have a class index as label ({numbered[0].source}), others a "
+            f"class folder ({shorten_list(named, 3)}): give the order of the classes as `classes`."
         )
     highest = max(part.numbers.max() for part in numbered)
     return [str(number) for number in range(1 + highest if num_classes is None else num_classes)]
@@ -135,12 +143,11 @@ def labelled(
     title: str,
     kind: str,
     class_folders: Callable[[Any], list[str]],
-    *,
     classes: Sequence[str] | str | os.PathLike | None,
     same_classes_as: Any,
     num_classes: int | None,
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Label all files of a data set.
+    """Label all files of a data set, and log the number of files per class.
 
     Args:
         parts: the files, by root.
@@ -172,12 +179,12 @@ def labelled(
             f"{title} has {len(folders)} classes, but the model is built for {num_classes}: set "
             f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
         )
-    labels = np.concatenate([_labels_of(part, folders) for part in parts])
-    _report(title, kind, parts, labels, names)
+    labels = np.concatenate([_label_part(part, folders) for part in parts])
+    _log_class_sizes(title, kind, parts, labels, names)
     return labels, folders, names
 
 
-def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
+def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
     """Return the label of each file, int64 (N,): the index of its class in ``folders``."""
     if not part.folders:
         strays = (part.numbers < 0) | (part.numbers >= len(folders))
@@ -188,28 +195,28 @@ def _labels_of(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
                 f"classes, 0 to {len(folders) - 1}: correct them, or `classes`."
             )
         return part.numbers
-    order = {_plain(folder): label for label, folder in enumerate(folders)}
-    if len(order) < len(folders):  # some differ by no more than such characters
+    order = {_normalise(folder): label for label, folder in enumerate(folders)}
+    if len(order) < len(folders):  # some names differ only in such characters
         order = {}
     order |= {folder: label for label, folder in enumerate(folders)}
-    labels = [order.get(folder, order.get(_plain(folder))) for folder in part.folders]
+    labels = [order.get(folder, order.get(_normalise(folder))) for folder in part.folders]
     unknown = [folder for folder, label in zip(part.folders, labels) if label is None]
     if unknown:
         raise UserError(
             f"{part.list_file or part.source} has {len(unknown)} class"
             f"{'(es)' if part.list_file else ' folder(s)'} that are not among the {len(folders)} "
-            f"classes of the model ({shorten_list(unknown)}; known are {shorten_list(folders, 3)}): rename or move "
-            "them, or correct `classes`."
+            f"classes of the model ({shorten_list(unknown)}; known are "
+            f"{shorten_list(folders, 3)}): rename or move them, or correct `classes`."
         )
     return np.array(labels, dtype=np.int64)[part.numbers]
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     """Undo what copies of Kinetics change in a class name, as in "air_drumming"."""
     return name.replace("_", " ").replace('"', "")
 
 
-def _report(
+def _log_class_sizes(
     title: str, kind: str, parts: Sequence[FileIndex], labels: np.ndarray, names: Sequence[str]
 ) -> None:
     """Log the number of files per class, empty classes, and what is not used."""
@@ -225,12 +232,11 @@ def _report(
         )
     for part in parts:
         if part.ignored:
-            where = part.list_file or part.source
-            logger.warning("%s: not used are %s.", where, part.ignored)
+            logger.warning("%s: not used are %s.", part.list_file or part.source, part.ignored)
 
 
 def register(name: str, folders: Sequence[str], names: Sequence[str], **more: int) -> None:
-    """Register classes in Detectron2's MetadataCatalog; replaces an entry of this package.
+    """Register classes in Detectron2's MetadataCatalog, or replace an entry of this package.
 
     Args:
         name: of the entry.

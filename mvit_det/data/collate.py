@@ -1,4 +1,4 @@
-"""Collating samples of one size to a batch: a dict of stacked tensors, mixed if wanted."""
+"""Collation of samples to a batch: a dict of stacked tensors, optionally mixed (mixup, CutMix)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,35 +11,35 @@ from mvit_det.errors import check_number, check_share
 
 
 class StackSamples:
-    """Joins samples key by key: tensors are stacked, integers become a tensor, the rest a list."""
+    """Stacks samples key by key: tensors and integers become a tensor, all else a list."""
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Collate B samples: tensors become (B, ...), integers int64 (B,), all else a list."""
-        return {key: _joined([sample[key] for sample in samples]) for key in samples[0]}
+        return {key: _stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def _joined(values: list[Any]) -> Any:
+def _stack(values: list[Any]) -> Any:
     if isinstance(values[0], torch.Tensor):
         return torch.stack(values)
     return torch.tensor(values) if isinstance(values[0], int) else values
 
 
 class StackActionClips:
-    """Joins samples of `ActionClipMapper`: "inputs" are stacked, all else is a list by clip.
+    """Collates samples of `ActionClipMapper`: "inputs" are stacked, all else is a list by clip.
 
-    "inputs" that differ in size, such as whole frames of different videos, stay a list.
+    "inputs" of different sizes, such as whole frames of different videos, stay a list.
     """
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Collate B samples: "inputs" (B, 3, T, h, w) or a list of B clips, the rest B-lists."""
+        """Collate B samples: "inputs" (B, 3, T, h, w) or a list of B clips; lists of B values."""
         batch = {key: [sample[key] for sample in samples] for key in samples[0]}
         inputs = batch.pop("inputs")
-        alike = len({clip.shape for clip in inputs}) == 1
-        batch = {key: _in_one_piece(values) for key, values in batch.items()}
-        return {"inputs": torch.stack(inputs) if alike else inputs, **batch}
+        one_size = len({clip.shape for clip in inputs}) == 1
+        batch = {key: _share_memory(values) for key, values in batch.items()}
+        return {"inputs": torch.stack(inputs) if one_size else inputs, **batch}
 
 
-def _in_one_piece(values: list[Any]) -> list[Any]:
+def _share_memory(values: list[Any]) -> list[Any]:
     """Turn tensors (N_i, ...) into views of one: each tensor from a worker keeps a file open."""
     if isinstance(values[0], torch.Tensor):
         return list(torch.cat(values).split([len(value) for value in values]))
@@ -97,27 +97,29 @@ class Mixup(StackSamples):
             )
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Collate B samples with int "labels"; see the class for the mixed "labels"."""
+        """Collate B samples with int "labels" to "inputs" and "labels", float32 (B, num_classes).
+
+        Without mixing and smoothing "labels" are class indices, int64 (B,).
+        """
         batch = super().__call__(samples)
         if self.mix is not None:
-            batch["inputs"], batch["labels"] = self._mixed(batch["inputs"], batch["labels"])
+            batch["inputs"], batch["labels"] = self._mix(batch["inputs"], batch["labels"])
         elif self.label_smoothing:
             batch["labels"] = mixup_target(
                 batch["labels"], self.num_classes, smoothing=self.label_smoothing
             )
         return batch
 
-    def _mixed(
-        self, inputs: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mix(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.mix is not None
         shape, count = inputs.shape, len(labels)
         # timm cuts boxes in the last two of four axes, so frames become channels of an image.
         inputs = inputs.flatten(1, -3)
         if count % 2 == 0:
             inputs, labels = self.mix(inputs, labels)
             return inputs.view(shape), labels
-        # timm needs an even batch. The middle sample of an odd one is its own partner: it is
-        # inserted twice, and all others keep their partners.
+        # timm needs an even batch. The middle sample of an odd one is mixed with itself: it is
+        # inserted twice, and all other pairs stay the same.
         middle = count // 2
         twice = torch.tensor([*range(middle + 1), *range(middle, count)])
         inputs, labels = self.mix(inputs[twice], labels[twice])

@@ -1,4 +1,4 @@
-"""Search for files below a folder, by class folder, and the index of what was found."""
+"""Search for files below a folder, by class folder, and the index of the files found."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ class FileIndex:
     stems: bool = False
 
     def path(self, index: int) -> str:
-        """Join the source and a file's name; for a tar file, the name inside follows its path."""
+        """Join the source and a file's name; in a tar file: its path, then the name inside it."""
         return os.path.join(self.source, self.names[index])
 
     def place(self, index: int) -> str:
@@ -52,15 +52,19 @@ class FileIndex:
         return f"{self.list_file}, {word} {numbers[index]},"
 
 
-def visible(folder: Path) -> list[str]:
-    """List a folder, sorted, without hidden entries; a `UserError` if it cannot be read."""
+def list_folder(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted, without hidden ones.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
-        raise _unreadable(error) from error
+        raise _unreadable_folder(error) from error
 
 
-def _unreadable(error: OSError) -> UserError:
+def _unreadable_folder(error: OSError) -> UserError:
     return UserError(
         f"Folder {error.filename} cannot be read ({error.strerror}): correct permissions or disk."
     )
@@ -71,7 +75,6 @@ def from_class_folders(
     kind: str,
     is_kind: Callable[[str], bool],
     files: Callable[[Path, str, Skipped], Iterable[str]],
-    *,
     otherwise: str,
     names_only: bool,
 ) -> FileIndex:
@@ -90,19 +93,20 @@ def from_class_folders(
         UserError: a folder cannot be read, there are no class folders, or their names are not
             UTF-8.
     """
-    inside = visible(root)
+    inside = list_folder(root)
     folders = [name for name in inside if (root / name).is_dir()]
     outside = sum(map(is_kind, inside))
     if not folders:
         what = f"{outside} {kind}s, but no class folders" if outside else "no class folders"
         raise UserError(
-            f"{root} holds {what}: make one folder per class and put the {kind}s of the class "
+            f"{root} has {what}: make one folder per class and put the {kind}s of the class "
             f"there, or {otherwise}."
         )
     strange = [folder for folder in folders if printable(folder) != folder]
     if strange:
         raise UserError(
-            f"{root} has class folders whose names are not UTF-8 ({shorten_list(strange)}): rename them."
+            f"{root} has class folders whose names are not UTF-8 ({shorten_list(strange)}): "
+            "rename them."
         )
     # Packed folder by folder: as a list, millions of names would take gigabytes.
     skipped = Skipped()
@@ -125,7 +129,7 @@ def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """
 
     def fail(error: OSError) -> None:
-        raise _unreadable(error) from error
+        raise _unreadable_folder(error) from error
 
     top = len(os.path.join(root, ""))
     for here, inside, files in os.walk(os.path.join(root, folder), onerror=fail, followlinks=True):

@@ -1,4 +1,4 @@
-"""Pictures and videos by file ending, with the same list for training and for prediction."""
+"""Pictures and videos by file ending, the same for training and for prediction."""
 
 import os
 from collections import Counter
@@ -53,6 +53,6 @@ class Skipped(Counter[str]):
         if not self:
             return ""
         kinds = sorted(self.items(), key=lambda kind: (-kind[1], kind[0]))
-        told = ", ".join(f"{count} {kind}" for kind, count in kinds[:5])
+        summary = ", ".join(f"{count} {kind}" for kind, count in kinds[:5])
         more = f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else ""
-        return f"{self.total()} files of other kinds ({told}{more})"
+        return f"{self.total()} files of other kinds ({summary}{more})"

@@ -1,4 +1,4 @@
-"""Checks of image files, as far as possible without decoding them."""
+"""Opening image files, and checks of them that do not decode the pixels."""
 
 import io
 import os
@@ -17,7 +17,7 @@ _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGB
 
 @contextmanager
 def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterator[Image.Image]:
-    """Open a picture of at most 8 bits per channel for the length of a ``with`` block.
+    """Open a picture of at most 8 bits per channel for a ``with`` block.
 
     Modes with more bits ("I;16", "I", "F") are refused: the file does not define which value is
     white, and a plain conversion would make the picture all white or all black.
@@ -46,28 +46,31 @@ def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterato
         raise ValueError("the file does not exist") from error
     except UnidentifiedImageError as error:
         raise ValueError(
-            "the file is no picture that can be read (empty, or a web page under this name?)"
+            "the file is not a picture that can be read (empty, or a web page under this name?)"
         ) from error
 
 
 def check_image_file(path: str) -> None:
-    """Raise the errors of `open_picture` for a file; pixels are not decoded.
+    """Check that a file is a picture that `open_picture` accepts, without decoding its pixels.
 
-    The checksums of a PNG file are verified as well (`SyntaxError` if they are wrong).
+    Raises:
+        ValueError: as for `open_picture`.
+        OSError: as for `open_picture`.
+        SyntaxError: a checksum of a PNG file is wrong.
     """
     with open_picture(path) as image:
         # NOTE: after the EXIF tags of a damaged PNG are read, Pillow hides the damage, and
-        # Detectron2 would go on with a black picture. The checksums show it in a millisecond.
+        # Detectron2 would continue with a black picture. Checking the checksums takes 1 ms.
         if image.format == "PNG":
             image.verify()
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:
-    """Return the paths of files or folders that do not exist; lists each parent folder once."""
+    """Return the paths of files or folders that do not exist, listing each parent folder once."""
     by_folder = defaultdict(list)
     for path in paths:
         by_folder[os.path.dirname(path)].append(path)
-    missing = []
+    absent = []
     for folder, inside in by_folder.items():
         try:
             listed = set(os.listdir(folder))
@@ -75,8 +78,8 @@ def absent_files(paths: Iterable[str]) -> list[str]:
             listed = set()
         suspects = [path for path in inside if os.path.basename(path) not in listed]
         # A file system that ignores case can open names that it does not list.
-        missing += [path for path in suspects if not os.path.exists(path)]
-    return missing
+        absent += [path for path in suspects if not os.path.exists(path)]
+    return absent
 
 
 def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:
@@ -93,17 +96,17 @@ def missing_files(paths: Sequence[str], root: str | os.PathLike) -> list[str]:
     if missing and len(missing) == len(paths):
         what = "exists, but not one" if os.path.isdir(root) else "does not exist, so none"
         raise UserError(
-            f"Image folder {root} {what} of the {len(paths)} images is there (looked for "
+            f"Image folder {root} {what} of the {len(paths)} images was found (such as "
             f"{missing[0]}): correct the folder, or file_name in the annotation file."
         )
     return missing
 
 
 def unreadable_files(paths: Sequence[str], at_most: int = 1000) -> dict[str, str]:
-    """Check up to ``at_most`` evenly spaced files; returns {path: reason} of the bad ones.
+    """Check up to ``at_most`` evenly spaced image files, and return {path: reason} of bad ones.
 
     1000 files take about a second from a local disk. The mapper handles the other files, and faults
-    that only decoding shows (a truncated JPEG).
+    that appear only in decoding (a truncated JPEG).
     """
     reasons = {}
     for path in paths[:: -(-len(paths) // at_most) or 1]:

@@ -1,9 +1,9 @@
 """Training batches whose order and augmentation depend only on the seed and the position.
 
 Detectron2's loader draws augmentations from generators that live as long as its workers. Here each
-sample has its own seed, made of the run's seed and of its position in the stream of samples: a run
-that is stopped and resumed gets the batches of an uninterrupted run, with any number of workers.
-The same holds for random numbers of a whole batch (mixup): its seed is that of its first position.
+sample is seeded by the run's seed and its position in the stream of samples: a run that is stopped
+and resumed gets the batches of an uninterrupted run, with any number of workers. Random numbers of
+a whole batch (mixup) are seeded by the position of its first sample.
 """
 
 import os
@@ -42,18 +42,18 @@ def build_train_loader(
 
     Args:
         dataset: dataset dicts, with "width" and "height" in pixels for grouping. A list is packed
-            into memory that workers share; a `torch.utils.data.Dataset` is used as it is.
+            into memory that workers share; a `torch.utils.data.Dataset` is used unchanged.
         mapper: makes a sample from a dataset dict; if it returns None, another item is taken.
         total_batch_size: images or clips per batch over all processes, which share it evenly.
         num_workers: loading processes per training process; 0: load in the training process.
-        aspect_ratio_grouping: the images of a batch are all wide, or all not wide, for little
-            padding. Not used with ``collate``, which joins samples of one size.
+        aspect_ratio_grouping: the images of a batch are all landscape or none is, for little
+            padding. Not used with ``collate``, which needs samples of one size.
         collate: makes a batch from a list of samples; None: the list itself is the batch.
         repeats: samples of each image or clip, read once and augmented differently, side by side in
             one batch (Hoffer et al., CVPR 2020). A batch then has ``repeats`` times as many
             samples, as in the released code. More than 1 needs a mapper with `repeated`, such as
             `ImageMapper`. `Mixup` pairs sample i with sample B - 1 - i, of another image; only if a
-            process has an odd number of images, the middle one is mixed with its own repeat, as in
+            process has an odd number of images, the middle one is mixed with its repeat, as in
             PySlowFast.
         seed: of order and augmentation; None: the processes draw one together.
 
@@ -72,26 +72,29 @@ def build_train_loader(
             f"dataloader.train.repeats={repeats} needs an ImageMapper or ClipMapper, and this is a "
             f"{type(mapper).__name__}: set it to 1."
         )
-    wide = None
+    landscape = None
     if aspect_ratio_grouping and collate is None:
-        wide = [item["width"] > item["height"] for item in dataset]
+        landscape = [item["width"] > item["height"] for item in dataset]
     seed = comm.shared_random_seed() if seed is None else seed
+    items: Any = dataset
     if not isinstance(dataset, Dataset):
-        dataset = DatasetFromList(list(dataset))  # in memory that the workers share
-    samples = _Samples(dataset, mapper, repeats)
-    return TrainLoader(samples, collate or list, wide, total_batch_size, num_workers, int(seed))
+        items = DatasetFromList(list(dataset))  # in memory that the workers share
+    samples, collate = _Samples(items, mapper, repeats), collate or list
+    return TrainLoader(samples, collate, landscape, total_batch_size, num_workers, int(seed))
 
 
 @dataclass
 class TrainLoader:
-    """Endless iterable of training batches, which starts after the first ``batches`` ones.
+    """Endless iterable of training batches, built by `build_train_loader`.
 
-    ``batches`` and `state_dict` count what was yielded, not what workers have loaded ahead.
+    Attributes:
+        batches: number of batches yielded, those loaded ahead by workers not included; iteration
+            starts after that many batches.
     """
 
     samples: "_Samples"
     collate: Callable[[list[Any]], Any]
-    wide: Sequence[bool] | None
+    landscape: Sequence[bool] | None
     total_batch_size: int
     num_workers: int
     seed: int
@@ -99,12 +102,12 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[Any]:
         batch_size = self.total_batch_size // comm.get_world_size()
-        order = (len(self.samples), batch_size, self.seed, self.batches)
+        order = len(self.samples), batch_size, self.seed, self.batches
         loader = DataLoader(
             _Batches(self.samples, self.collate, self.seed),
-            sampler=_Plain(*order) if self.wide is None else _Grouped(*order, self.wide),
-            batch_size=None,  # the sampler gives whole batches
-            collate_fn=_as_it_is,
+            sampler=_Plain(*order) if self.landscape is None else _ByShape(*order, self.landscape),
+            batch_size=None,  # the sampler yields whole batches
+            collate_fn=_identity,
             num_workers=self.num_workers,
             worker_init_fn=_leave_process_group,
             timeout=TIMEOUT_SECONDS if self.num_workers else 0,
@@ -132,11 +135,11 @@ def _leave_process_group(worker_id: int) -> None:
     os.setsid()
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-# A batch, before it is loaded: (position in the stream of all processes, index in the data set).
+# A batch before it is loaded: (position in the stream of all processes, index in the data set).
 Keys = list[tuple[int, int]]
 
 
@@ -151,10 +154,10 @@ class _Order(Sampler[Keys]):
 
 
 @dataclass
-class _Grouped(_Order):
-    """Batches of images that are all wide, or all not wide."""
+class _ByShape(_Order):
+    """Batches of images that are all landscape, or none is."""
 
-    wide: Sequence[bool]
+    landscape: Sequence[bool]
 
     def __iter__(self) -> Iterator[Keys]:
         # Always from the beginning: replaying millions of indices takes seconds, and it restores
@@ -165,7 +168,7 @@ class _Grouped(_Order):
         rank, world = comm.get_rank(), comm.get_world_size()
         groups: tuple[list, list] = ([], [])
         for place, index in enumerate(TrainingSampler(self.size, seed=self.seed)):
-            group = groups[self.wide[index]]
+            group = groups[self.landscape[index]]
             group.append((place * world + rank, index))
             if len(group) == self.batch_size:
                 yield group[:]
@@ -182,35 +185,35 @@ class _Plain(_Order):
         rank, world = comm.get_rank(), comm.get_world_size()
         first = self.start * self.batch_size * world + rank  # position of this process's next image
         generator = torch.Generator().manual_seed(self.seed)
-        left = np.empty((0, 2), dtype=np.int64)  # too few for a batch so far
+        rest = np.empty((0, 2), dtype=np.int64)  # too few for a batch so far
         for epoch in count():
             order = torch.randperm(self.size, generator=generator).numpy()
             begin = epoch * self.size
-            # The processes take turns in the stream, which does not stop between epochs.
+            # The processes take turns in the stream, which continues across epochs.
             mine = range(max(first, begin + (rank - begin) % world), begin + self.size, world)
             if not mine:
                 continue
             positions = np.arange(mine.start, mine.stop, mine.step)
-            left = np.concatenate([left, np.stack([positions, order[positions - begin]], axis=1)])
-            whole = len(left) - len(left) % self.batch_size
+            rest = np.concatenate([rest, np.stack([positions, order[positions - begin]], axis=1)])
+            whole = len(rest) - len(rest) % self.batch_size
             for at in range(0, whole, self.batch_size):
-                yield [(place, index) for place, index in left[at : at + self.batch_size].tolist()]
-            left = left[whole:]
+                yield [(place, index) for place, index in rest[at : at + self.batch_size].tolist()]
+            rest = rest[whole:]
 
 
 @dataclass
 class _Samples:
     """Lists of mapped samples by index."""
 
-    dataset: Dataset
-    mapper: Callable[[Any], Any | None]
+    dataset: Sequence[dict[str, Any]]
+    mapper: Any  # callable, and with `repeated` if ``repeats`` is above 1
     repeats: int
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def get(self, index: int) -> list[Any]:
-        """Return all samples of one image, or of a random other one if its mapper gives None."""
+        """Return all samples of an item, or of a random other one if the mapper returns None."""
         for _ in range(MAX_TRIES):
             item = self.dataset[index]
             if self.repeats > 1:
@@ -227,7 +230,7 @@ class _Samples:
 
 @dataclass
 class _Batches(Dataset):
-    """Batches by their `Keys`, each sample drawn with its own seed."""
+    """Batches by their `Keys`; each sample has a separate seed."""
 
     samples: _Samples
     collate: Callable[[list[Any]], Any]

@@ -1,4 +1,4 @@
-"""Paths of data: the datasets folder, and paths relative to it or to the working directory."""
+"""The datasets folder, and paths relative to it or to the working directory."""
 
 import os
 from pathlib import Path
@@ -16,17 +16,17 @@ def resolve_path(path: str | os.PathLike, what: str = "Image folder") -> Path:
 
     Args:
         path: of a file or folder; "~" is expanded.
-        what: it is, for the message.
+        what: kind of file or folder, with which the message begins.
 
     Raises:
-        UserError: it exists in neither place.
+        UserError: the path does not exist in either place.
     """
     places = [Path(path).expanduser(), datasets_root() / path]
     for place in places:
         if place.exists():
             return place
-    looked = " and ".join(str(place) for place in dict.fromkeys(map(Path.absolute, places)))
+    tried = " and ".join(str(place) for place in dict.fromkeys(map(Path.absolute, places)))
     raise UserError(
-        f"{what} {path} does not exist (looked for {looked}): correct the path, or set "
-        "DETECTRON2_DATASETS as datasets/README.md shows."
+        f"{what} {path} does not exist (looked for {tried}): correct the path, or set "
+        "DETECTRON2_DATASETS as described in datasets/README.md."
     )

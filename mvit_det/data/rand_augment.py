@@ -33,10 +33,13 @@ _MOVES = (timm.rotate, timm.shear_x, timm.shear_y, timm.translate_x_rel, timm.tr
 
 
 def keep_black_pictures(operations: Iterable[timm.AugmentOp]) -> None:
-    """Let the operations of an augmentation posterise to 0 bits, which gives a black picture.
+    """Let posterisation to 0 bits give a black picture.
 
     NOTE: RandAugment posterises to 0 bits at its highest magnitude. Pillow accepted that when the
-    released models were trained; since version 12 it raises an error, at one image in 200.
+    released models were trained; since version 12 it raises an error, for one image in 200.
+
+    Args:
+        operations: of an augmentation of timm, changed in place.
     """
     for operation in operations:
         if operation.aug_fn is timm.posterize:
@@ -80,13 +83,13 @@ class ClipRandAugment:
             ) from error
         keep_black_pictures(self.policy.ops)
         for operation in self.policy.ops:
-            operation.aug_fn = partial(_note, operation.aug_fn)
+            operation.aug_fn = partial(_record, operation.aug_fn)
 
     def draw(self, width: int, height: int) -> list["_Step"]:
         """Draw the operations for all frames of a clip, of this size in pixels, for `augmented`."""
-        noted = self.policy([])  # the operations add themselves to the list
+        calls: Any = self.policy([])  # the operations add themselves to the list
         frame = Image.new("L", (width, height))
-        return [step for drawn in noted for step in _steps(*drawn, frame)]
+        return [step for call in calls for step in _to_steps(call, frame)]
 
 
 def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndarray:
@@ -114,58 +117,60 @@ def augmented(frames: np.ndarray, steps: Sequence["_Step"], box: Box) -> np.ndar
         picture = Image.fromarray(pixels[index])
         for step, before, after in zip(steps, boxes, boxes[1:]):
             picture = step.run(picture, before, after)
-        result[index] = picture
+        result[index] = np.asarray(picture)
     return result
 
 
-def _note(function: Callable[..., Image.Image], noted: list, *arguments, **options) -> list:
+def _record(function: Callable[..., Image.Image], calls: list, *arguments, **options) -> list:
     """Replace a function of timm: add the call to a list instead of running it."""
-    return [*noted, (function, arguments, options)]
+    return [*calls, (function, arguments, options)]
 
 
-def _steps(
-    function: Callable[..., Image.Image], arguments: tuple, options: dict, frame: Image.Image
-) -> list["_Step"]:
-    """Turn a call of timm into steps, [] if nothing moves; ``frame`` has the clip's frame size."""
+def _to_steps(call: tuple[Callable, tuple, dict], frame: Image.Image) -> list["_Step"]:
+    """Convert a call of timm to steps, [] if nothing moves; ``frame`` has the clip's frame size."""
+    function, arguments, options = call
 
     @wraps(function)
     def operation(picture: Image.Image) -> Image.Image:
         return function(picture, *arguments, **options)
 
-    if function not in _MOVES or _meets_pixels(arguments[0], frame.size):
+    if function not in _MOVES or _samples_pixel_centres(arguments[0], frame.size):
         return [_Filter(operation, _REACH.get(function))]
-    moves = []
+    moves: list[_Step] = []
 
-    def note(size, method, matrix, resample, fillcolor):
+    def record(size, method, matrix, resample, fillcolor):
         moves.append(_Move(matrix, dict(resample=resample, fillcolor=fillcolor)))
         return frame
 
     # Shear, translation and rotation all call this method of the picture, with the matrix.
-    frame.transform = note
+    frame.transform = record  # type: ignore[assignment, method-assign]  # of this picture only
     operation(frame)
     return moves
 
 
-def _meets_pixels(drawn: float, size: tuple[int, int]) -> bool:
-    """Return whether a sampling position may be exactly a pixel's.
+def _samples_pixel_centres(magnitude: float, size: tuple[int, int]) -> bool:
+    """Return whether a sampling position may be exactly the centre of a pixel.
 
-    The last bit of a float then decides on the result, so whole frames are moved. ``drawn`` is a
-    round number if the magnitude is not random or was clipped; and a rotation maps the centre of a
-    frame with odd sides to itself.
+    The last bit of a float then decides on the result, so whole frames are moved. ``magnitude`` is
+    a round number if it is not random or was clipped; and a rotation maps the centre of a frame
+    with odd sides to itself.
     """
-    return drawn == round(drawn, 6) or (size[0] % 2 == size[1] % 2 == 1)
+    return magnitude == round(magnitude, 6) or (size[0] % 2 == size[1] % 2 == 1)
 
 
 @dataclass(frozen=True)
 class _Filter:
-    """An operation that leaves pixels where they are and looks ``reach`` pixels around each."""
+    """An operation that moves no pixels, and reads up to ``reach`` pixels around each.
+
+    ``reach`` is None if it depends on the whole frame.
+    """
 
     operation: Callable[[Image.Image], Image.Image]
     reach: int | None
 
     def needs(self, box: Box, size: tuple[int, int]) -> Box:
         """Return the part of the input frame that ``box`` of the output frame depends on."""
-        return (0, 0, *size) if self.reach is None else _grown(box, self.reach, size)
+        return (0, 0, *size) if self.reach is None else _add_margin(box, self.reach, size)
 
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
         """Apply the operation to the part ``before`` of a frame; returns the part ``after``."""
@@ -189,9 +194,9 @@ class _Move:
         corners = [(x, y) for x in box[::2] for y in box[1::2]]
         columns = [a * x + b * y + c for x, y in corners]
         rows = [d * x + e * y + f for x, y in corners]
-        around = (math.floor(min(columns)), math.floor(min(rows)))
-        around += (math.ceil(max(columns)), math.ceil(max(rows)))
-        return _grown(around, 2, size)  # a bicubic filter has four taps
+        left, top = math.floor(min(columns)), math.floor(min(rows))
+        right, bottom = math.ceil(max(columns)), math.ceil(max(rows))
+        return _add_margin((left, top, right, bottom), 2, size)  # a bicubic filter has four taps
 
     def run(self, picture: Image.Image, before: Box, after: Box) -> Image.Image:
         """Apply the operation to the part ``before`` of a frame; returns the part ``after``."""
@@ -206,13 +211,13 @@ class _Move:
 _Step = _Filter | _Move
 
 
-def _grown(box: Box, margin: int, size: tuple[int, int]) -> Box:
+def _add_margin(box: Box, margin: int, size: tuple[int, int]) -> Box:
     """Add a margin to ``box``, clipped to the frame of (width, height); at least one pixel."""
-    left, right = _inside(box[0] - margin, box[2] + margin, size[0])
-    top, bottom = _inside(box[1] - margin, box[3] + margin, size[1])
+    left, right = _clip_range(box[0] - margin, box[2] + margin, size[0])
+    top, bottom = _clip_range(box[1] - margin, box[3] + margin, size[1])
     return left, top, right, bottom
 
 
-def _inside(begin: int, end: int, length: int) -> tuple[int, int]:
+def _clip_range(begin: int, end: int, length: int) -> tuple[int, int]:
     begin = min(max(begin, 0), length - 1)
     return begin, max(min(end, length), begin + 1)

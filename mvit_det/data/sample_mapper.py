@@ -1,4 +1,4 @@
-"""Base class of the mappers from an item to samples: images, clips, and clips with boxes."""
+"""Base class of the mappers from an item of a data set to samples of images or clips."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from mvit_det.errors import UserError
 
 
 class MapperFault(RuntimeError):
-    """A step failed on a file that can be read: an error of the program, never skipped."""
+    """A step failed on a file that can be read: an error in the program, never skipped."""
 
 
 class SampleMapper(ABC):
@@ -19,7 +19,8 @@ class SampleMapper(ABC):
 
     Each bad file is logged once. In training the result is None, and `build_train_loader` takes
     another item, until there are too many (see `BadSamples`). In testing "inputs" are zeros and
-    "unreadable" is the reason, so that evaluators can leave the sample out and count it.
+    "unreadable" is the reason (None for a good file), so that evaluators can leave the sample out
+    and count it.
 
     Args:
         is_train: training or testing, as above.
@@ -41,18 +42,18 @@ class SampleMapper(ABC):
     ):
         self.is_train = is_train
         self.transform = transform
-        self.unusable = BadSamples(self.kind, is_train, max_bad_share, min_seen, self.in_testing)
+        self.bad_samples = BadSamples(self.kind, is_train, max_bad_share, min_seen, self.in_testing)
 
     @abstractmethod
     def read(self, item: dict[str, Any]) -> Any:
-        """Read what the transform takes.
+        """Read the transform's argument from the files of an item.
 
-        Any exception but `MapperFault` and `UserError` means a bad file.
+        Any exception except `MapperFault` and `UserError` means a bad file.
         """
 
     @abstractmethod
     def blank(self) -> Any:
-        """Return a small substitute for what `read` returns."""
+        """Return a small substitute for the result of `read`, for a bad file in testing."""
 
     def name(self, item: dict[str, Any]) -> str:
         """Return the name of an item for counting and for messages."""
@@ -63,26 +64,30 @@ class SampleMapper(ABC):
         return {"labels": item["label"], "file_name": item["file_name"]}
 
     def transformed(self, found: Any, item: dict[str, Any]) -> dict[str, Any]:
-        """Return the entries of a sample that come from what was read: "inputs", a tensor."""
+        """Transform the result of `read` to entries of a sample: "inputs", a tensor."""
         return {"inputs": self.transform(found)}
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        """Return one sample: "inputs", what is `known`, and in testing "unreadable".
+        """Return one sample: "inputs", the entries of `known`, and in testing "unreadable".
 
-        None: the file is bad, in training. Raises as `repeated`.
+        None: the file is bad, in training.
+
+        Raises:
+            MapperFault: the transform fails on a file that can be read.
+            UserError: in training, too many files are bad.
         """
         samples = self.repeated(item, 1)
-        return samples and samples[0]
+        return samples[0] if samples else None
 
     def repeated(self, item: dict[str, Any], count: int) -> list[dict[str, Any]] | None:
-        """Return ``count`` samples of one item, which is read once and augmented for each.
+        """Return ``count`` samples of one item, which is read once and transformed for each.
 
         Raises:
             MapperFault: the transform fails on a file that can be read.
             UserError: in training, too many files are bad.
         """
         name = self.name(item)
-        self.unusable.asked_for(name)
+        self.bad_samples.count_request(name)
         known = self.known(item)
         if not self.is_train:
             known["unreadable"] = None
@@ -92,19 +97,19 @@ class SampleMapper(ABC):
             raise
         except Exception as error:  # decoders fail in many ways
             reason = str(error) or type(error).__name__
-            self.unusable.add(name, "", reason, file_name=item["file_name"])
+            self.bad_samples.add(name, "", reason, file_name=item["file_name"])
             if self.is_train:
                 return None
-            made = self.transformed(self.blank(), item)
-            made["inputs"] = torch.zeros_like(made["inputs"])
-            return [{**made, **known, "unreadable": reason} for _ in range(count)]
+            sample = self.transformed(self.blank(), item)
+            sample["inputs"] = torch.zeros_like(sample["inputs"])
+            return [{**sample, **known, "unreadable": reason} for _ in range(count)]
         try:
             return [{**self.transformed(found, item), **known} for _ in range(count)]
         except Exception as error:
             raise self.fault(item, "its transform", error) from error
 
     def fault(self, item: dict[str, Any], step: str, error: Exception) -> MapperFault:
-        """Make the error to raise if a step fails after reading."""
+        """Build the error for a step that fails after reading: ``step`` in words, its cause."""
         return MapperFault(
             f"{self.kind.capitalize()} {self.name(item)} reads well, but {step} failed: "
             f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""A small COCO data set on disk, which each test damages in its own way; a place for generated ones."""
+"""Fixtures: a small COCO data set on disk for tests to damage, and a datasets folder."""
 
 import json
 from pathlib import Path
@@ -56,6 +56,6 @@ def toy(tmp_path, monkeypatch):
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    """The folder that generated data sets go to."""
+    """Return the datasets folder, where generated data sets are stored."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     return tmp_path

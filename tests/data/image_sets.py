@@ -8,14 +8,14 @@ from PIL import Image
 
 
 def jpeg(colour: int) -> bytes:
-    """A small grey picture, as a file."""
+    """Encode a small grey picture."""
     content = io.BytesIO()
     Image.new("RGB", (20, 16), (colour, colour, colour)).save(content, "jpeg")
     return content.getvalue()
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    """A tar file of these members."""
+    """Write a tar file with these members, {name: content}."""
     with tarfile.open(path, "w") as tar:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
@@ -24,7 +24,7 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-# Of three classes 3, 2 and 1 pictures: {class folder/file: content}.
+# {class folder/file: content} of three classes with 3, 2 and 1 pictures.
 PICTURES = {
     "cat/a.jpg": jpeg(10),
     "cat/b.JPEG": jpeg(20),
@@ -37,7 +37,7 @@ LABELS = [0, 0, 0, 1, 1, 2]
 
 
 def write_folders(root: Path, pictures: dict[str, bytes] = PICTURES) -> Path:
-    """The pictures as files."""
+    """Write pictures as files below ``root``."""
     for name, content in pictures.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

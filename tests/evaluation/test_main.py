@@ -202,7 +202,7 @@ def test_faulty_paths(files, tmp_path, which):
             run(arguments)
     (tmp_path / "broken.json").write_text('[{"image_id": 1, ')
     arguments[which] = str(tmp_path / "broken.json")
-    with pytest.raises(UserError, match="no valid JSON: line 1, column"):
+    with pytest.raises(UserError, match="not valid JSON: line 1, column"):
         run(arguments)
     arguments[which] = good
     (tmp_path / "full").mkdir()

@@ -1,5 +1,7 @@
 """Custom data for image classification: folders of images or tar files, for any such config."""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from mvit_det.data.classification.datasets import class_folders, count_images, image_classes
@@ -18,9 +20,10 @@ def use_custom_images(cfg: DictConfig, files: CustomFiles, processes: int) -> No
     Raises:
         UserError: there are no images, or the two splits do not have the same classes.
     """
-    # Custom photographs have any EXIF orientation; prediction applies it as well.
+    # Custom photographs may have an EXIF orientation; prediction applies it as well.
     for loader in (cfg.dataloader.train, cfg.dataloader.test):
         loader.mapper.exif_transpose = True
-    found = dict(dataset=image_classes, source="root", count=count_images)
-    found |= dict(class_folders=class_folders, samples=32)
-    use_custom_classes(cfg, files.train_images, files.val_images, processes, **found)
+    assert files.val_images  # see `CustomFiles.check`
+    task: dict[str, Any] = dict(dataset=image_classes, source="root", samples=32)
+    task |= dict(class_folders=class_folders, count=count_images)
+    use_custom_classes(cfg, files.train_images, files.val_images, processes, **task)

@@ -23,9 +23,9 @@ Roots = str | os.PathLike | Sequence[str | os.PathLike]
 
 @dataclass(eq=False)
 class ImageClasses(Dataset):
-    """Images as dicts with "file_name" and "label", the class index.
+    """Data set of N images: dicts with "file_name" and "label", the class index.
 
-    An image in a tar file has also "shard", the path of the tar file, and "offset" and "size" in
+    An image in a tar file also has "shard", the path of the tar file, and "offset" and "size" in
     bytes.
 
     Attributes:
@@ -48,7 +48,7 @@ class ImageClasses(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
-        number = np.searchsorted(self._ends, index, side="right")
+        number = int(np.searchsorted(self._ends, index, side="right"))
         part, row = self.parts[number], int(index - self._ends[number])  # < 0: from the part's end
         item = {"file_name": part.path(row), "label": int(self.labels[index])}
         if part.places is not None:
@@ -66,14 +66,14 @@ def image_classes(
     same_classes_as: Roots | None = None,
     num_classes: int | None = None,
 ) -> ImageClasses:
-    """Find the images below ``root`` and their labels.
+    """Find images in class folders or tar files, and label them.
 
     Args:
         root: a folder, relative to the working directory or else to the datasets folder; or
-            several, which are joined. A folder holds either one folder per class, with images at
-            any depth, or tar files. Tar files hold class folders (at their top, or all below one
-            common folder), or the images of one class and have its name, or WebDataset's pairs
-            ``key.jpg`` and ``key.cls`` (the class index).
+            several, which are joined. A folder contains either one folder per class, with images at
+            any depth, or tar files. Tar files contain class folders (at their top, or all below one
+            common folder), or the images of the class that they are named after, or WebDataset's
+            pairs ``key.jpg`` and ``key.cls`` (the class index).
         name: entry of Detectron2's MetadataCatalog for the class names. None: no entry.
         classes: the order of the labels, as for `given_classes`. None: sorted class folders.
         same_classes_as: another root, whose class folders set the order of the labels.
@@ -87,11 +87,12 @@ def image_classes(
     if not any(len(part.names) for part in parts):
         raise UserError(
             f"{title} has no image in its class folders or tar files, only "
-            f"{shorten_list(filter(None, (part.ignored for part in parts))) or 'nothing'}: add some (tar "
-            "files inside of tar files must be unpacked first)."
+            f"{shorten_list(filter(None, (part.ignored for part in parts))) or 'nothing'}: add "
+            "some (tar files inside of tar files must be unpacked first)."
         )
-    asked = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
-    labels, folders, names = labelled(parts, title, "image", class_folders, **asked)
+    labels, folders, names = labelled(
+        parts, title, "image", class_folders, classes, same_classes_as, num_classes
+    )
     if name is not None:
         register(name, folders, names)
     parts = [replace(part, numbers=labels[:0]) for part in parts]  # the labels are kept once
@@ -99,18 +100,26 @@ def image_classes(
 
 
 def class_folders(root: Roots) -> list[str]:
-    """List the sorted class folders of a root; "0", "1", ... if images have class indices only."""
+    """List the sorted class folders of a root; "0", "1", ... if images have class indices only.
+
+    Raises:
+        UserError: the root does not exist, or its images cannot be indexed.
+    """
     return classes_of(_parts(root, names_only=True), shorten_list(_roots(root)))
 
 
 def count_images(root: Roots) -> int:
-    """Count the images below a root."""
+    """Count the images in the class folders or tar files of a root.
+
+    Raises:
+        UserError: the root does not exist, or its images cannot be indexed.
+    """
     return sum(len(part.names) for part in _parts(root))
 
 
 def _parts(root: Roots, names_only: bool = False) -> list[FileIndex]:
-    return [part for one in _roots(root) for part in find_images(resolve_path(one), names_only)]
+    return [part for path in _roots(root) for part in find_images(resolve_path(path), names_only)]
 
 
 def _roots(root: Roots) -> list[str]:
-    return [str(root)] if isinstance(root, (str, os.PathLike)) else [str(one) for one in root]
+    return [str(root)] if isinstance(root, (str, os.PathLike)) else list(map(str, root))

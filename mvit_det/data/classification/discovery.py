@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mvit_det.data.classification.tar_files import shard_index
-from mvit_det.data.discovery import FileIndex, from_class_folders, visible, walk
+from mvit_det.data.discovery import FileIndex, from_class_folders, list_folder, walk
 from mvit_det.data.file_kinds import Skipped, is_image_name
 from mvit_det.errors import UserError, shorten_list
 
@@ -29,25 +29,26 @@ def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
     """
     if root.is_file():
         return _from_shards([root])
-    inside = visible(root)
+    inside = list_folder(root)
     shards = [root / name for name in inside if name.endswith(".tar")]
     folders = [name for name in inside if (root / name).is_dir()]
     if shards and folders:
         raise UserError(
-            f"{root} holds tar files ({shorten_list([path.name for path in shards], 2)}) and folders "
-            f"({shorten_list(folders, 2)}), which may be the same images: move one kind away."
+            f"{root} has tar files ({shorten_list([path.name for path in shards], 2)}) and "
+            f"folders ({shorten_list(folders, 2)}), which may be the same images: move one kind "
+            "away."
         )
     if shards:
         return _from_shards(shards)
     if not folders and any(name.endswith(_COMPRESSED) for name in inside):
         raise UserError(
-            f"{root} holds compressed archives: unpack them to plain .tar files, or to folders."
+            f"{root} has compressed archives: unpack them to plain .tar files, or to folders."
         )
-    asked = dict(otherwise="the tar files of them here", names_only=names_only)
-    return [from_class_folders(root, "image", is_image_name, _images, **asked)]
+    otherwise = "the tar files of them here"
+    return [from_class_folders(root, "image", is_image_name, _walk_images, otherwise, names_only)]
 
 
-def _images(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
+def _walk_images(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
     """Yield the images below a class folder, as paths relative to the root."""
     for here, _, files in walk(root, folder):
         images = list(filter(is_image_name, files))

@@ -29,7 +29,11 @@ class ImageMapper(SampleMapper):
         self.exif_transpose = exif_transpose
 
     def read(self, item: dict[str, Any]) -> Image.Image:
-        """Decode the image of an item, an RGB picture of Pillow."""
+        """Decode the image of an item to an RGB picture of Pillow.
+
+        Raises:
+            ValueError: the image is bad, like all other errors of Pillow; see `open_picture`.
+        """
         path = item.get("shard", item["file_name"])
         with open_picture(path, item.get("offset", 0), item.get("size")) as image:
             if self.exif_transpose:

@@ -1,9 +1,9 @@
-"""Images inside tar files, found by reading the headers once and fetched by seeking.
+"""Images inside tar files, indexed by reading the headers once and read by seeking.
 
-A streaming reader such as WebDataset cannot go to a position; with an index, order, augmentation,
-resuming and evaluation are exactly those of class folders.
+A streaming reader such as WebDataset cannot seek; with an index, order, augmentation, resuming and
+evaluation are exactly those of class folders.
 
-The index of a tar file is stored beside it (``<name>.tar.index.npz``), or below the datasets folder
+The index is stored next to the tar file (``<name>.tar.index.npz``), or below the datasets folder
 if that is not writable, and rebuilt when the size or the time of the tar file changes.
 """
 
@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # Stored in each index: increase it whenever the format changes.
 _VERSION = 2
+_Members = dict[str, tarfile.TarInfo]  # by name
 _BLOCK = 512  # bytes; a tar file ends with blocks of zeros
 
 
@@ -36,7 +37,7 @@ def shard_index(shard: Path) -> FileIndex:
     """Load the index of a tar file, or build and store it.
 
     Its ``folders`` are those inside the tar file, "" for its top; the list is empty if members
-    ``key.cls`` hold the labels. Images without a label are then left out.
+    ``key.cls`` contain the labels. Images without a label are then left out.
 
     Raises:
         UserError: the file is damaged or compressed, a name or a key occurs twice, a member is a
@@ -44,53 +45,55 @@ def shard_index(shard: Path) -> FileIndex:
     """
     stat = shard.stat()
     stamp = [_VERSION, stat.st_size, stat.st_mtime_ns]
-    places = _index_files(shard)
-    for place in places:
-        index = _load(place, shard, stamp)
+    paths = _index_paths(shard)
+    for path in paths:
+        index = _load_index(path, shard, stamp)
         if index is not None:
             return index
     index = _read_headers(shard)
-    for place in places:
+    for path in paths:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(place) as partial:
-                _save(partial, stamp, index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as partial:
+                _save_index(partial, stamp, index)
             break
         except OSError as error:  # a folder that is read-only, or full
-            logger.debug("The index of %s cannot be stored as %s: %s", shard, place, error)
+            logger.debug("The index of %s cannot be stored as %s: %s", shard, path, error)
     else:
-        logger.warning("The index of %s cannot be stored: it is made anew for each run.", shard)
+        logger.warning("The index of %s cannot be stored: it is rebuilt for each run.", shard)
     return index
 
 
-def _index_files(shard: Path) -> tuple[Path, Path]:
+def _index_paths(shard: Path) -> tuple[Path, Path]:
     digest = hashlib.sha256(os.fsencode(shard.resolve())).hexdigest()[:12]
-    away = datasets_root() / "indexes" / f"{shard.name}-{digest}.index.npz"
-    return shard.with_name(f"{shard.name}.index.npz"), away
+    central = datasets_root() / "indexes" / f"{shard.name}-{digest}.index.npz"
+    return shard.with_name(f"{shard.name}.index.npz"), central
 
 
-def _save(path: Path, stamp: list[int], index: FileIndex) -> None:
-    arrays = dict(stamp=stamp, places=index.places, numbers=index.numbers, ignored=index.ignored)
-    arrays |= dict(text=index.names.text, ends=index.names.ends)
+def _save_index(path: Path, stamp: list[int], index: FileIndex) -> None:
+    names, places = index.names, index.places
+    assert isinstance(names, PackedText) and places is not None
+    arrays: dict[str, Any] = dict(places=places, text=names.text, ends=names.ends, stamp=stamp)
+    arrays |= dict(numbers=index.numbers, folders=np.array(index.folders, dtype=str))
     with open(path, "wb") as file:
-        np.savez(file, folders=np.array(index.folders, dtype=str), **arrays)
+        np.savez(file, ignored=index.ignored, **arrays)
 
 
-def _load(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:
-    """Load what `_save` wrote; None if it is absent, out of date or damaged."""
+def _load_index(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:
+    """Load a file of `_save_index`; None if it is absent, out of date or damaged."""
     try:
         with np.load(path) as arrays:  # does not load pickles
             if arrays["stamp"].tolist() != stamp:
                 return None
             names, folders = PackedText(arrays["text"], arrays["ends"]), arrays["folders"].tolist()
-            known = dict(places=arrays["places"], ignored=str(arrays["ignored"]))
-            return FileIndex(str(shard), names, arrays["numbers"], folders, **known)
+            numbers, places, ignored = (arrays[key] for key in ("numbers", "places", "ignored"))
+            return FileIndex(str(shard), names, numbers, folders, places, str(ignored))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _read_headers(shard: Path) -> FileIndex:
-    images: dict[str, tarfile.TarInfo] = {}  # by name
+    images: _Members = {}
     labels: dict[str, int] = {}  # by key
     try:
         with open(shard, "rb") as file:
@@ -107,17 +110,17 @@ def _read_headers(shard: Path) -> FileIndex:
                         raise UserError(f"{shard} has {member.name} twice: create it again.")
                     images[member.name] = member
                 elif member.name.endswith(".cls"):
-                    labels[_key(member.name)] = _label(shard, file, member)
+                    labels[_sample_key(member.name)] = _read_label(shard, file, member)
     except (OSError, tarfile.TarError) as error:
         raise UserError(
             f"{shard} is damaged, cut off or compressed ({error}): copy it anew; a compressed one "
             "must be unpacked to a plain .tar, in which images can be found by position."
         ) from error
-    return _by_label(shard, images, labels) if labels else _by_folder(shard, images)
+    return _index_by_label(shard, images, labels) if labels else _index_by_folder(shard, images)
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Yield all members of a tar file but folders; raise `tarfile.ReadError` if it is cut off."""
+    """Yield all members of a tar file except folders; `tarfile.ReadError` if it is cut off."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             if not member.isdir():
@@ -132,13 +135,13 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             raise tarfile.ReadError("more follows its end mark, as when archives are joined by cat")
 
 
-def _key(name: str) -> str:
+def _sample_key(name: str) -> str:
     """Return WebDataset's key of a member: its name up to the first dot after the last folder."""
     folder, base = os.path.split(name)
     return os.path.join(folder, base.partition(".")[0])
 
 
-def _label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
+def _read_label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
     # tarfile reads from the same file object, and seeks before it reads on.
     file.seek(member.offset_data)
     text = file.read(member.size)
@@ -146,35 +149,34 @@ def _label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
         return int(text)
     except ValueError as error:
         raise UserError(
-            f"{shard}: {member.name} holds {text[:20]!r}: write the number of the class, 0, 1, ..."
+            f"{shard}: {member.name} contains {text[:20]!r}: write the class index, 0, 1, ..."
         ) from error
 
 
-def _by_folder(shard: Path, images: dict[str, tarfile.TarInfo]) -> FileIndex:
+def _index_by_folder(shard: Path, images: _Members) -> FileIndex:
     inside = [os.path.dirname(os.path.normpath(name)) for name in images]
     folders = sorted(set(inside)) or [""]
     rows = {folder: row for row, folder in enumerate(folders)}
-    return _index(shard, images, [rows[folder] for folder in inside], folders)
+    return _make_index(shard, images, [rows[folder] for folder in inside], folders)
 
 
-def _by_label(shard: Path, images: dict[str, tarfile.TarInfo], labels: dict[str, int]) -> FileIndex:
-    labelled = {name: member for name, member in images.items() if _key(name) in labels}
-    keys = [_key(name) for name in labelled]
+def _index_by_label(shard: Path, images: _Members, labels: dict[str, int]) -> FileIndex:
+    labelled = {name: member for name, member in images.items() if _sample_key(name) in labels}
+    keys = [_sample_key(name) for name in labelled]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise UserError(
             f"{shard} has more than one image with the key {twice!r}, so its label is not clear: "
-            "give each image its own key."
+            "give each image a different key."
         )
     unlabelled = len(images) - len(labelled)
     ignored = f"{unlabelled} images without a label" if unlabelled else ""
-    return _index(shard, labelled, [labels[key] for key in keys], [], ignored)
+    return _make_index(shard, labelled, [labels[key] for key in keys], [], ignored)
 
 
-def _index(
-    shard: Path, images: dict, numbers: list[int], folders: list[str], ignored: str = ""
+def _make_index(
+    shard: Path, images: _Members, labels: list[int], folders: list[str], ignored: str = ""
 ) -> FileIndex:
-    members = images.values()
-    places = [[each.offset_data for each in members], [each.size for each in members]]
-    places, numbers = (np.array(each, dtype=np.int64) for each in (places, numbers))
+    rows = [[member.offset_data, member.size] for member in images.values()]
+    numbers, places = np.array(labels, np.int64), np.array(rows, np.int64).reshape(-1, 2).T
     return FileIndex(str(shard), PackedText.of(images), numbers, folders, places, ignored)

@@ -34,7 +34,7 @@ def train_transform(
 ) -> Transform:
     """Build the released augmentation: crop, flip, RandAugment, normalise, erase.
 
-    Source: paper, appendix B.2.
+    Source: paper, appendix B.2; timm, ``timm/data/transforms_factory.py``.
 
     Args:
         size: (height, width) of the result in pixels.
@@ -44,7 +44,7 @@ def train_transform(
         auto_augment: timm's description of the policy: "rand-m9-n6-mstd0.5-inc1" is RandAugment
             with 6 operations of magnitude 9 (standard deviation 0.5), from the 15 whose strength
             increases with the magnitude. Pictures are moved by at most 0.45 of their side and
-            filled with ``mean``. None: none.
+            filled with ``mean``. None: off.
         color_jitter: strength of colour jitter, used only without ``auto_augment``.
         interpolation: "bicubic", "bilinear", "nearest" or "random".
         erase_prob: probability (0..1) of random erasing.
@@ -53,15 +53,18 @@ def train_transform(
         mean: per RGB channel, for values in 0..1.
         std: per RGB channel, for values in 0..1.
 
+    Returns:
+        A function from an RGB picture of Pillow to a normalised float32 tensor (3, H, W).
+
     Raises:
         UserError: a value is out of its range, or is not one of timm's.
     """
     if not (0 < min(scale) and max(scale) <= 1 and 0 < min(ratio) and 0 <= erase_prob <= 1):
         raise UserError(
-            f"scale={tuple(scale)} and erase_prob={erase_prob} of train_transform must be within 0 "
-            f"and 1, ratio={tuple(ratio)} above 0."
+            f"scale={tuple(scale)} and erase_prob={erase_prob} of train_transform must be from 0 "
+            f"to 1, and ratio={tuple(ratio)} above 0."
         )
-    transform = _created(
+    transform = _create(
         size,
         is_training=True,
         scale=tuple(scale),
@@ -101,15 +104,18 @@ def test_transform(
         mean: per RGB channel, for values in 0..1.
         std: per RGB channel, for values in 0..1.
 
+    Returns:
+        A function from an RGB picture of Pillow to a normalised float32 tensor (3, H, W).
+
     Raises:
         UserError: ``protocol`` is unknown, or another value is out of its range.
     """
     modes = {"center": ("center", crop_ratio), "resize": ("squash", 1.0)}
     check_choice("test_transform", modes, protocol=protocol)
-    within = "above 0 and at most 1"
-    check_number("test_transform", within, lambda share: 0 < share <= 1, crop_ratio=crop_ratio)
+    allowed = "above 0 and at most 1"
+    check_number("test_transform", allowed, lambda share: 0 < share <= 1, crop_ratio=crop_ratio)
     mode, share = modes[protocol]
-    return _created(
+    return _create(
         size,
         crop_mode=mode,
         crop_pct=share,
@@ -120,17 +126,17 @@ def test_transform(
 
 
 # pytest would collect an imported function of this name as a test.
-test_transform.__test__ = False
+test_transform.__test__ = False  # type: ignore[attr-defined]  # an attribute of a function
 
 
-def _created(size: Sequence[int], **options: Any) -> Compose:
+def _create(size: Sequence[int], **options: Any) -> Compose:
     """Call timm's `create_transform`; raise `UserError` if it does not accept the options."""
-    size = check_size("a transform", "height,width", size)
+    height, width = check_size("a transform", "height,width", size)
     try:
-        return create_transform(size, **options)
+        return create_transform((height, width), **options)
     except Exception as error:  # timm checks little, and fails in many ways
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise UserError(
-            f"No transform can be made of {given} ({type(error).__name__}: {error}): correct what "
-            "is not one of timm's values."
+            f"No transform can be made of {given} ({type(error).__name__}: {error}): use values "
+            "that timm accepts."
         ) from error

@@ -1,12 +1,12 @@
 """Class names of a data set, also on a machine that does not have its data.
 
 A dataset function has a `class_source`, which reads the classes from a config's node, so that the
-data set itself is not instantiated.
+data set is not instantiated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -14,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from mvit_det.data.class_labels import display_names, given_classes
 from mvit_det.errors import UserError
 
-# One class as in a COCO file: its "id" and "name". Lists have the order of the model's outputs, 0,
-# 1, ...
+# One class as in a COCO file: its "id" and "name". Lists have the order of the model's outputs.
 Category = dict[str, Any]
 Node = Mapping[str, Any]  # ``L(dataset)(...)`` of a config: its arguments, and "_target_"
 Dataset = TypeVar("Dataset", bound=Callable)
@@ -25,7 +24,7 @@ MAX_ENTRIES = 1000
 def class_source(
     categories: Callable[[Node], list[Category] | None],
 ) -> Callable[[Dataset], Dataset]:
-    """Attach to a dataset function a way to get the classes of its config nodes.
+    """Attach a function to a dataset function that gets the classes of its config nodes.
 
     Args:
         categories: maps a node to its classes, or to None if they are not known. A `UserError`
@@ -36,7 +35,7 @@ def class_source(
     """
 
     def attach(dataset: Dataset) -> Dataset:
-        dataset.categories = categories
+        dataset.categories = categories  # type: ignore[attr-defined]  # of a function
         return dataset
 
     return attach
@@ -82,7 +81,7 @@ def folder_categories(
 
 
 def numbered(names: Sequence[str]) -> list[Category]:
-    """Give classes the ids 1, 2, ... in the order of their names."""
+    """Convert class names to categories with the ids 1, 2, ..., in the same order."""
     return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
 
 
@@ -99,8 +98,8 @@ def categories_to_config(categories: list[Category]) -> list[Category] | str:
 
 
 def categories_from_config(cfg: DictConfig) -> list[Category] | None:
-    """Read what `categories_to_config` wrote to a config; None if the key is absent."""
+    """Convert the value of the key ``categories`` to classes; None if the key is absent."""
     stored = cfg.get("categories")
     if isinstance(stored, str):
         return numbered(stored.split("\n"))
-    return OmegaConf.to_container(stored, resolve=True) if stored else None
+    return cast(list[Category], OmegaConf.to_container(stored, resolve=True)) if stored else None

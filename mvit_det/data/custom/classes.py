@@ -41,7 +41,7 @@ def use_custom_classes(
         source: name of its argument for the folder or list.
         class_folders: returns the classes of a folder or list.
         count: returns its number of samples.
-        samples: per process and iteration, as many as an 8 GB GPU holds for the smaller models.
+        samples: per process and iteration: as many as fit an 8 GB GPU for the smaller models.
         more: arguments of ``dataset`` that can be overridden on the command line.
 
     Raises:
@@ -49,12 +49,12 @@ def use_custom_classes(
     """
     folders = class_folders(train or val)
     if len(folders) < 2:
-        folder = ", each in a folder of its own" if os.path.isdir(train or val) else ""
+        folder = ", each in a separate folder" if os.path.isdir(train or val) else ""
         raise UserError(
             f"{train or val} has the single class {folders[0]!r}: a classifier needs two or more"
             f"{folder}."
         )
-    # check the test data now, since they are loaded only for the first evaluation
+    # Checked now, since the test data are loaded only for the first evaluation.
     unknown = [name for name in class_folders(val) if name not in set(folders)]
     if unknown:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Files of custom data, by the flags of train_net.py: one object from the parser to the task."""
+"""Paths of custom data, from the flags of train_net.py to the task that uses them."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -9,10 +9,10 @@ from typing import Any
 from mvit_det.errors import UserError
 
 _HELP = (
-    "for a detection config annotations in COCO format and images; for a config that classifies "
-    "images these alone, in one folder per class or in tar files; for one of videos, these in one "
-    "folder per class, or a list of them; for one of actions (configs/ava) videos and csv files in "
-    "AVA's format: see datasets/README.md"
+    "detection takes annotations in COCO format and images; image classification takes images in "
+    "one folder per class or in tar files; video classification takes videos in one folder per "
+    "class or a list of videos; action detection (configs/ava) takes videos and csv files in AVA's "
+    "format; see docs/guides/custom_data.md"
 )
 
 
@@ -24,7 +24,7 @@ def _flag(metavar: str, text: str) -> Any:
 class CustomFiles:
     """Paths of files and folders, None for flags that are not given; false if all are None.
 
-    For evaluation only, those of ``val`` are enough. Each task defines which of them it takes
+    For evaluation only, those of ``val`` are enough. Each task accepts some of them
     (`mvit_det.tasks.Task.use_custom_data`).
     """
 
@@ -36,8 +36,10 @@ class CustomFiles:
     val_videos: str | None = _flag("FOLDER", "videos, or a list, to evaluate on")
     train_actions: str | None = _flag("CSV", "boxes with actions to train on")
     val_actions: str | None = _flag("CSV", "boxes with actions to evaluate on")
-    train_proposals: str | None = _flag("CSV", "boxes that a detector found, as well")
-    val_proposals: str | None = _flag("CSV", "the same, to be tested in their place")
+    train_proposals: str | None = _flag("CSV", "detected boxes to train on as well")
+    val_proposals: str | None = _flag(
+        "CSV", "detected boxes to evaluate on, in place of annotated ones"
+    )
     label_map: str | None = _flag("FILE", "names of the actions to evaluate")
 
     @staticmethod

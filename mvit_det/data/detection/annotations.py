@@ -1,8 +1,8 @@
 """Checks of COCO annotation files, as pure functions on the parsed JSON.
 
 There are two kinds of fault. If the meaning of the file is not clear (an unknown category, a box of
-five numbers), `check_coco_json` refuses it. If a single annotation is unusable (a box without area,
-an empty polygon), `annotation_fault` names the reason, and the caller may drop it and go on.
+five numbers), `check_coco_json` refuses it. If a single annotation is bad (a box without area, an
+empty polygon), `annotation_fault` names the reason, and the caller may drop it and continue.
 """
 
 import math
@@ -36,8 +36,9 @@ def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
     lacking = [key for key in _FIELDS if not isinstance(coco, dict) or key not in coco]
     if lacking:
         raise UserError(
-            f"{json_file} is no COCO detection file, since it lacks {shorten_list(map(repr, lacking))}: "
-            "it must be one JSON object with the lists 'images', 'annotations' and 'categories'."
+            f"{json_file} is not a COCO detection file, since it lacks "
+            f"{shorten_list(map(repr, lacking))}: it must be one JSON object with the lists "
+            "'images', 'annotations' and 'categories'."
         )
     for key in ("images", "categories"):
         if not coco[key]:
@@ -46,13 +47,19 @@ def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
 
 
 def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
-    """Return "id" and "name" of the classes of a COCO file, by id, as the model's outputs are."""
+    """Return "id" and "name" of the classes by ascending id, the order of the model's outputs.
+
+    Raises:
+        UserError: as for `read_coco_json`.
+    """
     entries = sorted(read_coco_json(json_file)["categories"], key=lambda entry: entry["id"])
     return [{"id": entry["id"], "name": entry["name"]} for entry in entries]
 
 
 def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
-    """Parse a COCO annotation file, and check all of its entries and references.
+    """Parse a COCO annotation file, and check all entries and references.
+
+    The result is shared by all callers, as for `read_coco_json`.
 
     Raises:
         UserError: as for `read_coco_json`; or an entry lacks a field, an id occurs twice or is not
@@ -65,24 +72,24 @@ def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
     _check_references(json_file, coco, images)
     for image in coco["images"]:
         for side in ("width", "height"):
-            if not _is_number(image[side]) or not image[side] > 0:
+            if not _is_real(image[side]) or not image[side] > 0:
                 raise UserError(
-                    f"{json_file}: {_label('images', image)} has {side}={image[side]!r}: write the "
-                    "picture's size in pixels."
+                    f"{json_file}: {_describe('images', image)} has {side}={image[side]!r}: write "
+                    "the picture's size in pixels."
                 )
     for annotation in coco["annotations"]:
-        problem = _malformed(annotation, images[annotation["image_id"]])
+        problem = _format_fault(annotation, images[annotation["image_id"]])
         if problem:
-            raise UserError(f"{json_file}: {_label('annotations', annotation)} {problem}.")
+            raise UserError(f"{json_file}: {_describe('annotations', annotation)} {problem}.")
     return coco
 
 
-def _label(key: str, entry: dict[str, Any]) -> str:
+def _describe(key: str, entry: dict[str, Any]) -> str:
     name = f" ({entry['file_name']!r})" if "file_name" in entry else ""
     return f"{_SINGULAR[key]} {entry['id']!r}{name}"
 
 
-def _is_number(value: Any) -> bool:
+def _is_real(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -92,7 +99,7 @@ def _check_entries(json_file, key: str, fields: Sequence[str], entries: list) ->
         lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
         if lacking:
             known = isinstance(entry, dict) and "id" in entry
-            name = _label(key, entry) if known else f"{key}[{index}]"
+            name = _describe(key, entry) if known else f"{key}[{index}]"
             raise UserError(
                 f"{json_file}: {name} has no {shorten_list(map(repr, lacking))}: add it."
             )
@@ -100,7 +107,7 @@ def _check_entries(json_file, key: str, fields: Sequence[str], entries: list) ->
     if repeated:
         raise UserError(
             f"{json_file}: the list '{key}' has more than one entry with id "
-            f"{shorten_list(map(repr, repeated))}: give each its own."
+            f"{shorten_list(map(repr, repeated))}: give each a different one."
         )
 
 
@@ -111,17 +118,19 @@ def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
         strays = [entry for entry in coco["annotations"] if entry[field] not in known]
         if strays:
             key = "categories" if field == "category_id" else "images"
+            ids = shorten_list(entry["id"] for entry in strays)
+            unknown = shorten_list(sorted({repr(entry[field]) for entry in strays}))
             raise UserError(
-                f"{json_file}: {len(strays)} annotation(s) (id {shorten_list(e['id'] for e in strays)}) "
-                f"have {field} {shorten_list(sorted({repr(e[field]) for e in strays}))}, which is not in "
-                f"'{key}' (ids there: {shorten_list(map(repr, known), 20)}): correct them or add the entry."
+                f"{json_file}: {len(strays)} annotation(s) (id {ids}) have {field} {unknown}, "
+                f"which is not in '{key}' (ids there: {shorten_list(map(repr, known), 20)}): "
+                "correct them or add the entry."
             )
 
 
-def _malformed(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
-    """Describe what is malformed in an annotation, with the fix; None if nothing is."""
+def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
+    """Describe what is malformed in an annotation, with the fix; None if it is well-formed."""
     box = annotation["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_real, box)):
         return f"has bbox={box!r}: it must be four numbers [x, y, width, height] in pixels"
     if annotation.get("ignore"):
         return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
@@ -136,7 +145,7 @@ def _malformed(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
             )
     elif mask and not (
         isinstance(mask, list)
-        and all(isinstance(part, list) and all(map(_is_number, part)) for part in mask)
+        and all(isinstance(part, list) and all(map(_is_real, part)) for part in mask)
     ):
         return "has a segmentation that is not a list of polygons [[x1, y1, x2, y2, ...], ...]"
     return None
@@ -145,17 +154,17 @@ def _malformed(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
 def annotation_fault(
     box: Sequence[float], mask: Any, width: float, height: float, need_mask: bool
 ) -> str | None:
-    """Name what makes a well-formed annotation unusable for training; None if it is usable.
+    """Return why a well-formed annotation cannot be used for training; None if it can be.
 
-    A box that is partly inside the image is usable: the mapper clips it. A negative size is not,
-    since Detectron2 would train on the mirrored box.
+    A box that is partly inside the image can be used: the mapper clips it. One of negative size
+    cannot, since Detectron2 would train on the mirrored box.
 
     Args:
         box: x, y, width, height in pixels.
         mask: a list of polygons [x1, y1, x2, y2, ...], an RLE dict, or empty.
         width: of the image in pixels.
         height: of the image in pixels.
-        need_mask: whether an annotation without a mask is unusable.
+        need_mask: whether an annotation without a mask is bad.
     """
     x, y, w, h = box
     polygons = mask if isinstance(mask, list) else []

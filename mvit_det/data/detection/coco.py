@@ -37,7 +37,11 @@ logger = logging.getLogger(__name__)
 
 
 def class_names(json_file: str | os.PathLike) -> list[str]:
-    """Return the class names of a COCO file by category id, the order of the model's outputs."""
+    """Return the class names of a COCO file by ascending id, the order of the model's outputs.
+
+    Raises:
+        UserError: as for `read_coco_json`.
+    """
     return [entry["name"] for entry in coco_categories(json_file)]
 
 
@@ -49,6 +53,9 @@ def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | Non
 
     Returns:
         "id" and "name" of each class in the order of the model's outputs; None if not known.
+
+    Raises:
+        UserError: the annotation file cannot be read.
     """
     names = node.get("names")
     if names is None:
@@ -67,7 +74,11 @@ def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | Non
 
 
 def uses_rle(json_file: str | os.PathLike) -> bool:
-    """Return whether a trainable mask is RLE: the mapper then needs ``"bitmask"`` masks."""
+    """Return whether a trainable mask is RLE, so that the mapper needs ``"bitmask"`` masks.
+
+    Raises:
+        UserError: as for `read_coco_json`.
+    """
     return any(
         isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd")
         for annotation in read_coco_json(json_file)["annotations"]
@@ -87,7 +98,7 @@ def coco_dataset(
 ) -> list[dict[str, Any]]:
     """Register a custom COCO file under ``name``, check and clean it, and return its dicts.
 
-    Calling it again with the same name replaces the earlier registration.
+    A later call with the same name replaces the registration.
 
     Args:
         name: entry of Detectron2's catalogs.
@@ -96,8 +107,8 @@ def coco_dataset(
         filter_empty: True, for training: drop images without a usable annotation, and bad image
             files. False, for testing: keep them, since the evaluator reads all images from the
             file, so that the objects of a missing image count as not found.
-        masks: True: masks are trained, and an annotation without one is unusable.
-        max_bad_share: largest share (0..1) of bad image files, and of unusable annotations, that is
+        masks: True: masks are trained, and an annotation without one is bad.
+        max_bad_share: largest share (0..1) of bad image files, and of bad annotations, that is
             dropped with a warning.
         same_classes_as: another annotation file, such as the training file for a test file, which
             must have the same classes; None: not checked.
@@ -115,7 +126,7 @@ def coco_dataset(
     if same_classes_as is not None:
         _check_same_classes(json_file, str(same_classes_as))
     _check_num_classes(json_file, len(coco["categories"]), num_classes)
-    coco, source = _completed(coco, json_file)
+    coco, source = _complete(coco, json_file)
     faults = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for annotation in coco["annotations"]:
@@ -123,9 +134,9 @@ def coco_dataset(
         fault = annotation_fault(annotation["bbox"], mask, *size, masks)
         if fault:
             faults[fault].append(annotation["id"])
-    unusable = set(chain.from_iterable(faults.values()))
+    bad_ids = set(chain.from_iterable(faults.values()))
 
-    _register(name, source, image_root, unusable)
+    _register(name, source, image_root, bad_ids)
     _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
     dicts = get_detection_dataset_dicts([name], filter_empty=False)
     return _select_images(name, dicts, faults, image_root, filter_empty, max_bad_share)
@@ -141,7 +152,12 @@ def named_dataset(
 ) -> list[dict[str, Any]]:
     """Load and clean data sets that are registered by name, such as "coco_2017_train".
 
-    Several names are joined; the other arguments are those of `coco_dataset`.
+    Args:
+        names: one or several entries of Detectron2's catalogs; data sets are joined.
+        filter_empty: as for `coco_dataset`.
+        masks: as for `coco_dataset`.
+        max_bad_share: as for `coco_dataset`.
+        num_classes: as for `coco_dataset`.
 
     Returns:
         Detectron2's dataset dicts.
@@ -175,11 +191,11 @@ def named_dataset(
     return _select_images(title, dicts, faults, root, filter_empty, max_bad_share)
 
 
-def _register(name: str, json_file: str, image_root: str, unusable: set) -> None:
-    """Register a data set in Detectron2's catalogs; replaces an entry of this package."""
+def _register(name: str, json_file: str, image_root: str, bad_ids: set) -> None:
+    """Register a data set in Detectron2's catalogs, or replace an entry of this package."""
     free_name(name)
     labels = {entry["id"]: label for label, entry in enumerate(coco_categories(json_file))}
-    DatasetCatalog.register(name, partial(_load, json_file, image_root, labels, unusable))
+    DatasetCatalog.register(name, partial(_load_dicts, json_file, image_root, labels, bad_ids))
     MetadataCatalog.get(name).set(
         thing_classes=class_names(json_file),
         thing_dataset_id_to_contiguous_id=labels,
@@ -190,8 +206,8 @@ def _register(name: str, json_file: str, image_root: str, unusable: set) -> None
     )
 
 
-def _load(json_file: str, root: str, labels: Mapping[Any, int], unusable: set) -> list[dict]:
-    """Build the dataset dicts without the unusable annotations; called by the catalog.
+def _load_dicts(json_file: str, root: str, labels: Mapping[Any, int], bad_ids: set) -> list[dict]:
+    """Build the dataset dicts without the bad annotations; called by the catalog.
 
     They equal those of Detectron2's `load_coco_json`, which would parse the file again.
     """
@@ -201,37 +217,38 @@ def _load(json_file: str, root: str, labels: Mapping[Any, int], unusable: set) -
         path = os.path.join(root, image["file_name"])
         dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
     for entry in coco["annotations"]:
-        if entry["id"] not in unusable:
-            dicts[entry["image_id"]]["annotations"].append(_annotation(entry, labels))
+        if entry["id"] not in bad_ids:
+            dicts[entry["image_id"]]["annotations"].append(_convert_annotation(entry, labels))
     return list(dicts.values())
 
 
-def _annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, Any]:
-    """Convert a usable annotation to the format of Detectron2's dataset dicts."""
+def _convert_annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, Any]:
+    """Convert a good annotation to the format of Detectron2's dataset dicts."""
     known = ("iscrowd", "bbox", "keypoints", "category_id", "id")
-    found = {key: entry[key] for key in known if key in entry}
+    result = {key: entry[key] for key in known if key in entry}
     mask = entry.get("segmentation")
     if isinstance(mask, list):
         mask = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
     elif mask and isinstance(mask["counts"], list):
         mask = coco_mask.frPyObjects(mask, *mask["size"])
     if mask:
-        found["segmentation"] = mask
-    if found.get("keypoints"):  # x, y, visibility: pixel indices become coordinates
-        found["keypoints"] = [
-            x if k % 3 == 2 else x + 0.5 for k, x in enumerate(found["keypoints"])
+        result["segmentation"] = mask
+    if result.get("keypoints"):  # x, y, visibility: pixel indices become coordinates
+        result["keypoints"] = [
+            x if k % 3 == 2 else x + 0.5 for k, x in enumerate(result["keypoints"])
         ]
-    return {**found, "bbox_mode": BoxMode.XYWH_ABS, "category_id": labels[entry["category_id"]]}
+    return {**result, "bbox_mode": BoxMode.XYWH_ABS, "category_id": labels[entry["category_id"]]}
 
 
-def _completed(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str]:
+def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str]:
     """Return content and path of a file that the COCO metric can read: as given, or completed.
 
     The metric needs 'area' and 'iscrowd', and counts an object with id 0 as not found. Many
     exporters leave out both keys and count from 0. The completed copy is stored in the datasets
     folder.
     """
-    changes, annotations = set(), []
+    changes: set[str] = set()
+    annotations = []
     for annotation in coco["annotations"]:
         added = dict(area=annotation["bbox"][2] * annotation["bbox"][3], iscrowd=0)
         added = {key: value for key, value in added.items() if key not in annotation}
@@ -261,19 +278,19 @@ def _completed(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], st
 
 
 def _check_same_classes(json_file: str, other: str) -> None:
-    ours, theirs = class_names(json_file), class_names(other)
-    if ours != theirs:
+    names, other_names = class_names(json_file), class_names(other)
+    if names != other_names:
         raise UserError(
-            f"{json_file} has the classes {shorten_list(ours, 20)}, but {other} has {shorten_list(theirs, 20)}: "
-            "give both files the same 'categories'."
+            f"{json_file} has the classes {shorten_list(names, 20)}, but {other} has "
+            f"{shorten_list(other_names, 20)}: give both files the same 'categories'."
         )
 
 
-def _check_num_classes(title: str, found: int, wanted: int | None) -> None:
-    if wanted is not None and found != wanted:
+def _check_num_classes(title: str, count: int, num_classes: int | None) -> None:
+    if num_classes is not None and count != num_classes:
         raise UserError(
-            f"{title} has {found} classes, but the model is built for {wanted}: set "
-            f"model.roi_heads.num_classes={found}."
+            f"{title} has {count} classes, but the model is built for {num_classes}: set "
+            f"model.roi_heads.num_classes={count}."
         )
 
 
@@ -283,18 +300,19 @@ def _check_available(name: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
         raise UserError(
-            f"Dataset {name!r} is not known; the nearest names are {shorten_list(near)}: use one of them, "
-            "or a custom COCO file as datasets/README.md shows."
+            f"Dataset {name!r} is not known; the nearest names are {shorten_list(near)}: use one "
+            "of them, or a custom COCO file as described in docs/guides/custom_data.md."
         )
     keys = ("json_file", "image_root", "image_dir", "gt_dir", "dirname")
     wanted = [MetadataCatalog.get(name).get(key, None) for key in keys]
     absent = [path for path in wanted if path and "://" not in path and not os.path.exists(path)]
     if absent:
         value = os.environ.get("DETECTRON2_DATASETS")
-        state = f"is {value!r}" if value else f"is not set, so {os.path.abspath('datasets')} counts"
+        default = os.path.abspath("datasets")
+        state = f"is {value!r}" if value else f"is not set, so {default} is used"
         raise UserError(
-            f"Dataset {name!r} is not on disk: looked for {shorten_list(absent)} (DETECTRON2_DATASETS "
-            f"{state}): download it and set DETECTRON2_DATASETS as datasets/README.md shows, or "
+            f"Dataset {name!r} is not on disk: looked for {shorten_list(absent)} "
+            f"(DETECTRON2_DATASETS {state}): download it as described in datasets/README.md, or "
             "start with `python train_net.py --config-file configs/quickstart.py`."
         )
 
@@ -306,7 +324,7 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
         raise UserError(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
             f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or train "
-            "without masks if masks are what is missing."
+            "without masks if masks are missing."
         )
 
 
@@ -334,7 +352,7 @@ def _select_images(
         if all(entry.get("iscrowd") for entry in image.get("annotations", []))
     ]
     unused = {*bad, *empty}
-    kept = [d for d in dicts if d["file_name"] not in unused] if filter_empty else dicts
+    kept = [image for image in dicts if not (filter_empty and image["file_name"] in unused)]
     table = defaultdict(list)
     for path, reason in (dict.fromkeys(empty, "no annotation to learn") | bad).items():
         verb = "dropped" if filter_empty else "kept"

@@ -1,4 +1,4 @@
-"""Objects of COCO files, cropped into class folders, to train a classifier on.
+"""Crops of the objects of COCO files in class folders, to train a classifier on.
 
 A detector and the classifier that it starts from can then use the same photographs. Boxes are
 (x, y, width, height) in pixels.
@@ -68,36 +68,36 @@ def crop_objects(
     """
     coco, folder = check_coco_json(json_file), Path(folder)
     names = [str(entry["name"]) for entry in coco["categories"]]
-    _check(names, folder, margin, background, size, seed)
+    _check_arguments(names, folder, margin, background, size, seed)
     plan = _plan(coco, margin, background, min_side, seed)
     if not any(plan):
-        raise UserError(f"{json_file} has no usable box of {min_side} pixels: nothing to cut out.")
+        raise UserError(f"{json_file} has no usable box of {min_side} pixels: annotate objects.")
     counts = dict.fromkeys([*names, *[BACKGROUND] * background], 0)
     unreadable = []
     with atomic_folder(folder, "the crops", "name a folder that is writable.") as draft:
         for name in counts:
             (draft / name).mkdir()
-        images = tqdm(coco["images"], desc=f"cutting {folder.name} crops", unit="image")
+        images = tqdm(coco["images"], desc=f"cropping {folder.name}", unit="image")
         for image, crops in zip(images, plan):
             try:
-                pixels = _read(Path(image_root) / image["file_name"], image)
+                pixels = _read_pixels(Path(image_root) / image["file_name"], image)
             except Exception as error:  # decoders fail in many ways
                 unreadable.append(f"{image['file_name']} ({error})")
                 continue
-            _write(draft, pixels, crops, size, image["file_name"])
+            _write_crops(draft, pixels, crops, size, image["file_name"])
             for name, _ in crops:
                 counts[name] += 1
         if len(unreadable) == len(plan):
             raise UserError(
-                f"No image of {json_file} can be read below {image_root} ({shorten_list(unreadable, 1)}): "
-                "correct the folder."
+                f"No image of {json_file} can be read below {image_root} "
+                f"({shorten_list(unreadable, 1)}): correct the folder."
             )
     if unreadable:
         logger.warning("%d images cannot be read: %s", len(unreadable), shorten_list(unreadable))
     return counts
 
 
-def _check(
+def _check_arguments(
     names: list[str], folder: Path, margin: float, background: bool, size: int | None, seed: int
 ) -> None:
     if folder.exists():
@@ -108,15 +108,15 @@ def _check(
         check_count("crop_objects", size=size)
     if background and BACKGROUND in names:
         raise UserError(
-            f"The annotations have a class {BACKGROUND!r} of their own: rename it, or cut no "
-            "backgrounds."
+            f"The annotations have a class named {BACKGROUND!r}: rename it, or pass "
+            "background=False (--no-background)."
         )
     if len(set(names)) < len(names) or any(
         not name or name.startswith(".") or "/" in name or os.sep in name for name in names
     ):
         raise UserError(
-            f"The classes {shorten_list(names, 20)} cannot all be names of folders: rename those that are "
-            "empty, occur twice, contain a slash or begin with a dot."
+            f"The classes {shorten_list(names, 20)} cannot all be names of folders: rename those "
+            "that are empty, occur twice, contain a slash or begin with a dot."
         )
 
 
@@ -133,11 +133,11 @@ def _plan(
             (names[entry["category_id"]], _square(entry["bbox"], margin, image))
             for entry in objects[image["id"]]
         ]
-        # Later pictures make up for those without free places.
-        due = round((index + 1) / len(coco["images"]) * wanted) - found
+        # Later pictures compensate for those without free places.
+        missing = round((index + 1) / len(coco["images"]) * wanted) - found
         sides = [side for _, (_, _, side) in crops]
         rng = np.random.default_rng([seed, index])
-        free = _free_places(rng, due, boxes[image["id"]], sides, image)
+        free = _free_places(rng, missing, boxes[image["id"]], sides, image)
         found += len(free)
         plan.append(crops + [(BACKGROUND, place) for place in free])
     return plan
@@ -157,7 +157,7 @@ def _boxes_by_image(coco: dict[str, Any], min_side: float) -> tuple[dict, dict]:
     return boxes, usable
 
 
-def _read(path: Path, image: dict[str, Any]) -> np.ndarray:
+def _read_pixels(path: Path, image: dict[str, Any]) -> np.ndarray:
     """Read RGB uint8 (H, W, 3) with the EXIF orientation applied, as in detection."""
     check_image_file(str(path))
     pixels = read_image(str(path), "RGB")
@@ -183,7 +183,7 @@ def _free_places(
 ) -> list[Place]:
     """Draw up to ``count`` squares with sides from ``sides`` that do not overlap a box."""
     width, height = image["width"], image["height"]
-    places = []
+    places: list[Place] = []
     for _ in range(_TRIES * count):
         if len(places) == count:
             break
@@ -201,7 +201,7 @@ def _free_places(
     return places
 
 
-def _write(
+def _write_crops(
     folder: Path, pixels: np.ndarray, crops: list[Crop], size: int | None, file_name: str
 ) -> None:
     """Save crops as ``folder/<class>/<image>-<number>.jpg``."""

@@ -21,14 +21,15 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
 
     Args:
         cfg: config of a detector, changed in place.
-        files: COCO annotation files, and the folders that their ``file_name`` entries are relative
-            to; those for training are optional.
+        files: ``train_json``, ``train_images`` (both optional), ``val_json`` and ``val_images``:
+            COCO files, and the folders that their ``file_name`` entries are relative to.
         processes: number of training processes, which share the batch.
 
     Raises:
         UserError: an annotation file cannot be used.
     """
     data = cfg.dataloader
+    assert files.val_json  # see `CustomFiles.check`
     names = class_names(files.train_json or files.val_json)
     cfg.model.roi_heads.num_classes = len(names)
     if files.train_json:

@@ -1,4 +1,4 @@
-"""Detectron2's `DatasetMapper` with handling of bad images: skipped, or blank in testing."""
+"""Detectron2's `DatasetMapper`, which skips bad images in training and tests blank ones."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mvit_det.errors import UserError
 
 
 class TolerantMapper(DatasetMapper):
-    """Maps a dataset dict like `DatasetMapper`, and goes on if an image is bad.
+    """Maps a dataset dict like `DatasetMapper`, and continues if an image is bad.
 
     An image is bad if it is missing, cannot be decoded, has another size than annotated, exceeds
     Pillow's limit of pixels, has more than 8 bits per channel, or vanishes when resized. Each is
@@ -21,7 +21,7 @@ class TolerantMapper(DatasetMapper):
     * In training the result is None, and Detectron2's loader takes another image. After
       ``min_seen`` requests, a share of bad files (among the different files so far) above
       ``max_bad_share`` raises `UserError`; so do five bad files before any good one.
-    * In testing nothing can be left out without changing what is measured, and an evaluation must
+    * In testing no image can be left out without changing what is measured, and an evaluation must
       not end a long training. A bad image is replaced by a small blank one with the key
       "unreadable" (the reason): its objects count as not found, so the metric can only be too low.
       `mvit_det.evaluation.UnreadableImages` reports the number with the metrics.
@@ -37,38 +37,39 @@ class TolerantMapper(DatasetMapper):
         self, is_train: bool, *, max_bad_share: float = 0.1, min_seen: int = 100, **arguments: Any
     ) -> None:
         super().__init__(is_train, **arguments)
-        self.unusable = BadSamples(
+        self.bad_samples = BadSamples(
             "image", is_train, max_bad_share, min_seen, "tested as a blank image"
         )
 
-    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
+    def __call__(  # type: ignore[override]  # as `MapDataset` of Detectron2 allows
+        self, dataset_dict: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """Map a dataset dict; "image" is uint8 (C, H, W). None: a bad image, in training.
 
         Raises:
-            UserError: too many images are bad, or an RLE mask meets the mask format "polygon".
+            UserError: too many images are bad, or a mask is RLE and the mask format "polygon".
             RuntimeError: mapping fails on an image that can be read.
         """
         file_name = dataset_dict["file_name"]
-        self.unusable.asked_for(file_name)
+        self.bad_samples.count_request(file_name)
         self._refuse_rle(dataset_dict)
         try:
             check_image_file(file_name)
             return super().__call__(dataset_dict)
         except Exception as error:
-            # Decoders fail in many ways; a ValueError is also what a vanished image ends in.
-            if not isinstance(error, (OSError, ValueError)) and self._reads(file_name):
+            # Decoders fail in many ways; resizing an image to nothing raises ValueError, too.
+            if not isinstance(error, (OSError, ValueError)) and self._is_readable(file_name):
                 raise RuntimeError(
                     f"Image {file_name} (id {dataset_dict.get('image_id')}) reads well, but "
                     f"mapping it failed: {type(error).__name__}: {error}"
                 ) from error
             reason = str(error) or type(error).__name__
-            self.unusable.add(file_name, f" (id {dataset_dict.get('image_id')})", reason)
+            self.bad_samples.add(file_name, f" (id {dataset_dict.get('image_id')})", reason)
             return None if self.is_train else self._blank(dataset_dict, reason)
 
     def _refuse_rle(self, dataset_dict: dict[str, Any]) -> None:
-        if not (
-            self.is_train and self.use_instance_mask and self.instance_mask_format == "polygon"
-        ):
+        polygons = self.use_instance_mask and self.instance_mask_format == "polygon"
+        if not (self.is_train and polygons):
             return
         for index, annotation in enumerate(dataset_dict.get("annotations", [])):
             if isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd"):
@@ -78,7 +79,7 @@ class TolerantMapper(DatasetMapper):
                     "instance_mask_format='polygon' cannot hold: set it to 'bitmask' in the mapper."
                 )
 
-    def _reads(self, file_name: str) -> bool:
+    def _is_readable(self, file_name: str) -> bool:
         try:
             check_image_file(file_name)
             read_image(file_name, self.image_format)

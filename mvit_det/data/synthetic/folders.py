@@ -13,15 +13,14 @@ from mvit_det.files import atomic_folder
 SPLITS = ("train", "val")
 
 
-def generated_split(
+def split_folder(
     split: str,
     kind: str,
     settings: str,
-    *,
-    version: int,
+    draw: Callable[[Path, int, tuple[int, int]], None],
     counts: tuple[int, int],
     seed: int,
-    draw: Callable[[Path, int, tuple[int, int]], None],
+    version: int,
 ) -> Path:
     """Return the folder of a split of a generated data set; draw both splits if it is missing.
 
@@ -31,10 +30,10 @@ def generated_split(
         split: "train" or "val".
         kind: name of the data set, which is that of its folder.
         settings: all other parameters of the drawing, as a part of a folder name.
-        version: of the drawing code; increase it whenever the result changes.
+        draw: draws one split, called with its folder, its count and its seeds.
         counts: number of items of the training and of the validation split.
         seed: of both splits.
-        draw: draws one split, called with its folder, its count and its seeds.
+        version: of the drawing code; increase it whenever the result changes.
 
     Raises:
         UserError: the split is not known, or the datasets folder is not writable.
@@ -50,9 +49,16 @@ def generated_split(
     return folder / split
 
 
-def numbered_rngs(
+def item_rngs(
     folder: Path, count: int, seed: int | tuple[int, ...], unit: str
 ) -> Iterator[tuple[int, np.random.Generator]]:
-    """Yield (index, generator) of each item of a split, seeded by (seed, index), with progress."""
+    """Yield (index, generator) of each item of a split, with a progress bar.
+
+    Args:
+        folder: of the split, for the progress bar.
+        count: number of items.
+        seed: one or several integers, at least 0; the generator is seeded by (seed, index).
+        unit: what an item is, in one word, for the progress bar.
+    """
     for index in tqdm(range(count), desc=f"drawing {folder.name} {unit}s", unit=unit):
         yield index, np.random.default_rng([*np.atleast_1d(seed).tolist(), index])

@@ -9,7 +9,7 @@ rest: ten classes, five dials in two directions.
 By construction, classes can be recognised only by motion:
 
 * The dials start at uniformly random values, and a uniform distribution on a circle does not change
-  when it is turned. So in every frame, including the first and the last, the appearance of shapes
+  when it is rotated. So in every frame, including the first and the last, the appearance of shapes
   has the same distribution for all classes.
 * A clip played backwards belongs to the opposite class: both have the same set of frames, and
   differ only in their order.
@@ -30,14 +30,14 @@ import cv2
 import numpy as np
 
 from mvit_det.data.custom.categories import class_source, numbered
-from mvit_det.data.synthetic.folders import generated_split, numbered_rngs
+from mvit_det.data.synthetic.folders import item_rngs, split_folder
 from mvit_det.data.synthetic.shapes import CLASSES as SHAPES
-from mvit_det.data.synthetic.shapes import outline, painted_ground, painted_shape
+from mvit_det.data.synthetic.shapes import draw_background, draw_shape, outline
 from mvit_det.data.video.datasets import VideoClasses, video_classes
 from mvit_det.errors import UserError
 
 DIALS = ("column", "row", "angle", "size", "brightness")
-# class -> the dial that turns, and which way
+# class -> the dial that turns, and its direction
 MOTIONS = {
     "anticlockwise": ("angle", -1),
     "brightens": ("brightness", 1),
@@ -57,8 +57,8 @@ _VERSION = 1
 # Of the dial, in turns per frame: 9 to 20 degrees in the 4 frames between two that a model takes (a
 # square looks the same after 90), and 0.17 to 0.4 turns in the 29 frames that 8 of these span.
 _SPEEDS = (0.006, 0.014)
-_GROUND_CONTRAST = 0.3  # of the backgrounds of detection
-_DIAMETERS = (18, 40)  # of shapes, in pixels
+_BACKGROUND_CONTRAST = 0.3  # of the backgrounds of detection
+_SIDES = (18, 40)  # of reduced sprites, in pixels, at the size dial's ends
 _WINDOW = 44  # side of the square that a shape is drawn in
 _DARKEST = 0.35  # brightness factor of a shape
 _SPRITE = 64  # side of the picture that a shape is drawn into before it is reduced, in pixels
@@ -71,37 +71,37 @@ class Scene:
     """Background and shapes of a clip, which do not change over time.
 
     Attributes:
-        ground: RGB float32 (H, W, 3), 0..255.
-        sprites: per shape, from back to front, float32 (side, side, 4): RGB (0..255) times
+        background: RGB float32 (H, W, 3), 0..255.
+        sprites: of N shapes from back to front, float32 (side, side, 4) each: RGB (0..255) times
             coverage, and coverage (0..1).
     """
 
-    ground: np.ndarray
+    background: np.ndarray
     sprites: Sequence[np.ndarray]
 
     def frame(self, dials: np.ndarray) -> np.ndarray:
-        """Draw a frame, RGB uint8 (H, W, 3); ``dials`` (shapes, 5) in turns, as in `DIALS`."""
-        image = self.ground
+        """Draw a frame, RGB uint8 (H, W, 3), from the dials (N, 5) of N shapes, in turns."""
+        image = self.background
         for sprite, settings in zip(self.sprites, np.mod(dials, 1.0)):
-            image = _with_shape(image, sprite, settings)
+            image = _draw_sprite(image, sprite, settings)
         return image.clip(0, 255).astype(np.uint8)
 
 
-def reach(size: np.ndarray | float) -> np.ndarray | float:
-    """Return the radius of a shape in pixels by its size dial (0..1), elementwise."""
-    return _side(size) * (0.5 - _SPRITE_MARGIN / _SPRITE)
+def radius(size: np.ndarray | float) -> np.ndarray | float:
+    """Return the radius of a shape in pixels for a size dial of 0..1, elementwise."""
+    return _sprite_side(size) * (0.5 - _SPRITE_MARGIN / _SPRITE)
 
 
-def _side(size: np.ndarray | float) -> np.ndarray | float:
-    smallest, largest = _DIAMETERS
+def _sprite_side(size: np.ndarray | float) -> np.ndarray | float:
+    smallest, largest = _SIDES
     return smallest * (largest / smallest) ** size
 
 
-def _with_shape(image: np.ndarray, sprite: np.ndarray, dials: np.ndarray) -> np.ndarray:
-    """Draw a shape over an image (H, W, 3)."""
+def _draw_sprite(image: np.ndarray, sprite: np.ndarray, dials: np.ndarray) -> np.ndarray:
+    """Draw a shape over an image (H, W, 3) by its dials (5,) in 0..1."""
     column, row, angle, size, brightness = dials
     height, width = image.shape[:2]
-    scale = _side(size) / len(sprite)
+    scale = _sprite_side(size) / len(sprite)
     cosine, sine = (scale * f(2 * math.pi * angle) for f in (math.cos, math.sin))
     turn = np.array([[cosine, -sine], [sine, cosine]])
     half = _WINDOW // 2
@@ -119,31 +119,38 @@ def _with_shape(image: np.ndarray, sprite: np.ndarray, dials: np.ndarray) -> np.
 
 
 def random_scene(rng: np.random.Generator, num_shapes: int, size: tuple[int, int]) -> Scene:
-    """Draw the background and the shapes of a clip of ``size`` (H, W) in pixels."""
-    ground = painted_ground(rng, max(size))[: size[0], : size[1]]
-    tone = ground.mean(axis=(0, 1))
-    ground = tone + _GROUND_CONTRAST * (ground - tone)
-    ground += rng.normal(scale=1.0, size=ground.shape)
-    sprites = [_sprite(rng) for _ in range(num_shapes)]
-    return Scene(ground.astype(np.float32), sprites)
+    """Draw the background and the shapes of a clip of ``size`` (H, W) in pixels, at least 44."""
+    background = draw_background(rng, max(size))[: size[0], : size[1]]
+    tone = background.mean(axis=(0, 1))
+    background = tone + _BACKGROUND_CONTRAST * (background - tone)
+    background += rng.normal(scale=1.0, size=background.shape)
+    sprites = [_random_sprite(rng) for _ in range(num_shapes)]
+    return Scene(background.astype(np.float32), sprites)
 
 
-def _sprite(rng: np.random.Generator) -> np.ndarray:
+def _random_sprite(rng: np.random.Generator) -> np.ndarray:
     kind = SHAPES[rng.integers(len(SHAPES))]
     middle, radius = (_SPRITE - 1) / 2, _SPRITE / 2 - _SPRITE_MARGIN
-    fill, cover = painted_shape(rng, _SPRITE, middle + radius * outline(kind, 0.0))
+    fill, cover = draw_shape(rng, _SPRITE, middle + radius * outline(kind, 0.0))
     # A black dot off the centre, without which a turning circle would look static.
     dot = np.round([middle + 0.5 * radius, middle]).astype(int).tolist()
     cv2.circle(fill, dot, round(0.19 * radius), (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
     return np.concatenate([fill * cover, cover], axis=2).astype(np.float32)
 
 
-def turning_dials(
+def random_dials(
     rng: np.random.Generator, motion: str, num_frames: int, num_shapes: int
 ) -> np.ndarray:
-    """Draw the dials (T, shapes, 5) of a clip, in turns, 0..1.
+    """Draw the dials of a clip.
 
-    The random numbers do not depend on ``motion``, a key of `MOTIONS`.
+    Args:
+        rng: source of all random numbers, whose use does not depend on ``motion``.
+        motion: a key of `MOTIONS`.
+        num_frames: T.
+        num_shapes: N.
+
+    Returns:
+        float64 (T, N, 5) in turns, 0..1, in the order of `DIALS`.
     """
     dial, direction = MOTIONS[motion]
     dials = np.repeat(rng.uniform(size=(1, num_shapes, len(DIALS))), num_frames, axis=0)
@@ -157,9 +164,20 @@ def turning_dials(
 def draw_clip(
     rng: np.random.Generator, motion: str, num_frames: int, size: tuple[int, int], num_shapes: int
 ) -> np.ndarray:
-    """Draw a clip of a motion (a key of `MOTIONS`) and ``size`` (H, W): RGB uint8 (T, H, W, 3)."""
+    """Draw a clip.
+
+    Args:
+        rng: source of all random numbers.
+        motion: a key of `MOTIONS`.
+        num_frames: T.
+        size: (H, W) in pixels, at least 44 each.
+        num_shapes: shapes in the clip.
+
+    Returns:
+        RGB uint8 (T, H, W, 3).
+    """
     scene = random_scene(rng, num_shapes, size)
-    dials = turning_dials(rng, motion, num_frames, num_shapes)
+    dials = random_dials(rng, motion, num_frames, num_shapes)
     return np.stack([scene.frame(settings) for settings in dials])
 
 
@@ -206,7 +224,7 @@ def generate_motion_clips(
     folder = Path(folder)
     for motion in MOTIONS:
         (folder / motion).mkdir(parents=True)
-    for index, rng in numbered_rngs(folder, num_clips, seed, "clip"):
+    for index, rng in item_rngs(folder, num_clips, seed, "clip"):
         motion = list(MOTIONS)[index % len(MOTIONS)]
         frames = draw_clip(rng, motion, num_frames, size, num_shapes)
         write_clip(folder / motion / f"{index:05d}.mp4", frames)
@@ -250,6 +268,6 @@ def motion_clips(
         generate_motion_clips(folder, count, seeds, num_frames, (height, width), num_shapes)
 
     settings = f"{num_frames}x{height}x{width}-{num_shapes}shapes"
-    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
-    folder = generated_split(split, "motion_clips", settings, **drawn)
+    counts = num_train, num_val
+    folder = split_folder(split, "motion_clips", settings, draw, counts, seed, _VERSION)
     return video_classes(folder, name=name, num_classes=num_classes, clips=clips)

@@ -4,8 +4,8 @@ Two to four figures, the shapes of `motion_clips`, stay in separate places on a 
 Four cyclic parameters ("dials", in turns) define how a figure looks in a frame: its column and row
 on a short path around its place, its angle and its size. Around each whole second, from half a
 second before to half a second after, one to three dials of a figure turn, each in either direction,
-and the others rest: eight actions in four opposite pairs, of which a figure does one to three at a
-time, and others in the next second. Key frames are the whole seconds, and their boxes cover the
+and the others rest: eight actions in four opposite pairs. A figure does one to three of them at a
+time, and changes them every second. Key frames are the whole seconds, and their boxes cover the
 figures.
 
 By construction, actions can be recognised only by motion:
@@ -15,7 +15,7 @@ By construction, actions can be recognised only by motion:
   figure and its box have the same distribution for all actions: a single frame gives no more than
   the frequency of the actions.
 * In a second played backwards all figures do the opposite; the set of frames is the same. So frames
-  without their order show at most which dials turn, never in which direction: half of the actions
+  without their order show at most which dials turn, never their direction: half of the actions
   that are predicted from them are wrong.
 * Frames are encoded independently, as in `motion_clips`.
 
@@ -34,14 +34,14 @@ from torchvision.ops import box_iou
 
 from mvit_det.data.actions.datasets import ActionClips, action_clips
 from mvit_det.data.custom.categories import class_source, numbered
-from mvit_det.data.synthetic.folders import generated_split, numbered_rngs
-from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, random_scene, reach, write_clip
+from mvit_det.data.synthetic.folders import item_rngs, split_folder
+from mvit_det.data.synthetic.motion_clips import DIALS, MOTIONS, radius, random_scene, write_clip
 from mvit_det.errors import UserError
 
 # Brightness, the fifth dial of `motion_clips`, rests: a small model needs long to learn it.
-TURNED = DIALS[:4]
+USED_DIALS = DIALS[:4]
 # action, in the order of the ids -> the dial that turns, and its direction
-ACTIONS = {name: move for name, move in MOTIONS.items() if move[0] in TURNED}
+ACTIONS = {name: move for name, move in MOTIONS.items() if move[0] in USED_DIALS}
 # Frames per second of the files: a clip with frames 3 apart at 30 per second has all of them.
 FPS = 10
 MIN_SCORE = 0.8  # of the detected boxes that are used; those of figures are above it
@@ -51,7 +51,7 @@ _VERSION = 1
 _SPEEDS = (0.03, 0.06)  # of a dial, in turns per frame
 _PATH = 20  # pixels per turn of a column or row dial, after which it jumps back
 _MOST_DIALS = 3  # that turn at a time
-_SHAKE = 0.1  # the sides of a detected box are moved by up to this share of its size
+_JITTER = 0.1  # the sides of a detected box are moved by up to this share of its size
 _FALSE_SCORES = (0.5, 1.0)
 _FALSE_SHARE = 0.5  # of the key frames that have a box without a figure
 
@@ -62,38 +62,39 @@ class FigureVideo:
 
     Attributes:
         frames: RGB uint8 (T, H, W, 3), from second 0 to second S.
-        ways: (S + 1, N, 4), direction of each dial per whole second: 1, -1, or 0 if it rests.
+        directions: (S + 1, N, 4), direction of each dial per whole second: 1, -1, or 0 if it rests.
         boxes: (S + 1, N, 4) per whole second: x1, y1, x2, y2 as fractions of the frame (0..1).
     """
 
     frames: np.ndarray
-    ways: np.ndarray
+    directions: np.ndarray
     boxes: np.ndarray
 
 
-def chosen_ways(rng: np.random.Generator, num_seconds: int, num_figures: int) -> np.ndarray:
-    """Draw which dials turn, and in which direction: (S + 1, N, 4) as in `FigureVideo`."""
-    shape = (num_seconds + 1, num_figures, len(TURNED))
-    order = rng.permuted(np.broadcast_to(np.arange(len(TURNED)), shape), axis=2)
+def random_directions(rng: np.random.Generator, num_seconds: int, num_figures: int) -> np.ndarray:
+    """Draw which dials turn and their directions: (S + 1, N, 4), as in `FigureVideo`."""
+    shape = (num_seconds + 1, num_figures, len(USED_DIALS))
+    order = rng.permuted(np.broadcast_to(np.arange(len(USED_DIALS)), shape), axis=2)
     turning = order < rng.integers(1, _MOST_DIALS + 1, size=(*shape[:2], 1))
     return np.where(turning, rng.choice((-1, 1), size=shape), 0)
 
 
-def dials_over_time(rng: np.random.Generator, ways: np.ndarray) -> np.ndarray:
+def dials_over_time(rng: np.random.Generator, directions: np.ndarray) -> np.ndarray:
     """Draw the dials (T, N, 4) of all frames, in turns, 0..1.
 
-    The random numbers do not depend on ``ways`` (S + 1, N, 4), as in `FigureVideo`.
+    The random numbers do not depend on ``directions`` (S + 1, N, 4), as in `FigureVideo`.
     """
-    start, speeds = rng.uniform(size=ways.shape[1:]), rng.uniform(*_SPEEDS, size=ways.shape[1:])
-    steps = (np.arange(FPS * (len(ways) - 1)) + 0.5) / FPS  # seconds, between two frames each
-    turns = ways[np.round(steps).astype(int)] * speeds
+    shape = directions.shape[1:]
+    start, speeds = rng.uniform(size=shape), rng.uniform(*_SPEEDS, size=shape)
+    steps = (np.arange(FPS * (len(directions) - 1)) + 0.5) / FPS  # seconds, between two frames each
+    turns = directions[np.round(steps).astype(int)] * speeds
     turned = np.concatenate([np.zeros_like(turns[:1]), turns.cumsum(axis=0)])
-    # From the middle on, so that the opposite ways with the same seed are this video backwards.
+    # From the middle on, so that opposite directions with the same seed are this video backwards.
     return np.mod(start + turned - turned[-1] / 2, 1.0)
 
 
 def draw_video(
-    rng: np.random.Generator, num_seconds: int, side: int, ways: np.ndarray | None = None
+    rng: np.random.Generator, num_seconds: int, side: int, directions: np.ndarray | None = None
 ) -> FigureVideo:
     """Draw a video.
 
@@ -101,51 +102,64 @@ def draw_video(
         rng: source of all random numbers.
         num_seconds: S, at least 2.
         side: height and width in pixels.
-        ways: (S + 1, N, 4), in place of random ones.
+        directions: (S + 1, N, 4), in place of random ones.
     """
     num_figures = int(rng.integers(2, 5))
-    chosen = chosen_ways(rng, num_seconds, num_figures)
-    ways = chosen if ways is None else ways
+    chosen = random_directions(rng, num_seconds, num_figures)
+    directions = chosen if directions is None else directions
     scene = random_scene(rng, num_figures, (side, side))
-    dials = dials_over_time(rng, ways)
-    # pixels (N, 2) of the places: quarters of the frame, of which a figure uses what it needs
+    dials = dials_over_time(rng, directions)
+    # pixels (N, 2) of the places: each figure has a quarter of the frame, and moves inside it
     quarters = np.stack(np.divmod(rng.permutation(4)[:num_figures], 2), axis=1)
-    slack = side / 4 - _room() / 2
+    slack = side / 4 - _figure_side() / 2
     places = side / 4 * (2 * quarters + 1) + rng.uniform(-slack, slack, size=quarters.shape)
     centres = places + _PATH * (dials[..., :2] - 0.5)
     light = np.broadcast_to(rng.uniform(size=(num_figures, 1)), (*dials.shape[:2], 1))
-    seen = np.concatenate([centres / side, dials[..., 2:], light], axis=2)
-    frames = np.stack([scene.frame(settings) for settings in seen])
+    looks = np.concatenate([centres / side, dials[..., 2:], light], axis=2)
+    frames = np.stack([scene.frame(look) for look in looks])
     # the middle of pixel 0 is at 0.5
-    middle, half = centres[::FPS] + 0.5, reach(dials[::FPS, :, 3:4])
+    middle, half = centres[::FPS] + 0.5, radius(dials[::FPS, :, 3:4])
     boxes = np.concatenate([middle - half, middle + half], axis=2) / side
-    return FigureVideo(frames, ways, boxes)
+    return FigureVideo(frames, directions, boxes)
 
 
-def _room() -> float:
+def _figure_side() -> float:
     """Return the side in pixels of the square that a figure needs."""
-    return _PATH + 2 * reach(1.0) + 1
+    return float(_PATH + 2 * radius(1.0) + 1)
 
 
-def actions_of(ways: np.ndarray) -> list[int]:
-    """Return the action ids, from 1 on in the order of `ACTIONS`, of a figure's ``ways`` (4,)."""
-    done = ((ways[TURNED.index(dial)], way) for dial, way in ACTIONS.values())
-    return [number for number, (is_way, way) in enumerate(done, start=1) if is_way == way]
+def action_ids(directions: np.ndarray) -> list[int]:
+    """Return the action ids, 1.. in the order of `ACTIONS`, of a figure's ``directions`` (4,)."""
+    moves = enumerate(ACTIONS.values(), start=1)
+    return [number for number, (dial, sign) in moves if directions[USED_DIALS.index(dial)] == sign]
 
 
-def shaken(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:
-    """Jitter boxes (N, 4), fractions of the frame, as a detector would: the IoU is >= 0.64."""
+def jitter_boxes(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:
+    """Jitter boxes like a detector, with an IoU of at least 0.64.
+
+    Args:
+        rng: source of all random numbers.
+        boxes: (N, 4), x1, y1, x2, y2 as fractions of the frame.
+
+    Returns:
+        (N, 4) like ``boxes``, within 0..1.
+    """
     sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    return (boxes + rng.uniform(-_SHAKE, _SHAKE, size=boxes.shape) * sizes).clip(0, 1)
+    return (boxes + rng.uniform(-_JITTER, _JITTER, size=boxes.shape) * sizes).clip(0, 1)
 
 
 def false_boxes(rng: np.random.Generator, boxes: np.ndarray, side: int) -> np.ndarray:
-    """Draw a box of a figure's size with an IoU of at most 0.2 with ``boxes`` (N, 4).
+    """Draw a box of a figure's size at a random place, in half of the calls.
+
+    Args:
+        rng: source of all random numbers.
+        boxes: (N, 4) of the figures, x1, y1, x2, y2 as fractions of the frame; N > 0.
+        side: height and width of the frame in pixels.
 
     Returns:
-        (1, 4) or (0, 4): x1, y1, x2, y2 as fractions of the frame.
+        (1, 4), like ``boxes``; (0, 4) if the IoU with one of ``boxes`` is above 0.2.
     """
-    half = reach(rng.uniform()) / side
+    half = radius(rng.uniform()) / side
     centre = rng.uniform(half, 1 - half, size=2)
     box = np.concatenate([centre - half, centre + half])[None]
     covers = box_iou(*(torch.from_numpy(each) for each in (box, boxes))).max() > 0.2
@@ -153,11 +167,15 @@ def false_boxes(rng: np.random.Generator, boxes: np.ndarray, side: int) -> np.nd
 
 
 def annotation_rows(video: str, drawn: FigureVideo) -> Iterator[str]:
-    """Yield the rows of AVA's csv file of actions; the first and the last second have none."""
-    for second in range(1, len(drawn.ways) - 1):
-        for person, (box, ways) in enumerate(zip(drawn.boxes[second], drawn.ways[second])):
-            for action in actions_of(ways):
-                yield f"{_place(video, second, box)},{action},{person}"
+    """Yield the rows of AVA's csv file of actions: one per figure, second and action.
+
+    The first and the last second have no rows. ``video`` is the video's name in the rows.
+    """
+    for second in range(1, len(drawn.directions) - 1):
+        figures = zip(drawn.boxes[second], drawn.directions[second])
+        for person, (box, directions) in enumerate(figures):
+            for action in action_ids(directions):
+                yield f"{_row_prefix(video, second, box)},{action},{person}"
 
 
 def proposal_rows(
@@ -167,22 +185,22 @@ def proposal_rows(
 
     Args:
         rng: source of all random numbers.
-        video: its name.
+        video: name of the video in the rows.
         drawn: the video.
         with_actions: True, as in AVA's file for training: boxes have the actions of their figures.
             False: they have none.
     """
-    for second in range(1, len(drawn.ways) - 1):
-        boxes, ways = drawn.boxes[second], drawn.ways[second]
-        for box, done in zip(shaken(rng, boxes), ways):
+    for second in range(1, len(drawn.directions) - 1):
+        boxes, directions = drawn.boxes[second], drawn.directions[second]
+        for box, done in zip(jitter_boxes(rng, boxes), directions):
             score = rng.uniform(MIN_SCORE, 1.0)
-            for action in actions_of(done) if with_actions else [""]:
-                yield f"{_place(video, second, box)},{action},{score:.4f}"
+            for action in action_ids(done) if with_actions else [""]:
+                yield f"{_row_prefix(video, second, box)},{action},{score:.4f}"
         for box in false_boxes(rng, boxes, drawn.frames.shape[1]):
-            yield f"{_place(video, second, box)},,{rng.uniform(*_FALSE_SCORES):.4f}"
+            yield f"{_row_prefix(video, second, box)},,{rng.uniform(*_FALSE_SCORES):.4f}"
 
 
-def _place(video: str, second: int, box: np.ndarray) -> str:
+def _row_prefix(video: str, second: int, box: np.ndarray) -> str:
     return ",".join([video, f"{second:04d}", *(f"{value:.4f}" for value in box)])
 
 
@@ -208,15 +226,16 @@ def generate_moving_figures(
     Raises:
         UserError: an argument is out of its range.
     """
-    if num_videos < 1 or num_seconds < 2 or side < 2 * _room():
+    if num_videos < 1 or num_seconds < 2 or side < 2 * _figure_side():
         raise UserError(
             f"Cannot draw {num_videos} videos of num_seconds={num_seconds} and side={side}: at "
-            f"least 1 video, 2 seconds and {2 * _room():.0f} pixels are needed."
+            f"least 1 video, 2 seconds and {2 * _figure_side():.0f} pixels are needed."
         )
     folder = Path(folder)
     (folder / "videos").mkdir(parents=True)
-    actions, proposals = [], []
-    for index, rng in numbered_rngs(folder, num_videos, seed, "video"):
+    actions: list[str] = []
+    proposals: list[str] = []
+    for index, rng in item_rngs(folder, num_videos, seed, "video"):
         name, drawn = f"{index:05d}", draw_video(rng, num_seconds, side)
         write_clip(folder / "videos" / f"{name}.mp4", drawn.frames, FPS)
         actions += annotation_rows(name, drawn)
@@ -265,8 +284,8 @@ def moving_figures(
         with_actions = folder.name == "train"
         generate_moving_figures(folder, count, seeds, num_seconds, side, with_actions)
 
-    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
-    folder = generated_split(split, "moving_figures", f"{num_seconds}s-{side}px", **drawn)
+    settings, counts = f"{num_seconds}s-{side}px", (num_train, num_val)
+    folder = split_folder(split, "moving_figures", settings, draw, counts, seed, _VERSION)
     return action_clips(
         str(folder / "videos"),
         actions=str(folder / "actions.csv"),

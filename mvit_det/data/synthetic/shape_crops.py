@@ -10,7 +10,7 @@ from pathlib import Path
 from mvit_det.data.classification.datasets import ImageClasses, image_classes
 from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.detection.crops import BACKGROUND, crop_objects
-from mvit_det.data.synthetic.folders import generated_split
+from mvit_det.data.synthetic.folders import split_folder
 from mvit_det.data.synthetic.shapes import CLASSES, generate_shapes
 from mvit_det.errors import check_count
 
@@ -62,6 +62,6 @@ def shape_classes(
             crop_objects(*places, margin=_MARGIN, size=crop_size, seed=seed)
 
     settings = f"{image_size}px-{low}to{high}-crop{crop_size}"
-    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
-    folder = generated_split(split, "shape_classes", settings, **drawn)
+    counts = num_train, num_val
+    folder = split_folder(split, "shape_classes", settings, draw, counts, seed, _VERSION)
     return image_classes(folder, name=name, num_classes=num_classes)

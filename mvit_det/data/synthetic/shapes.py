@@ -17,7 +17,7 @@ from PIL import Image
 
 from mvit_det.data.custom.categories import class_source, numbered
 from mvit_det.data.detection.coco import coco_dataset
-from mvit_det.data.synthetic.folders import generated_split, numbered_rngs
+from mvit_det.data.synthetic.folders import item_rngs, split_folder
 from mvit_det.errors import UserError
 
 CLASSES = ("circle", "square", "triangle", "star", "cross")
@@ -26,12 +26,20 @@ CLASSES = ("circle", "square", "triangle", "star", "cross")
 _VERSION = 1
 # Shapes are drawn this many times larger and reduced, which smooths their edges.
 _OVERSAMPLING = 4
-# A shape is placed only where at least this share of every earlier one stays visible.
+# A shape is placed only if at least this share of every earlier one stays visible.
 _MIN_VISIBLE = 0.7
 
 
 def outline(name: str, angle: float) -> np.ndarray:
-    """Return the corners (N, 2) of a shape in the unit circle, rotated by ``angle`` in radians."""
+    """Return the corners of a shape in the unit circle.
+
+    Args:
+        name: one of `CLASSES`.
+        angle: of the rotation in radians.
+
+    Returns:
+        float64 (N, 2): x, y within -1..1.
+    """
     if name == "cross":
         arm = 0.34
         quarter = np.array([[arm, arm], [arm, 0.94], [-arm, 0.94]])
@@ -49,13 +57,13 @@ def _rotation(angle: float) -> np.ndarray:
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-def _colour(rng: np.random.Generator, saturation: tuple, value: tuple) -> np.ndarray:
+def _random_colour(rng: np.random.Generator, saturation: tuple, value: tuple) -> np.ndarray:
     """Draw an RGB colour (3,), 0..255, uniform in hue and in ranges of saturation and value."""
-    hsv = np.uint8([[[rng.integers(180), rng.integers(*saturation), rng.integers(*value)]]])
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
+    hsv = [rng.integers(180), rng.integers(*saturation), rng.integers(*value)]
+    return cv2.cvtColor(np.array([[hsv]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
 
 
-def _surface(rng: np.random.Generator, side: int, first: np.ndarray, second: np.ndarray):
+def _gradient(rng: np.random.Generator, side: int, first: np.ndarray, second: np.ndarray):
     """Draw a gradient from one colour to another in a random direction: (side, side, 3)."""
     angle = rng.uniform(0, 2 * math.pi)
     steps = np.linspace(-0.5, 0.5, side, dtype=np.float32)
@@ -97,23 +105,28 @@ def _visible_outline(visible: np.ndarray) -> np.ndarray | None:
     return (corners + 0.5) / _OVERSAMPLING if len(corners) >= 3 else None
 
 
-def painted_ground(rng: np.random.Generator, side: int) -> np.ndarray:
+def draw_background(rng: np.random.Generator, side: int) -> np.ndarray:
     """Draw a background in pale colours: RGB float (side, side, 3), 0..255."""
-    tones = [_colour(rng, (10, 90), (60, 215)) for _ in range(2)]
-    return _surface(rng, side, *tones) * (1 + 0.4 * (_texture(rng, side) - 1))
+    tones = [_random_colour(rng, (10, 90), (60, 215)) for _ in range(2)]
+    return _gradient(rng, side, *tones) * (1 + 0.4 * (_texture(rng, side) - 1))
 
 
-def painted_shape(
+def draw_shape(
     rng: np.random.Generator, side: int, corners: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a polygon in strong colours.
+
+    Args:
+        rng: source of all random numbers.
+        side: height and width of the result in pixels.
+        corners: of the polygon, (N, 2) x, y in pixels.
 
     Returns:
         RGB float (side, side, 3), 0..255, and the share of each pixel that the polygon covers,
         (side, side, 1), 0..1.
     """
-    colour = _colour(rng, (130, 255), (130, 255))
-    fill = _surface(rng, side, colour, 0.6 * colour) * _texture(rng, side)
+    colour = _random_colour(rng, (130, 255), (130, 255))
+    fill = _gradient(rng, side, colour, 0.6 * colour) * _texture(rng, side)
     centre = corners.mean(axis=0)
     inner = _coverage(centre + 0.88 * (corners - centre), side)
     fill = fill * (0.65 + 0.35 * inner)  # a darker rim
@@ -139,17 +152,17 @@ def _place_shapes(
         corners = centre + radius * outline(CLASSES[label], rng.uniform(0, 2 * math.pi))
         whole = _fine_mask(corners, side)
         candidates = [*shapes, dict(label=label, corners=corners, whole=whole, visible=whole)]
-        in_sight = [shape["visible"] & ~whole for shape in shapes] + [whole]
-        outlines = [_visible_outline(area) for area in in_sight]
+        visible = [shape["visible"] & ~whole for shape in shapes] + [whole]
+        outlines = [_visible_outline(area) for area in visible]
         hidden = any(
             cv2.countNonZero(area) < _MIN_VISIBLE * cv2.countNonZero(shape["whole"])
-            for area, shape in zip(in_sight, candidates)
+            for area, shape in zip(visible, candidates)
         )
         if hidden or any(contour is None for contour in outlines):
             continue
         shapes = [
             dict(shape, visible=area, outline=contour)
-            for shape, area, contour in zip(candidates, in_sight, outlines)
+            for shape, area, contour in zip(candidates, visible, outlines)
         ]
     return shapes
 
@@ -169,14 +182,14 @@ def draw_picture(
         RGB uint8 (side, side, 3); and per shape, from back to front, a dict with its class index
         "label", "corners" (N, 2) and visible "outline" (M, 2) in pixels, and masks.
     """
-    image = painted_ground(rng, side)
+    image = draw_background(rng, side)
     shapes = _place_shapes(rng, side, max_objects, object_size)
     for shape in shapes:
         size = float(np.ptp(shape["corners"], axis=0).max())
         shadow = _coverage(shape["corners"] + 0.05 * size, side)
         shadow = cv2.GaussianBlur(shadow, (0, 0), sigmaX=0.04 * size)[..., None]
         image = image * (1 - 0.45 * shadow)
-        fill, coverage = painted_shape(rng, side, shape["corners"])
+        fill, coverage = draw_shape(rng, side, shape["corners"])
         image = image * (1 - coverage) + fill * coverage
     image = image + rng.normal(scale=4.0, size=image.shape)
     return image.clip(0, 255).astype(np.uint8), shapes
@@ -213,8 +226,9 @@ def generate_shapes(
         )
     folder = Path(folder)
     (folder / "images").mkdir(parents=True)
-    images, annotations = [], []
-    for index, rng in numbered_rngs(folder, num_images, seed, "image"):
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, rng in item_rngs(folder, num_images, seed, "image"):
         pixels, shapes = draw_picture(rng, image_size, max_objects, object_size)
         file_name = f"{index:05d}.jpg"
         Image.fromarray(pixels).save(folder / "images" / file_name, quality=95)
@@ -269,8 +283,8 @@ def shapes_dataset(
     def draw(folder: Path, count: int, seeds: tuple[int, int]) -> None:
         generate_shapes(folder, count, seeds, image_size, object_size=(low, high))
 
-    drawn = dict(version=_VERSION, counts=(num_train, num_val), seed=seed, draw=draw)
-    folder = generated_split(split, "shapes", f"{image_size}px-{low}to{high}", **drawn)
+    settings, counts = f"{image_size}px-{low}to{high}", (num_train, num_val)
+    folder = split_folder(split, "shapes", settings, draw, counts, seed, _VERSION)
     return coco_dataset(
         f"shapes_{split}",
         json_file=str(folder / "annotations.json"),

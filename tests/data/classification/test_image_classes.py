@@ -1,4 +1,4 @@
-"""Class folders and tar files: what is found, in which order, and how faults end."""
+"""Class folders and tar files: images found, order of the labels, and faults."""
 
 import os
 
@@ -27,14 +27,14 @@ def datasets_folder(tmp_path, monkeypatch):
 
 
 def content(item: dict) -> bytes:
-    """The bytes of an image, as a mapper finds them."""
+    """Read the bytes of an image by its item."""
     with open(item.get("shard", item["file_name"]), "rb") as file:
         file.seek(item.get("offset", 0))
         return file.read(item.get("size", -1))
 
 
 def per_class(folder):
-    """One tar file per class, as ImageNet is shipped: no folders inside."""
+    """Write one tar file per class without folders inside, as ImageNet is distributed."""
     folder.mkdir()
     for name in ("cat", "dog", "eel"):
         inside = {key: value for key, value in PICTURES.items() if key.startswith(name)}
@@ -43,7 +43,7 @@ def per_class(folder):
 
 
 def in_folders(folder):
-    """Class folders inside, below a common one; spread over two files, in any order."""
+    """Write class folders below a common one, distributed over two tar files in any order."""
     folder.mkdir()
     names = list(PICTURES)
     for number, part in enumerate((names[::2], names[1::2])):
@@ -52,7 +52,7 @@ def in_folders(folder):
 
 
 def web_dataset(folder):
-    """Pairs of picture and label, and other members of the same keys."""
+    """Write pairs of picture and label, and other members with the same keys."""
     folder.mkdir()
     members = {}
     for number, (picture, label) in enumerate(zip(PICTURES.values(), LABELS)):
@@ -74,7 +74,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_images_and_labels(tmp_path, layout):
     root = LAYOUTS[layout](tmp_path / "set")
-    for again in range(2):  # the second time by the stored index
+    for _ in range(2):  # the second time from the stored index
         found = image_classes(root, num_classes=3)
         items = [found[i] for i in range(len(found))]
         pairs = {(content(item), item["label"]) for item in items}
@@ -103,9 +103,16 @@ def test_a_root_below_the_datasets_folder(tmp_path):
     assert len(image_classes("animals/train")) == 6
 
 
-def test_what_is_no_image_is_passed_over(tmp_path, caplog):
+def test_other_files_are_skipped_and_counted(tmp_path, caplog):
     root = write_folders(tmp_path / "set")
-    extra = {"cat/notes.txt": b"x", "cat/a.HEIC": b"x", "dog/b.mp4": b"x", ".git/x/a.jpg": b"x", "dog/._d.jpg": b"x", "stray.jpg": b"x"}
+    extra = {
+        "cat/notes.txt": b"x",
+        "cat/a.HEIC": b"x",
+        "dog/b.mp4": b"x",
+        ".git/x/a.jpg": b"x",
+        "dog/._d.jpg": b"x",
+        "stray.jpg": b"x",
+    }
     write_folders(root, extra)
     assert image_classes(root).labels.tolist() == LABELS
     assert (
@@ -125,7 +132,7 @@ def test_linked_folders_are_followed(tmp_path):
 # ------------------------------------------------------------------------------ order of the labels
 
 
-def test_the_order_may_be_given(tmp_path):
+def test_order_of_given_classes(tmp_path):
     root = write_folders(tmp_path / "set")
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "classes.txt").write_text("eel\tan eel\n\ncat\ndog\n")
@@ -136,7 +143,7 @@ def test_the_order_may_be_given(tmp_path):
     assert other.labels.tolist() == [3, 3, 3, 2, 2, 1]
 
 
-def test_a_part_of_the_classes_of_another_root(tmp_path, caplog):
+def test_same_classes_as_another_root(tmp_path, caplog):
     train = write_folders(tmp_path / "train")
     val = write_folders(tmp_path / "val", {"eel/x.jpg": jpeg(1)})
     found = image_classes(val, same_classes_as=train, num_classes=3)
@@ -147,7 +154,7 @@ def test_a_part_of_the_classes_of_another_root(tmp_path, caplog):
         image_classes(val, same_classes_as=train)
 
 
-def test_imagenet_is_known_without_data():
+def test_classes_of_imagenet_without_its_data():
     folders, names = given_classes("imagenet-1k")
     assert len(folders) == len(set(names)) == 1000 and folders == sorted(folders)
     assert folders[0] == "n01440764" and names[0] == "tench"
@@ -156,7 +163,7 @@ def test_imagenet_is_known_without_data():
     assert dataset_categories(node)[0] == {"id": 1, "name": "tench"}
 
 
-@pytest.mark.parametrize("count", [3, 5000])
+@pytest.mark.parametrize("count", [3, 1001])
 def test_classes_in_a_saved_config(count):
     categories = numbered([f"class: {i}" for i in range(count)])
     saved = OmegaConf.to_yaml(OmegaConf.create({"categories": categories_to_config(categories)}))
@@ -164,8 +171,8 @@ def test_classes_in_a_saved_config(count):
     assert saved.count("id:") == (count if count == 3 else 0)
 
 
-def test_classes_are_those_of_the_outputs(tmp_path):
-    """ImageNet-21K is tested on a part of its classes."""
+def test_classes_match_the_number_of_outputs(tmp_path):
+    """They are those of training or of testing: ImageNet-21K is tested on some of its classes."""
     large = write_folders(tmp_path / "large")
     small = write_folders(tmp_path / "small", {"cat/a.jpg": b"", "dog/a.jpg": b""})
     train, test = (dict(_target_=image_classes, root=str(root)) for root in (large, small))
@@ -181,12 +188,12 @@ def test_classes_are_those_of_the_outputs(tmp_path):
     assert counts[4] is None
 
 
-def test_generated_classes_are_known_without_drawing_them():
+def test_classes_of_generated_data_without_drawing_them():
     found = dataset_categories(dict(_target_=shape_classes, split="val"))
     assert [entry["name"] for entry in found][:2] == ["background", "circle"] and len(found) == 6
 
 
-def test_synsets_are_shown_in_words():
+def test_display_names_of_synsets():
     assert display_names(["n01440764", "n01443537"]) == ["tench", "goldfish"]
     assert display_names(["n01440764", "n99999999"]) == ["tench", "n99999999"]
     assert display_names(["n01440764", "mine"]) == ["n01440764", "mine"]
@@ -199,25 +206,26 @@ def test_classes_reach_the_catalog_and_the_config(tmp_path):
     assert dataset_categories(node | {"root": str(tmp_path / "no")}) is None
     image_classes(root, name="toy_animals")
     assert MetadataCatalog.get("toy_animals").classes == ["cat", "dog", "eel"]
-    image_classes(root, name="toy_animals", classes=["eel", "dog", "cat"])  # once more
+    image_classes(root, name="toy_animals", classes=["eel", "dog", "cat"])
     assert MetadataCatalog.get("toy_animals").thing_classes == ["eel", "dog", "cat"]
     MetadataCatalog.get("toy_taken").set(thing_classes=["x"])
     with pytest.raises(UserError, match="'toy_taken' is taken"):
         image_classes(root, name="toy_taken")
 
 
-# -------------------------------------------------------------------------------------------- faults
+# ---- faults
 
 
-def test_nothing_to_find(tmp_path):
+def test_roots_without_images(tmp_path):
     with pytest.raises(UserError, match=r"no/where does not exist \(looked for .*DETECTRON2_DATAS"):
         image_classes("no/where")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UserError, match="no class folders: make one folder per class .* or the tar files"):
+    sentence = "no class folders: make one folder per class .* or the tar files"
+    with pytest.raises(UserError, match=sentence):
         image_classes(empty)
     (empty / "a.jpg").write_bytes(jpeg(1))
-    with pytest.raises(UserError, match="holds 1 images, but no class folders"):
+    with pytest.raises(UserError, match="has 1 images, but no class folders"):
         image_classes(empty)
     (empty / "cat").mkdir()
     with pytest.raises(UserError, match="has no image in its class folders or tar files"):
@@ -244,13 +252,12 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, name):
 
 
 def test_another_number_of_classes(tmp_path):
-    with pytest.raises(
-        UserError, match="has 3 classes, .* built for 1000: set model.num_classes=3"
-    ):
+    sentence = "has 3 classes, .* built for 1000: set model.num_classes=3"
+    with pytest.raises(UserError, match=sentence):
         image_classes(write_folders(tmp_path / "set"), num_classes=1000)
 
 
-def test_lists_of_classes_that_are_none(tmp_path):
+def test_faulty_lists_of_classes(tmp_path):
     root = write_folders(tmp_path / "set")
     with pytest.raises(UserError, match="The list of classes .*no.txt does not exist"):
         image_classes(root, classes=str(tmp_path / "no.txt"))
@@ -263,17 +270,16 @@ def test_lists_of_classes_that_are_none(tmp_path):
         image_classes(root, classes=tmp_path / "empty.txt")
 
 
-# ------------------------------------------------------------------------------------- millions of them
+# ---- millions of names
 
 
-def test_columns_are_small():
-    """Eight bytes per name beside its letters."""
+def test_packed_names_take_eight_bytes_each_besides_their_letters():
     names = PackedText.of(f"n{i % 1000:08}/n{i % 1000:08}_{i:05}.JPEG" for i in range(20_000))
     assert names[0] == "n00000000/n00000000_00000.JPEG" and names[-1].endswith("_19999.JPEG")
     assert names.text.nbytes + names.ends.nbytes == 20_000 * (len(names[0]) + 8)
 
 
-def test_odd_names():
+def test_packing_names_that_are_not_ascii():
     names = ["", "a", "hund\u00f6", b"caf\xe9".decode("utf-8", "surrogateescape"), "z"]
     assert list(PackedText.of(names)) == names
     joined = PackedText.joined([PackedText.of(names[:2]), PackedText.of([]), PackedText.of(["b"])])

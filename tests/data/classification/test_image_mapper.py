@@ -1,4 +1,4 @@
-"""From bytes in a file or a tar file to a sample; images of every kind, and bad ones."""
+"""Image mapper: pictures of every kind from files and tar files, and bad ones."""
 
 import io
 import os
@@ -61,7 +61,7 @@ def test_pictures_of_every_kind(tmp_path, kind):
     assert 40 < sample["inputs"].mean() < 180
 
 
-def test_bytes_out_of_a_tar_file(tmp_path):
+def test_pictures_in_a_tar_file(tmp_path):
     shard = write_tar(tmp_path / "a.tar", PICTURES)
     found = image_classes(shard)
     mapper = make_mapper()
@@ -72,7 +72,7 @@ def test_bytes_out_of_a_tar_file(tmp_path):
         assert torch.equal(mapper(found[index])["inputs"], expected)
 
 
-# ---------------------------------------------------------------------------------------- bad images
+# ---- bad images
 
 
 def png(image: Image.Image) -> bytes:
@@ -97,8 +97,7 @@ def _damaged() -> bytes:
 
 BAD = {
     "missing": (None, "does not exist"),
-    "empty": (b"", "no picture"),
-    "web page": (b"<html>not found</html>", "no picture"),
+    "web page": (b"<html>not found</html>", "not a picture"),
     "truncated": (PICTURES["cat/a.jpg"][:-60], "truncated"),
     "damaged": (_damaged(), "broken"),
     "16 bit": (png(Image.fromarray(np.full((24, 32), 10**4, np.uint16))), "I;16"),
@@ -140,19 +139,19 @@ def test_too_many_bad_images(tmp_path):
     with pytest.raises(UserError, match="^5 of the 5 images"):
         mapper(missing[4])
     tester = make_mapper(is_train=False, max_bad_share=0.0, min_seen=1)
-    assert all(tester(item)["unreadable"] for item in missing)  # an evaluation goes on
+    assert all(tester(item)["unreadable"] for item in missing)  # evaluations continue
 
 
-def test_a_fault_of_the_transform_is_no_bad_image(tmp_path):
+def test_an_error_in_the_transform_is_not_a_bad_image(tmp_path):
     item = stored(tmp_path, Image.fromarray(pixels()), "png")
     with pytest.raises(RuntimeError, match="x.png reads well, but its transform failed: ZeroDiv"):
         make_mapper(transform=lambda picture: 1 / 0)(item)
 
 
-# ----------------------------------------------------------------------------------------- repetition
+# ---- repetition
 
 
-def test_repeated_samples_differ_and_are_read_once(tmp_path, monkeypatch):
+def test_repeated_samples_differ_but_are_read_once(tmp_path, monkeypatch):
     item = stored(tmp_path, Image.fromarray(pixels()), "png")
     opened, real = [], Image.open
     monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or real(file))
@@ -162,23 +161,23 @@ def test_repeated_samples_differ_and_are_read_once(tmp_path, monkeypatch):
     assert make_mapper().repeated({"file_name": "no.jpg", "label": 0}, 3) is None
 
 
-def test_workers_can_take_it(tmp_path):
+def test_mapper_can_be_pickled(tmp_path):
     item = stored(tmp_path, Image.fromarray(pixels()), "png")
     mapper = pickle.loads(pickle.dumps(make_mapper()))
     assert torch.equal(mapper(item)["inputs"], make_mapper()(item)["inputs"])
 
 
 @pytest.mark.parametrize("exif_transpose", [False, True])
-def test_pictures_are_turned_only_where_asked_for(exif_transpose, tmp_path):
+def test_exif_orientation_is_applied_only_on_request(exif_transpose, tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by a quarter
+    exif[0x0112] = 6  # rotated by 90 degrees for display
     picture = Image.new("RGB", (40, 20), "red")
     picture.paste("blue", (0, 0, 20, 20))
     picture.save(tmp_path / "photo.png", exif=exif)
-    seen = []
-    mapper = ImageMapper(False, transform=lambda p: seen.append(p) or torch.zeros(3, 2, 2))
+    pictures = []
+    mapper = ImageMapper(False, transform=lambda p: pictures.append(p) or torch.zeros(3, 2, 2))
     mapper.exif_transpose = exif_transpose
     mapper({"file_name": str(tmp_path / "photo.png"), "label": 0})
-    assert seen[-1].size == ((20, 40) if exif_transpose else (40, 20))
-    assert seen[-1].getpixel((2, 2)) == (0, 0, 255)  # clockwise: what was left is at the top
-    assert seen[-1].getpixel((2, 17)) == (0, 0, 255)
+    assert pictures[-1].size == ((20, 40) if exif_transpose else (40, 20))
+    # The left half, or after a clockwise rotation the upper half, is blue.
+    assert pictures[-1].getpixel((2, 2)) == pictures[-1].getpixel((2, 17)) == (0, 0, 255)

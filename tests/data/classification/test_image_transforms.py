@@ -1,4 +1,4 @@
-"""Augmentation and test transforms against the released code's numbers, and hand-made pictures."""
+"""Augmentation and test transforms, compared with the released code and on simple pictures."""
 
 import pickle
 
@@ -31,7 +31,7 @@ def golden():
 
 
 @pytest.mark.parametrize("size", TRAIN_SIZES)
-def test_the_same_seed_augments_as_the_released_code_does(golden, size):
+def test_augmentation_equals_that_of_the_released_code(golden, size):
     transform = train_transform(size)
     for seed in range(SEEDS):
         seeded(seed)
@@ -43,15 +43,14 @@ def test_the_same_seed_augments_as_the_released_code_does(golden, size):
 
 @pytest.mark.parametrize("protocol", ["center", "resize"])
 @pytest.mark.parametrize("size", TEST_SIZES)
-def test_test_protocols_are_those_of_the_released_code(golden, size, protocol):
+def test_test_protocols_equal_those_of_the_released_code(golden, size, protocol):
     transform = make_test_transform((size, size), protocol=protocol)
     for width, height in SHAPES:
         expected = golden[f"test_{size}_{protocol}_{width}x{height}"]
         np.testing.assert_allclose(cells(transform(picture(width, height))), expected, atol=1e-5)
 
 
-def test_numbers_by_hand():
-    """A picture of one colour stays so, whatever is resampled: normalisation is all that happens."""
+def test_a_picture_of_one_colour_is_only_normalised():
     grey = Image.new("RGB", (90, 70), (200, 100, 50))
     expected = ((torch.tensor([200.0, 100.0, 50.0]) / 255 - MEAN) / STD)[:, None, None]
     for protocol in ("center", "resize"):
@@ -62,8 +61,8 @@ def test_numbers_by_hand():
     torch.testing.assert_close(plain, expected.expand(3, 32, 64))
 
 
-def test_the_centre_is_what_is_cut_out():
-    """Of a picture four times as wide as high only the middle is seen, and all of it by "resize"."""
+def test_center_crops_the_middle_and_resize_takes_all():
+    """The picture is four times as wide as high."""
     pixels = np.zeros((64, 256, 3), np.uint8)
     pixels[:, 96:160] = 255
     image = Image.fromarray(pixels)
@@ -88,20 +87,20 @@ def test_erased_pixels_are_noise():
     assert noise.mean().abs() < 0.2 and 0.85 < noise.std() < 1.15
 
 
-def test_the_highest_magnitude_does_not_end_training():
-    """RandAugment then keeps no bit of a pixel, which Pillow refuses."""
+def test_highest_magnitude_of_rand_augment():
+    """It posterises to 0 bits, which Pillow refuses."""
     transform = train_transform((16, 16), auto_augment="rand-m10-n15-inc1", erase_prob=0.0)
     for seed in range(40):
         seeded(seed)
         assert transform(picture(40, 40)).isfinite().all()
 
 
-def test_no_colour_jitter_beside_rand_augment():
+def test_no_colour_jitter_together_with_rand_augment():
     assert "ColorJitter" not in str(train_transform((32, 32)))
     assert "ColorJitter" in str(train_transform((32, 32), auto_augment=None))
 
 
-def test_workers_can_take_them():
+def test_transforms_can_be_pickled():
     for transform in (train_transform([32, 48]), make_test_transform([32, 48])):
         copy = pickle.loads(pickle.dumps(transform))
         seeded(1)
@@ -110,7 +109,7 @@ def test_workers_can_take_them():
         assert torch.equal(copy(picture(50, 60)), expected)
 
 
-def test_what_is_refused():
+def test_protocols_and_sizes_out_of_range():
     with pytest.raises(UserError, match=r"protocol='centre' .* one of center, resize"):
         make_test_transform((32, 32), protocol="centre")
     for size in ((32,), (8, 32, 32), (0, 4)):
@@ -121,7 +120,7 @@ def test_what_is_refused():
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, sentence",
     [
         (dict(auto_augment="foo"), "auto_augment='foo'"),
         (dict(interpolation="cubic"), "interpolation='cubic'"),
@@ -129,11 +128,11 @@ def test_what_is_refused():
         (dict(erase_prob=5), "erase_prob=5"),
     ],
 )
-def test_values_that_timm_has_not_end_in_a_sentence(options, told):
-    with pytest.raises(UserError, match=told):
+def test_values_that_timm_does_not_accept(options, sentence):
+    with pytest.raises(UserError, match=sentence):
         train_transform((32, 32), **options)
 
 
-def test_a_crop_ratio_of_nothing_is_refused():
+def test_crop_ratio_of_zero():
     with pytest.raises(UserError, match="crop_ratio=0"):
         make_test_transform((32, 32), crop_ratio=0)

@@ -1,8 +1,10 @@
-"""One's own class folders, of images or videos, in one command."""
+"""Custom classes of images or videos in one command: data, schedule, and faults."""
 
 import json
 import runpy
 import sys
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from detectron2.config import instantiate
 from image_sets import jpeg, write_folders, write_tar
 
 from mvit_det.data.custom.files import CustomFiles
-from mvit_det.engine import load_config
+from mvit_det.engine import load_config as read_config
 from mvit_det.errors import UserError
 from mvit_det.tasks import task_of
 
@@ -34,15 +36,24 @@ TINY = [
 ]
 
 
+@cache
+def cached_config(path):
+    return read_config(path)
+
+
+def load_config(path):
+    return deepcopy(cached_config(path))
+
+
 @pytest.fixture
 def folders(tmp_path):
-    """Training and validation of the same three classes."""
+    """Write training and validation images of the same three classes."""
     write_folders(tmp_path / "train")
     write_folders(tmp_path / "val", {"cat/v.jpg": jpeg(1), "eel/v.jpg": jpeg(2), "dog/v.jpg": b""})
     return tmp_path
 
 
-def own(cfg, train, val, **options):
+def use_images(cfg, train, val, **options):
     train = train and str(train)
     files = CustomFiles(train_images=train, val_images=val and str(val))
     return task_of(cfg).use_custom_data(cfg, files, **options)
@@ -52,43 +63,45 @@ def test_data_classes_and_schedule_are_set(folders, monkeypatch):
     monkeypatch.chdir(folders)
     cfg = load_config(CONFIG)
     released = cfg.optimizer.lr
-    own(cfg, "train", "val", processes=2)
+    use_images(cfg, "train", "val", processes=2)
     assert cfg.model.num_classes == cfg.dataloader.train.collate.num_classes == 3
     assert cfg.dataloader.train.mapper.exif_transpose and cfg.dataloader.test.mapper.exif_transpose
     train = instantiate(cfg.dataloader.train.dataset)
     assert len(train) == 6 and cfg.dataloader.train.dataset.root == str(folders / "train")
     assert instantiate(cfg.dataloader.test.dataset).classes == train.classes
-    assert cfg.dataloader.evaluator[0].dataset_name == cfg.dataloader.test.dataset.name == "custom_val"
+    assert (
+        cfg.dataloader.evaluator[0].dataset_name == cfg.dataloader.test.dataset.name == "custom_val"
+    )
     assert cfg.dataloader.train.total_batch_size == 64  # 32 per process
     assert cfg.optimizer.lr == pytest.approx(released * (64 / 2048) ** 0.5, rel=1e-3)
     assert cfg.train.max_iter == 500 and cfg.train.eval_period == 50
 
 
-def test_passes_over_larger_data(tmp_path, monkeypatch):
+def test_epochs_over_larger_data(tmp_path, monkeypatch):
     monkeypatch.setattr("mvit_det.data.custom.schedule.MIN_ITERATIONS", 1)
-    names = [f"{kind}/{i}.jpg" for kind in ("a", "b") for i in range(200)]
+    names = [f"{kind}/{i}.jpg" for kind in ("a", "b") for i in range(50)]
     root = write_folders(tmp_path / "many", dict.fromkeys(names, b""))
     scratch, tuned = load_config(CONFIG), load_config(CONFIG)
     tuned.train.init_checkpoint = "x.pth"
-    assert own(scratch, root, root).train.max_iter == 100 * 400 // 32
-    assert own(tuned, root, root, processes=1).train.max_iter == 30 * 400 // 32
+    assert use_images(scratch, root, root).train.max_iter == 100 * 100 // 32
+    assert use_images(tuned, root, root, processes=1).train.max_iter == 30 * 100 // 32
 
 
-def test_validation_without_some_of_the_classes_has_the_labels_of_training(folders):
+def test_validation_with_fewer_classes_has_the_labels_of_training(folders):
     val = write_folders(folders / "less", {"eel/v.jpg": b""})
-    cfg = own(load_config(CONFIG), folders / "train", val)
+    cfg = use_images(load_config(CONFIG), folders / "train", val)
     assert instantiate(cfg.dataloader.test.dataset).labels.tolist() == [2]
 
 
-def test_to_evaluate_only_the_second_folder_is_enough(folders):
-    cfg = own(load_config(CONFIG), None, folders / "val")
+def test_validation_images_are_enough_for_evaluation(folders):
+    cfg = use_images(load_config(CONFIG), None, folders / "val")
     assert cfg.model.num_classes == 3 and "same_classes_as" not in cfg.dataloader.test.dataset
     assert cfg.dataloader.train.dataset.root == "imagenet/train"
 
 
-def test_a_config_whose_first_outputs_alone_compete(folders):
+def test_a_config_that_is_evaluated_on_a_subset_of_its_classes(folders):
     cfg = load_config(str(ROOT / "configs" / "imagenet" / "mvitv2_s_in21k.py"))
-    own(cfg, folders / "train", folders / "val")
+    use_images(cfg, folders / "train", folders / "val")
     assert cfg.dataloader.evaluator[0].classes is None
     assert len(instantiate(cfg.dataloader.test.dataset).classes) == 3
     assert len(instantiate(cfg.dataloader.train.dataset)) == 6
@@ -109,11 +122,11 @@ def test_a_config_whose_first_outputs_alone_compete(folders):
         ("train/cat", "val", "cat has the single class 'deep'"),
     ],
 )
-def test_folders_that_do_not_do(folders, train, val, sentence):
+def test_faulty_folders(folders, train, val, sentence):
     write_folders(folders / "other", {"cat/a.jpg": b"", "fox/a.jpg": b""})
     write_folders(folders / "single", {"cat/a.jpg": b""})
     with pytest.raises(UserError, match=sentence):
-        own(load_config(CONFIG), folders / train, val and folders / val)
+        use_images(load_config(CONFIG), folders / train, val and folders / val)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +135,7 @@ def test_folders_that_do_not_do(folders, train, val, sentence):
         (
             CONFIG,
             ["train_json", "train_images", "val_json", "val_images"],
-            "^--train-json and --val-json cannot .* of images, .* takes --train-images and --val-images",
+            "^--train-json and --val-json cannot .* of images, .* takes --train-images and --val-i",
         ),
         (
             CONFIG,
@@ -142,11 +155,11 @@ def test_folders_that_do_not_do(folders, train, val, sentence):
         (
             str(ROOT / "configs" / "quickstart.py"),
             ["train_videos"],
-            "^--train-videos cannot .* detector, .* takes --train-json and --train-images and --val-json",
+            "^--train-videos cannot .* detector, .* takes --train-json and --train-images and",
         ),
     ],
 )
-def test_flags_of_another_kind_of_model(config, flags, sentence):
+def test_flags_of_another_task(config, flags, sentence):
     with pytest.raises(UserError, match=sentence):
         cfg = load_config(config)
         task_of(cfg).use_custom_data(cfg, CustomFiles(**dict.fromkeys(flags, "x")))
@@ -154,7 +167,7 @@ def test_flags_of_another_kind_of_model(config, flags, sentence):
 
 def test_a_detector_needs_annotations(folders):
     with pytest.raises(UserError, match="--train-json is missing"):
-        own(load_config(str(ROOT / "configs" / "quickstart.py")), folders / "train", "x")
+        use_images(load_config(str(ROOT / "configs" / "quickstart.py")), folders / "train", "x")
 
 
 def test_one_command_trains_and_evaluates(folders):
@@ -162,7 +175,7 @@ def test_one_command_trains_and_evaluates(folders):
     flags = ["--train-images", str(folders / "train"), "--val-images", str(folders / "val")]
     arguments = ["--config-file", CONFIG, *flags, *TINY, f"train.output_dir={output}"]
     train_net.main(train_net.argument_parser().parse_args(arguments))
-    saved = load_config(str(output / "config.yaml"))
+    saved = read_config(str(output / "config.yaml"))
     assert [entry["name"] for entry in saved.categories] == ["cat", "dog", "eel"]
     rows = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
     assert any("total_loss" in row for row in rows)
@@ -188,17 +201,17 @@ def test_the_joint_label_set_of_imagenet_21k(tmp_path, monkeypatch, capsys):
         runpy.run_path(script, run_name="__main__")
 
 
-# -------------------------------------------------------------------------------------------- videos
+# ---- videos
 
 
 @pytest.fixture
 def videos(tmp_path):
-    """Training and validation of the same two classes; files without content."""
+    """Write empty training and validation videos of the same two classes."""
     names = {"train": ["left/a.mp4", "left/b.mp4", "right/c.mp4"], "val": ["right/d.mp4"]}
     return write_folders(tmp_path, {f"{k}/{v}": b"" for k in names for v in names[k]})
 
 
-def own_videos(config, train, val, **options):
+def use_videos(config, train, val, **options):
     cfg = load_config(config)
     files = CustomFiles(train_videos=train, val_videos=val)
     return task_of(cfg).use_custom_data(cfg, files, **options)
@@ -206,7 +219,7 @@ def own_videos(config, train, val, **options):
 
 def test_videos_set_data_classes_and_schedule(videos, monkeypatch):
     monkeypatch.chdir(videos)
-    cfg = own_videos(VIDEO_CONFIG, "train", "val", processes=2)
+    cfg = use_videos(VIDEO_CONFIG, "train", "val", processes=2)
     released = load_config(VIDEO_CONFIG)
     train, test = cfg.dataloader.train, cfg.dataloader.test
     assert cfg.model.num_classes == train.collate.num_classes == 2
@@ -216,7 +229,7 @@ def test_videos_set_data_classes_and_schedule(videos, monkeypatch):
     assert cfg.optimizer.lr == pytest.approx(released.optimizer.lr * (8 / batch) ** 0.5, rel=1e-3)
     assert cfg.train.max_iter == 500
     assert len(instantiate(train.dataset)) == 3
-    # the views of each video stay those of the config
+    # the number of views per video is that of the config
     assert test.dataset.clips == released.dataloader.test.dataset.clips
     views = instantiate(test.dataset)
     assert len(views) == test.dataset.clips and views[0]["label"] == 1
@@ -227,7 +240,7 @@ def test_videos_set_data_classes_and_schedule(videos, monkeypatch):
 def test_lists_of_videos(videos):
     (videos / "train.csv").write_text("train/left/a.mp4 0\ntrain/right/c.mp4 2\n")
     (videos / "val.csv").write_text("val/right/d.mp4 1\n")
-    cfg = own_videos(VIDEO_CONFIG, str(videos / "train.csv"), str(videos / "val.csv"))
+    cfg = use_videos(VIDEO_CONFIG, str(videos / "train.csv"), str(videos / "val.csv"))
     assert cfg.model.num_classes == 3
     assert instantiate(cfg.dataloader.train.dataset).labels.tolist() == [0, 2]
     found = instantiate(cfg.dataloader.test.dataset)
@@ -236,36 +249,36 @@ def test_lists_of_videos(videos):
     assert instantiate(cfg.dataloader.train.dataset).class_names == ["x", "y", "z"]
 
 
-def test_with_sgd_the_rate_falls_as_the_batch(videos):
+def test_learning_rate_of_sgd_is_linear_in_the_batch_size(videos):
     config = str(ROOT / "configs" / "ssv2" / "mvitv2_s_16x4_ssv2.py")
     released = load_config(config)
-    cfg = own_videos(config, str(videos / "train"), str(videos / "val"))
+    cfg = use_videos(config, str(videos / "train"), str(videos / "val"))
     share = 8 / released.dataloader.train.total_batch_size
     assert cfg.dataloader.train.total_batch_size == 8
     assert cfg.optimizer.lr == pytest.approx(released.optimizer.lr * share, rel=1e-3)
 
 
-def test_videos_that_do_not_do(videos):
+def test_faulty_videos(videos):
     write_folders(videos / "other", {"up/a.mp4": b""})
     with pytest.raises(UserError, match="^--val-videos is missing"):
-        own_videos(VIDEO_CONFIG, str(videos / "train"), None)
+        use_videos(VIDEO_CONFIG, str(videos / "train"), None)
     with pytest.raises(
         UserError, match=r"other has the classes up, which .* not have \(left, right"
     ):
-        own_videos(VIDEO_CONFIG, str(videos / "train"), str(videos / "other"))
+        use_videos(VIDEO_CONFIG, str(videos / "train"), str(videos / "other"))
     with pytest.raises(UserError, match="other has the single class 'up'"):
-        own_videos(VIDEO_CONFIG, str(videos / "other"), str(videos / "other"))
+        use_videos(VIDEO_CONFIG, str(videos / "other"), str(videos / "other"))
     (videos / "one.csv").write_text("train/left/a.mp4 0\n")
     with pytest.raises(UserError, match="one.csv has the single class '0': .* two or more.$"):
-        own_videos(VIDEO_CONFIG, str(videos / "one.csv"), str(videos / "one.csv"))
+        use_videos(VIDEO_CONFIG, str(videos / "one.csv"), str(videos / "one.csv"))
 
 
-def test_a_list_whose_videos_lie_elsewhere(videos):
-    """Where they are is an override, which comes later."""
+def test_a_list_of_videos_in_another_folder(videos):
+    """The folder is set afterwards, by an override of ``root``."""
     (videos / "lists").mkdir()
     path = videos / "lists" / "train.csv"
     path.write_text("left/a.mp4 0\nright/c.mp4 1\n")
-    cfg = own_videos(VIDEO_CONFIG, str(path), str(path))
+    cfg = use_videos(VIDEO_CONFIG, str(path), str(path))
     with pytest.raises(UserError, match="not one of the 2 videos .* give their folder as root"):
         instantiate(cfg.dataloader.train.dataset)
     cfg.dataloader.train.dataset.root = str(videos / "train")

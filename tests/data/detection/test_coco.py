@@ -1,3 +1,5 @@
+"""COCO files: conversion to dataset dicts, faults refused or dropped, data sets by name."""
+
 import json
 import logging
 import os
@@ -10,7 +12,7 @@ from detectron2.structures import BoxMode
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
 from mvit_det.data.detection.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.image_files import missing_files, unreadable_files
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError
 
 SQUARE = [[1, 1, 9, 1, 9, 9, 1, 9]]
 RLE = {"size": [48, 64], "counts": [0, 10, 48 * 64 - 10]}
@@ -18,7 +20,7 @@ RLE = {"size": [48, 64], "counts": [0, 10, 48 * 64 - 10]}
 
 @pytest.fixture
 def registered():
-    """Names registered by a test are taken out again."""
+    """Unregister the names that a test registered."""
     before = set(DatasetCatalog.list())
     yield
     for name in set(DatasetCatalog.list()) - before:
@@ -26,14 +28,14 @@ def registered():
         MetadataCatalog.remove(name)
 
 
-def test_one_s_own_data(toy, registered):
+def test_custom_file(toy, registered):
     dicts = coco_dataset("toy_train", *toy.arguments())
     assert len(dicts) == 12 and all(len(d["annotations"]) == 2 for d in dicts)
     first = dicts[0]
     assert Path(first["file_name"]) == toy.root / "001.png"
     assert (first["height"], first["width"], first["image_id"]) == (48, 64, 1)
     assert first["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
-    # Category ids 3 and 7 become 0 and 1, whatever their order in the file.
+    # Category ids 3 and 7 become 0 and 1, independently of their order in the file.
     assert [a["category_id"] for a in first["annotations"]] == [0, 1]
     assert list(MetadataCatalog.get("toy_train").thing_classes) == ["date", "fig"]
     assert class_names(toy.json_file) == ["date", "fig"]
@@ -41,7 +43,7 @@ def test_one_s_own_data(toy, registered):
     assert len(DatasetCatalog.get("toy_train")) == 12
 
 
-def test_a_name_may_be_registered_again(toy, registered):
+def test_registering_a_name_again_replaces_it(toy, registered):
     coco_dataset("toy_train", *toy.arguments())
     coco_dataset("toy_train", *toy.arguments())
     toy.coco["categories"][0]["name"] = "hazelnut"
@@ -64,7 +66,7 @@ def test_test_file_must_have_the_training_classes(toy, registered):
         coco_dataset("toy_val", *toy.arguments(), same_classes_as=train)
 
 
-# ---- Files that are refused: each in one sentence that names the file, the place and the fix.
+# ---- Refused files: one sentence with the file, the place and the fix.
 
 
 def _drop(key, index, field):
@@ -118,16 +120,16 @@ def test_refused_files(toy, fault):
     assert text.startswith(str(toy.json_file)) and "\n" not in text
 
 
-def test_files_that_are_no_json(toy, tmp_path):
+def test_files_that_are_not_coco_json(toy, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('{\n "images": [,]\n}')
-    with pytest.raises(UserError, match=r"broken.json is no valid JSON: line 2, column 13"):
+    with pytest.raises(UserError, match=r"broken.json is not valid JSON: line 2, column 13"):
         check_coco_json(broken)
     broken.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(UserError, match="broken.json cannot be read as text"):
         check_coco_json(broken)
     broken.write_text("[1, 2]")
-    with pytest.raises(UserError, match="broken.json is no COCO detection file"):
+    with pytest.raises(UserError, match="broken.json is not a COCO detection file"):
         class_names(broken)
     with pytest.raises(UserError, match="absent.json does not exist"):
         check_coco_json(tmp_path / "absent.json")
@@ -156,11 +158,11 @@ def test_faulty_annotations_are_dropped_and_reported(toy, registered, caplog, fa
     messages = [r.getMessage() for r in caplog.records if r.name == "mvit_det.data.detection.coco"]
     assert len(messages) == 1  # one table per data set
     assert f"1  annotations dropped: {fault} (4)" in messages[0]
-    # What others get from the catalog is clean as well.
+    # The catalog's dicts are clean as well.
     assert sum(len(d["annotations"]) for d in DatasetCatalog.get("toy_train")) == 23
 
 
-def test_fault_by_fault():
+def test_annotation_faults():
     def fault(box, mask=SQUARE, need_mask=True):
         return annotation_fault(box, mask, 64, 48, need_mask)
 
@@ -174,7 +176,7 @@ def test_fault_by_fault():
     assert fault([1, 1, 8, 8], [[1, 1, 9, 9], *SQUARE]) is None  # one good part is enough
 
 
-def test_boxes_alone_can_be_trained(toy, registered):
+def test_masks_are_optional(toy, registered):
     for annotation in toy.annotations:
         annotation.pop("segmentation")
     with pytest.raises(UserError, match="24 of 24 annotations cannot be used .no segmentation"):
@@ -190,7 +192,7 @@ def test_too_many_faulty_annotations(toy, registered):
     assert len(coco_dataset("toy_train", *toy.arguments(), max_bad_share=0.2)) == 11
 
 
-def test_crowds_are_kept_and_rle_is_seen(toy, registered):
+def test_crowds_are_kept_and_rle_is_detected(toy, registered):
     toy.annotations[1].update(iscrowd=1, segmentation=RLE)
     assert not uses_rle(toy.write())
     dicts = coco_dataset("toy_train", *toy.arguments())
@@ -223,7 +225,7 @@ def test_missing_images(toy, registered, caplog):
     train = coco_dataset("toy_train", *toy.arguments())
     assert len(train) == 11
     assert "1  images dropped: file missing (005.png)" in caplog.text
-    # A test set keeps the image: its objects count as not found, and every evaluation says so.
+    # A test set keeps the image: its objects count as not found, and evaluations report it.
     assert len(coco_dataset("toy_val", *toy.arguments(), filter_empty=False)) == 12
     (toy.root / "006.png").unlink()
     with pytest.raises(
@@ -243,14 +245,14 @@ def test_wrong_image_folder(toy, registered, tmp_path):
 def test_unreadable_images(toy, registered, caplog):
     (toy.root / "005.png").write_text("<html>not found</html>")
     assert len(coco_dataset("toy_train", *toy.arguments())) == 11
-    assert "1  images dropped: the file is no picture that can be read" in caplog.text
+    assert "1  images dropped: the file is not a picture that can be read" in caplog.text
     assert len(coco_dataset("toy_val", *toy.arguments(), filter_empty=False)) == 12
     (toy.root / "006.png").write_bytes(b"")
-    with pytest.raises(UserError, match="2 of 12 images cannot be used .*006.png: the file is no"):
+    with pytest.raises(UserError, match="2 of 12 images cannot be used .*006.png: the file is not"):
         coco_dataset("toy_train", *toy.arguments())
 
 
-def test_large_sets_are_sampled(toy):
+def test_images_of_large_sets_are_sampled(toy):
     paths = [str(toy.root / f"{i:03d}.png") for i in range(100)]  # only 001 to 012 exist
     assert len(unreadable_files(paths)) == 88
     assert list(unreadable_files(paths, at_most=4)) == [paths[0], paths[25], paths[50], paths[75]]
@@ -272,7 +274,7 @@ def test_missing_files_lists_each_folder_once(toy, monkeypatch):
     assert listed == [str(toy.root)]
 
 
-# ---- What the metric needs and exporters leave out.
+# ---- Keys that the metric needs and exporters omit.
 
 
 def test_incomplete_files_are_completed_for_the_metric(toy, registered, caplog):
@@ -288,13 +290,13 @@ def test_incomplete_files_are_completed_for_the_metric(toy, registered, caplog):
     annotations = json.loads(copy.read_text())["annotations"]
     assert [a["id"] for a in annotations] == [25, *range(2, 25)]
     assert {(a["area"], a["iscrowd"]) for a in annotations} == {(320, 0), (0, 0)}
-    assert "area" not in toy.json_file.read_text()  # the user's file is left as it was
+    assert "area" not in toy.json_file.read_text()  # the user's file is unchanged
 
 
 # ---- Data sets known by name.
 
 
-def test_named_dataset_cleans_too(toy, registered, caplog):
+def test_named_datasets_are_cleaned(toy, registered, caplog):
     annotation = dict(bbox=[1, 1, 9, 9], bbox_mode=BoxMode.XYXY_ABS, category_id=0)
     good = dict(annotation, segmentation=SQUARE)
     bad = dict(annotation, bbox=[9, 9, 1, 1], segmentation=SQUARE)
@@ -324,8 +326,3 @@ def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
     assert "coco/annotations/instances_train2017.json, " in text and "coco/train2017" in text
     assert "python train_net.py --config-file configs/quickstart.py" in text
     assert (repr(value) if value else f"is not set, so {tmp_path / 'datasets'}") in text
-
-
-def test_some():
-    assert shorten_list([3, 1]) == "3, 1"
-    assert shorten_list(range(9), limit=2) == "0, 1 and 7 more"

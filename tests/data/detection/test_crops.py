@@ -1,4 +1,4 @@
-"""Crops of a COCO file: what is cut out, where backgrounds may lie, and how faults end."""
+"""Crops of COCO objects: sizes and margins, places of backgrounds, and faults."""
 
 import logging
 import runpy
@@ -19,7 +19,7 @@ OBJECT, GROUND = 220, 30  # grey values
 
 @pytest.fixture
 def scenes(toy):
-    """The toy set with one white object of 20 x 16 at x = 4 in each gray picture of 64 x 48."""
+    """Give each grey picture of 64 x 48 of the toy set one white object of 20 x 16 at x = 4."""
     for image in toy.coco["images"]:
         pixels = np.full((48, 64, 3), GROUND, np.uint8)
         pixels[10:26, 4:24] = OBJECT
@@ -30,18 +30,18 @@ def scenes(toy):
 
 
 def crops(folder: Path) -> dict[str, np.ndarray]:
-    """class/file -> gray pixels."""
+    """Read all crops: {class/file: grey pixels}."""
     return {
         str(path.relative_to(folder)): np.asarray(Image.open(path).convert("L"))
         for path in sorted(folder.rglob("*.jpg"))
     }
 
 
-def test_objects_are_cut_with_their_margin(scenes, tmp_path):
+def test_objects_are_cropped_with_their_margin(scenes, tmp_path):
     counts = crop_objects(*scenes.arguments(), tmp_path / "out", margin=0.1, background=False)
     assert counts == {"fig": 1, "date": 11}
     written = crops(tmp_path / "out")
-    assert sorted(written) == ["date/%03d-0.jpg" % i for i in range(2, 13)] + ["fig/001-0.jpg"]
+    assert sorted(written) == [f"date/{i:03d}-0.jpg" for i in range(2, 13)] + ["fig/001-0.jpg"]
     for pixels in written.values():
         # 20 + 2 * 0.1 * 20 pixels a side, from (2, 6) on
         assert pixels.shape == (24, 24)
@@ -59,7 +59,7 @@ def test_crops_stay_inside_the_picture(scenes, tmp_path):
     assert written["date/002-0.jpg"].shape == (48, 48)
 
 
-def test_backgrounds_meet_no_object(scenes, tmp_path):
+def test_backgrounds_overlap_no_object(scenes, tmp_path):
     counts = crop_objects(*scenes.arguments(), tmp_path / "out", margin=0.1)
     assert counts == {"fig": 1, "date": 11, BACKGROUND: 6}  # as many as an average class
     for name, pixels in crops(tmp_path / "out").items():
@@ -70,11 +70,11 @@ def test_backgrounds_meet_no_object(scenes, tmp_path):
     assert np.bincount(dataset.labels).tolist() == [6, 11, 1]
 
 
-def test_no_background_where_there_is_no_room(scenes, tmp_path):
+def test_pictures_without_free_places_get_no_background(scenes, tmp_path):
     for annotation in scenes.annotations[:6]:
         annotation["bbox"] = [0, 0, 64, 48]
     counts = crop_objects(*scenes.arguments(), tmp_path / "out")
-    # Pictures with room make up for those without.
+    # Other pictures compensate for them.
     assert counts[BACKGROUND] == 6
     names = [path.name[:3] for path in (tmp_path / "out" / BACKGROUND).iterdir()]
     assert min(names) == "007"
@@ -95,6 +95,7 @@ def test_size_and_seed(scenes, tmp_path):
     assert first.keys() == again.keys()
     assert all(np.array_equal(first[name], again[name]) for name in first)
     objects = [name for name in first if not name.startswith(BACKGROUND)]
+    assert len(objects) == 12
     assert all(np.array_equal(first[name], other[name]) for name in objects)
 
 
@@ -106,19 +107,19 @@ def test_crowds_faults_and_tiny_boxes_are_left_out(scenes, tmp_path):
     assert counts == {"fig": 0, "date": 9}
 
 
-def test_unreadable_pictures_are_skipped_and_named(scenes, tmp_path, caplog):
-    (scenes.root / "003.png").write_bytes(b"no picture")
+def test_unreadable_pictures_are_skipped_and_logged(scenes, tmp_path, caplog):
+    (scenes.root / "003.png").write_bytes(b"not a picture")
     (scenes.root / "004.png").unlink()
     Image.new("RGB", (10, 10)).save(scenes.root / "005.png")
     with caplog.at_level(logging.WARNING, logger="mvit_det"):
         counts = crop_objects(*scenes.arguments(), tmp_path / "out", background=False)
     assert counts == {"fig": 1, "date": 8}
     (text,) = [record.getMessage() for record in caplog.records]
-    assert text.startswith("3 images cannot be read: 003.png (the file is no picture")
+    assert text.startswith("3 images cannot be read: 003.png (the file is not a picture")
     assert "005.png (10x10 pixels, but 64x48 in the annotations)" in text
 
 
-def test_what_a_user_can_get_wrong(scenes, tmp_path):
+def test_faulty_arguments(scenes, tmp_path):
     arguments = scenes.arguments()
     out = tmp_path / "out"
     with pytest.raises(UserError, match="margin=-1 of crop_objects must be from 0"):
@@ -130,7 +131,10 @@ def test_what_a_user_can_get_wrong(scenes, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write the crops to .*: name a folder that is wri"):
         crop_objects(*arguments, tmp_path / "file" / "out")
-    for name, sentence in ((BACKGROUND, "of their own: rename it"), ("a/b", "names of folders")):
+    for name, sentence in (
+        (BACKGROUND, "a class named .*: rename it"),
+        ("a/b", "names of folders"),
+    ):
         scenes.coco["categories"][0]["name"] = name
         with pytest.raises(UserError, match=sentence):
             crop_objects(*scenes.arguments(), out)

@@ -1,11 +1,11 @@
-"""The folder of drawn data: whole or not there, whoever draws it."""
+"""The folder of a generated data set: complete or absent, also with two processes."""
 
 import threading
 
 import pytest
 from generated_files import files_below
 
-from mvit_det.data.synthetic.folders import generated_split
+from mvit_det.data.synthetic.folders import split_folder
 from mvit_det.errors import UserError
 
 
@@ -16,8 +16,7 @@ def draw(folder, count, seeds):
 
 
 def made(draw=draw):
-    drawn = dict(version=1, counts=(3, 2), seed=5, draw=draw)
-    return [generated_split(split, "kind", "8px", **drawn) for split in ("train", "val")]
+    return [split_folder(split, "kind", "8px", draw, (3, 2), 5, 1) for split in ("train", "val")]
 
 
 def test_two_at_once(root):

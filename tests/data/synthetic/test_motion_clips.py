@@ -1,4 +1,4 @@
-"""Generated clips: only motion tells their classes apart; files that are whole, cached, apart."""
+"""Generated clips: classes differ only in motion; files are complete, cached and reproducible."""
 
 from importlib import import_module
 
@@ -14,8 +14,8 @@ from mvit_det.data.synthetic.motion_clips import (
     draw_clip,
     generate_motion_clips,
     motion_clips,
+    random_dials,
     random_scene,
-    turning_dials,
     write_clip,
 )
 from mvit_det.errors import UserError
@@ -25,8 +25,8 @@ module = import_module("mvit_det.data.synthetic.motion_clips")
 SIZE = (48, 64)
 SMALL = dict(num_train=20, num_val=10, num_frames=6, size=SIZE, num_shapes=2)
 OPPOSITE = {
-    one: next(two for two, other in MOTIONS.items() if other == (dial, -way))
-    for one, (dial, way) in MOTIONS.items()
+    motion: next(name for name, move in MOTIONS.items() if move == (dial, -direction))
+    for motion, (dial, direction) in MOTIONS.items()
 }
 
 
@@ -40,8 +40,8 @@ def drawn(motion: str, seed: int, num_frames: int = 6) -> np.ndarray:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_backwards_it_is_the_opposite_class_to_the_last_byte(motion, tmp_path):
-    """So the two classes have the same sets of frames, behind compression as well."""
+def test_reversed_clip_equals_the_opposite_class_bit_for_bit(motion, tmp_path):
+    """So the two classes have the same sets of frames, after compression as well."""
     forwards, opposite = drawn(motion, seed=3), drawn(OPPOSITE[motion], seed=3)
     assert np.array_equal(forwards[::-1], opposite)
     assert not np.array_equal(forwards, opposite)
@@ -50,8 +50,8 @@ def test_backwards_it_is_the_opposite_class_to_the_last_byte(motion, tmp_path):
     assert np.array_equal(decoded(tmp_path / "a.mp4")[::-1], decoded(tmp_path / "b.mp4"))
 
 
-def test_a_frame_is_compressed_as_if_it_were_alone(tmp_path):
-    """With frames that refer to each other, or a rate control, what comes before would show."""
+def test_frames_are_compressed_independently(tmp_path):
+    """With references between frames, or a rate control, a frame would depend on earlier ones."""
     frames = np.concatenate([drawn(motion, seed=4) for motion in ("left", "grows", "darkens")])
     write_clip(tmp_path / "all.mp4", frames)
     together = decoded(tmp_path / "all.mp4")
@@ -63,11 +63,11 @@ def test_a_frame_is_compressed_as_if_it_were_alone(tmp_path):
 
 
 @pytest.mark.parametrize("frame", [0, 20, 47])
-def test_dials_have_one_distribution_in_every_frame_of_every_class(frame):
-    """Kolmogorov-Smirnov against evenness, and no correlation; 1.95 is passed once in a thousand."""
+def test_dials_are_uniform_in_every_frame_of_every_class(frame):
+    """Kolmogorov-Smirnov test (p = 0.001 at 1.95) against uniformity, and no correlation."""
     for number, motion in enumerate(MOTIONS):
         rng = np.random.default_rng([5, number])
-        dials = np.concatenate([turning_dials(rng, motion, 48, 2)[frame] for _ in range(1000)])
+        dials = random_dials(rng, motion, 48, 2000)[frame]
         assert dials.shape == (2000, len(DIALS)) and dials.min() >= 0 and dials.max() < 1
         ordered = np.sort(dials, axis=0)
         steps = np.arange(1, 2001)[:, None] / 2000
@@ -78,30 +78,31 @@ def test_dials_have_one_distribution_in_every_frame_of_every_class(frame):
 
 
 def test_any_frame_may_be_of_any_class():
-    """Turned back to where it would have come from, each class shows the very same picture."""
+    """Each class can reach the same picture: from its dials, turned back by the class's motion."""
     rng = np.random.default_rng(6)
     scene, look, speed, frame = random_scene(rng, 2, SIZE), rng.uniform(size=(2, 5)), 0.01, 4
     wanted = scene.frame(look)
-    for dial, way in MOTIONS.values():
-        turned = np.eye(5)[DIALS.index(dial)] * way * speed * frame
+    for dial, direction in MOTIONS.values():
+        turned = np.eye(5)[DIALS.index(dial)] * direction * speed * frame
         assert (
             np.abs(scene.frame(np.mod(look - turned, 1) + turned).astype(int) - wanted).max() <= 1
         )
 
 
-def test_each_class_turns_its_dial_its_way():
-    for motion, (dial, way) in MOTIONS.items():
-        dials = turning_dials(np.random.default_rng(7), motion, 48, 3)
+def test_each_class_turns_only_its_dial_in_its_direction():
+    for motion, (dial, direction) in MOTIONS.items():
+        dials = random_dials(np.random.default_rng(7), motion, 48, 3)
         steps = np.mod(np.diff(dials, axis=0) + 0.5, 1) - 0.5
         moved = DIALS.index(dial)
-        assert (steps[..., moved] * way > 0.005).all() and (steps[..., moved] * way < 0.02).all()
+        speeds = steps[..., moved] * direction
+        assert speeds.min() > 0.005 and speeds.max() < 0.02
         assert np.abs(np.delete(steps, moved, axis=2)).max() < 1e-12
 
 
-def test_dials_mean_what_they_are_called():
-    """Of one shape on a black ground: where it is, how large, how bright, and that it turns."""
+def test_dials_set_what_they_are_named_after():
+    """Position, size, brightness and rotation of one shape on a black background."""
     scene = random_scene(np.random.default_rng(8), 1, (64, 96))
-    scene.ground[:] = 0
+    scene.background[:] = 0
 
     def measured(**changes) -> tuple[np.ndarray, np.ndarray]:
         dials = dict(column=0.5, row=0.5, angle=0.1, size=0.5, brightness=0.5) | changes
@@ -135,9 +136,11 @@ def test_files_and_labels(root):
             assert all(packet.is_keyframe for packet in container.demux(stream) if packet.size)
     (folder,) = (root / "motion_clips").iterdir()
     assert folder.name == "v1-20+10-6x48x64-2shapes-seed0"
+    with pytest.raises(UserError, match="has 10 classes, but the model is built for 6"):
+        motion_clips("val", **SMALL, num_classes=6)
 
 
-def test_same_arguments_same_bytes(tmp_path):
+def test_same_arguments_give_the_same_bytes(tmp_path):
     options = dict(num_frames=3, size=SIZE, num_shapes=1)
     for folder, count, seed in (("a", 10, 3), ("b", 10, 3), ("c", 10, 4), ("d", 12, 3)):
         generate_motion_clips(tmp_path / folder, count, seed, **options)
@@ -148,12 +151,10 @@ def test_same_arguments_same_bytes(tmp_path):
     assert first.items() <= files_below(tmp_path / "d").items()
 
 
-def test_what_a_user_can_get_wrong(root):
+def test_arguments_out_of_range(root):
     with pytest.raises(UserError, match="split='test' of .* one of train, val"):
         motion_clips("test")
     for wrong in (dict(num_val=9), dict(num_frames=1), dict(num_shapes=0), dict(size=(40, 64))):
         with pytest.raises(UserError, match="Cannot draw .* at least 10 clips of 2 frames"):
             motion_clips("val", **(SMALL | wrong))
     assert list((root / "motion_clips").iterdir()) == []
-    with pytest.raises(UserError, match="has 10 classes, but the model is built for 6"):
-        motion_clips("val", **SMALL, num_classes=6)

@@ -1,4 +1,4 @@
-"""Generated figures: only motion tells what they do; boxes on them; files in AVA's format, whole."""
+"""Generated figures: actions differ only in motion; boxes cover figures; files as those of AVA."""
 
 from collections import defaultdict
 from importlib import import_module
@@ -15,15 +15,15 @@ from mvit_det.ava_files import read_boxes, read_label_map
 from mvit_det.data.synthetic.moving_figures import (
     ACTIONS,
     FPS,
-    TURNED,
-    actions_of,
-    chosen_ways,
+    USED_DIALS,
+    action_ids,
     dials_over_time,
     draw_video,
     false_boxes,
     generate_moving_figures,
+    jitter_boxes,
     moving_figures,
-    shaken,
+    random_directions,
 )
 from mvit_det.errors import UserError
 
@@ -34,39 +34,39 @@ SMALL = dict(num_train=2, num_val=1, num_seconds=3, side=SIDE)
 NAMES = list(ACTIONS)
 
 
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return box_iou(torch.from_numpy(boxes), torch.from_numpy(others)).numpy()
+def ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return box_iou(torch.from_numpy(first), torch.from_numpy(second)).numpy()
 
 
-def ways_of(*names: str) -> np.ndarray:
-    ways = np.zeros(len(TURNED), int)
-    for dial, way in map(ACTIONS.get, names):
-        ways[TURNED.index(dial)] = way
-    return ways
+def directions_of(*names: str) -> np.ndarray:
+    directions = np.zeros(len(USED_DIALS), int)
+    for dial, direction in map(ACTIONS.get, names):
+        directions[USED_DIALS.index(dial)] = direction
+    return directions
 
 
-def test_a_second_backwards_is_one_of_all_the_opposite_actions_to_the_last_byte():
-    """So sets of frames are the same for an action and its opposite, and boxes are as well."""
+def test_reversed_video_has_the_opposite_actions_bit_for_bit():
+    """So an action and its opposite have the same sets of frames and of boxes."""
     video = draw_video(np.random.default_rng(3), 3, SIDE)
-    opposite = draw_video(np.random.default_rng(3), 3, SIDE, ways=-video.ways[::-1])
+    opposite = draw_video(np.random.default_rng(3), 3, SIDE, directions=-video.directions[::-1])
     assert np.array_equal(video.frames[::-1], opposite.frames)
     assert not np.array_equal(video.frames, opposite.frames)
     np.testing.assert_allclose(video.boxes[::-1], opposite.boxes, atol=1e-12)
-    for ways, turned in zip(video.ways[1], opposite.ways[-2]):
+    for directions, turned in zip(video.directions[1], opposite.directions[-2]):
         done, undone = (
-            [ACTIONS[NAMES[i - 1]] for i in actions_of(each)] for each in (ways, turned)
+            [ACTIONS[NAMES[i - 1]] for i in action_ids(each)] for each in (directions, turned)
         )
-        assert done and sorted(undone) == sorted((dial, -way) for dial, way in done)
+        assert done and sorted(undone) == sorted((dial, -direction) for dial, direction in done)
 
 
 @pytest.mark.parametrize("frame", [0, FPS, 2 * FPS - 4, 3 * FPS])
-def test_dials_have_one_distribution_whatever_a_figure_does(frame):
-    """Kolmogorov-Smirnov against evenness, and no correlation; 1.95 is passed once in a thousand."""
+def test_dials_are_uniform_for_every_action(frame):
+    """Kolmogorov-Smirnov test (p = 0.001 at 1.95) against uniformity, and no correlation."""
     for number, name in enumerate(NAMES):
         rng = np.random.default_rng([5, number])
-        ways = np.tile(ways_of(name), (4, 2000, 1))
-        dials = dials_over_time(rng, ways)[frame]
-        assert dials.shape == (2000, len(TURNED)) and dials.min() >= 0 and dials.max() < 1
+        directions = np.tile(directions_of(name), (4, 2000, 1))
+        dials = dials_over_time(rng, directions)[frame]
+        assert dials.shape == (2000, len(USED_DIALS)) and dials.min() >= 0 and dials.max() < 1
         steps = np.arange(1, 2001)[:, None] / 2000
         assert np.abs(np.sort(dials, axis=0) - steps).max() * np.sqrt(2000) < 1.95
         waves = np.exp(2j * np.pi * dials)
@@ -74,20 +74,20 @@ def test_dials_have_one_distribution_whatever_a_figure_does(frame):
         assert together.max() < 0.1
 
 
-def test_what_a_box_shows_at_the_key_frame_does_not_tell_what_is_done_in_it():
-    """Place, size, light and edges of the figures that do something, beside those that do not."""
+def test_appearance_at_the_key_frame_is_independent_of_the_action():
+    """Compares place, size, brightness and edges of figures with and without each action."""
     looks, done = [], []
     for seed in range(40):
         video = draw_video(np.random.default_rng([6, seed]), 3, SIDE)
         for second in (1, 2):
             frame = video.frames[second * FPS].mean(axis=-1)
-            for box, ways in zip(video.boxes[second], video.ways[second]):
+            for box, directions in zip(video.boxes[second], video.directions[second]):
                 x1, y1, x2, y2 = np.round(box * SIDE).astype(int)
                 inside = frame[y1:y2, x1:x2]
                 edges = [np.abs(np.diff(inside, axis=axis)).mean() for axis in (0, 1)]
                 within = (box * SIDE) % (SIDE / 2)
                 looks.append([*within, inside.mean(), inside.std(), *edges])
-                done.append(np.isin(np.arange(1, 9), actions_of(ways)))
+                done.append(np.isin(np.arange(1, 9), action_ids(directions)))
     looks, done = np.array(looks), np.array(done)
     assert len(looks) > 200 and done.sum(axis=0).min() > 20
     looks = (looks - looks.mean(axis=0)) / looks.std(axis=0)
@@ -96,37 +96,36 @@ def test_what_a_box_shows_at_the_key_frame_does_not_tell_what_is_done_in_it():
         assert np.abs(apart / np.sqrt(1 / action.sum() + 1 / (~action).sum())).max() < 3.9
 
 
-def test_one_to_three_dials_turn_each_its_way_around_a_whole_second():
+def test_one_to_three_dials_turn_around_a_whole_second():
     rng = np.random.default_rng(7)
-    ways = chosen_ways(rng, 5, 300)
-    assert ways.shape == (6, 300, 4)
-    counts = np.bincount(np.abs(ways).sum(axis=2).ravel(), minlength=5) / (6 * 300)
+    directions = random_directions(rng, 5, 300)
+    assert directions.shape == (6, 300, 4)
+    counts = np.bincount(np.abs(directions).sum(axis=2).ravel(), minlength=5) / (6 * 300)
     assert counts[[0, 4]].max() == 0 and np.abs(counts[1:4] - 1 / 3).max() < 0.05
-    each = np.stack([(ways == way).mean(axis=(0, 1)) for way in (1, -1)])
-    assert (
-        np.abs(each - 0.25).max() < 0.04
-    )  # two of four dials in the mean, half of them either way
+    # two of four dials on average, half of them in each direction
+    shares = np.stack([(directions == direction).mean(axis=(0, 1)) for direction in (1, -1)])
+    assert np.abs(shares - 0.25).max() < 0.04
 
-    dials = dials_over_time(rng, ways)
+    dials = dials_over_time(rng, directions)
     assert len(dials) == 5 * FPS + 1
     steps = np.mod(np.diff(dials, axis=0) + 0.5, 1) - 0.5
     for second in range(6):
         # all frames of a clip that is 8 frames long and 3 in 30 of a second from one to the next
         around = steps[max(FPS * second - 4, 0) : FPS * second + 3]
         assert np.array_equal(
-            np.sign(np.round(around, 9)), np.broadcast_to(ways[second], around.shape)
+            np.sign(np.round(around, 9)), np.broadcast_to(directions[second], around.shape)
         )
     assert 0.029 < np.abs(steps[np.abs(steps) > 1e-9]).min() and np.abs(steps).max() < 0.061
 
 
-def test_boxes_cover_their_figures_and_nothing_else_and_follow_them():
-    """Of the pixels that change when a figure jumps on, all are in boxes of before or behind."""
+def test_boxes_cover_their_figures_and_follow_them():
+    """Pixels that change between two seconds are inside the boxes before or after the change."""
     for seed in range(8):
         video = draw_video(np.random.default_rng([8, seed]), 3, SIDE)
         count = video.boxes.shape[1]
         assert 2 <= count <= 4 and video.boxes.min() >= 0 and video.boxes.max() <= 1
         for boxes in video.boxes:
-            assert np.count_nonzero(overlaps(boxes, boxes)) == count  # each with itself alone
+            assert np.count_nonzero(ious(boxes, boxes)) == count  # each with itself alone
         for one, two in ((0, 1), (1, 2)):
             frames = video.frames[[one * FPS, two * FPS]].astype(int)
             changed = np.abs(frames[1] - frames[0]).sum(axis=-1) > 6
@@ -140,17 +139,19 @@ def test_boxes_cover_their_figures_and_nothing_else_and_follow_them():
             assert not (changed & ~inside).any()
 
 
-def steadily(rng: np.random.Generator, ways: np.ndarray) -> np.ndarray:
-    """In place of `dials_over_time`: from the middle of each dial, a quarter of a turn in a second."""
-    rng.uniform(size=(2, *ways.shape[1:]))
-    times = np.arange(FPS * (len(ways) - 1) + 1) / FPS
-    return 0.5 + 0.25 * times[:, None, None] * ways[0]
+def quarter_turns(rng: np.random.Generator, directions: np.ndarray) -> np.ndarray:
+    """Replace `dials_over_time`: from the middle of each dial, a quarter of a turn per second."""
+    rng.uniform(size=(2, *directions.shape[1:]))
+    times = np.arange(FPS * (len(directions) - 1) + 1) / FPS
+    return 0.5 + 0.25 * times[:, None, None] * directions[0]
 
 
-def test_actions_are_what_they_are_called(monkeypatch):
-    monkeypatch.setattr(module, "dials_over_time", steadily)
+def test_figures_move_as_their_actions_are_named(monkeypatch):
+    monkeypatch.setattr(module, "dials_over_time", quarter_turns)
     for name in NAMES:
-        video = draw_video(np.random.default_rng(3), 1, SIDE, np.tile(ways_of(name), (2, 4, 1)))
+        video = draw_video(
+            np.random.default_rng(3), 1, SIDE, np.tile(directions_of(name), (2, 4, 1))
+        )
         assert video.boxes.shape == (2, 4, 4)
         (x1, y1, x2, y2), (u1, v1, u2, v2) = np.moveaxis(video.boxes, 2, 1)
         moved = np.stack([u1 + u2 - x1 - x2, v1 + v2 - y1 - y2, (u2 - u1) - (x2 - x1)], axis=1)
@@ -167,21 +168,21 @@ def test_actions_are_what_they_are_called(monkeypatch):
 
 
 def dot(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Where the black dot of a figure is, in pixels x, y from the middle of its box."""
+    """Return the position of a figure's black dot: x, y in pixels from the middle of its box."""
     x1, y1, x2, y2 = np.round(box * SIDE).astype(int)
     light = frame[y1:y2, x1:x2].sum(axis=-1)
     y, x = (np.argwhere(light < light.min() + 15).mean(axis=0) - np.array(light.shape) / 2).tolist()
     return np.array([x, y])
 
 
-def test_found_boxes():
+def test_detected_boxes():
     rng = np.random.default_rng(10)
     boxes = draw_video(rng, 1, SIDE).boxes[0]
-    best = np.stack([overlaps(shaken(rng, boxes), boxes).diagonal() for _ in range(200)])
+    best = np.stack([ious(jitter_boxes(rng, boxes), boxes).diagonal() for _ in range(200)])
     assert 0.55 < best.min() < 0.75 and best.max() < 1
     false = [false_boxes(rng, boxes, SIDE) for _ in range(300)]
     assert 20 < sum(map(len, false)) <= 180
-    assert all(overlaps(box, boxes).max() <= 0.2 for box in false if len(box))
+    assert all(ious(box, boxes).max() <= 0.2 for box in false if len(box))
 
 
 def test_files_and_items(root):
@@ -205,10 +206,10 @@ def test_files_and_items(root):
         for video, second, box, action in zip(truth.video, truth.second, truth.box, truth.action):
             rows[(truth.videos[video], second, *box)].append(int(action))
         wanted = {
-            (f"{i:05d}", float(second), *np.round(box, 4)): actions_of(ways)
+            (f"{i:05d}", float(second), *np.round(box, 4)): action_ids(directions)
             for i, video in enumerate(drawn)
             for second in (1, 2)
-            for box, ways in zip(video.boxes[second], video.ways[second])
+            for box, directions in zip(video.boxes[second], video.directions[second])
         }
         assert dict(rows) == wanted
         assert np.any(found.action > 0) == (split == "train")
@@ -218,17 +219,19 @@ def test_files_and_items(root):
                 assert (stream.width, stream.height, stream.frames) == (SIDE, SIDE, 3 * FPS + 1)
                 assert stream.average_rate == FPS
             video = drawn[int(item["video"])]
-            boxes, ways = (each[int(item["second"])] for each in (video.boxes, video.ways))
-            figures = overlaps(item["boxes"].astype(np.float64), boxes)
+            boxes, directions = (
+                each[int(item["second"])] for each in (video.boxes, video.directions)
+            )
+            figures = ious(item["boxes"].astype(np.float64), boxes)
             assert (figures.max(axis=0) > 0.5).all()
             assert len(figures) >= len(boxes) * (2 if split == "train" else 1)
             for row, labels in zip(figures, item["labels"]):
                 covered = split == "train" and row.max() > 0.5
-                expected = actions_of(ways[row.argmax()]) if covered else []
+                expected = action_ids(directions[row.argmax()]) if covered else []
                 assert (np.flatnonzero(labels) + 1).tolist() == expected
 
 
-def test_same_arguments_same_bytes(tmp_path):
+def test_same_arguments_give_the_same_bytes(tmp_path):
     for folder, count, seed in (("a", 1, 3), ("b", 1, 3), ("c", 1, 4), ("d", 2, 3)):
         generate_moving_figures(tmp_path / folder, count, seed, num_seconds=2, side=SIDE)
     first, other, more = (files_below(tmp_path / folder) for folder in "acd")
@@ -238,7 +241,7 @@ def test_same_arguments_same_bytes(tmp_path):
     assert all(more[name].startswith(content) for name, content in first.items())
 
 
-def test_what_a_user_can_get_wrong(root):
+def test_arguments_out_of_range(root):
     with pytest.raises(UserError, match="split='test' of .* one of train, val"):
         moving_figures("test")
     for wrong in (dict(num_train=0), dict(num_seconds=1), dict(side=100)):

@@ -1,3 +1,5 @@
+"""Generated shapes for detection: deterministic, with exact annotations, drawn once."""
+
 import json
 from pathlib import Path
 
@@ -30,7 +32,7 @@ def test_outlines_fit_the_unit_circle_and_turn(name):
     assert cv2.contourArea(corners.astype(np.float32)) > 0.9  # no self-crossing, not degenerate
 
 
-def test_same_seed_same_bytes(tmp_path):
+def test_same_seed_gives_the_same_bytes(tmp_path):
     arguments = dict(image_size=96, object_size=(16, 40))
     generate_shapes(tmp_path / "a", 4, seed=3, **arguments)
     generate_shapes(tmp_path / "b", 4, seed=3, **arguments)
@@ -62,7 +64,7 @@ def test_annotations_fit_the_pictures(tmp_path):
             assert 12 < max(w, h) <= 61
             area = cv2.contourArea(polygon.astype(np.float32))
             assert area == pytest.approx(annotation["area"], rel=0.1)
-            # Only what is in sight belongs to a shape: the inner parts of two never overlap.
+            # Masks cover only the visible parts: the inner parts of two never overlap.
             inner = cv2.fillPoly(np.zeros_like(taken), [polygon.round().astype(np.int32)], 1)
             inner = cv2.erode(inner, np.ones((5, 5)))
             assert not (taken & inner).any()
@@ -94,7 +96,7 @@ def test_dataset_is_drawn_once(root, monkeypatch):
     ]
 
 
-def test_what_a_user_can_get_wrong(root):
+def test_arguments_out_of_range(root):
     with pytest.raises(UserError, match="split='test' of .* one of train, val"):
         shapes_dataset("test")
     with pytest.raises(UserError, match="image_size=32, .*smallest <= largest object < image_size"):

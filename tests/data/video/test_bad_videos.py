@@ -162,7 +162,7 @@ def test_bad_frames_in_a_folder(tmp_path):
     with open_video(folder) as video:
         assert numbers(video.frames([0, 3])) == [0, 3]
         with pytest.raises(
-            VideoError, match=r"^frame 1 \(00002.jpg\) cannot be read: .*no picture"
+            VideoError, match=r"^frame 1 \(00002.jpg\) cannot be read: .*not a picture"
         ):
             video.frames([0, 1])
         with pytest.raises(VideoError, match="differ in size: 48x64 .*00001.jpg.* and 24x36"):

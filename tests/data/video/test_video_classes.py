@@ -93,7 +93,7 @@ def test_folders_that_do_not_do(tmp_path):
         video_classes("no/where")
     root = touch(tmp_path / "set", ["a.mp4"])
     with pytest.raises(
-        UserError, match="set holds 1 videos, but no class folders: make one folder"
+        UserError, match="set has 1 videos, but no class folders: make one folder"
     ):
         video_classes(root)
     touch(root, ["cat/frame1.jpg", "cat/frame2.jpg"])

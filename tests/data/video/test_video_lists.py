@@ -225,5 +225,5 @@ def test_classes_by_number(tmp_path):
     assert given_classes(path)[0] == ["archery", "riding a bike"]
     for table in ({"a": 0, "b": 2}, {"a": "x"}, ["a"]):
         path.write_text(json.dumps(table))
-        with pytest.raises(UserError, match="does not give each class its number"):
+        with pytest.raises(UserError, match="has no index for each class"):
             given_classes(path)
