@@ -10,7 +10,7 @@ from predict_scenes import moving
 from mvit_det.ava_files import read_boxes
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
-from mvit_det.predict.actions import key_clips
+from mvit_det.predict.key_clips import key_clips
 from mvit_det.predict.person_boxes import BoxFile, PersonFinder, read_any_boxes
 
 
@@ -53,7 +53,7 @@ def test_the_boxes_of_a_detector(ava, run, people_predictor):
     with people_predictor.open(frames, 12.5) as video:
         assert finder.seconds("a", video) == [0.0, 1.0]
         [clip] = key_clips(video, [1.0], people_predictor.inference.sampling)
-    boxes, scores = finder.at("a", clip)
+    boxes, scores = finder.boxes_at("a", clip)
     instances = detector(frames[12])
     np.testing.assert_allclose(scores, instances.scores.numpy())
     pixels = instances.pred_boxes.tensor.numpy() / [96, 72, 96, 72]
@@ -78,7 +78,7 @@ def test_proposals_without_an_action_detector(ava, run, tmp_path, caplog):
     assert len(frames_of(output / "a.mp4")) == 4
     assert predict(run, tmp_path / "whole", video, "--proposals") == 0
     assert not (tmp_path / "whole" / "proposals.csv").exists()  # none is as sure as that
-    with pytest.raises(UserError, match="is that of --config-file: drop --detector-config"):
+    with pytest.raises(UserError, match="--config-file is the detector: drop --detector-config"):
         predict(run, output, video, "--proposals", "--detector-config", run.config)
 
 
@@ -111,10 +111,14 @@ def test_videos_with_their_ending_and_no_box_that_is_sure(ava, tmp_path):
     )
     file = BoxFile(boxes, 0.8, 0.0)
     assert file.seconds("a", None) == [1.0, 1.5] and file.seconds("a.b", None) == [2.0]
-    found = [file.at("a", SimpleNamespace(second=second))[1].tolist() for second in (1.0, 1.5, 2.0)]
+    found = [
+        file.boxes_at("a", SimpleNamespace(second=second))[1].tolist() for second in (1.0, 1.5, 2.0)
+    ]
     assert found == [[0.95], [0.9], []]
     boxes.write_text("a,1,0.1,0.1,0.5,0.9,,0.3\n")
-    with pytest.raises(UserError, match="no box as sure as --box-threshold 0.8 .*score is 0.3"):
+    with pytest.raises(
+        UserError, match="no box with a score of at least --box-threshold 0.8 .*highest is 0.3"
+    ):
         predict(ava, tmp_path, ava.videos / "a.avi", "--boxes", boxes)
 
 
@@ -149,19 +153,25 @@ def test_a_file_that_is_of_no_kind(tmp_path):
     "words, error",
     [
         ([], "needs boxes of people: give --boxes FILE.csv .* or --detector-config"),
-        (["--window", 1, "--boxes", "b.csv"], "--window is for classifiers of clips"),
+        (["--window", 1, "--boxes", "b.csv"], "--window needs a video classifier"),
         (["--boxes", "nowhere.csv"], "nowhere.csv does not exist"),
         (["--detector-class", "person"], "--detector-class needs --detector-config"),
-        (["--boxes", "b.csv", "--every", 2], "--boxes tells the seconds to look at: drop --every"),
-        (["--detector-config", CONFIG, "--start", 9], "--start tells at which second of --boxes"),
-        (["--boxes", "b.csv", "--box-threshold", 2], "--box-threshold=2.0 of .* must be from 0 to 1"),
-        (["--detector-config", "THIS"], "--detector-config .* is none of a detector of boxes"),
+        (["--boxes", "b.csv", "--every", 2], "--boxes defines the key frames: drop --every"),
+        (["--detector-config", CONFIG, "--start", 9], "--start is the second of --boxes"),
+        (
+            ["--boxes", "b.csv", "--box-threshold", 2],
+            "--box-threshold=2.0 of .* must be from 0 to 1",
+        ),
+        (["--detector-config", "THIS"], "--detector-config .* is not the config of a detector"),
         (
             ["--detector-config", "RUN", "--detector-class", "cat"],
-            "cat is no class of the detector",
+            "cat is not a class of the detector",
         ),
-        (["--boxes", "b.csv", "--proposals"], "--proposals is for detectors, .* none: drop it"),
-        (["--detector-config", "RUN", "--every", 0], "every=0.0 of PersonFinder must be a number above 0"),
+        (["--boxes", "b.csv", "--proposals"], "--proposals needs a detector, .* is not: drop it"),
+        (
+            ["--detector-config", "RUN", "--every", 0],
+            "every=0.0 of PersonFinder must be a number above 0",
+        ),
     ],
 )
 def test_options_that_do_not_fit(ava, run, tmp_path, words, error):
@@ -171,5 +181,5 @@ def test_options_that_do_not_fit(ava, run, tmp_path, words, error):
 
 
 def test_boxes_are_for_action_detectors(ava, run, tmp_path):
-    with pytest.raises(UserError, match="--boxes is for action detectors, .* is none: drop it"):
+    with pytest.raises(UserError, match="--boxes needs an action detector, .* is not: drop it"):
         predict(run, tmp_path, ava.videos, "--boxes", ava.boxes)

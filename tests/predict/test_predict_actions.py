@@ -18,7 +18,7 @@ from mvit_det.errors import UserError
 from mvit_det.evaluation.drawing.boxes import class_colour
 from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
-from mvit_det.predict.key_frames import people_shown
+from mvit_det.predict.key_frames import visible_people
 from mvit_det.tasks.actions import People
 
 
@@ -84,9 +84,9 @@ def test_boxes_that_cannot_be(ava, people_predictor, boxes, error):
 def test_each_model_has_its_own_call(ava, people_predictor, run):
     with pytest.raises(UserError, match=r"detects actions: use .actions\(video, boxes\)"):
         people_predictor("a.mp4")
-    with pytest.raises(UserError, match="Windows of time are for classifiers of clips"):
+    with pytest.raises(UserError, match="Windows need a video classifier"):
         people_predictor.over_time("a.mp4")
-    with pytest.raises(UserError, match="Boxes of people are for action detectors"):
+    with pytest.raises(UserError, match="Person boxes need an action detector"):
         Predictor(run.config).actions("a.mp4", {1.0: [LEFT]})
     with pytest.raises(UserError, match="Video no.mp4 cannot be used: the file does not exist"):
         people_predictor.actions("no.mp4", {1.0: [LEFT]})
@@ -148,10 +148,10 @@ def test_people_beside_the_centre_crop(ava, tmp_path, caplog):
     boxes.write_text("a,1,0,0.1,0.12,0.9,1,0\na,1,0,0.1,0.14,0.9,1,1\na,1,0.89,0.1,1,0.9,1,2\n")
     words = (ava.videos / "a.avi", "--boxes", boxes)
     assert predict(ava, tmp_path / "out", *words) == 0
-    assert "2 boxes are beside the part of the frame" in caplog.text
+    assert "2 boxes are outside the part of the frame" in caplog.text
     caplog.clear()
     assert predict(ava, tmp_path / "all", *words, "dataloader.test.mapper.transform.crop=full") == 0
-    assert "beside the part" not in caplog.text
+    assert "outside the part" not in caplog.text
 
 
 def test_boxes_are_shown_from_their_key_frame_to_the_next(ava, tmp_path):
@@ -172,12 +172,12 @@ def test_when_people_are_shown():
         return People(second, frame, (4, 4), np.zeros((0, 4)), torch.zeros(0, 6), np.zeros(0))
 
     keys, times = [key(2.0, 20), key(4.5, 45), key(7.0, 70)], np.arange(320) / 10
-    frames = [one and one.frame for one in people_shown(keys, times)]
+    frames = [one and one.frame for one in visible_people(keys, times)]
     assert frames == [None] * 20 + [20] * 25 + [45] * 25 + [70] * 25 + [None] * 225
     # after a gap they are long gone
-    frames = [one and one.frame for one in people_shown([*keys, key(30.0, 300)], times)]
+    frames = [one and one.frame for one in visible_people([*keys, key(30.0, 300)], times)]
     assert frames[94:96] + frames[299:301] == [70, None, None, 300]
-    frames = people_shown(keys[:1], times)
+    frames = visible_people(keys[:1], times)
     assert frames[29] is keys[0] and frames[30] is None
 
 
@@ -195,7 +195,7 @@ def test_faulty_inputs(ava, tmp_path, caplog):
     ) in caplog.text
     assert len(read(tmp_path / "out")[1]) == 6
     shutil.copy(folder / "a.avi", folder / "a.mkv")
-    with pytest.raises(UserError, match="Several videos have the name a, by which csv files"):
+    with pytest.raises(UserError, match="Several videos have the name a, which identifies them"):
         predict(ava, tmp_path / "again", folder, "--boxes", ava.boxes)
 
 
@@ -223,7 +223,7 @@ def test_a_damaged_part_is_left_out(ava, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(VideoFile, "frames", torn)
     video = ava.videos / "a.avi"
     assert predict(ava, tmp_path, video, "--boxes", ava.boxes, "--batch-size", 4) == 1
-    assert f"{video}: second 1 is left out, frame 12 cannot be decoded, frame 12 can" in caplog.text
+    assert f"{video}: second 1 is skipped, frame 12 cannot be decoded, frame 12 can" in caplog.text
     rows, images = read(tmp_path)
     assert [one["frame"] for one in images] == [0, 6, 18] and len(rows) == 4
     assert len(read_boxes(tmp_path / "detections.csv", "detections")) == 4 * len(ACTIONS)

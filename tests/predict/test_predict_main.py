@@ -100,7 +100,7 @@ def test_nothing_but_faults(predict, inputs):
 
 def test_progress_in_the_log(predict, inputs, monkeypatch):
     assert " of 9 images" not in predict(inputs)[2]  # quick as it is
-    monkeypatch.setattr(progress._Lines, "every", 0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL", 0)
     _, _, log = predict(inputs)
     # 9 inputs, of which one is broken
     states = re.findall(r"(\d) of 9 images \[\d\d:\d\d<\d\d:\d\d, +\d+\.\d\d images/s\]", log)
@@ -109,7 +109,7 @@ def test_progress_in_the_log(predict, inputs, monkeypatch):
 
 def test_progress_without_a_total(caplog, monkeypatch):
     caplog.set_level("INFO", logger="mvit_det")
-    monkeypatch.setattr(progress._Lines, "every", 0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL", 0)
     assert list(progress.progress(iter("ab"), None, "frames")) == ["a", "b"]
     states = re.findall(r"(\d frames) \[00:00, +\S+ frames/s\]", caplog.text)
     assert states == ["1 frames", "2 frames"]
@@ -174,7 +174,7 @@ def test_an_interrupted_run_keeps_what_is_done(run, inputs, tmp_path):
         process.send_signal(signal.SIGINT)
         log = process.communicate(timeout=60)[0]
     assert process.returncode == 130
-    assert "Interrupted: the rest was not looked at." in log.splitlines()[-1]
+    assert "Interrupted: the remaining inputs were not processed." in log.splitlines()[-1]
     predictions, images = read(output)
     assert 3 <= len(images) < 503
     assert {result["image_id"] for result in predictions} <= {image["id"] for image in images}

@@ -24,7 +24,7 @@ from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
 from mvit_det.predict import run as run_module
 from mvit_det.predict.__main__ import argument_parser, main
-from mvit_det.predict.open_frames import in_order
+from mvit_det.predict.open_frames import read_frames
 from mvit_det.predict.writers import Results
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/kinetics/mvitv2_s_16x4_k400.py")
@@ -208,10 +208,10 @@ def test_windows_on_the_command_line(people, inputs, tmp_path, caplog):
 
 def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, monkeypatch, caplog):
     def torn(video, stop):
-        yield from in_order(video, 3)
+        yield from read_frames(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
-    monkeypatch.setattr(run_module, "in_order", torn)
+    monkeypatch.setattr(run_module, "read_frames", torn)
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 1
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2
@@ -240,10 +240,10 @@ def test_a_run_that_is_asked_to_stop_keeps_what_is_done(people, inputs, tmp_path
         requested = property(lambda self: shown[0] if shown else None, lambda self, value: None)
 
     shown = []
-    show = Results.show
+    show = Results.draw
     monkeypatch.setattr(command, "StopRequest", Stopping)
     monkeypatch.setattr(
-        Results, "show", lambda self, *given: (show(self, *given), shown.append(2))[0]
+        Results, "draw", lambda self, *given: (show(self, *given), shown.append(2))[0]
     )
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 130
     rows, content = read(tmp_path / "out")

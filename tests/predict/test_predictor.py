@@ -221,9 +221,15 @@ def test_names_of_ones_own_data(coco_file):
 
 
 def test_given_names(run, tmp_path):
-    assert Detection().given_categories(["a", "b"]) == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    assert Detection().given_categories(["a", "b"]) == [
+        {"id": 1, "name": "a"},
+        {"id": 2, "name": "b"},
+    ]
     (tmp_path / "names.txt").write_text("B\u00e4r\n\n big cat \n", encoding="utf-8")
-    assert [c["name"] for c in Detection().given_categories(tmp_path / "names.txt")] == ["B\u00e4r", "big cat"]
+    assert [c["name"] for c in Detection().given_categories(tmp_path / "names.txt")] == [
+        "B\u00e4r",
+        "big cat",
+    ]
     with pytest.raises(UserError, match="class names .*absent.txt does not exist"):
         Detection().given_categories(tmp_path / "absent.txt")
     predictor = Predictor(run.config, run.weights, class_names="v w x y z".split())

@@ -16,8 +16,8 @@ from mvit_det.predict.sources import (
     Picture,
     Video,
     find_sources,
-    playable,
-    stream,
+    iterate_frames,
+    valid_fps,
 )
 
 
@@ -91,7 +91,7 @@ def test_faults_are_told_and_the_rest_goes_on(inputs):
     (inputs / "fake.mp4").write_text("no video")
     faults = {}
     sources = find_sources([inputs], "elsewhere")
-    names = [frame.source.path.name for frame in stream(sources, faults.__setitem__)]
+    names = [frame.source.path.name for frame in iterate_frames(sources, faults.__setitem__)]
     assert names == ["a.jpg", "b.png", *["clip.avi"] * 5, "a.jpg"]
     reasons = {path.name: reason for path, reason in faults.items()}
     assert set(reasons) == {"broken.jpg", "deep.png", "fake.mp4"}
@@ -110,7 +110,7 @@ def test_video(inputs):
 
 @pytest.mark.parametrize("fps", [0.0, 0.001, -1.0, float("nan"), 90000.0])
 def test_no_video_file_can_have_such_a_frame_rate(fps):
-    assert playable(fps) == DEFAULT_FPS
+    assert valid_fps(fps) == DEFAULT_FPS
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
@@ -119,7 +119,7 @@ def test_a_video_that_ends_early_is_reported_with_its_frames_kept(tmp_path, name
     write_frames(path, numbered_frames(100), 25, gop=15, index_first=True)
     cut_short(path, 0.6)
     faults = {}
-    frames = list(stream([Video(path)], faults.__setitem__))
+    frames = list(iterate_frames([Video(path)], faults.__setitem__))
     assert 20 < len(frames) < 95
     assert numbers(np.stack([frame.image for frame in frames[:-3]])) == list(range(len(frames) - 3))
     assert re.fullmatch(r"it ended after [0-9.]+ of [0-9.]+ s \(damaged\?\)", faults[path])
@@ -129,7 +129,7 @@ def test_damage_on_the_way_is_reported_with_the_frames_around_it(tmp_path):
     path = write_frames(tmp_path / "a.mp4", numbered_frames(120), 25, gop=12, index_first=True)
     damage(path, 0.5, 200)
     faults = {}
-    frames = list(stream([Video(path)], faults.__setitem__))
+    frames = list(iterate_frames([Video(path)], faults.__setitem__))
     seen = numbers(np.stack([frame.image for frame in frames]))
     assert seen[:40] == list(range(40)) and seen[-1] == 119 and len(seen) > 80
     assert frames[-1].seconds == 119 / 25
@@ -145,7 +145,7 @@ def test_a_video_is_streamed(inputs, monkeypatch):
     )
     video = Video(inputs / "clip.avi")
     monkeypatch.setattr(VideoStream, "close", lambda self: closed(self))
-    frames = stream([video], lambda path, reason: None)
+    frames = iterate_frames([video], lambda path, reason: None)
     for taken in range(1, 4):
         next(frames)
         assert len(decoded) == taken and not closed.called
