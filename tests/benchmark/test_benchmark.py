@@ -206,7 +206,7 @@ def test_backbone_only(tmp_path):
             [],
             "no way to benchmark its model: name the task",
         ),
-        (RECOGNIZER, ["--backbone-only"], "--backbone-only is for detectors"),
+        (RECOGNIZER, ["--backbone-only"], "--backbone-only needs a detector"),
     ],
 )
 def test_user_errors_are_one_sentence(tmp_path, config, arguments, message):

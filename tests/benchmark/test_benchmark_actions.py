@@ -29,7 +29,7 @@ def test_table_a2(letter, size, published, parameters, flops):
     changes = {key: getattr(row, key) for key in ("embed_dim", "num_heads", "last_block_indexes")}
     cfg.model.backbone.update(input_size=size, **changes)
     task = task_of(cfg)
-    model = subjects.build_to_count(cfg, "model", torch.device("cpu"))
+    model = subjects.build_for_counting(cfg, "model", torch.device("cpu"))
     found = counts.count(model, task, subjects.input_shape(cfg, 1, None))
     millions, billions = found["parameters"] / 1e6, found["flops"] / 1e9
     assert millions == pytest.approx(parameters, abs=0.001)

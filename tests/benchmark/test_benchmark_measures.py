@@ -73,7 +73,7 @@ def test_ratios_are_of_medians_with_the_range_over_rounds():
         **sizes,
         "forward_peak": 6,
     }
-    ratios = timing.compare({"fused": fused, "plain": plain})["plain / fused"]
+    ratios = timing.compare_models({"fused": fused, "plain": plain})["plain / fused"]
     assert ratios["forward"] == {"median": 1.5, "min": 0.75, "max": 3.0}
     assert ratios["training_step"] == {"median": 3.0, "min": 2.0, "max": 4.0}
     assert ratios["forward_peak"] == 2 and ratios["saved_for_backward"] == 1
@@ -90,7 +90,7 @@ def test_models_are_measured_in_turn(monkeypatch):
     monkeypatch.setattr(timing, "peak_memory", lambda run, device: 1)
     monkeypatch.setattr(timing, "saved_memory", lambda run, model: 1)
     x = torch.ones(1, 2)
-    timing.measure({"a": Noted(2, 3), "b": Noted(2, 4)}, (x, x), 2, CPU, "")
+    timing.measure_models({"a": Noted(2, 3), "b": Noted(2, 4)}, (x, x), 2, CPU, "")
     # one warm-up and two rounds of inference, then two rounds of training
     assert order == [(3, False), (4, False)] * 3 + [(3, True), (4, True)] * 2
 
@@ -129,13 +129,13 @@ def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
     cfg = LazyConfig.load(str(path))
     cfg.model.update(depth=3, last_block_indexes=(0, 1, 2), rel_pos_zero_init=False)
     ours = instantiate(cfg.model).eval()
-    twin = subjects.build_twin(cfg, ours).eval()
+    twin = subjects.build_detectron2_mvit(cfg, ours).eval()
     images = torch.randn(1, 3, 40, 32)
     with torch.no_grad():
         for name, value in ours(images).items():
             torch.testing.assert_close(twin(images)[name], value, rtol=1e-4, atol=1e-4)
     cfg.model.coarse_global_kv = False
-    assert subjects.build_twin(cfg, instantiate(cfg.model)) is None
+    assert subjects.build_detectron2_mvit(cfg, instantiate(cfg.model)) is None
     cfg.model.update(depth=2, last_block_indexes=(0, 1), coarse_global_kv=True)
     # Detectron2's MViT has three stages at least.
-    assert subjects.build_twin(cfg, instantiate(cfg.model)) is None
+    assert subjects.build_detectron2_mvit(cfg, instantiate(cfg.model)) is None

@@ -95,7 +95,7 @@ dataloader = dict(test=dict(dataset=dict(clips=5), mapper=dict(transform=dict(cr
 def test_table_refuses_before_it_counts(tmp_path, capsys):
     with pytest.raises(UserError, match="no `model`"):
         table(tmp_path, good=DETECTOR, bad="train = dict(a=1)")
-    with pytest.raises(UserError, match="leave out --backbone-only"):
+    with pytest.raises(UserError, match="drop --backbone-only"):
         table(tmp_path, "--backbone-only", good=DETECTOR)
     with pytest.raises(UserError, match="missing.py does not exist"):
         main(argument_parser().parse_args(["--table", "missing.py", "--device", "cpu"]))
