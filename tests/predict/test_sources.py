@@ -1,3 +1,5 @@
+"""Inputs of the command line, and their frames."""
+
 import os
 import re
 from pathlib import Path
@@ -25,7 +27,7 @@ def found(inputs, output="elsewhere") -> list[str]:
     return [source.path.name for source in find_sources(inputs, output)]
 
 
-def test_a_folder_gives_what_is_in_it_and_below(inputs):
+def test_a_folder_includes_subfolders(inputs):
     assert found([inputs]) == ["a.jpg", "b.png", "broken.jpg", "clip.avi", "a.jpg"]
     kinds = [type(source) for source in find_sources([inputs], "elsewhere")]
     assert kinds == [Picture, Picture, Picture, Video, Picture]
@@ -85,7 +87,7 @@ def test_kinds_of_pictures(tmp_path):
     assert np.array_equal(frame.image, np.rot90(colour[:, :, ::-1], -1))
 
 
-def test_faults_are_told_and_the_rest_goes_on(inputs):
+def test_faults_are_reported_and_skipped(inputs):
     deep = np.full((6, 9), 40000, np.uint16)
     Image.fromarray(deep).save(inputs / "deep.png")
     (inputs / "fake.mp4").write_text("no video")
@@ -109,7 +111,7 @@ def test_video(inputs):
 
 
 @pytest.mark.parametrize("fps", [0.0, 0.001, -1.0, float("nan"), 90000.0])
-def test_no_video_file_can_have_such_a_frame_rate(fps):
+def test_invalid_frame_rates_are_replaced(fps):
     assert valid_fps(fps) == DEFAULT_FPS
 
 
@@ -125,23 +127,25 @@ def test_a_video_that_ends_early_is_reported_with_its_frames_kept(tmp_path, name
     assert re.fullmatch(r"it ended after [0-9.]+ of [0-9.]+ s \(damaged\?\)", faults[path])
 
 
-def test_damage_on_the_way_is_reported_with_the_frames_around_it(tmp_path):
+def test_damage_in_the_middle_is_reported_with_the_frames_around_it(tmp_path):
     path = write_frames(tmp_path / "a.mp4", numbered_frames(120), 25, gop=12, index_first=True)
     damage(path, 0.5, 200)
     faults = {}
     frames = list(iterate_frames([Video(path)], faults.__setitem__))
-    seen = numbers(np.stack([frame.image for frame in frames]))
-    assert seen[:40] == list(range(40)) and seen[-1] == 119 and len(seen) > 80
+    decoded = numbers(np.stack([frame.image for frame in frames]))
+    assert decoded[:40] == list(range(40)) and decoded[-1] == 119 and len(decoded) > 80
     assert frames[-1].seconds == 119 / 25
     assert re.fullmatch(r"\d+ of its frames cannot be decoded \(damaged\?\)", faults[path])
 
 
 def test_a_video_is_streamed(inputs, monkeypatch):
-    """What is not asked for is not decoded, and the file is closed."""
+    """Frames are decoded one by one on demand, and the file is closed."""
     read, decoded = VideoStream.decode, []
     closed = Mock(side_effect=VideoStream.close, autospec=True)
     monkeypatch.setattr(
-        VideoStream, "decode", lambda self, *given: (decoded.append(1), read(self, *given))[1]
+        VideoStream,
+        "decode",
+        lambda self, *arguments: (decoded.append(1), read(self, *arguments))[1],
     )
     video = Video(inputs / "clip.avi")
     monkeypatch.setattr(VideoStream, "close", lambda self: closed(self))
@@ -158,7 +162,7 @@ def test_a_link_to_itself_is_one_faulty_input(inputs):
     assert "loop.mp4" in found([inputs])
 
 
-def test_what_is_skipped_is_counted_and_named(inputs, caplog):
+def test_skipped_files_are_counted_by_suffix(inputs, caplog):
     for name in ("a.heic", "b.HEIC", "README"):
         (inputs / name).write_text("")
     Image.new("RGB", (8, 8)).save(inputs / "c.gif")
