@@ -10,8 +10,8 @@ Per seed, two trainings: configs/quickstart_video.py (with ``--actions``
 configs/quickstart_actions.py), and the same with a single frame of each clip, repeated. Both are
 tested on held-out clips whose frames are kept, reversed, shuffled, or all replaced by one. A clip
 played backwards belongs to the opposite class, so predictions of the opposite class are counted
-besides correct ones. For actions, several of which occur at a time, the frame mAP is printed, and
-that of scores swapped with those of the opposite actions. ``--weights`` tests the given model only.
+besides correct ones. For actions, which may overlap in time, the frame mAP is printed, and that of
+scores swapped with those of the opposite actions. ``--weights`` tests the given model only.
 A run whose results are already in the output folder is not repeated.
 """
 

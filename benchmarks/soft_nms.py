@@ -46,7 +46,7 @@ def draw_candidates(crowded: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 
 
 def build_runs(device: torch.device) -> dict[str, Callable[[], object]]:
-    """Build what is timed: name -> function without arguments."""
+    """Build the functions to time: name -> function without arguments."""
     runs = {}
     crops = torch.randn(BOXES, 256, 7, 7, device=device)
     for name, layers in HEADS.items():

@@ -55,7 +55,7 @@ def input_shape(cfg: DictConfig, batch: int, size: Sequence[int] | None) -> list
 
 
 def build_module(cfg: DictConfig, root: str, fused: bool = False) -> nn.Module:
-    """Build the module at config key ``root``, with fused or plain attention if there is a choice."""
+    """Build the module at config key ``root``, with fused or plain attention if it has both."""
     changed = copy.deepcopy(cfg)
     if has_attention_switch(cfg):
         OmegaConf.update(changed, f"{backbone_key(cfg)}.fused_attention", fused)
@@ -121,7 +121,7 @@ def extract_backbones(
 
 
 def build_detectron2_mvit(cfg: DictConfig, ours: nn.Module) -> nn.Module | None:
-    """Build Detectron2's own MViT with the arguments of the config and the weights of ``ours``.
+    """Build Detectron2's MViT with the arguments of the config and the weights of ``ours``.
 
     Returns:
         None if the host has no MViT, if arguments that only ours has change the network, or if

@@ -42,7 +42,7 @@ def key_clips(
         seconds: times of the key frames, from 0 on.
         sampling: chooses the frames of a clip, as `KeyFrameSampling` does.
         on_fault: called with a second around which a frame cannot be decoded, and the error; unless
-            it raises, that second is skipped.
+            it raises, that second is skipped. By default it raises the error.
     """
     keys = [frame_at(video, second) for second in seconds]
     # plus the key frame itself, which need not be in the clip

@@ -96,7 +96,7 @@ def read_groups(
         video: an open video.
         groups: frame indices of each group.
         on_fault: called with the index of a group that cannot be decoded, and the error; unless it
-            raises, that group is skipped.
+            raises, that group is skipped. By default it raises the error.
         memory: limit in bytes of the frames decoded at once; one group may exceed it.
     """
     if not groups:

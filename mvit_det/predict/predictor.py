@@ -62,7 +62,7 @@ class Predictor:
         device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU if that is CUDA
             and this machine has none.
         score_threshold: from 0 to 1; detections (not classes) of a lower score are dropped. At 0
-            the model's own threshold remains (test_score_thresh of its box predictor). For an
+            the model's threshold remains (test_score_thresh of its box predictor). For an
             action detector, actions of a lower score are not drawn.
         batch_size: maximum number of images, or of clips with their crops, per forward pass.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO
@@ -196,7 +196,12 @@ class Predictor:
             raise UserError(f"Video {video} cannot be used: {error}.") from error
 
     def spans(self, video: OpenVideo, window: float | None = None) -> Iterator[Span]:
-        """Yield the results of `over_time` for a video opened by `open`."""
+        """Yield the results of `over_time` for a video opened by `open`.
+
+        Raises:
+            UserError: the window is too short, or the frames are too narrow.
+            VideoError: a frame cannot be decoded.
+        """
         check_window(window)
         _check_aspect(video.frames([0]).shape[1:3], "A video")
         for start, end, frames in split_windows(video.times, video.end, window):
@@ -247,6 +252,10 @@ class Predictor:
             boxes_at: returns the boxes (N, 4) at a key frame, as fractions of the frame, and their
                 scores (N,) or None.
             on_fault: see `key_clips`.
+
+        Raises:
+            UserError: the frames are too narrow.
+            VideoError: a frame cannot be decoded, unless ``on_fault`` handles it.
         """
         _check_aspect(video.frames([0]).shape[1:3], "A video")
         clips = key_clips(video, seconds, self.inference.sampling, on_fault)

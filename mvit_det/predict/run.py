@@ -26,7 +26,7 @@ class Run:
         predictor: holds the model.
         results: writes the results.
         stop: checked between two steps.
-        faults: what is wrong with an input, by its path.
+        faults: reason why an input is faulty, by its path.
     """
 
     predictor: Predictor
@@ -35,7 +35,7 @@ class Run:
     faults: dict[Path, str] = field(default_factory=dict)
 
     def add_fault(self, path: Path, reason: str) -> None:
-        """Record and log what is wrong with an input; only the first fault of a path counts."""
+        """Record and log why an input is faulty; only the first reason for a path counts."""
         if path not in self.faults:
             self.faults[path] = reason
             logger.warning("%s: %s", printable(path), reason)

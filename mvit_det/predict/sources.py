@@ -118,7 +118,7 @@ def find_sources(
     the folder ``output`` are skipped. Files of other kinds are counted in the log.
 
     Raises:
-        UserError: an input does not exist, or there is no picture or video.
+        UserError: an input does not exist, or none is a picture or video.
     """
     paths: dict[str, Path] = {}  # by resolved path
     skipped = Skipped()

@@ -195,7 +195,7 @@ def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> 
         predictions.write("[")
         try:
             yield results
-        except BaseException as error:  # keep what is done, whatever ended the run
+        except BaseException as error:  # keep the results, whatever ended the run
             failure = error
         results.close_video()
         predictions.write("\n]\n")

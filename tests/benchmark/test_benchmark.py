@@ -28,7 +28,7 @@ model = L(Colours)(num_classes=2, input_size=(4, 4))
 
 
 def block_by_hand(dim_in, dim, heads, grid, stride_q, stride_kv, window):
-    """(parameters, FLOPs) of a block on a square grid whose attention widens dim_in to dim.
+    """Compute (parameters, FLOPs) of a block on a square grid that widens dim_in to dim.
 
     Args:
         grid, window: tokens along a side, before any pooling.

@@ -56,7 +56,7 @@ def test_results_are_in_pixels_of_the_given_image(predictor):
     found = predictor(picture(90, 160))
     assert found.image_size == (90, 160)
     assert found.pred_masks.shape == (len(found), 90, 160)
-    assert found.pred_boxes.tensor[:, 2].max() > 100  # beyond the model's own 64 x 114
+    assert found.pred_boxes.tensor[:, 2].max() > 100  # beyond the model's 64 x 114
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
 
 
