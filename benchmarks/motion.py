@@ -144,7 +144,7 @@ ACTION_CLIPS = Quickstart(
 )
 
 
-def test_arrangement(
+def measure_arrangement(
     quickstart: Quickstart, cfg: DictConfig, weights: Path, arrangement: str
 ) -> tuple[float, float]:
     """Compute the two figures of trained weights on frames in an arrangement."""
@@ -182,12 +182,12 @@ def main() -> None:
             train_once(quickstart.config, folder, overrides)
             weights = folder / "model_final.pth"
         for name in ARRANGEMENTS:
-            rows.setdefault(name, []).append(test_arrangement(quickstart, cfg, weights, name))
+            rows.setdefault(name, []).append(measure_arrangement(quickstart, cfg, weights, name))
         if args.weights is None:
             folder = output / f"one-frame-seed{seed}"
             train_once(quickstart.config, folder, [*overrides, *ONE_FRAME])
             final = folder / "model_final.pth"
-            result = test_arrangement(quickstart, still, final, "unchanged")
+            result = measure_arrangement(quickstart, still, final, "unchanged")
             rows.setdefault(ONE_IN_TRAINING, []).append(result)
     columns = ("frames of a clip", *quickstart.columns)
     table = [(name, *map(format_range, map(list, zip(*pairs)))) for name, pairs in rows.items()]

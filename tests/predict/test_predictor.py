@@ -95,7 +95,7 @@ def test_score_threshold(run, predictor):
 @pytest.mark.parametrize("shape", [(1, 1), (5, 200), (200, 5), (333, 77)])
 def test_any_size(predictor, shape):
     found = predictor(np.full((*shape, 3), 100, np.uint8))
-    assert found.image_size == shape
+    assert found.image_size == shape and len(found) > 0
     corners = found.pred_boxes.tensor
     assert (corners >= 0).all() and (corners <= torch.tensor([*shape[::-1] * 2])).all()
 
