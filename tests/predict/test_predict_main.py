@@ -155,7 +155,7 @@ def test_user_errors_exit_with_one_sentence(run, inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "setup_logger", lambda name: None)
     monkeypatch.setattr(logging.getLogger("fvcore"), "setLevel", lambda level: None)
     line = ["--config-file", str(run.config), str(inputs), "--output", str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match=r"^error: Weights no.pth do not exist \(looked"):
+    with pytest.raises(SystemExit, match=r"^error: Weights no.pth do not exist"):
         command.run_command([*line, "--weights", "no.pth"], "predict")
 
 
