@@ -117,7 +117,7 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
 
 
-def by_official(files: Path, folder: Path) -> dict[str, Any]:
+def run_official(files: Path, folder: Path) -> dict[str, Any]:
     """Run the official scorer; return AP per class and mean, seconds, and peak memory in GiB."""
     scorer, watch = official(folder), Stopwatch()
     read = scorer.read_csv
@@ -133,8 +133,8 @@ def by_official(files: Path, folder: Path) -> dict[str, Any]:
     return dict(seconds=watch.seconds, ap=ap, **_peak())
 
 
-def by_us(files: Path) -> dict[str, Any]:
-    """Run this project's metric; return the same as `by_official`."""
+def run_ours(files: Path) -> dict[str, Any]:
+    """Run this project's metric; return the same as `run_official`."""
     watch = Stopwatch()
     with watch("reading"):
         class_ids = sorted(read_label_map(files / "labels.pbtxt"))
@@ -150,13 +150,14 @@ def _peak() -> dict[str, float]:
     return dict(peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
-def alone(run: Callable[..., dict[str, Any]], *args: Path) -> dict[str, Any]:
+def run_alone(run: Callable[..., dict[str, Any]], *args: Path) -> dict[str, Any]:
     """Call ``run`` in a fresh process, so that its peak memory is measured alone."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(run, *args).result()
 
 
 def main(args: Namespace) -> None:
+    """Draw the data, run both scorers, and print times, memory and differences."""
     truth, found = draw(args.key_frames, args.people, args.digits)
     print(
         f"{args.key_frames} key frames, {len(truth)} labelled boxes, {len(found)} detections",
@@ -165,9 +166,9 @@ def main(args: Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), truth, found)
         del truth, found
-        runs = {"mvit_det": alone(by_us, Path(folder))}
+        runs = {"mvit_det": run_alone(run_ours, Path(folder))}
         print(json.dumps(runs["mvit_det"]["seconds"]), flush=True)
-        runs["official"] = alone(by_official, Path(folder), args.official)
+        runs["official"] = run_alone(run_official, Path(folder), args.official)
     theirs, ours = runs["official"], runs["mvit_det"]
     rows = []
     for name in ("reading", "scoring"):
@@ -180,7 +181,7 @@ def main(args: Namespace) -> None:
     difference = np.abs(np.subtract(theirs["ap"], ours["ap"]))
     print(
         f"mean AP {100 * ours['ap'][-1]:.4f}, largest difference of a class or the mean "
-        f"{np.nanmax(difference):.1e}, classes measured by one alone: "
+        f"{np.nanmax(difference):.1e}, classes that only one measures: "
         f"{np.count_nonzero(np.isnan(theirs['ap']) != np.isnan(ours['ap']))}"
     )
 
@@ -190,16 +191,18 @@ if __name__ == "__main__":
     parser.add_argument("--official", type=Path, help="folder Evaluation of a clone of ActivityNet")
     parser.add_argument("--key-frames", type=int, default=57_000)
     parser.add_argument("--people", type=int, default=3, help="boxes per key frame")
-    parser.add_argument("--digits", type=int, default=9, help="of scores; with 4 many are equal")
+    parser.add_argument(
+        "--digits", type=int, default=9, help="decimals of scores; with 4, many are equal"
+    )
     arguments = parser.parse_args()
     if arguments.official is None:
         parser.error(
-            "the official scorer is needed: clone https://github.com/activitynet/ActivityNet and "
-            "give the folder Evaluation in it by --official."
+            "the official scorer is missing: clone https://github.com/activitynet/ActivityNet and "
+            "give its folder Evaluation as --official."
         )
     if not (arguments.official / "get_ava_performance.py").is_file():
         parser.error(
             f"there is no get_ava_performance.py in {arguments.official}: give the folder "
-            "Evaluation of a clone of https://github.com/activitynet/ActivityNet by --official."
+            "Evaluation of a clone of https://github.com/activitynet/ActivityNet as --official."
         )
     main(arguments)

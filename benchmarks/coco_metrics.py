@@ -91,7 +91,7 @@ def draw(images: int, masks: bool, seed: int = 0) -> tuple[dict[str, Any], list[
     )
 
 
-def by_pycocotools(coco: COCO, results: list[dict[str, Any]], task: str) -> tuple[COCOeval, float]:
+def run_pycocotools(coco: COCO, results: list[dict[str, Any]], task: str) -> tuple[COCOeval, float]:
     """Run pycocotools; return the evaluation, and its seconds without reading the results."""
     with contextlib.redirect_stdout(io.StringIO()):
         official = COCOeval(coco, coco.loadRes(results), task)
@@ -102,8 +102,10 @@ def by_pycocotools(coco: COCO, results: list[dict[str, Any]], task: str) -> tupl
     return official, time.process_time() - start
 
 
-def by_us(truth: CocoTruth, results: list[dict[str, Any]], task: str) -> tuple[CocoScores, float]:
-    """Run this project's metric, as in `by_pycocotools`, including TIDE's errors of boxes."""
+def run_ours(
+    truth: CocoTruth, results: list[dict[str, Any]], task: str
+) -> tuple[CocoScores, float]:
+    """Run this project's metric, as in `run_pycocotools`, including TIDE's errors of boxes."""
     detections = detections_of(results, truth, "drawn results")
     start = time.process_time()
     return measure(truth, detections, task), time.process_time() - start
@@ -137,8 +139,8 @@ def compare(task: str, images: int, rounds: int) -> None:
         # masks to small, medium and large by the area of the mask.
         copies = [{k: v for k, v in result.items() if k not in unused} for result in results]
         for name, run, source, given in (
-            ("pycocotools", by_pycocotools, coco, copies),
-            ("mvit_det", by_us, truth, results),
+            ("pycocotools", run_pycocotools, coco, copies),
+            ("mvit_det", run_ours, truth, results),
         ):
             start = time.process_time()
             outcome, alone = run(source, given, task)
@@ -157,13 +159,14 @@ def compare(task: str, images: int, rounds: int) -> None:
 
 
 def main(args: Namespace) -> None:
+    """Compare the metrics of boxes, then those of masks."""
     compare("bbox", args.images, args.rounds)
     compare("segm", args.mask_images, args.rounds)
 
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=5000, help="for boxes")
-    parser.add_argument("--mask-images", type=int, default=500, help="for masks")
-    parser.add_argument("--rounds", type=int, default=3, help="the median of them is printed")
+    parser.add_argument("--images", type=int, default=5000, help="images for boxes")
+    parser.add_argument("--mask-images", type=int, default=500, help="images for masks")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; medians are printed")
     main(parser.parse_args())

@@ -10,8 +10,8 @@ Per seed, two trainings: configs/quickstart_video.py (with ``--actions``
 configs/quickstart_actions.py), and the same with a single frame of each clip, repeated. Both are
 tested on held-out clips whose frames are kept, reversed, shuffled, or all replaced by one. A clip
 played backwards belongs to the opposite class, so predictions of the opposite class are counted
-besides correct ones. For actions, several of which occur at a time, the frame mAP is printed, and
-that of scores swapped with those of the opposite actions. ``--weights`` tests the given model only.
+besides correct ones. For actions, which may overlap in time, the frame mAP is printed, and that of
+scores swapped with those of the opposite actions. ``--weights`` tests the given model only.
 A run whose results are already in the output folder is not repeated.
 """
 
@@ -29,7 +29,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from omegaconf import DictConfig
-from pretraining import ROOT, spread, trained
+from pretraining import ROOT, format_range, train_once
 from tabulate import tabulate
 from torch import nn
 
@@ -43,8 +43,8 @@ from mvit_det.evaluation import ActionMetrics
 
 def opposites(moves: Mapping[str, tuple[str, int]]) -> np.ndarray:
     """Return the class indices (K,) of the opposites of moves like `MOTIONS`."""
-    known = list(moves.values())
-    return np.array([known.index((dial, -way)) for dial, way in known])
+    pairs = list(moves.values())
+    return np.array([pairs.index((dial, -way)) for dial, way in pairs])
 
 
 OPPOSITE_CLASS, OPPOSITE_ACTION = opposites(MOTIONS), opposites(ACTIONS)
@@ -53,12 +53,12 @@ ONE_FRAME = ["dataloader.train.mapper.sampling.sampling_rate=0"]
 
 # name -> function of the frame indices (T,) of a clip
 ARRANGEMENTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "as they are": lambda frames, rng: frames,
+    "unchanged": lambda frames, rng: frames,
     "backwards": lambda frames, rng: frames[::-1],
     "shuffled": lambda frames, rng: rng.permutation(frames),
-    "one of them, repeated": lambda frames, rng: np.full_like(frames, rng.choice(frames)),
+    "one frame, repeated": lambda frames, rng: np.full_like(frames, rng.choice(frames)),
 }
-ONE_IN_TRAINING = "one of them, repeated, and in training as well"
+ONE_IN_TRAINING = "one frame, repeated, and in training as well"
 
 
 class Rearranged:
@@ -79,7 +79,7 @@ class Rearranged:
 
 
 @torch.no_grad()
-def answers(cfg: DictConfig, model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+def predict_classes(cfg: DictConfig, model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and predicted class indices (N,) of the test videos, by the mean of views."""
     sums: dict[str, np.ndarray] = {}
     labels: dict[str, int] = {}
@@ -91,22 +91,22 @@ def answers(cfg: DictConfig, model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(labels.values())), np.stack(list(sums.values())).argmax(axis=1)
 
 
-def classified(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
+def measure_classification(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
     """Return the percentages of test videos classified correctly, and as the opposite class."""
-    labels, predicted = answers(cfg, model)
+    labels, predicted = predict_classes(cfg, model)
     return 100 * np.mean(predicted == labels), 100 * np.mean(predicted == OPPOSITE_CLASS[labels])
 
 
 @torch.no_grad()
-def detected(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
+def measure_detection(cfg: DictConfig, model: nn.Module) -> tuple[float, float]:
     """Return the frame mAP in percent, and that of scores swapped with the opposite actions'."""
     data = instantiate(cfg.dataloader.test)
-    as_told, exchanged = (ActionMetrics(cfg.dataloader.test.dataset.name) for _ in range(2))
+    correct, opposite = (ActionMetrics(cfg.dataloader.test.dataset.name) for _ in range(2))
     for batch in data:
         scores = model(batch)
-        as_told.process(batch, scores)
-        exchanged.process(batch, [each[:, OPPOSITE_ACTION] for each in scores])
-    return tuple(metrics.evaluate()["actions"]["mAP50"] for metrics in (as_told, exchanged))
+        correct.process(batch, scores)
+        opposite.process(batch, [each[:, OPPOSITE_ACTION] for each in scores])
+    return tuple(metrics.evaluate()["actions"]["mAP50"] for metrics in (correct, opposite))
 
 
 @dataclass(frozen=True)
@@ -128,23 +128,23 @@ class Quickstart:
     chance: str
 
 
-OF_VIDEOS = Quickstart(
+VIDEOS = Quickstart(
     "quickstart_video.py",
-    classified,
+    measure_classification,
     Path("output/motion"),
-    ("right, %", "opposite class, %"),
+    ("correct, %", "opposite class, %"),
     f"Chance is {100 / len(MOTIONS):.0f} % for both",
 )
-OF_ACTIONS = Quickstart(
+ACTION_CLIPS = Quickstart(
     "quickstart_actions.py",
-    detected,
+    measure_detection,
     Path("output/motion_actions"),
     ("mAP", "mAP of the opposites"),
-    "Chance is the share of the boxes in which an action is done, 25 in the mean, for both",
+    "Chance is the share of boxes with an action, 25 on average, for both",
 )
 
 
-def tested(
+def measure_arrangement(
     quickstart: Quickstart, cfg: DictConfig, weights: Path, arrangement: str
 ) -> tuple[float, float]:
     """Compute the two figures of trained weights on frames in an arrangement."""
@@ -158,15 +158,18 @@ def tested(
 
 
 def main() -> None:
+    """Train or load the models of each seed, test them, and print the table."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--actions", action="store_true", help="detected, not videos classified")
-    parser.add_argument("--weights", type=Path, help="of a trained quickstart; trains none")
+    parser.add_argument("--actions", action="store_true", help="the quickstart of action detection")
+    parser.add_argument(
+        "--weights", type=Path, help="checkpoint of a quickstart, to test without training"
+    )
     parser.add_argument("--output", type=Path, help="folder of the trainings")
     parser.add_argument("opts", nargs="*", help="key=value: overrides of the config")
     args = parser.parse_args()
 
-    quickstart = OF_ACTIONS if args.actions else OF_VIDEOS
+    quickstart = ACTION_CLIPS if args.actions else VIDEOS
     output = args.output or quickstart.output
     cfg = apply_overrides(load_config(str(ROOT / "configs" / quickstart.config)), args.opts)
     still = apply_overrides(deepcopy(cfg), ONE_FRAME)
@@ -176,18 +179,18 @@ def main() -> None:
         weights = args.weights
         if weights is None:
             folder = output / f"seed{seed}"
-            trained(quickstart.config, folder, overrides)
+            train_once(quickstart.config, folder, overrides)
             weights = folder / "model_final.pth"
         for name in ARRANGEMENTS:
-            rows.setdefault(name, []).append(tested(quickstart, cfg, weights, name))
+            rows.setdefault(name, []).append(measure_arrangement(quickstart, cfg, weights, name))
         if args.weights is None:
             folder = output / f"one-frame-seed{seed}"
-            trained(quickstart.config, folder, [*overrides, *ONE_FRAME])
+            train_once(quickstart.config, folder, [*overrides, *ONE_FRAME])
             final = folder / "model_final.pth"
-            result = tested(quickstart, still, final, "as they are")
+            result = measure_arrangement(quickstart, still, final, "unchanged")
             rows.setdefault(ONE_IN_TRAINING, []).append(result)
     columns = ("frames of a clip", *quickstart.columns)
-    table = [(name, *map(spread, map(list, zip(*pairs)))) for name, pairs in rows.items()]
+    table = [(name, *map(format_range, map(list, zip(*pairs)))) for name, pairs in rows.items()]
     print(f"{quickstart.chance}; mean (smallest to largest) of seeds {args.seeds}")
     print(tabulate(table, columns, tablefmt="github"))
 

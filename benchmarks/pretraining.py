@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure what pre-training brings to the quickstart: detection with and without its weights.
+"""Measure the gain of pre-training for the quickstart: detection with and without its weights.
 
     python benchmarks/pretraining.py                       # 3 seeds x 1300 iterations: half an hour
     python benchmarks/pretraining.py --iterations 400 --seeds 1 2 3 4 5
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 METRICS = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
 
 
-def trained(config: str, folder: Path, overrides: list[str]) -> dict[str, float]:
+def train_once(config: str, folder: Path, overrides: list[str]) -> dict[str, float]:
     """Train a config into ``folder``; return its last results and "seconds"."""
     report = folder / "comparison.json"
     if not report.exists():
@@ -45,25 +45,30 @@ def last_results(folder: Path) -> dict[str, float]:
     return results
 
 
-def spread(values: list[float]) -> str:
+def format_range(values: list[float]) -> str:
     """Format mean and range: "mean (smallest to largest)"."""
     return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def main() -> None:
+    """Train all models, or read their results, and print the comparison."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--iterations", type=int, default=1300, help="of detection")
+    parser.add_argument("--iterations", type=int, default=1300, help="iterations of detection")
     parser.add_argument("--output", type=Path, default=Path("output/pretraining"))
-    parser.add_argument("--one-classifier", action="store_true", help="for all seeds, the first's")
+    parser.add_argument(
+        "--one-classifier", action="store_true", help="use the classifier of the first seed for all"
+    )
     args = parser.parse_args()
 
     classifiers, rows = [], {"without": [], "with": []}
     for seed in args.seeds:
-        own_seed = args.seeds[0] if args.one_classifier else seed
-        classifier = args.output / f"classifier-seed{own_seed}"
+        classifier_seed = args.seeds[0] if args.one_classifier else seed
+        classifier = args.output / f"classifier-seed{classifier_seed}"
         classifiers.append(
-            trained("quickstart_classification.py", classifier, [f"train.seed={own_seed}"])
+            train_once(
+                "quickstart_classification.py", classifier, [f"train.seed={classifier_seed}"]
+            )
         )
         detection = [
             f"train.seed={seed}",
@@ -72,21 +77,25 @@ def main() -> None:
         ]
         name = f"{args.iterations}-seed{seed}"
         weights = f"train.init_checkpoint={classifier / 'model_final.pth'}"
-        rows["without"].append(trained("quickstart.py", args.output / f"without-{name}", detection))
+        rows["without"].append(
+            train_once("quickstart.py", args.output / f"without-{name}", detection)
+        )
         rows["with"].append(
-            trained("quickstart_pretrained.py", args.output / f"with-{name}", [*detection, weights])
+            train_once(
+                "quickstart_pretrained.py", args.output / f"with-{name}", [*detection, weights]
+            )
         )
 
     print(f"{args.iterations} iterations, seeds {args.seeds}: mean (smallest to largest)")
-    accuracy = spread([run["classification/top1"] for run in classifiers])
-    seconds = spread([run["seconds"] for run in classifiers])
+    accuracy = format_range([run["classification/top1"] for run in classifiers])
+    seconds = format_range([run["seconds"] for run in classifiers])
     print(f"classifier: top-1 {accuracy}, seconds {seconds}")
     for pretraining, runs in rows.items():
-        figures = [f"{name} {spread([run[name] for run in runs])}" for name in METRICS]
-        seconds = spread([run["seconds"] for run in runs])
+        figures = [f"{name} {format_range([run[name] for run in runs])}" for name in METRICS]
+        seconds = format_range([run["seconds"] for run in runs])
         print(f"{pretraining} pre-training: {', '.join(figures)}, seconds {seconds}")
     gains = [
-        f"{name} {spread([a[name] - b[name] for a, b in zip(rows['with'], rows['without'])])}"
+        f"{name} {format_range([a[name] - b[name] for a, b in zip(rows['with'], rows['without'])])}"
         for name in METRICS
     ]
     print(f"gain per seed: {', '.join(gains)}")

@@ -35,7 +35,7 @@ FRAMES = {"S16x4": 16, "B32x3": 32}
 CLASSES = 400
 
 
-class Theirs(nn.Module):
+class PeerClassifier(nn.Module):
     """Another code base's classifier with the interface of `Recognizer`."""
 
     def __init__(self, network: nn.Module):
@@ -65,7 +65,7 @@ def build_ours(name: str) -> Recognizer:
     return Recognizer(backbone, CLASSES)
 
 
-def build_theirs(name: str, ours: Recognizer) -> Theirs:
+def build_theirs(name: str, ours: Recognizer) -> PeerClassifier:
     """Build timm's or torchvision's model of that name, with our weights."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ours.pth"
@@ -76,7 +76,7 @@ def build_theirs(name: str, ours: Recognizer) -> Theirs:
     else:
         network = timm.create_model(TIMM[name], num_classes=CLASSES)
     network.load_state_dict(weights)
-    return Theirs(network)
+    return PeerClassifier(network)
 
 
 def build_torchvision(name: str) -> TorchvisionMViT:
@@ -106,7 +106,7 @@ def build_torchvision(name: str) -> TorchvisionMViT:
     )
 
 
-def measure(name: str, args: argparse.Namespace) -> list[list[str]]:
+def measure_model(name: str, args: argparse.Namespace) -> list[list[str]]:
     """Measure one model; return rows of our times, and ratios of the others' to ours."""
     torch.manual_seed(0)
     device = torch.device(args.device)
@@ -126,9 +126,9 @@ def measure(name: str, args: argparse.Namespace) -> list[list[str]]:
         expected, *others = (model(batch) for model in models.values())
     for other in others:
         torch.testing.assert_close(other, expected)
-    results = timing.measure(models, (batch, batch), args.repeats, device, name)
+    results = timing.measure_models(models, (batch, batch), args.repeats, device, name)
     rows = []
-    for key, ratios in timing.compare(results).items():
+    for key, ratios in timing.compare_models(results).items():
         row = [name, key]
         for time in timing.TIMES:
             row += [f"{1e3 * statistics.median(results['ours'][time]):.1f}"]
@@ -149,7 +149,7 @@ def main() -> None:
     args = parser.parse_args()
     columns = ["", "", "forward, ms", "ratio", "training step, ms", "ratio"]
     columns += ["forward peak", "training peak", "saved for backward"]
-    rows = [row for name in args.models for row in measure(name, args)]
+    rows = [row for name in args.models for row in measure_model(name, args)]
     print(
         f"\nBatch {args.batch_size}, {args.device}, {torch.get_num_threads()} threads; ratios of "
         "medians\n(smallest-largest of the rounds); above 1, ours is faster or smaller; ours in ms "

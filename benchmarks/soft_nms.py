@@ -21,7 +21,7 @@ import mvit_det  # noqa: F401  makes detectron2 importable
 from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 
-from mvit_det.benchmark.timing import seconds
+from mvit_det.benchmark.timing import time_run
 from mvit_det.detection import soft_nms
 
 BOXES, CLASSES, TOP_K = 1000, 80, 100
@@ -33,7 +33,7 @@ HEADS = {
 }
 
 
-def candidates(crowded: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def draw_candidates(crowded: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Draw boxes (N, 4), scores (N,), classes (N,) of 1000 proposals in an 800 x 1280 image."""
     objects = torch.rand(20 if crowded else BOXES, 4) * torch.tensor([1180, 700, 200, 200])
     near, side = objects[torch.arange(BOXES) % len(objects)].split(2, dim=1)
@@ -45,8 +45,8 @@ def candidates(crowded: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     return boxes, scores.flatten().clamp(min=2e-3), torch.arange(CLASSES).repeat(BOXES)
 
 
-def subjects(device: torch.device) -> dict[str, Callable[[], object]]:
-    """Build what is timed: name -> function without arguments."""
+def build_runs(device: torch.device) -> dict[str, Callable[[], object]]:
+    """Build the functions to time: name -> function without arguments."""
     runs = {}
     crops = torch.randn(BOXES, 256, 7, 7, device=device)
     for name, layers in HEADS.items():
@@ -54,7 +54,7 @@ def subjects(device: torch.device) -> dict[str, Callable[[], object]]:
         runs[name] = partial(FastRCNNConvFCHead(shape, **layers).to(device).eval(), crops)
     for crowded in (False, True):
         kind = "crowded" if crowded else "spread"
-        inputs = [x.to(device) for x in candidates(crowded)]
+        inputs = [x.to(device) for x in draw_candidates(crowded)]
         for method in ("linear", "gaussian"):
             runs[f"soft_nms, {method}, {kind}"] = partial(
                 soft_nms, *inputs, method=method, top_k=TOP_K
@@ -73,11 +73,11 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.manual_seed(0)
-    runs = subjects(device)
+    runs = build_runs(device)
     times = {name: [] for name in runs}
     for _ in range(args.repeats + 1):
         for name, run in runs.items():
-            times[name].append(seconds(run, device))
+            times[name].append(time_run(run, device))
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     print(f"{torch.get_num_threads()} threads, {device}; over: ratio to the time of that head")
     print(f"{'':44}{'ms':>10}{'over 2 FC':>12}{'over 4 conv':>12}")

@@ -58,19 +58,19 @@ def generate(path: Path, seconds: int, key_every: int, size: tuple[int, int] = (
     return path
 
 
-def seeking(path: Path, frames: np.ndarray) -> np.ndarray:
+def read_first(path: Path, frames: np.ndarray) -> np.ndarray:
     """Read by seeking, as when a file is opened for the first time."""
     forget()
-    return reopening(path, frames)
+    return read_again(path, frames)
 
 
-def reopening(path: Path, frames: np.ndarray) -> np.ndarray:
+def read_again(path: Path, frames: np.ndarray) -> np.ndarray:
     """Read by seeking in a file opened before: the next view in testing, the next box in AVA."""
     with open_video(path) as video:
         return video.frames(frames)
 
 
-def whole_by_pyav(path: Path, frames: np.ndarray) -> np.ndarray:
+def decode_with_pyav(path: Path, frames: np.ndarray) -> np.ndarray:
     """Decode every frame to RGB with PyAV, then take the clip."""
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
@@ -78,7 +78,7 @@ def whole_by_pyav(path: Path, frames: np.ndarray) -> np.ndarray:
     return np.stack([decoded[index] for index in frames])
 
 
-def whole_by_opencv(path: Path, frames: np.ndarray) -> np.ndarray:
+def decode_with_opencv(path: Path, frames: np.ndarray) -> np.ndarray:
     """Decode every frame with OpenCV in BGR; convert only the clip to RGB."""
     capture = cv2.VideoCapture(str(path))
     decoded = []
@@ -92,10 +92,10 @@ def whole_by_opencv(path: Path, frames: np.ndarray) -> np.ndarray:
 
 
 READERS: dict[str, Reader] = {
-    "mvit_det": seeking,
-    "mvit_det, opened before": reopening,
-    "PyAV, whole file": whole_by_pyav,
-    "OpenCV, whole file": whole_by_opencv,
+    "mvit_det": read_first,
+    "mvit_det, opened before": read_again,
+    "PyAV, whole file": decode_with_pyav,
+    "OpenCV, whole file": decode_with_opencv,
 }
 
 
@@ -139,11 +139,14 @@ def long_video(folder: Path) -> None:
 
 
 def main() -> None:
+    """Time the readers on given or generated videos."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", type=Path, nargs="*")
-    parser.add_argument("--clips", type=int, default=8, help="of each kind and video")
+    parser.add_argument("--clips", type=int, default=8, help="clips of each kind and video")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--long", action="store_true", help="generate and open 15 minutes instead")
+    parser.add_argument(
+        "--long", action="store_true", help="time a generated video of 15 minutes instead"
+    )
     args = parser.parse_args()
     cv2.setNumThreads(1)
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "threads;1"

@@ -23,34 +23,35 @@ def argument_parser() -> ArgumentParser:
     """Build the parser of ``python -m mvit_det.benchmark``."""
     parser = ArgumentParser(
         description="Parameters, FLOPs, time and memory of the model of any config, with random "
-        "weights and inputs, in float32. Fused attention, plain attention and, for the backbone "
-        "alone, Detectron2's own MViT where it is installed are measured in turn.",
+        "weights and inputs, in float32. Fused attention, plain attention and, for backbones, "
+        "Detectron2's MViT if it is installed are measured in turn.",
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config-file", metavar="FILE", help="a .py, a .yaml, or a config's name")
     what.add_argument(
-        "--table", nargs="+", metavar="FILE", help="count only: a row per config, in Markdown"
+        "--table", nargs="+", metavar="FILE", help="only count: one row per config, in Markdown"
     )
     parser.add_argument(
         "--size",
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="of images or frames; unless given, a recognizer's own, and 800 1280 for detectors",
+        help="size of images or frames; default: a recognizer's nominal size, and 800 1280 for "
+        "detectors",
     )
     parser.add_argument(
         "--batch-size", "--batch", type=int, default=1, metavar="N", help="images per run"
     )
-    parser.add_argument("--device", default=device, help=f"cpu or cuda; {device} unless given")
+    parser.add_argument("--device", default=device, help=f"cpu or cuda; default: {device}")
     parser.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="rounds of timing; 0: count only"
+        "--repeats", type=int, default=5, metavar="N", help="rounds of timing; 0: only count"
     )
     parser.add_argument(
-        "--backbone-only", action="store_true", help="without pyramid, proposals and heads"
+        "--backbone-only", action="store_true", help="measure without pyramid, proposals and heads"
     )
     parser.add_argument(
-        "--output", "--json", metavar="FILE", help="write all figures there, as JSON"
+        "--output", "--json", metavar="FILE", help="JSON file to write all figures to"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the config")
     return parser
@@ -65,7 +66,7 @@ def main(args: Namespace) -> dict[str, Any]:
     if min([args.batch_size, *(args.size or ())]) < 1 or args.repeats < 0:
         raise UserError("--size and --batch-size must be at least 1, --repeats at least 0.")
     if args.output and not Path(args.output).resolve().parent.is_dir():
-        raise UserError(f"--output {args.output}: there is no such folder, create it first.")
+        raise UserError(f"--output {args.output}: the folder does not exist, create it first.")
     if args.output and Path(args.output).is_dir():
         raise UserError(f"--output {args.output} is a folder: give the file to write.")
     device = open_device(args.device, "--device ")
@@ -78,26 +79,28 @@ def main(args: Namespace) -> dict[str, Any]:
 def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
     """Count the models of many configs, print a Markdown table, and return the report."""
     if args.overrides or args.backbone_only:
-        raise UserError(
-            "--table counts configs as they are: leave out --backbone-only and key=value."
-        )
+        raise UserError("--table counts unchanged configs: drop --backbone-only and key=value.")
     rows = table.make_rows(args.table, args.size, device)
-    sizes = " or ".join({table.size_of_input(row): None for row in rows})
+    sizes = " or ".join({table.format_input_size(row): None for row in rows})
     print(f"FLOPs of {sizes} pixels {counts.CONVENTION}.\n", file=sys.stderr)
-    print(table.to_markdown(rows))
-    return {**surroundings(device), "rows": rows}
+    print(table.format_table(rows))
+    return {**environment(device), "rows": rows}
 
 
 def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
-    """Count and measure the model of one config, print tables, and return the report."""
+    """Count and measure the model of one config, print tables, and return the report.
+
+    Raises:
+        UserError: the config has no model, or --backbone-only does not fit it.
+    """
     cfg = apply_overrides(load_config(args.config_file), args.overrides)
     backbone_key = subjects.backbone_key(cfg)
     key = backbone_key if args.backbone_only else "model"
     recognizer = subjects.nominal_size(cfg) is not None
     if recognizer and args.backbone_only:
         raise UserError(
-            "--backbone-only is for detectors: a recognizer has but a norm and one linear layer "
-            "beside its backbone."
+            "--backbone-only needs a detector, which this config's model is not: drop it. (A "
+            "recognizer adds only a norm and a linear layer to its backbone.)"
         )
     report = {
         "config": args.config_file,
@@ -105,14 +108,14 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
         "measured": key,
         "repeats": args.repeats,
         "input": subjects.input_shape(cfg, args.batch_size, args.size),
-        **surroundings(device),
+        **environment(device),
     }
     torch.manual_seed(0)
     if args.repeats:
         models = subjects.build_variants(cfg, key)
         models = {name: model.to(device) for name, model in models.items()}
     else:
-        models = {"model": subjects.build_to_count(cfg, key, device)}
+        models = {"model": subjects.build_for_counting(cfg, key, device)}
     plain = models["plain" if "plain" in models else "model"]
     task = task_of(cfg)
     print("Counting ...", file=sys.stderr)
@@ -122,20 +125,20 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
         inputs = subjects.make_inputs(plain, task, report["input"], device)
         groups = {} if key == backbone_key else {"model": (models, inputs)}
         if not recognizer:
-            backbones, images = subjects.backbones_alone(cfg, models, inputs[0])
+            backbones, images = subjects.extract_backbones(cfg, models, inputs[0])
             groups["backbone"] = (backbones, (images, images))
         report["times"] = {
-            label: timing.measure(*group, args.repeats, device, label)
+            label: timing.measure_models(*group, args.repeats, device, label)
             for label, group in groups.items()
         }
         report["ratios"] = {
-            label: timing.compare(results) for label, results in report["times"].items()
+            label: timing.compare_models(results) for label, results in report["times"].items()
         }
         print_times(report)
     return report
 
 
-def surroundings(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
     """Describe device, threads, torch version and Detectron2 host, which affect the figures."""
     cuda = device.type == "cuda"
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
@@ -156,19 +159,19 @@ def print_counts(report: dict[str, Any]) -> None:
         f"{report['threads']} threads; torch {report['torch']}; {report['host']} Detectron2\n\n"
         f"Parameters and FLOPs ({report['convention']})"
     )
-    rows = {**report["parts"], "in all": report}
+    rows = {**report["parts"], "total": report}
     columns = ["", "parameters, M", "FLOPs, G"]
     print_table(columns, [(n, x["parameters"] / 1e6, x["flops"] / 1e9) for n, x in rows.items()])
-    unknown = [f"{name} ({n} calls)" for name, n in report["not_counted"].items()]
-    print(f"Not counted: {', '.join(unknown) or 'nothing but what is free'}\n")
+    not_counted = [f"{name} ({n} calls)" for name, n in report["not_counted"].items()]
+    print(f"Not counted: {', '.join(not_counted) or 'only operations that are free'}\n")
 
 
 def print_times(report: dict[str, Any]) -> None:
     """Print the tables of times (ms) and memory (MB), and of their ratios."""
     print(
         "Time (median) and memory; a training step is forward and backward, without optimizer; "
-        "peaks are of tensors,\non top of weights and inputs; saved is what is kept for the "
-        "backward pass"
+        "peaks are of tensors,\nin addition to weights and inputs; saved: kept for the backward "
+        "pass"
     )
     rows = []
     for label, results in report["times"].items():
@@ -194,7 +197,7 @@ def print_table(columns: list[str], rows: list) -> None:
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:
-    """Run one command line, named ``prog`` in its usage."""
+    """Run one command line, with ``prog`` as the program name."""
     parser = argument_parser()
     parser.prog = prog
     with exit_on_user_error():

@@ -47,53 +47,53 @@ def count(model: nn.Module, task: Task, shape: Sequence[int]) -> dict[str, Any]:
     """Count parameters and FLOPs in total and per part, and list operations without a count.
 
     Args:
-        model: of the task, or a bare backbone; with plain attention, whose products are counted.
-            It may be on the meta device, unless its task has two stages.
+        model: a model of the task, or a bare backbone; with plain attention, whose products are
+            counted. It may be on the meta device, unless its task has two stages.
         task: creates the random inputs.
-        shape: of the input, (B, 3, [T,] H, W); one sample is counted.
+        shape: input shape (B, 3, [T,] H, W); one sample is counted.
 
     Returns:
         ``parameters``, ``flops`` (1 multiply-add = 1 FLOP), ``parts``: name -> both, and
         ``not_counted``: operation -> number of calls.
     """
     model.eval()
-    sizes = {name: size_of(part) for name, part in model.named_children()}
+    sizes = {name: count_parameters(part) for name, part in model.named_children()}
     is_backbone = isinstance(model, Backbone)
     by_shapes = not (is_backbone or task.two_stages)
     device = "meta" if by_shapes else next(model.parameters()).device
     inputs, _ = make_inputs(model, task, [1, *shape[1:]], torch.device(device))
     if by_shapes:
-        total, flops, unknown = count_by_shapes(model, inputs)
+        total, flops, calls = count_by_shapes(model, inputs)
     else:
         if not is_backbone:
             analyses = analyse_detector(model, inputs)
             flops = {name: analysis.total() for name, analysis in analyses.items()}
-            masks = model.roi_heads.mask_on
-            sizes["mask head"] = size_of(model.roi_heads.mask_head) if masks else 0
+            heads: Any = model.roi_heads
+            sizes["mask head"] = count_parameters(heads.mask_head) if heads.mask_on else 0
             sizes["box head"] = sizes["roi_heads"] - sizes["mask head"]
         else:
             analyses = {"model": analyse(lambda net, x: net(x).values(), model, inputs)}
             flops = {name: analyses["model"].total(f"module.{name}") for name in sizes}
         total = sum(analysis.total() for analysis in analyses.values())
-        unknown = sum((analysis.unsupported_ops() for analysis in analyses.values()), Counter())
-    unknown = {name: n for name, n in unknown.items() if name.split("::")[-1] not in FREE}
-    if "prim::CallFunction" in unknown:  # functions that are compiled while the tracer runs
-        unknown["compiled functions such as nms"] = unknown.pop("prim::CallFunction")
+        calls = sum((analysis.unsupported_ops() for analysis in analyses.values()), Counter())
+    not_counted = {name: n for name, n in calls.items() if name.split("::")[-1] not in FREE}
+    if "prim::CallFunction" in not_counted:  # functions that are compiled while the tracer runs
+        not_counted["compiled functions such as nms"] = not_counted.pop("prim::CallFunction")
     return {
-        "parameters": size_of(model),
+        "parameters": count_parameters(model),
         "flops": total,
         "parts": {name: {"parameters": sizes[name], "flops": flops[name]} for name in flops},
-        "not_counted": unknown,
+        "not_counted": not_counted,
     }
 
 
-def size_of(module: nn.Module) -> int:
+def count_parameters(module: nn.Module) -> int:
     """Return the number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
-def analyse_detector(model: nn.Module, inputs: list[dict]) -> dict[str, FlopCountAnalysis]:
-    """Analyse the parts of a detector one by one, with fixed numbers of boxes for the heads.
+def analyse_detector(model: Any, inputs: list[dict]) -> dict[str, FlopCountAnalysis]:
+    """Analyse the parts of a two-stage detector, with fixed numbers of boxes for the heads.
 
     With random weights, the number of boxes that the detector itself would find is arbitrary.
     """
@@ -102,34 +102,35 @@ def analyse_detector(model: nn.Module, inputs: list[dict]) -> dict[str, FlopCoun
     names, maps = tuple(pyramid), tuple(pyramid.values())
     size, device = images.image_sizes[0], images.tensor.device
     proposals = Instances(size, proposal_boxes=random_boxes(PROPOSALS, size)).to(device)
-    detections = Instances(size, pred_boxes=random_boxes(DETECTIONS, size)).to(device)
-    detections.pred_classes = torch.zeros(DETECTIONS, dtype=torch.long, device=device)
+    classes = torch.zeros(DETECTIONS, dtype=torch.long)
+    boxes = random_boxes(DETECTIONS, size)
+    detections = Instances(size, pred_boxes=boxes, pred_classes=classes).to(device)
 
-    def propose(generator, *maps):
+    def predict_proposals(generator, *maps):
         return [x.proposal_boxes.tensor for x in generator(images, dict(zip(names, maps)))[0]]
 
-    def detect(heads, *maps):
+    def predict_boxes(heads, *maps):
         heads.mask_on, mask_on = False, heads.mask_on
         results, _ = heads(images, dict(zip(names, maps)), [proposals])
         heads.mask_on = mask_on
         return [x.scores for x in results]
 
-    def outline(heads, *maps):
+    def predict_masks(heads, *maps):
         results = heads.forward_with_given_boxes(dict(zip(names, maps)), [detections])
         return [x.pred_masks for x in results]
 
     analyses = {
         "backbone": analyse(lambda net, x: net(x).values(), model.backbone, images.tensor),
-        "proposal_generator": analyse(propose, model.proposal_generator, *maps),
-        "box head": analyse(detect, model.roi_heads, *maps),
+        "proposal_generator": analyse(predict_proposals, model.proposal_generator, *maps),
+        "box head": analyse(predict_boxes, model.roi_heads, *maps),
     }
     if model.roi_heads.mask_on:
-        analyses["mask head"] = analyse(outline, model.roi_heads, *maps)
+        analyses["mask head"] = analyse(predict_masks, model.roi_heads, *maps)
     return analyses
 
 
-class Traced(nn.Module):
-    """Wrap a function of a module and tensors as a module, the only thing that fvcore traces."""
+class FunctionModule(nn.Module):
+    """Wraps a function of a module and tensors as a module, the only thing that fvcore traces."""
 
     def __init__(self, function: Callable[..., Iterable[torch.Tensor]], module: nn.Module):
         super().__init__()
@@ -146,32 +147,36 @@ def count_by_shapes(model: nn.Module, inputs: Any) -> tuple[int, dict[str, int],
 
     Nothing is computed, since meta tensors have only shapes: the trillions of FLOPs of a long clip
     take seconds to count, and no memory.
+
+    Returns:
+        FLOPs in total (1 multiply-add = 1 FLOP), FLOPs by child module, and operation -> calls.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     meta = {f"module.{name}": x.detach().to("meta") for name, x in tensors.items()}
     norm = {torch.ops.aten.native_layer_norm: lambda x, *_, **__: 2 * NORM * math.prod(x)}
     # FlopCounterMode counts a multiply-add as two.
     counter = FlopCounterMode(display=False, custom_mapping=norm)
-    with Operations(counter.flop_registry) as others, counter:
-        functional_call(Traced(lambda net: net(inputs), model), meta, ())
-    found = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
-    total = found.pop("Global", 0)
-    called = {name.removeprefix("Traced.module."): n for name, n in found.items() if "." in name}
+    with CallRecorder(counter.flop_registry) as recorder, counter:
+        functional_call(FunctionModule(lambda net: net(inputs), model), meta, ())
+    flops = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    total = flops.pop("Global", 0)
+    prefix = "FunctionModule.module."
+    by_module = {name.removeprefix(prefix): n for name, n in flops.items() if "." in name}
     # Where a backbone is not called itself, its parts are.
     outermost = {
         name: n
-        for name, n in called.items()
-        if not any(name.startswith(f"{other}.") for other in called)
+        for name, n in by_module.items()
+        if not any(name.startswith(f"{parent}.") for parent in by_module)
     }
     parts = {
         child: sum(n for name, n in outermost.items() if f"{name}.".startswith(f"{child}."))
         for child, _ in model.named_children()
     }
-    return total, parts, others.calls
+    return total, parts, recorder.calls
 
 
-class Operations(TorchDispatchMode):
-    """Record calls that have no formula in ``counted``, except elementwise operations."""
+class CallRecorder(TorchDispatchMode):
+    """Records calls that have no formula in ``counted``, except elementwise operations."""
 
     def __init__(self, counted: Container):
         super().__init__()
@@ -189,7 +194,7 @@ def analyse(
     function: Callable[..., Iterable[torch.Tensor]], module: nn.Module, *tensors: torch.Tensor
 ) -> FlopCountAnalysis:
     """Analyse FLOPs of ``function(module, *tensors)``; the module's parts are ``module.*``."""
-    analysis = FlopCountAnalysis(Traced(function, module), tensors)
+    analysis = FlopCountAnalysis(FunctionModule(function, module), tensors)
     # replaces fvcore's own count, which refuses the six axes of clips
     analysis.set_op_handle("aten::layer_norm", elementwise_flop_counter(0, NORM))
     analysis.tracer_warnings("none").unsupported_ops_warnings(False)

@@ -40,7 +40,10 @@ def make_rows(
         device: where detectors are counted.
 
     Returns:
-        One dict per config with its file, its own statements and the counts; sorted by FLOPs.
+        One dict per config with its file, the values it states and the counts; sorted by FLOPs.
+
+    Raises:
+        UserError: a config cannot be loaded or has no model.
     """
     # All configs are loaded first, so that a mistake in any of them shows early.
     configs = {path: load_config(path) for path in paths}
@@ -50,53 +53,54 @@ def make_rows(
         print(f"Counting {number} of {len(configs)}: {path}", end=" ", file=sys.stderr, flush=True)
         torch.manual_seed(0)
         task = task_of(cfg)
-        counted = counts.count(subjects.build_to_count(cfg, "model", device), task, shapes[path])
-        summary = {name: counted[name] for name in ("parameters", "flops", "not_counted")}
-        row = {"config": path, "kind": task.kind, "input": shapes[path], **describe(cfg), **summary}
-        print(*figures(row), file=sys.stderr)
+        model = subjects.build_for_counting(cfg, "model", device)
+        counted = counts.count(model, task, shapes[path])
+        row = {"config": path, "kind": task.kind, "input": shapes[path], **stated_values(cfg)}
+        row.update({name: counted[name] for name in ("parameters", "flops", "not_counted")})
+        print(*format_counts(row), file=sys.stderr)
         rows.append(row)
     return sorted(rows, key=lambda row: row["flops"])
 
 
-def describe(cfg: DictConfig) -> dict[str, Any]:
+def stated_values(cfg: DictConfig) -> dict[str, Any]:
     """Collect what a config states: published figures, test views, initial checkpoint."""
     return {
         "published": dict(cfg.get("published", {})),
-        "views": subjects.views_of(cfg),
+        "views": subjects.video_views(cfg),
         "init_checkpoint": cfg.get("train", {}).get("init_checkpoint", ""),
     }
 
 
-def figures(row: dict[str, Any]) -> list[str]:
+def format_counts(row: dict[str, Any]) -> list[str]:
     """Format counted parameters (M) and FLOPs (G) with the decimals that papers use."""
     digits = 1 if row["kind"] == "detector" else 3
     return [f"{row['parameters'] / 1e6:.{digits}f}", f"{row['flops'] / 1e9:.{digits}f}"]
 
 
-def size_of_input(row: dict[str, Any]) -> str:
+def format_input_size(row: dict[str, Any]) -> str:
     """Format the input size as "800 x 1280", or "16 x 224 x 224" with frames first."""
     return " x ".join(map(str, row["input"][2:]))
 
 
-def weights_of(row: dict[str, Any]) -> str:
+def format_weights(row: dict[str, Any]) -> str:
     """Format links to the initial checkpoint and to the published trained weights, if any."""
     sources = {"start": row["init_checkpoint"], "trained": row["published"].get("weights")}
     links = []
     for role, source in sources.items():
         if not source:
             continue
-        row_of_file = find(source)
-        link = row_of_file.url if row_of_file else source.replace(ZOO_PREFIX, ZOO)
+        published = find(source)
+        link = published.url if published else source.replace(ZOO_PREFIX, ZOO)
         title = Path(source).stem if role == "start" else row["kind"]
         links.append(f"[{title}]({link})" if "://" in link else f"`{source}`")
     return ", ".join(links) or "-"
 
 
-def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """Format the rows of `make_rows` as Markdown; links are relative to the configs' folder."""
     accuracies = [key for key in ACCURACIES if any(key in row["published"] for row in rows)]
     published = {"table": "paper: table", **{key: ACCURACIES[key] for key in accuracies}, **SIZES}
-    several_sizes = len({size_of_input(row) for row in rows}) > 1
+    several_sizes = len({format_input_size(row) for row in rows}) > 1
     titles = [*published.values(), *COUNTED]
     if any(row["views"] for row in rows):
         titles = [f"{title} x crops x clips" if "FLOPs" in title else title for title in titles]
@@ -104,12 +108,12 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     lines.append(["---"] * len(lines[0]))
     for row in rows:
         path = Path(row["config"])
-        size = [size_of_input(row)] * several_sizes
-        said = [str(row["published"].get(key, "-")) for key in published]
-        cells = [*said, *figures(row)]
-        for place in (len(said) - 1, -1):  # the paper's and our FLOPs
-            if row["views"] and cells[place] != "-":
-                cells[place] = " x ".join(map(str, (cells[place], *row["views"])))
+        size = [format_input_size(row)] * several_sizes
+        cells = [str(row["published"].get(key, "-")) for key in published]
+        cells += format_counts(row)
+        for column in (len(published) - 1, -1):  # the paper's and our FLOPs
+            if row["views"] and cells[column] != "-":
+                cells[column] = " x ".join(map(str, (cells[column], *row["views"])))
         config = f"[{path.stem}]({path.name})"
-        lines.append([config, *size, *cells, weights_of(row)])
+        lines.append([config, *size, *cells, format_weights(row)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -22,7 +22,7 @@ TIMES = ("forward", "training_step")
 SIZES = ("forward_peak", "training_peak", "saved_for_backward")
 
 
-def measure(
+def measure_models(
     models: dict[str, nn.Module],
     inputs: tuple[Any, Any],
     repeats: int,
@@ -36,9 +36,9 @@ def measure(
 
     Args:
         models: name -> model, on the device.
-        inputs: for evaluation and for training.
+        inputs: the inputs for evaluation, and those for training.
         repeats: number of rounds.
-        device: of models and inputs.
+        device: device of models and inputs.
         label: title of the progress bar.
 
     Returns:
@@ -48,13 +48,13 @@ def measure(
         name: (partial(forward, model, inputs[0]), partial(training_step, model, inputs[1]))
         for name, model in models.items()
     }
-    results = {name: {key: [] for key in TIMES} for name in models}
+    results: dict[str, dict[str, Any]] = {name: {key: [] for key in TIMES} for name in models}
     with EventStorage(), tqdm(total=len(models) * (2 * repeats + 2), desc=label) as progress:
 
         def time_in_turn(kind: int) -> None:
             for _ in range(repeats):
                 for name in models:
-                    results[name][TIMES[kind]].append(seconds(runs[name][kind], device))
+                    results[name][TIMES[kind]].append(time_run(runs[name][kind], device))
                     progress.update()
 
         for test, _ in runs.values():
@@ -83,8 +83,8 @@ def training_step(model: nn.Module, inputs: Any) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def seconds(run: Callable[[], None], device: torch.device) -> float:
-    """Return the wall-clock time of ``run``, including the work it queues on the device."""
+def time_run(run: Callable[[], None], device: torch.device) -> float:
+    """Return the wall-clock seconds of ``run``, including the work it queues on the device."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronize()
     start = time.perf_counter()
@@ -118,18 +118,18 @@ def saved_memory(run: Callable[[], None], model: nn.Module) -> int:
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     storages = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def count_storage(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with saved_tensors_hooks(note, lambda tensor: tensor):
+    with saved_tensors_hooks(count_storage, lambda tensor: tensor):
         run()
     return sum(storages.values())
 
 
-def compare(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def compare_models(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Divide the results of every other model by the first's: above 1, the first needs less.
 
     Returns:

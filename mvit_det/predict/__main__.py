@@ -10,15 +10,15 @@ from detectron2.utils.logger import setup_logger
 
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, exit_on_user_error
-from mvit_det.predict.arguments import argument_parser, class_names, split_overrides
-from mvit_det.predict.clips import check_window, videos_of
-from mvit_det.predict.frames import see_frames
+from mvit_det.predict.arguments import argument_parser, parse_class_names, split_overrides
+from mvit_det.predict.frames import predict_frames
 from mvit_det.predict.key_frames import ActionRunner, ProposalRunner
 from mvit_det.predict.person_boxes import box_threshold, person_boxes
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.run import Run
 from mvit_det.predict.sources import find_sources
-from mvit_det.predict.windows import see_windows
+from mvit_det.predict.spans import check_window, video_paths
+from mvit_det.predict.windows import predict_windows
 from mvit_det.predict.writers import make_folder, open_results
 
 logger = logging.getLogger("mvit_det.predict")
@@ -29,6 +29,9 @@ def main(args: Namespace) -> int:
 
     Returns:
         Exit status: 0; 1 if an input is faulty; 128 + signal number if a signal stopped the run.
+
+    Raises:
+        UserError: options, config, weights and inputs do not fit each other, or cannot be read.
     """
     check_window(args.window)
     words, overrides = split_overrides(args.inputs)
@@ -42,11 +45,11 @@ def main(args: Namespace) -> int:
         device=args.device,
         score_threshold=box_threshold(args) if args.proposals else args.score_threshold,
         batch_size=args.batch_size,
-        class_names=class_names(args.class_names),
+        class_names=parse_class_names(args.class_names),
     )
     if args.window is not None and predictor.task.inputs != "videos":
         raise UserError(
-            "--window is for classifiers of clips, and this config's model is none: drop it."
+            "--window needs a video classifier, which this config's model is not: drop it."
         )
     people = person_boxes(args, predictor)
     # the first Ctrl-C ends the loop and completes the files; a second one ends the run at once
@@ -54,32 +57,34 @@ def main(args: Namespace) -> int:
     with StopRequest() as stop, open_results(folder, predictor, files) as results:
         run = Run(predictor, results, stop)
         if predictor.task.inputs == "pictures" and people is None:
-            see_frames(run, sources)
+            predict_frames(run, sources)
         else:
-            videos = videos_of(sources, run.report)
+            videos = video_paths(sources, run.add_fault)
             if people is None:
-                see_windows(run, videos, args.window)
+                predict_windows(run, videos, args.window)
             else:
                 runner = ProposalRunner if args.proposals else ActionRunner
-                runner(run, people).see(videos)
+                runner(run, people).predict_videos(videos)
     logger.info(summary(run))
     return 128 + stop.requested if stop.requested else int(bool(run.faults))
 
 
 def summary(run: Run) -> str:
-    """Summarize in one line what was written."""
+    """Summarize in one line which files and results were written."""
     results = run.results
     counts = {
         "annotated pictures": results.pictures,
         f"annotated videos ({results.frames} frames)": results.videos,
     }
     written = [f"{count} {what}" for what, count in counts.items() if count]
-    written += [*results.further, "predictions.json"]
-    found = run.predictor.inference.summary(results.rows)
-    line = f"Wrote {', '.join(written)} and images.json to {results.folder}: {found}."
+    written += [*results.csv_files, "predictions.json"]
+    rows = run.predictor.inference.summary(results.rows)
+    line = f"Wrote {', '.join(written)} and images.json to {results.folder}: {rows}."
     if run.faults:
         line += f" Faulty inputs: {len(run.faults)}, see above."
-    return line + (" Interrupted: the rest was not looked at." if run.stop.requested else "")
+    if run.stop.requested:
+        line += " Interrupted: the remaining inputs were not processed."
+    return line
 
 
 def run_command(arguments: Sequence[str], prog: str) -> int:

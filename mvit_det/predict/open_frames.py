@@ -1,10 +1,8 @@
 """A common interface to video files, folders of frames, and arrays of frames."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,26 +21,30 @@ def open_frames(
         video: a path, or an array (N, H, W, 3) uint8, BGR.
         fps: frames per second, if the video does not specify it.
         folder_fps: the default of ``fps`` for folders of frames.
+
+    Raises:
+        VideoError: on entry, if a path has no frames that can be decoded.
+        UserError: the array has another form, or ``fps`` is not above 0.
     """
     if isinstance(video, (str, os.PathLike)):
         return open_video(video, fps=fps or folder_fps)
     return nullcontext(FramesInMemory(video, FRAME_RATE if fps is None else fps))
 
 
-def check_bgr(given: Any, axes: int, wanted: str) -> None:
-    """Raise a `UserError` unless ``given`` is a uint8 array whose last axis has size 3.
+def check_bgr(image: Any, axes: int, requirement: str) -> None:
+    """Raise a `UserError` unless ``image`` is a uint8 array whose last axis has size 3.
 
     Args:
-        given: the array to check.
+        image: the array to check.
         axes: number of axes: 3 for an image, 4 for a video.
-        wanted: how the message begins.
+        requirement: start of the message.
     """
-    shape = getattr(given, "shape", ())
-    if len(shape) != axes or shape[-1] != 3 or 0 in shape or given.dtype != np.uint8:
-        what = f"{given.dtype} of shape {shape}" if shape else type(given).__name__
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    if len(shape) != axes or shape[-1] != 3 or 0 in shape or image.dtype != np.uint8:
+        actual = f"{image.dtype} of shape {shape}" if shape else type(image).__name__
         raise UserError(
-            f"{wanted} of uint8 in the order BGR, not {what}: convert it first, e.g. by cv2.imread "
-            "or cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
+            f"{requirement} of uint8 in the order BGR, not {actual}: convert it first, e.g. by "
+            "cv2.imread or cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)."
         )
 
 
@@ -52,6 +54,9 @@ class FramesInMemory(OpenVideo):
     Args:
         frames: (N, H, W, 3) uint8, BGR.
         fps: frames per second.
+
+    Raises:
+        UserError: the array has another form, or ``fps`` is not above 0.
     """
 
     def __init__(self, frames: np.ndarray, fps: float) -> None:
@@ -61,17 +66,9 @@ class FramesInMemory(OpenVideo):
         self.times = np.arange(len(frames)) / fps
         self._frames = frames
 
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Return frames (len(indices), H, W, 3) RGB; see `OpenVideo.frames`."""
-        return np.ascontiguousarray(self._frames[np.asarray(indices)][..., ::-1])
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The source of the frames of an annotated video; see `sources.Frame`."""
-
-    path: Path
-    fps: float
+    def frames(self, indices: Iterable[int]) -> np.ndarray:
+        """Return frames (len(indices), H, W, 3) uint8, RGB."""
+        return np.ascontiguousarray(self._frames[list(indices)][..., ::-1])
 
 
 def frame_at(video: OpenVideo, second: float) -> int:
@@ -79,61 +76,65 @@ def frame_at(video: OpenVideo, second: float) -> int:
     return int(on_screen(video.times, second))
 
 
-def raised(place: float, error: VideoError) -> None:
-    """Raise the error of a part that cannot be decoded: the default for ``on_fault``."""
+def raise_error(place: float, error: VideoError) -> None:
+    """Raise the error of frames that cannot be decoded: the default for ``on_fault``."""
     raise error
 
 
-def gathered(
+def read_groups(
     video: OpenVideo,
-    wanted: Sequence[Sequence[int]],
-    on_fault: Callable[[int, VideoError], None] = raised,
+    groups: Sequence[Sequence[int]],
+    on_fault: Callable[[int, VideoError], None] = raise_error,
     memory: int = 2**28,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the parts of an open video, each as (index into ``wanted``, frames (N, H, W, 3) RGB).
+    """Decode groups of frames: yield (index into ``groups``, frames (N, H, W, 3) uint8 RGB).
 
-    Several parts are decoded together, since each one alone starts at the preceding key frame of
+    Several groups are decoded together, since each one alone starts at the preceding key frame of
     the file.
 
     Args:
-        video: an `OpenVideo`.
-        wanted: frame indices of each part.
-        on_fault: called with the index of a part that cannot be decoded, and the error; unless it
-            raises, that part is skipped.
-        memory: limit in bytes of the frames decoded at once; one part may exceed it.
+        video: an open video.
+        groups: frame indices of each group.
+        on_fault: called with the index of a group that cannot be decoded, and the error; unless it
+            raises, that group is skipped. By default it raises the error.
+        memory: limit in bytes of the frames decoded at once; one group may exceed it.
     """
-    if not wanted:
+    if not groups:
         return
-    at_once = max(1, memory // (max(map(len, wanted)) * video.frames([0]).nbytes))
-    for start in range(0, len(wanted), at_once):
-        yield from _gathered(video, wanted, range(start, len(wanted))[:at_once], on_fault)
+    at_once = max(1, memory // (max(map(len, groups)) * video.frames([0]).nbytes))
+    for start in range(0, len(groups), at_once):
+        yield from _read_together(video, groups, range(start, len(groups))[:at_once], on_fault)
 
 
-def _gathered(
-    video: OpenVideo, wanted: Sequence[Sequence[int]], places: Sequence[int], on_fault: Callable
+def _read_together(
+    video: OpenVideo, groups: Sequence[Sequence[int]], numbers: Sequence[int], on_fault: Callable
 ) -> Iterator[tuple[int, np.ndarray]]:
-    indices = np.unique(np.concatenate([wanted[place] for place in places]))
+    """Decode the groups with these numbers together; one by one if a frame is damaged."""
+    indices = np.unique(np.concatenate([groups[number] for number in numbers]))
     try:
         frames = video.frames(indices.tolist())
     except VideoError as error:
-        if len(places) == 1:
-            on_fault(places[0], error)
+        if len(numbers) == 1:
+            on_fault(numbers[0], error)
             return
-        for place in places:
-            yield from _gathered(video, wanted, [place], on_fault)
+        for number in numbers:
+            yield from _read_together(video, groups, [number], on_fault)
         return
-    for place in places:
-        yield place, frames[np.searchsorted(indices, wanted[place])]
+    for number in numbers:
+        yield number, frames[np.searchsorted(indices, groups[number])]
 
 
-def in_order(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
-    """Yield frames 0 to ``stop`` - 1, (H, W, 3) BGR, up to the first one that is damaged.
+def read_frames(video: OpenVideo, stop: int, memory: int = 2**27) -> Iterator[np.ndarray]:
+    """Yield frames 0 to ``stop`` - 1, (H, W, 3) uint8 BGR, up to the first one that is damaged.
 
     Args:
-        video: an `OpenVideo`.
+        video: an open video.
         stop: number of frames.
         memory: limit in bytes of the frames decoded at once. Smaller batches are slower, since each
             starts at the preceding key frame of the file.
+
+    Raises:
+        VideoError: a frame is damaged.
     """
-    for _, [frame] in gathered(video, [[index] for index in range(stop)], memory=memory):
+    for _, [frame] in read_groups(video, [[index] for index in range(stop)], memory=memory):
         yield np.ascontiguousarray(frame[..., ::-1])

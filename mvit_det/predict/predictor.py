@@ -15,13 +15,19 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.data.custom.categories import Category
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
-from mvit_det.predict.actions import KeyClip, given_boxes, key_clips, not_within, within
-from mvit_det.predict.clips import check_window, parts
-from mvit_det.predict.open_frames import check_bgr, open_frames, raised
+from mvit_det.predict.key_clips import (
+    KeyClip,
+    describe_outside,
+    key_clips,
+    parse_boxes,
+    split_seconds,
+)
+from mvit_det.predict.open_frames import check_bgr, open_frames, raise_error
+from mvit_det.predict.spans import check_window, split_windows
 from mvit_det.tasks import task_of
 from mvit_det.tasks.actions import People
 from mvit_det.tasks.video import Span
@@ -32,7 +38,7 @@ logger = logging.getLogger(__name__)
 WEIGHTS = ("model_best.pth", "averaged_final.pth", "model_final.pth")
 
 # Images of a more extreme aspect ratio are refused: if the config sets only the short side, they
-# would exceed any memory, and if it limits the long side, almost nothing would be left of them.
+# would exceed any memory, and if it limits the long side, they would shrink to almost nothing.
 MAX_ASPECT = 100
 
 
@@ -56,7 +62,7 @@ class Predictor:
         device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU if that is CUDA
             and this machine has none.
         score_threshold: from 0 to 1; detections (not classes) of a lower score are dropped. At 0
-            the model's own threshold remains (test_score_thresh of its box predictor). For an
+            the model's threshold remains (test_score_thresh of its box predictor). For an
             action detector, actions of a lower score are not drawn.
         batch_size: maximum number of images, or of clips with their crops, per forward pass.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO
@@ -67,8 +73,9 @@ class Predictor:
         categories: {"id", "name"} of each class, as in a COCO file, in the order of
             ``pred_classes`` or of the scores. For an action detector the evaluated actions;
             scores[:, id - 1] belongs to an id.
-        task: of the config, an object of `mvit_det.tasks`.
-        inference: how the task prepares inputs and handles results.
+        task: the task of the config, an object of `mvit_det.tasks`.
+        inference: how the task prepares inputs and handles results, an `Inference` with what the
+            task adds to it.
 
     Raises:
         UserError: a setting is out of range, or config, weights and class names do not match.
@@ -90,10 +97,10 @@ class Predictor:
         cfg = apply_overrides(load_config(os.fspath(config)), overrides)
         self.batch_size = batch_size
         self.task = task_of(cfg)
-        self.inference = self.task.inference(cfg, score_threshold)
+        self.inference: Any = self.task.inference(cfg, score_threshold)
         self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
-        self.model = _on_device(cfg, device)
+        self.model = _build_on_device(cfg, device)
         StrictCheckpointer(self.model, complete=True).load(path)
         logger.info("Weights: %s", path)
 
@@ -128,12 +135,12 @@ class Predictor:
             return self.over_time(image, fps=fps)[0].scores
         if isinstance(image, np.ndarray):
             return self([image])[0]
-        inputs = [self._prepare(one) for one in image]
+        inputs = [self._prepare(each) for each in image]
         # NOTE: only images resized to equal shapes share a batch. Padding to a common size changes
         # the model's input, and detections would depend on the other images in the list.
         by_shape = defaultdict(list)
-        for index, one in enumerate(inputs):
-            by_shape[one[0].shape].append(index)
+        for index, (tensor, _) in enumerate(inputs):
+            by_shape[tensor.shape].append(index)
         results: dict[int, Any] = {}
         for indices in by_shape.values():
             for start in range(0, len(indices), self.batch_size):
@@ -148,39 +155,58 @@ class Predictor:
 
         Args:
             video: as for a call.
-            window: in seconds; each gets as many views as the config tests a video with. None for
-                the whole video, which gives one `Span`.
+            window: length in seconds; each window gets as many views as the config tests a video
+                with. None for the whole video, which gives one `Span`.
             fps: as for a call.
+
+        Returns:
+            One `Span` per window, in order, with the ``scores`` (K,) of all classes.
 
         Raises:
             UserError: the model is not a video classifier, or the video cannot be read.
         """
         if self.task.inputs != "videos":
             raise UserError(
-                "Windows of time are for classifiers of clips, and this config's model is none: "
-                "call the predictor, or its actions()."
+                "Windows need a video classifier, which this config's model is not: call the "
+                "predictor, or its actions()."
             )
-        with self._usable(video, fps) as frames:
+        with self._open_checked(video, fps) as frames:
             return list(self.spans(frames, window))
 
-    def open(self, video: Any, fps: float | None = None) -> AbstractContextManager:
-        """Open a video file, a folder of frames, or an array of frames, for a ``with`` block."""
+    def open(self, video: Any, fps: float | None = None) -> AbstractContextManager[OpenVideo]:
+        """Open a video file, a folder of frames, or an array of frames, for a ``with`` block.
+
+        Args:
+            video: as for a call.
+            fps: as for a call.
+
+        Raises:
+            VideoError: a file or folder cannot be read; its message lacks the path.
+            UserError: an array has another form than (N, H, W, 3) uint8.
+        """
         return open_frames(video, fps, getattr(self.inference, "fps", None))
 
     @contextmanager
-    def _usable(self, video: Any, fps: float | None) -> Iterator[Any]:
+    def _open_checked(self, video: Any, fps: float | None) -> Iterator[OpenVideo]:
+        """Open as `open` does, but raise a `UserError` with the path for each `VideoError`."""
         try:
             with self.open(video, fps) as frames:
                 yield frames
         except VideoError as error:
             raise UserError(f"Video {video} cannot be used: {error}.") from error
 
-    def spans(self, video: Any, window: float | None = None) -> Iterator[Span]:
-        """Yield the results of `over_time` for a video opened by `open`."""
+    def spans(self, video: OpenVideo, window: float | None = None) -> Iterator[Span]:
+        """Yield the results of `over_time` for a video opened by `open`.
+
+        Raises:
+            UserError: the window is too short, or the frames are too narrow.
+            VideoError: a frame cannot be decoded.
+        """
         check_window(window)
-        _refuse_extreme(*video.frames([0]).shape[1:3], "A video")
-        for start, end, frames in parts(video.times, video.end, window):
-            views, scores = self.inference.views(video, frames), []
+        _check_aspect(video.frames([0]).shape[1:3], "A video")
+        for start, end, frames in split_windows(video.times, video.end, window):
+            views = self.inference.views(video, frames)
+            scores: list[torch.Tensor] = []
             while batch := [(clip, None) for clip in islice(views, self.batch_size)]:
                 scores += self._run(batch)
             yield Span(start, end, frames, torch.cat(scores).double().mean(dim=0).float())
@@ -192,8 +218,8 @@ class Predictor:
 
         Args:
             video: as for a call.
-            boxes: person boxes (N, 4) by the second of the key frame: x1, y1, x2, y2 as fractions
-                of the frame, from 0 to 1.
+            boxes: second of a key frame -> person boxes (N, 4), x1, y1, x2, y2 as fractions of the
+                frame, from 0 to 1.
             fps: as for a call.
 
         Returns:
@@ -203,49 +229,54 @@ class Predictor:
             UserError: the model is not an action detector, or the video or boxes cannot be used.
         """
         if self.task.inputs != "key frames":
-            raise UserError("Boxes of people are for action detectors, which this model is not.")
-        known = given_boxes(boxes)
-        with self._usable(video, fps) as frames:
-            seconds, outside = within(frames, list(known))
+            raise UserError("Person boxes need an action detector, which this model is not.")
+        by_second = parse_boxes(boxes)
+        with self._open_checked(video, fps) as frames:
+            seconds, outside = split_seconds(frames, list(by_second))
             if outside:
-                raise VideoError(not_within(frames, outside))
-            return list(self.people(frames, seconds, lambda clip: (known[clip.second], None)))
+                raise VideoError(describe_outside(frames, outside))
+            return list(self.people(frames, seconds, lambda clip: (by_second[clip.second], None)))
 
     def people(
         self,
-        video: Any,
+        video: OpenVideo,
         seconds: Sequence[float],
-        look: Callable[[KeyClip], tuple[np.ndarray, np.ndarray | None]],
-        on_fault: Callable[[float, VideoError], None] = raised,
+        boxes_at: Callable[[KeyClip], tuple[np.ndarray, np.ndarray | None]],
+        on_fault: Callable[[float, VideoError], None] = raise_error,
     ) -> Iterator[People]:
         """Yield the results of `actions` for a video opened by `open`.
 
         Args:
-            video: an `OpenVideo`.
-            seconds: of the key frames.
-            look: returns the boxes (N, 4) at a key frame, and their scores (N,) or None.
+            video: an open video.
+            seconds: times of the key frames.
+            boxes_at: returns the boxes (N, 4) at a key frame, as fractions of the frame, and their
+                scores (N,) or None.
             on_fault: see `key_clips`.
+
+        Raises:
+            UserError: the frames are too narrow.
+            VideoError: a frame cannot be decoded, unless ``on_fault`` handles it.
         """
-        _refuse_extreme(*video.frames([0]).shape[1:3], "A video")
+        _check_aspect(video.frames([0]).shape[1:3], "A video")
         clips = key_clips(video, seconds, self.inference.sampling, on_fault)
         while batch := list(islice(clips, self.batch_size)):
-            looked = [look(clip) for clip in batch]
+            by_clip = [boxes_at(clip) for clip in batch]
             samples = [
                 self.inference.prepare(clip.clip, boxes)
-                for clip, (boxes, _) in zip(batch, looked)
+                for clip, (boxes, _) in zip(batch, by_clip)
                 if len(boxes)
             ]
-            scores = iter(self._run(samples) if samples else [])
-            for clip, (boxes, sure) in zip(batch, looked):
-                told = next(scores) if len(boxes) else torch.zeros(0, self.inference.num_actions)
-                sure = np.full(len(boxes), np.nan) if sure is None else sure
+            outputs = iter(self._run(samples) if samples else [])
+            for clip, (boxes, box_scores) in zip(batch, by_clip):
+                scores = next(outputs) if len(boxes) else torch.zeros(0, self.inference.num_actions)
+                box_scores = np.full(len(boxes), np.nan) if box_scores is None else box_scores
                 size = clip.picture.shape[:2]
-                yield People(clip.second, clip.frame, size, boxes, told, sure)
+                yield People(clip.second, clip.frame, size, boxes, scores, box_scores)
 
     def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
-        """Prepare an image as the test mapper does, with what the task adds."""
+        """Prepare an image (H, W, 3) as the test mapper does: the model's input and companions."""
         check_bgr(image, 3, "A picture must be an array (H, W, 3)")
-        _refuse_extreme(*image.shape[:2], "A picture")
+        _check_aspect(image.shape[:2], "A picture")
         return self.inference.prepare(image)
 
     def _run(self, samples: list[tuple[torch.Tensor, Any]]) -> list[Any]:
@@ -259,10 +290,11 @@ class Predictor:
             ) from error
 
 
-def _refuse_extreme(height: int, width: int, what: str) -> None:
-    if max(height, width) > MAX_ASPECT * min(height, width):
+def _check_aspect(size: Sequence[int], kind: str) -> None:
+    """Raise a `UserError` for a size (H, W) that is more extreme than `MAX_ASPECT`."""
+    if max(size) > MAX_ASPECT * min(size):
         raise UserError(
-            f"{what} of {height} x {width} (H x W) cannot be resized for the model: cut it, so "
+            f"{kind} of {size[0]} x {size[1]} (H x W) cannot be resized for the model: cut it, so "
             f"that no side is more than {MAX_ASPECT} times the other."
         )
 
@@ -271,7 +303,7 @@ def find_weights(cfg: DictConfig, config: Path) -> str:
     """Return weights of the run that saved ``config``, if it is a .yaml, or of train.output_dir.
 
     Raises:
-        UserError: none of `WEIGHTS` is there.
+        UserError: none of `WEIGHTS` exists there.
     """
     folders = [config.parent] if config.suffix in (".yaml", ".yml") else []
     folders += [Path(cfg.train.output_dir)] if "train" in cfg else []
@@ -281,13 +313,13 @@ def find_weights(cfg: DictConfig, config: Path) -> str:
                 return str(folder / name)
     raise UserError(
         f"No weights were given, and neither {' nor '.join(WEIGHTS)} is in "
-        f"{' or '.join(map(str, folders))}: train first, or say --weights FILE."
+        f"{' or '.join(map(str, folders))}: train first, or give --weights FILE."
     )
 
 
-def _on_device(cfg: DictConfig, device: str | None) -> nn.Module:
-    wanted = device or OmegaConf.select(cfg, "train.device") or "cpu"
-    if device is None and str(wanted).startswith("cuda") and not torch.cuda.is_available():
-        logger.info("The config's device is %s, which is not here: using the CPU.", wanted)
-        wanted = "cpu"
-    return build_model(cfg, open_device(wanted, "The device ")).eval()
+def _build_on_device(cfg: DictConfig, device: str | None) -> nn.Module:
+    name = device or OmegaConf.select(cfg, "train.device") or "cpu"
+    if device is None and str(name).startswith("cuda") and not torch.cuda.is_available():
+        logger.info("The config's device %s is not available: using the CPU.", name)
+        name = "cpu"
+    return build_model(cfg, open_device(name, "The device ")).eval()

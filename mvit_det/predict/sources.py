@@ -22,9 +22,22 @@ logger = logging.getLogger(__name__)
 DEFAULT_FPS = 25.0  # for a video that does not specify it
 
 
-def playable(fps: float) -> float:
+def valid_fps(fps: float) -> float:
     """Return ``fps``, or `DEFAULT_FPS` if no video file can have that frame rate."""
     return fps if 0.01 <= fps <= 1000 else DEFAULT_FPS
+
+
+@dataclass(eq=False)
+class Source:
+    """Where frames are from: an image or video file, or a folder of frames.
+
+    Attributes:
+        path: path of the file or folder.
+        fps: frames per second; None for an image.
+    """
+
+    path: Path
+    fps: float | None
 
 
 @dataclass(frozen=True)
@@ -32,19 +45,19 @@ class Frame:
     """An image, or one frame of a video.
 
     Attributes:
-        source: the file it is from.
+        source: file or folder it is from.
         index: frame index in the source, from 0 on.
         image: (H, W, 3) uint8, BGR.
         seconds: time from the start of the file; None for an image.
     """
 
-    source: "Picture | Video"
+    source: Source
     index: int
     image: np.ndarray
     seconds: float | None = None
 
 
-class Picture:
+class Picture(Source):
     """An image file (its first image, if it has several).
 
     It is rotated by its EXIF orientation and converted to 8 bits and three channels as in training:
@@ -52,14 +65,17 @@ class Picture:
     the file does not specify which value is white.
     """
 
-    fps: float | None = None
     count = 1
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path, fps=None)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the image; a `UserError` if it cannot be decoded."""
+        """Yield the image.
+
+        Raises:
+            UserError: it cannot be decoded.
+        """
         try:
             check_image_file(str(self.path))
             image = read_image(str(self.path), format="BGR")
@@ -68,22 +84,25 @@ class Picture:
         yield Frame(self, 0, np.ascontiguousarray(image))
 
 
-class Video:
+class Video(Source):
     """A video file, decoded once from start to end.
 
     Attributes:
-        fps: frames per second.
         count: number of frames according to the file, which may be wrong; 0 if unknown.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fps, self.count = DEFAULT_FPS, 0
+        super().__init__(path, DEFAULT_FPS)
+        self.count = 0
         with suppress(VideoError), closing(VideoStream(path)) as stream:
-            self.fps, self.count = playable(stream.rate), stream.count
+            self.fps, self.count = valid_fps(stream.rate), stream.count
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each frame, rotated upright; the frames before a damaged part precede the error."""
+        """Yield each frame, rotated upright, up to a damaged part.
+
+        Raises:
+            VideoError: the rest cannot be decoded; raised after the frames before it.
+        """
         with closing(VideoStream(self.path)) as stream:
             for index, (seconds, frame) in enumerate(stream.shown()):
                 image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
@@ -99,51 +118,53 @@ def find_sources(
     the folder ``output`` are skipped. Files of other kinds are counted in the log.
 
     Raises:
-        UserError: an input does not exist, or there is no picture or video.
+        UserError: an input does not exist, or none is a picture or video.
     """
     paths: dict[str, Path] = {}  # by resolved path
     skipped = Skipped()
-    for given in map(os.fspath, inputs):
+    words = [os.fspath(word) for word in inputs]
+    for word in words:
         # an existing file whose name looks like a pattern is not one
-        pattern = glob.has_magic(given) and not os.path.exists(given)
-        for name in sorted(glob.glob(given, recursive=True)) if pattern else [given]:
+        pattern = glob.has_magic(word) and not os.path.exists(word)
+        for name in sorted(glob.glob(word, recursive=True)) if pattern else [word]:
             path = Path(name)
-            for file in _in_folder(path, Path(output), skipped) if path.is_dir() else [path]:
+            for file in _list_folder(path, Path(output), skipped) if path.is_dir() else [path]:
                 # not Path.resolve, which fails on a link to itself
                 paths.setdefault(os.path.realpath(file), file)
-        if not pattern and not os.path.exists(given):
-            raise UserError(f"Input {printable(given)} does not exist (looked from {os.getcwd()}).")
-    told = shorten_list(map(os.fspath, inputs))
+        if not pattern and not os.path.exists(word):
+            raise UserError(f"Input {printable(word)} does not exist (looked from {os.getcwd()}).")
+    listed = shorten_list(words)
     if str(skipped):
-        logger.warning("%s: skipped %s.", told, skipped)
+        logger.warning("%s: skipped %s.", listed, skipped)
     if not paths:
         raise UserError(
-            f"There is no picture or video in {told}; looked for .jpg, .png, .mp4 and the like."
+            f"There is no picture or video in {listed}: give files such as .jpg, .png or .mp4, or "
+            "folders of them."
         )
     return [Video(path) if is_video_name(path.name) else Picture(path) for path in paths.values()]
 
 
-def _in_folder(folder: Path, output: Path, skipped: Skipped) -> list[Path]:
-    root, kept_out = os.path.realpath(folder), os.path.realpath(output)
-    if root == kept_out:
+def _list_folder(folder: Path, output: Path, skipped: Skipped) -> list[Path]:
+    excluded = os.path.realpath(output)
+    if os.path.realpath(folder) == excluded:
         raise UserError(
             f"--output {output} is an input folder: choose another one, so that results are not "
-            "taken for inputs next time."
+            "used as inputs next time."
         )
-    found = []
-    for here, folders, files in walk(folder, ""):
-        place = folder / here
-        folders[:] = [name for name in folders if os.path.realpath(place / name) != kept_out]
+    paths = []
+    for relative, folders, files in walk(folder, ""):
+        parent = folder / relative
+        folders[:] = [name for name in folders if os.path.realpath(parent / name) != excluded]
         used = [name for name in files if is_image_name(name) or is_video_name(name)]
         skipped.add(set(files).difference(used))
-        found += [place / name for name in used]
-    return found
+        paths += [parent / name for name in used]
+    return paths
 
 
-def stream(
+def iterate_frames(
     sources: Sequence[Picture | Video], on_fault: Callable[[Path, str], None]
 ) -> Iterator[Frame]:
-    """Yield all frames of all sources; call ``on_fault(path, reason)`` for bad ones."""
+    """Yield all frames of all sources; call ``on_fault(path, reason)`` for unreadable ones."""
     for source in sources:
         try:
             yield from source.frames()

@@ -18,7 +18,7 @@ from PIL import Image
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.sources import Frame
+from mvit_det.predict.sources import Frame, Source
 
 _VIDEO_SUFFIX = ".mp4"
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}  # 118 per step of FFmpeg's q
@@ -36,13 +36,13 @@ def _save(picture: np.ndarray, path: Path) -> None:
         partial.write_bytes(encoded.getvalue())
 
 
-class VideoFile:
-    """An annotated video being written as MPEG-4, whose encoder every FFmpeg has.
+class AnnotatedVideo:
+    """Writes an annotated video as MPEG-4, whose encoder every FFmpeg has.
 
     It uses PyAV, since OpenCV neither writes the times of frames nor accepts all file names.
 
     Args:
-        path: of the file.
+        path: path of the file.
         fps: nominal frames per second, for players.
         size: (H, W) of the frames; an odd side is rounded up, as codecs require.
     """
@@ -59,9 +59,10 @@ class VideoFile:
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
 
     def add(self, image: np.ndarray, seconds: float) -> None:
-        """Append a frame (H, W, 3) BGR, shown at ``seconds``."""
+        """Append a frame (H, W, 3) uint8 BGR, displayed at ``seconds``."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        frame = frame.reformat(*self.size[::-1], "yuv420p")  # frames may differ in size
+        height, width = self.size
+        frame = frame.reformat(width, height, "yuv420p")  # frames may differ in size
         self._first = seconds if self._first is None else self._first
         frame.time_base = Fraction(1, _TICKS)
         frame.pts = self._last = max(round((seconds - self._first) * _TICKS), self._last + 1)
@@ -82,45 +83,45 @@ class Results:
         self.folder = folder
         self.images: list[dict[str, Any]] = []
         self.pictures = self.videos = self.frames = self.rows = 0
-        self.further: list[str] = []  # names of further files written to the folder
+        self.csv_files: list[str] = []  # names of csv files written to the folder
         self._predictions = predictions
         self._predictor = predictor
         self._inputs = set(map(os.path.realpath, inputs))
-        self._taken: set[str] = set()
-        self._source: Any = None
-        self._video: VideoFile | None = None
+        self._names: set[str] = set()  # in lower case
+        self._source: Source | None = None
+        self._video: AnnotatedVideo | None = None
         self._file_name = ""
 
     def add(self, frame: Frame, result: Any) -> None:
-        """Write one image or frame; the frames of a video must be consecutive calls."""
-        self.show(frame, result)
-        known = {}
+        """Draw and record one image or frame; the frames of a video must be consecutive calls."""
+        self.draw(frame, result)
+        entries = {}
         if frame.seconds is not None:
-            known = dict(frame=frame.index, seconds=round(frame.seconds, 6))
-        self.note(frame, result, **known)
+            entries = dict(frame=frame.index, seconds=round(frame.seconds, 6))
+        self.record(frame, result, **entries)
 
-    def show(self, frame: Frame, result: Any) -> None:
+    def draw(self, frame: Frame, result: Any) -> None:
         """Annotate one image or frame without recording its result."""
-        predictor = self._predictor
+        predictor, source = self._predictor, frame.source
         picture = predictor.inference.draw(frame.image, result, predictor.categories)
-        is_video = frame.source.fps is not None
-        if frame.source is not self._source:
+        if source is not self._source:
             self.close_video()
-            self._source = frame.source
-            self._file_name = self._free_name(frame.source.path, is_video)
-            if is_video:
+            self._source = source
+            self._file_name = self._free_name(source.path, source.fps is not None)
+            if source.fps is not None:
                 path = self.folder / self._file_name
-                self._video = VideoFile(path, frame.source.fps, picture.shape[:2])
+                self._video = AnnotatedVideo(path, source.fps, picture.shape[:2])
                 self.videos += 1
-        if is_video:
+        if self._video is not None:
+            assert frame.seconds is not None  # only images have no time
             self._video.add(picture, frame.seconds)
             self.frames += 1
         else:
             _save(picture, self.folder / self._file_name)
             self.pictures += 1
 
-    def note(self, frame: Frame, result: Any, /, **known: Any) -> None:
-        """Record the result of the last image or video shown; ``known`` goes to images.json."""
+    def record(self, frame: Frame, result: Any, /, **entries: Any) -> None:
+        """Record the result of the last image or video drawn; images.json gets ``entries`` too."""
         height, width = frame.image.shape[:2]
         image = dict(
             id=len(self.images) + 1,
@@ -128,7 +129,7 @@ class Results:
             width=width,
             height=height,
             annotated=self._file_name,
-            **known,
+            **entries,
         )
         predictor = self._predictor
         rows = predictor.inference.rows(result, image["id"], predictor.categories)
@@ -154,10 +155,10 @@ class Results:
         suffix = _VIDEO_SUFFIX if is_video else suffix
         number, name = 1, path.stem + suffix
         # some file systems ignore case
-        while name.lower() in self._taken or os.path.realpath(self.folder / name) in self._inputs:
+        while name.lower() in self._names or os.path.realpath(self.folder / name) in self._inputs:
             number += 1
             name = f"{path.stem}-{number}{suffix}"
-        self._taken.add(name.lower())
+        self._names.add(name.lower())
         return name
 
 
@@ -165,11 +166,11 @@ class Results:
 def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> Iterator[Results]:
     """Yield `Results` to write to, and complete its files at the end, even after an exception.
 
-    ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list. From
-    a detector it has COCO's result format. From a classifier it has {"image_id", "classes"} with
-    "category_id", "name" and "score" of each of the best; from a video classifier one such entry
-    per video or window, with its "start" and "end" in seconds. From an action detector it has one
-    entry per box of a key frame, with "bbox" as in COCO, and "box_score" if the box has one.
+    ``folder`` then has the annotated files and two JSON files. ``predictions.json`` is a list: for
+    a detector in COCO's result format; for a classifier of entries {"image_id", "classes"} with
+    "category_id", "name" and "score" of each of the best classes; for a video classifier one entry
+    of that form per video or window, with its "start" and "end" in seconds; for an action detector
+    one entry per box of a key frame, with "bbox" as in COCO, and "box_score" if the box has one.
 
     ``images.json`` has COCO's lists "images" and "categories", with the file of each image id, its
     frame index in a video ("frame", from 0, and "seconds"; an action detector has an image id for
@@ -179,8 +180,8 @@ def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> 
     ``predictions.json`` is written incrementally, so that the results are never all in memory.
 
     Args:
-        folder: exists already (`make_folder`).
-        predictor: whose results are written.
+        folder: an existing folder, see `make_folder`.
+        predictor: makes the results.
         inputs: files that must not be overwritten.
 
     Raises:
@@ -194,7 +195,7 @@ def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> 
         predictions.write("[")
         try:
             yield results
-        except BaseException as error:  # keep what is done, whatever ended the run
+        except BaseException as error:  # keep the results, whatever ended the run
             failure = error
         results.close_video()
         predictions.write("\n]\n")
@@ -219,7 +220,11 @@ def _writing_to(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create an output folder; a `UserError` if it is not writable."""
+    """Create an output folder.
+
+    Raises:
+        UserError: it is not writable.
+    """
     with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

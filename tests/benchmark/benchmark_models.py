@@ -1,4 +1,4 @@
-"""Small models that the tests of the benchmark measure, and its command line on one of them."""
+"""Small models for the tests of the benchmark, and its command line on one of them."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ model.roi_heads.mask_head.conv_dims = [8, 8]
 for head in (model.roi_heads.box_head, model.roi_heads.mask_head):
     head.input_shape.channels = 8
 """
-# Mean of the tokens, and a class token; nominal sizes of their own.
+# Mean of the tokens, and a class token; each with a nominal size.
 RECOGNIZER = """
 from detectron2.config import LazyCall as L
 from mvit_det.recognition import MViT, Recognizer

@@ -14,7 +14,7 @@ from mvit_det.tasks import task_of
 
 
 # Letter, input; millions of parameters and GFLOPs as published, and as counted on PySlowFast's code
-# (for L by a count that leaves norms out).
+# (for L without norms).
 @pytest.mark.parametrize(
     ("letter", "size", "published", "parameters", "flops"),
     [
@@ -29,7 +29,7 @@ def test_table_a2(letter, size, published, parameters, flops):
     changes = {key: getattr(row, key) for key in ("embed_dim", "num_heads", "last_block_indexes")}
     cfg.model.backbone.update(input_size=size, **changes)
     task = task_of(cfg)
-    model = subjects.build_to_count(cfg, "model", torch.device("cpu"))
+    model = subjects.build_for_counting(cfg, "model", torch.device("cpu"))
     found = counts.count(model, task, subjects.input_shape(cfg, 1, None))
     millions, billions = found["parameters"] / 1e6, found["flops"] / 1e9
     assert millions == pytest.approx(parameters, abs=0.001)
@@ -39,7 +39,7 @@ def test_table_a2(letter, size, published, parameters, flops):
     assert found["not_counted"] == {"torchvision::roi_align": 1}
 
 
-def test_counts_are_a_classifiers_but_for_the_head(tmp_path, capsys):
+def test_counts_equal_a_classifiers_except_for_the_head(tmp_path, capsys):
     actions = run(tmp_path, ACTIONS, "--repeats", "0", "--batch", "3")
     classes = run(tmp_path, CLASSES, "--repeats", "0")
     assert actions["parts"]["backbone"] == classes["parts"]["backbone"]
@@ -53,8 +53,10 @@ def test_counts_are_a_classifiers_but_for_the_head(tmp_path, capsys):
 
 def test_a_row_of_the_table(tmp_path, capsys):
     path, report = tmp_path / "actions.py", tmp_path / "report.json"
-    said = "published = dict(table='A.2', center=26.8, full=27.6, parameters=34.3, flops=64.5)\n"
-    path.write_text(ACTIONS + said)
+    published = (
+        "published = dict(table='A.2', center=26.8, full=27.6, parameters=34.3, flops=64.5)\n"
+    )
+    path.write_text(ACTIONS + published)
     found = main(argument_parser().parse_args(["--table", str(path), "--json", str(report)]))
     assert json.loads(report.read_text()) == found
     assert found["rows"][0]["kind"] == "action detector"

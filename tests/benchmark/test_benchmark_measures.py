@@ -1,4 +1,4 @@
-"""What the benchmark measures: times, memory, and the ways to compute that it compares."""
+"""Times and memory of the benchmark, and the variants of a model that it compares."""
 
 import json
 
@@ -33,7 +33,7 @@ model = L(Pixels)()
 def test_report_of_a_detector(tmp_path, capsys):
     path = tmp_path / "report.json"
     report = run(
-        tmp_path, DETECTOR, "--size", "64", "64", "--repeats", "2", "--json", str(path),
+        tmp_path, DETECTOR, "--size", "32", "32", "--repeats", "2", "--json", str(path),
         "model.roi_heads.num_classes=2",
     )  # fmt: skip
     assert json.loads(path.read_text()) == report
@@ -62,6 +62,9 @@ def test_report_of_a_recognizer(tmp_path, capsys, config):
         assert all(len(result[key]) == 1 and result[key][0] > 0 for key in timing.TIMES)
         assert min(result[key] for key in timing.SIZES) > 0
     assert "model, plain / fused" in capsys.readouterr().out
+    # counted on the meta device
+    counted = run(tmp_path, config, "--repeats", "0")
+    assert counted["parts"] == report["parts"] and "times" not in counted
 
 
 def test_ratios_are_of_medians_with_the_range_over_rounds():
@@ -73,7 +76,7 @@ def test_ratios_are_of_medians_with_the_range_over_rounds():
         **sizes,
         "forward_peak": 6,
     }
-    ratios = timing.compare({"fused": fused, "plain": plain})["plain / fused"]
+    ratios = timing.compare_models({"fused": fused, "plain": plain})["plain / fused"]
     assert ratios["forward"] == {"median": 1.5, "min": 0.75, "max": 3.0}
     assert ratios["training_step"] == {"median": 3.0, "min": 2.0, "max": 4.0}
     assert ratios["forward_peak"] == 2 and ratios["saved_for_backward"] == 1
@@ -82,7 +85,7 @@ def test_ratios_are_of_medians_with_the_range_over_rounds():
 def test_models_are_measured_in_turn(monkeypatch):
     order = []
 
-    class Noted(nn.Linear):
+    class RecordingLinear(nn.Linear):
         def forward(self, x):
             order.append((self.out_features, self.training))
             return {"y": super().forward(x)}
@@ -90,7 +93,9 @@ def test_models_are_measured_in_turn(monkeypatch):
     monkeypatch.setattr(timing, "peak_memory", lambda run, device: 1)
     monkeypatch.setattr(timing, "saved_memory", lambda run, model: 1)
     x = torch.ones(1, 2)
-    timing.measure({"a": Noted(2, 3), "b": Noted(2, 4)}, (x, x), 2, CPU, "")
+    timing.measure_models(
+        {"a": RecordingLinear(2, 3), "b": RecordingLinear(2, 4)}, (x, x), 2, CPU, ""
+    )
     # one warm-up and two rounds of inference, then two rounds of training
     assert order == [(3, False), (4, False)] * 3 + [(3, True), (4, True)] * 2
 
@@ -103,7 +108,7 @@ def test_memory_of_a_known_computation():
     def step():
         (weight(x).exp() * 2).sum().backward()
 
-    # The input for the weight's gradient and the result of exp; the weight itself is no extra.
+    # The input for the weight's gradient and the result of exp; the weight itself does not count.
     assert timing.saved_memory(step, weight) == element * (x.numel() + 1000 * 100)
 
     def copies():
@@ -116,26 +121,26 @@ def test_memory_of_a_known_computation():
     assert timing.peak_memory(copies, CPU) == pytest.approx(4 * x.numel() * element, rel=1e-3)
 
 
-def test_a_backbone_without_the_switch_is_measured_alone(tmp_path):
+def test_a_backbone_without_fused_attention_is_not_compared(tmp_path):
     report = run(tmp_path, OTHER_BACKBONE, "--size", "8", "6", "--repeats", "1")
     assert report["flops"] == 8 * 6 * 3 * 5
     assert list(report["times"]["backbone"]) == ["model"] and report["ratios"] == {"backbone": {}}
 
 
 @pytest.mark.skipif(mvit_det.host() != "real", reason="the embedded host has no MViT")
-def test_detectron2s_own_backbone_is_the_same_network_or_left_out(tmp_path):
+def test_detectron2s_backbone_is_the_same_network_or_omitted(tmp_path):
     path = tmp_path / "config.py"
     path.write_text(BACKBONE)
     cfg = LazyConfig.load(str(path))
     cfg.model.update(depth=3, last_block_indexes=(0, 1, 2), rel_pos_zero_init=False)
     ours = instantiate(cfg.model).eval()
-    twin = subjects.build_twin(cfg, ours).eval()
+    theirs = subjects.build_detectron2_mvit(cfg, ours).eval()
     images = torch.randn(1, 3, 40, 32)
     with torch.no_grad():
         for name, value in ours(images).items():
-            torch.testing.assert_close(twin(images)[name], value, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(theirs(images)[name], value, rtol=1e-4, atol=1e-4)
     cfg.model.coarse_global_kv = False
-    assert subjects.build_twin(cfg, instantiate(cfg.model)) is None
+    assert subjects.build_detectron2_mvit(cfg, instantiate(cfg.model)) is None
     cfg.model.update(depth=2, last_block_indexes=(0, 1), coarse_global_kv=True)
-    # Detectron2's MViT has three stages at least.
-    assert subjects.build_twin(cfg, instantiate(cfg.model)) is None
+    # Detectron2's MViT needs at least three stages.
+    assert subjects.build_detectron2_mvit(cfg, instantiate(cfg.model)) is None

@@ -42,7 +42,7 @@ def test_model_is_the_papers(path):
     model = meta_model(cfg)
     assert model.num_classes == model.head.projection.out_features == 80
     assert (model.roi_size, model.stride, model.head.dropout.p) == (7, 32, 0.5)
-    assert counts.size_of(model) / 1e6 == pytest.approx(recipe.parameters, abs=6e-4)
+    assert counts.count_parameters(model) / 1e6 == pytest.approx(recipe.parameters, abs=6e-4)
     assert recipe.parameters == pytest.approx(recipe.paper[0], abs=0.05)
     said = {"table": "A.2", "center": recipe.center, "full": recipe.full}
     assert cfg.published == {**said, "parameters": recipe.paper[0], "flops": recipe.paper[1]}

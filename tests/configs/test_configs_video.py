@@ -51,7 +51,7 @@ def test_model_is_the_papers(path):
     assert model.readout == ("mean_before_norm" if feat else "class_token")
     assert model.head.dropout.p == (0.0 if feat else 0.5)
     assert cfg.model.get("head_init_scale", 1.0) == (0.001 if feat else 1.0)
-    assert counts.size_of(model) / 1e6 == pytest.approx(recipe.parameters, abs=6e-4)
+    assert counts.count_parameters(model) / 1e6 == pytest.approx(recipe.parameters, abs=6e-4)
     if path.stem in PAPER and (recipe.variant != "L" or feat):
         assert abs(recipe.parameters - cfg.published.parameters) < 0.6
 

@@ -9,7 +9,7 @@ import torch
 
 from mvit_det.data import ActionClipMapper, ClipMapper, KeyFrameSampling, open_video
 from mvit_det.data.file_kinds import is_video_name
-from mvit_det.predict.open_frames import frame_at, gathered, in_order, open_frames
+from mvit_det.predict.open_frames import frame_at, open_frames, read_frames, read_groups
 from mvit_det.predict.sources import find_sources
 
 SECONDS = np.arange(-0.5, 7, 0.45)
@@ -67,7 +67,7 @@ def streamed(path: Path) -> Iterator[SimpleNamespace]:
 
 def windows(path: Path) -> Iterator[SimpleNamespace]:
     with open_frames(path, None, None) as video:
-        for index, image in enumerate(in_order(video, len(video), 2**20)):
+        for index, image in enumerate(read_frames(video, len(video), 2**20)):
             yield seen(video.times[index], image[..., ::-1], index)
 
 
@@ -78,7 +78,7 @@ def key_frames(path: Path) -> Iterator[SimpleNamespace]:
     with open_frames(path, None, None) as video:
         seconds = SECONDS[video.end > SECONDS]
         wanted = [[frame_at(video, second)] for second in seconds]
-        for place, [picture] in gathered(video, wanted, fail):
+        for place, [picture] in read_groups(video, wanted, fail):
             yield seen(seconds[place], picture)
 
 

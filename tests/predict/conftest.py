@@ -1,6 +1,8 @@
 """A tiny detector and a tiny action detector with random weights, and a folder of inputs."""
 
+import functools
 import logging
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,18 +12,36 @@ from PIL import Image
 from predict_scenes import QUICKSTART, TINY, finished_run, picture, write_video
 
 from mvit_det.engine import apply_overrides, load_config
-from mvit_det.predict import Predictor
+from mvit_det.predict import Predictor, person_boxes, predictor
+from mvit_det.tasks import actions, classification, detection
 
 
 @pytest.fixture(autouse=True)
-def log_is_seen(monkeypatch):
+def propagating_log(monkeypatch):
     """Detectron2's setup_logger, which other tests call, keeps the log from pytest's caplog."""
     monkeypatch.setattr(logging.getLogger("mvit_det"), "propagate", True)
 
 
+load_once = functools.cache(load_config)
+
+
+@pytest.fixture(autouse=True)
+def configs_loaded_once(monkeypatch):
+    """Parse each config once: that takes longer than a prediction of these models."""
+    for module in (predictor, person_boxes):
+        monkeypatch.setattr(module, "load_config", lambda path: deepcopy(load_once(str(path))))
+
+
+@pytest.fixture
+def small_pictures(monkeypatch):
+    """Do not enlarge annotated pictures: encoding them takes longer than all else."""
+    for module in (actions, classification, detection):
+        monkeypatch.setattr(module, "enlargement", lambda height, width: 1.0)
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory) -> SimpleNamespace:
-    """As a training leaves it: ``folder`` with config.yaml and model_final.pth (``weights``)."""
+    """A finished run of a detector: ``folder``, ``config`` (.yaml), ``weights``, ``cfg``."""
     folder = tmp_path_factory.mktemp("run")
     cfg = apply_overrides(load_config(QUICKSTART), [*TINY, f"train.output_dir={folder}"])
     return finished_run(cfg, folder)
@@ -29,7 +49,7 @@ def run(tmp_path_factory) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def ava(tmp_path_factory) -> SimpleNamespace:
-    """An action detector: see `finished_action_run`."""
+    """A finished run of an action detector: see `finished_action_run`."""
     return finished_action_run(tmp_path_factory.mktemp("ava"))
 
 
@@ -40,7 +60,7 @@ def people_predictor(ava) -> Predictor:
 
 @pytest.fixture
 def inputs(tmp_path) -> Path:
-    """A folder with pictures, one of them broken, one in a folder below, and a video."""
+    """A folder with pictures, one of them broken, one in a subfolder, and a video."""
     folder = tmp_path / "inputs"
     (folder / "below").mkdir(parents=True)
     (folder / ".hidden").mkdir()

@@ -25,12 +25,12 @@ TINY = [
     "train.device=cpu",
 ]
 LEFT, RIGHT = [0.05, 0.1, 0.45, 0.9], [0.4, 0.25, 0.95, 0.75]
-# of the videos a (2 s) and b (2.56 s); 2.9 is behind the end, as far as lists and videos differ
+# of the videos a (2 s) and b (2.56 s); 2.9 is after the end, as far as lists and videos differ
 SECONDS = {"a": [0.0, 1.0, 1.5], "b": [1.0, 2.9]}
 
 
 def finished_action_run(folder: Path) -> SimpleNamespace:
-    """As a training leaves it, with its test data: `finished_run`, ``videos`` and ``boxes``."""
+    """A `finished_run` with test data: ``videos`` and ``boxes``."""
     (folder / "videos").mkdir()
     write_clip(folder / "videos" / "a.avi", 25, 12.5, seed=1)
     write_clip(folder / "videos" / "b.avi", 32, 12.5, seed=2)

@@ -1,4 +1,4 @@
-"""What the tests of prediction look at, configs of tiny models, and the runs they leave."""
+"""Pictures and videos for the tests of prediction, and finished runs of tiny models."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def write_video(path: Path, count: int, fps: float, size: tuple[int, int]) -> None:
-    """Frames of one gray each, lighter by 10 each; in a codec that any OpenCV has."""
+    """Write frames of one gray each, lighter by 10 each, in a codec that any OpenCV has."""
     codec = cv2.VideoWriter_fourcc(*"MJPG")
     video = cv2.VideoWriter(str(path), codec, fps, size[::-1])
     assert video.isOpened()
@@ -44,7 +44,7 @@ def moving(count: int, seed: int, size=(72, 96)) -> np.ndarray:
 
 
 def write_clip(path: Path, count: int, fps: float, seed: int) -> None:
-    """The same as a video file, slightly changed by its codec."""
+    """Write `moving` as a video file, slightly changed by its codec."""
     frames = moving(count, seed)
     video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 72))
     for frame in frames:
@@ -53,7 +53,7 @@ def write_clip(path: Path, count: int, fps: float, seed: int) -> None:
 
 
 def finished_run(cfg: DictConfig, folder: Path) -> SimpleNamespace:
-    """As a training leaves it: ``folder``, ``config``, ``weights``, ``cfg``."""
+    """Write what a training leaves: ``folder`` with ``config``, ``weights``, and ``cfg``."""
     torch.manual_seed(0)
     model = instantiate(cfg.model)
     if hasattr(model, "head"):

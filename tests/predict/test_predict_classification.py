@@ -1,4 +1,4 @@
-"""A classifier's config in `Predictor` and on the command line."""
+"""An image classifier in `Predictor` and on the command line."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ TINY = [
 
 @pytest.fixture(scope="session")
 def trees(tmp_path_factory) -> SimpleNamespace:
-    """As a training leaves it, with its test images: ``folder``, ``config``, ``weights``, ``cfg``."""
+    """A `finished_run` of a classifier, with its test images."""
     folder = tmp_path_factory.mktemp("trees")
     for number, name in enumerate(NAMES):
         (folder / "val" / name).mkdir(parents=True)
@@ -57,36 +57,36 @@ def test_equals_an_evaluation_bit_for_bit(trees, batch_size):
     test = trees.cfg.dataloader.test.copy()
     test.batch_size = batch_size
     predictor = Predictor(trees.config, batch_size=batch_size)
-    seen = set()
+    evaluated = set()
     for batch in instantiate(test):
         with torch.no_grad():
             expected = predictor.model(batch)
         scores = predictor([read_image(name, format="BGR") for name in batch["file_name"]])
         assert torch.equal(torch.stack(scores), expected)
         assert scores[0].sum().item() == pytest.approx(1, abs=1e-5)
-        seen |= set(batch["file_name"])
-    assert len(seen) == 8 and len({name.rsplit("/", 2)[1] for name in seen}) == 7
+        evaluated |= set(batch["file_name"])
+    assert len(evaluated) == 8 and len({name.rsplit("/", 2)[1] for name in evaluated}) == 7
 
 
-def test_the_protocol_of_the_config_counts(trees, predictor):
+def test_the_test_protocol_of_the_config_is_used(trees, predictor):
     image = picture(80, 160)
     overrides = ["dataloader.test.mapper.transform.protocol=resize"]
     squeezed = Predictor(trees.config, overrides=overrides)
     assert not torch.equal(squeezed(image), predictor(image))
 
 
-def test_names_and_weights_are_found_without_data(trees, predictor, tmp_path, monkeypatch):
+def test_names_and_weights_without_data(trees, predictor, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert predictor.class_names == NAMES
     overrides = [*TINY, f"dataloader.test.dataset.classes={trees.folder}/classes.txt"]
-    python = Predictor(CONFIG, trees.weights, overrides=overrides)  # whose data are not here
+    python = Predictor(CONFIG, trees.weights, overrides=overrides)  # its data do not exist
     image = picture(80, 100)
     assert torch.equal(python(image), predictor(image)) and python.class_names == NAMES
     given = Predictor(trees.config, class_names="a b c d e f g".split())
     assert given.class_names == list("abcdefg")
 
 
-def test_scores_that_are_no_numbers(trees, tmp_path):
+def test_scores_that_are_not_finite(trees, tmp_path):
     state = torch.load(trees.weights, weights_only=True)
     state["model"]["norm.weight"].fill_(3e38)  # so that features overflow
     torch.save(state, tmp_path / "huge.pth")
@@ -99,6 +99,7 @@ def predict(trees, output, *words) -> int:
     return main(argument_parser().parse_intermixed_args(line))
 
 
+@pytest.mark.usefixtures("small_pictures")
 def test_command_line(trees, predictor, inputs, tmp_path, caplog):
     caplog.set_level("INFO", logger="mvit_det")
     output = tmp_path / "out"
@@ -129,8 +130,8 @@ def test_command_line(trees, predictor, inputs, tmp_path, caplog):
 CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(NAMES, start=1)]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (40, 30), (100, 4000), (1500, 2000)])
-def test_the_best_classes_are_written_on_the_picture(shape):
+@pytest.mark.parametrize("shape", [(1, 1), (40, 30), (100, 2000), (700, 900)])
+def test_the_best_classes_are_drawn_on_the_picture(shape):
     task = ClassInference(transform=lambda image: torch.zeros(3, 8, 8))
     image = np.full((*shape, 3), (255, 0, 0), np.uint8)  # blue
     drawn = task.draw(image, torch.linspace(0, 0.3, 7), CATEGORIES).astype(int)
@@ -138,7 +139,7 @@ def test_the_best_classes_are_written_on_the_picture(shape):
     assert white.sum() > 100 and dark.mean() > 0.005
     if min(shape) > 30:
         assert drawn.shape[:2] == shape and (drawn[-1, -1] == (255, 0, 0)).all()
-    # all in the upper left corner, and the fewer classes the less of it
+    # all in the upper left corner; fewer classes cover less
     rows = np.flatnonzero(white.any(axis=1))
     assert rows[0] < 60 and rows[-1] < 0.6 * max(len(drawn), 400)
     fewer = task.draw(image, torch.linspace(0, 0.3, 2), CATEGORIES[:2]).astype(int)

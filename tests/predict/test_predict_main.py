@@ -17,10 +17,13 @@ from predict_scenes import write_video
 from pycocotools.coco import COCO
 
 from mvit_det.errors import UserError
+from mvit_det.predict import __main__ as command
 from mvit_det.predict import progress
-from mvit_det.predict.__main__ import argument_parser, main, split_overrides
+from mvit_det.predict.arguments import argument_parser, split_overrides
+from mvit_det.predict.writers import Results
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("small_pictures")
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def predict(run, tmp_path, caplog):
         output = tmp_path / "out"
         line = ["--config-file", str(run.config), *map(str, words), "--output", str(output)]
         line += ["--score-threshold", threshold]
-        status = main(argument_parser().parse_intermixed_args(line))
+        status = command.main(argument_parser().parse_intermixed_args(line))
         return status, output, caplog.text
 
     return start
@@ -54,6 +57,7 @@ def test_a_folder_with_a_broken_file(predict, inputs):
     assert annotated == ["a.jpg", "b.png", *["clip.mp4"] * 5, "a-2.jpg"]
     assert f"{inputs / 'broken.jpg'}: " in log
     assert f"{inputs}: skipped 1 files of other kinds (1 .txt)." in log
+    assert " of 9 images" not in log  # it is quicker than the interval of progress
     assert (
         f"Wrote 3 annotated pictures, 1 annotated videos (5 frames), predictions.json and "
         f"images.json to {output}: {len(predictions)} objects of score >= 0.05. Faulty inputs: 1"
@@ -62,20 +66,19 @@ def test_a_folder_with_a_broken_file(predict, inputs):
     assert len(results.anns) == len(predictions) > 0
     assert {result["score"] >= 0.05 for result in predictions} == {True}
 
-
-def test_batches_and_overrides_change_nothing_but_what_they_say(predict, inputs):
-    _, output, _ = predict(inputs)
-    one_by_one, images = read(output)
-    _, output, _ = predict(inputs, "--batch-size", 8)
-    predictions, again = read(output)
-    assert again == images and len(predictions) == len(one_by_one)
-    for a, b in zip(predictions, one_by_one):
-        assert a["image_id"] == b["image_id"] and a["score"] == pytest.approx(b["score"], abs=1e-5)
+    # without batches, and with an override: the best detection of each image
     _, output, _ = predict(inputs, "model.roi_heads.box_predictor.test_topk_per_image=1")
-    assert len(read(output)[0]) == len(images)
+    best, again = read(output)
+    assert again == images
+    expected = {}
+    for result in predictions:
+        expected.setdefault(result["image_id"], result["score"])
+    assert {result["image_id"]: result["score"] for result in best} == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
-def test_all_is_well(predict, inputs):
+def test_class_names_and_threshold(predict, inputs):
     status, output, log = predict(inputs / "a.jpg", "--class-names", "v,w, x,y,z", threshold="1")
     assert status == 0 and "Faulty" not in log
     assert "1 annotated pictures, predictions.json and images.json" in log
@@ -84,7 +87,7 @@ def test_all_is_well(predict, inputs):
     assert [category["name"] for category in categories] == ["v", "w", "x", "y", "z"]
 
 
-def test_a_picture_that_the_model_cannot_take_is_left_out(predict, inputs):
+def test_a_picture_that_the_model_cannot_process_is_skipped(predict, inputs):
     Image.new("RGB", (300, 2)).save(inputs / "a-line.png")
     status, output, log = predict(inputs, "--batch-size", 4)
     assert status == 1 and "Faulty inputs: 2" in log
@@ -92,24 +95,23 @@ def test_a_picture_that_the_model_cannot_take_is_left_out(predict, inputs):
     assert len(read(output)[1]) == 8
 
 
-def test_nothing_but_faults(predict, inputs):
+def test_only_faulty_inputs(predict, inputs):
     status, output, log = predict(inputs / "broken.jpg")
     assert status == 1 and read(output) == ([], [])
     assert "Wrote predictions.json and images.json" in log
 
 
 def test_progress_in_the_log(predict, inputs, monkeypatch):
-    assert " of 9 images" not in predict(inputs)[2]  # quick as it is
-    monkeypatch.setattr(progress._Lines, "every", 0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL", 0)
     _, _, log = predict(inputs)
-    # 9 inputs, of which one is broken
+    # 9 inputs, one of them broken
     states = re.findall(r"(\d) of 9 images \[\d\d:\d\d<\d\d:\d\d, +\d+\.\d\d images/s\]", log)
     assert states == list("12345678")
 
 
 def test_progress_without_a_total(caplog, monkeypatch):
     caplog.set_level("INFO", logger="mvit_det")
-    monkeypatch.setattr(progress._Lines, "every", 0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL", 0)
     assert list(progress.progress(iter("ab"), None, "frames")) == ["a", "b"]
     states = re.findall(r"(\d frames) \[00:00, +\S+ frames/s\]", caplog.text)
     assert states == ["1 frames", "2 frames"]
@@ -120,7 +122,7 @@ def test_progress_on_a_terminal(monkeypatch):
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
     logger = logging.getLogger("mvit_det")
-    monkeypatch.setattr(logger, "handlers", [])  # others are there after a training in this process
+    monkeypatch.setattr(logger, "handlers", [])  # a training in this process leaves others
     handler = logging.StreamHandler(terminal)
     logger.addHandler(handler)
     try:
@@ -128,14 +130,14 @@ def test_progress_on_a_terminal(monkeypatch):
             logger.warning("item %d", item)
             if item == 2:
                 break
-        assert logger.handlers == [handler]  # as they were
+        assert logger.handlers == [handler]  # restored
     finally:
         logger.removeHandler(handler)
-    shown = terminal.getvalue()
-    assert "| 0 of 4 frames [00:00<?" in shown
-    # each on a line of its own, which the bar has left
-    assert re.findall(r"\r(item \d)\n", shown) == ["item 0", "item 1", "item 2"]
-    assert shown.endswith("\r")
+    output = terminal.getvalue()
+    assert "| 0 of 4 frames [00:00<?" in output
+    # each on a separate line, which the bar has left
+    assert re.findall(r"\r(item \d)\n", output) == ["item 0", "item 1", "item 2"]
+    assert output.endswith("\r")
 
 
 def test_inputs_and_overrides(tmp_path, monkeypatch):
@@ -149,43 +151,55 @@ def test_inputs_and_overrides(tmp_path, monkeypatch):
         split_overrides(["train.seed=1"])
 
 
-def command(run, *words) -> tuple[list[str], dict[str, str]]:
-    line = [sys.executable, "-m", "mvit_det.predict", "--config-file", str(run.config)]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return [*line, *map(str, words)], dict(os.environ, PYTHONPATH=path)
+def test_user_errors_exit_with_one_sentence(run, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "setup_logger", lambda name: None)
+    monkeypatch.setattr(logging.getLogger("fvcore"), "setLevel", lambda level: None)
+    line = ["--config-file", str(run.config), str(inputs), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=r"^error: Weights no.pth do not exist"):
+        command.run_command([*line, "--weights", "no.pth"], "predict")
 
 
-def test_faults_of_the_user_end_in_one_sentence(run, inputs, tmp_path):
-    line, env = command(run, inputs, "--output", tmp_path / "out", "--weights", "no.pth")
-    done = subprocess.run(line, env=env, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: Weights no.pth do not exist (looked")
-    assert "Traceback" not in done.stderr
+def test_a_signal_ends_the_run_after_the_current_batch(predict, inputs, monkeypatch):
+    def add_and_interrupt(self, *frame_and_result):
+        add(self, *frame_and_result)
+        signal.raise_signal(signal.SIGINT)
+
+    add = Results.add
+    monkeypatch.setattr(Results, "add", add_and_interrupt)
+    status, output, log = predict(inputs)
+    assert status == 128 + signal.SIGINT and len(read(output)[1]) == 1
+    assert "Interrupted: the remaining inputs were not processed." in log.splitlines()[-1]
 
 
-def test_an_interrupted_run_keeps_what_is_done(run, inputs, tmp_path):
+@pytest.mark.slow
+def test_an_interrupted_process_keeps_its_results(run, inputs, tmp_path):
     write_video(inputs / "clip.avi", count=500, fps=10.0, size=(96, 128))
     output = tmp_path / "out"
-    line, env = command(run, inputs, "--output", output, "--score-threshold", 0)
-    with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True) as process:
+    line = [sys.executable, "-m", "mvit_det.predict", "--config-file", run.config, inputs]
+    line += ["--output", output, "--score-threshold", 0]
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.getenv("PYTHONPATH", "")]))
+    with subprocess.Popen(
+        list(map(str, line)), env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
         deadline = time.monotonic() + 60
         while not (output / "clip.mp4").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         log = process.communicate(timeout=60)[0]
     assert process.returncode == 130
-    assert "Interrupted: the rest was not looked at." in log.splitlines()[-1]
+    assert "Interrupted: the remaining inputs were not processed." in log.splitlines()[-1]
     predictions, images = read(output)
     assert 3 <= len(images) < 503
-    assert {result["image_id"] for result in predictions} <= {image["id"] for image in images}
+    # every recorded image has its detections
+    assert {result["image_id"] for result in predictions} == {image["id"] for image in images}
     assert not list(output.glob("*.partial"))
 
 
-def test_names_that_are_no_text(predict, inputs):
+def test_file_names_that_are_not_utf8(predict, inputs):
     for name in ("clip.avi", "a.jpg", "broken.jpg"):
         (inputs / name).rename(inputs / f"caf\udce9{name}")
     status, output, log = predict(*inputs.glob("caf*"))
     assert status == 1 and "caf\\xe9broken.jpg: " in log.encode().decode()
     assert {path.name for path in output.glob("caf*")} == {"caf\udce9clip.mp4", "caf\udce9a.jpg"}
-    names = {Path(one["file_name"]).name for one in read(output)[1]}
+    names = {Path(image["file_name"]).name for image in read(output)[1]}
     assert names == {"caf\udce9clip.avi", "caf\udce9a.jpg"}

@@ -1,4 +1,4 @@
-"""A config of clips in `Predictor` and on the command line."""
+"""A video classifier in `Predictor` and on the command line."""
 
 import json
 from collections import defaultdict
@@ -24,8 +24,10 @@ from mvit_det.predict import Predictor
 from mvit_det.predict import __main__ as command
 from mvit_det.predict import run as run_module
 from mvit_det.predict.__main__ import argument_parser, main
-from mvit_det.predict.open_frames import in_order
+from mvit_det.predict.open_frames import read_frames
 from mvit_det.predict.writers import Results
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/kinetics/mvitv2_s_16x4_k400.py")
 NAMES = ["bow", "jump", "wave"]
@@ -45,7 +47,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory) -> SimpleNamespace:
-    """As a training leaves it, with its test videos: ``folder``, ``config``, ``weights``, ``cfg``."""
+    """A `finished_run` of a video classifier, with its test videos."""
     folder = tmp_path_factory.mktemp("people")
     for number, name in enumerate(NAMES):
         (folder / "val" / name).mkdir(parents=True)
@@ -68,7 +70,7 @@ def close(actual, expected):
 
 @pytest.fixture(scope="module")
 def evaluated(people, predictor) -> dict[str, torch.Tensor]:
-    """File -> scores, by the test loader and the model."""
+    """Scores by file name, from the test loader and the model."""
     views = defaultdict(list)
     for batch in instantiate(people.cfg.dataloader.test):
         with torch.no_grad():
@@ -89,18 +91,18 @@ def test_equals_an_evaluation(people, evaluated, batch_size):
     assert (scores[0] - scores[1]).abs().max() > 1e-3
 
 
-def test_an_array_of_frames_is_a_video_too(evaluated, predictor):
+def test_an_array_of_frames_is_a_video(evaluated, predictor):
     for name, expected in evaluated.items():
         with open_video(name) as video:
             frames = video.frames(range(len(video)))[..., ::-1]
             close(predictor(frames, fps=video.fps), expected)
-            # a clip of 4 x 4 frames at 30 per second takes another part of frames at another rate
+            # at another frame rate, a clip of 4 x 4 frames at 30 per second has other frames
             assert (predictor(frames) - expected).abs().max() > 1e-4
     slower = predictor([frames, frames[::-1]], fps=15)
     assert len(slower) == 2 and not torch.equal(*slower)
 
 
-def test_a_window_is_seen_as_a_video_of_its_own(predictor):
+def test_a_window_is_classified_as_a_separate_video(predictor):
     frames = moving(50, seed=3)
     first, second, last = predictor.over_time(frames, window=1.0, fps=20)
     assert (first.frames, second.frames) == (range(0, 20), range(20, 40))
@@ -127,12 +129,12 @@ def test_a_window_is_seen_as_a_video_of_its_own(predictor):
         ("no.mp4", "Video no.mp4 cannot be used: the file does not exist"),
     ],
 )
-def test_what_is_no_video(predictor, video, error):
+def test_invalid_videos(predictor, video, error):
     with pytest.raises(UserError, match=error):
         predictor(video)
 
 
-def test_a_frame_rate_must_be_one(predictor):
+def test_an_invalid_frame_rate(predictor):
     with pytest.raises(UserError, match="fps=0 of a video must be a number above 0"):
         predictor(moving(4, 0), fps=0)
 
@@ -149,7 +151,7 @@ def read(output) -> tuple[list, dict]:
 
 @pytest.fixture
 def inputs(tmp_path) -> Path:
-    """A video, another of odd sizes, a folder of frames, a picture, and a file that is no video."""
+    """A video, another of odd sizes, a folder of frames, a picture, and a broken video."""
     folder = tmp_path / "inputs"
     (folder / "frames").mkdir(parents=True)
     write_clip(folder / "a.avi", 25, 12.5, seed=1)
@@ -184,17 +186,18 @@ def test_command_line(people, predictor, inputs, tmp_path, caplog):
         "frames": 25,
         "seconds": 2.0,
     }
-    names = [Path(one["file_name"]).name for one in content["images"]]
+    names = [Path(image["file_name"]).name for image in content["images"]]
     assert names == ["a.avi", "odd.avi", "frames"]
-    for row, one in zip(rows, content["images"]):
-        scores = predictor(one["file_name"])
-        assert row["image_id"] == one["id"] and (row["start"], row["end"]) == (0, one["seconds"])
+    for row, image in zip(rows, content["images"]):
+        scores = predictor(image["file_name"])
+        assert row["image_id"] == image["id"]
+        assert (row["start"], row["end"]) == (0, image["seconds"])
         best, order = scores.sort(descending=True)
         assert [c["name"] for c in row["classes"]] == [NAMES[k] for k in order]
         assert [c["score"] for c in row["classes"]] == pytest.approx(best.tolist(), abs=1e-5)
         assert f"{100 * best[0]:.1f} | {NAMES[order[0]]}" in caplog.text
-        annotated = cv2.VideoCapture(str(output / one["annotated"]))
-        assert annotated.get(cv2.CAP_PROP_FRAME_COUNT) == one["frames"]
+        annotated = cv2.VideoCapture(str(output / image["annotated"]))
+        assert annotated.get(cv2.CAP_PROP_FRAME_COUNT) == image["frames"]
 
 
 def test_windows_on_the_command_line(people, inputs, tmp_path, caplog):
@@ -206,12 +209,12 @@ def test_windows_on_the_command_line(people, inputs, tmp_path, caplog):
     assert len({row["classes"][0]["score"] for row in rows}) == 3
 
 
-def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, monkeypatch, caplog):
-    def torn(video, stop):
-        yield from in_order(video, 3)
+def test_results_are_kept_when_drawing_fails(people, inputs, tmp_path, monkeypatch, caplog):
+    def damaged(video, stop):
+        yield from read_frames(video, 3)
         raise VideoError("frame 3 cannot be decoded")
 
-    monkeypatch.setattr(run_module, "in_order", torn)
+    monkeypatch.setattr(run_module, "read_frames", damaged)
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 1
     rows, content = read(tmp_path / "out")
     assert len(rows) == len(content["images"]) == 2
@@ -219,12 +222,12 @@ def test_what_is_known_is_kept_when_frames_end_early(people, inputs, tmp_path, m
 
 
 def test_windows_before_a_damaged_part_are_kept(people, inputs, tmp_path, monkeypatch, caplog):
-    def torn(self, video, window):
+    def damaged(self, video, window):
         yield from list(spans(self, video, window))[:2]
         raise VideoError("frame 20 cannot be decoded")
 
     spans = Predictor.spans
-    monkeypatch.setattr(Predictor, "spans", torn)
+    monkeypatch.setattr(Predictor, "spans", damaged)
     assert predict(people, tmp_path / "out", inputs / "a.avi", "--window", "0.8") == 1
     rows, content = read(tmp_path / "out")
     assert [row["end"] for row in rows] == [0.8, 1.6] and content["images"][0]["seconds"] == 1.6
@@ -233,21 +236,21 @@ def test_windows_before_a_damaged_part_are_kept(people, inputs, tmp_path, monkey
     assert f"{inputs / 'a.avi'}: frame 20 cannot be decoded" in caplog.text
 
 
-def test_a_run_that_is_asked_to_stop_keeps_what_is_done(people, inputs, tmp_path, monkeypatch):
+def test_a_stopped_run_keeps_its_results(people, inputs, tmp_path, monkeypatch):
     class Stopping(command.StopRequest):
-        """Asked to stop as soon as something has been shown."""
+        """Requested as soon as a frame has been drawn."""
 
-        requested = property(lambda self: shown[0] if shown else None, lambda self, value: None)
+        requested = property(lambda self: drawn[0] if drawn else None, lambda self, value: None)
 
-    shown = []
-    show = Results.show
+    drawn = []
+    draw = Results.draw
     monkeypatch.setattr(command, "StopRequest", Stopping)
     monkeypatch.setattr(
-        Results, "show", lambda self, *given: (show(self, *given), shown.append(2))[0]
+        Results, "draw", lambda self, *arguments: (draw(self, *arguments), drawn.append(2))[0]
     )
     assert predict(people, tmp_path / "out", inputs / "a.avi", inputs / "odd.avi") == 130
     rows, content = read(tmp_path / "out")
-    assert len(rows) == len(content["images"]) == len(shown) == 1
+    assert len(rows) == len(content["images"]) == len(drawn) == 1
 
 
 def test_a_video_cut_short_is_classified_and_reported(people, tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""Predictor, and the names of classes."""
+"""`Predictor` on detectors, and the names of classes."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def predictor(run):
 
 
 def equal(a, b) -> bool:
-    """Whether two `Instances` are the same to the last bit."""
+    """Return whether two `Instances` are equal to the last bit."""
     assert a.image_size == b.image_size
     boxes = torch.equal(a.pred_boxes.tensor, b.pred_boxes.tensor)
     fields = ("scores", "pred_classes", "pred_masks")
@@ -52,15 +52,15 @@ def test_equals_an_evaluation(run, predictor, tmp_path, monkeypatch):
     assert count == 3
 
 
-def test_result_is_in_the_frame_of_the_picture(predictor):
+def test_results_are_in_pixels_of_the_given_image(predictor):
     found = predictor(picture(90, 160))
     assert found.image_size == (90, 160)
     assert found.pred_masks.shape == (len(found), 90, 160)
-    assert found.pred_boxes.tensor[:, 2].max() > 100  # beyond the model's own 64 x 114
+    assert found.pred_boxes.tensor[:, 2].max() > 100  # beyond the model's 64 x 114
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
 
 
-def test_pictures_are_bgr(run, predictor):
+def test_images_are_bgr(run, predictor):
     image = picture(64, 80)
     swapped = Predictor(
         run.config, run.weights, overrides=["dataloader.train.mapper.image_format=BGR"]
@@ -69,7 +69,7 @@ def test_pictures_are_bgr(run, predictor):
     assert not equal(swapped(image), predictor(image))
 
 
-def test_a_list_gives_what_each_picture_alone_gives(run, predictor):
+def test_a_list_gives_the_results_of_each_image_alone(run, predictor):
     batches = []
     many = Predictor(run.config, run.weights, batch_size=2)
     many.model.register_forward_pre_hook(lambda model, given: batches.append(len(given[0])))
@@ -95,13 +95,13 @@ def test_score_threshold(run, predictor):
 @pytest.mark.parametrize("shape", [(1, 1), (5, 200), (200, 5), (333, 77)])
 def test_any_size(predictor, shape):
     found = predictor(np.full((*shape, 3), 100, np.uint8))
-    assert found.image_size == shape
+    assert found.image_size == shape and len(found) > 0
     corners = found.pred_boxes.tensor
     assert (corners >= 0).all() and (corners <= torch.tensor([*shape[::-1] * 2])).all()
 
 
 @pytest.mark.parametrize(
-    "image, told",
+    "image, message",
     [
         (np.zeros((4, 4), np.uint8), r"not uint8 of shape \(4, 4\)"),
         (np.zeros((4, 4, 4), np.uint8), r"not uint8 of shape \(4, 4, 4\)"),
@@ -111,12 +111,12 @@ def test_any_size(predictor, shape):
         (np.zeros((2, 201, 3), np.uint8), "2 x 201 .* no side is more than 100 times the other"),
     ],
 )
-def test_what_is_no_picture(predictor, image, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_images(predictor, image, message):
+    with pytest.raises(UserError, match=message):
         predictor(image)
 
 
-def test_no_data_are_needed(run, predictor, tmp_path, monkeypatch):
+def test_data_are_not_needed(run, predictor, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
     monkeypatch.chdir(tmp_path)
     python = Predictor(QUICKSTART, run.weights, overrides=TINY)
@@ -150,7 +150,7 @@ def test_bad_weights(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
         (dict(device="gpu"), "device gpu cannot be used here: choose from cpu"),
         (dict(device="cuda:99"), "device cuda:99 cannot be used here"),
@@ -161,8 +161,8 @@ def test_bad_weights(run, tmp_path):
         (dict(overrides=["dataloader.test.mapper=null"]), "no dataloader.test.mapper"),
     ],
 )
-def test_bad_options(run, options, told):
-    with pytest.raises(UserError, match=told):
+def test_bad_options(run, options, message):
+    with pytest.raises(UserError, match=message):
         Predictor(run.config, run.weights, **options)
 
 
@@ -198,13 +198,13 @@ def test_names_of_coco():
 
 @pytest.fixture
 def coco_file(tmp_path):
-    path = tmp_path / "own.json"
+    path = tmp_path / "custom.json"
     classes = [{"id": 7, "name": "fig", "supercategory": "fruit"}, {"id": 3, "name": "date"}]
     path.write_text(json.dumps(dict(images=[{"id": 1}], annotations=[], categories=classes)))
     return path
 
 
-def test_names_of_ones_own_data(coco_file):
+def test_names_of_custom_data(coco_file):
     wanted = [{"id": 3, "name": "date"}, {"id": 7, "name": "fig"}]
     node = L(coco_dataset)(name="custom_val", json_file=str(coco_file), image_root="nowhere")
     assert categories_of(node) == wanted
@@ -212,7 +212,7 @@ def test_names_of_ones_own_data(coco_file):
     assert categories_of({"names": ["predict_registered"]}) == wanted
     MetadataCatalog.remove("predict_registered")
     assert Detection().given_categories(coco_file) == wanted
-    # on a machine without the file, what the training has put into its config.yaml
+    # on a machine without the file, those that the training wrote to its config.yaml
     coco_file.unlink()
     cfg = OmegaConf.create({"dataloader": {"test": {"dataset": {"json_file": str(coco_file)}}}})
     assert Detection().known_categories(cfg, None) is None
@@ -221,16 +221,22 @@ def test_names_of_ones_own_data(coco_file):
 
 
 def test_given_names(run, tmp_path):
-    assert Detection().given_categories(["a", "b"]) == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    assert Detection().given_categories(["a", "b"]) == [
+        {"id": 1, "name": "a"},
+        {"id": 2, "name": "b"},
+    ]
     (tmp_path / "names.txt").write_text("B\u00e4r\n\n big cat \n", encoding="utf-8")
-    assert [c["name"] for c in Detection().given_categories(tmp_path / "names.txt")] == ["B\u00e4r", "big cat"]
+    assert [c["name"] for c in Detection().given_categories(tmp_path / "names.txt")] == [
+        "B\u00e4r",
+        "big cat",
+    ]
     with pytest.raises(UserError, match="class names .*absent.txt does not exist"):
         Detection().given_categories(tmp_path / "absent.txt")
     predictor = Predictor(run.config, run.weights, class_names="v w x y z".split())
     assert predictor.class_names == ["v", "w", "x", "y", "z"]
 
 
-def test_unknown_names_are_numbers(run, tmp_path, caplog):
+def test_unknown_names_are_numbered(run, tmp_path, caplog):
     cfg = load_config(str(run.config))
     absent = str(tmp_path / "absent.json")
     cfg.dataloader.test.dataset = L(coco_dataset)(name="x", json_file=absent, image_root="")

@@ -1,3 +1,5 @@
+"""Inputs of the command line, and their frames."""
+
 import os
 import re
 from pathlib import Path
@@ -16,8 +18,8 @@ from mvit_det.predict.sources import (
     Picture,
     Video,
     find_sources,
-    playable,
-    stream,
+    iterate_frames,
+    valid_fps,
 )
 
 
@@ -25,7 +27,7 @@ def found(inputs, output="elsewhere") -> list[str]:
     return [source.path.name for source in find_sources(inputs, output)]
 
 
-def test_a_folder_gives_what_is_in_it_and_below(inputs):
+def test_a_folder_includes_subfolders(inputs):
     assert found([inputs]) == ["a.jpg", "b.png", "broken.jpg", "clip.avi", "a.jpg"]
     kinds = [type(source) for source in find_sources([inputs], "elsewhere")]
     assert kinds == [Picture, Picture, Picture, Video, Picture]
@@ -85,13 +87,13 @@ def test_kinds_of_pictures(tmp_path):
     assert np.array_equal(frame.image, np.rot90(colour[:, :, ::-1], -1))
 
 
-def test_faults_are_told_and_the_rest_goes_on(inputs):
+def test_faults_are_reported_and_skipped(inputs):
     deep = np.full((6, 9), 40000, np.uint16)
     Image.fromarray(deep).save(inputs / "deep.png")
     (inputs / "fake.mp4").write_text("no video")
     faults = {}
     sources = find_sources([inputs], "elsewhere")
-    names = [frame.source.path.name for frame in stream(sources, faults.__setitem__)]
+    names = [frame.source.path.name for frame in iterate_frames(sources, faults.__setitem__)]
     assert names == ["a.jpg", "b.png", *["clip.avi"] * 5, "a.jpg"]
     reasons = {path.name: reason for path, reason in faults.items()}
     assert set(reasons) == {"broken.jpg", "deep.png", "fake.mp4"}
@@ -109,8 +111,8 @@ def test_video(inputs):
 
 
 @pytest.mark.parametrize("fps", [0.0, 0.001, -1.0, float("nan"), 90000.0])
-def test_no_video_file_can_have_such_a_frame_rate(fps):
-    assert playable(fps) == DEFAULT_FPS
+def test_invalid_frame_rates_are_replaced(fps):
+    assert valid_fps(fps) == DEFAULT_FPS
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
@@ -119,33 +121,35 @@ def test_a_video_that_ends_early_is_reported_with_its_frames_kept(tmp_path, name
     write_frames(path, numbered_frames(100), 25, gop=15, index_first=True)
     cut_short(path, 0.6)
     faults = {}
-    frames = list(stream([Video(path)], faults.__setitem__))
+    frames = list(iterate_frames([Video(path)], faults.__setitem__))
     assert 20 < len(frames) < 95
     assert numbers(np.stack([frame.image for frame in frames[:-3]])) == list(range(len(frames) - 3))
     assert re.fullmatch(r"it ended after [0-9.]+ of [0-9.]+ s \(damaged\?\)", faults[path])
 
 
-def test_damage_on_the_way_is_reported_with_the_frames_around_it(tmp_path):
+def test_damage_in_the_middle_is_reported_with_the_frames_around_it(tmp_path):
     path = write_frames(tmp_path / "a.mp4", numbered_frames(120), 25, gop=12, index_first=True)
     damage(path, 0.5, 200)
     faults = {}
-    frames = list(stream([Video(path)], faults.__setitem__))
-    seen = numbers(np.stack([frame.image for frame in frames]))
-    assert seen[:40] == list(range(40)) and seen[-1] == 119 and len(seen) > 80
+    frames = list(iterate_frames([Video(path)], faults.__setitem__))
+    decoded = numbers(np.stack([frame.image for frame in frames]))
+    assert decoded[:40] == list(range(40)) and decoded[-1] == 119 and len(decoded) > 80
     assert frames[-1].seconds == 119 / 25
     assert re.fullmatch(r"\d+ of its frames cannot be decoded \(damaged\?\)", faults[path])
 
 
 def test_a_video_is_streamed(inputs, monkeypatch):
-    """What is not asked for is not decoded, and the file is closed."""
+    """Frames are decoded one by one on demand, and the file is closed."""
     read, decoded = VideoStream.decode, []
     closed = Mock(side_effect=VideoStream.close, autospec=True)
     monkeypatch.setattr(
-        VideoStream, "decode", lambda self, *given: (decoded.append(1), read(self, *given))[1]
+        VideoStream,
+        "decode",
+        lambda self, *arguments: (decoded.append(1), read(self, *arguments))[1],
     )
     video = Video(inputs / "clip.avi")
     monkeypatch.setattr(VideoStream, "close", lambda self: closed(self))
-    frames = stream([video], lambda path, reason: None)
+    frames = iterate_frames([video], lambda path, reason: None)
     for taken in range(1, 4):
         next(frames)
         assert len(decoded) == taken and not closed.called
@@ -158,7 +162,7 @@ def test_a_link_to_itself_is_one_faulty_input(inputs):
     assert "loop.mp4" in found([inputs])
 
 
-def test_what_is_skipped_is_counted_and_named(inputs, caplog):
+def test_skipped_files_are_counted_by_suffix(inputs, caplog):
     for name in ("a.heic", "b.HEIC", "README"):
         (inputs / name).write_text("")
     Image.new("RGB", (8, 8)).save(inputs / "c.gif")

@@ -68,14 +68,14 @@ def count(model, size):
 @pytest.mark.parametrize(("variant", "size", "changes", "parameters", "flops"), ROWS)
 def test_images(variant, size, changes, parameters, flops):
     model = build(variant, input_size=(size, size), **changes)
-    assert counts.size_of(model) / 1e6 == pytest.approx(parameters, rel=TOLERANCE)
+    assert counts.count_parameters(model) / 1e6 == pytest.approx(parameters, rel=TOLERANCE)
     assert count(model, (size, size)) / 1e9 == pytest.approx(flops, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(("variant", "size", "classes", "parameters", "flops"), CLIPS)
 def test_clips(variant, size, classes, parameters, flops):
     model = build(variant, classes, input_size=size, **OF_CLIPS)
-    assert counts.size_of(model) / 1e6 == pytest.approx(parameters, rel=TOLERANCE)
+    assert counts.count_parameters(model) / 1e6 == pytest.approx(parameters, rel=TOLERANCE)
     assert count(model, size) / 1e9 == pytest.approx(flops, rel=TOLERANCE)
 
 

@@ -1,4 +1,4 @@
-"""Clips around the key frames of videos, and the person boxes given for them."""
+"""Clips around the key frames of videos, and the person boxes that a caller gives for them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mvit_det.data.actions.mapper import OUTSIDE
-from mvit_det.data.decoding.reader import VideoError
+from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.errors import UserError, shorten_list
-from mvit_det.predict.open_frames import frame_at, gathered, raised
+from mvit_det.predict.open_frames import frame_at, raise_error, read_groups
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,29 @@ class KeyClip:
 
 
 def key_clips(
-    video: Any,
+    video: OpenVideo,
     seconds: Sequence[float],
     sampling: Any,
-    on_fault: Callable[[float, VideoError], None] = raised,
+    on_fault: Callable[[float, VideoError], None] = raise_error,
 ) -> Iterator[KeyClip]:
-    """Yield the clip around each of ``seconds`` of an open video, in order.
+    """Yield the clip around each of ``seconds`` of a video, in order.
 
     Args:
-        video: an `OpenVideo`.
-        seconds: of the key frames, from 0 on.
-        sampling: chooses the frames of a clip.
+        video: an open video.
+        seconds: times of the key frames, from 0 on.
+        sampling: chooses the frames of a clip, as `KeyFrameSampling` does.
         on_fault: called with a second around which a frame cannot be decoded, and the error; unless
-            it raises, that second is skipped.
+            it raises, that second is skipped. By default it raises the error.
     """
     keys = [frame_at(video, second) for second in seconds]
     # plus the key frame itself, which need not be in the clip
-    wanted = [[*sampling.around(video.times, s), key] for s, key in zip(seconds, keys)]
-    told = lambda place, error: on_fault(seconds[place], error)  # noqa: E731
-    for place, frames in gathered(video, wanted, told):
-        yield KeyClip(seconds[place], keys[place], frames[:-1], frames[-1])
+    groups = [[*sampling.around(video.times, s), key] for s, key in zip(seconds, keys)]
+    for number, frames in read_groups(video, groups, lambda n, error: on_fault(seconds[n], error)):
+        yield KeyClip(seconds[number], keys[number], frames[:-1], frames[-1])
 
 
-def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Split seconds into those inside an open video, sorted, and those outside.
+def split_seconds(video: OpenVideo, seconds: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Split seconds into those inside a video and those outside, both sorted.
 
     Up to a second outside counts as its first or last frame, as in evaluation: lists of key frames
     and videos are cut by different rules.
@@ -63,26 +62,26 @@ def within(video: Any, seconds: Sequence[float]) -> tuple[list[float], list[floa
     return inside, sorted(set(seconds).difference(inside))
 
 
-def not_within(video: Any, seconds: Sequence[float]) -> str:
-    """Describe key frames that are outside an open video."""
-    told = shorten_list([f"{second:g}" for second in seconds], limit=3)
-    return f"it lasts {video.end:.4g} s, and has no second {told}"
+def describe_outside(video: OpenVideo, seconds: Sequence[float]) -> str:
+    """Describe key frames, given in seconds, that are outside a video."""
+    listed = shorten_list([f"{second:g}" for second in seconds], limit=3)
+    return f"it lasts {video.end:.4g} s, and has no second {listed}"
 
 
-def given_boxes(boxes: Mapping[float, Any]) -> dict[float, np.ndarray]:
+def parse_boxes(boxes: Mapping[float, Any]) -> dict[float, np.ndarray]:
     """Convert boxes by second to float64 (N, 4), x1, y1, x2, y2 as fractions of the frame.
 
     Raises:
-        UserError: a box is not inside [0, 1], or has no area, or the shape is another.
+        UserError: a box is not inside [0, 1] or has no area, or an array is not (N, 4).
     """
     if not isinstance(boxes, Mapping) or not boxes:
         raise UserError(
             "boxes must be person boxes by seconds, such as {2.0: [[0.1, 0.2, 0.5, 0.9]]}, not "
             f"{type(boxes).__name__ if boxes else 'nothing'}."
         )
-    known = {}
-    for second, given in boxes.items():
-        array = np.asarray(given, dtype=np.float64)
+    by_second = {}
+    for second, values in boxes.items():
+        array = np.asarray(values, dtype=np.float64)
         array = array.reshape(-1, 4) if array.size == 0 else array
         if array.ndim != 2 or array.shape[1] != 4:
             raise UserError(f"boxes[{second!r}] must be (N, 4), not of shape {array.shape}.")
@@ -91,8 +90,8 @@ def given_boxes(boxes: Mapping[float, Any]) -> dict[float, np.ndarray]:
         if wrong.any():
             raise UserError(
                 f"boxes[{second!r}] has {array[wrong][0].tolist()}: a box must be x1, y1, x2, y2 "
-                "as shares of the frame, from 0 to 1, with x1 < x2 and y1 < y2; divide pixels by "
-                "its width and height."
+                "as fractions of the frame, from 0 to 1, with x1 < x2 and y1 < y2; divide pixels "
+                "by its width and height."
             )
-        known[float(second)] = array
-    return known
+        by_second[float(second)] = array
+    return by_second

@@ -1,4 +1,4 @@
-"""Windows of videos, and a table of their classes."""
+"""Windows of videos, the results for them, and a table of their classes."""
 
 import math
 from bisect import bisect_right
@@ -16,11 +16,11 @@ from mvit_det.predict.sources import Picture, Video
 from mvit_det.tasks.classification import best
 from mvit_det.tasks.video import Span
 
-MOST_WINDOWS = 10  # per frame on average: at a low frame rate a window may contain no frame
-SHOWN = 3  # classes in a row of the log's table
+MAX_WINDOWS = 10  # per frame on average: at a low frame rate a window may contain no frame
+TABLE_CLASSES = 3  # classes in a row of the log's table
 
 
-def parts(
+def split_windows(
     times: np.ndarray, length: float, window: float | None
 ) -> list[tuple[float, float, range]]:
     """Cut a video into windows of equal length: (start, end, frame indices) of each.
@@ -37,19 +37,19 @@ def parts(
     """
     if window is None or window >= length:
         return [(0.0, length, range(len(times)))]
-    if length > MOST_WINDOWS * len(times) * window:
+    if length > MAX_WINDOWS * len(times) * window:
         raise UserError(
             f"window={window}, in seconds, is too short for a video of {len(times)} frames in "
             f"{length:.3g} s: choose one of at least a frame, {length / len(times):.3g}."
         )
-    found = []
+    windows = []
     for number in range(math.ceil(length / window - 1e-6)):
         start = min(number * window, length - window)
         first, last = np.searchsorted(times, (start - 1e-6, start + window - 1e-6)).tolist()
         if first == last:  # no frame begins in this window: use the one on screen
             first = int(on_screen(times, start))
-        found.append((start, start + window, range(first, max(last, first + 1))))
-    return found
+        windows.append((start, start + window, range(first, max(last, first + 1))))
+    return windows
 
 
 def span_at(spans: Sequence[Span], frame: int) -> Span:
@@ -57,12 +57,12 @@ def span_at(spans: Sequence[Span], frame: int) -> Span:
     return spans[max(0, bisect_right(spans, frame, key=lambda span: span.frames.start) - 1)]
 
 
-def table(spans: Sequence[Span], categories: Sequence[Category]) -> str:
+def format_spans(spans: Sequence[Span], categories: Sequence[Category]) -> str:
     """Format the best classes of each span, one row per span, probabilities in percent."""
     rows = []
     for span in spans:
         row = [f"{span.start:.1f} - {span.end:.1f} s"]
-        for category, score in best(span.scores, categories)[:SHOWN]:
+        for category, score in best(span.scores, categories)[:TABLE_CLASSES]:
             row += [f"{100 * score:.1f}", category["name"]]
         rows.append(row)
     head = ["time", *["%", "class"] * (len(rows[0]) // 2)]
@@ -75,20 +75,21 @@ def check_window(window: float | None) -> None:
         raise UserError(f"window={window}, in seconds, must be above 0.")
 
 
-def videos_of(
-    sources: Sequence[Picture | Video], report: Callable[[Path, str], None]
+def video_paths(
+    sources: Sequence[Picture | Video], on_fault: Callable[[Path, str], None]
 ) -> list[Path]:
-    """Return the videos among the inputs, in the order given; report single pictures.
+    """Return the paths of the videos among the inputs, in the order given.
 
-    Several pictures in one folder are the frames of one video: their folder.
+    Several pictures in one folder are the frames of one video, whose path is the folder. A single
+    picture is passed to ``on_fault(path, reason)``.
     """
-    counts = Counter(one.path.parent for one in sources if isinstance(one, Picture))
+    counts = Counter(source.path.parent for source in sources if isinstance(source, Picture))
     videos: dict[Path, None] = {}
-    for one in sources:
-        if isinstance(one, Video):
-            videos[one.path] = None
-        elif counts[one.path.parent] > 1:
-            videos[one.path.parent] = None
+    for source in sources:
+        if isinstance(source, Video):
+            videos[source.path] = None
+        elif counts[source.path.parent] > 1:
+            videos[source.path.parent] = None
         else:
-            report(one.path, "a picture, and this config's model takes videos")
+            on_fault(source.path, "a picture, and this config's model takes videos")
     return list(videos)
