@@ -169,9 +169,10 @@ def test_detections_come_back(tmp_path):
 def test_written_text(tmp_path):
     path = tmp_path / "out.csv"
     box = np.array([[0.031, 0, 1, 0.9950001]], np.float32)
-    columns = [np.array(each) for each in ([0], [902.0])], [
-        np.array(each) for each in ([12], [0.1])
-    ]
+    columns = (
+        [np.array(each) for each in ([0], [902.0])],
+        [np.array(each) for each in ([12], [0.1])],
+    )
     write_detections(path, BoxTable(["v"], *columns[0], box, *columns[1], np.array([1])))
     assert path.read_text() == "v,0902,0.031,0,1,0.995,12,0.1\n"
 
@@ -188,7 +189,7 @@ def test_written_text(tmp_path):
         ("actions", "v,,0.1,0.2,0.3,0.4,1,0", "second='': it must be a number"),
         ("actions", "v,15:02,0.1,0.2,0.3,0.4,1,0", "second='15:02': it must be a number"),
         ("actions", "v,-1,0.1,0.2,0.3,0.4,1,0", "second=-1: write the second of the video"),
-        ("actions", ",902,0.1,0.2,0.3,0.4,1,0", "names no video"),
+        ("actions", ",902,0.1,0.2,0.3,0.4,1,0", "has no video name"),
         ("actions", "v,902,0.1,0.2,0.3,0.4", "has 6 column(s) instead of video,second,x1"),
         ("actions", "v,902,0.1,0.2,0.3,0.4,1,0,9", "has 9 column(s)"),
         ("actions", "v;902;0.1;0.2;0.3;0.4;1;0", "separate the columns by commas"),
@@ -242,9 +243,9 @@ def test_csv_files_of_another_kind(tmp_path, kind, other, said):
     [
         (b"", "is empty"),
         (b" \r\n\n", "is empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "is no text in UTF-8"),
-        ("v,902".encode("utf-16"), "is no text in UTF-8"),
-        (b"\x80\x03}q.", "is no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "is not text in UTF-8"),
+        ("v,902".encode("utf-16"), "is not text in UTF-8"),
+        (b"\x80\x03}q.", "is not text in UTF-8"),
         (gzip.compress(ACTIONS[0].encode()), "is compressed: unpack it"),
         (json.dumps({"images": [], "annotations": []}).encode(), "is JSON"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
@@ -297,8 +298,8 @@ def test_a_header_alone(tmp_path):
         ('item { name: "sit id: 4" }', "which lacks a name or an id"),
         ("1: stand\n1: sit\n", "has the id 1 more than once"),
         ("1: sit\n2: sit\n", "has the name sit more than once"),
-        ("item {\n", "names no action"),
-        ("# nothing\n", "names no action"),
+        ("item {\n", "has no action"),
+        ("# nothing\n", "has no action"),
     ],
 )
 def test_label_maps_that_cannot_be_read(tmp_path, text, said):
