@@ -85,7 +85,7 @@ class Video:
     def frames(self) -> Iterator[Frame]:
         """Yield each frame, rotated upright; the frames before a damaged part precede the error."""
         with closing(VideoStream(self.path)) as stream:
-            for index, (seconds, frame) in enumerate(stream.shown()):
+            for index, (seconds, frame) in enumerate(stream.decode_all()):
                 image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
                 yield Frame(self, index, image, seconds)
 

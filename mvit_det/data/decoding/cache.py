@@ -1,4 +1,4 @@
-"""Cache in memory for what is costly to find out about files."""
+"""Cache in memory for file indices that are costly to build."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar

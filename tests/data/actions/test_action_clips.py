@@ -150,7 +150,7 @@ def test_folders_of_frames(tmp_path):
     assert "lacks 1 of the 2 videos" in message and "the frame lists lack" in message
     bad = write_csv(tmp_path / "3.csv", [*rows[:2], "a,1,2,x_1/1.jpg"])
     message = fault(folder, actions=actions, frame_lists=[bad])
-    assert "3.csv, line 3, 'a,1,2,x_1/1.jpg', is no row 'original_vido_id" in message
+    assert "3.csv, line 3, 'a,1,2,x_1/1.jpg', is not a row 'original_vido_id" in message
     assert "names no further video" in fault(folder, actions=actions, frame_lists=[lists[0]] * 2)
 
 

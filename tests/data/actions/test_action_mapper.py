@@ -60,7 +60,7 @@ def logged(caplog) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == "mvit_det.data.bad_samples"]
 
 
-# ------------------------------------------------------------------------------------------- samples
+# ------------------------------------------------------------------------------------------ samples
 
 
 @pytest.mark.parametrize("kind", ["video", "folder"])
@@ -81,7 +81,7 @@ def test_a_testing_sample_tells_what_scoring_needs(video):
     assert sample["original_boxes"].tolist() == BOXES.tolist()
     assert sample["original_boxes"].dtype == sample["boxes"].dtype == torch.float32
     assert sample["boxes"].tolist() == [[4, 12, 20, 23], [0, 0, 12, 12]]
-    assert sample["shown"].tolist() == [0.125, 0, 0.875, 1]
+    assert sample["visible_area"].tolist() == [0.125, 0, 0.875, 1]
     sample["original_boxes"] += 1  # a copy: the data set's own boxes are shared
     assert BOXES.max() == 1
 
@@ -172,7 +172,7 @@ def test_a_key_frame_far_outside_of_its_video(video, caplog, time):
 
 
 def test_a_key_frame_where_a_folder_lacks_pictures(tmp_path):
-    """Seconds 3 to 7 of nine; a video whose frames are as far apart shows one of them all the time."""
+    """Seconds 3 to 7 of nine are missing; a video with such a pause shows one frame all the time."""
     pixels = numbered_frames(FRAMES)
     folder = write_frame_folder(tmp_path / "x", pixels)
     for number in range(30, 70):
@@ -213,11 +213,11 @@ def test_a_fault_of_the_program_is_no_bad_clip(video):
         make_mapper(transform=lambda frames, boxes: 1 / 0)(item(video, 1.0))
     with pytest.raises(RuntimeError, match=f"{name} reads well, but choosing among its 90 .*Zero"):
         make_mapper(sampling=Wrong(None))(item(video, 1.0))
-    with pytest.raises(RuntimeError, match=f"{name} has 90 frames, of which .* by Wrong"):
+    with pytest.raises(RuntimeError, match=f"{name} has 90 frames, but Wrong chose"):
         make_mapper(sampling=Wrong([3, 90]))(item(video, 1.0))
 
 
-# ------------------------------------------------------------------------------------------- batches
+# ------------------------------------------------------------------------------------------ batches
 
 
 def sample_of(count, width=6):

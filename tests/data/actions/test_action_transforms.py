@@ -59,7 +59,7 @@ def test_test_clips_are_those_of_the_released_code(golden, crop, split, shape):
 def test_boxes_by_hand():
     frames = np.zeros((2, 480, 640, 3), np.uint8)
     given = np.array([[0.25, 0.5, 0.5, 1.0], [0, 0, 1, 1]], np.float32)
-    # 640 -> 298 (298.67 rounded down): a factor of 0.465625; the crop begins 37 pixels from the left
+    # 640 -> 298 (298.67 rounded down): a factor of 0.465625; the crop begins at x = 37
     whole = action_test_transform((2, 224, 224), crop="full")(frames, given)
     assert whole[0].shape == (3, 2, 224, 298)
     torch.testing.assert_close(
@@ -115,9 +115,9 @@ def test_a_box_stays_on_its_figure(crop, size, shape):
 
 
 def test_what_is_shown_of_a_frame():
-    assert action_test_transform((1, 100, 100)).shown(100, 400) == (0.375, 0, 0.625, 1)
-    assert action_test_transform((1, 50, 100)).shown(400, 100) == (0, 0.4375, 1, 0.5625)
-    assert action_test_transform((1, 90, 90), crop="full").shown(100, 401) == (0, 0, 1, 1)
+    assert action_test_transform((1, 100, 100)).visible_area(100, 400) == (0.375, 0, 0.625, 1)
+    assert action_test_transform((1, 50, 100)).visible_area(400, 100) == (0, 0.4375, 1, 0.5625)
+    assert action_test_transform((1, 90, 90), crop="full").visible_area(100, 401) == (0, 0, 1, 1)
 
 
 def test_a_person_outside_of_the_crop_keeps_a_box_without_area():
@@ -186,7 +186,7 @@ def test_short_side_of_testing():
         (lambda: action_test_transform((2, 32, 32), crop="centre"), "one of center, full"),
         (lambda: action_test_transform((2, 32, 32), short_side=31), "short_side=31 of action_test"),
         (lambda: action_test_transform((2, 32, 32), crop="full", short_side=0), "short_side=0"),
-        (lambda: action_test_transform((2, 32, 32), std=(1, 0, 1)), "std above 0"),
+        (lambda: action_test_transform((2, 32, 32), std=(1, 0, 1)), "std must be above 0"),
     ],
 )
 def test_wrong_settings(make, message):

@@ -1,4 +1,4 @@
-"""Frames around a key frame: PySlowFast's numbers at 30 fps, and the same seconds at other rates."""
+"""Frames around a key frame: PySlowFast's indices at 30 fps, the same seconds at other rates."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,7 @@ def test_every_name_in_the_order_of_its_number(names):
 
 def test_a_video_of_fifteen_minutes_takes_little_memory(tmp_path, listings, monkeypatch):
     names = [f"-5KQ66BBWC4_{number:06d}.jpg" for number in range(1, 27031)]
-    monkeypatch.setattr(module, "_listed", lambda folder: names[::-1])
+    monkeypatch.setattr(module, "_list_pictures", lambda folder: names[::-1])
     folder = make_folder(tmp_path / "x", [])
     for _ in range(2):
         assert frame_names(folder).names == names
@@ -120,7 +120,7 @@ def test_missing_pictures_leave_the_others_in_place(tmp_path, caplog, listings):
     places = [*range(3), *range(5, 20), 23]
     folder = make_folder(tmp_path / "x", [f"a_{place + 1:06d}.jp2" for place in places])
     names = frame_names(folder)
-    assert names.places.tolist() == places and sum(names.gaps.values()) == 5
+    assert names.indices.tolist() == places and sum(names.gaps.values()) == 5
     frame_names(folder)
     assert caplog.text.count("lacks 5 of its pictures") == 1
     with open_video(folder, fps=10) as video:
@@ -143,12 +143,12 @@ def test_steps_of_numbers(counted, missing):
     names = FrameNames.of(f"{number}.jpg" for number in counted)
     assert sum(names.gaps.values()) == missing
     expected = [0, 1, 2, *range(4, 15)] if missing else list(range(len(counted)))
-    assert names.places.tolist() == expected
+    assert names.indices.tolist() == expected
 
 
 def test_nothing_is_known_to_be_missing_where_names_differ_otherwise():
     for others in (["b2.jpg", "b9.jpg"], ["a2_1.jpg", "a9_2.jpg"], ["a2.png", "a9.jpg"]):
-        assert FrameNames.of(["a1.jpg", *others]).places.tolist() == [0, 1, 2]
+        assert FrameNames.of(["a1.jpg", *others]).indices.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("template", ["{:05d}.jpg", "img_{}.png", "frame{:d}_v2.JPEG"])

@@ -81,7 +81,7 @@ def packets(monkeypatch):
 def test_every_frame_alone_and_in_any_company(video_file, monkeypatch):
     expected = everything(video_file)
     if video_file.stem != "intra_refresh":  # whose keys are none that decoding can start from
-        monkeypatch.delattr(VideoFile, "_from_the_first")  # so that what precedes it is right
+        monkeypatch.delattr(VideoFile, "_decode_from_start")  # so that what precedes it is right
     order = list(range(COUNT))
     random.Random(0).shuffle(order)
     with open_video(video_file) as video:
@@ -318,7 +318,7 @@ def test_pixel_formats_and_odd_sizes(tmp_path, name, codec, pix_fmt, size):
 # MPEG-4's "not coded": start code 1B6, P (01), 0 seconds, marker, frame 7 of 30 (5 bits), marker,
 # not coded (0), stuffing.
 VOP = bytes.fromhex("000001b6")
-NOT_CODED = VOP + int("01" "0" "1" "00111" "1" "0" "01111", 2).to_bytes(2, "big")
+NOT_CODED = VOP + int("0101001111001111", 2).to_bytes(2, "big")
 
 
 def write_mpeg4(path, count, b_frames, changed):

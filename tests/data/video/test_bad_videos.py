@@ -68,7 +68,9 @@ def test_what_only_the_last_steps_refuse(tmp_path, monkeypatch):
 
     with open_video(path) as video:
         monkeypatch.setattr(video._stream, "_reformatter", Mock(reformat=refuse))
-        with pytest.raises(VideoError, match="frame cannot be made RGB: Operation not supported"):
+        with pytest.raises(
+            VideoError, match="frame cannot be converted to RGB: Operation not supported"
+        ):
             video.frames([1])
     stream = VideoStream(path)
 
@@ -100,7 +102,7 @@ def test_reasons(tmp_path):
     assert reason(tmp_path / "folder") == "the folder has no pictures"
     assert reason(write_audio(tmp_path / "audio.mp4")) == "no video stream (audio only?)"
     assert reason(write_without_frames(tmp_path / "none.avi")) == "no frames"
-    assert reason(tmp_path / "text.txt") == "the file is a text, not a video"
+    assert reason(tmp_path / "text.txt") == "the file is text, not a video"
     assert reason(picture) == "the file is a single picture, not a video"
     for path in (tmp_path / "text.mp4", no_index):
         assert reason(path) == (

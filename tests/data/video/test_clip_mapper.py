@@ -53,7 +53,7 @@ def seeded(seed: int) -> None:
     random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
 
 
-# ------------------------------------------------------------------------------------------- samples
+# ------------------------------------------------------------------------------------------ samples
 
 
 @pytest.mark.parametrize("sampling", [DenseSampling(4, 2), SegmentSampling(5)])
@@ -113,7 +113,7 @@ def test_the_same_seed_makes_the_same_sample(video):
     assert not torch.equal(mapper(item)["inputs"], made[0])
 
 
-# ----------------------------------------------------------------------------------------- repetition
+# --------------------------------------------------------------------------------------- repetition
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_repeated_samples_are_decoded_once_and_augmented_differently(video, open
     assert make_mapper().repeated({"file_name": "no.mp4", "label": 0}, 3) is None
 
 
-# ---------------------------------------------------------------------------------------- bad videos
+# --------------------------------------------------------------------------------------- bad videos
 
 
 def _web_page(path):
@@ -221,7 +221,7 @@ def test_a_fault_of_the_sampling_is_no_bad_video(video):
     with pytest.raises(RuntimeError, match="x.mp4 reads well, but choosing among its 40 .*ZeroDiv"):
         make_mapper(sampling=Wrong())(item)
     for chosen in ([0, 40], [-1, 3], []):
-        with pytest.raises(RuntimeError, match="has 40 frames, of which .* were chosen by Wrong"):
+        with pytest.raises(RuntimeError, match="has 40 frames, but Wrong chose"):
             make_mapper(sampling=Wrong(chosen))(item)
     with pytest.raises(UserError, match="clips=7 is wrong"):
         make_mapper(False, sampling=Wrong())(item)

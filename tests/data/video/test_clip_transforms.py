@@ -1,6 +1,5 @@
 """Clip transforms against the released code's numbers, whole frames, and hand-made clips."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -42,7 +41,7 @@ def grey(count=4, height=40, width=60) -> np.ndarray:
 ZERO_MEAN = dict(mean=(1 / 255,) * 3, std=(1.0,) * 3)
 
 
-# ------------------------------------------------------------------------------------------ training
+# ----------------------------------------------------------------------------------------- training
 
 
 @pytest.mark.parametrize("crop", ["inception", "short_side_jitter"])
@@ -177,7 +176,7 @@ def test_frames_that_were_given_stay_as_they_are():
     assert np.array_equal(frames, before)
 
 
-# ------------------------------------------------------------------------------------------- testing
+# ------------------------------------------------------------------------------------------ testing
 
 
 @pytest.mark.parametrize("crops, short_side", PROTOCOLS)
@@ -224,13 +223,13 @@ def test_every_shape_is_covered(shape, size):
         torch.testing.assert_close(views, torch.full_like(views, (200 / 255 - 0.45) / 0.225))
 
 
-# ------------------------------------------------------------------------------------------ arguments
+# ---------------------------------------------------------------------------------------- arguments
 
 
 TRAIN_FAULTS = {
     "crop='centre' .* one of inception, short_side_jitter": dict(crop="centre"),
-    r"scale=\(0.5, 1.2\) .* a smallest .* within 0 and 1": dict(scale=(0.5, 1.2)),
-    r"scale=\(0, 1\) .* a smallest .* within 0 and 1": dict(scale=(0, 1)),
+    r"scale=\(0.5, 1.2\) .* a smallest .* from above 0 to 1": dict(scale=(0.5, 1.2)),
+    r"scale=\(0, 1\) .* a smallest .* from above 0 to 1": dict(scale=(0, 1)),
     r"scale=\(0.9, 0.5\) .* a smallest and a largest": dict(scale=(0.9, 0.5)),
     r"scale=\[0.5\] .* two numbers": dict(scale=[0.5]),
     "scale=0.5 .* two numbers": dict(scale=0.5),

@@ -47,7 +47,7 @@ def items(found):
     ]
 
 
-# ------------------------------------------------------------------------------------------- folders
+# ------------------------------------------------------------------------------------------ folders
 
 
 def test_class_folders(tmp_path, caplog):
@@ -116,11 +116,13 @@ def test_a_class_without_videos_is_said(tmp_path, caplog):
     touch(root, ["bird/readme.txt"])
     assert len(video_classes(root)) == 2 and "1 classes have no video: bird" in caplog.text
     none = touch(tmp_path / "none", ["cat/a.gif", "cat/b.heic"])
-    with pytest.raises(UserError, match=r"only 2 files of other kinds \(1 .gif, 1 .heic\): add some"):
+    with pytest.raises(
+        UserError, match=r"only 2 files of other kinds \(1 .gif, 1 .heic\): add some"
+    ):
         video_classes(none)
 
 
-# --------------------------------------------------------------------------------------------- lists
+# -------------------------------------------------------------------------------------------- lists
 
 
 @pytest.mark.parametrize("place", ["beside", "working folder", "datasets", "given", "given, below"])
@@ -235,13 +237,13 @@ def test_rows_that_name_a_video_twice(tmp_path, caplog):
     root = touch(tmp_path / "set", FILES)
     path = listed(tmp_path, "cat/a.mp4 0\neel/e 1\ncat/a.mp4 0\n")
     assert video_classes(path, root=root).labels.tolist() == [0, 1]
-    assert "not used are 1 rows that name a video once more" in caplog.text
+    assert "not used are 1 rows that repeat a video" in caplog.text
     path = listed(tmp_path, "cat/a.mp4 0\neel/e 1\ncat/a.mp4 2\n")
     with pytest.raises(UserError, match="a.mp4 has the label 0 in line 1 and 2 in line 3: delete"):
         video_classes(path, root=root)
 
 
-# ------------------------------------------------------------------------- videos called by their id
+# ------------------------------------------------------------------------ videos called by their id
 
 KINETICS = """label,youtube_id,time_start,time_end,split
 "air drumming",aaaaaaaaaaa,1,11,val
@@ -301,9 +303,7 @@ def test_something_something(tmp_path, layout):
 
 def test_classes_reach_the_config(tmp_path):
     """Of an older config, with its views, as well; the videos need not be there."""
-    node = dict(
-        _target_="mvit_det.data.video.datasets.video_classes", source=str(listed(tmp_path))
-    )
+    node = dict(_target_="mvit_det.data.video.datasets.video_classes", source=str(listed(tmp_path)))
     names = [entry["name"] for entry in dataset_categories(dict(dataset=node, clips=5))]
     assert names == ["0", "1", "2"]
     assert dataset_categories(node | dict(classes="kinetics-400"))[0]["name"] == "abseiling"
