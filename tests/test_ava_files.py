@@ -119,7 +119,8 @@ def test_whole_numbers_that_a_program_wrote_as_shares(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        'item {\n  name: "bend/bow (at the waist)"\n  id: 1\n}\nitem {\n  name: "a {b} \\"c\\""\n  id: 3\n}\n',
+        'item {\n  name: "bend/bow (at the waist)"\n  id: 1\n}\n'
+        'item {\n  name: "a {b} \\"c\\""\n  id: 3\n}\n',
         "label {\n  label_id: 3\n  name: 'a {b} \"c\"'\n  label_type: PERSON\n}\n"
         'label { name: "bend/bow (at the waist)" label_id: 1 }',
         '# a remark\n3: a {b} "c"\n\n 1:bend/bow (at the waist) \n',
@@ -216,13 +217,13 @@ def test_a_row_that_cannot_be_read(tmp_path, kind, row, said):
 
 def test_a_quotation_mark_that_does_not_end(tmp_path):
     path = written(tmp_path, [ACTIONS[0], '"v,902,0.1,0.2,0.3,0.4,1,0', ACTIONS[1]])
-    assert "line 2, cannot be read (a quotation mark does not end" in fault(
+    assert "line 2, is not valid csv (a quotation mark does not end" in fault(
         read_boxes, path, "actions"
     )
     long = written(tmp_path, [ACTIONS[0], '"' + "x" * 200_000])
-    assert "line 2, cannot be read" in fault(read_boxes, long, "actions")
+    assert "line 2, is not valid csv" in fault(read_boxes, long, "actions")
     last = written(tmp_path, [ACTIONS[0], 'v,902,0.1,0.2,0.3,0.4,1,"0'])
-    assert "line 2, cannot be read" in fault(read_boxes, last, "actions")
+    assert "line 2, is not valid csv" in fault(read_boxes, last, "actions")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def _columns(kind: str, rows: CsvRows, known: dict[str, int]) -> tuple[np.ndarra
     at = first_true(((box < _LOWEST) | (box > _HIGHEST)).any(axis=1))
     if at is not None:
         raise UserError(
-            f"{rows.describe(at)} has a box far outside [0, 1]: are these pixels? Divide x by the "
+            f"{rows.cite(at)} has a box far outside [0, 1]: are these pixels? Divide x by the "
             "width and y by the height of the frame."
         )
     action = _actions(kind, rows, action)
@@ -143,7 +143,7 @@ def _fields(kind: str, rows: CsvRows) -> tuple[Any, ...]:
         actions = [each or "-1" for each in actions]
     elif "" in actions:
         raise UserError(
-            f"{rows.describe(actions.index(''))} has no action: write its id; or, if these are "
+            f"{rows.cite(actions.index(''))} has no action: write its id; or, if these are "
             "person boxes, give the file as proposals."
         )
     second, *sides, action = (
@@ -165,7 +165,7 @@ def _check_widths(kind: str, rows: CsvRows, widths: np.ndarray) -> None:
     single = widths[at] == 1 and re.search(r"[;\t ]", rows.fields[at][0].strip())
     fix = "separate the columns by commas" if single else "correct or delete the row"
     raise UserError(
-        f"{rows.describe(at)} has {widths[at]} column(s) instead of {_COLUMNS[kind]}: {fix}."
+        f"{rows.cite(at)} has {widths[at]} column(s) instead of {_COLUMNS[kind]}: {fix}."
     )
 
 
@@ -176,8 +176,7 @@ def _actions(kind: str, rows: CsvRows, values: np.ndarray) -> np.ndarray:
     at = first_true(((values < 1) | (values > _LARGEST_ID) | (values % 1 != 0)) & ~no_action)
     if at is not None:
         raise UserError(
-            f"{rows.describe(at)} has action={values[at]:g}: it must be an id of the label map, "
-            ">= 1."
+            f"{rows.cite(at)} has action={values[at]:g}: it must be an id of the label map, >= 1."
         )
     return np.where(no_action, 0, values).astype(np.int64)
 

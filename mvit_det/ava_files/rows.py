@@ -73,13 +73,12 @@ class CsvRows:
                 fields.append(row)
         except csv.Error as error:
             raise UserError(
-                f"{self.path}, line {self.lines[len(fields)]}, cannot be read ({error}): correct "
-                "it."
+                f"{self.path}, line {self.lines[len(fields)]}, is not valid csv ({error}): fix it."
             ) from error
         return fields
 
-    def describe(self, row: int) -> str:
-        """Return the path, line number and content of a row (0..N - 1), to begin a message."""
+    def cite(self, row: int) -> str:
+        """Return the path, line number and content of row 0..N - 1, to begin a message."""
         text = ",".join(self.fields[row])
         excerpt = text if len(text) <= 120 else text[:117] + "..."
         return f"{self.path}, line {self.lines[row]}, {printable(excerpt)!r},"
@@ -97,7 +96,7 @@ class CsvRows:
         at = first_true(~np.isfinite(values))
         if at is not None:
             raise UserError(
-                f"{self.describe(at)} has {name}={printable(text[at])!r}: it must be a number; "
+                f"{self.cite(at)} has {name}={printable(text[at])!r}: it must be a number; "
                 "correct or delete the row."
             )
         return values
@@ -120,13 +119,11 @@ class CsvRows:
             UserError: a name is empty, or a second is negative.
         """
         if "" in names:
-            raise UserError(
-                f"{self.describe(names.index(''))} has no video name: write it in the first column."
-            )
+            raise UserError(f"{self.cite(names.index(''))} has no video name: write it first.")
         at = first_true(seconds < 0)
         if at is not None:
             raise UserError(
-                f"{self.describe(at)} has second={seconds[at]:g}: write the second of the video, "
+                f"{self.cite(at)} has second={seconds[at]:g}: write the second of the video, "
                 "from 0 on."
             )
 
@@ -197,7 +194,7 @@ def read_excluded(path: str | os.PathLike) -> frozenset[tuple[str, float]]:
         at = first_true(np.array([len(row) != 2 for row in rows.fields]))
         if at is not None:
             raise UserError(
-                f"{rows.describe(at)} has {len(rows.fields[at])} column(s): a row of excluded "
+                f"{rows.cite(at)} has {len(rows.fields[at])} column(s): a row of excluded "
                 "seconds is video,second."
             )
         excluded.update(rows.key_frames())
@@ -231,7 +228,7 @@ def _is_header(rows: CsvRows) -> bool:
             name in names for names in _COLUMN_NAMES[:column] + _COLUMN_NAMES[column + 1 :]
         ):
             raise UserError(
-                f"{rows.describe(0)} has the column {name!r}: columns are read by position: "
+                f"{rows.cite(0)} has the column {name!r}: columns are read by position: "
                 "write video,second,x1,y1,x2,y2,..., with the corners of the boxes, in this order."
             )
     return True

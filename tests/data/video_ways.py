@@ -25,8 +25,8 @@ class AllFrames:
         return np.arange(len(times))
 
 
-def seen(second: float, picture: np.ndarray, index: int | None = None) -> SimpleNamespace:
-    """A picture, RGB, and the second it is shown at; without an index it was asked for by it."""
+def shown_at(second: float, picture: np.ndarray, index: int | None = None) -> SimpleNamespace:
+    """A picture (RGB) and its second; without an index it was requested by the second."""
     return SimpleNamespace(second=second, picture=np.asarray(picture), index=index)
 
 
@@ -35,40 +35,40 @@ def clips(path: Path, is_train: bool) -> Iterator[SimpleNamespace]:
     with open_video(path) as video:
         sample = mapper({"file_name": str(path), "label": 0})
         for index, picture in enumerate(sample["inputs"]):
-            yield seen(video.times[index], picture, index)
+            yield shown_at(video.times[index], picture, index)
 
 
-class KeyFrames:
+class Unchanged:
     """A transform of actions that changes nothing."""
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray):
         return torch.tensor(frames), torch.tensor(boxes)
 
-    def shown(self, height: int, width: int) -> tuple:
+    def visible_area(self, height: int, width: int) -> tuple:
         return 0, 0, 1, 1
 
 
 def actions(path: Path) -> Iterator[SimpleNamespace]:
-    mapper = ActionClipMapper(False, sampling=KeyFrameSampling(1, 1), transform=KeyFrames())
+    mapper = ActionClipMapper(False, sampling=KeyFrameSampling(1, 1), transform=Unchanged())
     empty = np.zeros((0, 4), np.float32)
     for second in SECONDS:
         item = dict(file_name=str(path), video="a", second=second, time=second, boxes=empty)
         sample = mapper(item | {"labels": empty})
         if sample["unreadable"] is None:
-            yield seen(second, sample["inputs"][0])
+            yield shown_at(second, sample["inputs"][0])
 
 
 def streamed(path: Path) -> Iterator[SimpleNamespace]:
     assert is_video_name(path.name)
     [source] = find_sources([path], "elsewhere")
     for frame in source.frames():
-        yield seen(frame.seconds, frame.image[..., ::-1], frame.index)
+        yield shown_at(frame.seconds, frame.image[..., ::-1], frame.index)
 
 
 def windows(path: Path) -> Iterator[SimpleNamespace]:
     with open_frames(path, None, None) as video:
         for index, image in enumerate(in_order(video, len(video), 2**20)):
-            yield seen(video.times[index], image[..., ::-1], index)
+            yield shown_at(video.times[index], image[..., ::-1], index)
 
 
 def key_frames(path: Path) -> Iterator[SimpleNamespace]:
@@ -79,7 +79,7 @@ def key_frames(path: Path) -> Iterator[SimpleNamespace]:
         seconds = SECONDS[video.end > SECONDS]
         wanted = [[frame_at(video, second)] for second in seconds]
         for place, [picture] in gathered(video, wanted, fail):
-            yield seen(seconds[place], picture)
+            yield shown_at(seconds[place], picture)
 
 
 WAYS = {

@@ -98,8 +98,7 @@ def valid_rows(path: str | os.PathLike, table: BoxTable, num_classes: int) -> Bo
         row = int(unknown.argmax())
         raise UserError(
             f"{path}, line {table.line[row]}, has action={table.action[row]}, but the model is "
-            f"built for the actions 1 to {num_classes}: correct it, name it in the label map, or set "
-            "model.num_classes."
+            f"built for the actions 1 to {num_classes}: correct it, or set model.num_classes."
         )
     beyond_frame = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
     inside = table.box.clip(0, 1)

@@ -1,5 +1,7 @@
 """Custom data for video classification: folders or lists of videos, for any such config."""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from mvit_det.data.custom.classes import use_custom_classes
@@ -21,17 +23,6 @@ def use_custom_videos(cfg: DictConfig, files: CustomFiles, processes: int) -> No
             ``train_videos`` lacks.
     """
     assert files.val_videos is not None  # checked by `CustomFiles.check`
-    use_custom_classes(
-        cfg,
-        files.train_videos,
-        files.val_videos,
-        processes,
-        dataset=video_classes,
-        source="source",
-        class_folders=video_class_folders,
-        count=count_videos,
-        samples=8,
-        root=None,
-        classes=None,
-        fps=None,
-    )
+    options: dict[str, Any] = dict(dataset=video_classes, source="source", count=count_videos)
+    options |= dict(class_folders=video_class_folders, samples=8, root=None, classes=None, fps=None)
+    use_custom_classes(cfg, files.train_videos, files.val_videos, processes, **options)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mvit_det.data.discovery import FileIndex, from_class_folders, walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
@@ -45,11 +46,8 @@ def find_videos(
             raise UserError(
                 f"root={root} is for lists of videos, but {source} is a folder: leave root out."
             )
-        otherwise = "give a list of videos instead"
-        videos = from_class_folders(
-            path, "video", is_video_name, _videos, otherwise=otherwise, names_only=names_only
-        )
-        return videos, []
+        options: Any = dict(otherwise="give a list of videos instead", names_only=names_only)
+        return from_class_folders(path, "video", is_video_name, _videos, **options), []
     rows, twice = _drop_repeated(path, read_video_list(path))
     ignored = [rows.ignored, f"{twice} rows that repeat a video" if twice else ""]
     folder, missing = path.parent, []
@@ -61,9 +59,8 @@ def find_videos(
             raise UserError(_all_missing(path, folder, root, rows))
         present = {row: video for row, video in enumerate(paths) if video is not None}
         rows = replace(_select(rows, list(present)), names=list(present.values()))
-    both = " and ".join(filter(None, ignored))
-    names = PackedText.of(rows.names)
-    return replace(rows, source=str(folder), names=names, ignored=both), missing
+    names, text = PackedText.of(rows.names), " and ".join(filter(None, ignored))
+    return replace(rows, source=str(folder), names=names, ignored=text), missing
 
 
 def _select(rows: FileIndex, kept: list[int]) -> FileIndex:

@@ -46,7 +46,7 @@ def write_clips(
 
 
 def write_actions(path: Path, names: Sequence[str], seconds: Sequence[float] = (1, 2, 3)) -> Path:
-    """Per second of each video a person at the left with actions 1 and 3, one at the right with 1."""
+    """Per second of each video: a person on the left with actions 1 and 3, on the right with 1."""
     rows = [
         (name, f"{second:04d}", *box, action, person)
         for name in names

@@ -67,7 +67,7 @@ def test_nothing_that_exists(tmp_path, videos):
 def test_no_key_frame_left(tmp_path, videos, caplog):
     actions = write_actions(tmp_path / "a.csv", "ab")
     message = fault(videos, actions=actions, seconds=(902, 1798))
-    assert "from second 1 to 3, none of which is within seconds=(902, 1798)" in message
+    assert "from second 1 to 3, but none within seconds=(902, 1798)" in message
     proposals = proposed(tmp_path, "a,1,0.1,0.2,0.3,0.4,,0.5")
     message = fault(videos, actions=actions, proposals=proposals, annotated_boxes=False)
     assert f"{proposals} leave no key frame with a box" in message and "min_score" in message
@@ -91,10 +91,10 @@ def test_seconds_that_the_videos_do_not_have(tmp_path, videos, frames, caplog):
     assert "is 4.0 seconds long, but has a key frame at second 6" in message
     assert ("set fps" in message) == frames
     message = fault(folder, actions=late, start=2, fps=fps)
-    assert "has a key frame at second 1, which lies before start=2: set start" in message
+    assert "has a key frame at second 1, which is before start=2: set start" in message
     rows = [f"{v},{s},{LEFT_TEXT},1,0" for v, s in (("a", 3), ("b", 6))]
     assert len(action_clips(folder, actions=annotated(tmp_path, *rows), fps=fps)) == 2
-    assert "1 of 2 videos that were looked into end before" in caplog.text
+    assert "1 of the 2 opened videos end before" in caplog.text
 
 
 def test_whole_movies_that_are_taken_for_parts(tmp_path):

@@ -119,7 +119,7 @@ def test_proposals_are_all_there_is_in_testing(tmp_path, videos, caplog):
     assert found(clips) == {("a", 1.0): [("0.1,0.2,0.3,0.4", [])]}
     caplog.set_level("INFO")
     assert list(found(action_clips(videos, **options)).values()) == [[(LEFT_TEXT, [1])]] * 2
-    assert "there are no proposals; the annotated boxes are used" in caplog.text
+    assert "no proposals are given; the annotated boxes are used" in caplog.text
 
 
 def test_files_that_begin_later_and_the_seconds_to_use(tmp_path, videos):
@@ -151,7 +151,9 @@ def test_folders_of_frames(tmp_path):
     bad = write_csv(tmp_path / "3.csv", [*rows[:2], "a,1,2,x_1/1.jpg"])
     message = fault(folder, actions=actions, frame_lists=[bad])
     assert "3.csv, line 3, 'a,1,2,x_1/1.jpg', is not a row 'original_vido_id" in message
-    assert "names no further video" in fault(folder, actions=actions, frame_lists=[lists[0]] * 2)
+    assert "adds no video to the lists before it" in fault(
+        folder, actions=actions, frame_lists=[lists[0]] * 2
+    )
 
 
 def test_everything_in_the_datasets_folder(tmp_path):
@@ -230,7 +232,7 @@ def test_boxes_of_no_use_are_dropped(tmp_path, videos, caplog):
         "a,1,0.5,0.1,0.4,0.9,1,0",  # x2 < x1
         "a,1,0.1,0.5,0.4,0.5,1,0",  # y2 = y1
         "a,1,1.2,0.1,1.5,0.9,1,0",  # outside
-        "a,1,-0.2,0.1,0.4,1.3,1,0",  # leaves the frame
+        "a,1,-0.2,0.1,0.4,1.3,1,0",  # extends beyond the frame
         "a,1,-0.004,0.1,0.4,1.0001,2,0",  # by rounding
         "a,2,0.1,0.1,0.2,0.2,1,0",
         "a,3,0.1,0.1,0.2,0.2,1,0",
@@ -242,9 +244,9 @@ def test_boxes_of_no_use_are_dropped(tmp_path, videos, caplog):
         "2 rows have a box without area (x2 <= x1 or y2 <= y1) and are dropped: line 1, 2"
         in caplog.text
     )
-    assert "1 rows have a box outside of the frame and are dropped: line 3" in caplog.text
+    assert "1 rows have a box outside the frame and are dropped: line 3" in caplog.text
     assert (
-        "1 rows have a box that leaves the frame and is cut off at its border: line 4"
+        "1 rows have a box that extends beyond the frame and is clipped to it: line 4"
         in caplog.text
     )
 
@@ -300,4 +302,6 @@ def test_actions_that_are_not_evaluated_or_never_done(tmp_path, videos, caplog):
     actions = write_actions(tmp_path / "a.csv", "ab")
     clips = action_clips(videos, actions=actions, label_map=label_map)
     assert clips[0]["labels"].sum() == 3  # they are trained
-    assert "the actions 3 are not in" in caplog.text and "nobody does dance" in caplog.text
+    assert (
+        "the actions 3 are not in" in caplog.text and "no box has the action dance" in caplog.text
+    )

@@ -163,16 +163,16 @@ def test_a_bad_video_in_training(tmp_path, caplog, video):
 def test_a_key_frame_far_outside_of_its_video(video, caplog, time):
     assert make_mapper()(item(video, time)) is None
     sample = make_mapper(False)(item(video, time))
-    assert "the file has seconds" in sample["unreadable"]
+    assert "the file has only the seconds" in sample["unreadable"]
     if time == 900.0:
         assert sample["unreadable"] == (
-            "the file has seconds 900 to 903 only, if it begins at second 900"
+            "the file has only the seconds 900 to 903, if it begins at second 900"
         )
     assert sample["boxes"].shape == (2, 4) and sample["inputs"].shape[1] == 4
 
 
 def test_a_key_frame_where_a_folder_lacks_pictures(tmp_path):
-    """Seconds 3 to 7 of nine are missing; a video with such a pause shows one frame all the time."""
+    """Seconds 3 to 7 of nine are missing; a video with that pause shows one frame all the time."""
     pixels = numbered_frames(FRAMES)
     folder = write_frame_folder(tmp_path / "x", pixels)
     for number in range(30, 70):

@@ -235,7 +235,7 @@ TRAIN_FAULTS = {
     "scale=0.5 .* two numbers": dict(scale=0.5),
     "ratio=ab .* two numbers": dict(ratio="ab"),
     "short_side=40 .* two numbers": dict(short_side=40),
-    r"ratio=\(0, 1\) above 0": dict(ratio=(0, 1)),
+    r"ratio=\(0, 1\) must be above 0": dict(ratio=(0, 1)),
     r"short_side=30 .* not below .* 48": dict(crop="short_side_jitter", short_side=(30, 60)),
     r"short_side=\(90, 60\) .* a smallest and a largest": dict(
         crop="short_side_jitter", short_side=(90, 60)
@@ -246,7 +246,7 @@ TRAIN_FAULTS = {
     "erase_count=0 .* at least 1": dict(erase_count=0),
     "auto_augment='random' .* RandAugment of timm, such as": dict(auto_augment="random"),
     "auto_augment='rand-m7-x4' ": dict(auto_augment="rand-m7-x4"),
-    r"mean=\[0.45\] .* red, green and blue": dict(mean=[0.45]),
+    r"mean=\[0.45\] .* three numbers": dict(mean=[0.45]),
     r"std=\[1, 1, 0\] .* above 0": dict(std=[1, 1, 0]),
 }
 
