@@ -1,4 +1,4 @@
-"""Videos of every kind by every way into the product: FFmpeg's frames at FFmpeg's times."""
+"""Videos of all kinds by every reader of the package: FFmpeg's frames at FFmpeg's times."""
 
 import shutil
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from video_kinds import (
 from video_ways import WAYS
 
 FFMPEG = shutil.which("ffmpeg") and shutil.which("ffprobe")
-# FFmpeg guesses when frames are shown of which AVI does not tell; drawn they begin at 0.
+# AVI does not store when B-frames are frames, and FFmpeg guesses it; the drawn frames begin at 0.
 GUESSED = ("b_frames.avi",)
 
 
@@ -45,19 +45,19 @@ def kind(request, tmp_path_factory) -> SimpleNamespace:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_frames_and_times(kind, way):
-    shown = list(WAYS[way](kind.path))
-    if shown[0].index is None:  # asked for by the second: the last that has begun, or the first
-        indices = [max(0, (kind.times <= one.second + 1e-3).sum() - 1) for one in shown]
+    frames = list(WAYS[way](kind.path))
+    if frames[0].index is None:  # requested by second: the last frame that has begun, or the first
+        indices = [max(0, (kind.times <= frame.second + 1e-3).sum() - 1) for frame in frames]
         assert len(set(indices)) > 1
     else:
-        indices = [one.index for one in shown]
+        indices = [frame.index for frame in frames]
         assert indices == list(range(COUNT))
-        # of the sound that MPEG-TS begins with an encoder cuts up to 15 ms off
+        # in MPEG-TS the encoder cuts up to 15 ms off the sound, which begins first
         exact = 1e-3 if FFMPEG or kind.path.suffix != ".ts" else 16e-3
-        np.testing.assert_allclose([one.second for one in shown], kind.times, atol=exact)
-    pictures = np.stack([one.picture for one in shown]).astype(int)
+        np.testing.assert_allclose([frame.second for frame in frames], kind.times, atol=exact)
+    pictures = np.stack([frame.picture for frame in frames]).astype(np.int16)
     assert pictures.shape[1:] == kind.drawn.shape[1:]
-    # by the drawing: the right frame, turned as it should be, within what a codec changes
+    # compared with the drawing: the right frame, upright, up to the loss of the codec
     few = np.s_[:, :: kind.drawn.shape[1] // 64, :: kind.drawn.shape[2] // 64]
     near = np.abs(pictures[few][:, None] - kind.drawn[few][None]).mean(axis=(2, 3, 4))
     assert near.argmin(axis=1).tolist() == indices and near.min(axis=1).max() < 20
@@ -65,8 +65,8 @@ def test_frames_and_times(kind, way):
         assert np.abs(pictures - kind.decoded[indices]).mean(axis=(1, 2, 3)).max() < 1
 
 
-@pytest.mark.skipif(not FFMPEG, reason="there is no command line of FFmpeg to compare with")
-def test_ffmpeg_shows_what_was_drawn(kind):
-    """Else the comparison above would be of two that are wrong alike."""
+@pytest.mark.skipif(not FFMPEG, reason="needs the command line of FFmpeg")
+def test_ffmpeg_decodes_the_drawn_frames(kind):
+    """Otherwise the comparison above could be of two equally wrong results."""
     if kind.path.stem not in MATRICES:
         assert numbers(kind.decoded) == list(range(COUNT))

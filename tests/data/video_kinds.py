@@ -1,4 +1,4 @@
-"""A small video of every kind that comes into the product, and what FFmpeg makes of it."""
+"""A small video of every kind that users have, and FFmpeg's frames and times for it."""
 
 import json
 import os
@@ -148,16 +148,16 @@ def upright(frames: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray
 
 
 def by_ffmpeg(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What the command line of FFmpeg makes of a file: frames (N, H, W, 3) RGB, and their seconds.
+    """Decode a file with the command line of FFmpeg: frames (N, H, W, 3) RGB, and their seconds.
 
-    It does not know the time of some frames: NaN.
+    Seconds are NaN where it does not know them.
     """
     stamp = "best_effort_timestamp_time"
     asked = f"frame={stamp}:format=start_time"
     line = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", asked]
-    told = json.loads(_output([*line, "-of", "json", os.fsencode(path)]))
-    start = float(told["format"].get("start_time", 0))
-    times = [float(frame.get(stamp, "nan")) - start for frame in told["frames"]]
+    report = json.loads(_output([*line, "-of", "json", os.fsencode(path)]))
+    start = float(report["format"].get("start_time", 0))
+    times = [float(frame.get(stamp, "nan")) - start for frame in report["frames"]]
     line = ["ffmpeg", "-v", "error", "-i", os.fsencode(path), "-map", "0:v:0"]
     how = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
     raw, frames = _output([*line, *how]), []

@@ -1,4 +1,4 @@
-"""Every way in which a video file comes into the product."""
+"""All readers of video files in the package: training, evaluation and prediction."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,17 +21,14 @@ class AllFrames:
     def train(self, times: np.ndarray) -> np.ndarray:
         return np.arange(len(times))
 
-    def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        return np.arange(len(times))
-
 
 def shown_at(second: float, picture: np.ndarray, index: int | None = None) -> SimpleNamespace:
     """A picture (RGB) and its second; without an index it was requested by the second."""
     return SimpleNamespace(second=second, picture=np.asarray(picture), index=index)
 
 
-def clips(path: Path, is_train: bool) -> Iterator[SimpleNamespace]:
-    mapper = ClipMapper(is_train, sampling=AllFrames(), transform=torch.tensor)
+def clips(path: Path) -> Iterator[SimpleNamespace]:
+    mapper = ClipMapper(True, sampling=AllFrames(), transform=torch.tensor)
     with open_video(path) as video:
         sample = mapper({"file_name": str(path), "label": 0})
         for index, picture in enumerate(sample["inputs"]):
@@ -83,8 +80,7 @@ def key_frames(path: Path) -> Iterator[SimpleNamespace]:
 
 
 WAYS = {
-    "training": lambda path: clips(path, True),
-    "evaluation": lambda path: clips(path, False),
+    "clips": clips,
     "evaluation of actions": actions,
     "predict": streamed,
     "predict windows": windows,

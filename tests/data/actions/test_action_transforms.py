@@ -1,4 +1,4 @@
-"""Clips and boxes of action detection against the released code's numbers, and by hand."""
+"""Clips and boxes of action detection compared with the released code, and by hand."""
 
 import pickle
 
@@ -35,7 +35,7 @@ def same(made, pixels, placed):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_same_seed_augments_as_the_released_code_does(golden, shape):
+def test_augmentation_equals_the_released_code_for_each_seed(golden, shape):
     transform = action_train_transform(INPUT, short_side=JITTER, **RAW)
     name = "train_{}x{}".format(*shape)
     for seed in range(SEEDS):
@@ -47,7 +47,7 @@ def test_the_same_seed_augments_as_the_released_code_does(golden, shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("crop, split", [("center", "val"), ("full", "test")])
-def test_test_clips_are_those_of_the_released_code(golden, crop, split, shape):
+def test_test_clips_equal_the_released_code(golden, crop, split, shape):
     transform = action_test_transform(INPUT, crop=crop, **RAW)
     name = "{}_{}x{}".format(split, *shape)
     same(transform(clip(*shape), boxes()), golden[name], golden[f"{name}_boxes"])
@@ -89,7 +89,7 @@ def test_whole_frames_of_any_shape(shape, side):
 @pytest.mark.parametrize("size", [(2, 48, 48), (2, 32, 64), (2, 64, 32)])
 @pytest.mark.parametrize("shape", [(60, 90), (90, 60), (70, 70), (20, 300)])
 def test_a_box_stays_on_its_figure(crop, size, shape):
-    """A white rectangle in black frames is where its box says, but for rounding."""
+    """A white rectangle in black frames is inside its box, up to rounding."""
     height, width = shape
     figure = (int(0.3 * width), int(0.3 * height), int(0.7 * width), int(0.7 * height))
     frames = np.zeros((2, height, width, 3), np.uint8)
@@ -108,13 +108,13 @@ def test_a_box_stays_on_its_figure(crop, size, shape):
         rows, columns = white.any(1).nonzero()[:, 0], white.any(0).nonzero()[:, 0]
         if not len(rows):
             continue  # cut off
-        seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        assert torch.tensor(seen) == pytest.approx(placed[0], abs=1.5)
+        corners = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        assert torch.tensor(corners) == pytest.approx(placed[0], abs=1.5)
         places.add(tuple(placed[0].tolist()))
     assert places and (crop == "train" or len(places) == 1)
 
 
-def test_what_is_shown_of_a_frame():
+def test_visible_area():
     assert action_test_transform((1, 100, 100)).visible_area(100, 400) == (0.375, 0, 0.625, 1)
     assert action_test_transform((1, 50, 100)).visible_area(400, 100) == (0, 0.4375, 1, 0.5625)
     assert action_test_transform((1, 90, 90), crop="full").visible_area(100, 401) == (0, 0, 1, 1)
@@ -189,6 +189,6 @@ def test_short_side_of_testing():
         (lambda: action_test_transform((2, 32, 32), std=(1, 0, 1)), "std must be above 0"),
     ],
 )
-def test_wrong_settings(make, message):
+def test_invalid_arguments(make, message):
     with pytest.raises(UserError, match=message):
         make()
