@@ -12,7 +12,7 @@ from mvit_det.data.file_kinds import is_video_name
 from mvit_det.predict.open_frames import frame_at, gathered, in_order, open_frames
 from mvit_det.predict.sources import find_sources
 
-SECONDS = np.arange(-0.35, 7, 0.45)
+SECONDS = np.arange(-0.33, 7, 0.45)
 
 
 class AllFrames:
