@@ -8,11 +8,13 @@ import pytest
 
 from mvit_det.ava_files import (
     BoxTable,
+    detections,
     read_boxes,
     read_excluded,
     read_label_map,
     write_detections,
 )
+from mvit_det.ava_files import rows as csv_rows
 from mvit_det.errors import UserError
 
 ACTIONS = [
@@ -95,19 +97,18 @@ def test_key_frames_without_boxes(tmp_path):
     assert len(only) == 0 and only.box.shape == (0, 4) and only.empty == [("b", 5.0)]
 
 
-def test_several_chunks_of_rows(tmp_path):
+def test_several_chunks_of_rows(tmp_path, monkeypatch):
     """More rows than a chunk, and the line number of an error in the last chunk."""
-    rows = [
-        f"v{n % 7},{n},0.1,0.2,0.3,{0.4 + n / 1e6:.6f},{1 + n % 80},{n % 3}" for n in range(9000)
-    ]
-    rows[4000] = rows[4500] = ""
+    monkeypatch.setattr(csv_rows, "_CHUNK", 40)
+    rows = [f"v{n % 7},{n},0.1,0.2,0.3,{0.4 + n / 1e6:.6f},{1 + n % 80},{n % 3}" for n in range(90)]
+    rows[38] = rows[45] = ""
     table = read_boxes(written(tmp_path, rows), "actions")
-    kept = np.array([n for n in range(9000) if n not in (4000, 4500)])
+    kept = np.array([n for n in range(90) if n not in (38, 45)])
     assert np.array_equal(table.line, kept + 1) and np.array_equal(table.second, kept)
     assert [table.videos[v] for v in table.video] == [f"v{n % 7}" for n in kept]
     assert np.array_equal(table.action, 1 + kept % 80)
-    rows[8500] = rows[8500].replace("0.1", "0.l")
-    assert "line 8501, 'v2,8500,0.l," in fault(read_boxes, written(tmp_path, rows), "actions")
+    rows[86] = rows[86].replace("0.1", "0.l")
+    assert "line 87, 'v2,86,0.l," in fault(read_boxes, written(tmp_path, rows), "actions")
 
 
 def test_integers_with_a_decimal_point(tmp_path):
@@ -144,9 +145,10 @@ def test_excluded_seconds(tmp_path):
 # ------------------------------------------------------------------------------------------ writing
 
 
-def test_written_detections_are_read_back(tmp_path):
+def test_written_detections_are_read_back(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    count = 70_000  # more than are written at a time
+    monkeypatch.setattr(detections, "_CHUNK", 150)  # not a multiple of the rows per box
+    count = 400
     box = np.repeat(rng.random((count // 4, 4)).round(6), 4, axis=0)
     columns = dict(
         video=np.repeat(np.arange(2), count // 2).astype(np.int32),

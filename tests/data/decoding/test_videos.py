@@ -149,8 +149,10 @@ def test_frames_before_the_start_of_an_edit_list_are_skipped(tmp_path):
         assert [numbers(video.frames([index])) for index in (20, 0, 3)] == [[35], [15], [18]]
 
 
-@pytest.mark.parametrize("codec, b_frames", [("libx264", 3), ("libx264", 0), ("mpeg2video", 2)])
-@pytest.mark.parametrize("count", [40, 90])
+@pytest.mark.parametrize(
+    "codec, b_frames, count",
+    [("libx264", 3, 40), ("libx264", 3, 90), ("libx264", 0, 40), ("mpeg2video", 2, 90)],
+)
 def test_concatenated_files(tmp_path, codec, b_frames, count):
     # Each starts its time stamps anew: by them frames of the two would alternate.
     options = dict(codec=codec, b_frames=b_frames, options=SLOW if codec == "libx264" else None)
@@ -263,9 +265,9 @@ def test_the_index_of_an_unchanged_file_is_kept(tmp_path, packets, monkeypatch):
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.mkv", "a.avi"])
 @pytest.mark.parametrize("fps", [30, 25, Fraction(30000, 1001), 12.5])
 def test_times_of_a_constant_rate_are_exact(tmp_path, name, fps):
-    path = write_video(tmp_path / name, numbered_frames(40), fps)
+    path = write_video(tmp_path / name, numbered_frames(20), fps)
     with open_video(path) as video:
-        np.testing.assert_allclose(video.times, np.arange(40) / float(fps), rtol=1e-12)
+        np.testing.assert_allclose(video.times, np.arange(20) / float(fps), rtol=1e-12)
         assert video.fps == pytest.approx(float(fps), rel=1e-12)
 
 
