@@ -100,7 +100,7 @@ def valid_rows(path: str | os.PathLike, table: BoxTable, num_classes: int) -> Bo
             f"{path}, line {table.line[row]}, has action={table.action[row]}, but the model is "
             f"built for the actions 1 to {num_classes}: correct it, or set model.num_classes."
         )
-    beyond_frame = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
+    beyond = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
     inside = table.box.clip(0, 1)
     inverted = (table.box[:, 2:] <= table.box[:, :2]).any(axis=1)
     if inverted.sum() > _MOST_INVERTED * len(table):
@@ -112,10 +112,7 @@ def valid_rows(path: str | os.PathLike, table: BoxTable, num_classes: int) -> Bo
     for rows, what in (
         (inverted, "have a box without area (x2 <= x1 or y2 <= y1) and are dropped"),
         (outside, "have a box outside the frame and are dropped"),
-        (
-            beyond_frame & ~inverted & ~outside,
-            "have a box that extends beyond the frame and is clipped to it",
-        ),
+        (beyond & ~inverted & ~outside, "have a box beyond the frame and are clipped to it"),
     ):
         if rows.any():
             lines = table.line[rows].tolist()
@@ -175,7 +172,7 @@ def key_frames_of(tables: Sequence[BoxTable], num_classes: int) -> KeyFrames:
         second[changes],
         np.append(np.flatnonzero(changes), len(firsts)),
         box[firsts].clip(0, 1).astype(np.float32),
-        _pack_actions(group, action, len(firsts), num_classes),
+        _pack(group, action, len(firsts), num_classes),
     )
 
 
@@ -186,9 +183,7 @@ def _video_indices(table: BoxTable, names: dict[str, int]) -> np.ndarray:
     return np.array([names.get(name, -1) for name in table.videos], np.int32)[table.video]
 
 
-def _pack_actions(
-    group: np.ndarray, action: np.ndarray, boxes: int, num_classes: int
-) -> np.ndarray:
+def _pack(group: np.ndarray, action: np.ndarray, boxes: int, num_classes: int) -> np.ndarray:
     """Pack the actions of each box's rows into bits, in the order of `numpy.packbits`."""
     bits = np.zeros((boxes, -(-num_classes // 8)), np.uint8)
     known = action > 0

@@ -64,7 +64,5 @@ def evaluated_actions(
         )
     absent = [name for number, name in names.items() if number not in set(ids)]
     if absent:
-        logger.warning(
-            "%s: no box has the action %s.", shorten_list(annotated), shorten_list(absent, 10)
-        )
+        logger.warning("%s: no box shows %s.", shorten_list(annotated), shorten_list(absent, 10))
     return names

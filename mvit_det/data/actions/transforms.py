@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mvit_det.data.video.crops import (
     ClipCrop,
@@ -33,7 +34,7 @@ from mvit_det.data.video.transforms import (
 )
 from mvit_det.errors import check_choice, check_range, check_share
 
-ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[Tensor, Tensor]]
 
 
 def action_train_transform(
@@ -76,8 +77,8 @@ class _TrainAction:
     hflip: float
     normalise: Normalise
 
-    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        clip, boxes = _crop_frames(frames, boxes, self.crop.draw(*frames.shape[1:3]))
+    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Tensor]:
+        clip, boxes = _crop(frames, boxes, self.crop.draw(*frames.shape[1:3]))
         if self.hflip > 0 and np.random.uniform() < self.hflip:
             clip = clip.flip(-1)
             boxes[:, [0, 2]] = clip.shape[-1] - 1 - boxes[:, [2, 0]]
@@ -123,13 +124,13 @@ class ActionTestTransform:
     crop: Size | None
     normalise: Normalise
 
-    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Tensor]:
         """Transform frames uint8 (T, H, W, 3) and boxes (N, 4), x1, y1, x2, y2 as fractions.
 
         Returns:
             Normalised clip float (3, T, h, w), and boxes in its pixels, float32 (N, 4).
         """
-        clip, boxes = _crop_frames(frames, boxes, self._crop_of(*frames.shape[1:3]))
+        clip, boxes = _crop(frames, boxes, self._crop_of(*frames.shape[1:3]))
         return self.normalise(clip), _clip_boxes(boxes, *clip.shape[-2:])
 
     def visible_area(self, height: int, width: int) -> tuple[float, float, float, float]:
@@ -145,9 +146,7 @@ class ActionTestTransform:
         return ClipCrop(whole_frame(height, width), size, cut)
 
 
-def _crop_frames(
-    frames: np.ndarray, boxes: np.ndarray, crop: ClipCrop
-) -> tuple[torch.Tensor, np.ndarray]:
+def _crop(frames: np.ndarray, boxes: np.ndarray, crop: ClipCrop) -> tuple[Tensor, np.ndarray]:
     """Crop a clip; returns it as (3, T, h, w), and the boxes in its pixels, float64 (N, 4).
 
     NOTE: both axes of boxes are scaled by the factor of the longer side, which is rounded down to
@@ -160,7 +159,7 @@ def _crop_frames(
     return resize_and_crop(frames, crop.resized, crop.cut), boxes - np.tile(crop.cut[:2], 2)
 
 
-def _clip_boxes(boxes: np.ndarray, height: int, width: int) -> torch.Tensor:
+def _clip_boxes(boxes: np.ndarray, height: int, width: int) -> Tensor:
     """Clip boxes (N, 4) in pixels to a picture of ``height`` x ``width``; returns float32."""
     boxes = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
     return torch.from_numpy(boxes.astype(np.float32))

@@ -102,10 +102,8 @@ def video_classes(
             f"only {index.ignored or 'nothing'}: add some; the frames of a video belong into a "
             "separate folder inside the class folder."
         )
-    options: dict[str, Any] = dict(classes=classes, same_classes_as=same_classes_as)
-    labels, folders, names = labelled(
-        [index], title, "video", video_class_folders, num_classes=num_classes, **options
-    )
+    options: Any = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
+    labels, folders, names = labelled([index], title, "video", video_class_folders, **options)
     if missing:
         logger.warning(
             "%s: %d of %d videos are not in %s and are left out: %s",

@@ -46,8 +46,7 @@ def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         if len(fields) != 5 or not os.path.dirname(fields[3]):
             raise UserError(
                 f"{path}, line {number}, {line[:120]!r}, is not a row 'original_vido_id video_id "
-                "frame_id path labels' with a path folder/frame.jpg: correct it, or give another "
-                "list."
+                "frame_id path labels' with a path folder/frame.jpg: correct the list."
             )
         previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
         yield number, fields

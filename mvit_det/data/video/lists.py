@@ -165,16 +165,12 @@ def frame_list(path: Path) -> FileIndex:
         else:
             rows.append((number, os.path.dirname(fields[3]), label))
     ignored = f"{unlabelled} videos that the JSON files do not name" if unlabelled else ""
-    classes = _something_classes(path) if known else None
+    classes = _something_classes(path) or () if known else ()
     return _index(path, rows, classes, ordered=bool(known), ignored=ignored)
 
 
 def _index(
-    path: Path,
-    rows: Sequence[Row],
-    classes: Sequence[str] | None = None,
-    word: str = "line",
-    **more: Any,
+    path: Path, rows: Sequence[Row], classes: Sequence[str] = (), word: str = "line", **more: Any
 ) -> FileIndex:
     """Convert rows to arrays; ``word`` names a row in messages: "line" or "entry"."""
     numbers, names, labels = zip(*rows) if rows else ((), (), ())
@@ -182,7 +178,7 @@ def _index(
         order = {name: label for label, name in enumerate(classes)}
         labels = tuple(order[name] for name in labels)
     more |= dict(list_file=str(path), rows=(word, np.array(numbers, np.int64)))
-    return FileIndex("", names, np.array(labels, np.int64), list(classes or ()), **more)
+    return FileIndex("", names, np.array(labels, np.int64), list(classes), **more)
 
 
 def _is_number(text: str) -> bool:
