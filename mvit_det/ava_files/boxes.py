@@ -56,7 +56,7 @@ class BoxTable:
         return len(self.line)
 
     def rows(self, index: np.ndarray) -> "BoxTable":
-        """Select rows by an array of indices or a boolean mask."""
+        """Select rows by indices (n,) or a boolean mask (N,), in that order; other fields stay."""
         columns = {name: getattr(self, name)[index] for name in PER_ROW}
         return replace(self, **columns)
 

@@ -74,7 +74,7 @@ def videos_with_rows(table: BoxTable) -> list[str]:
 
 
 def seconds_of(table: BoxTable) -> set[tuple[str, float]]:
-    """Collect the key frames of a table as (video, second), those without a box included."""
+    """Return the set of key frames (video, second) of a table, those without a box included."""
     new = np.ones(len(table), bool)
     new[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
     pairs = zip(table.video[new].tolist(), table.second[new].tolist())

@@ -49,7 +49,7 @@ class ActionClipMapper(FramesMapper):
         return f"{item['file_name']} at second {item['second']:g}"
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
-        """See `SampleMapper.known`."""
+        """Return the entries that need no decoding: labels and names, in testing also boxes."""
         # Copies, since the arrays belong to the data set.
         labels = torch.tensor(item["labels"], dtype=torch.float32)
         known = {"labels": labels, "file_name": item["file_name"]}
@@ -59,7 +59,12 @@ class ActionClipMapper(FramesMapper):
         return known
 
     def choose_frames(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
-        """See `FramesMapper.choose_frames`."""
+        """Choose the frame indices (T,) around the key frame.
+
+        Raises:
+            VideoError: the key frame is more than `OUTSIDE` seconds outside the video, or in a
+                folder away from every picture.
+        """
         time = item["time"]
         # Before its first picture, however late, a video shows that picture.
         if not -OUTSIDE <= time <= video.end + OUTSIDE:
@@ -78,7 +83,7 @@ class ActionClipMapper(FramesMapper):
         return black_frames(lambda times: self.sampling.around(times, 1.0))
 
     def transformed(self, found: np.ndarray, item: dict[str, Any]) -> dict[str, Any]:
-        """See `SampleMapper.transformed`."""
+        """Transform frames uint8 (T, H, W, 3) and the item's boxes; returns the other entries."""
         clip, boxes = self.transform(found, item["boxes"])
         if self.is_train:
             return {"inputs": clip, "boxes": boxes}

@@ -41,7 +41,7 @@ class FrameNames:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "FrameNames":
-        """Sort file names by the numbers in them, and find the gaps."""
+        """Sort file names, in any order, by the numbers in them, and find the gaps."""
         names = sorted(names, key=_number_key)
         return cls(names, _gaps(names))
 

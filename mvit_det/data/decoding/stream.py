@@ -82,7 +82,7 @@ class VideoStream:
         self._container.close()
 
     def packets(self) -> Iterator[av.Packet]:
-        """Yield the packets from the current position to the end, or to where the file is cut."""
+        """Yield the packets from the current position to the end, or to the cut of the file."""
         self.at_start = False
         try:
             for packet in self._container.demux(self._stream):
@@ -92,7 +92,10 @@ class VideoStream:
             return  # the rest is lost; the packets before it are intact
 
     def packets_at(self, stamp: int) -> Iterator[av.Packet]:
-        """Seek to about a time stamp, in units of ``time_base``; the format decides where."""
+        """Seek to near a time stamp, in units of ``time_base``, and return the packets from there.
+
+        The format decides where it lands; if it cannot seek, there are no packets.
+        """
         self.at_start = False
         try:
             self._container.seek(stamp, stream=self._stream)
@@ -101,7 +104,11 @@ class VideoStream:
         return self.packets()
 
     def restart(self) -> None:
-        """Go to the first packet by opening the file again, since seeking is not exact."""
+        """Go to the first packet by opening the file again, since seeking is not exact.
+
+        Raises:
+            VideoError: the file cannot be opened again.
+        """
         if not self.at_start:
             self.close()
             self._open()
@@ -131,7 +138,7 @@ class VideoStream:
         return frames
 
     def seconds(self, stamp: int) -> float:
-        """Convert a time stamp to seconds from the start of the file."""
+        """Convert a time stamp, in units of ``time_base``, to seconds from the file's start."""
         seconds = float(stamp * self.time_base)
         if self.start is None:
             self.start = seconds

@@ -89,14 +89,14 @@ class ClipMapper(FramesMapper):
     kind = "video"
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
-        """See `SampleMapper.known`."""
+        """Return the entries that need no decoding; in testing with "clip" and "clips"."""
         known = super().known(item)
         if not self.is_train:
             known["clip"], known["clips"] = _clip_of(item)
         return known
 
     def choose_frames(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
-        """See `FramesMapper.choose_frames`."""
+        """Choose frame indices (T,): a random clip in training, the item's clip in testing."""
         if self.is_train:
             return self.sampling.train(video.times)
         return self.sampling.test(video.times, *_clip_of(item))

@@ -45,7 +45,10 @@ class _RateSampling:
 
 
 class DenseSampling(_RateSampling):
-    """T frames, tau apart at the target rate: the T x tau of Kinetics, by PySlowFast's rule.
+    """T frames, tau apart at the target rate: the T x tau of Kinetics.
+
+    The rule is that of PySlowFast (slowfast/datasets/decoder.py: `get_start_end_idx`,
+    `temporal_sampling`).
 
     A clip spans T * tau / target_fps seconds at any rate of the video: in a video of ``fps``, that
     is ``span = T * tau / target_fps * fps`` frames. Its T positions are linearly spaced from
@@ -111,6 +114,8 @@ class DenseSampling(_RateSampling):
 class SegmentSampling:
     """One frame from each of T equal segments of the whole video, for Something-Something-v2.
 
+    The rule is that of PySlowFast (slowfast/datasets/ssv2.py: `get_seq_frames`).
+
     Segment i is frames round(i * s) to round((i + 1) * s), both included, with s = (N - 1) / T for
     N frames; halves are rounded to even. If N <= T, frames are repeated.
 
@@ -167,8 +172,8 @@ class KeyFrameSampling(_RateSampling):
 
     Frame k is the frame on screen ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
     frame, which is element T / 2. At the ends of the video its first or last frame is repeated. At
-    the target rate these are PySlowFast's frame indices; in videos of other rates, and if the rate
-    varies, a clip spans the same time.
+    the target rate these are the frame indices of PySlowFast (slowfast/datasets/utils.py:
+    `get_sequence`); in videos of other rates, and if the rate varies, a clip spans the same time.
 
     Args:
         num_frames: T, at least 1.

@@ -225,7 +225,16 @@ def height_and_width(size: Sequence[int]) -> Size:
 
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:
-    """Raise `UserError` if ``short_side`` is below the shorter side of ``crop``, in pixels."""
+    """Check the shorter side of resized frames, in pixels.
+
+    Args:
+        transform: name of the transform, for the message.
+        short_side: shorter side of the resized frames.
+        crop: (height, width) of the crop.
+
+    Raises:
+        UserError: ``short_side`` is not an integer, or is below the shorter side of ``crop``.
+    """
     check_number(
         transform,
         f"a whole number that is not below the shorter side of the crop, {min(crop)}",
