@@ -95,6 +95,11 @@ def index_of(stream: VideoStream) -> VideoIndex:
     return index
 
 
+def forget() -> None:
+    """Drop the indices in the cache."""
+    _kept.clear()
+
+
 def _build_index(stream: VideoStream) -> VideoIndex:
     rows = [
         (p.pts, p.dts, p.is_keyframe, p.is_discard or p.is_corrupt, p.duration or 0)
