@@ -119,7 +119,7 @@ def _columns(kind: str, rows: CsvRows, known: dict[str, int]) -> tuple[np.ndarra
             f"{rows.cite(at)} has a box far outside [0, 1]: are these pixels? Divide x by the "
             "width and y by the height of the frame."
         )
-    action = _actions(kind, rows, action)
+    action = _check_actions(kind, rows, action)
     # person ids are integers
     if kind == "actions" and ((score >= 0) & (score <= 1)).all() and (score % 1 != 0).any():
         raise UserError(
@@ -169,7 +169,7 @@ def _check_widths(kind: str, rows: CsvRows, widths: np.ndarray) -> None:
     )
 
 
-def _actions(kind: str, rows: CsvRows, values: np.ndarray) -> np.ndarray:
+def _check_actions(kind: str, rows: CsvRows, values: np.ndarray) -> np.ndarray:
     """Check action ids, which start at 1; return 0 where a proposal has none."""
     no_action = (values == -1) if kind == "proposals" else np.zeros(len(rows), bool)
     # some programs write integers as 12.0

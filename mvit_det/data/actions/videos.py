@@ -13,7 +13,7 @@ from mvit_det.data.decoding.reader import FRAME_RATE
 from mvit_det.data.decoding.stream import VideoError, VideoStream
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.data.paths import resolve_path
-from mvit_det.data.video.discovery import by_stem
+from mvit_det.data.video.discovery import find_by_stem
 from mvit_det.data.video.list_rows import frame_list_rows
 from mvit_det.errors import UserError, shorten_list
 
@@ -54,7 +54,7 @@ def find_clips(
         folders = [listed.get(name) for name in names]
         paths = [name if name and (root / name).is_dir() else None for name in folders]
     else:
-        paths = by_stem(stems, root)
+        paths = find_by_stem(stems, root)
     missing = [name for name, path in zip(names, paths) if path is None]
     if len(missing) == len(names) or len(missing) > max_missing * len(names):
         stem = stems[names.index(missing[0])]

@@ -43,7 +43,7 @@ class FrameNames:
     def of(cls, names: Iterable[str]) -> "FrameNames":
         """Sort file names, in any order, by the numbers in them, and find the gaps."""
         names = sorted(names, key=_number_key)
-        return cls(names, _gaps(names))
+        return cls(names, _find_gaps(names))
 
     @property
     def indices(self) -> np.ndarray:
@@ -97,7 +97,7 @@ def _number_key(name: str) -> tuple[list[str | int], str]:
     return parts, name
 
 
-def _gaps(names: Sequence[str]) -> dict[int, int]:
+def _find_gaps(names: Sequence[str]) -> dict[int, int]:
     """Find `FrameNames.gaps`; {} if the numbers do not show what is missing.
 
     Numbers may have a constant step (every fifth frame of a video). If steps are uneven, as in a

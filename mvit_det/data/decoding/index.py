@@ -112,7 +112,7 @@ def _build_index(stream: VideoStream) -> VideoIndex:
     decoded = np.array([stamp for stamp in dts if stamp is not None]) * float(stream.time_base)
     one_clock = (np.diff(decoded) > -_JUMP).all()
     if one_clock and _has_presentation_order(pts, stream):
-        hidden |= _undecodable(pts, keys, stream)
+        hidden |= _find_undecodable(pts, keys, stream)
         packets = np.argsort(pts, kind="stable")
         packets = packets[~hidden[packets]]
         stamps, first = pts, pts[packets[:1]]
@@ -155,7 +155,7 @@ def _has_presentation_order(pts: np.ndarray, stream: VideoStream) -> bool:
     return True
 
 
-def _undecodable(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> np.ndarray:
+def _find_undecodable(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> np.ndarray:
     """Find packets that refer to frames cut off before the first key frame: bool (P,).
 
     Decodes only if a packet is stored or shown before that key frame.

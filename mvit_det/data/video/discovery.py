@@ -53,7 +53,7 @@ def find_videos(
     folder, missing = path.parent, []
     if not names_only:
         folder = resolve_path(root, "The folder of the videos") if root else _root_of(path, rows)
-        paths = (by_stem if rows.stems else _existing)(rows.names, folder)
+        paths = (find_by_stem if rows.stems else _existing_paths)(rows.names, folder)
         missing = [name for name, video in zip(rows.names, paths) if video is None]
         if len(missing) == len(paths):
             raise UserError(_all_missing(path, folder, root, rows))
@@ -118,7 +118,7 @@ def _root_of(path: Path, rows: FileIndex) -> Path:
     return folders[0]
 
 
-def _existing(names: Sequence[str], folder: Path) -> list[str | None]:
+def _existing_paths(names: Sequence[str], folder: Path) -> list[str | None]:
     """Return the names, with None in place of those that do not exist."""
     start = os.path.join(folder, "")
     paths = [os.path.join(start, name) for name in names]
@@ -126,7 +126,7 @@ def _existing(names: Sequence[str], folder: Path) -> list[str | None]:
     return [None if path in absent else name for path, name in zip(paths, names)]
 
 
-def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
+def find_by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
     """Find a file or a folder of frames for each stem, at most two folders deep.
 
     Args:

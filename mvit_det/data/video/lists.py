@@ -23,7 +23,7 @@ from mvit_det.files import read_json
 _SEPARATORS = ("\t", ",", " ")
 _FRAME_LIST = "original_vido_id"  # with the published header's spelling
 _LABEL_COLUMN = {"label", "labels", "class"}
-# A larger number is taken for an id, not a label; as many classes would fill the memory.
+# A larger number is assumed to be an id, since that many classes would fill the memory.
 _LARGEST_LABEL = 999_999
 # Prefix of Something-Something-v2's files as first released, and as offered now.
 _SOMETHING = ("something-something-v2-", "")
