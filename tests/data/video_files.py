@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 CODECS = {".mp4": "libx264", ".mkv": "libx264", ".avi": "mpeg4", ".webm": "libvpx-vp9"}
@@ -88,9 +89,10 @@ def write_video(
         if rotation:
             stream.set_display_rotation(rotation)
         container.start_encoding()  # a file of no frames has a header too
+        reformatter = VideoReformatter()  # its preparation takes longer than a small frame
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(format=pix_fmt)
+            frame = reformatter.reformat(frame, format=pix_fmt, threads=1)
             frame.time_base = 1 / rate if times is None else Fraction(1, TICKS)
             frame.pts = index if times is None else round(times[index] * TICKS)
             container.mux(stream.encode(frame))

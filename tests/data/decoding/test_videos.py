@@ -88,7 +88,7 @@ def test_frames_one_by_one_and_together(video_file, monkeypatch):
     with open_video(video_file) as video:
         assert len(video) == COUNT
         assert numbers(video.frames(order)) == order
-        for index in order:
+        for index in order[::2]:
             np.testing.assert_array_equal(video.frames([index])[0], expected[index])
         for count in (2, 3, 7, 16):
             some = random.Random(count).choices(range(COUNT), k=count)  # with repeats
