@@ -1,4 +1,4 @@
-"""AVA's files: what is read as published, what comes back as written, and how faults end."""
+"""Reading and writing AVA's files, and the error messages of the readers."""
 
 import gzip
 import json
@@ -8,11 +8,13 @@ import pytest
 
 from mvit_det.ava_files import (
     BoxTable,
+    detections,
     read_boxes,
     read_excluded,
     read_label_map,
     write_detections,
 )
+from mvit_det.ava_files import rows as csv_rows
 from mvit_det.errors import UserError
 
 ACTIONS = [
@@ -41,14 +43,14 @@ def written(tmp_path, rows, end="\n"):
 
 
 def fault(read, *args):
-    """The one sentence that reading ends in."""
+    """Return the sentence of the error that reading raises."""
     with pytest.raises(UserError) as error:
         read(*args)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-# --------------------------------------------------------------------------------- as published
+# ------------------------------------------------------------------------------------------ reading
 
 
 def test_annotations(tmp_path):
@@ -69,7 +71,7 @@ def test_proposals_may_have_no_action(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_how_a_file_is_laid_out_changes_nothing(tmp_path, kind):
+def test_header_quotes_and_blank_lines_do_not_matter(tmp_path, kind):
     rows = ROWS[kind]
     plain = read_boxes(written(tmp_path, rows), kind)
     header = "video,second,x1,y1,x2,y2,action,last"
@@ -81,7 +83,7 @@ def test_how_a_file_is_laid_out_changes_nothing(tmp_path, kind):
     assert other.line.tolist() == [3 + 2 * row for row in range(len(rows))]
 
 
-def test_persons_may_be_missing_or_have_names(tmp_path):
+def test_person_ids_may_be_missing_or_text(tmp_path):
     rows = [ACTIONS[0], ACTIONS[1].removesuffix(",1"), ACTIONS[2].removesuffix("0") + "Ann"]
     assert str(read_boxes(written(tmp_path, rows), "actions").score.tolist()) == "[1.0, nan, nan]"
 
@@ -95,22 +97,21 @@ def test_key_frames_without_boxes(tmp_path):
     assert len(only) == 0 and only.box.shape == (0, 4) and only.empty == [("b", 5.0)]
 
 
-def test_many_rows_are_as_few(tmp_path):
-    """More than are read at a time, and the line of a fault among the last of them."""
-    rows = [
-        f"v{n % 7},{n},0.1,0.2,0.3,{0.4 + n / 1e6:.6f},{1 + n % 80},{n % 3}" for n in range(9000)
-    ]
-    rows[4000] = rows[4500] = ""
+def test_several_chunks_of_rows(tmp_path, monkeypatch):
+    """More rows than a chunk, and the line number of an error in the last chunk."""
+    monkeypatch.setattr(csv_rows, "_CHUNK", 40)
+    rows = [f"v{n % 7},{n},0.1,0.2,0.3,{0.4 + n / 1e6:.6f},{1 + n % 80},{n % 3}" for n in range(90)]
+    rows[38] = rows[45] = ""
     table = read_boxes(written(tmp_path, rows), "actions")
-    kept = np.array([n for n in range(9000) if n not in (4000, 4500)])
+    kept = np.array([n for n in range(90) if n not in (38, 45)])
     assert np.array_equal(table.line, kept + 1) and np.array_equal(table.second, kept)
     assert [table.videos[v] for v in table.video] == [f"v{n % 7}" for n in kept]
     assert np.array_equal(table.action, 1 + kept % 80)
-    rows[8500] = rows[8500].replace("0.1", "0.l")
-    assert "line 8501, 'v2,8500,0.l," in fault(read_boxes, written(tmp_path, rows), "actions")
+    rows[86] = rows[86].replace("0.1", "0.l")
+    assert "line 87, 'v2,86,0.l," in fault(read_boxes, written(tmp_path, rows), "actions")
 
 
-def test_whole_numbers_that_a_program_wrote_as_shares(tmp_path):
+def test_integers_with_a_decimal_point(tmp_path):
     rows = ["v,902.0,0.1,0.1,0.2,0.2,12.0,3.0"]
     table = read_boxes(written(tmp_path, rows), "actions")
     assert table.action.tolist() == [12] and table.second.tolist() == [902]
@@ -119,7 +120,8 @@ def test_whole_numbers_that_a_program_wrote_as_shares(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        'item {\n  name: "bend/bow (at the waist)"\n  id: 1\n}\nitem {\n  name: "a {b} \\"c\\""\n  id: 3\n}\n',
+        'item {\n  name: "bend/bow (at the waist)"\n  id: 1\n}\n'
+        'item {\n  name: "a {b} \\"c\\""\n  id: 3\n}\n',
         "label {\n  label_id: 3\n  name: 'a {b} \"c\"'\n  label_type: PERSON\n}\n"
         'label { name: "bend/bow (at the waist)" label_id: 1 }',
         '# a remark\n3: a {b} "c"\n\n 1:bend/bow (at the waist) \n',
@@ -140,12 +142,13 @@ def test_excluded_seconds(tmp_path):
     assert read_excluded(written(tmp_path, rows)) == {("a", 902.0), ("b", 1000.0)}
 
 
-# --------------------------------------------------------------------------------- and back
+# ------------------------------------------------------------------------------------------ writing
 
 
-def test_detections_come_back(tmp_path):
+def test_written_detections_are_read_back(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    count = 70_000  # more than are written at a time
+    monkeypatch.setattr(detections, "_CHUNK", 150)  # not a multiple of the rows per box
+    count = 400
     box = np.repeat(rng.random((count // 4, 4)).round(6), 4, axis=0)
     columns = dict(
         video=np.repeat(np.arange(2), count // 2).astype(np.int32),
@@ -169,18 +172,19 @@ def test_detections_come_back(tmp_path):
 def test_written_text(tmp_path):
     path = tmp_path / "out.csv"
     box = np.array([[0.031, 0, 1, 0.9950001]], np.float32)
-    columns = [np.array(each) for each in ([0], [902.0])], [
-        np.array(each) for each in ([12], [0.1])
-    ]
+    columns = (
+        [np.array(each) for each in ([0], [902.0])],
+        [np.array(each) for each in ([12], [0.1])],
+    )
     write_detections(path, BoxTable(["v"], *columns[0], box, *columns[1], np.array([1])))
     assert path.read_text() == "v,0902,0.031,0,1,0.995,12,0.1\n"
 
 
-# --------------------------------------------------------------------------------- faults
+# ------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
-    "kind, row, said",
+    "kind, row, sentence",
     [
         ("actions", "v,902,0.1,0.l,0.3,0.4,1,0", "y1='0.l': it must be a number"),
         ("actions", "v,902,nan,0.2,0.3,0.4,1,0", "x1='nan': it must be a number"),
@@ -188,7 +192,7 @@ def test_written_text(tmp_path):
         ("actions", "v,,0.1,0.2,0.3,0.4,1,0", "second='': it must be a number"),
         ("actions", "v,15:02,0.1,0.2,0.3,0.4,1,0", "second='15:02': it must be a number"),
         ("actions", "v,-1,0.1,0.2,0.3,0.4,1,0", "second=-1: write the second of the video"),
-        ("actions", ",902,0.1,0.2,0.3,0.4,1,0", "names no video"),
+        ("actions", ",902,0.1,0.2,0.3,0.4,1,0", "has no video name"),
         ("actions", "v,902,0.1,0.2,0.3,0.4", "has 6 column(s) instead of video,second,x1"),
         ("actions", "v,902,0.1,0.2,0.3,0.4,1,0,9", "has 9 column(s)"),
         ("actions", "v;902;0.1;0.2;0.3;0.4;1;0", "separate the columns by commas"),
@@ -207,25 +211,25 @@ def test_written_text(tmp_path):
         ("detections", "v,902,0.1,0.2,0.3,0.4,1,nan", "score='nan': it must be a number"),
     ],
 )
-def test_a_row_that_cannot_be_read(tmp_path, kind, row, said):
+def test_invalid_rows(tmp_path, kind, row, sentence):
     path = written(tmp_path, [ROWS[kind][0], "", row])
     message = fault(read_boxes, path, kind)
-    assert message.startswith(f"{path}, line 3, ") and said in message
+    assert message.startswith(f"{path}, line 3, ") and sentence in message
 
 
-def test_a_quotation_mark_that_does_not_end(tmp_path):
+def test_an_open_quotation_mark(tmp_path):
     path = written(tmp_path, [ACTIONS[0], '"v,902,0.1,0.2,0.3,0.4,1,0', ACTIONS[1]])
-    assert "line 2, cannot be read (a quotation mark does not end" in fault(
+    assert "line 2, is not valid csv (a quotation mark does not end" in fault(
         read_boxes, path, "actions"
     )
     long = written(tmp_path, [ACTIONS[0], '"' + "x" * 200_000])
-    assert "line 2, cannot be read" in fault(read_boxes, long, "actions")
+    assert "line 2, is not valid csv" in fault(read_boxes, long, "actions")
     last = written(tmp_path, [ACTIONS[0], 'v,902,0.1,0.2,0.3,0.4,1,"0'])
-    assert "line 2, cannot be read" in fault(read_boxes, last, "actions")
+    assert "line 2, is not valid csv" in fault(read_boxes, last, "actions")
 
 
 @pytest.mark.parametrize(
-    "kind, other, said",
+    "kind, other, sentence",
     [
         ("actions", DETECTIONS, "has scores (1e-07, 0.25) where annotations have the person"),
         ("actions", PROPOSALS[1:3], "has scores (0.9) where annotations have the person"),
@@ -233,18 +237,18 @@ def test_a_quotation_mark_that_does_not_end(tmp_path):
         ("proposals", [ACTIONS[0][:-1] + "7"], "is this a file of annotations"),
     ],
 )
-def test_csv_files_of_another_kind(tmp_path, kind, other, said):
-    assert said in fault(read_boxes, written(tmp_path, other), kind)
+def test_csv_files_of_another_kind(tmp_path, kind, other, sentence):
+    assert sentence in fault(read_boxes, written(tmp_path, other), kind)
 
 
 @pytest.mark.parametrize(
-    "content, said",
+    "content, sentence",
     [
         (b"", "is empty"),
         (b" \r\n\n", "is empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "is no text in UTF-8"),
-        ("v,902".encode("utf-16"), "is no text in UTF-8"),
-        (b"\x80\x03}q.", "is no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "is not text in UTF-8"),
+        ("v,902".encode("utf-16"), "is not text in UTF-8"),
+        (b"\x80\x03}q.", "is not text in UTF-8"),
         (gzip.compress(ACTIONS[0].encode()), "is compressed: unpack it"),
         (json.dumps({"images": [], "annotations": []}).encode(), "is JSON"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
@@ -252,13 +256,13 @@ def test_csv_files_of_another_kind(tmp_path, kind, other, said):
     ],
     ids=["empty", "blank", "png", "utf16", "pickle", "gz", "coco", "html", "absent"],
 )
-def test_other_files(tmp_path, content, said):
+def test_other_files(tmp_path, content, sentence):
     path = tmp_path / "rows.csv"
     if content is not None:
         path.write_bytes(content)
     readers = [read_excluded, read_label_map, *(lambda p, k=k: read_boxes(p, k) for k in ROWS)]
     for read in readers:
-        assert said in fault(read, path)
+        assert sentence in fault(read, path)
         assert "Is a directory" in fault(read, tmp_path)
 
 
@@ -277,7 +281,7 @@ def test_a_header_of_columns_in_another_order(tmp_path, header, column):
 
 
 @pytest.mark.parametrize("second", ["nan", "", "15:02", "9o2"])
-def test_a_broken_first_row_is_no_header(tmp_path, second):
+def test_an_invalid_first_row_is_not_a_header(tmp_path, second):
     path = written(tmp_path, [f"v,{second}", "v,903"])
     assert f"line 1, 'v,{second}', has second={second!r}" in fault(read_excluded, path)
 
@@ -288,7 +292,7 @@ def test_a_header_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, sentence",
     [
         ("1: stand\nsit\n", "line 2, is 'sit': it must be AVA's .pbtxt"),
         ("0: stand\n", "line 1, is '0: stand'"),
@@ -297,19 +301,20 @@ def test_a_header_alone(tmp_path):
         ('item { name: "sit id: 4" }', "which lacks a name or an id"),
         ("1: stand\n1: sit\n", "has the id 1 more than once"),
         ("1: sit\n2: sit\n", "has the name sit more than once"),
-        ("item {\n", "names no action"),
-        ("# nothing\n", "names no action"),
+        ("item {\n", "has no action"),
+        ("# nothing\n", "has no action"),
     ],
 )
-def test_label_maps_that_cannot_be_read(tmp_path, text, said):
+def test_invalid_label_maps(tmp_path, text, sentence):
     path = tmp_path / "map.txt"
     path.write_text(text)
-    assert said in fault(read_label_map, path)
+    assert sentence in fault(read_label_map, path)
 
 
 @pytest.mark.parametrize(
-    "row, said", [(ACTIONS[0], "has 8 column(s)"), ("v", "has 1 column(s)"), ("v,x", "second='x'")]
+    "row, sentence",
+    [(ACTIONS[0], "has 8 column(s)"), ("v", "has 1 column(s)"), ("v,x", "second='x'")],
 )
-def test_excluded_seconds_that_cannot_be_read(tmp_path, row, said):
+def test_invalid_excluded_seconds(tmp_path, row, sentence):
     message = fault(read_excluded, written(tmp_path, ["v,902", row]))
-    assert "line 2," in message and said in message
+    assert "line 2," in message and sentence in message

@@ -1,6 +1,6 @@
 """Readers and writers of AVA's files: annotations, person boxes, detections, label maps.
 
-Anything ambiguous (a malformed number, a missing column, boxes in pixels, a file of another kind)
+Ambiguous input (a malformed number, a missing column, boxes in pixels, a file of another kind)
 raises a `UserError`. Everything else is returned as written, even a box without area: the caller
 decides whether such a row is usable.
 """

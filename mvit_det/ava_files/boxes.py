@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit_det.ava_files.rows import Rows, first, is_number, read_rows
+from mvit_det.ava_files.rows import CsvRows, first_true, is_number, read_rows
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import parsed_once
 
@@ -56,14 +56,16 @@ class BoxTable:
         return len(self.line)
 
     def rows(self, index: np.ndarray) -> "BoxTable":
-        """Select rows by an array of indices or a boolean mask."""
+        """Select rows by indices (n,) or a boolean mask (N,), in that order; other fields stay."""
         columns = {name: getattr(self, name)[index] for name in PER_ROW}
         return replace(self, **columns)
 
 
 @parsed_once
 def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:
-    """Read a csv file of boxes, with or without a header, rows in any order; once (`parsed_once`).
+    """Read a csv file of boxes, with or without a header, with rows in any order.
+
+    The table is shared between calls with the same unchanged file (`parsed_once`) and read-only.
 
     A row of two columns, video and second, is a key frame without boxes.
 
@@ -77,58 +79,61 @@ def read_boxes(path: str | os.PathLike, kind: str) -> BoxTable:
         UserError: a row cannot be parsed, or the file is of another kind.
     """
     path = Path(path)
-    parts, known, empty = [], {}, {}
+    parts: list[tuple[np.ndarray, ...]] = []
+    known: dict[str, int] = {}
+    empty: dict[tuple[str, float], None] = {}
     for rows in read_rows(path, f"The file of {kind}"):
-        bare = np.array([line.count(",") < 6 for line in rows.text])
-        bare[bare] = [len(row) == 2 for row in rows.only(bare).fields]
-        if bare.any():
-            empty |= dict.fromkeys(rows.only(bare).key_frames())
-            rows = rows.only(~bare)
+        no_box = np.array([line.count(",") < 6 for line in rows.text])
+        no_box[no_box] = [len(row) == 2 for row in rows.select(no_box).fields]
+        if no_box.any():
+            empty |= dict.fromkeys(rows.select(no_box).key_frames())
+            rows = rows.select(~no_box)
         if len(rows):
             parts.append(_columns(kind, rows, known))
     if not parts and not empty:
         raise UserError(f"The file of {kind} {path} has no rows: each must be {_COLUMNS[kind]}.")
     columns = list(zip(*(parts or [_no_rows()])))
     parts.clear()  # avoid a second copy of millions of rows
-    joined = [np.concatenate(columns.pop(0)) for _ in range(len(columns))]
-    for column in joined:
-        column.flags.writeable = False  # the table is shared
-    table = BoxTable(list(known), *joined, list(empty))
+    arrays = {name: np.concatenate(columns.pop(0)) for name in PER_ROW}
+    for array in arrays.values():
+        array.flags.writeable = False  # the table is shared
+    table = BoxTable(list(known), empty=list(empty), **arrays)
     if kind == "proposals":
-        _check_are_proposals(path, table)
+        _check_proposals(path, table)
     return table
 
 
 def _no_rows() -> tuple[np.ndarray, ...]:
-    whole = np.zeros(0, np.int64)
-    return whole.astype(np.int32), np.zeros(0), np.zeros((0, 4)), whole, np.zeros(0), whole
+    ids = np.zeros(0, np.int64)
+    return ids.astype(np.int32), np.zeros(0), np.zeros((0, 4)), ids, np.zeros(0), ids
 
 
-def _columns(kind: str, rows: Rows, known: dict[str, int]) -> tuple[np.ndarray, ...]:
+def _columns(kind: str, rows: CsvRows, known: dict[str, int]) -> tuple[np.ndarray, ...]:
     """Return the columns of `BoxTable` from ``video`` to ``line``; add new videos to ``known``."""
     names, second, box, action, score = _fields(kind, rows)
     rows.check_key_frames(names, second)
     video = np.array([known.setdefault(name, len(known)) for name in names], np.int32)
-    at = first(((box < _LOWEST) | (box > _HIGHEST)).any(axis=1))
+    at = first_true(((box < _LOWEST) | (box > _HIGHEST)).any(axis=1))
     if at is not None:
         raise UserError(
-            f"{rows.place(at)} has a box far outside [0, 1]: are these pixels? Divide x by the "
+            f"{rows.cite(at)} has a box far outside [0, 1]: are these pixels? Divide x by the "
             "width and y by the height of the frame."
         )
-    action = _actions(kind, rows, action)
+    action = _check_actions(kind, rows, action)
     # person ids are integers
     if kind == "actions" and ((score >= 0) & (score <= 1)).all() and (score % 1 != 0).any():
         raise UserError(
-            f"{rows.path} has scores ({shorten_list(np.unique(score), 3)}) where annotations have the "
-            "person: it holds detections or proposals; give annotations (as ava_train_v2.2.csv)."
+            f"{rows.path} has scores ({shorten_list(np.unique(score), 3)}) where annotations have "
+            "the person: it holds detections or proposals; give annotations (as "
+            "ava_train_v2.2.csv)."
         )
     return video, second, box, action, score, rows.lines
 
 
-def _fields(kind: str, rows: Rows) -> tuple[Any, ...]:
+def _fields(kind: str, rows: CsvRows) -> tuple[Any, ...]:
     """Parse video names, seconds (N,), boxes (N, 4), actions (N,), and scores or person ids (N,).
 
-    NaN stands for a missing person id, 1 for a missing score, -1 for a missing action.
+    A missing person id becomes NaN, a missing score 1, and a missing action -1.
     """
     widths = np.fromiter(map(len, rows.fields), np.int64, len(rows))
     _check_widths(kind, rows, widths)
@@ -138,8 +143,8 @@ def _fields(kind: str, rows: Rows) -> tuple[Any, ...]:
         actions = [each or "-1" for each in actions]
     elif "" in actions:
         raise UserError(
-            f"{rows.place(actions.index(''))} has no action: write its id; or, if these are person "
-            "boxes, give the file as proposals."
+            f"{rows.cite(actions.index(''))} has no action: write its id; or, if these are "
+            "person boxes, give the file as proposals."
         )
     second, *sides, action = (
         rows.numbers(text, name) for text, name in zip([*columns[1:6], actions], _NAMES)
@@ -153,41 +158,41 @@ def _fields(kind: str, rows: Rows) -> tuple[Any, ...]:
     return list(map(str.strip, columns[0])), second, np.stack(sides, axis=1), action, score
 
 
-def _check_widths(kind: str, rows: Rows, widths: np.ndarray) -> None:
-    at = first(~np.isin(widths, _WIDTHS[kind]))
+def _check_widths(kind: str, rows: CsvRows, widths: np.ndarray) -> None:
+    at = first_true(~np.isin(widths, _WIDTHS[kind]))
     if at is None:
         return
-    alone = widths[at] == 1 and re.search(r"[;\t ]", rows.fields[at][0].strip())
-    fix = "separate the columns by commas" if alone else "correct or delete the row"
+    single = widths[at] == 1 and re.search(r"[;\t ]", rows.fields[at][0].strip())
+    fix = "separate the columns by commas" if single else "correct or delete the row"
     raise UserError(
-        f"{rows.place(at)} has {widths[at]} column(s) instead of {_COLUMNS[kind]}: {fix}."
+        f"{rows.cite(at)} has {widths[at]} column(s) instead of {_COLUMNS[kind]}: {fix}."
     )
 
 
-def _actions(kind: str, rows: Rows, values: np.ndarray) -> np.ndarray:
+def _check_actions(kind: str, rows: CsvRows, values: np.ndarray) -> np.ndarray:
     """Check action ids, which start at 1; return 0 where a proposal has none."""
-    none = (values == -1) if kind == "proposals" else np.zeros(len(rows), bool)
+    no_action = (values == -1) if kind == "proposals" else np.zeros(len(rows), bool)
     # some programs write integers as 12.0
-    at = first(((values < 1) | (values > _LARGEST_ID) | (values % 1 != 0)) & ~none)
+    at = first_true(((values < 1) | (values > _LARGEST_ID) | (values % 1 != 0)) & ~no_action)
     if at is not None:
         raise UserError(
-            f"{rows.place(at)} has action={values[at]:g}: it must be an id of the label map, >= 1."
+            f"{rows.cite(at)} has action={values[at]:g}: it must be an id of the label map, >= 1."
         )
-    return np.where(none, 0, values).astype(np.int64)
+    return np.where(no_action, 0, values).astype(np.int64)
 
 
-def _check_are_proposals(path: Path, table: BoxTable) -> None:
+def _check_proposals(path: Path, table: BoxTable) -> None:
     """Refuse detections (boxes with a score per action) and annotations (person ids as scores)."""
-    again = (table.video[1:] == table.video[:-1]) & (table.second[1:] == table.second[:-1])
-    again &= (table.box[1:] == table.box[:-1]).all(axis=1)
+    same = (table.video[1:] == table.video[:-1]) & (table.second[1:] == table.second[:-1])
+    same &= (table.box[1:] == table.box[:-1]).all(axis=1)
     changed = table.score[1:] != table.score[:-1]
-    if again.any() and changed[again].mean() > 0.5:
-        at = int((again & changed).argmax()) + 1
+    if same.any() and changed[same].mean() > 0.5:
+        row = int((same & changed).argmax()) + 1
         raise UserError(
-            f"{path}, line {table.line[at]}, has the box of the row before with another score: it "
+            f"{path}, line {table.line[row]}, has the box of the row before with another score: it "
             "is a file of detections or annotations; give person boxes with one score each."
         )
-    at = first((table.score < 0) | (table.score > 1))
+    at = first_true((table.score < 0) | (table.score > 1))
     if at is not None:
         raise UserError(
             f"{path}, line {table.line[at]}, has score={table.score[at]:g}: it must be between 0 "

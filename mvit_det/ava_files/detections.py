@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +16,19 @@ _CHUNK = 1 << 16
 def detections_table(
     frames: Sequence[tuple[str, float, np.ndarray, np.ndarray]], actions: Sequence[int]
 ) -> BoxTable:
-    """Make one row per box and action, in the order of the key frames.
+    """Convert detections per key frame to a table with one row per box and action.
 
     Args:
-        frames: (video, second, boxes (N, 4), scores (N, K)) of each key frame; at least one.
+        frames: (video, second, boxes (N, 4) as fractions of the frame, scores (N, K)) of each key
+            frame; at least one.
         actions: the K action ids, from 1 on.
+
+    Returns:
+        The rows in the order of the key frames, their boxes, and ``actions``; ``line`` is 0.
     """
     videos, seconds, boxes, scores = zip(*frames)
     names = list(dict.fromkeys(videos))
-    rows = np.repeat(np.arange(len(frames)), [one.size for one in scores])
+    rows = np.repeat(np.arange(len(frames)), [array.size for array in scores])
     return BoxTable(
         names,
         video=np.array([names.index(video) for video in videos], np.int32)[rows],
@@ -42,33 +47,33 @@ def write_detections(path: str | os.PathLike, table: BoxTable) -> None:
     pixels wide), scores with nine digits, enough to distinguish any two float32 values and so to
     keep their order. Key frames without a box become rows of two columns.
     """
-    names = [_quoted(name) for name in table.videos]
+    names = [_quote(name) for name in table.videos]
     with atomic_file(path) as partial:
         with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.writelines(f"{_quoted(video)},{_second(at)}\n" for video, at in table.empty)
+            file.writelines(f"{_quote(video)},{_format_second(at)}\n" for video, at in table.empty)
             for begin in range(0, len(table), _CHUNK):
-                file.write(_text(names, table, slice(begin, begin + _CHUNK)))
+                file.write(_format_rows(names, table, slice(begin, begin + _CHUNK)))
 
 
-def _text(names: list[str], table: BoxTable, part: slice) -> str:
+def _format_rows(names: list[str], table: BoxTable, part: slice) -> str:
     # A box has a row for each of 60 actions: format the common part once.
     keys = np.column_stack([table.video[part], table.second[part], table.box[part]])
-    fresh = np.ones(len(keys), bool)
-    fresh[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    changed = np.ones(len(keys), bool)
+    changed[1:] = (keys[1:] != keys[:-1]).any(axis=1)
     starts = [
-        f"{names[int(video)]},{_second(second)},{x1:.6g},{y1:.6g},{x2:.6g},{y2:.6g}"
-        for video, second, x1, y1, x2, y2 in keys[fresh].tolist()
+        f"{names[int(video)]},{_format_second(second)},{x1:.6g},{y1:.6g},{x2:.6g},{y2:.6g}"
+        for video, second, x1, y1, x2, y2 in keys[changed].tolist()
     ]
-    fields = [None] * (3 * len(keys))
-    fields[0::3] = [starts[number] for number in (fresh.cumsum() - 1).tolist()]
+    fields: list[Any] = [None] * (3 * len(keys))
+    fields[0::3] = [starts[number] for number in (changed.cumsum() - 1).tolist()]
     fields[1::3] = table.action[part].tolist()
     fields[2::3] = table.score[part].tolist()
     return "%s,%d,%.9g\n" * len(keys) % tuple(fields)
 
 
-def _second(second: float) -> str:
+def _format_second(second: float) -> str:
     return f"{int(second):04d}" if second == int(second) else repr(float(second))
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if re.search('[",]', name) else name

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from mvit_det.ava_files.rows import text_lines
+from mvit_det.ava_files.rows import numbered_lines
 from mvit_det.errors import UserError, printable, shorten_list
 
 _FORMATS = 'it must be AVA\'s .pbtxt (item { name: "stand" id: 12 }) or have lines "12: stand"'
@@ -17,44 +17,47 @@ _LINE = re.compile(r"(\d+)\s*:\s*(\S.*)")
 
 
 def read_label_map(path: str | os.PathLike) -> dict[int, str]:
-    """Read action names by id, sorted: AVA's .pbtxt (id or label_id), or lines "id: name".
+    """Read action names by id from AVA's .pbtxt (id or label_id), or lines "id: name".
+
+    Returns:
+        {id: name}, sorted by id; ids are from 1 on and may have gaps.
 
     Raises:
         UserError: the file has neither format, or an id or a name occurs twice.
     """
     path = Path(path)
-    lines = text_lines(path, "The label map")
+    lines = numbered_lines(path, "The label map")
     text = "\n".join(line for _, line in lines)
     if "{" in text and not any(_LINE.fullmatch(line) for _, line in lines[:1]):
-        pairs = [_of_item(path, item) for item in _ITEM.findall(text)]
+        pairs = [_parse_item(path, item) for item in _ITEM.findall(text)]
     else:
-        pairs = [_of_line(path, number, line) for number, line in lines]
+        pairs = [_parse_line(path, number, line) for number, line in lines]
     if not pairs:
-        raise UserError(f"The label map {path} names no action: {_FORMATS}.")
+        raise UserError(f"The label map {path} has no action: {_FORMATS}.")
     for word, values in zip(("id", "name"), zip(*pairs)):
         twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             raise UserError(
-                f"The label map {path} has the {word} {shorten_list(twice)} more than once: give each "
-                "action its own."
+                f"The label map {path} has the {word} {shorten_list(twice)} more than once: "
+                "each action needs a unique id and name."
             )
     return dict(sorted(pairs))
 
 
-def _of_item(path: Path, item: str) -> tuple[int, str]:
+def _parse_item(path: Path, item: str) -> tuple[int, str]:
     name, number = _NAME.search(item), _ID.search(_NAME.sub("", item))
     if not name or not name[1][1:-1].strip() or not number or int(number[1]) < 1:
-        shown = printable(" ".join(item.split()))
+        text = printable(" ".join(item.split()))
         raise UserError(
-            f"The label map {path} has the item {{{shown}}}, which lacks a name or an id from 1 "
+            f"The label map {path} has the item {{{text}}}, which lacks a name or an id from 1 "
             f"on: {_FORMATS}."
         )
     return int(number[1]), re.sub(r"\\(.)", r"\1", name[1][1:-1].strip())
 
 
-def _of_line(path: Path, number: int, line: str) -> tuple[int, str]:
-    found = _LINE.fullmatch(line)
-    if not found or int(found[1]) < 1:
-        shown = printable(line[:80])
-        raise UserError(f"The label map {path}, line {number}, is {shown!r}: {_FORMATS}.")
-    return int(found[1]), found[2]
+def _parse_line(path: Path, number: int, line: str) -> tuple[int, str]:
+    match = _LINE.fullmatch(line)
+    if not match or int(match[1]) < 1:
+        excerpt = printable(line[:80])
+        raise UserError(f"The label map {path}, line {number}, is {excerpt!r}: {_FORMATS}.")
+    return int(match[1]), match[2]

@@ -21,8 +21,8 @@ _OTHER_TEXT = {b"{": "JSON", b"[": "JSON", b"<": "a web page or XML"}
 _CHUNK = 1 << 12
 # How a numeric field begins; an empty one counts as numeric.
 _LIKE_A_NUMBER = re.compile(r"\s*([-+.]*\d|nan\b|inf\b|$)", re.IGNORECASE)
-# Header names by column, as far as they identify one.
-_PLACES = (
+# Header names that identify a column, per column.
+_COLUMN_NAMES = (
     (),
     ("second", "timestamp"),
     ("x1", "xmin", "x_min", "left"),
@@ -36,7 +36,7 @@ _SIZES = ("w", "width", "h", "height")
 
 
 @dataclass(frozen=True)
-class Rows:
+class CsvRows:
     """A chunk of N rows of a csv file.
 
     Attributes:
@@ -52,67 +52,84 @@ class Rows:
     def __len__(self) -> int:
         return len(self.text)
 
-    def only(self, kept: np.ndarray) -> "Rows":
+    def select(self, mask: np.ndarray) -> "CsvRows":
         """Select rows by a boolean mask (N,)."""
-        text = [line for line, keep in zip(self.text, kept.tolist()) if keep]
-        return Rows(self.path, self.lines[kept], text)
+        text = [line for line, keep in zip(self.text, mask.tolist()) if keep]
+        return CsvRows(self.path, self.lines[mask], text)
 
     @cached_property
     def fields(self) -> list[list[str]]:
-        """Split each row into its fields; a malformed quotation raises a `UserError`."""
-        reader, found = csv.reader(self.text), []
+        """Fields of each row: N lists of text.
+
+        Raises:
+            UserError: a quotation in a row is malformed.
+        """
+        reader = csv.reader(self.text)
+        fields: list[list[str]] = []
         try:
             for row in reader:
-                if reader.line_num != len(found) + 1 or (row and row[-1].endswith("\n")):
+                if reader.line_num != len(fields) + 1 or (row and row[-1].endswith("\n")):
                     raise csv.Error("a quotation mark does not end there")
-                found.append(row)
+                fields.append(row)
         except csv.Error as error:
             raise UserError(
-                f"{self.path}, line {self.lines[len(found)]}, cannot be read ({error}): correct it."
+                f"{self.path}, line {self.lines[len(fields)]}, is not valid csv ({error}): fix it."
             ) from error
-        return found
+        return fields
 
-    def place(self, at: int) -> str:
-        """Return path, line number and content of a row, to begin messages with."""
-        text = ",".join(self.fields[at])
-        shown = text if len(text) <= 120 else text[:117] + "..."
-        return f"{self.path}, line {self.lines[at]}, {printable(shown)!r},"
+    def cite(self, row: int) -> str:
+        """Return the path, line number and content of row 0..N - 1, to begin a message."""
+        text = ",".join(self.fields[row])
+        excerpt = text if len(text) <= 120 else text[:117] + "..."
+        return f"{self.path}, line {self.lines[row]}, {printable(excerpt)!r},"
 
     def numbers(self, text: Sequence[str], name: str) -> np.ndarray:
-        """Parse a column, called ``name`` in messages, as finite numbers (N,) float64."""
+        """Parse a column, called ``name`` in messages, as finite numbers: float64 (N,).
+
+        Raises:
+            UserError: a field is not a finite number.
+        """
         try:
             values = np.array(text, dtype=np.float64)
         except ValueError:
             values = np.array([float(each) if is_number(each) else np.nan for each in text])
-        at = first(~np.isfinite(values))
+        at = first_true(~np.isfinite(values))
         if at is not None:
             raise UserError(
-                f"{self.place(at)} has {name}={printable(text[at])!r}: it must be a number; "
+                f"{self.cite(at)} has {name}={printable(text[at])!r}: it must be a number; "
                 "correct or delete the row."
             )
         return values
 
     def key_frames(self) -> list[tuple[str, float]]:
-        """Parse (video, second) from the first two columns."""
+        """Parse (video, second) from the first two columns of each of the N rows.
+
+        Raises:
+            UserError: a video name is empty, or a second is not a number from 0 on.
+        """
         names = [row[0].strip() for row in self.fields]
         seconds = self.numbers([row[1] for row in self.fields], "second")
         self.check_key_frames(names, seconds)
         return list(zip(names, seconds.tolist()))
 
     def check_key_frames(self, names: Sequence[str], seconds: np.ndarray) -> None:
-        """Refuse an empty video name and a negative second."""
+        """Check the names and the seconds (N,) of the videos.
+
+        Raises:
+            UserError: a name is empty, or a second is negative.
+        """
         if "" in names:
-            raise UserError(f"{self.place(names.index(''))} names no video: write its name first.")
-        at = first(seconds < 0)
+            raise UserError(f"{self.cite(names.index(''))} has no video name: write it first.")
+        at = first_true(seconds < 0)
         if at is not None:
             raise UserError(
-                f"{self.place(at)} has second={seconds[at]:g}: write the second of the video, from "
-                "0 on."
+                f"{self.cite(at)} has second={seconds[at]:g}: write the second of the video, "
+                "from 0 on."
             )
 
 
-def first(mask: np.ndarray) -> int | None:
-    """Return the index of the first true element of a mask (N,), None if there is none."""
+def first_true(mask: np.ndarray) -> int | None:
+    """Return the index of the first true element of a mask (N,); None: all are false."""
     return int(mask.argmax()) if mask.any() else None
 
 
@@ -124,12 +141,12 @@ def is_number(text: str) -> bool:
         return False
 
 
-def read_rows(path: Path, what: str) -> Iterator[Rows]:
+def read_rows(path: Path, what: str) -> Iterator[CsvRows]:
     """Yield the rows of a csv file in chunks, without its header and blank lines.
 
     Args:
         path: of the csv file.
-        what: what the file should be, to begin messages with.
+        what: description of the file, such as "The file of actions", which begins messages.
 
     Raises:
         UserError: the file cannot be read, is empty, or is obviously not a csv file.
@@ -139,18 +156,26 @@ def read_rows(path: Path, what: str) -> Iterator[Rows]:
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         end = 0
         while text := list(islice(file, _CHUNK)):
-            rows = Rows(path, np.arange(end + 1, end + len(text) + 1), text)
+            rows = CsvRows(path, np.arange(end + 1, end + len(text) + 1), text)
             kept = np.array([not line.isspace() for line in text])
             if end == 0 and kept[0]:
-                header = rows.only(np.arange(len(text)) == 0)
+                header = rows.select(np.arange(len(text)) == 0)
                 kept[0] = not _is_header(header)
             end += len(text)
             if kept.any():
-                yield rows if kept.all() else rows.only(kept)
+                yield rows if kept.all() else rows.select(kept)
 
 
-def text_lines(path: Path, what: str) -> list[tuple[int, str]]:
-    """Return (line number, text) of all lines except blank ones and comments ("#")."""
+def numbered_lines(path: Path, what: str) -> list[tuple[int, str]]:
+    """Read all lines except blank ones and comments ("#...") as (line number from 1, text).
+
+    Args:
+        path: of a text file.
+        what: description of the file, which begins messages.
+
+    Raises:
+        UserError: the file cannot be read, is empty, or is obviously of another kind.
+    """
     _check_is_text(path, what)
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
@@ -164,16 +189,16 @@ def read_excluded(path: str | os.PathLike) -> frozenset[tuple[str, float]]:
     Raises:
         UserError: a row does not have two columns, or the file cannot be read.
     """
-    found = set()
+    excluded: set[tuple[str, float]] = set()
     for rows in read_rows(Path(path), "The file of excluded seconds"):
-        at = first(np.array([len(row) != 2 for row in rows.fields]))
+        at = first_true(np.array([len(row) != 2 for row in rows.fields]))
         if at is not None:
             raise UserError(
-                f"{rows.place(at)} has {len(rows.fields[at])} column(s): a row of excluded seconds "
-                "is video,second."
+                f"{rows.cite(at)} has {len(rows.fields[at])} column(s): a row of excluded "
+                "seconds is video,second."
             )
-        found.update(rows.key_frames())
-    return frozenset(found)
+        excluded.update(rows.key_frames())
+    return frozenset(excluded)
 
 
 def _check_is_text(path: Path, what: str) -> None:
@@ -182,15 +207,15 @@ def _check_is_text(path: Path, what: str) -> None:
     if head.startswith(_COMPRESSED):
         raise UserError(f"{what} {path} is compressed: unpack it and give the file inside.")
     if b"\0" in head or head.startswith((b"\x80", b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{what} {path} is no text in UTF-8: give a text file as AVA has it.")
+        raise UserError(f"{what} {path} is not text in UTF-8: give a text file in AVA's format.")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if not start:
-        raise UserError(f"{what} {path} is empty: fetch or write it again.")
+        raise UserError(f"{what} {path} is empty: download or write it again.")
     if start in _OTHER_TEXT:
-        raise UserError(f"{what} {path} is {_OTHER_TEXT[start]}: give a text file as AVA has it.")
+        raise UserError(f"{what} {path} is {_OTHER_TEXT[start]}: give a text file in AVA's format.")
 
 
-def _is_header(rows: Rows) -> bool:
+def _is_header(rows: CsvRows) -> bool:
     """Return whether the first row is a header; refuse one whose columns are in another order.
 
     In a header no column except the first, the video name, looks like a number.
@@ -198,10 +223,12 @@ def _is_header(rows: Rows) -> bool:
     row = rows.fields[0]
     if len(row) < 2 or any(map(_LIKE_A_NUMBER.match, row[1:])):
         return False
-    for place, name in enumerate(map(str.lower, map(str.strip, row))):
-        if name in _SIZES or any(name in names for names in _PLACES[:place] + _PLACES[place + 1 :]):
+    for column, name in enumerate(map(str.lower, map(str.strip, row))):
+        if name in _SIZES or any(
+            name in names for names in _COLUMN_NAMES[:column] + _COLUMN_NAMES[column + 1 :]
+        ):
             raise UserError(
-                f"{rows.place(0)} has the column {name!r}: columns are read by their places, "
-                "video,second,x1,y1,x2,y2,..., with the corners of boxes; write them so."
+                f"{rows.cite(0)} has the column {name!r}: columns are read by position: "
+                "write video,second,x1,y1,x2,y2,..., with the corners of the boxes, in this order."
             )
     return True

@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.structures import Instances
 
 from mvit_det.ava_files import BoxTable, read_boxes
-from mvit_det.data.actions.key_frames import usable
+from mvit_det.data.actions.key_frames import valid_rows
 from mvit_det.data.decoding.reader import VideoError
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.engine import load_config
@@ -48,7 +48,7 @@ class BoxFile:
         kind, table = read_any_boxes(self.path)
         self._all_rows = table
         # the actions of the rows do not matter here
-        table = usable(self.path, table, num_classes=table.action.max(initial=0))
+        table = valid_rows(self.path, table, num_classes=table.action.max(initial=0))
         self._has_scores, self._threshold = kind == "proposals", threshold
         self._boxes = table.rows(table.score >= threshold) if self._has_scores else table
 

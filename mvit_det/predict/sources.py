@@ -104,7 +104,7 @@ class Video(Source):
             VideoError: the rest cannot be decoded; raised after the frames before it.
         """
         with closing(VideoStream(self.path)) as stream:
-            for index, (seconds, frame) in enumerate(stream.shown()):
+            for index, (seconds, frame) in enumerate(stream.decode_all()):
                 image = np.ascontiguousarray(stream.pixels(frame)[..., ::-1])
                 yield Frame(self, index, image, seconds)
 

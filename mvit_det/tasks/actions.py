@@ -173,7 +173,7 @@ class ActionInference:
 
     def unseen(self, result: People) -> int:
         """Count boxes outside the part of the frame that the model sees; ignore their scores."""
-        part = np.array(self.transform.shown(*result.size))
+        part = np.array(self.transform.visible_area(*result.size))
         start = np.maximum(result.boxes[:, :2], part[:2])
         end = np.minimum(result.boxes[:, 2:], part[2:])
         return int((end <= start).any(axis=1).sum())

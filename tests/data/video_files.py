@@ -1,4 +1,4 @@
-"""Small videos written to disk, whose frames can be told apart after any codec."""
+"""Small videos on disk, whose frames can be distinguished after any codec."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 CODECS = {".mp4": "libx264", ".mkv": "libx264", ".avi": "mpeg4", ".webm": "libvpx-vp9"}
@@ -16,8 +17,8 @@ TICKS = 15360  # per second: a multiple of the usual frame rates
 def numbered_frames(count: int, height: int = 48, width: int = 64, first: int = 0) -> np.ndarray:
     """Frames (count, height, width, 3) that `numbers` reads: first, first + 1, ... up to 4095.
 
-    The number stands in 12 vertical bars, black or white, least significant first; a colour at the
-    top (red) and the bottom (blue) tells whether a frame is upright.
+    The number is written as 12 vertical bars, black or white, least significant bit first; the
+    colours at the top (red) and the bottom (blue) show whether a frame is upright.
     """
     bits = (np.arange(first, first + count)[:, None] >> np.arange(BITS)) & 1
     bars = np.repeat(bits, width // BITS, axis=1) * 200 + 28
@@ -29,7 +30,7 @@ def numbered_frames(count: int, height: int = 48, width: int = 64, first: int = 
 
 
 def numbers(frames: np.ndarray) -> list[int]:
-    """The numbers of frames made by `numbered_frames`, as decoded."""
+    """Read the numbers of decoded frames that `numbered_frames` has made."""
     height, width = frames.shape[1:3]
     bar = width // BITS
     middle = frames[:, height // 2 - height // 8 : height // 2 + height // 8].mean(axis=(1, 3))
@@ -57,8 +58,8 @@ def write_video(
 
     Args:
         codec: by default the usual one of the file's suffix (mp4, mkv, avi, webm).
-        gop: a key frame at least every so many frames.
-        b_frames: how many in a row; by default what the codec does.
+        gop: largest distance of key frames, in frames.
+        b_frames: largest number in a row; None: the default of the codec.
         times: seconds of each frame, for a variable rate.
         rotation: degrees counterclockwise that a player turns the frames by: a multiple of 90.
         options: of the codec.
@@ -88,9 +89,10 @@ def write_video(
         if rotation:
             stream.set_display_rotation(rotation)
         container.start_encoding()  # a file of no frames has a header too
+        reformatter = VideoReformatter()  # its preparation takes longer than a small frame
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(format=pix_fmt)
+            frame = reformatter.reformat(frame, format=pix_fmt, threads=1)
             frame.time_base = 1 / rate if times is None else Fraction(1, TICKS)
             frame.pts = index if times is None else round(times[index] * TICKS)
             container.mux(stream.encode(frame))
@@ -99,7 +101,7 @@ def write_video(
 
 
 def write_audio(path: Path, seconds: float = 0.5) -> Path:
-    """A file with a sound and no picture, such as audio.mp4."""
+    """Write a file with sound only, such as audio.mp4."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         for index in range(int(seconds * 16000) // 1024):
@@ -112,12 +114,12 @@ def write_audio(path: Path, seconds: float = 0.5) -> Path:
 
 
 def write_without_frames(path: Path) -> Path:
-    """A video file whose header announces a picture, and that holds none."""
+    """Write a video file with a header and no frames."""
     return write_video(path, np.zeros((0, 48, 64, 3), np.uint8))
 
 
 def write_frame_folder(folder: Path, frames: np.ndarray, template: str = "{:05d}.jpg") -> Path:
-    """A folder of pictures, numbered from 1."""
+    """Write a folder of pictures, numbered from 1."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, pixels in enumerate(frames, start=1):
         Image.fromarray(pixels).save(folder / template.format(number), quality=95)

@@ -1,4 +1,4 @@
-"""A small video of every kind that comes into the product, and what FFmpeg makes of it."""
+"""A small video of every kind that users have, and FFmpeg's frames and times for it."""
 
 import json
 import os
@@ -35,8 +35,8 @@ DRAWN = {
     "interlaced_h264.mts": dict(codec="libx264", options=FIELDS | {"x264-params": "tff=1"}),
     "interlaced_mpeg2.mpg": dict(codec="mpeg2video", options=FIELDS, b_frames=2),
     "interlaced_mpeg2.mts": dict(codec="mpeg2video", options=FIELDS, b_frames=2),
-    "dv.avi": dict(codec="dvvideo", size=(576, 720)),
-    "dv.dv": dict(codec="dvvideo", size=(576, 720)),
+    "dv.avi": dict(codec="dvvideo", size=(576, 720), count=4),
+    "dv.dv": dict(codec="dvvideo", size=(576, 720), count=4),
     "av1.mp4": dict(codec="libsvtav1", options={"preset": "12"}),
     "vp8.webm": dict(codec="libvpx"),
     "vp9.webm": dict(options={"cpu-used": "8", "deadline": "realtime"}),
@@ -69,9 +69,9 @@ KINDS = [
 ]
 
 
-def coloured_frames(size: tuple[int, int] = SIZE) -> np.ndarray:
+def coloured_frames(size: tuple[int, int] = SIZE, count: int = COUNT) -> np.ndarray:
     """`numbered_frames` with stripes at the bottom, so that every line and colour counts."""
-    frames = numbered_frames(COUNT, *size)
+    frames = numbered_frames(count, *size)
     quarter = size[0] // 4
     frames[:, -quarter::4, :, 1] = 228
     frames[:, 1 - quarter :: 4, ::2, 0] = 128
@@ -79,10 +79,11 @@ def coloured_frames(size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def draw(folder: Path, name: str) -> SimpleNamespace:
-    """Write a video of a kind: its ``path``, and the ``times`` of its frames."""
+    """Write a video of a kind: its ``path``, its ``frames``, and their ``times``."""
     path, options = folder / name, dict(DRAWN.get(name, {}))
-    times = np.array(options.get("times", np.arange(COUNT) / FPS))
-    frames = coloured_frames(options.pop("size", SIZE))
+    count = options.pop("count", COUNT)
+    times = np.array(options.get("times", np.arange(count) / FPS))
+    frames = coloured_frames(options.pop("size", SIZE), count)
     if name.startswith("sound_first"):
         times = 3 + times
         write_with_sound(path, frames, times)
@@ -93,7 +94,8 @@ def draw(folder: Path, name: str) -> SimpleNamespace:
         write_video(path, frames, FPS, **options)
     if path.stem in MATRICES:
         set_matrix(path, MATRICES[path.stem])
-    return SimpleNamespace(path=path, times=times - (times[0] if "sound" not in name else 0))
+    times -= times[0] if "sound" not in name else 0
+    return SimpleNamespace(path=path, frames=frames, times=times)
 
 
 def write_with_sound(path: Path, frames: np.ndarray, times: np.ndarray) -> None:
@@ -148,16 +150,16 @@ def upright(frames: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray
 
 
 def by_ffmpeg(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What the command line of FFmpeg makes of a file: frames (N, H, W, 3) RGB, and their seconds.
+    """Decode a file with the command line of FFmpeg: frames (N, H, W, 3) RGB, and their seconds.
 
-    It does not know the time of some frames: NaN.
+    Seconds are NaN where it does not know them.
     """
     stamp = "best_effort_timestamp_time"
     asked = f"frame={stamp}:format=start_time"
     line = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", asked]
-    told = json.loads(_output([*line, "-of", "json", os.fsencode(path)]))
-    start = float(told["format"].get("start_time", 0))
-    times = [float(frame.get(stamp, "nan")) - start for frame in told["frames"]]
+    report = json.loads(_output([*line, "-of", "json", os.fsencode(path)]))
+    start = float(report["format"].get("start_time", 0))
+    times = [float(frame.get(stamp, "nan")) - start for frame in report["frames"]]
     line = ["ffmpeg", "-v", "error", "-i", os.fsencode(path), "-map", "0:v:0"]
     how = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
     raw, frames = _output([*line, *how]), []

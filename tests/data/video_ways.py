@@ -1,4 +1,4 @@
-"""Every way in which a video file comes into the product."""
+"""All readers of video files in the package: training, evaluation and prediction."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from mvit_det.data.file_kinds import is_video_name
 from mvit_det.predict.open_frames import frame_at, open_frames, read_frames, read_groups
 from mvit_det.predict.sources import find_sources
 
-SECONDS = np.arange(-0.5, 7, 0.45)
+SECONDS = np.arange(-0.33, 7, 0.45)
 
 
 class AllFrames:
@@ -21,54 +21,51 @@ class AllFrames:
     def train(self, times: np.ndarray) -> np.ndarray:
         return np.arange(len(times))
 
-    def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        return np.arange(len(times))
 
-
-def seen(second: float, picture: np.ndarray, index: int | None = None) -> SimpleNamespace:
-    """A picture, RGB, and the second it is shown at; without an index it was asked for by it."""
+def shown_at(second: float, picture: np.ndarray, index: int | None = None) -> SimpleNamespace:
+    """A picture (RGB) and its second; without an index it was requested by the second."""
     return SimpleNamespace(second=second, picture=np.asarray(picture), index=index)
 
 
-def clips(path: Path, is_train: bool) -> Iterator[SimpleNamespace]:
-    mapper = ClipMapper(is_train, sampling=AllFrames(), transform=torch.tensor)
+def clips(path: Path) -> Iterator[SimpleNamespace]:
+    mapper = ClipMapper(True, sampling=AllFrames(), transform=torch.tensor)
     with open_video(path) as video:
         sample = mapper({"file_name": str(path), "label": 0})
         for index, picture in enumerate(sample["inputs"]):
-            yield seen(video.times[index], picture, index)
+            yield shown_at(video.times[index], picture, index)
 
 
-class KeyFrames:
+class Unchanged:
     """A transform of actions that changes nothing."""
 
     def __call__(self, frames: np.ndarray, boxes: np.ndarray):
         return torch.tensor(frames), torch.tensor(boxes)
 
-    def shown(self, height: int, width: int) -> tuple:
+    def visible_area(self, height: int, width: int) -> tuple:
         return 0, 0, 1, 1
 
 
 def actions(path: Path) -> Iterator[SimpleNamespace]:
-    mapper = ActionClipMapper(False, sampling=KeyFrameSampling(1, 1), transform=KeyFrames())
+    mapper = ActionClipMapper(False, sampling=KeyFrameSampling(1, 1), transform=Unchanged())
     empty = np.zeros((0, 4), np.float32)
     for second in SECONDS:
         item = dict(file_name=str(path), video="a", second=second, time=second, boxes=empty)
         sample = mapper(item | {"labels": empty})
         if sample["unreadable"] is None:
-            yield seen(second, sample["inputs"][0])
+            yield shown_at(second, sample["inputs"][0])
 
 
 def streamed(path: Path) -> Iterator[SimpleNamespace]:
     assert is_video_name(path.name)
     [source] = find_sources([path], "elsewhere")
     for frame in source.frames():
-        yield seen(frame.seconds, frame.image[..., ::-1], frame.index)
+        yield shown_at(frame.seconds, frame.image[..., ::-1], frame.index)
 
 
 def windows(path: Path) -> Iterator[SimpleNamespace]:
     with open_frames(path, None, None) as video:
         for index, image in enumerate(read_frames(video, len(video), 2**20)):
-            yield seen(video.times[index], image[..., ::-1], index)
+            yield shown_at(video.times[index], image[..., ::-1], index)
 
 
 def key_frames(path: Path) -> Iterator[SimpleNamespace]:
@@ -79,12 +76,11 @@ def key_frames(path: Path) -> Iterator[SimpleNamespace]:
         seconds = SECONDS[video.end > SECONDS]
         wanted = [[frame_at(video, second)] for second in seconds]
         for place, [picture] in read_groups(video, wanted, fail):
-            yield seen(seconds[place], picture)
+            yield shown_at(seconds[place], picture)
 
 
 WAYS = {
-    "training": lambda path: clips(path, True),
-    "evaluation": lambda path: clips(path, False),
+    "clips": clips,
     "evaluation of actions": actions,
     "predict": streamed,
     "predict windows": windows,

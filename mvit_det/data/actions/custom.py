@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 EPOCHS = 30  # paper, appendix B.6
 CLIPS = 8  # per process and iteration, as many as an 8 GB GPU holds for the smallest model
-# The model has an output for each id up to the largest one; a larger id is taken for a mistake.
+# The model has an output for each id up to the largest; a larger id is assumed to be a mistake.
 LARGEST_ID = 10_000
 
 
@@ -35,31 +35,32 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
         processes: number of training processes, which share the batch.
 
     Raises:
-        UserError: a file cannot be read, holds no action or an action id above `LARGEST_ID`, or
+        UserError: a file cannot be read, has no action or an action id above `LARGEST_ID`, or
             the test actions do not occur in training.
     """
+    assert files.val_actions is not None  # checked by `CustomFiles.check`
     names = read_label_map(files.label_map) if files.label_map else None
-    training, testing = (_tables(files, split) for split in ("train", "val"))
+    training, testing = (_read_tables(files, split) for split in ("train", "val"))
     classes = max(names) if names else _largest_id(training or testing)
     cfg.model.num_classes = classes
     data = cfg.dataloader
     if training:
         tested = testing[files.val_actions]
         _check_same_actions(training, files.val_actions, tested, names)
-        data.train.dataset = _node(files, "train")
+        data.train.dataset = _dataset_node(files, "train")
         released = data.train.total_batch_size
         batch = custom_batch(CLIPS, released, processes)
         clips = len(set().union(*map(seconds_of, training.values())))
         fit_schedule(cfg, clips, batch, epochs=EPOCHS, released_batch=released)
     # without proposals, `action_clips` falls back to the annotated boxes
-    data.test.dataset = _node(files, "val", annotated_boxes=False)
+    data.test.dataset = _dataset_node(files, "val", annotated_boxes=False)
     known = list(names.values()) if names else range(1, classes + 1)
     logger.info("Custom data with %d actions: %s", len(known), shorten_list(known, 20))
     if not files.val_proposals:
-        logger.info("Tested in the annotated boxes; --val-proposals gives those of a detector.")
+        logger.info("Tested on the annotated boxes; use --val-proposals for those of a detector.")
 
 
-def _node(files: CustomFiles, split: str, **more: Any) -> DictConfig:
+def _dataset_node(files: CustomFiles, split: str, **options: Any) -> DictConfig:
     proposals = getattr(files, f"{split}_proposals")
     return L(action_clips)(
         videos=getattr(files, f"{split}_videos"),
@@ -71,11 +72,11 @@ def _node(files: CustomFiles, split: str, **more: Any) -> DictConfig:
         fps=None,
         name=f"custom_{split}",
         num_classes="${model.num_classes}",
-        **more,
+        **options,
     )
 
 
-def _tables(files: CustomFiles, split: str) -> dict[str, BoxTable]:
+def _read_tables(files: CustomFiles, split: str) -> dict[str, BoxTable]:
     """Read the csv files of a split; returns {path: table}."""
     paths = {kind: getattr(files, f"{split}_{kind}") for kind in ("actions", "proposals")}
     return {path: read_boxes(path, kind) for kind, path in paths.items() if path}
@@ -91,7 +92,7 @@ def _largest_id(tables: Mapping[str, BoxTable]) -> int:
         if largest > LARGEST_ID:
             raise UserError(
                 f"{path}, line {table.line[row]}, has action={largest}: number the actions 1, 2, "
-                f"..., {LARGEST_ID} at most, in all files alike."
+                f"..., {LARGEST_ID} at most, with the same numbers in all files."
             )
     if not largest:
         raise UserError(
@@ -104,17 +105,18 @@ def _largest_id(tables: Mapping[str, BoxTable]) -> int:
 def _check_same_actions(
     training: Mapping[str, BoxTable], path: str, table: BoxTable, names: Mapping[int, str] | None
 ) -> None:
-    """Refuse test actions (``table`` of the file ``path``) that do not occur in training.
+    """Refuse test actions (``table`` of the file ``path``) that are not in the training data.
 
     With a label map (``names``), actions that it lacks are not evaluated and hence not checked.
     """
-    seen = set(np.concatenate([table.action for table in training.values()]).tolist())
+    trained = set(np.concatenate([table.action for table in training.values()]).tolist())
     tested = set(table.action.tolist())
-    unseen = sorted((tested & set(names) if names else tested) - seen)
-    if unseen:
-        shown = [f"{number} ({names[number]})" if names else number for number in unseen]
-        line = table.line[np.isin(table.action, unseen)][0]
+    untrained = sorted((tested & set(names) if names else tested) - trained)
+    if untrained:
+        titles = [f"{number} ({names[number]})" if names else number for number in untrained]
+        line = table.line[np.isin(table.action, untrained)][0]
         raise UserError(
             f"{path}, line {line}, has an action that {shorten_list(training)} does not have "
-            f"({shorten_list(shown, 20)}): annotate it for training too, or give a --label-map without it."
+            f"({shorten_list(titles, 20)}): annotate it for training too, or give a --label-map "
+            "without it."
         )

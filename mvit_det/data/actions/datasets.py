@@ -6,7 +6,7 @@ How faults are handled:
   `mvit_det.ava_files`), boxes in pixels or as width and height, an action that the model has no
   output for, a file of another kind, a file given twice, key frames before ``start`` or (in most
   videos) after the end, more than ``max_missing`` of the videos absent, no key frame left.
-* Dropped and logged: rows whose box has no area or lies outside the frame, and key frames of
+* Dropped and logged: rows whose box has no area or is outside the frame, and key frames of
   absent videos. A box that extends beyond the frame is clipped to it.
 * Kept and logged: rows that repeat another, key frames annotated in two files, and key frames with
   proposals but no annotation (their people count as doing nothing).
@@ -29,8 +29,8 @@ from mvit_det.data.actions.key_frames import (
     key_frames_of,
     report_repeated,
     seconds_of,
-    usable,
-    videos_of,
+    valid_rows,
+    videos_with_rows,
 )
 from mvit_det.data.actions.labels import action_names, evaluated_actions
 from mvit_det.data.actions.videos import check_times, find_clips, read_frame_lists
@@ -132,8 +132,8 @@ def action_clips(
             None: no entry.
         num_classes: number of model outputs, for the action ids 1, 2, ..., num_classes.
         proposals: csv files of person boxes; those with a score below ``min_score`` are left out.
-            In training they are added to the annotated boxes; a box without a known action is kept
-            as an example of no action.
+            In training they are added to the annotated boxes; a box without a known action is an
+            example of no action.
         min_score: lowest score of a proposal that is used.
         annotated_boxes: False in testing, where people are not known beforehand: boxes are then the
             proposals alone, or the annotated boxes where no proposals are given.
@@ -153,41 +153,37 @@ def action_clips(
         UserError: an input is refused; the module's docstring lists the reasons.
     """
     _check_numbers(seconds, fps, min_score=min_score, start=start, max_missing=max_missing)
-    truth = _resolved(actions, "The file of actions")
-    found = _resolved(proposals, "The file of proposals")
-    _check_given(truth, found)
-    label_map = label_map and str(resolve_path(label_map, "The label map"))
+    truth = _resolve_paths(actions, "The file of actions")
+    proposal_files = _resolve_paths(proposals, "The file of proposals")
+    _check_files(truth, proposal_files)
+    names_file = str(resolve_path(label_map, "The label map")) if label_map else None
     if excluded:
         excluded = str(resolve_path(excluded, "The file of excluded seconds"))
         read_excluded(excluded)  # a faulty file is refused now, not at the first evaluation
     annotated = {path: read_boxes(path, "actions") for path in truth}
-    proposed = {path: read_boxes(path, "proposals") for path in found}
-    evaluated = evaluated_actions(label_map, annotated, num_classes)
-    _check_belong_together(annotated, proposed, annotated_boxes)
-    tables = _used(annotated, proposed, num_classes, min_score, annotated_boxes)
-    frames = _within(key_frames_of(list(tables.values()), num_classes), seconds, list(tables))
-    listed = read_frame_lists(_resolved(frame_lists or (), "The frame list"))
-    paths = find_clips(videos, frames.videos, listed, max_missing, list(tables))
-    missing = [video for video, path in zip(frames.videos, paths) if path is None]
-    frames = frames.only(np.array([path is not None for path in paths])[frames.video])
-    paths = [path for path in paths if path is not None]
+    proposed = {path: read_boxes(path, "proposals") for path in proposal_files}
+    evaluated = evaluated_actions(names_file, annotated, num_classes)
+    _check_consistency(annotated, proposed, annotated_boxes)
+    tables = _choose_boxes(annotated, proposed, num_classes, min_score, annotated_boxes)
+    frames = key_frames_of(list(tables.values()), num_classes)
+    frames = _select_seconds(frames, seconds, list(tables))
+    folders = read_frame_lists(_resolve_paths(frame_lists or (), "The frame list"))
+    found = find_clips(videos, frames.videos, folders, max_missing, list(tables))
+    missing = [video for video, path in zip(frames.videos, found) if path is None]
+    frames = frames.select(np.array([path is not None for path in found])[frames.video])
+    paths = [path for path in found if path is not None]
     check_times(paths, frames.times(start), start=start, fps=fps)
     logger.info(
-        "%s: %d key frames of %d videos with %d boxes, of which %d show an action.",
-        *(
-            shorten_list(tables),
-            len(frames),
-            len(paths),
-            len(frames.box),
-            frames.actions.any(axis=1).sum(),
-        ),
+        "%s: %d key frames of %d videos with %d boxes, %d with an action.",
+        *(shorten_list(tables), len(frames), len(paths)),
+        *(len(frames.box), frames.actions.any(axis=1).sum()),
     )
     if name is not None:
         free_name(name)
         MetadataCatalog.get(name).set(
             ground_truth=truth,
             excluded=excluded,
-            label_map=label_map,
+            label_map=names_file,
             actions=evaluated,
             num_classes=num_classes,
             seconds=None if seconds is None else tuple(seconds),
@@ -198,7 +194,7 @@ def action_clips(
     return ActionClips(frames, PackedText.of(paths), missing, num_classes, start, fps)
 
 
-def _used(
+def _choose_boxes(
     annotated: Mapping[str, BoxTable],
     proposed: Mapping[str, BoxTable],
     num_classes: int,
@@ -206,11 +202,11 @@ def _used(
     annotated_boxes: bool,
 ) -> dict[str, BoxTable]:
     """Choose the boxes to train or test on; returns {path: table}."""
-    tables = {path: usable(path, table, num_classes) for path, table in annotated.items()}
+    tables = {path: valid_rows(path, table, num_classes) for path, table in annotated.items()}
     if proposed and not annotated_boxes:
         tables = {}
     for path, table in proposed.items():
-        table = usable(path, table, num_classes)
+        table = valid_rows(path, table, num_classes)
         kept = table.score >= min_score
         if len(table) and not kept.any():
             logger.warning(
@@ -221,54 +217,50 @@ def _used(
     return tables
 
 
-def _check_belong_together(
+def _check_consistency(
     annotated: Mapping[str, BoxTable], proposed: Mapping[str, BoxTable], is_train: bool
 ) -> None:
-    """Refuse proposals without a video of the annotations; log repeated and bare key frames."""
+    """Refuse proposals of other videos; log repeated key frames and those without annotation."""
     seconds: set[tuple[str, float]] = set()
     for path, table in annotated.items():
         report_repeated(path, table)
-        here = seconds_of(table)
-        again = seconds & here
-        if again:
+        current = seconds_of(table)
+        repeated = seconds & current
+        if repeated:
             logger.warning(
                 "%s: %d key frames are annotated in another file as well; all boxes are used: %s",
-                *(path, len(again), shorten_list(sorted(again), 3)),
+                *(path, len(repeated), shorten_list(sorted(repeated), 3)),
             )
-        seconds |= here
+        seconds |= current
     if not proposed and not is_train:
         logger.info(
-            "%s: there are no proposals; the annotated boxes are used.", shorten_list(annotated)
+            "%s: no proposals are given; the annotated boxes are used.", shorten_list(annotated)
         )
     if not proposed:
         return
     known = {video for video, _ in seconds}
-    if not any(known & set(videos_of(table)) for table in proposed.values()):
+    if not any(known & set(videos_with_rows(table)) for table in proposed.values()):
         raise UserError(
-            f"{shorten_list(annotated)} and {shorten_list(proposed)} have no video in common: give proposals of "
-            "the annotated videos."
+            f"{shorten_list(annotated)} and {shorten_list(proposed)} have no video in common: give "
+            "proposals of the annotated videos."
         )
     if is_train:
-        bare = set().union(*map(seconds_of, proposed.values())) - seconds
-        if bare:
+        unknown = set().union(*map(seconds_of, proposed.values())) - seconds
+        if unknown:
             logger.warning(
                 "%s: %d key frames are not annotated in %s; people count as doing nothing: %s",
-                *(
-                    shorten_list(proposed),
-                    len(bare),
-                    shorten_list(annotated),
-                    shorten_list(sorted(bare), 3),
-                ),
+                *(shorten_list(proposed), len(unknown)),
+                *(shorten_list(annotated), shorten_list(sorted(unknown), 3)),
             )
 
 
-def _within(
+def _select_seconds(
     frames: KeyFrames, seconds: tuple[float, float] | None, sources: Sequence[str]
 ) -> KeyFrames:
     if not len(frames):
         raise UserError(
-            f"{shorten_list(sources)} leave no key frame with a box: the log says why rows were dropped; "
-            "correct them, or lower min_score."
+            f"{shorten_list(sources)} leave no key frame with a box: the log has the reasons why "
+            "rows were dropped; correct them, or lower min_score."
         )
     if seconds is None:
         return frames
@@ -276,29 +268,29 @@ def _within(
     if not kept.any():
         raise UserError(
             f"{shorten_list(sources)} have key frames from second {frames.second.min():g} to "
-            f"{frames.second.max():g}, none of which is within seconds=({seconds[0]:g}, "
+            f"{frames.second.max():g}, but none within seconds=({seconds[0]:g}, "
             f"{seconds[1]:g}): set seconds=null to use all."
         )
-    return frames.only(kept)
+    return frames.select(kept)
 
 
-def _check_numbers(seconds: tuple[float, float] | None, fps: float | None, **others: float) -> None:
-    check_number("action_clips", "a number", math.isfinite, **others)
+def _check_numbers(seconds: tuple[float, float] | None, fps: float | None, **values: float) -> None:
+    check_number("action_clips", "a number", math.isfinite, **values)
     if fps is not None:
         check_positive("action_clips", fps=fps)
     if seconds is not None:
         check_range("action_clips", seconds=seconds)
 
 
-def _check_given(truth: Sequence[str], found: Sequence[str]) -> None:
+def _check_files(truth: Sequence[str], proposals: Sequence[str]) -> None:
     if not truth:
         raise UserError("actions=[] of action_clips must name at least one csv file.")
-    paths = [*truth, *found]
+    paths = [*truth, *proposals]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
         raise UserError(f"The file {shorten_list(twice)} is given twice: name it once.")
 
 
-def _resolved(paths: Paths, what: str) -> list[str]:
+def _resolve_paths(paths: Paths, what: str) -> list[str]:
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     return [str(resolve_path(path, what)) for path in paths]

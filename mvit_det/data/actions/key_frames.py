@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 # A corner may be this far outside the frame by rounding alone.
 _ROUNDING = 0.01
-# With a larger share of boxes without area, the columns are taken to mean something else.
-_MOST_TURNED = 1 / 3
+# With a larger share of boxes without area, the columns are assumed to mean something else.
+_MOST_INVERTED = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class KeyFrames:
         bits = np.unpackbits(self.actions[boxes], axis=1, count=num_classes)
         return bits.astype(np.float32)
 
-    def only(self, kept: np.ndarray) -> "KeyFrames":
+    def select(self, kept: np.ndarray) -> "KeyFrames":
         """Select key frames by a boolean mask (K,); videos without a key frame are removed."""
         counts = np.diff(self.start)
         boxes = np.repeat(kept, counts)
@@ -67,21 +67,21 @@ class KeyFrames:
         return np.split(self.second - start, changes)
 
 
-def videos_of(table: BoxTable) -> list[str]:
+def videos_with_rows(table: BoxTable) -> list[str]:
     """List the videos that have rows in a table, in the order of their first rows."""
     present, rows = np.unique(table.video, return_index=True)
     return [table.videos[video] for video in present[np.argsort(rows)].tolist()]
 
 
 def seconds_of(table: BoxTable) -> set[tuple[str, float]]:
-    """Collect the key frames of a table as (video, second), those without a box included."""
+    """Return the set of key frames (video, second) of a table, those without a box included."""
     new = np.ones(len(table), bool)
     new[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
     pairs = zip(table.video[new].tolist(), table.second[new].tolist())
     return {(table.videos[video], second) for video, second in pairs} | set(table.empty)
 
 
-def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTable:
+def valid_rows(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTable:
     """Keep the rows whose box has an area inside the frame; log the lines of the others.
 
     Args:
@@ -91,40 +91,44 @@ def usable(path: str | os.PathLike, table: BoxTable, num_classes: int) -> BoxTab
 
     Raises:
         UserError: an action id is above ``num_classes``, or more than a third of the boxes have no
-            area.
+            area, as if they were width and height.
     """
-    beyond = table.action > num_classes
-    if beyond.any():
-        at = int(beyond.argmax())
+    unknown = table.action > num_classes
+    if unknown.any():
+        row = int(unknown.argmax())
         raise UserError(
-            f"{path}, line {table.line[at]}, has action={table.action[at]}, but the model is built "
-            f"for the actions 1 to {num_classes}: correct it, name it in the label map, or set "
-            "model.num_classes."
+            f"{path}, line {table.line[row]}, has action={table.action[row]}, but the model is "
+            f"built for the actions 1 to {num_classes}: correct it, or set model.num_classes."
         )
-    far = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
+    beyond = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
     inside = table.box.clip(0, 1)
-    turned = (table.box[:, 2:] <= table.box[:, :2]).any(axis=1)
-    if turned.sum() > _MOST_TURNED * len(table):
+    inverted = (table.box[:, 2:] <= table.box[:, :2]).any(axis=1)
+    if inverted.sum() > _MOST_INVERTED * len(table):
         raise UserError(
-            f"{path}, line {table.line[turned.argmax()]}: x2 <= x1 or y2 <= y1 there and in "
-            f"{turned.sum()} of {len(table)} rows: write x1,y1,x2,y2, not a width and height."
+            f"{path}, line {table.line[inverted.argmax()]}: x2 <= x1 or y2 <= y1 there and in "
+            f"{inverted.sum()} of {len(table)} rows: write x1,y1,x2,y2, not a width and height."
         )
-    outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~turned
+    outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~inverted
     for rows, what in (
-        (turned, "have a box without area (x2 <= x1 or y2 <= y1) and are dropped"),
-        (outside, "have a box outside of the frame and are dropped"),
-        (far & ~turned & ~outside, "have a box that leaves the frame and is cut off at its border"),
+        (inverted, "have a box without area (x2 <= x1 or y2 <= y1) and are dropped"),
+        (outside, "have a box outside the frame and are dropped"),
+        (beyond & ~inverted & ~outside, "have a box beyond the frame and are clipped to it"),
     ):
         if rows.any():
             lines = table.line[rows].tolist()
             logger.warning(
                 "%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)
             )
-    return table.rows(~(turned | outside))
+    return table.rows(~np.asarray(inverted | outside))
 
 
 def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
-    """Log the rows that repeat an action of a box; the metric would expect it to be found twice."""
+    """Log the rows that repeat an action of a box, since the metric counts each as one to find.
+
+    Args:
+        path: of the csv file, for the message.
+        table: its rows.
+    """
     rows = np.column_stack([table.video, table.second, table.box, table.action])
     _, firsts = np.unique(rows, axis=0, return_index=True)
     lines = np.delete(table.line, firsts).tolist()
@@ -144,9 +148,14 @@ def key_frames_of(tables: Sequence[BoxTable], num_classes: int) -> KeyFrames:
     NOTE: boxes are equal if their coordinates are equal as numbers. PySlowFast compares the text:
     0.5 and 0.50 are two boxes there, each without the actions of the other. In AVA's files equal
     numbers have equal text.
+
+    Args:
+        tables: rows with boxes as fractions of the frame, action ids from 0 (none) to
+            ``num_classes``.
+        num_classes: number of actions.
     """
     names: dict[str, int] = {}
-    video = np.concatenate([_renumbered(table, names) for table in tables])
+    video = np.concatenate([_video_indices(table, names) for table in tables])
     second = np.concatenate([table.second for table in tables])
     box = np.concatenate([table.box for table in tables])
     action = np.concatenate([table.action for table in tables])
@@ -163,21 +172,21 @@ def key_frames_of(tables: Sequence[BoxTable], num_classes: int) -> KeyFrames:
         second[changes],
         np.append(np.flatnonzero(changes), len(firsts)),
         box[firsts].clip(0, 1).astype(np.float32),
-        _bits(group, action, len(firsts), num_classes),
+        _pack(group, action, len(firsts), num_classes),
     )
 
 
-def _renumbered(table: BoxTable, names: dict[str, int]) -> np.ndarray:
-    """Map a table's rows to indices in ``names``: int32 (rows,); adds videos that are new to it."""
-    for name in videos_of(table):
+def _video_indices(table: BoxTable, names: dict[str, int]) -> np.ndarray:
+    """Return the index in ``names`` of each row's video, int32 (N,); adds new videos to it."""
+    for name in videos_with_rows(table):
         names.setdefault(name, len(names))
     return np.array([names.get(name, -1) for name in table.videos], np.int32)[table.video]
 
 
-def _bits(group: np.ndarray, action: np.ndarray, boxes: int, num_classes: int) -> np.ndarray:
+def _pack(group: np.ndarray, action: np.ndarray, boxes: int, num_classes: int) -> np.ndarray:
     """Pack the actions of each box's rows into bits, in the order of `numpy.packbits`."""
     bits = np.zeros((boxes, -(-num_classes // 8)), np.uint8)
-    shown = action > 0
-    group, bit = group[shown], action[shown] - 1
+    known = action > 0
+    group, bit = group[known], action[known] - 1
     np.bitwise_or.at(bits, (group, bit // 8), (128 >> (bit % 8)).astype(np.uint8))
     return bits

@@ -43,23 +43,26 @@ def evaluated_actions(
 
     Raises:
         UserError: no annotated action is in the label map, or as for `action_names`.
+
+    Returns:
+        {id: name} of the evaluated actions, ids from 1 to ``num_classes``.
     """
     names = action_names(label_map, num_classes)
     if label_map is None:
         return names
-    shown = np.unique(np.concatenate([table.action for table in annotated.values()])).tolist()
-    others = [number for number in shown if number not in names]
-    if shown and len(others) == len(shown):
+    ids = np.unique(np.concatenate([table.action for table in annotated.values()])).tolist()
+    unnamed = [number for number in ids if number not in names]
+    if ids and len(unnamed) == len(ids):
         raise UserError(
-            f"Not one action of {shorten_list(annotated)} ({shorten_list(shown)}) is in the label map {label_map} "
-            f"({shorten_list(names)}): give the label map of this data set."
+            f"Not one action of {shorten_list(annotated)} ({shorten_list(ids)}) is in the label "
+            f"map {label_map} ({shorten_list(names)}): give the label map of this data set."
         )
-    if others:
+    if unnamed:
         logger.info(
             "%s: the actions %s are not in %s: they are trained, but not evaluated.",
-            *(shorten_list(annotated), shorten_list(others, 20), label_map),
+            *(shorten_list(annotated), shorten_list(unnamed, 20), label_map),
         )
-    never = [name for number, name in names.items() if number not in set(shown)]
-    if never:
-        logger.warning("%s: nobody does %s.", shorten_list(annotated), shorten_list(never, 10))
+    absent = [name for number, name in names.items() if number not in set(ids)]
+    if absent:
+        logger.warning("%s: no box shows %s.", shorten_list(annotated), shorten_list(absent, 10))
     return names

@@ -23,9 +23,9 @@ class ActionClipMapper(FramesMapper):
     * "boxes": float32 (N, 4), x1, y1, x2, y2 in pixels of "inputs";
     * "labels": float32 (N, K), 0 or 1;
     * "file_name";
-    * in testing also "video", "second", "original_boxes" (float32 (N, 4) as in the item), "shown"
-      (float32 (4,), x1, y1, x2, y2 of the visible part as fractions of the frame) and
-      "unreadable".
+    * in testing also "video", "second", "original_boxes" (float32 (N, 4) as in the item),
+      "visible_area" (float32 (4,), x1, y1, x2, y2 of the part of the frame in "inputs", as
+      fractions) and "unreadable".
 
     A clip is bad if its video is missing or has no pictures, if its frames cannot be decoded, or if
     its key frame is more than a second outside the video (in a folder: away from every picture);
@@ -42,13 +42,14 @@ class ActionClipMapper(FramesMapper):
 
     kind = "clip"
     in_testing = "left out, so that its people count as not found"
+    transform: Any  # in testing also has the method `visible_area`
 
     def name(self, item: dict[str, Any]) -> str:
         """Name the video and the second: one damaged picture does not make the whole video bad."""
         return f"{item['file_name']} at second {item['second']:g}"
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
-        """See `SampleMapper.known`."""
+        """Return the entries that need no decoding: labels and names, in testing also boxes."""
         # Copies, since the arrays belong to the data set.
         labels = torch.tensor(item["labels"], dtype=torch.float32)
         known = {"labels": labels, "file_name": item["file_name"]}
@@ -57,15 +58,20 @@ class ActionClipMapper(FramesMapper):
             known["original_boxes"] = torch.tensor(item["boxes"], dtype=torch.float32)
         return known
 
-    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
-        """See `FramesMapper.chosen`."""
+    def choose_frames(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
+        """Choose the frame indices (T,) around the key frame.
+
+        Raises:
+            VideoError: the key frame is more than `OUTSIDE` seconds outside the video, or in a
+                folder away from every picture.
+        """
         time = item["time"]
-        # Before its first picture a video shows that picture, however late it is.
+        # Before its first picture, however late, a video shows that picture.
         if not -OUTSIDE <= time <= video.end + OUTSIDE:
             start = item["second"] - time
             raise VideoError(
-                f"the file has seconds {start:g} to {start + video.end:g} only, if it begins at "
-                f"second {start:g}"
+                f"the file has only the seconds {start:g} to {start + video.end:g}, if it begins "
+                f"at second {start:g}"
             )
         # In a video a frame lasts until the next one; in a folder, a gap is a loss of pictures.
         if os.path.isdir(item["file_name"]) and np.abs(video.times - time).min() > OUTSIDE:
@@ -77,9 +83,9 @@ class ActionClipMapper(FramesMapper):
         return black_frames(lambda times: self.sampling.around(times, 1.0))
 
     def transformed(self, found: np.ndarray, item: dict[str, Any]) -> dict[str, Any]:
-        """See `SampleMapper.transformed`."""
+        """Transform frames uint8 (T, H, W, 3) and the item's boxes; returns the other entries."""
         clip, boxes = self.transform(found, item["boxes"])
         if self.is_train:
             return {"inputs": clip, "boxes": boxes}
-        shown = torch.tensor(self.transform.shown(*found.shape[1:3]))
-        return {"inputs": clip, "boxes": boxes, "shown": shown}
+        visible = torch.tensor(self.transform.visible_area(*found.shape[1:3]))
+        return {"inputs": clip, "boxes": boxes, "visible_area": visible}

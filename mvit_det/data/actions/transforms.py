@@ -1,8 +1,8 @@
 """Augmentation and test transforms of action detection, applied to frames and boxes alike.
 
 They take frames uint8 (T, H, W, 3) and boxes (N, 4), x1, y1, x2, y2 as fractions of a frame, and
-return a normalised float tensor (3, T, h, w) and the boxes in pixels of it, float32 (N, 4). N may
-be 0. Rules and random numbers are those of PySlowFast for AVA:
+return a normalised float tensor (3, T, h, w) and the boxes in its pixels, float32 (N, 4). N may be
+0. Rules and random numbers are those of PySlowFast for AVA (slowfast/datasets/ava_dataset.py):
 
 * Box coordinates are clipped to 0..W - 1 and 0..H - 1, and x is mirrored to W - 1 - x.
 * A box outside the crop is kept, clipped to the edge and possibly without area, so that the number
@@ -14,15 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mvit_det.data.video.crops import (
+    ClipCrop,
     ShortSideJitter,
     Size,
-    View,
-    covering,
-    resized,
+    resize_and_crop,
+    resized_size,
     uniform_crops,
-    whole,
+    whole_frame,
 )
 from mvit_det.data.video.transforms import (
     CLIP_MEAN,
@@ -33,7 +34,7 @@ from mvit_det.data.video.transforms import (
 )
 from mvit_det.errors import check_choice, check_range, check_share
 
-ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+ActionTransform = Callable[[np.ndarray, np.ndarray], tuple[Tensor, Tensor]]
 
 
 def action_train_transform(
@@ -46,7 +47,8 @@ def action_train_transform(
 ) -> ActionTransform:
     """Build PySlowFast's augmentation for AVA: resize by a random factor, crop, flip, normalise.
 
-    RandAugment and random erasing are not part of it, as in PySlowFast, whatever its configs say.
+    RandAugment and random erasing are not part of it: PySlowFast ignores them here, although its
+    configs set them.
 
     Args:
         size: (frames, height, width) of the result; the number of frames is not changed.
@@ -63,7 +65,8 @@ def action_train_transform(
     check_share(name, hflip=hflip)
     check_range(name, short_side=short_side)
     check_short_side(name, int(short_side[0]), crop)
-    return _TrainAction(ShortSideJitter(crop, tuple(short_side)), hflip, Normalise(mean, std))
+    jitter = ShortSideJitter(crop, (short_side[0], short_side[1]))
+    return _TrainAction(jitter, hflip, Normalise(mean, std))
 
 
 @dataclass
@@ -74,12 +77,12 @@ class _TrainAction:
     hflip: float
     normalise: Normalise
 
-    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        clip, boxes = _seen(frames, boxes, self.crop.draw(*frames.shape[1:3]))
+    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Tensor]:
+        clip, boxes = _crop(frames, boxes, self.crop.draw(*frames.shape[1:3]))
         if self.hflip > 0 and np.random.uniform() < self.hflip:
             clip = clip.flip(-1)
             boxes[:, [0, 2]] = clip.shape[-1] - 1 - boxes[:, [2, 0]]
-        return self.normalise(clip), _inside(boxes, clip.shape[-2:])
+        return self.normalise(clip), _clip_boxes(boxes, *clip.shape[-2:])
 
 
 def action_test_transform(
@@ -121,25 +124,30 @@ class ActionTestTransform:
     crop: Size | None
     normalise: Normalise
 
-    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Transform frames uint8 (T, H, W, 3) and boxes (N, 4) as fractions: see the module."""
-        clip, boxes = _seen(frames, boxes, self._view(*frames.shape[1:3]))
-        return self.normalise(clip), _inside(boxes, clip.shape[-2:])
+    def __call__(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Transform frames uint8 (T, H, W, 3) and boxes (N, 4), x1, y1, x2, y2 as fractions.
 
-    def shown(self, height: int, width: int) -> tuple[float, float, float, float]:
+        Returns:
+            Normalised clip float (3, T, h, w), and boxes in its pixels, float32 (N, 4).
+        """
+        clip, boxes = _crop(frames, boxes, self._crop_of(*frames.shape[1:3]))
+        return self.normalise(clip), _clip_boxes(boxes, *clip.shape[-2:])
+
+    def visible_area(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Return the visible part of frames of this size: x1, y1, x2, y2 as fractions (0..1)."""
-        view = self._view(height, width)
-        rows, columns = view.resized
-        return tuple(at / side for at, side in zip(view.cut, (columns, rows, columns, rows)))
+        crop = self._crop_of(height, width)
+        rows, columns = crop.resized
+        left, top, right, bottom = crop.cut
+        return left / columns, top / rows, right / columns, bottom / rows
 
-    def _view(self, height: int, width: int) -> View:
-        size = covering(height, width, self.short_side, self.crop or (1, 1))
-        cut = whole(*size) if self.crop is None else uniform_crops(size, self.crop, 1)[0]
-        return View(whole(height, width), size, cut)
+    def _crop_of(self, height: int, width: int) -> ClipCrop:
+        size = resized_size(height, width, self.short_side, self.crop or (1, 1))
+        cut = whole_frame(*size) if self.crop is None else uniform_crops(size, self.crop, 1)[0]
+        return ClipCrop(whole_frame(height, width), size, cut)
 
 
-def _seen(frames: np.ndarray, boxes: np.ndarray, view: View) -> tuple[torch.Tensor, np.ndarray]:
-    """Cut out a view; returns a clip (3, T, h, w) and the boxes in its pixels, float64 (N, 4).
+def _crop(frames: np.ndarray, boxes: np.ndarray, crop: ClipCrop) -> tuple[Tensor, np.ndarray]:
+    """Crop a clip; returns it as (3, T, h, w), and the boxes in its pixels, float64 (N, 4).
 
     NOTE: both axes of boxes are scaled by the factor of the longer side, which is rounded down to
     whole pixels, as in the released code; on the other axis this is off by up to a quarter pixel.
@@ -147,12 +155,11 @@ def _seen(frames: np.ndarray, boxes: np.ndarray, view: View) -> tuple[torch.Tens
     height, width = frame = frames.shape[1:3]
     boxes = boxes * np.array([width, height, width, height], dtype=np.float64)
     boxes = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
-    boxes *= max(view.resized) / max(frame)
-    return resized(frames, view.resized, view.cut), boxes - np.tile(view.cut[:2], 2)
+    boxes *= max(crop.resized) / max(frame)
+    return resize_and_crop(frames, crop.resized, crop.cut), boxes - np.tile(crop.cut[:2], 2)
 
 
-def _inside(boxes: np.ndarray, size: Size) -> torch.Tensor:
-    """Clip boxes (N, 4) in pixels to a picture of (height, width); float32."""
-    height, width = size
+def _clip_boxes(boxes: np.ndarray, height: int, width: int) -> Tensor:
+    """Clip boxes (N, 4) in pixels to a picture of ``height`` x ``width``; returns float32."""
     boxes = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
     return torch.from_numpy(boxes.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Cache in memory for what is costly to find out about files."""
+"""Cache in memory for file indices that are costly to build."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -7,7 +7,10 @@ Value = TypeVar("Value")
 
 
 class RecentlyUsed(Generic[Value]):
-    """Keeps the most recently used values up to a total weight, and the newest of any weight."""
+    """Cache of the most recently used values, limited by the sum of their weights.
+
+    The newest value is kept even if its weight alone is above the limit.
+    """
 
     def __init__(self) -> None:
         # A running sum: adding up thousands of weights would take as long as reading a file.

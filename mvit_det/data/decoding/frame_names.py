@@ -23,7 +23,7 @@ _BYTES_KEPT = 2**26
 _NUMBER = re.compile(r"([0-9]+)")
 # Seconds. Time stamps of file systems are coarse: a folder may change twice at the same time.
 _SETTLED = 2.0
-# With a larger share of uneven steps, frames are taken to be left out on purpose.
+# With a larger share of uneven steps, frames are assumed to be left out on purpose.
 _MOST_GAPS = 0.15
 
 
@@ -41,13 +41,13 @@ class FrameNames:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "FrameNames":
-        """Sort names by their numbers, and find the gaps."""
-        names = sorted(names, key=_by_number)
-        return cls(names, _gaps(names))
+        """Sort file names, in any order, by the numbers in them, and find the gaps."""
+        names = sorted(names, key=_number_key)
+        return cls(names, _find_gaps(names))
 
     @property
-    def places(self) -> np.ndarray:
-        """Frame index of each picture in the video, gaps counted: int64 (N,), from 0 on."""
+    def indices(self) -> np.ndarray:
+        """Frame index in the video of each picture, missing ones counted: int64 (N,), from 0."""
         steps = np.ones(len(self.names), np.int64)
         for index, missing in self.gaps.items():
             steps[index] += missing
@@ -62,7 +62,7 @@ def frame_names(folder: str | os.PathLike) -> FrameNames:
     """List the pictures in a folder, from the cache if the folder has not changed.
 
     Raises:
-        VideoError: there are none, or the folder cannot be listed.
+        VideoError: the folder has no pictures, or cannot be listed.
     """
     try:
         changed = os.stat(folder).st_mtime_ns
@@ -70,34 +70,34 @@ def frame_names(folder: str | os.PathLike) -> FrameNames:
         packed = _kept.get(key)
         if packed is not None:
             return pickle.loads(zlib.decompress(packed))
-        found = FrameNames.of(_listed(folder))
+        listed = FrameNames.of(_list_pictures(folder))
     except OSError as error:
         raise VideoError(f"the folder cannot be listed: {error.strerror}") from error
-    if not found.names:
+    if not listed.names:
         raise VideoError("the folder has no pictures")
-    if found.gaps:
+    if listed.gaps:
         logger.warning(
-            "%s lacks %d of its pictures, by their numbers; those before them stand in.",
-            *(printable(folder), sum(found.gaps.values())),
+            "%s lacks %d of its pictures, by their numbers; the previous ones are used instead.",
+            *(printable(folder), sum(listed.gaps.values())),
         )
     if time.time() - changed / 1e9 > _SETTLED:
-        packed = zlib.compress(pickle.dumps(found), 1)
+        packed = zlib.compress(pickle.dumps(listed), 1)
         _kept.add(key, packed, len(packed), _BYTES_KEPT)
-    return found
+    return listed
 
 
-def _listed(folder: str | os.PathLike) -> list[str]:
-    # Operating systems put files with a leading dot beside the pictures.
+def _list_pictures(folder: str | os.PathLike) -> list[str]:
+    # Operating systems add hidden files, whose names begin with a dot.
     return [name for name in os.listdir(folder) if is_image_name(name) and name[0] != "."]
 
 
-def _by_number(name: str) -> tuple[list[str | int], str]:
+def _number_key(name: str) -> tuple[list[str | int], str]:
     parts: list[str | int] = list(_NUMBER.split(name))
     parts[1::2] = map(int, parts[1::2])
     return parts, name
 
 
-def _gaps(names: Sequence[str]) -> dict[int, int]:
+def _find_gaps(names: Sequence[str]) -> dict[int, int]:
     """Find `FrameNames.gaps`; {} if the numbers do not show what is missing.
 
     Numbers may have a constant step (every fifth frame of a video). If steps are uneven, as in a
@@ -114,4 +114,4 @@ def _gaps(names: Sequence[str]) -> dict[int, int]:
     step = int(np.median(steps))
     if step < 1 or (steps % step).any() or (steps > step).mean() > _MOST_GAPS:
         return {}
-    return {int(at) + 1: int(steps[at]) // step - 1 for at in np.flatnonzero(steps > step)}
+    return {int(i) + 1: int(steps[i]) // step - 1 for i in np.flatnonzero(steps > step)}

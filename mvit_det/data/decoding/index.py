@@ -7,6 +7,7 @@ presentation order. The two differ for files with B-frames.
 import os
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import cast
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from mvit_det.data.decoding.stream import Clock, VideoError, VideoStream
 
 # No codec moves a frame further; time stamps that do are not valid.
 _FARTHEST_REORDERING = 64
-# Formats that store presentation times. Others, such as AVI, store the decoding order only; what
-# FFmpeg guesses from it is wrong for two B-frames in a row.
+# Formats that store presentation times. Others, such as AVI, store the decoding order only, and
+# FFmpeg's guess from it is wrong for two B-frames in a row.
 _STORE_PRESENTATION = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"}
 # Seconds. A larger step back of decoding times means that files were concatenated: each has its own
 # clock, and sorted by time stamps their frames would be interleaved.
@@ -33,7 +34,7 @@ _SMALL = 2**30
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """Index of a video with N frames in P packets.
+    """Frames and packets of a video: N frames in P packets.
 
     Attributes:
         seconds: (N,) float64, from the start of the file; None: the rate is constant, ``fps``.
@@ -80,7 +81,7 @@ _kept: RecentlyUsed[VideoIndex] = RecentlyUsed()
 
 
 def index_of(stream: VideoStream) -> VideoIndex:
-    """Return the index of a file just opened, from the cache or by reading the file to its end.
+    """Return the index of a newly opened file, from the cache or by reading the file to its end.
 
     Raises:
         VideoError: the file has no frames.
@@ -89,7 +90,7 @@ def index_of(stream: VideoStream) -> VideoIndex:
     identity = (os.path.abspath(stream.path), status.st_size, status.st_mtime_ns)
     index = _kept.get(identity)
     if index is None:
-        index = _built(stream)
+        index = _build_index(stream)
         _kept.add(identity, index, len(index.packets), _FRAMES_KEPT)
     return index
 
@@ -99,19 +100,19 @@ def forget() -> None:
     _kept.clear()
 
 
-def _built(stream: VideoStream) -> VideoIndex:
+def _build_index(stream: VideoStream) -> VideoIndex:
     rows = [
         (p.pts, p.dts, p.is_keyframe, p.is_discard or p.is_corrupt, p.duration or 0)
         for p in stream.packets()
     ]
     if not rows:
         raise VideoError("no frames")
-    pts, dts, is_key, hidden, lasted = (np.array(column) for column in zip(*rows))
+    pts, dts, is_key, hidden, durations = (np.array(column) for column in zip(*rows))
     keys, stamps, delay = np.flatnonzero(is_key), None, 0
     decoded = np.array([stamp for stamp in dts if stamp is not None]) * float(stream.time_base)
     one_clock = (np.diff(decoded) > -_JUMP).all()
-    if one_clock and _tells_the_order(pts, stream):
-        hidden |= _without_picture(pts, keys, stream)
+    if one_clock and _has_presentation_order(pts, stream):
+        hidden |= _find_undecodable(pts, keys, stream)
         packets = np.argsort(pts, kind="stable")
         packets = packets[~hidden[packets]]
         stamps, first = pts, pts[packets[:1]]
@@ -119,7 +120,7 @@ def _built(stream: VideoStream) -> VideoIndex:
         seconds += list(map(stream.seconds, first.tolist()))
         delay = 0 if None in dts or not len(keys) else int((pts - dts)[keys].max())
     else:
-        order, clock = _decoded_order(stream), Clock(stream)
+        order, clock = _decode_order(stream), Clock(stream)
         packets = np.array([number for number, _ in order], dtype=np.int64)
         if _is_packed(stream):
             keys = keys[:0]
@@ -130,34 +131,34 @@ def _built(stream: VideoStream) -> VideoIndex:
     frames[packets] = np.arange(len(packets))
     if stamps is not None and np.abs(stamps).max() < _SMALL:
         stamps = stamps.astype(np.int32)
-    last = int(lasted[packets[-1]]) * float(stream.time_base)
+    last = int(durations[packets[-1]]) * float(stream.time_base)
     times = _times(seconds.astype(float), last, stream)
     return VideoIndex(*times, packets.astype(np.int32), frames, keys, stamps, delay)
 
 
-def _tells_the_order(pts: np.ndarray, stream: VideoStream) -> bool:
-    """Return whether all presentation time stamps are present and plausible."""
+def _has_presentation_order(pts: np.ndarray, stream: VideoStream) -> bool:
+    """Return whether all presentation time stamps ``pts`` (P,) are present and plausible."""
     if None in pts:
         return False
     order = np.argsort(pts, kind="stable")
     if np.abs(order - np.arange(len(order))).max() > _FARTHEST_REORDERING:
         return False
-    if stream.fields and len(_decoded_order(stream, _PROBED)) < min(_PROBED, len(pts)):
+    if stream.fields and len(_decode_order(stream, _PROBED)) < min(_PROBED, len(pts)):
         return False  # each packet holds one field, and two fields make a frame
     if not stream.may_reorder:
         return True
     if stream.format not in _STORE_PRESENTATION:
         return False
     if (np.diff(pts) >= 0).all():  # no reordering, or a writer that was not aware of it
-        shown = [number for number, _ in _decoded_order(stream, _PROBED)]
-        return shown == sorted(shown)
+        output = [number for number, _ in _decode_order(stream, _PROBED)]
+        return output == sorted(output)
     return True
 
 
-def _without_picture(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> np.ndarray:
-    """Find the packets that refer to what was cut off before the first key frame: bool (P,).
+def _find_undecodable(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> np.ndarray:
+    """Find packets that refer to frames cut off before the first key frame: bool (P,).
 
-    Nothing is decoded unless a packet is stored or shown before that key frame.
+    Decodes only if a packet is stored or shown before that key frame.
     """
     hidden = np.zeros(len(pts), dtype=bool)
     if len(keys):
@@ -166,26 +167,27 @@ def _without_picture(pts: np.ndarray, keys: np.ndarray, stream: VideoStream) -> 
         if early.any():
             last = int(np.flatnonzero(early)[-1])
             hidden[early] = True
-            hidden[[number for number, _ in _decoded_order(stream, last + 1)]] = False
+            hidden[[number for number, _ in _decode_order(stream, last + 1)]] = False
     return hidden
 
 
-def _decoded_order(stream: VideoStream, limit: int | None = None) -> list[tuple[int, int | None]]:
-    """Decode the file: (packet, decoding time stamp) of each frame, in the order of output."""
+def _decode_order(stream: VideoStream, limit: int | None = None) -> list[tuple[int, int | None]]:
+    """Decode the file; returns (packet, decoding time stamp) of each frame, in output order."""
     stream.restart()
-    order = []
+    order: list[tuple[int, int | None]] = []
     for number, packet in enumerate(chain(islice(stream.packets(), limit), [None])):
         if packet is not None:
             packet.pts = number
-        order += [(frame.pts, frame.dts) for frame in stream.decode(packet)]
+        # PyAV passes the ``pts`` of a packet on to its frame
+        order += [(cast(int, frame.pts), frame.dts) for frame in stream.decode(packet)]
     return order
 
 
 def _is_packed(stream: VideoStream) -> bool:
     """Return whether packets hold two frames, as in MPEG-4 in AVI ("packed bitstream").
 
-    Decoding from a key frame gives other frames than decoding from the first packet, which may be
-    the only one to signal that the stream is packed.
+    Decoding from a key frame gives other frames than decoding from the first packet, since only
+    the first packet may signal that the stream is packed.
     """
     stream.restart()
     return stream.codec == "mpeg4" and any(
@@ -198,15 +200,18 @@ def _times(
 ) -> tuple[np.ndarray | None, float, float, float]:
     """Return ``seconds``, ``start``, ``end`` and ``fps`` of an index.
 
-    ``seconds`` (N,) is ascending; if it is a constant rate up to rounding, the result is None and
-    that rate. ``last`` is the duration of the last packet in seconds, 0 if it is not known.
+    Args:
+        seconds: (N,) ascending times of the frames; if their rate is constant up to rounding, the
+            result is None and that rate.
+        last: duration of the last packet in seconds; 0: not known.
+        stream: the opened file.
     """
     start, count = float(seconds[0]), len(seconds)
-    lasted = float(seconds[-1]) - start
-    if not lasted > 0:
+    length = float(seconds[-1]) - start
+    if not length > 0:
         return seconds, start, start + (last or 1 / stream.rate), stream.rate
     for rate in stream.rates:
         if np.abs(seconds - start - np.arange(count) / rate).max() < stream.rounding:
             return None, start, start + count / rate, rate
-    fps = (count - 1) / lasted
-    return seconds, start, start + lasted + (last or 1 / fps), fps
+    fps = (count - 1) / length
+    return seconds, start, start + length + (last or 1 / fps), fps

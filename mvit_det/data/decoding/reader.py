@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from typing import cast
 
 import av
 import numpy as np
@@ -27,7 +28,7 @@ class OpenVideo:
             start the file, so that the first frame may begin later than 0, after the sound.
         fps: average frames per second.
         end: second at which the last frame ends.
-        fault: what is wrong with the file as a whole, in a sentence; None: no known fault.
+        fault: fault of the file as a whole, in a sentence; None: no known fault.
     """
 
     times: np.ndarray
@@ -50,13 +51,13 @@ class OpenVideo:
             IndexError: an index is not within 0..N - 1.
         """
         indices = [int(index) for index in indices]
-        strays = [index for index in indices if not 0 <= index < len(self)]
-        if strays:
+        outside = [index for index in indices if not 0 <= index < len(self)]
+        if outside:
             raise IndexError(
-                f"frame {strays[0]} of a video with {len(self)} frames (0 to {len(self) - 1})"
+                f"frame {outside[0]} of a video with {len(self)} frames (0 to {len(self) - 1})"
             )
-        found = self._read(sorted(set(indices)))
-        return np.stack([found[index] for index in indices])
+        frames = self._read(sorted(set(indices)))
+        return np.stack([frames[index] for index in indices])
 
     def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
         """Decode the frames of distinct, ascending indices; returns {index: uint8 (H, W, 3)}."""
@@ -65,7 +66,7 @@ class OpenVideo:
 
 @contextmanager
 def open_video(path: str | os.PathLike, *, fps: float | None = None) -> Iterator[OpenVideo]:
-    """Open a video file, or a folder of frames, for the length of a ``with`` block.
+    """Open a video file, or a folder of frames, as a context manager that closes it.
 
     Args:
         path: a video file or a folder of frames.
@@ -73,7 +74,8 @@ def open_video(path: str | os.PathLike, *, fps: float | None = None) -> Iterator
             Something-Something-v2. Ignored for video files, which have their own rate.
 
     Raises:
-        VideoError: there are no frames. Its message is the reason, without the path.
+        VideoError: there are no frames, or the file cannot be read. Its message is the reason,
+            without the path.
         ValueError: fps is not above 0.
     """
     if fps is not None and not fps > 0:
@@ -91,8 +93,11 @@ def open_video(path: str | os.PathLike, *, fps: float | None = None) -> Iterator
 class VideoFile(OpenVideo):
     """A video file, of which only the requested frames are decoded.
 
-    Frames are rotated by the display matrix of the file, as phones need it. A file that is cut off
-    has the frames that are left. Nothing is decoded for ``times``.
+    Frames are rotated by the display matrix of the file, which phones write. A truncated file has
+    the frames before the cut. Opening reads all packets, but decodes nothing.
+
+    Raises:
+        VideoError: the file cannot be read as a video, or has no frames.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -115,27 +120,27 @@ class VideoFile(OpenVideo):
         self._stream.close()
 
     def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
-        found: dict[int, np.ndarray] = {}
+        frames: dict[int, np.ndarray] = {}
         for key, run in self._runs(wanted):
-            found.update(self._from_a_key(key, set(run), run[-1]))
-        missing = [frame for frame in wanted if frame not in found]
+            frames.update(self._decode_from_key(key, set(run), run[-1]))
+        missing = [frame for frame in wanted if frame not in frames]
         if missing:
-            found.update(self._from_the_first(missing))
-        return found
+            frames.update(self._decode_from_start(missing))
+        return frames
 
-    def _from_a_key(self, key: int, wanted: set[int], last: int) -> dict[int, np.ndarray]:
+    def _decode_from_key(self, key: int, wanted: set[int], last: int) -> dict[int, np.ndarray]:
         """Decode from a key frame to the packet of frame ``last``; returns the intact frames."""
-        found: dict[int, np.ndarray] = {}
+        frames: dict[int, np.ndarray] = {}
         refused: dict[int, str] = {}
         start = self._index.frames[self._index.keys[key]] if key >= 0 else -1
         whole = start < 0
-        for picture in self._decoded(key, last, refused, wanted):
+        for picture in self._decode(key, last, refused, wanted):
             # In some files a "key" frame only begins to renew the picture, strip by strip ("intra
             # refresh"), and decoders return incomplete pictures.
             whole |= picture.pts == start and picture.key_frame
             if picture.pts in wanted and picture.pts not in refused and not picture.is_corrupt:
-                found[picture.pts] = self._stream.pixels(picture)
-        return found if whole else {}
+                frames[picture.pts] = self._stream.pixels(picture)
+        return frames if whole else {}
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
         """Group frames in decoding order into runs, each with the key frame to seek to."""
@@ -143,22 +148,22 @@ class VideoFile(OpenVideo):
         ordered = sorted(wanted, key=packets.__getitem__)
         starts = [self._index.start_of(frame) for frame in ordered]
         # A later frame in the file may need an earlier key: all frames between then start there.
-        starts = np.minimum.accumulate(starts[::-1])[::-1]
+        earliest = np.minimum.accumulate(starts[::-1])[::-1]
         runs: list[tuple[int, list[int]]] = []
-        for frame, key in zip(ordered, starts.tolist()):
+        for frame, key in zip(ordered, earliest.tolist()):
             if runs and (key < 0 or keys[key] <= packets[runs[-1][1][-1]]):
                 runs[-1][1].append(frame)
             else:
                 runs.append((key, [frame]))
         return runs
 
-    def _decoded(
+    def _decode(
         self, key: int, last: int, refused: dict[int, str], needed: set[int] | None = None
     ) -> Iterator[av.VideoFrame]:
         """Decode from a key frame to the packet of frame ``last``; ``pts`` is the frame index.
 
         Adds to ``refused``, with the reason, the frames that the decoder refuses and those after
-        them up to the next key frame, which refer to what is lost. Frames that are not in
+        them up to the next key frame, which refer to lost frames. Frames that are not in
         ``needed`` may be skipped if no other frame refers to them; None: all are decoded.
         """
         end, fault = self._index.packets[last], None
@@ -177,14 +182,14 @@ class VideoFile(OpenVideo):
     def _packets_from(self, key: int) -> Iterator[tuple[int, av.Packet]]:
         """Yield packets with their numbers, starting at a key (-1: at the first packet)."""
         first, stamps = self._index.keys[key] if key >= 0 else 0, self._index.stamps
-        packets, start = self._sought(key)
+        packets, start = self._seek(key)
         for number, packet in enumerate(packets, start=start):
             if stamps is not None and (number == len(stamps) or packet.pts != stamps[number]):
                 return  # differs from what was read on opening: no frame rather than a wrong one
             if number >= first:
                 yield number, packet
 
-    def _sought(self, key: int) -> tuple[Iterator[av.Packet], int]:
+    def _seek(self, key: int) -> tuple[Iterator[av.Packet], int]:
         """Seek to a key or an earlier one; returns the packets and the number of the first."""
         stream, index = self._stream, self._index
         if key >= 0 and index.stamps is not None and not (stream.at_start and index.keys[key] == 0):
@@ -195,29 +200,30 @@ class VideoFile(OpenVideo):
                 packets = stream.packets_at(stamp)
                 landed = next(packets, None)
                 if landed is not None and landed.is_keyframe:
-                    (found,) = np.nonzero(marks == landed.pts)
-                    if len(found) == 1 and found[0] <= key:
-                        return chain([landed], packets), int(index.keys[found[0]])
+                    (matches,) = np.nonzero(marks == landed.pts)
+                    if len(matches) == 1 and matches[0] <= key:
+                        return chain([landed], packets), int(index.keys[matches[0]])
         stream.restart()
         return stream.packets(), 0
 
-    def _from_the_first(self, missing: list[int]) -> dict[int, np.ndarray]:
-        """Decode from the first packet what decoding from a key frame did not give.
+    def _decode_from_start(self, missing: list[int]) -> dict[int, np.ndarray]:
+        """Decode from the first packet the frames that decoding from a key frame did not give.
 
         A packet without a picture that the decoder accepts repeats the previous picture, as in a
         player.
         """
         refused: dict[int, str] = {}
-        shown: dict[int, av.VideoFrame] = {}
+        pictures: dict[int, av.VideoFrame] = {}
         last = max(missing, key=self._index.packets.__getitem__)
-        for picture in self._decoded(-1, last, refused):
-            if picture.pts >= 0:
-                shown.update((frame, picture) for frame in missing if frame >= picture.pts)
+        for picture in self._decode(-1, last, refused):
+            index = cast(int, picture.pts)
+            if index >= 0:
+                pictures.update((frame, picture) for frame in missing if frame >= index)
         for frame in missing:
-            if frame in refused or frame not in shown:
+            if frame in refused or frame not in pictures:
                 reason = refused.get(frame, "its packet gives no picture")
                 raise VideoError(f"frame {frame} of {len(self)} cannot be decoded: {reason}")
-        return {frame: self._stream.pixels(picture) for frame, picture in shown.items()}
+        return {frame: self._stream.pixels(picture) for frame, picture in pictures.items()}
 
 
 class FrameFolder(OpenVideo):
@@ -225,21 +231,28 @@ class FrameFolder(OpenVideo):
 
     A picture that is missing by these numbers does not change the times of the others. An unchanged
     folder is listed once per process.
+
+    Args:
+        folder: of the pictures.
+        fps: frames per second, above 0.
+
+    Raises:
+        VideoError: the folder cannot be listed, or has no pictures.
     """
 
     def __init__(self, folder: str | os.PathLike, *, fps: float):
         self._folder = folder
-        found = frame_names(folder)
-        self._names, self.times = found.names, found.places / fps
+        listed = frame_names(folder)
+        self._names, self.times = listed.names, listed.indices / fps
         self.fps = fps
 
     def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
-        found = {index: self._picture(index) for index in wanted}
-        sizes = {frame.shape[:2]: index for index, frame in found.items()}
+        frames = {index: self._picture(index) for index in wanted}
+        sizes = {frame.shape[:2]: index for index, frame in frames.items()}
         if len(sizes) > 1:
-            told = " and ".join(f"{h}x{w} ({self._names[i]})" for (h, w), i in sizes.items())
-            raise VideoError(f"its pictures differ in size: {told}")
-        return found
+            summary = " and ".join(f"{h}x{w} ({self._names[i]})" for (h, w), i in sizes.items())
+            raise VideoError(f"its pictures differ in size: {summary}")
+        return frames
 
     def _picture(self, index: int) -> np.ndarray:
         name = self._names[index]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from itertools import chain
+from typing import cast
 
 import av
 import numpy as np
@@ -18,7 +19,7 @@ _WHOLE = 0.95
 
 
 class VideoError(ValueError):
-    """A video or a frame of it cannot be used; the message is the reason, without the path."""
+    """Error of an unusable video or frame; the message is the reason, without the path."""
 
 
 class VideoStream:
@@ -30,7 +31,7 @@ class VideoStream:
     Attributes:
         rates: frames per second by the header and as FFmpeg guesses, if known.
         rate: the more reliable of ``rates``; 30 if there is none.
-        time_base: seconds per unit of time stamps.
+        time_base: unit of time stamps, in seconds.
         rounding: seconds by which time stamps may be rounded.
         start: time stamp in seconds at which players start the file, even with sound alone; None:
             not known.
@@ -42,7 +43,7 @@ class VideoStream:
         may_reorder: whether the decoding order may differ from the presentation order.
         fields: whether a frame may be stored as two packets, one field each (interlaced).
         at_start: whether the next packet is the first one.
-        fault: why the decoder refused the last packet; None: it did not.
+        fault: reason why the decoder refused the last packet; None: it did not.
         refused: number of packets that the decoder has refused.
 
     Raises:
@@ -61,6 +62,7 @@ class VideoStream:
         stream = self._stream
         self.rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
         self.rate = self.rates[-1] if self.rates else 30.0
+        assert stream.time_base is not None  # a demuxer sets it
         self.time_base = stream.time_base
         start = self._container.start_time
         self.start = None if start is None else start / av.time_base
@@ -80,17 +82,20 @@ class VideoStream:
         self._container.close()
 
     def packets(self) -> Iterator[av.Packet]:
-        """Yield the packets from the current position to the end, or to where the file is cut."""
+        """Yield the packets from the current position to the end, or to the cut of the file."""
         self.at_start = False
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     yield packet
         except (av.FFmpegError, IndexError):  # IndexError: another stream begins in mid-file
-            return  # the rest is lost; the packets before are good
+            return  # the rest is lost; the packets before it are intact
 
     def packets_at(self, stamp: int) -> Iterator[av.Packet]:
-        """Seek to about a time stamp, in units of ``time_base``; the format decides where."""
+        """Seek to near a time stamp, in units of ``time_base``, and return the packets from there.
+
+        The format decides where it lands; if it cannot seek, there are no packets.
+        """
         self.at_start = False
         try:
             self._container.seek(stamp, stream=self._stream)
@@ -99,21 +104,25 @@ class VideoStream:
         return self.packets()
 
     def restart(self) -> None:
-        """Go to the first packet by opening the file again, since seeking is not exact."""
+        """Go to the first packet by opening the file again, since seeking is not exact.
+
+        Raises:
+            VideoError: the file cannot be opened again.
+        """
         if not self.at_start:
             self.close()
             self._open()
 
     def decode(self, packet: av.Packet | None, needed: bool = True) -> list[av.VideoFrame]:
-        """Decode a packet into the frames that the decoder returns after it.
+        """Decode a packet, and return the frames that the decoder then releases.
 
-        A frame has the ``pts`` of its packet. A packet that the decoder refuses gives no frame, and
-        sets ``fault``.
+        A frame has the ``pts`` of its packet. If the decoder refuses a packet, the result is empty
+        and ``fault`` is set.
 
         Args:
             packet: the next packet; None: return the frames that the decoder still holds.
             needed: False: the decoder may skip a frame that no other frame refers to. H.264 only:
-                MPEG-4 may have two frames in a packet, and layers of HEVC do refer to such frames.
+                MPEG-4 may have two frames in a packet, and in HEVC other layers may refer to it.
         """
         if self.codec == "h264":
             self._context.skip_frame = "DEFAULT" if needed else "NONREF"
@@ -129,17 +138,17 @@ class VideoStream:
         return frames
 
     def seconds(self, stamp: int) -> float:
-        """Convert a time stamp to seconds from the start of the file."""
+        """Convert a time stamp, in units of ``time_base``, to seconds from the file's start."""
         seconds = float(stamp * self.time_base)
         if self.start is None:
             self.start = seconds
         return round(seconds - self.start, 6)  # FFmpeg rounds the start to microseconds
 
-    def shown(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Decode the whole file in order, without an index: yields (seconds, frame).
+    def decode_all(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Decode the whole file in order, without an index; yields (seconds, frame).
 
         Raises:
-            VideoError: after the last frame, if frames are lost.
+            VideoError: after the last frame, if frames are lost or there are none.
         """
         self.restart()
         clock, first, seconds = Clock(self), None, 0.0
@@ -158,7 +167,7 @@ class VideoStream:
             raise VideoError(fault)
 
     def cut_off(self, first: float, end: float) -> str | None:
-        """Describe the fault of a file that ends before its header says; None: no fault.
+        """Describe the fault of a file that is shorter than by its header; None: no fault.
 
         Args:
             first: second at which the first frame begins.
@@ -171,9 +180,9 @@ class VideoStream:
     def pixels(self, frame: av.VideoFrame) -> np.ndarray:
         """Convert a frame to RGB uint8 (H, W, 3), rotated upright.
 
-        FFmpeg converts it by the frame's own colour matrix and range, interlaced frames as a whole;
-        a frame of another size is resized to ``size``. The display matrix then rotates by multiples
-        of 90 degrees and mirrors.
+        FFmpeg converts it by the colour matrix and range of the frame, interlaced frames as a
+        whole; a frame of another size is resized to ``size``. The display matrix then rotates by
+        multiples of 90 degrees and mirrors.
 
         Raises:
             VideoError: the frame cannot be converted.
@@ -184,19 +193,20 @@ class VideoStream:
             if plain and (frame.height, frame.width) == self.size:
                 picture = self._reformatter.reformat(frame, format="rgb24", threads=1)
             else:
-                picture = self._filtered(frame)
+                picture = self._filter(frame)
         except (av.FFmpegError, OSError) as error:
-            raise VideoError(f"a frame cannot be made RGB: {error.strerror}") from error
-        return _upright(picture.to_ndarray(), frame)
+            raise VideoError(f"a frame cannot be converted to RGB: {error.strerror}") from error
+        return _rotate_upright(picture.to_ndarray(), frame)
 
-    def _filtered(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def _filter(self, frame: av.VideoFrame) -> av.VideoFrame:
         height, width = self.size
         key = (frame.format.name, frame.height, frame.width)
         if self._graph is None or self._graph[0] != key:
             graph = Graph()
             graph.threads = 1
             graph.link_nodes(
-                graph.add_buffer(template=frame, time_base=self.time_base),
+                # like a stream, a frame has the format and the size
+                graph.add_buffer(template=frame, time_base=self.time_base),  # type: ignore[arg-type]
                 graph.add("setfield", "prog"),
                 # The values of HDR are kept as stored.
                 graph.add("setparams", "color_primaries=unknown:color_trc=unknown"),
@@ -206,7 +216,7 @@ class VideoStream:
             ).configure()
             self._graph = (key, graph)
         self._graph[1].push(frame)
-        return self._graph[1].pull()
+        return cast(av.VideoFrame, self._graph[1].pull())
 
     def _end(self, first: float) -> float | None:
         start, length = self.start or 0.0, self._container.duration
@@ -226,7 +236,7 @@ class VideoStream:
             raise VideoError(f"the file cannot be opened as a video: {error.strerror}") from error
         self.at_start = True
         try:
-            self._stream = self._pictures()
+            self._stream = self._select_stream()
         except VideoError:
             self.close()
             raise
@@ -236,14 +246,14 @@ class VideoStream:
         self._context = self._stream.codec_context
         self._context.thread_count = 1
 
-    def _pictures(self) -> av.VideoStream:
+    def _select_stream(self) -> av.VideoStream:
         name = self._container.format.name
         if name == "tty":  # FFmpeg would draw any text
-            raise VideoError("the file is a text, not a video")
+            raise VideoError("the file is text, not a video")
         if name.endswith("_pipe") or name == "image2":
             raise VideoError("the file is a single picture, not a video")
-        streams = self._container.streams.video
-        streams = [s for s in streams if not s.disposition & Disposition.attached_pic]
+        videos = self._container.streams.video
+        streams = [s for s in videos if not s.disposition & Disposition.attached_pic]
         if not streams:
             raise VideoError("no video stream (audio only?)")
         if streams[0].codec_context is None:
@@ -252,7 +262,7 @@ class VideoStream:
 
 
 class Clock:
-    """Computes the seconds of a stream's frames, called for each in the order of decoding."""
+    """Computes the second of each frame of a stream, called in the order of decoding."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
@@ -260,33 +270,33 @@ class Clock:
         self._faults = [0, 0]
         self._count, self._first, self._last, self._shift = 0, 0.0, -1 / stream.rate, 0.0
 
-    def __call__(self, shown: int | None, decoded: int | None) -> float:
+    def __call__(self, presented: int | None, decoded: int | None) -> float:
         """Return the second of the next frame, by its presentation and decoding time stamps."""
-        stream, stamp = self._stream, self._best(shown, decoded)
+        stream, stamp = self._stream, self._select_stamp(presented, decoded)
         expected = self._last + 1 / stream.rate
-        told = expected if stamp is None else stream.seconds(stamp) + self._shift
-        if self._count and told <= self._last:  # a concatenated file with its own clock
-            self._shift += expected - told
-            told = expected
-        self._first = told if self._count == 0 else self._first
+        second = expected if stamp is None else stream.seconds(stamp) + self._shift
+        if self._count and second <= self._last:  # the clock of the next of concatenated files
+            self._shift += expected - second
+            second = expected
+        self._first = second if self._count == 0 else self._first
         exact = (self._first + self._count / rate for rate in stream.rates)
-        self._last = next((s for s in exact if abs(s - told) < stream.rounding), told)
+        self._last = next((s for s in exact if abs(s - second) < stream.rounding), second)
         self._count += 1
         return self._last
 
-    def _best(self, shown: int | None, decoded: int | None) -> int | None:
+    def _select_stamp(self, presented: int | None, decoded: int | None) -> int | None:
         """Choose as FFmpeg does: the presentation time stamp, unless it more often goes back."""
-        for kind, (stamp, other) in enumerate(((shown, decoded), (decoded, shown))):
+        for kind, (stamp, other) in enumerate(((presented, decoded), (decoded, presented))):
             last = self._stamps[kind]
-            self._faults[kind] += None not in (stamp, last) and stamp <= last
+            self._faults[kind] += stamp is not None and last is not None and stamp <= last
             self._stamps[kind] = other if stamp is None else stamp
         trusted = decoded is None or self._faults[0] <= self._faults[1]
-        return shown if shown is not None and trusted else decoded
+        return presented if presented is not None and trusted else decoded
 
 
-def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Rotate and mirror (H, W, 3) by the display matrix (x, y) -> (ax + cy, bx + dy)."""
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+def _rotate_upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Rotate and mirror pixels (H, W, 3) by the display matrix (x, y) -> (ax + cy, bx + dy)."""
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # by type
     if matrix is None:
         return pixels
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()

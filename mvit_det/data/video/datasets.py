@@ -34,7 +34,7 @@ class VideoClasses(Dataset):
         classes: class folders or names in the order of the labels.
         class_names: display names in the same order.
         files: the N videos.
-        missing: number of videos that the list names and that are absent.
+        missing: number of absent videos of the list.
         clips: items per video.
         fps: frames per second of folders of frames; None: 30.
     """
@@ -77,7 +77,7 @@ def video_classes(
             to the datasets folder. In both, a folder of pictures is a video, one frame each.
         root: folder that the paths of a list are relative to; None: the list's own folder, the
             working directory or the datasets folder, the first that has some of them. The videos of
-            Kinetics' csv files and of Something-Something-v2 may also lie in folders below it.
+            Kinetics' csv files and of Something-Something-v2 may also be in folders below it.
         name: entry of Detectron2's MetadataCatalog for the class names, and for the numbers of
             ``videos`` and ``missing_videos``. None: no entry.
         classes: the order of the labels, or the names of a list's class indices, as for
@@ -95,30 +95,25 @@ def video_classes(
         check_positive("video_classes", fps=fps)
     check_count("video_classes", clips=clips)
     title = str(source)
-    found, missing = find_videos(source, root)
-    if not len(found.names):
+    index, missing = find_videos(source, root)
+    if not len(index.names):
         raise UserError(
-            f"{title} has no video in its class folders (of {shorten_list(found.folders, 3)}), only "
-            f"{found.ignored or 'nothing'}: add some; frames of a video belong into a folder of "
-            "their own inside the class folder."
+            f"{title} has no video in its class folders (of {shorten_list(index.folders, 3)}), "
+            f"only {index.ignored or 'nothing'}: add some; the frames of a video belong into a "
+            "separate folder inside the class folder."
         )
-    asked = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
-    labels, folders, names = labelled([found], title, "video", video_class_folders, **asked)
+    options: Any = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
+    labels, folders, names = labelled([index], title, "video", video_class_folders, **options)
     if missing:
         logger.warning(
             "%s: %d of %d videos are not in %s and are left out: %s",
-            *(
-                title,
-                len(missing),
-                len(missing) + len(labels),
-                found.source,
-                shorten_list(missing, 3),
-            ),
+            *(title, len(missing), len(missing) + len(labels)),
+            *(index.source, shorten_list(missing, 3)),
         )
     if name is not None:
         register(name, folders, names, videos=len(labels), missing_videos=len(missing))
-    found = replace(found, numbers=labels, rows=None)
-    return VideoClasses(labels, folders, names, found, len(missing), clips, fps)
+    index = replace(index, numbers=labels, rows=None)
+    return VideoClasses(labels, folders, names, index, len(missing), clips, fps)
 
 
 def video_views(dataset: Sequence[dict[str, Any]], *, clips: int) -> list[dict[str, Any]]:
@@ -130,17 +125,31 @@ def video_views(dataset: Sequence[dict[str, Any]], *, clips: int) -> list[dict[s
 
     Returns:
         N * clips dicts: each item with "clip" (0..clips - 1) and "clips".
+
+    Raises:
+        UserError: ``clips`` is not a positive integer.
     """
     check_count("video_views", clips=clips)
     return [{**item, "clip": k, "clips": clips} for item in dataset for k in range(clips)]
 
 
 def video_class_folders(source: str | os.PathLike) -> list[str]:
-    """List the classes of a source in order; "0", "1", ... for lists with class indices only."""
+    """List the classes of a source in the order of the labels.
+
+    Returns:
+        Class names; "0", "1", ... for a list with class indices only.
+
+    Raises:
+        UserError: the source cannot be read, or contradicts itself.
+    """
     return classes_of([find_videos(source, names_only=True)[0]], str(source))
 
 
 def count_videos(source: str | os.PathLike) -> int:
-    """Count the videos of a source; for a list its rows, since the ``root`` is not known here."""
+    """Count the videos of a source; for a list its rows, since the ``root`` is not known here.
+
+    Raises:
+        UserError: the source cannot be read, or contradicts itself.
+    """
     listed = not resolve_path(source, "The folder or list of videos").is_dir()
     return len(find_videos(source, names_only=listed)[0].names)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mvit_det.data.discovery import FileIndex, from_class_folders, walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
@@ -17,7 +18,7 @@ from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
-# Number of rows that are tried to find the folder that a list's paths are relative to.
+# Number of rows to try when searching the folder that a list's paths are relative to.
 _TRIALS = 100
 # Levels of folders that are searched for videos that a list names by an id alone.
 _DEPTH = 3
@@ -45,76 +46,79 @@ def find_videos(
             raise UserError(
                 f"root={root} is for lists of videos, but {source} is a folder: leave root out."
             )
-        asked = dict(otherwise="give a list of videos instead", names_only=names_only)
-        return from_class_folders(path, "video", is_video_name, _videos, **asked), []
-    rows, twice = _each_once(path, read_video_list(path))
-    ignored = [rows.ignored, f"{twice} rows that name a video once more" if twice else ""]
+        options: Any = dict(otherwise="give a list of videos instead", names_only=names_only)
+        return from_class_folders(path, "video", is_video_name, _videos, **options), []
+    rows, twice = _drop_repeated(path, read_video_list(path))
+    ignored = [rows.ignored, f"{twice} rows that repeat a video" if twice else ""]
     folder, missing = path.parent, []
     if not names_only:
-        folder = resolve_path(root, "The folder of the videos") if root else _seen_from(path, rows)
-        names = (by_stem if rows.stems else _by_path)(rows.names, folder)
-        missing = [row for row, name in zip(rows.names, names) if name is None]
-        if len(missing) == len(names):
+        folder = resolve_path(root, "The folder of the videos") if root else _root_of(path, rows)
+        paths = (find_by_stem if rows.stems else _existing_paths)(rows.names, folder)
+        missing = [name for name, video in zip(rows.names, paths) if video is None]
+        if len(missing) == len(paths):
             raise UserError(_all_missing(path, folder, root, rows))
-        there = [row for row, name in enumerate(names) if name is not None]
-        rows = _only(replace(rows, names=names), there)
-    names, ignored = PackedText.of(rows.names), " and ".join(filter(None, ignored))
-    return replace(rows, source=str(folder), names=names, ignored=ignored), missing
+        present = {row: video for row, video in enumerate(paths) if video is not None}
+        rows = replace(_select(rows, list(present)), names=list(present.values()))
+    names, text = PackedText.of(rows.names), " and ".join(filter(None, ignored))
+    return replace(rows, source=str(folder), names=names, ignored=text), missing
 
 
-def _only(rows: FileIndex, kept: list[int]) -> FileIndex:
+def _select(rows: FileIndex, kept: list[int]) -> FileIndex:
     names = [rows.names[row] for row in kept]
+    assert rows.rows is not None  # as in all lists
     word, numbers = rows.rows
     return replace(rows, names=names, numbers=rows.numbers[kept], rows=(word, numbers[kept]))
 
 
 def _videos(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
     """Yield the videos below a class folder; a folder of pictures there is one video."""
-    for here, inside, files in walk(root, folder):
+    for here, subfolders, files in walk(root, folder):
         videos = [os.path.join(here, name) for name in files if is_video_name(name)]
         yield from videos
         if videos or here == folder or not any(map(is_image_name, files)):
             skipped.add(name for name in files if not is_video_name(name))
             continue
         # A picture may also be a cover image of the videos in the folders below.
-        if not inside or not any(
+        if not subfolders or not any(
             is_video_name(name) for _, _, more in walk(root, here) for name in more
         ):
-            inside.clear()
+            subfolders.clear()
             yield here
 
 
-def _each_once(path: Path, rows: FileIndex) -> tuple[FileIndex, int]:
-    """Leave out rows that repeat an earlier one; refuse those that contradict it."""
-    first, kept = {}, []
+def _drop_repeated(path: Path, rows: FileIndex) -> tuple[FileIndex, int]:
+    """Drop rows that repeat an earlier one, and count them; refuse contradicting ones."""
+    first: dict[str, int] = {}
+    kept = []
     for row, name in enumerate(rows.names):
         earlier = first.setdefault(name, row)
         if earlier == row:
             kept.append(row)
         elif rows.numbers[earlier] != rows.numbers[row]:
+            assert rows.rows is not None  # as in all lists
             word, numbers = rows.rows
             labels = [rows.numbers[each] for each in (earlier, row)]
-            shown = [rows.folders[label] for label in labels] if rows.folders else labels
+            classes = [rows.folders[label] for label in labels] if rows.folders else labels
             raise UserError(
-                f"{path}: {name} has the label {shown[0]!s} in {word} {numbers[earlier]} and "
-                f"{shown[1]!s} in {word} {numbers[row]}: delete one of them."
+                f"{path}: {name} has the label {classes[0]!s} in {word} {numbers[earlier]} and "
+                f"{classes[1]!s} in {word} {numbers[row]}: delete one of them."
             )
-    return _only(rows, kept), len(rows.names) - len(kept)
+    return _select(rows, kept), len(rows.names) - len(kept)
 
 
-def _seen_from(path: Path, rows: FileIndex) -> Path:
+def _root_of(path: Path, rows: FileIndex) -> Path:
     """Return the folder that a list's paths are relative to: the first that has some of them."""
-    places = [path.parent.absolute(), Path.cwd(), datasets_root().absolute()]
+    folders = [path.parent.absolute(), Path.cwd(), datasets_root().absolute()]
     trials = rows.names[:: -(-len(rows.names) // _TRIALS)]
     if rows.stems:
-        return places[0]
-    for place in places:
-        if any(os.path.exists(place / name) for name in trials):
-            return place
-    return places[0]
+        return folders[0]
+    for folder in folders:
+        if any(os.path.exists(folder / name) for name in trials):
+            return folder
+    return folders[0]
 
 
-def _by_path(names: Sequence[str], folder: Path) -> list[str | None]:
+def _existing_paths(names: Sequence[str], folder: Path) -> list[str | None]:
     """Return the names, with None in place of those that do not exist."""
     start = os.path.join(folder, "")
     paths = [os.path.join(start, name) for name in names]
@@ -122,8 +126,12 @@ def _by_path(names: Sequence[str], folder: Path) -> list[str | None]:
     return [None if path in absent else name for path, name in zip(paths, names)]
 
 
-def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
+def find_by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
     """Find a file or a folder of frames for each stem, at most two folders deep.
+
+    Args:
+        stems: names of the videos without the ending of the file.
+        root: folder to search.
 
     Returns:
         Per stem its path relative to ``root``, such as "train/abseiling/STEM.mp4"; None: absent.
@@ -132,21 +140,23 @@ def by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
         UserError: a folder cannot be read.
     """
     wanted = set(stems)
-    known, folders = {}, [""]
+    known: dict[str, str] = {}
+    folders = [""]
     for _ in range(_DEPTH):
-        found, deeper = zip(*(_called_so(root, folder, wanted) for folder in folders))
-        for part in found:
+        paths, subfolders = zip(*(_search_folder(root, folder, wanted) for folder in folders))
+        for part in paths:
             known |= part
-        folders = list(chain(*deeper))
+        folders = list(chain(*subfolders))
         # Do not search deeper: listing the frames of other videos would take minutes.
         if 2 * len(known) > len(wanted) or not folders:
             break
     return [known.get(stem) for stem in stems]
 
 
-def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
+def _search_folder(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
     """Return {stem: path relative to the root} of one folder, and the other folders in it."""
-    found, others, twice = {}, [], []
+    paths: dict[str, str] = {}
+    subfolders, twice = [], []
     try:
         with os.scandir(root / folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
@@ -158,29 +168,29 @@ def _called_so(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str, str
     for entry in entries:
         stem, path = os.path.splitext(entry.name)[0], os.path.join(folder, entry.name)
         if stem in wanted and is_video_name(entry.name):
-            if is_video_name(found.get(stem, "")):
-                twice.append(found[stem])
-            found[stem] = path
+            if is_video_name(paths.get(stem, "")):
+                twice.append(paths[stem])
+            paths[stem] = path
         elif not entry.name.startswith(".") and entry.is_dir():
             if entry.name in wanted:
-                found.setdefault(entry.name, path)
+                paths.setdefault(entry.name, path)
             else:
-                others.append(path)
+                subfolders.append(path)
     if twice:
         logger.warning(
-            "%s has other videos that differ in their ending alone, so these %d are not used: %s",
+            "%s has several videos that differ only in the ending, so these %d are not used: %s",
             *(root / folder, len(twice), shorten_list(twice)),
         )
-    return found, others
+    return paths, subfolders
 
 
 def _all_missing(path: Path, folder: Path, root: str | os.PathLike | None, rows: FileIndex) -> str:
     what = "exists, but not one" if folder.is_dir() else "is a file, so none"
-    looked = rows.names[0]
+    example = rows.names[0]
     if rows.stems:
-        looked += ".mp4, .webm, ... or a folder of frames of that name"
+        example += ".mp4, .webm, ... or a folder of frames with that name"
     fix = "correct root" if root else "give their folder as root of the data set"
     return (
         f"Video folder {folder} {what} of the {len(rows.names)} videos of {path} is there (looked "
-        f"for {looked}): {fix}, or the list."
+        f"for {example}): {fix}, or the list."
     )

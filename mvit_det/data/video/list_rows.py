@@ -1,4 +1,4 @@
-"""Reading lists of videos line by line, common to all formats."""
+"""Lines of a list of videos, read one by one, for all formats."""
 
 import os
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 from mvit_det.errors import UserError
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, text) of the lines that are not blank and not comments.
+def list_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, text) of all lines but blank ones and comments ("# ...").
 
     Raises:
         UserError: the file cannot be read.
@@ -38,15 +38,15 @@ def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         UserError: the file or a line cannot be read.
     """
     previous = None
-    for number, line in islice(text_lines(path), 1, None):
+    for number, line in islice(list_lines(path), 1, None):
         # There are 20 million lines: only the first of each video is split into columns.
         if previous is not None and line.startswith(previous):
             continue
         fields = line.split()
         if len(fields) != 5 or not os.path.dirname(fields[3]):
             raise UserError(
-                f"{path}, line {number}, {line[:120]!r}, is no row 'original_vido_id video_id "
-                "frame_id path labels' with a path folder/frame.jpg: correct it, or give another."
+                f"{path}, line {number}, {line[:120]!r}, is not a row 'original_vido_id video_id "
+                "frame_id path labels' with a path folder/frame.jpg: correct the list."
             )
         previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
         yield number, fields

@@ -15,7 +15,7 @@ import numpy as np
 from mvit_det.data.class_labels import numbered_classes
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import is_video_name
-from mvit_det.data.video.list_rows import frame_list_rows, text_lines
+from mvit_det.data.video.list_rows import frame_list_rows, list_lines
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import read_json
 
@@ -23,12 +23,12 @@ from mvit_det.files import read_json
 _SEPARATORS = ("\t", ",", " ")
 _FRAME_LIST = "original_vido_id"  # with the published header's spelling
 _LABEL_COLUMN = {"label", "labels", "class"}
-# A larger number is taken for an id, not a label; as many classes would fill the memory.
+# A larger number is assumed to be an id, since that many classes would fill the memory.
 _LARGEST_LABEL = 999_999
 # Prefix of Something-Something-v2's files as first released, and as offered now.
 _SOMETHING = ("something-something-v2-", "")
 
-Row = tuple[int, str, Any]  # number in the file, name of the video, and its label or its class
+Row = tuple[int, str, Any]  # number in the file, name of the video, and its label or class
 
 
 def read_video_list(path: Path) -> FileIndex:
@@ -37,11 +37,11 @@ def read_video_list(path: Path) -> FileIndex:
     Raises:
         UserError: the file is empty, cannot be read, or has a row that does not fit its format.
     """
-    number, first = next(text_lines(path), (0, ""))
+    number, first = next(list_lines(path), (0, ""))
     if not number:
         raise UserError(f"The list of videos {path} is empty: write a row for each video.")
     if "\0" in first:
-        raise UserError(f"The list of videos {path} is no text file: give a list, or a folder.")
+        raise UserError(f"The list of videos {path} is not a text file: give a list, or a folder.")
     if first[0] in ("[", "{") and _separator(first) is None:
         rows = something_json(path)
     elif first.startswith(_FRAME_LIST):
@@ -51,7 +51,7 @@ def read_video_list(path: Path) -> FileIndex:
     else:
         rows = path_and_label(path)
     if not len(rows.names):
-        why = f"none that can be used ({rows.ignored})" if rows.ignored else "no row"
+        why = f"no usable row ({rows.ignored})" if rows.ignored else "no row"
         raise UserError(f"The list of videos {path} has {why}: write one for each video.")
     return rows
 
@@ -65,7 +65,7 @@ def path_and_label(path: Path) -> FileIndex:
     Raises:
         UserError: a row does not fit the format.
     """
-    lines = list(text_lines(path))
+    lines = list(list_lines(path))
     if _separator(lines[0][1]) is None and _is_header(lines[0][1]):
         del lines[0]
     separator = _separator(lines[0][1]) if lines else None
@@ -77,29 +77,29 @@ def path_and_label(path: Path) -> FileIndex:
             if not name or not 0 <= label <= _LARGEST_LABEL:
                 raise ValueError
         except (ValueError, IndexError) as error:
-            raise UserError(_no_row(path, number, line, separator)) from error
+            raise UserError(_bad_row_message(path, number, line, separator)) from error
         rows.append((number, name, label))
-    if rows and all(_ends_in_number(name, separator) for _, name, _ in rows[:100]):
-        rows = _folders_of_frames(path, rows, separator)
+    if separator and all(_ends_in_number(name, separator) for _, name, _ in rows[:100]):
+        rows = _remove_frame_counts(path, rows, separator)
     return _index(path, rows)
 
 
 def kinetics_csv(path: Path) -> FileIndex:
     """Read the csv files of Kinetics: ``label,youtube_id,time_start,time_end,split``.
 
-    A video is named by its YouTube id, start and end in seconds, as by the usual download scripts:
+    The usual download scripts name a video by its YouTube id, start and end in seconds:
     "0wR5jVB-WPk_000417_000427". Classes are in alphabetical order, as in all released models.
 
     Raises:
         UserError: a column is missing, or a row does not fit the header.
     """
-    lines = text_lines(path)
+    lines = list_lines(path)
     header = _columns(next(lines)[1])
     missing = {"label", "youtube_id", "time_start", "time_end"} - set(header)
     if missing:
         raise UserError(
-            f"{path} lacks the column {shorten_list(sorted(missing))}: give an annotation file of Kinetics "
-            "with labels (those of its test set are not public)."
+            f"{path} lacks the column {shorten_list(sorted(missing))}: give an annotation file of "
+            "Kinetics with labels (those of its test set are not public)."
         )
     label, video, start, end = map(header.index, ("label", "youtube_id", "time_start", "time_end"))
     rows = []
@@ -122,7 +122,7 @@ def something_json(path: Path) -> FileIndex:
     """Read JSON files of Something-Something-v2, such as ``something-something-v2-train.json``.
 
     A video is named by its id. Classes have the order of ``something-something-v2-labels.json``
-    beside the file; without it, they are in alphabetical order.
+    in the same folder; without it, they are in alphabetical order.
 
     Raises:
         UserError: the file is not a list of entries with id and template, or a class is not in the
@@ -131,8 +131,8 @@ def something_json(path: Path) -> FileIndex:
     entries = read_json(path, "The list of videos")
     if not isinstance(entries, list):
         raise UserError(
-            f"{path} is no list of videos with labels: give the JSON file with an entry of id and "
-            "template for each (that of the classes belongs to `classes`)."
+            f"{path} is not a list of videos with labels: give the JSON file with an id and a "
+            "template per video (the file of the classes belongs to `classes`)."
         )
     rows = [_something_row(path, number, entry) for number, entry in enumerate(entries, 1)]
     classes = _something_classes(path)
@@ -141,7 +141,7 @@ def something_json(path: Path) -> FileIndex:
     if unknown:
         raise UserError(
             f"{path}, entry {unknown[0]}: {unknown[2]!r} is not among the classes of the "
-            "labels.json beside it: put the two files of one release together."
+            "labels.json in the same folder: put two files of the same release together."
         )
     of_rows = sorted({template for _, _, template in rows})
     return _index(path, rows, classes or of_rows, "entry", ordered=bool(classes), stems=True)
@@ -151,7 +151,7 @@ def frame_list(path: Path) -> FileIndex:
     """Read PySlowFast's frame lists: ``original_vido_id video_id frame_id path labels``.
 
     The frames of a video are in one folder, and all pictures of it are used. Labels are those of
-    the JSON files of Something-Something-v2 beside the list, else those of the last column.
+    the JSON files of Something-Something-v2 in the list's folder, else those of the last column.
 
     Raises:
         UserError: a row does not fit the format, or its label is not a single class index.
@@ -165,7 +165,7 @@ def frame_list(path: Path) -> FileIndex:
         else:
             rows.append((number, os.path.dirname(fields[3]), label))
     ignored = f"{unlabelled} videos that the JSON files do not name" if unlabelled else ""
-    classes = _something_classes(path) if known else ()
+    classes = _something_classes(path) or () if known else ()
     return _index(path, rows, classes, ordered=bool(known), ignored=ignored)
 
 
@@ -176,7 +176,7 @@ def _index(
     numbers, names, labels = zip(*rows) if rows else ((), (), ())
     if classes:
         order = {name: label for label, name in enumerate(classes)}
-        labels = [order[name] for name in labels]
+        labels = tuple(order[name] for name in labels)
     more |= dict(list_file=str(path), rows=(word, np.array(numbers, np.int64)))
     return FileIndex("", names, np.array(labels, np.int64), list(classes), **more)
 
@@ -190,8 +190,8 @@ def _is_number(text: str) -> bool:
 
 
 def _ends_in_number(line: str, separator: str) -> bool:
-    start, found, last = line.rpartition(separator)
-    return bool(found and start) and _is_number(last)
+    start, match, last = line.rpartition(separator)
+    return bool(match and start) and _is_number(last)
 
 
 def _separator(line: str) -> str | None:
@@ -206,44 +206,44 @@ def _is_header(line: str) -> bool:
     return any(line.rpartition(each)[2].strip().lower() in _LABEL_COLUMN for each in _SEPARATORS)
 
 
-def _no_row(path: Path, number: int, line: str, separator: str | None) -> str:
-    found = next((each for each in (separator, *_SEPARATORS) if each and each in line), None)
-    name, _, label = line.rpartition(found) if found else (line, "", "")
+def _bad_row_message(path: Path, number: int, line: str, separator: str | None) -> str:
+    used = next((each for each in (separator, *_SEPARATORS) if each and each in line), None)
+    name, _, label = line.rpartition(used) if used else (line, "", "")
     both = name.strip(' "') and label.strip()
-    why = f"the label {label.strip()!r}" if both else "one column alone"
+    why = f"the label {label.strip()!r}" if both else "one column only"
     return (
-        f"{path}, line {number}, {line!r}, is no row 'path label' or 'folder frames label' but has "
-        f"{why}: correct it (labels are numbers from 0 to {_LARGEST_LABEL}, and come last)."
+        f"{path}, line {number}, {line!r}, is not a row 'path label' or 'folder frames label', but "
+        f"has {why}: correct it (labels are numbers from 0 to {_LARGEST_LABEL}, and come last)."
     )
 
 
-def _folders_of_frames(path: Path, rows: Sequence[Row], separator: str) -> list[Row]:
+def _remove_frame_counts(path: Path, rows: Sequence[Row], separator: str) -> list[Row]:
     """Remove the number of frames from rows; refuse similar lists with another meaning."""
-    without = []
+    folders: list[Row] = []
     for number, name, label in rows:
         folder, _, frames = name.rpartition(separator)
         folder = folder.strip()
         if not folder or not _is_number(frames) or is_video_name(folder):
             raise UserError(
-                f"{path}, line {number}: {name!r} is followed by one label, but not by a number of "
-                "frames as the other rows are, or it is a video file: write one 'path label' per "
+                f"{path}, line {number}: {name!r} is followed by a label, but not by a number of "
+                "frames as in the other rows, or it is a video file: write one 'path label' per "
                 "video (several labels are not supported), or 'folder frames label'."
             )
-        without.append((number, folder, label))
-    if all(_ends_in_number(folder, separator) for _, folder, _ in without):
+        folders.append((number, folder, label))
+    if all(_ends_in_number(folder, separator) for _, folder, _ in folders):
         raise UserError(
             f"{path}, line {rows[0][0]}: there are three numbers after each folder; parts of a "
-            "video (folder, first frame, frames, label) are not supported: give each a folder of "
-            "its own; or, if these are parts of folder names, put tabs between the columns."
+            "video (folder, first frame, frames, label) are not supported: give each part its "
+            "folder; or, if these are parts of folder names, put tabs between the columns."
         )
-    return without
+    return folders
 
 
 def _something_row(path: Path, number: int, entry: Any) -> Row:
     if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
         raise UserError(
-            f"{path}, entry {number}: an id and a template are needed, as the training and "
-            "validation files have them (the labels of the test set are in a separate file)."
+            f"{path}, entry {number}: an id and a template are needed, as in the training and "
+            "validation files (the labels of the test set are in a separate file)."
         )
     return number, str(entry["id"]), str(entry["template"]).replace("[", "").replace("]", "")
 
@@ -254,8 +254,9 @@ def _something_classes(path: Path) -> list[str] | None:
 
 
 def _something_labels(path: Path) -> dict[str, str]:
-    """Return {id: class} from the JSON files beside ``path``; {} if there are none."""
-    classes, labels = _something_classes(path), {}
+    """Return {id: class} from the JSON files in the folder of ``path``; {} if there are none."""
+    classes = _something_classes(path)
+    labels: dict[str, str] = {}
     for prefix in _SOMETHING:
         for split in ("train", "validation"):
             file = path.with_name(f"{prefix}{split}.json")
@@ -270,7 +271,7 @@ def _single_label(path: Path, number: int, fields: list[str]) -> int:
     if not _is_number(label) or not 0 <= int(label) <= _LARGEST_LABEL:
         raise UserError(
             f"{path}, line {number}: the label {fields[4]!r} is not one number from 0 on: put the "
-            "files something-something-v2-labels.json, -train.json and -validation.json beside the "
-            "list, which have the labels of that data set."
+            "files something-something-v2-labels.json, -train.json and -validation.json, which "
+            "have the labels of that data set, into the folder of the list."
         )
     return int(label)

@@ -1,4 +1,4 @@
-"""Mapper from a video file to the clip that a recognizer takes; bad videos are skipped."""
+"""Mapper from a video file to the clip that a classifier takes; bad videos are skipped."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,14 +12,20 @@ from mvit_det.errors import UserError
 
 
 class FramesMapper(SampleMapper):
-    """Reads a clip: frames of a video, chosen by a subclass and its ``sampling``."""
+    """Base of mappers that read a clip: frames of a video, chosen by a subclass.
+
+    Args:
+        is_train: training or testing, as for `SampleMapper`.
+        sampling: chooses frame indices by the frames' times; see the subclasses.
+        **options: of `SampleMapper`.
+    """
 
     def __init__(self, is_train: bool, *, sampling: Any, **options: Any):
         super().__init__(is_train, **options)
         self.sampling = sampling
 
     @abstractmethod
-    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
+    def choose_frames(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         """Choose the frame indices (T,) of an item's clip.
 
         Raises:
@@ -27,27 +33,36 @@ class FramesMapper(SampleMapper):
         """
 
     def read(self, item: dict[str, Any]) -> np.ndarray:
-        """Decode the frames of the clip: RGB uint8 (T, H, W, 3)."""
-        with open_video(item["file_name"], fps=item.get("fps")) as video:
-            return video.frames(self._checked(video, item))
+        """Decode the frames of the clip: RGB uint8 (T, H, W, 3).
 
-    def _checked(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
+        Raises:
+            VideoError: the video or one of its frames cannot be read.
+            MapperFault: the sampling failed, or chose frames that do not exist.
+        """
+        with open_video(item["file_name"], fps=item.get("fps")) as video:
+            return video.frames(self._frame_indices(video, item))
+
+    def _frame_indices(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         try:
-            chosen = np.asarray(self.chosen(video, item))
+            indices = np.asarray(self.choose_frames(video, item))
         except (UserError, VideoError):
             raise
         except Exception as error:
             raise self.fault(item, f"choosing among its {len(video)} frames", error) from error
-        if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= len(video):
+        if len(indices) == 0 or indices.min() < 0 or indices.max() >= len(video):
             raise MapperFault(
-                f"{self.kind.capitalize()} {self.name(item)} has {len(video)} frames, of which "
-                f"{chosen.tolist()} were chosen by {type(self.sampling).__name__}."
+                f"{self.kind.capitalize()} {self.name(item)} has {len(video)} frames, but "
+                f"{type(self.sampling).__name__} chose {indices.tolist()}."
             )
-        return chosen
+        return indices
 
 
 def black_frames(choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return as many black frames as ``choose`` selects by times (N,): uint8 (T, 64, 64, 3)."""
+    """Make as many black frames as a sampling chooses: uint8 (T, 64, 64, 3).
+
+    Args:
+        choose: returns frame indices (T,) for the times (N,) of frames in seconds.
+    """
     return np.zeros((len(choose(np.arange(64) / 30)), 64, 64, 3), np.uint8)
 
 
@@ -74,22 +89,23 @@ class ClipMapper(FramesMapper):
     kind = "video"
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
-        """See `SampleMapper.known`."""
+        """Return the entries that need no decoding; in testing with "clip" and "clips"."""
         known = super().known(item)
         if not self.is_train:
-            known["clip"], known["clips"] = _place(item)
+            known["clip"], known["clips"] = _clip_of(item)
         return known
 
-    def chosen(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
-        """See `FramesMapper.chosen`."""
+    def choose_frames(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
+        """Choose frame indices (T,): a random clip in training, the item's clip in testing."""
         if self.is_train:
             return self.sampling.train(video.times)
-        return self.sampling.test(video.times, *_place(item))
+        return self.sampling.test(video.times, *_clip_of(item))
 
     def blank(self) -> np.ndarray:
         """Return a clip of black frames: uint8 (T, 64, 64, 3)."""
         return black_frames(lambda times: self.sampling.test(times, 0, 1))
 
 
-def _place(item: dict[str, Any]) -> tuple[int, int]:
+def _clip_of(item: dict[str, Any]) -> tuple[int, int]:
+    """Return the index of an item's clip, and the number of clips of its video."""
     return item.get("clip", 0), item.get("clips", 1)

@@ -17,7 +17,7 @@ _SAME = 2e-6
 
 
 def on_screen(times: np.ndarray, seconds: np.ndarray | float) -> np.ndarray:
-    """Return the indices of the frames on screen: the last one that has begun, or else frame 0.
+    """Return the index of the frame on screen at each time: the last that has begun, or frame 0.
 
     Args:
         times: (N,) seconds at which frames begin, ascending.
@@ -45,7 +45,10 @@ class _RateSampling:
 
 
 class DenseSampling(_RateSampling):
-    """T frames, tau apart at the target rate: the T x tau of Kinetics, by PySlowFast's rule.
+    """T frames, tau apart at the target rate: the T x tau of Kinetics.
+
+    The rule is that of PySlowFast (slowfast/datasets/decoder.py: `get_start_end_idx`,
+    `temporal_sampling`).
 
     A clip spans T * tau / target_fps seconds at any rate of the video: in a video of ``fps``, that
     is ``span = T * tau / target_fps * fps`` frames. Its T positions are linearly spaced from
@@ -74,7 +77,16 @@ class DenseSampling(_RateSampling):
         return self._frames(times, random.uniform(0, self._slack(times)))
 
     def test(self, times: np.ndarray, clip: int, clips: int) -> np.ndarray:
-        """Return the frame indices (T,) of one of evenly spaced clips; a single one is centred."""
+        """Return the frame indices (T,) of one of evenly spaced clips; a single one is centred.
+
+        Args:
+            times: (N,) seconds at which frames begin, ascending; only the differences count.
+            clip: index of the clip, 0..clips - 1.
+            clips: number of clips of the video, at least 1.
+
+        Raises:
+            ValueError: ``clip`` is not within 0..clips - 1.
+        """
         _check_clip(clip, clips)
         slack = self._slack(times)
         start = math.floor(slack / 2) if clips == 1 else clip * math.floor(slack / (clips - 1))
@@ -92,15 +104,17 @@ class DenseSampling(_RateSampling):
         # NOTE: in single precision, since PySlowFast's frame indices depend on its rounding.
         positions = torch.linspace(start, end, self.num_frames).clamp(0, len(times) - 1).numpy()
         grid = np.arange(len(times))
-        shown = (times - times[0]) * _mean_rate(times)
-        if np.abs(shown - grid).max() > _ROUNDING:
-            grid = shown
+        begins = (times - times[0]) * _mean_rate(times)  # in units of the mean interval
+        if np.abs(begins - grid).max() > _ROUNDING:
+            grid = begins
         return np.searchsorted(grid, positions, side="right") - 1
 
 
 @dataclass
 class SegmentSampling:
     """One frame from each of T equal segments of the whole video, for Something-Something-v2.
+
+    The rule is that of PySlowFast (slowfast/datasets/ssv2.py: `get_seq_frames`).
 
     Segment i is frames round(i * s) to round((i + 1) * s), both included, with s = (N - 1) / T for
     N frames; halves are rounded to even. If N <= T, frames are repeated.
@@ -118,7 +132,11 @@ class SegmentSampling:
         check_count("SegmentSampling", num_frames=self.num_frames)
 
     def train(self, times: np.ndarray) -> np.ndarray:
-        """Return frame indices (T,), random in each segment; only the length of times matters."""
+        """Return frame indices (T,), random in each segment.
+
+        Args:
+            times: (N,) seconds at which frames begin; only their number counts.
+        """
         starts, ends = self._segments(times)
         return np.array(
             [random.randint(*segment) for segment in zip(starts.tolist(), ends.tolist())]
@@ -129,6 +147,14 @@ class SegmentSampling:
 
         With several clips, which the paper does not use here, clip k of K takes the frame at
         (k + 1/2) / K of each segment, so that together they cover more of the video.
+
+        Args:
+            times: (N,) seconds at which frames begin; only their number counts.
+            clip: index of the clip, 0..clips - 1.
+            clips: number of clips of the video, at least 1.
+
+        Raises:
+            ValueError: ``clip`` is not within 0..clips - 1.
         """
         _check_clip(clip, clips)
         starts, ends = self._segments(times)
@@ -144,10 +170,10 @@ class SegmentSampling:
 class KeyFrameSampling(_RateSampling):
     """T frames around a key frame, tau apart at the target rate: the T x tau of AVA.
 
-    Frame k is the one on screen ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
+    Frame k is the frame on screen ``(k * tau - T * tau // 2) / target_fps`` seconds from the key
     frame, which is element T / 2. At the ends of the video its first or last frame is repeated. At
-    the target rate these are PySlowFast's frame indices; in videos of other rates, and if the rate
-    varies, a clip spans the same time.
+    the target rate these are the frame indices of PySlowFast (slowfast/datasets/utils.py:
+    `get_sequence`); in videos of other rates, and if the rate varies, a clip spans the same time.
 
     Args:
         num_frames: T, at least 1.
@@ -173,7 +199,7 @@ class KeyFrameSampling(_RateSampling):
 def _mean_rate(times: np.ndarray) -> float:
     """Return frames per second, exact for rates such as 30 or 30000/1001."""
     if times[-1] <= times[0]:
-        return 1.0  # any rate will do for a single frame
+        return 1.0  # a single frame has no rate
     rate = (len(times) - 1) / float(times[-1] - times[0])
     exact = float(Fraction(rate).limit_denominator(1001))
     return exact if math.isclose(rate, exact, rel_tol=1e-9) else rate

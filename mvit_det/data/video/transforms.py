@@ -1,4 +1,4 @@
-"""Augmentation and test transforms of video recognition.
+"""Augmentation and test transforms of video classification.
 
 They take frames uint8 (T, H, W, 3) and return normalised float tensors. Random numbers are drawn
 once per clip and are the same for all of its frames.
@@ -17,10 +17,10 @@ from mvit_det.data.video.crops import (
     InceptionCrop,
     ShortSideJitter,
     Size,
-    covering,
-    resized,
+    resize_and_crop,
+    resized_size,
     uniform_crops,
-    whole,
+    whole_frame,
 )
 from mvit_det.errors import (
     UserError,
@@ -92,15 +92,15 @@ def clip_train_transform(
     check_range(name, scale=scale, ratio=ratio, short_side=short_side)
     check_choice(name, ("pixel", "rand", "const"), erase_mode=erase_mode)
     check_count(name, erase_count=erase_count)
-    crops = {
-        "inception": InceptionCrop((height, width), tuple(scale), tuple(ratio)),
-        "short_side_jitter": ShortSideJitter((height, width), tuple(short_side)),
+    crops: dict[str, InceptionCrop | ShortSideJitter] = {
+        "inception": InceptionCrop((height, width), (scale[0], scale[1]), (ratio[0], ratio[1])),
+        "short_side_jitter": ShortSideJitter((height, width), (short_side[0], short_side[1])),
     }
     check_choice(name, crops, crop=crop)
     if not (0 < scale[0] and scale[1] <= 1 and 0 < ratio[0]):
         raise UserError(
             f"scale={tuple(scale)} of clip_train_transform must be a smallest and a largest share "
-            f"within 0 and 1, ratio={tuple(ratio)} above 0."
+            f"from above 0 to 1, and ratio={tuple(ratio)} must be above 0."
         )
     if crop == "short_side_jitter":
         check_short_side(name, int(short_side[0]), (height, width))
@@ -124,14 +124,14 @@ class _TrainClip:
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         height, width = frames.shape[1:3]
         steps = [] if self.augment is None else self.augment.draw(width, height)
-        view = self.crop.draw(height, width)
-        clip = view.of(augmented(frames, steps, view.needs()))
+        crop = self.crop.draw(height, width)
+        clip = crop.apply(augmented(frames, steps, crop.needed_part()))
         if self.hflip > 0 and np.random.uniform() < self.hflip:
             clip = clip.flip(-1)
-        # After the crop, there are fewer values; as resizing is linear, the result is the same.
+        # after the crop, since it has fewer values; as resizing is linear, the result is the same
         clip = self.normalise(clip)
         if self.erasing is not None:
-            self.erasing(clip.flatten(0, 1))  # to timm all frames are channels of one image
+            self.erasing(clip.flatten(0, 1))  # for timm all frames are channels of one image
         return clip
 
 
@@ -177,13 +177,14 @@ class _TestClip:
     normalise: "Normalise"
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
-        size = covering(*frames.shape[1:3], self.short_side, self.size)
-        places = uniform_crops(size, self.size, self.crops)
-        if len(places) == 1:
-            return self.normalise(resized(frames, size, places[0])[None])
-        clip = resized(frames, size, whole(*size))
-        views = [clip[..., top:bottom, left:right] for left, top, right, bottom in places]
-        return self.normalise(torch.stack(views))
+        height, width = frames.shape[1:3]
+        size = resized_size(height, width, self.short_side, self.size)
+        boxes = uniform_crops(size, self.size, self.crops)
+        if len(boxes) == 1:
+            return self.normalise(resize_and_crop(frames, size, boxes[0])[None])
+        clip = resize_and_crop(frames, size, whole_frame(*size))
+        crops = [clip[..., top:bottom, left:right] for left, top, right, bottom in boxes]
+        return self.normalise(torch.stack(crops))
 
 
 class Normalise:
@@ -200,16 +201,16 @@ class Normalise:
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(
-                f"mean={list(mean)} and std={list(std)} of a clip's transform must have a number "
-                "for red, green and blue each, for RGB values in 0..1; std above 0."
+                f"mean={list(mean)} and std={list(std)} of a clip's transform must each have "
+                "three numbers, for RGB values in 0..1, and std must be above 0."
             )
         self.mean = [255 * value for value in mean]
         self.std = [255 * value for value in std]
 
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
-        """Normalise ``clips`` in place, and return them."""
-        below_each_other = clips.flatten(-3, -2)  # a view, since torchvision takes images
-        normalize(below_each_other, self.mean, self.std, inplace=True)
+        """Normalise ``clips``, float (..., 3, T, H, W) in 0..255, in place, and return them."""
+        images = clips.flatten(-3, -2)  # a view (..., 3, T * H, W), since torchvision takes images
+        normalize(images, self.mean, self.std, inplace=True)
         return clips
 
 
@@ -219,11 +220,21 @@ def height_and_width(size: Sequence[int]) -> Size:
     Raises:
         UserError: the size is not three positive integers.
     """
-    return check_size("a clip's transform", "frames,height,width", size)[1:]
+    _, height, width = check_size("a clip's transform", "frames,height,width", size)
+    return height, width
 
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:
-    """Raise `UserError` if ``short_side`` is below the shorter side of ``crop``, in pixels."""
+    """Check the shorter side of resized frames, in pixels.
+
+    Args:
+        transform: name of the transform, for the message.
+        short_side: shorter side of the resized frames.
+        crop: (height, width) of the crop.
+
+    Raises:
+        UserError: ``short_side`` is not an integer, or is below the shorter side of ``crop``.
+    """
     check_number(
         transform,
         f"a whole number that is not below the shorter side of the crop, {min(crop)}",

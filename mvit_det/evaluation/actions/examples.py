@@ -67,7 +67,7 @@ class KeyFrames:
         key = zlib.crc32(f"{printable(video)},{second:g}".encode())
         if len(self.kept) == self.count and key >= self.kept[-1].key:
             return
-        clip, part = inputs["inputs"][index], inputs["shown"][index].numpy()
+        clip, part = inputs["inputs"][index], inputs["visible_area"][index].numpy()
         picture = pixels_of(clip[:, clip.shape[1] // 2], self.mean, self.std)
         self.kept.append(KeyFrame(key, video, second, picture, part, boxes, scores))
         self.kept = first_of(self.kept, self.count)

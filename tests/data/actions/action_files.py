@@ -1,4 +1,4 @@
-"""Tiny data sets of actions on disk: csv files in AVA's format, and the videos they name."""
+"""Tiny data sets of actions on disk: csv files in AVA's format, and their videos."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ LABEL_MAP = (
 
 
 def write_csv(path: Path, rows: Iterable[str | Sequence]) -> Path:
-    """Rows of text, or of fields that a comma comes between."""
+    """Write rows, each given as text or as fields."""
     lines = [row if isinstance(row, str) else ",".join(map(str, row)) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))
@@ -26,7 +26,7 @@ def write_csv(path: Path, rows: Iterable[str | Sequence]) -> Path:
 
 
 def write_text(path: Path, text: str = LABEL_MAP) -> Path:
-    """A file of this text, by default a label map of the actions 1 and 3."""
+    """Write a text file, by default a label map of the actions 1 and 3."""
     path.write_text(text)
     return path
 
@@ -34,7 +34,7 @@ def write_text(path: Path, text: str = LABEL_MAP) -> Path:
 def write_clips(
     folder: Path, names: Sequence[str], seconds: float = 4, fps: int = 10, frames: bool = False
 ) -> Path:
-    """A video for each name, 64 x 48, whose frames are numbered; or a folder of its frames."""
+    """Write a video of 64 x 48 numbered frames for each name, or a folder of its frames."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = numbered_frames(round(seconds * fps))
     for name in names:
@@ -46,7 +46,7 @@ def write_clips(
 
 
 def write_actions(path: Path, names: Sequence[str], seconds: Sequence[float] = (1, 2, 3)) -> Path:
-    """At each second of each video one at the left who does 1 and 3, one at the right who does 1."""
+    """Per second of each video: a person on the left with actions 1 and 3, on the right with 1."""
     rows = [
         (name, f"{second:04d}", *box, action, person)
         for name in names
@@ -57,7 +57,7 @@ def write_actions(path: Path, names: Sequence[str], seconds: Sequence[float] = (
 
 
 def fault(*args, **more):
-    """The one sentence that loading ends in."""
+    """Return the sentence of the error that loading raises."""
     with pytest.raises(UserError) as error:
         action_clips(*args, **more)
     assert "\n" not in str(error.value)

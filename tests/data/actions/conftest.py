@@ -1,4 +1,4 @@
-"""Two videos, and no data set of anybody else's."""
+"""Two videos, and a datasets folder of the test."""
 
 import pytest
 from action_files import write_clips

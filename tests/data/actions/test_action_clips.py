@@ -1,4 +1,4 @@
-"""Key frames with boxes and actions: which there are, and what they hold."""
+"""Key frames with their boxes and actions, the metadata, and what is dropped and logged."""
 
 import pickle
 
@@ -50,19 +50,19 @@ def test_items(tmp_path, videos):
     assert item["labels"].tolist() == [[1, 0, 1], [1, 0, 0]]
     assert item["boxes"].dtype == item["labels"].dtype == np.float32 and "fps" not in item
     item["boxes"][:] = 0
-    assert clips[-2]["boxes"].any()  # an item is its owner's
+    assert clips[-2]["boxes"].any()  # items are copies
     with pytest.raises(IndexError):
         clips[6]
 
 
-def test_all_actions_have_their_place(tmp_path, videos):
+def test_column_of_each_action(tmp_path, videos):
     rows = [f"a,1,{LEFT_TEXT},{action},0" for action in (1, 8, 9, 80)]
     (item,) = action_clips(videos, actions=annotated(tmp_path, *rows))
     assert item["labels"].shape == (1, 80)
     assert np.flatnonzero(item["labels"]).tolist() == [0, 7, 8, 79]
 
 
-def test_equal_boxes_are_one_whatever_the_order_of_rows(tmp_path, videos):
+def test_equal_boxes_are_merged_in_any_order_of_rows(tmp_path, videos):
     rows = [
         f"b,3,{LEFT_TEXT},2,0",
         f"a,2,{RIGHT_TEXT},1,5",
@@ -93,10 +93,10 @@ def test_boxes_that_differ_in_one_number_are_two(tmp_path, videos, place):
     assert first == (box[0][0], [1, 2]) and second[1] == [3]
 
 
-def test_proposals_come_to_the_annotated_boxes_in_training(tmp_path, videos):
+def test_proposals_are_added_to_annotated_boxes_in_training(tmp_path, videos):
     actions = annotated(tmp_path, f"a,1,{LEFT_TEXT},1,0", "a,3")
     rows = [
-        f"a,1,{LEFT_TEXT},3,0.99",  # an annotated box, of which it knows another action
+        f"a,1,{LEFT_TEXT},3,0.99",  # an annotated box, with another action
         "a,1,0.1,0.2,0.3,0.4,,0.8",
         "a,1,0.2,0.2,0.3,0.4,-1,0.7999",
         "a,2,0.3,0.2,0.4,0.4,-1,1",
@@ -111,7 +111,7 @@ def test_proposals_come_to_the_annotated_boxes_in_training(tmp_path, videos):
     assert len(more[0]["boxes"]) == 3
 
 
-def test_proposals_are_all_there_is_in_testing(tmp_path, videos, caplog):
+def test_proposals_replace_annotated_boxes_in_testing(tmp_path, videos, caplog):
     actions = annotated(tmp_path, f"a,1,{LEFT_TEXT},1,0", f"b,1,{LEFT_TEXT},1,0")
     proposals = proposed(tmp_path, "a,1,0.1,0.2,0.3,0.4,,0.9", "b,1,0.1,0.2,0.3,0.4,,0.1")
     options = dict(actions=actions, annotated_boxes=False, num_classes=3)
@@ -119,10 +119,10 @@ def test_proposals_are_all_there_is_in_testing(tmp_path, videos, caplog):
     assert found(clips) == {("a", 1.0): [("0.1,0.2,0.3,0.4", [])]}
     caplog.set_level("INFO")
     assert list(found(action_clips(videos, **options)).values()) == [[(LEFT_TEXT, [1])]] * 2
-    assert "there are no proposals; the annotated boxes are used" in caplog.text
+    assert "no proposals are given; the annotated boxes are used" in caplog.text
 
 
-def test_files_that_begin_later_and_the_seconds_to_use(tmp_path, videos):
+def test_start_and_range_of_seconds(tmp_path, videos):
     actions = write_actions(tmp_path / "a.csv", "ab", (901, 902, 903))
     clips = action_clips(videos, actions=actions, start=900, seconds=(902, 1798))
     assert [clips[index]["second"] for index in range(4)] == [902, 903, 902, 903]
@@ -150,11 +150,13 @@ def test_folders_of_frames(tmp_path):
     assert "lacks 1 of the 2 videos" in message and "the frame lists lack" in message
     bad = write_csv(tmp_path / "3.csv", [*rows[:2], "a,1,2,x_1/1.jpg"])
     message = fault(folder, actions=actions, frame_lists=[bad])
-    assert "3.csv, line 3, 'a,1,2,x_1/1.jpg', is no row 'original_vido_id" in message
-    assert "names no further video" in fault(folder, actions=actions, frame_lists=[lists[0]] * 2)
+    assert "3.csv, line 3, 'a,1,2,x_1/1.jpg', is not a row 'original_vido_id" in message
+    assert "adds no video to the others" in fault(
+        folder, actions=actions, frame_lists=[lists[0]] * 2
+    )
 
 
-def test_everything_in_the_datasets_folder(tmp_path):
+def test_paths_relative_to_the_datasets_folder(tmp_path):
     root = tmp_path / "datasets" / "mine"
     write_clips(root / "videos" / "part", ["a.b", "c"])
     write_actions(root / "a.csv", ["a.b", "c.mp4"])  # a name may have its ending
@@ -179,7 +181,7 @@ def test_copies_for_workers_are_small(tmp_path):
     assert found(pickle.loads(copy)) == found(clips)
 
 
-# ------------------------------------------------------------------------ what others learn of it
+# ----------------------------------------------------------------------------------------- metadata
 
 
 def test_metadata(tmp_path, videos):
@@ -189,7 +191,7 @@ def test_metadata(tmp_path, videos):
     clips = action_clips(
         *(videos,),
         actions=[actions],
-        name="seen",
+        name="registered",
         num_classes=3,
         label_map=label_map,
         excluded=excluded,
@@ -197,19 +199,19 @@ def test_metadata(tmp_path, videos):
         max_missing=0.5,
     )
     assert len(clips) == 4  # excluded seconds stay
-    metadata = MetadataCatalog.get("seen")
+    metadata = MetadataCatalog.get("registered")
     assert metadata.ground_truth == [str(actions)] and metadata.excluded == str(excluded)
     assert metadata.label_map == str(label_map) and metadata.seconds == (1, 2)
     assert metadata.actions == {1: "stand", 3: "bend/bow (at the waist)"}
     assert metadata.num_classes == 3 and metadata.missing_videos == clips.missing == ["x"]
-    action_clips(videos, actions=write_actions(actions, "ab"), name="seen", num_classes=3)
-    metadata = MetadataCatalog.get("seen")
+    action_clips(videos, actions=write_actions(actions, "ab"), name="registered", num_classes=3)
+    metadata = MetadataCatalog.get("registered")
     assert metadata.actions == {1: "action 1", 2: "action 2", 3: "action 3"}
     assert metadata.label_map is metadata.excluded is metadata.seconds is None
 
 
 def test_categories_of_a_config(tmp_path):
-    """Those that are evaluated, of which there are fewer than the model has outputs."""
+    """The evaluated actions, which are fewer than the outputs of the model."""
     cfg = OmegaConf.create({"model": {"num_classes": 3}, "dataloader": {"test": {}}})
     node = L(action_clips)(videos="no", actions="no.csv", num_classes="${model.num_classes}")
     cfg.dataloader.test.dataset = node
@@ -225,31 +227,28 @@ def test_categories_of_a_config(tmp_path):
 # ------------------------------------------------------------------------------ dropped and listed
 
 
-def test_boxes_of_no_use_are_dropped(tmp_path, videos, caplog):
+def test_invalid_boxes_are_dropped(tmp_path, videos, caplog):
     rows = [
         "a,1,0.5,0.1,0.4,0.9,1,0",  # x2 < x1
         "a,1,0.1,0.5,0.4,0.5,1,0",  # y2 = y1
         "a,1,1.2,0.1,1.5,0.9,1,0",  # outside
-        "a,1,-0.2,0.1,0.4,1.3,1,0",  # leaves the frame
+        "a,1,-0.2,0.1,0.4,1.3,1,0",  # extends beyond the frame
         "a,1,-0.004,0.1,0.4,1.0001,2,0",  # by rounding
         "a,2,0.1,0.1,0.2,0.2,1,0",
         "a,3,0.1,0.1,0.2,0.2,1,0",
     ]
     clips = action_clips(videos, actions=annotated(tmp_path, *rows), num_classes=3)
-    # two boxes are equal only once they are cut off
+    # two boxes are equal only after clipping
     assert found(clips)["a", 1.0] == [("0,0.1,0.4,1", [1]), ("0,0.1,0.4,1", [2])]
     assert (
         "2 rows have a box without area (x2 <= x1 or y2 <= y1) and are dropped: line 1, 2"
         in caplog.text
     )
-    assert "1 rows have a box outside of the frame and are dropped: line 3" in caplog.text
-    assert (
-        "1 rows have a box that leaves the frame and is cut off at its border: line 4"
-        in caplog.text
-    )
+    assert "1 rows have a box outside the frame and are dropped: line 3" in caplog.text
+    assert "1 rows have a box beyond the frame and are clipped to it: line 4" in caplog.text
 
 
-def test_what_is_annotated_twice_is_listed(tmp_path, videos, caplog):
+def test_repeated_annotations_are_logged(tmp_path, videos, caplog):
     row = f"a,1,{LEFT_TEXT},1,"
     first = annotated(
         tmp_path, row + "0", f"a,1,{LEFT_TEXT},2,0", f"a,2,{LEFT_TEXT},1,0", row + "1"
@@ -261,12 +260,12 @@ def test_what_is_annotated_twice_is_listed(tmp_path, videos, caplog):
     assert "more.csv: 1 key frames are annotated in another file as well" in caplog.text
 
 
-def test_key_frames_without_annotation_are_listed(tmp_path, videos, caplog):
+def test_key_frames_without_annotation_are_logged(tmp_path, videos, caplog):
     actions = annotated(tmp_path, f"a,1,{LEFT_TEXT},1,0", "a,2")
     proposals = proposed(tmp_path, *(f"a,{n},0.1,0.2,0.3,0.4,,0.9" for n in (1, 2, 3)))
     action_clips(videos, actions=actions, proposals=proposals)
     assert "1 key frames are not annotated" in caplog.text and "('a', 3.0)" in caplog.text
-    # a video that is annotated to have nobody in it is known as well
+    # a video whose only row has no box is known as well
     clips = action_clips(videos, actions=annotated(tmp_path, "a,1"), proposals=proposals)
     assert len(clips) == 3
 
@@ -285,7 +284,7 @@ def test_absent_videos_are_left_out_up_to_a_share(tmp_path, videos, caplog):
     assert "lacks 1 of the 1 videos" in message
 
 
-def test_videos_that_differ_in_their_ending_alone(tmp_path, caplog):
+def test_videos_that_differ_only_in_the_ending(tmp_path, caplog):
     folder = write_clips(tmp_path / "videos", ["a", "b"])
     (folder / "a.mp4").rename(folder / "a.avi")
     (folder / "b.avi").write_bytes((folder / "b.mp4").read_bytes())
@@ -294,10 +293,10 @@ def test_videos_that_differ_in_their_ending_alone(tmp_path, caplog):
     assert "these 1 are not used: b.avi" in caplog.text
 
 
-def test_actions_that_are_not_evaluated_or_never_done(tmp_path, videos, caplog):
+def test_actions_without_a_name_or_a_box_are_logged(tmp_path, videos, caplog):
     caplog.set_level("INFO")
     label_map = write_text(tmp_path / "map.txt", "1: stand\n4: dance\n")
     actions = write_actions(tmp_path / "a.csv", "ab")
     clips = action_clips(videos, actions=actions, label_map=label_map)
     assert clips[0]["labels"].sum() == 3  # they are trained
-    assert "the actions 3 are not in" in caplog.text and "nobody does dance" in caplog.text
+    assert "the actions 3 are not in" in caplog.text and "no box shows dance" in caplog.text

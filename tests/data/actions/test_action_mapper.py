@@ -1,4 +1,4 @@
-"""From a key frame to a sample: its frames, its boxes, and clips that cannot be read."""
+"""Samples of key frames: frames, boxes, and clips that cannot be read."""
 
 import pickle
 
@@ -46,7 +46,7 @@ def untouched(frames, boxes):
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float(), torch.from_numpy(boxes)
 
 
-def shown(clip: torch.Tensor) -> list[int]:
+def frame_indices(clip: torch.Tensor) -> list[int]:
     return numbers(clip.permute(1, 2, 3, 0).numpy())
 
 
@@ -60,7 +60,7 @@ def logged(caplog) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == "mvit_det.data.bad_samples"]
 
 
-# ------------------------------------------------------------------------------------------- samples
+# ------------------------------------------------------------------------------------------ samples
 
 
 @pytest.mark.parametrize("kind", ["video", "folder"])
@@ -68,20 +68,20 @@ def test_a_training_sample(kind, request):
     path = request.getfixturevalue(kind)
     sample = make_mapper()(item(path, 1.0))
     assert sample.keys() == {"inputs", "boxes", "labels", "file_name"}
-    assert shown(sample["inputs"]) == [24, 27, 30, 33]
+    assert frame_indices(sample["inputs"]) == [24, 27, 30, 33]
     assert sample["boxes"].tolist() == [[16, 24, 48, 48], [0, 0, 32, 24]]
     assert sample["labels"].tolist() == LABELS.tolist() and sample["labels"].dtype == torch.float32
     assert sample["file_name"] == str(path)
 
 
-def test_a_testing_sample_tells_what_scoring_needs(video):
+def test_a_testing_sample_has_the_entries_for_evaluation(video):
     sample = make_mapper(False)(item(video, 1.0))
     assert sample["inputs"].shape == (3, 4, 24, 24)
     assert (sample["video"], sample["second"], sample["unreadable"]) == ("x", 901.0, None)
     assert sample["original_boxes"].tolist() == BOXES.tolist()
     assert sample["original_boxes"].dtype == sample["boxes"].dtype == torch.float32
     assert sample["boxes"].tolist() == [[4, 12, 20, 23], [0, 0, 12, 12]]
-    assert sample["shown"].tolist() == [0.125, 0, 0.875, 1]
+    assert sample["visible_area"].tolist() == [0.125, 0, 0.875, 1]
     sample["original_boxes"] += 1  # a copy: the data set's own boxes are shared
     assert BOXES.max() == 1
 
@@ -99,14 +99,14 @@ def test_a_testing_sample_tells_what_scoring_needs(video):
 )
 def test_key_frames_at_the_ends(kind, time, frames, request):
     sample = make_mapper()(item(request.getfixturevalue(kind), time))
-    assert shown(sample["inputs"]) == frames
+    assert frame_indices(sample["inputs"]) == frames
 
 
 @pytest.mark.parametrize("fps, frames", [(30, [24, 27, 30, 33]), (60, [48, 54, 60, 66])])
-def test_other_rates_show_the_same_seconds(tmp_path, folder, fps, frames):
+def test_other_rates_give_the_same_seconds(tmp_path, folder, fps, frames):
     path = write_video(tmp_path / "y.mp4", numbered_frames(FRAMES), fps)
-    assert shown(make_mapper()(item(path, 1.0))["inputs"]) == frames
-    assert shown(make_mapper()(item(folder, 1.0, fps=float(fps)))["inputs"]) == frames
+    assert frame_indices(make_mapper()(item(path, 1.0))["inputs"]) == frames
+    assert frame_indices(make_mapper()(item(folder, 1.0, fps=float(fps)))["inputs"]) == frames
 
 
 @pytest.mark.parametrize("is_train", [True, False])
@@ -163,30 +163,30 @@ def test_a_bad_video_in_training(tmp_path, caplog, video):
 def test_a_key_frame_far_outside_of_its_video(video, caplog, time):
     assert make_mapper()(item(video, time)) is None
     sample = make_mapper(False)(item(video, time))
-    assert "the file has seconds" in sample["unreadable"]
+    assert "the file has only the seconds" in sample["unreadable"]
     if time == 900.0:
         assert sample["unreadable"] == (
-            "the file has seconds 900 to 903 only, if it begins at second 900"
+            "the file has only the seconds 900 to 903, if it begins at second 900"
         )
     assert sample["boxes"].shape == (2, 4) and sample["inputs"].shape[1] == 4
 
 
-def test_a_key_frame_where_a_folder_lacks_pictures(tmp_path):
-    """Seconds 3 to 7 of nine; a video whose frames are as far apart shows one of them all the time."""
+def test_a_key_frame_in_a_gap_of_a_folder(tmp_path):
+    """Seconds 3 to 7 of nine are missing; a video with that pause shows one frame all the time."""
     pixels = numbered_frames(FRAMES)
     folder = write_frame_folder(tmp_path / "x", pixels)
     for number in range(30, 70):
         (folder / f"{number + 1:05d}.jpg").unlink()
     mapper = make_mapper(sampling=KeyFrameSampling(4, 3, target_fps=10))
     assert mapper(item(folder, 5.0, fps=10)) is None
-    assert shown(mapper(item(folder, 3.5, fps=10))["inputs"]) == [29, 29, 29, 29]
-    assert shown(mapper(item(folder, 7.3, fps=10))["inputs"]) == [29, 70, 73, 76]
+    assert frame_indices(mapper(item(folder, 3.5, fps=10))["inputs"]) == [29, 29, 29, 29]
+    assert frame_indices(mapper(item(folder, 7.3, fps=10))["inputs"]) == [29, 70, 73, 76]
     kept = np.r_[0:30, 70:FRAMES]
     video = write_video(tmp_path / "x.mp4", pixels[kept], times=kept / 10)
-    assert shown(mapper(item(video, 4.5))["inputs"]) == [29, 29, 29, 29]
+    assert frame_indices(mapper(item(video, 4.5))["inputs"]) == [29, 29, 29, 29]
 
 
-def test_one_damaged_picture_spoils_the_clips_that_have_it(tmp_path, caplog):
+def test_a_damaged_picture_makes_only_its_clips_bad(tmp_path, caplog):
     folder = write_frame_folder(tmp_path / "x", numbered_frames(FRAMES))
     (folder / "00031.jpg").write_bytes(b"damaged")
     mapper = make_mapper(False)
@@ -198,7 +198,7 @@ def test_one_damaged_picture_spoils_the_clips_that_have_it(tmp_path, caplog):
 
 
 class Wrong:
-    """A sampling that names a frame there is none of, or fails."""
+    """A sampling that chooses a frame that does not exist, or fails."""
 
     def __init__(self, chosen):
         self.chosen = chosen
@@ -207,17 +207,17 @@ class Wrong:
         return np.array(self.chosen) // 1 if self.chosen is not None else 1 // 0
 
 
-def test_a_fault_of_the_program_is_no_bad_clip(video):
+def test_an_error_of_the_program_is_not_a_bad_clip(video):
     name = "Clip .*x.mp4 at second 901"
     with pytest.raises(RuntimeError, match=f"{name} reads well, but its transform failed: Zero"):
         make_mapper(transform=lambda frames, boxes: 1 / 0)(item(video, 1.0))
     with pytest.raises(RuntimeError, match=f"{name} reads well, but choosing among its 90 .*Zero"):
         make_mapper(sampling=Wrong(None))(item(video, 1.0))
-    with pytest.raises(RuntimeError, match=f"{name} has 90 frames, of which .* by Wrong"):
+    with pytest.raises(RuntimeError, match=f"{name} has 90 frames, but Wrong chose"):
         make_mapper(sampling=Wrong([3, 90]))(item(video, 1.0))
 
 
-# ------------------------------------------------------------------------------------------- batches
+# ------------------------------------------------------------------------------------------ batches
 
 
 def sample_of(count, width=6):

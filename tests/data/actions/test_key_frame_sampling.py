@@ -1,4 +1,4 @@
-"""Frames around a key frame: PySlowFast's numbers at 30 fps, and the same seconds at other rates."""
+"""Frames around a key frame: PySlowFast's indices at 30 fps, the same seconds at other rates."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("fps", [12.5, 15, 24, 25, 30000 / 1001, 50, 60, 120])
-def test_other_rates_show_the_same_seconds(fps):
+def test_other_rates_give_the_same_seconds(fps):
     times = np.arange(int(40 * fps)) / fps
     for time in (5.0, 17.0, 31.0):
         frames = KeyFrameSampling(16, 4).around(times, time)
@@ -42,7 +42,7 @@ def test_other_rates_show_the_same_seconds(fps):
 
 
 @pytest.mark.parametrize("fps", [15, 30, 30000 / 1001])
-def test_a_frame_is_on_screen_as_soon_as_it_begins_whatever_is_rounded(fps):
+def test_a_frame_is_on_screen_from_its_start_despite_rounding(fps):
     times = np.arange(27030) / fps
     for frame in range(7, 27030, 101):
         frames = KeyFrameSampling(4, 1, fps).around(times, frame / fps)
@@ -50,7 +50,7 @@ def test_a_frame_is_on_screen_as_soon_as_it_begins_whatever_is_rounded(fps):
 
 
 def test_a_variable_rate():
-    """Shown is the last frame that has begun, however near the next; before the first that one."""
+    """The frame is the last that has begun, even if the next is nearer, or else the first."""
     times = np.array([0.5, 0.52, 0.54, 1.0, 1.01, 6.0, 6.5])
     frames = KeyFrameSampling(4, 60).around(times, 5.99)
     assert times[frames].tolist() == [1.01, 1.01, 1.01, 6.5]
@@ -67,6 +67,6 @@ def test_a_variable_rate():
         ((16, 4, 0), "target_fps=0"),
     ],
 )
-def test_wrong_settings(arguments, message):
+def test_invalid_arguments(arguments, message):
     with pytest.raises(UserError, match=message):
         KeyFrameSampling(*arguments)

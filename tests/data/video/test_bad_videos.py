@@ -1,4 +1,4 @@
-"""What missing, damaged, cut and odd files end in: a reason, or the frames that are left."""
+"""Missing, damaged, truncated and unusual files: the reason in the error, or the frames left."""
 
 import os
 from itertools import islice
@@ -23,7 +23,7 @@ from mvit_det.data.decoding.stream import VideoStream
 
 @pytest.mark.parametrize("b_frames", [0, 3])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
-def test_a_file_cut_short_has_the_frames_that_are_left(tmp_path, name, b_frames):
+def test_a_truncated_file_has_the_frames_before_the_cut(tmp_path, name, b_frames):
     codec = None if name == "a.avi" else "libx264"
     path = write_video(
         *(tmp_path / name, numbered_frames(100)),
@@ -32,12 +32,12 @@ def test_a_file_cut_short_has_the_frames_that_are_left(tmp_path, name, b_frames)
     cut_short(path, 0.6)
     with open_video(path) as video:
         assert 20 < len(video) < 100
-        seen = video.frames(range(len(video) - 4))
-        assert numbers(seen) == list(range(len(seen)))
+        frames = video.frames(range(len(video) - 4))
+        assert numbers(frames) == list(range(len(frames)))
         video.frames([len(video) - 1])
 
 
-def test_what_needs_a_damaged_packet_is_an_error(tmp_path, capfd):
+def test_frames_that_need_a_damaged_packet(tmp_path, capfd):
     path = write_video(tmp_path / "a.mp4", numbered_frames(120), gop=12, index_first=True)
     damage(path, 0.5, 200)
     bad = []
@@ -59,8 +59,8 @@ def test_what_needs_a_damaged_packet_is_an_error(tmp_path, capfd):
     assert capfd.readouterr().err == ""  # FFmpeg is silent
 
 
-def test_what_only_the_last_steps_refuse(tmp_path, monkeypatch):
-    # By damage that random bytes give to one file in thousands.
+def test_errors_of_conversion_and_demuxing(tmp_path, monkeypatch):
+    # Damage by random bytes has this effect in one file of thousands.
     path = write_video(tmp_path / "a.mp4", numbered_frames(5))
 
     def refuse(*args, **kwargs):
@@ -68,20 +68,24 @@ def test_what_only_the_last_steps_refuse(tmp_path, monkeypatch):
 
     with open_video(path) as video:
         monkeypatch.setattr(video._stream, "_reformatter", Mock(reformat=refuse))
-        with pytest.raises(VideoError, match="frame cannot be made RGB: Operation not supported"):
+        with pytest.raises(
+            VideoError, match="frame cannot be converted to RGB: Operation not supported"
+        ):
             video.frames([1])
     stream = VideoStream(path)
 
     def broken(*args):
         yield from islice(container.demux(*args), 3)
-        raise IndexError("list index out of range")  # what PyAV says of a stream that is new
+        raise IndexError(
+            "list index out of range"
+        )  # PyAV's error for a stream that begins in mid-file
 
     container, stream._container = stream._container, Mock(demux=broken)
     assert len(list(stream.packets())) == 3
     container.close()
 
 
-def test_reasons(tmp_path):
+def test_reason_of_each_unusable_file(tmp_path):
     def reason(path) -> str:
         with pytest.raises(VideoError) as error, open_video(path):
             pass
@@ -100,7 +104,7 @@ def test_reasons(tmp_path):
     assert reason(tmp_path / "folder") == "the folder has no pictures"
     assert reason(write_audio(tmp_path / "audio.mp4")) == "no video stream (audio only?)"
     assert reason(write_without_frames(tmp_path / "none.avi")) == "no frames"
-    assert reason(tmp_path / "text.txt") == "the file is a text, not a video"
+    assert reason(tmp_path / "text.txt") == "the file is text, not a video"
     assert reason(picture) == "the file is a single picture, not a video"
     for path in (tmp_path / "text.mp4", no_index):
         assert reason(path) == (
@@ -108,7 +112,7 @@ def test_reasons(tmp_path):
         )
 
 
-def test_a_file_or_folder_one_may_not_read(tmp_path, monkeypatch):
+def test_no_read_permission(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", numbered_frames(3))
     write_frame_folder(tmp_path / "frames", numbered_frames(3))
 
@@ -123,7 +127,7 @@ def test_a_file_or_folder_one_may_not_read(tmp_path, monkeypatch):
             pass
 
 
-def test_frames_that_are_not_there(tmp_path):
+def test_frame_index_out_of_range(tmp_path):
     path = write_video(tmp_path / "a.mp4", numbered_frames(5))
     folder = write_frame_folder(tmp_path / "frames", numbered_frames(5))
     for place in (path, folder):
@@ -133,7 +137,7 @@ def test_frames_that_are_not_there(tmp_path):
                     video.frames([0, index])
 
 
-def test_odd_names_are_files(tmp_path, monkeypatch):
+def test_special_characters_in_file_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("concat:a.mp4", "50% off #1?.mp4", "pipe:0.mp4", "%05d.mp4"):
         write_video(tmp_path / "a.mp4", numbered_frames(3)).rename(name)

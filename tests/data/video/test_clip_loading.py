@@ -1,4 +1,4 @@
-"""Batches of clips: they follow from their positions, are repeated, and mixed."""
+"""Batches of clips: workers, interruptions, repeats and Mixup."""
 
 import pytest
 from test_loader import assert_same, first
@@ -36,17 +36,20 @@ def build_clips(items, total_batch_size=2, **options):
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_clips_follow_from_their_positions(videos, repeats):
+def test_clips_do_not_depend_on_workers_or_interruptions(videos, repeats):
     whole = first(build_clips(videos, repeats=repeats), 5)
     assert whole[0]["inputs"].shape == (2 * repeats, 3, 4, 32, 32)
     names = [name for batch in whole for name in batch["file_name"]]
     assert len(set(names)) == 3 and not any("missing" in name for name in names)
-    assert names[::repeats] == names[repeats - 1 :: repeats]  # side by side
-    assert_same(first(build_clips(videos, repeats=repeats, num_workers=2), 5), whole)
-    loader = build_clips(videos, repeats=repeats, num_workers=2)
-    first(loader, 2)
+    assert names[::repeats] == names[repeats - 1 :: repeats]  # next to each other
+    loader = build_clips(videos, repeats=repeats, num_workers=repeats)
+    stream = iter(loader)
+    batches = [next(stream), next(stream)]
     resumed = build_clips(videos, repeats=repeats)
     resumed.load_state_dict(loader.state_dict())
+    batches += [next(stream) for _ in range(3)]
+    stream.close()
+    assert_same(batches, whole)
     assert_same(first(resumed, 3), whole[2:])
 
 
@@ -62,5 +65,5 @@ def test_repeated_clips_differ_and_are_mixed_with_other_videos(videos, total_bat
     for place, label in enumerate(plain["labels"].tolist()):
         partner = plain["labels"][count - 1 - place].item()
         assert set(mixed["labels"][place].nonzero().flatten().tolist()) == {label, partner}
-        # an odd one out is mixed with its own repeat
+        # the middle video of three is mixed with its repeat
         assert (label == partner) == (total_batch_size == 3 and place in (2, 3))

@@ -1,4 +1,4 @@
-"""From a video on disk to a sample; the frames it is made of, and bad videos."""
+"""Samples of videos on disk: the frames of the clip, repeats, and bad videos."""
 
 import pickle
 import random
@@ -39,8 +39,8 @@ def as_tensor(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float()
 
 
-def shown(clip: torch.Tensor) -> list[int]:
-    """The numbers of the frames of a clip (3, T, H, W) of pixel values."""
+def frame_indices(clip: torch.Tensor) -> list[int]:
+    """Read the frame indices from the pixel values of a clip (3, T, H, W)."""
     return numbers(clip.permute(1, 2, 3, 0).numpy())
 
 
@@ -53,11 +53,11 @@ def seeded(seed: int) -> None:
     random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
 
 
-# ------------------------------------------------------------------------------------------- samples
+# ------------------------------------------------------------------------------------------ samples
 
 
 @pytest.mark.parametrize("sampling", [DenseSampling(4, 2), SegmentSampling(5)])
-def test_training_shows_the_frames_that_the_sampling_draws(video, folder, sampling):
+def test_training_clips_have_the_sampled_frames(video, folder, sampling):
     mapper = make_mapper(sampling=sampling)
     clips = set()
     for seed in range(6):
@@ -68,38 +68,41 @@ def test_training_shows_the_frames_that_the_sampling_draws(video, folder, sampli
             assert sample["labels"] == 3 and sample["file_name"] == str(path)
             seeded(seed)
             expected = sampling.train(np.arange(FRAMES) / 30).tolist()
-            assert shown(sample["inputs"]) == expected
+            assert frame_indices(sample["inputs"]) == expected
         clips.add(tuple(expected))
     assert len(clips) > 3
 
 
-def test_testing_shows_each_clip_in_its_place(video):
+def test_testing_clips_are_evenly_spaced(video):
     mapper = make_mapper(False)
     expected = {0: [0, 2, 4, 7], 1: [16, 18, 20, 23], 2: [32, 34, 36, 39]}  # 8 of 40, 16 apart
     for clip, frames in expected.items():
         item = {"file_name": str(video), "label": 1, "clip": clip, "clips": 3}
         sample = mapper(item)
-        assert shown(sample.pop("inputs")) == frames
+        assert frame_indices(sample.pop("inputs")) == frames
         assert sample == {
             "labels": 1,
             "unreadable": None,
             **{k: item[k] for k in sample.keys() & item},
         }
         assert (sample["clip"], sample["clips"]) == (clip, 3)
-    alone = mapper({"file_name": str(video), "label": 1})
-    assert shown(alone["inputs"]) == expected[1] and (alone["clip"], alone["clips"]) == (0, 1)
+    single = mapper({"file_name": str(video), "label": 1})
+    assert frame_indices(single["inputs"]) == expected[1] and (single["clip"], single["clips"]) == (
+        0,
+        1,
+    )
 
 
-def test_a_folder_of_frames_has_the_rate_that_its_item_tells(folder):
+def test_a_folder_of_frames_has_the_rate_of_its_item(folder):
     mapper = make_mapper(False)
     known = {"file_name": str(folder), "label": 0, "clip": 0, "clips": 2}
-    assert shown(mapper(known)["inputs"]) == [0, 2, 4, 7]
-    assert shown(mapper({**known, "fps": 60.0})["inputs"]) == [0, 5, 10, 15]
+    assert frame_indices(mapper(known)["inputs"]) == [0, 2, 4, 7]
+    assert frame_indices(mapper({**known, "fps": 60.0})["inputs"]) == [0, 5, 10, 15]
 
 
 def test_a_clip_longer_than_its_video_repeats_the_last_frame(video):
     sample = make_mapper(False, DenseSampling(4, 20))({"file_name": str(video), "label": 0})
-    assert shown(sample["inputs"]) == [0, 26, 39, 39]
+    assert frame_indices(sample["inputs"]) == [0, 26, 39, 39]
 
 
 def test_the_same_seed_makes_the_same_sample(video):
@@ -113,7 +116,7 @@ def test_the_same_seed_makes_the_same_sample(video):
     assert not torch.equal(mapper(item)["inputs"], made[0])
 
 
-# ----------------------------------------------------------------------------------------- repetition
+# --------------------------------------------------------------------------------------- repetition
 
 
 @pytest.fixture
@@ -130,13 +133,15 @@ def test_repeated_samples_are_decoded_once_and_augmented_differently(video, open
     samples = make_mapper().repeated(item, 3)
     assert opened == [str(video)]
     assert [sample["labels"] for sample in samples] == [2, 2, 2]
-    assert len({tuple(shown(sample["inputs"])) for sample in samples}) == 1  # the same frames
+    assert (
+        len({tuple(frame_indices(sample["inputs"])) for sample in samples}) == 1
+    )  # the same frames
     augmented = make_mapper(transform=clip_train_transform((4, 32, 32))).repeated(item, 3)
     assert len({sample["inputs"].sum().item() for sample in augmented}) == 3
     assert make_mapper().repeated({"file_name": "no.mp4", "label": 0}, 3) is None
 
 
-# ---------------------------------------------------------------------------------------- bad videos
+# --------------------------------------------------------------------------------------- bad videos
 
 
 def _web_page(path):
@@ -173,7 +178,7 @@ def test_bad_video(tmp_path, caplog, video, fault):
     messages = [r.getMessage() for r in caplog.records if r.name == "mvit_det.data.bad_samples"]
     assert len(messages) == 1  # once per file
     assert messages[0].startswith(f"Video {path} is skipped: ") and reason in messages[0]
-    assert len(messages[0]) > len(f"Video {path} is skipped: ") + 5  # a reason is always told
+    assert len(messages[0]) > len(f"Video {path} is skipped: ") + 5  # with a reason
 
     tester = make_mapper(False, transform=clip_test_transform((4, 24, 24), crops=3))
     tested = tester({**item, "clip": 1, "clips": 2})
@@ -193,10 +198,10 @@ def test_too_many_bad_videos(tmp_path, video):
     with pytest.raises(UserError, match=r"^2 of the 3 videos .*=0.5 .*0.mp4: .*the data set"):
         mapper(missing[1])
     tester = make_mapper(False, max_bad_share=0.0, min_seen=1)
-    assert all(tester(item)["unreadable"] for item in missing)  # an evaluation goes on
+    assert all(tester(item)["unreadable"] for item in missing)  # an evaluation continues
 
 
-def test_a_fault_of_the_transform_is_no_bad_video(video):
+def test_an_error_of_the_transform_is_not_a_bad_video(video):
     with pytest.raises(
         RuntimeError, match="Video .*x.mp4 reads well, but its transform failed: Zero"
     ):
@@ -204,7 +209,7 @@ def test_a_fault_of_the_transform_is_no_bad_video(video):
 
 
 class Wrong:
-    """A sampling that fails, or names frames that there are none of."""
+    """A sampling that fails, or chooses frames that do not exist."""
 
     def __init__(self, chosen=None):
         self.chosen = chosen
@@ -216,12 +221,12 @@ class Wrong:
         raise UserError("clips=7 is wrong.")
 
 
-def test_a_fault_of_the_sampling_is_no_bad_video(video):
+def test_an_error_of_the_sampling_is_not_a_bad_video(video):
     item = {"file_name": str(video), "label": 0}
     with pytest.raises(RuntimeError, match="x.mp4 reads well, but choosing among its 40 .*ZeroDiv"):
         make_mapper(sampling=Wrong())(item)
     for chosen in ([0, 40], [-1, 3], []):
-        with pytest.raises(RuntimeError, match="has 40 frames, of which .* were chosen by Wrong"):
+        with pytest.raises(RuntimeError, match="has 40 frames, but Wrong chose"):
             make_mapper(sampling=Wrong(chosen))(item)
     with pytest.raises(UserError, match="clips=7 is wrong"):
         make_mapper(False, sampling=Wrong())(item)

@@ -1,7 +1,7 @@
-"""Frame numbers of clips: by hand for four videos, PySlowFast's own, and by time at variable rates.
+"""Frame indices of clips: by hand for four videos, those of PySlowFast, and at variable rates.
 
-What PySlowFast gives was had by calling `get_multiple_start_end_idx` and `temporal_sampling` of
-its datasets/decoder.py, and `get_seq_frames` of its datasets/ssv2.py.
+PySlowFast's indices were computed with `get_multiple_start_end_idx` and `temporal_sampling` of its
+datasets/decoder.py, and `get_seq_frames` of its datasets/ssv2.py.
 """
 
 import random
@@ -96,7 +96,7 @@ def test_segments_by_hand(case):
         (10, 30, 16, 4, 60, "0 4 8 9 9 9 9 9 9 9 9 9 9 9 9 9"),  # shorter than the span
     ],
 )
-def test_training_clips_are_pyslowfasts(count, fps, num_frames, rate, seed, expected):
+def test_training_clips_equal_those_of_pyslowfast(count, fps, num_frames, rate, seed, expected):
     random.seed(seed)
     drawn = DenseSampling(num_frames, rate).train(times_of(count, fps))
     np.testing.assert_array_equal(drawn, listed(expected))
@@ -116,7 +116,7 @@ def test_training_clips_are_pyslowfasts(count, fps, num_frames, rate, seed, expe
         (1, 8, "0 0 0 0 0 0 0 0"),
     ],
 )
-def test_training_segments_are_pyslowfasts(count, num_frames, expected):
+def test_training_segments_equal_those_of_pyslowfast(count, num_frames, expected):
     random.seed(count)  # as PySlowFast's were drawn
     drawn = SegmentSampling(num_frames).train(times_of(count, 12))
     np.testing.assert_array_equal(drawn, listed(expected))
@@ -182,7 +182,7 @@ def test_rounded_times_are_those_of_a_constant_rate():
                 )
 
 
-def test_several_clips_of_segments_see_different_frames():
+def test_several_clips_of_segments_have_different_frames():
     sampling, times = SegmentSampling(4), times_of(41, 12)  # segments of 10 frames
     assert sampling.test(times, 0, 1).tolist() == [5, 15, 25, 35]
     assert sampling.test(times, 0, 2).tolist() == [2, 12, 22, 32]
@@ -202,13 +202,13 @@ def test_without_a_distance_all_frames_are_the_same():
         (lambda: SegmentSampling(2.5), "num_frames=2.5 of SegmentSampling must be a whole number"),
     ],
 )
-def test_what_samplings_refuse(make, message):
+def test_invalid_arguments(make, message):
     with pytest.raises(UserError, match=message):
         make()
 
 
 @pytest.mark.parametrize("sampling", [DenseSampling(16, 4), SegmentSampling(16)])
 @pytest.mark.parametrize("clip, clips", [(5, 5), (-1, 5), (0, 0)])
-def test_clips_that_are_not_there(sampling, clip, clips):
+def test_clip_index_out_of_range(sampling, clip, clips):
     with pytest.raises(ValueError, match=f"clip {clip} of {clips}"):
         sampling.test(times_of(100, 30), clip, clips)

@@ -1,5 +1,4 @@
-"""Clip transforms against the released code's numbers, whole frames, and hand-made clips."""
-
+"""Clip transforms compared with the released code, and on clips made by hand."""
 
 import numpy as np
 import pytest
@@ -42,11 +41,11 @@ def grey(count=4, height=40, width=60) -> np.ndarray:
 ZERO_MEAN = dict(mean=(1 / 255,) * 3, std=(1.0,) * 3)
 
 
-# ------------------------------------------------------------------------------------------ training
+# ----------------------------------------------------------------------------------------- training
 
 
 @pytest.mark.parametrize("crop", ["inception", "short_side_jitter"])
-def test_the_same_seed_augments_as_the_released_code_does(golden, crop):
+def test_augmentation_equals_the_released_code_for_each_seed(golden, crop):
     transform = clip_train_transform(
         INPUT,
         crop=crop,
@@ -68,18 +67,19 @@ def test_the_same_seed_augments_as_the_released_code_does(golden, crop):
 
 
 @pytest.mark.parametrize("crop", ["inception", "short_side_jitter"])
-@pytest.mark.parametrize("shape", [(9, 1), (1, 9), (2, 2), (300, 20), (31, 47), (640, 360)])
+@pytest.mark.parametrize("shape", [(9, 1), (1, 9), (2, 2), (300, 20), (31, 47), (320, 180)])
 def test_clips_of_any_shape(crop, shape):
     size = (2, 24, 32)
     transform = clip_train_transform(size, crop=crop, short_side=(32, 40))
-    for seed in range(5):
+    frames = clip(*shape)
+    for seed in range(3):
         seeded(seed)
-        made = transform(clip(*shape))
+        made = transform(frames)
         assert made.shape == (3, FRAMES, 24, 32) and made.isfinite().all()
 
 
-def test_numbers_by_hand():
-    """Frames of one colour stay so, whatever is resampled: normalisation is all that happens."""
+def test_normalisation_by_hand():
+    """Resizing and cropping keep frames of one colour, so that only normalisation changes them."""
     colours = np.array([[200, 100, 50], [10, 20, 30]], np.uint8)
     frames = np.broadcast_to(colours[:, None, None], (2, 50, 70, 3))
     expected = (torch.from_numpy(colours) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
@@ -94,7 +94,7 @@ def test_numbers_by_hand():
         torch.testing.assert_close(views, expected.expand(crops, -1, -1, -1, -1))
 
 
-def test_a_still_clip_stays_still_but_for_the_noise():
+def test_frames_of_a_still_clip_stay_equal_except_for_noise():
     frames = np.repeat(clip(90, 70)[:1], 5, axis=0)
     transform = clip_train_transform((5, 32, 32), erase_mode="const", erase_prob=0.5)
     different = set()
@@ -107,17 +107,18 @@ def test_a_still_clip_stays_still_but_for_the_noise():
 
 
 def test_half_of_the_clips_are_flipped_as_a_whole():
-    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, None, :, None], (3, 64, 64, 3))
+    ramp = np.broadcast_to(np.arange(32, dtype=np.uint8)[None, None, :, None], (3, 32, 32, 3))
     options = {**PLAIN, "scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
     flipped = 0
-    for seed in range(200):
+    transform = clip_train_transform((3, 32, 32), **{**options, "hflip": 0.5})
+    for seed in range(60):
         seeded(seed)
-        made = clip_train_transform((3, 64, 64), **{**options, "hflip": 0.5})(ramp)
+        made = transform(ramp)
         falls = (made.diff(dim=-1) < 0).float().mean().item()
         assert falls in (0.0, 1.0)
         flipped += falls
-    assert 70 < flipped < 130
-    never = clip_train_transform((3, 64, 64), **options)
+    assert 18 < flipped < 42
+    never = clip_train_transform((3, 32, 32), **options)
     assert all((never(ramp).diff(dim=-1) > 0).all() for _ in range(20))
 
 
@@ -166,7 +167,7 @@ def test_the_short_side_is_drawn_uniformly_in_its_inverse(monkeypatch):
     )  # log mean; not 288
 
 
-def test_frames_that_were_given_stay_as_they_are():
+def test_input_frames_are_not_changed():
     frames = clip(60, 50)
     before = frames.copy()
     for transform in (clip_train_transform(INPUT, **PLAIN), clip_train_transform(INPUT)):
@@ -177,11 +178,11 @@ def test_frames_that_were_given_stay_as_they_are():
     assert np.array_equal(frames, before)
 
 
-# ------------------------------------------------------------------------------------------- testing
+# ------------------------------------------------------------------------------------------ testing
 
 
 @pytest.mark.parametrize("crops, short_side", PROTOCOLS)
-def test_test_crops_are_those_of_the_released_code(golden, crops, short_side):
+def test_test_crops_equal_the_released_code(golden, crops, short_side):
     transform = clip_test_transform(INPUT, crops=crops, short_side=short_side, mean=MEAN, std=STD)
     for width, height in SHAPES:
         views = transform(clip(width, height))
@@ -190,21 +191,21 @@ def test_test_crops_are_those_of_the_released_code(golden, crops, short_side):
         np.testing.assert_allclose(cells(views), expected, atol=2e-6)
 
 
-def test_what_the_crops_show():
+def test_positions_of_the_test_crops():
     """Columns and rows are numbered by red and green, and nothing is resized."""
     y, x = np.mgrid[:50, :81]
-    wide = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)[None].repeat(2, axis=0)
+    landscape = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)[None].repeat(2, axis=0)
 
     def corners(frames, crops, short_side):
         made = clip_test_transform((2, 40, 40), crops=crops, short_side=short_side)(frames)
         numbers = (made * 0.225 + 0.45) * 255
         return [(round(v[0, 0, 0, 0].item()), round(v[1, 0, 0, 0].item())) for v in numbers]
 
-    assert corners(wide, 1, 50) == [(21, 5)]  # 20.5 is rounded up
-    assert corners(wide, 3, 50) == [(0, 5), (21, 5), (41, 5)]
-    tall = wide.transpose(0, 2, 1, 3)[..., [1, 0, 2]]
-    assert corners(tall, 3, 50) == [(5, 0), (5, 21), (5, 41)]
-    assert corners(wide[:, :, :50], 3, 50) == [(0, 5), (5, 5), (10, 5)]
+    assert corners(landscape, 1, 50) == [(21, 5)]  # 20.5 is rounded up
+    assert corners(landscape, 3, 50) == [(0, 5), (21, 5), (41, 5)]
+    portrait = landscape.transpose(0, 2, 1, 3)[..., [1, 0, 2]]
+    assert corners(portrait, 3, 50) == [(5, 0), (5, 21), (5, 41)]
+    assert corners(landscape[:, :, :50], 3, 50) == [(0, 5), (5, 5), (10, 5)]
 
 
 def test_the_default_short_side_is_the_released_one():
@@ -224,19 +225,19 @@ def test_every_shape_is_covered(shape, size):
         torch.testing.assert_close(views, torch.full_like(views, (200 / 255 - 0.45) / 0.225))
 
 
-# ------------------------------------------------------------------------------------------ arguments
+# ---------------------------------------------------------------------------------------- arguments
 
 
 TRAIN_FAULTS = {
     "crop='centre' .* one of inception, short_side_jitter": dict(crop="centre"),
-    r"scale=\(0.5, 1.2\) .* a smallest .* within 0 and 1": dict(scale=(0.5, 1.2)),
-    r"scale=\(0, 1\) .* a smallest .* within 0 and 1": dict(scale=(0, 1)),
+    r"scale=\(0.5, 1.2\) .* a smallest .* from above 0 to 1": dict(scale=(0.5, 1.2)),
+    r"scale=\(0, 1\) .* a smallest .* from above 0 to 1": dict(scale=(0, 1)),
     r"scale=\(0.9, 0.5\) .* a smallest and a largest": dict(scale=(0.9, 0.5)),
     r"scale=\[0.5\] .* two numbers": dict(scale=[0.5]),
     "scale=0.5 .* two numbers": dict(scale=0.5),
     "ratio=ab .* two numbers": dict(ratio="ab"),
     "short_side=40 .* two numbers": dict(short_side=40),
-    r"ratio=\(0, 1\) above 0": dict(ratio=(0, 1)),
+    r"ratio=\(0, 1\) must be above 0": dict(ratio=(0, 1)),
     r"short_side=30 .* not below .* 48": dict(crop="short_side_jitter", short_side=(30, 60)),
     r"short_side=\(90, 60\) .* a smallest and a largest": dict(
         crop="short_side_jitter", short_side=(90, 60)
@@ -247,20 +248,20 @@ TRAIN_FAULTS = {
     "erase_count=0 .* at least 1": dict(erase_count=0),
     "auto_augment='random' .* RandAugment of timm, such as": dict(auto_augment="random"),
     "auto_augment='rand-m7-x4' ": dict(auto_augment="rand-m7-x4"),
-    r"mean=\[0.45\] .* red, green and blue": dict(mean=[0.45]),
+    r"mean=\[0.45\] .* three numbers": dict(mean=[0.45]),
     r"std=\[1, 1, 0\] .* above 0": dict(std=[1, 1, 0]),
 }
 
 
 @pytest.mark.parametrize("message", TRAIN_FAULTS)
-def test_what_training_refuses(message):
+def test_invalid_arguments_of_training(message):
     with pytest.raises(UserError, match=message):
         clip_train_transform(INPUT, **TRAIN_FAULTS[message])
 
 
 @pytest.mark.parametrize("make", [clip_train_transform, clip_test_transform])
 @pytest.mark.parametrize("size", [(32, 32), (0, 4, 4), 32, (4, 8, 8, 8)])
-def test_sizes_that_are_refused(make, size):
+def test_invalid_sizes(make, size):
     with pytest.raises(
         UserError,
         match="must be .frames,height,width. with sides in pixels, as must model.backbone",
@@ -268,7 +269,7 @@ def test_sizes_that_are_refused(make, size):
         make(size)
 
 
-def test_what_testing_refuses():
+def test_invalid_arguments_of_testing():
     with pytest.raises(UserError, match="crops=2 of clip_test_transform must be one of 1, 3"):
         clip_test_transform(INPUT, crops=2)
     with pytest.raises(UserError, match="short_side=47 .* not below .* the crop, 48"):

@@ -1,4 +1,4 @@
-"""Each published format of a list of videos, and what its reader says of faults."""
+"""Published formats of lists of videos, and the error messages of their readers."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_path_and_label(tmp_path, text):
     assert word == "line" and ["1.mp4" in text[n - 1] for n in lines] == [True, False]
 
 
-def test_the_last_column_is_the_label_whatever_the_path_holds(tmp_path):
+def test_the_last_column_is_the_label(tmp_path):
     text = "air drumming/x 1, take 2.mp4 7\nb/passing (in game)\t.mp4 12\n"
     found = read(tmp_path / "list.txt", text)
     assert rows(found) == [("air drumming/x 1, take 2.mp4", 7), ("b/passing (in game)\t.mp4", 12)]
@@ -51,11 +51,11 @@ def test_the_last_column_is_the_label_whatever_the_path_holds(tmp_path):
 def test_a_name_may_begin_with_a_number_sign(tmp_path):
     found = read(tmp_path / "list.txt", "# remark\n#20_Rhythm_clap.avi 4\n#\n#\tof 2021\n")
     assert rows(found) == [("#20_Rhythm_clap.avi", 4)]
-    with pytest.raises(UserError, match="line 1, '#remark', is no row"):
+    with pytest.raises(UserError, match="line 1, '#remark', is not a row"):
         read(tmp_path / "list.txt", "#remark\na.mp4 1\n")
 
 
-def test_names_that_are_no_text(tmp_path):
+def test_names_that_are_not_utf8(tmp_path):
     found = read(tmp_path / "l.txt", "caf\udce9.mp4 1\n", errors="surrogateescape")
     assert rows(found) == [("caf\udce9.mp4", 1)]
 
@@ -105,7 +105,7 @@ def write_something(folder, prefix="something-something-v2-", order=TEMPLATES):
 
 @pytest.mark.parametrize("prefix", ["something-something-v2-", ""])
 def test_something_something(tmp_path, prefix):
-    """The order is that of the labels' file, not that of the names."""
+    """Classes have the order of the labels' file, not the alphabetical one."""
     order = TEMPLATES[::-1]
     found = read_video_list(write_something(tmp_path, prefix, order))
     assert rows(found) == [("7", 0), ("3", 2)] and found.stems
@@ -130,7 +130,7 @@ def frames_of(videos, labels='""'):
     return "\n".join(["original_vido_id video_id frame_id path labels", *lines, ""])
 
 
-def test_a_line_per_frame(tmp_path):
+def test_a_frame_list(tmp_path):
     write_something(tmp_path)
     found = read(tmp_path / "train.csv", frames_of(["7", "73", "9", "5"]))
     assert rows(found) == [("7", 2), ("9", 2), ("5", 1)] and found.folders == TEMPLATES
@@ -138,15 +138,15 @@ def test_a_line_per_frame(tmp_path):
     assert found.ignored == "1 videos that the JSON files do not name"
 
 
-def test_a_line_per_frame_of_another_data_set(tmp_path):
+def test_a_frame_list_of_another_data_set(tmp_path):
     write_something(tmp_path)
     with pytest.raises(
-        UserError, match="has none that can be used .2 videos that the JSON files do not name"
+        UserError, match="has no usable row .2 videos that the JSON files do not name"
     ):
         read(tmp_path / "train.csv", frames_of(["73", "74"]))
 
 
-def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
+def test_a_frame_list_with_labels(tmp_path):
     found = read(tmp_path / "train.csv", frames_of(["7", "73"], '"4"'))
     assert rows(found) == [("7", 4), ("73", 4)] and not found.folders
     for labels in ('""', '"4,5"', "-1", "99999999999999999999"):
@@ -156,7 +156,7 @@ def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
             read(tmp_path / "train.csv", frames_of(["7"], labels))
 
 
-# -------------------------------------------------------------------------------------------- faults
+# ------------------------------------------------------------------------------------------- faults
 
 
 @pytest.mark.parametrize(
@@ -164,13 +164,13 @@ def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
     [
         ("\n \n# nothing\n", "list.txt is empty: write a row"),
         ("path label\n", "list.txt has no row: write one"),
-        ("\0\0\0 ftypisom", "list.txt is no text file"),
+        ("\0\0\0 ftypisom", "list.txt is not a text file"),
         ("a.mp4 1\nb.mp4 two\n", r"list.txt, line 2, 'b.mp4 two', .* has the label 'two': correct"),
-        (f"a.mp4 1\nb.mp4 {10**30}\n", "line 2, 'b.mp4 10+', is no .* numbers from 0 to 999999"),
-        ('"",1\n', r"line 1, '\"\",1', is no row .* one column alone"),
-        ("a.mp4 1\n\nb.mp4\n", r"line 3, 'b.mp4', is no row .* one column alone"),
-        ("a.mp4,1\nb.mp4 2\n", r"line 2, 'b.mp4 2', is no row"),
-        ("a.mp4 0 3\nb.mp4 0 2\n", r"line 1: 'a.mp4 0' is followed by one label, but not by"),
+        (f"a.mp4 1\nb.mp4 {10**30}\n", "line 2, 'b.mp4 10+', is not .* numbers from 0 to 999999"),
+        ('"",1\n', r"line 1, '\"\",1', is not a row .* one column only"),
+        ("a.mp4 1\n\nb.mp4\n", r"line 3, 'b.mp4', is not a row .* one column only"),
+        ("a.mp4,1\nb.mp4 2\n", r"line 2, 'b.mp4 2', is not a row"),
+        ("a.mp4 0 3\nb.mp4 0 2\n", r"line 1: 'a.mp4 0' is followed by a label, but not by"),
         ("a.mp4 0 3\nb.mp4 0 2 4\n", r"line 1: 'a.mp4 0' is .* \(several labels are not supported"),
         ("d 12 16 3\ne 0 20 1\n", r"line 1: there are three numbers .* parts of a video"),
         (
@@ -184,18 +184,18 @@ def test_a_line_per_frame_with_labels_of_its_own(tmp_path):
         ),
         (f"label,youtube_id,time_start,time_end\n{'x' * 200_000},a,1,2\n", "line 2, .* not have"),
         ("youtube_id,time_start,time_end,split\nabc,1,2,test\n", "lacks the column label: give an"),
-        ("original_vido_id video_id\n1 2\n", "line 2, '1 2', is no row 'original"),
-        ('{"labels": 1}', "list.txt is no list of videos with labels"),
+        ("original_vido_id video_id\n1 2\n", "line 2, '1 2', is not a row 'original"),
+        ('{"labels": 1}', "list.txt is not a list of videos with labels"),
         ('[{"id": "1", "template": "x"}, {"id": "2"}]', "list.txt, entry 2: an id and a template"),
-        ('[{"id": "1",\n', "is no valid JSON: line 2"),
+        ('[{"id": "1",\n', "valid JSON: line 2"),
     ],
 )
-def test_faults(tmp_path, text, sentence):
+def test_invalid_lists(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
         read(tmp_path / "list.txt", text)
 
 
-def test_a_template_that_is_no_class(tmp_path):
+def test_a_template_that_is_not_a_class(tmp_path):
     path = write_something(tmp_path, order=TEMPLATES[1:])
     with pytest.raises(
         UserError, match="entry 2: 'Approaching something' is not among the classes"
@@ -208,7 +208,7 @@ def test_a_list_that_is_a_folder(tmp_path):
         read_video_list(tmp_path)
 
 
-# -------------------------------------------------------------------------------------------- classes
+# ------------------------------------------------------------------------------------------ classes
 
 
 def test_the_classes_of_kinetics_are_known_without_data():

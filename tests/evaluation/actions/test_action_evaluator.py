@@ -60,7 +60,7 @@ def clip(video, second, *found, part=(0, 0, 1, 1)):
         video=video,
         second=float(second),
         original_boxes=torch.tensor([box for box, _ in found]).reshape(-1, 4),
-        shown=torch.tensor(part, dtype=torch.float32),
+        visible_area=torch.tensor(part, dtype=torch.float32),
         file_name=f"videos/{video}.mp4",
         unreadable=None,
     )
