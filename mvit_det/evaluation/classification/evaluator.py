@@ -16,9 +16,9 @@ from torch import Tensor
 from mvit_det.errors import UserError, check_count, not_finite
 from mvit_det.evaluation.classification.examples import Example, Examples, first_of, sheet
 from mvit_det.evaluation.classification.files import save_predictions
-from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
-from mvit_det.evaluation.classification.report import PREDICTIONS, report
-from mvit_det.evaluation.writing import numbers_first
+from mvit_det.evaluation.classification.metrics import Predictions, best_classes, unique_names
+from mvit_det.evaluation.classification.report import PREDICTIONS, report_classification
+from mvit_det.evaluation.writing import log_write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class ClassificationAccuracy(DatasetEvaluator):
             UserError: shapes, labels or the number of classes do not match, or a score is not
                 finite.
         """
-        sound, files, labels, scores = self._sound(inputs, outputs.float().cpu())
+        sound, files, labels, scores = self._readable_inputs(inputs, outputs.float().cpu())
         best, classes = best_classes(scores)
         for kept, values in zip(self._columns, (labels.int(), classes.int(), best)):
             kept += values.numpy().tobytes()
@@ -113,20 +113,20 @@ class ClassificationAccuracy(DatasetEvaluator):
             return {}
         gathered = [part for part in gathered if part[1]]
         if not gathered:
-            return self._nothing()
+            return self._no_results()
         names, files, columns, right, wrong = zip(*gathered)
         file_name = np.array(list(chain(*files)), np.str_)
         label, classes, best = (b"".join(parts) for parts in zip(*columns))
         predictions = Predictions(
-            distinct(names[0]),
+            unique_names(names[0]),
             file_name,
             np.frombuffer(label, np.int32),
             np.frombuffer(classes, np.int32).reshape(len(file_name), -1),
             np.frombuffer(best, np.float32).reshape(len(file_name), -1),
-        ).each_once()
+        ).deduplicate()
         return self._report(predictions, list(chain(*right)), list(chain(*wrong)))
 
-    def _nothing(self) -> dict[str, dict[str, float]]:
+    def _no_results(self) -> dict[str, dict[str, float]]:
         logger.warning("%s has seen no %s that could be read.", type(self).__name__, self.KIND[:-1])
         return {}
 
@@ -136,17 +136,17 @@ class ClassificationAccuracy(DatasetEvaluator):
         """Write files and pictures, log tables, and return the metrics, on the main process."""
         if self._folder is not None:
             path = self._folder / PREDICTIONS
-            with numbers_first("Predictions", path):
+            with log_write_errors("Predictions", path):
                 save_predictions(path, predictions)
             path = self._folder / "pictures" / "overview.png"
             if right or wrong:
                 right, wrong = (first_of(part, self._examples.count) for part in (right, wrong))
-                with numbers_first("Examples", path):
+                with log_write_errors("Examples", path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     sheet(right, wrong, predictions.names).save(path)
-        return report(predictions, self._folder)
+        return report_classification(predictions, self._folder)
 
-    def _sound(
+    def _readable_inputs(
         self, inputs: dict[str, Any], scores: Tensor
     ) -> tuple[list[int], list[str], Tensor, Tensor]:
         """Return batch indices, files, labels, and competing scores of the readable inputs."""
@@ -159,12 +159,12 @@ class ClassificationAccuracy(DatasetEvaluator):
                 f"{self.KIND[:-1]} are needed (mixed labels are for training alone)."
             )
         sound = [index for index, reason in enumerate(reasons) if reason is None]
-        scores, labels = scores[sound, ..., : self._competing(shape[-1])], labels[sound]
+        scores, labels = scores[sound, ..., : self._count_competing(shape[-1])], labels[sound]
         files = [inputs["file_name"][index] for index in sound]
         self._check(files, labels, scores)
         return sound, files, labels, scores
 
-    def _competing(self, outputs: int) -> int:
+    def _count_competing(self, outputs: int) -> int:
         """Return the number of competing outputs, and store the names of their classes."""
         if self._classes is not None and self._classes > outputs:
             raise UserError(

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mvit_det.evaluation.drawing.boxes import pixels_of, resized
-from mvit_det.evaluation.drawing.side_by_side import captioned, grid
+from mvit_det.evaluation.drawing.boxes import to_pixels, resize_image
+from mvit_det.evaluation.drawing.side_by_side import add_caption, grid
 
 _TILE, _GAP, _CAPTION, _WIDTH = 180, 8, 40, 1136  # pixels
 _FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: number shown, side and gap in pixels
@@ -76,8 +76,8 @@ class Examples:
 
     def _pixels(self, image: Tensor, side: int) -> np.ndarray:
         """Convert (3, H, W) to (h, w, 3) uint8 with a long side of ``side``."""
-        pixels = pixels_of(image, self.mean, self.std)
-        return resized(pixels, side / max(pixels.shape[:2]))
+        pixels = to_pixels(image, self.mean, self.std)
+        return resize_image(pixels, side / max(pixels.shape[:2]))
 
 
 def with_prediction(example: Example, predicted: int, score: float) -> Example:
@@ -108,7 +108,7 @@ def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> I
     ):
         if examples:
             tiles = [_tile(example, names, size) for example in examples]
-            parts.append(captioned(grid(tiles, columns), title))
+            parts.append(add_caption(grid(tiles, columns), title))
     return Image.fromarray(np.concatenate(parts))
 
 

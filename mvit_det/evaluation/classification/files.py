@@ -10,7 +10,7 @@ import numpy as np
 
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import Accuracy, Predictions
-from mvit_det.evaluation.writing import write_arrays, write_whole
+from mvit_det.evaluation.writing import write_arrays, write_atomic
 
 # columns of a file: number of axes and dtype kind
 NAMED = {"class_names": (1, "U"), "file_name": (1, "U"), "label": (1, "i")}
@@ -54,9 +54,9 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
 
 
-def predictions_in(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> Predictions:
+def parse_predictions(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> Predictions:
     """Check the arrays of a file and return them as predictions; a `UserError` if they are not."""
-    columns = checked(arrays, {**NAMED, "top_classes": (2, "i"), "top_scores": (2, "f")}, path)
+    columns = check_columns(arrays, {**NAMED, "top_classes": (2, "i"), "top_scores": (2, "f")}, path)
     names, file_name, label, classes, scores = columns.values()
     fault = None
     if classes.shape != scores.shape or len(classes) != len(label):
@@ -68,11 +68,11 @@ def predictions_in(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) ->
     elif not np.isfinite(scores).all():
         fault = "it has scores that are not finite"
     if fault:
-        raise unsound(path, fault)
+        raise inconsistent_file(path, fault)
     return Predictions(names.tolist(), file_name, label, classes, scores)
 
 
-def checked(
+def check_columns(
     arrays: Mapping[str, np.ndarray],
     columns: Mapping[str, tuple[int, str]],
     path: str | os.PathLike,
@@ -93,21 +93,21 @@ def checked(
     for name, (axes, kind) in columns.items():
         if arrays[name].ndim != axes or arrays[name].dtype.kind != kind:
             found = f"{arrays[name].dtype} of shape {arrays[name].shape}"
-            raise unsound(path, f"its {name} is {found}")
+            raise inconsistent_file(path, f"its {name} is {found}")
     names, file_name, label = (arrays[name] for name in NAMED)
     if len(file_name) != len(label):
-        raise unsound(path, f"it has {len(file_name)} file names, {len(label)} labels")
+        raise inconsistent_file(path, f"it has {len(file_name)} file names, {len(label)} labels")
     if not len(label):
-        raise unsound(path, "it has no predictions")
+        raise inconsistent_file(path, "it has no predictions")
     if len(set(names.tolist())) < len(names):
-        raise unsound(path, "two classes have one name")
+        raise inconsistent_file(path, "two classes have one name")
     if label.min() < 0 or label.max() >= len(names):
         fault = f"its label are from {label.min()} to {label.max()}, of {len(names)} classes"
-        raise unsound(path, fault)
+        raise inconsistent_file(path, fault)
     return {name: arrays[name] for name in columns}
 
 
-def unsound(path: str | os.PathLike, fault: str) -> UserError:
+def inconsistent_file(path: str | os.PathLike, fault: str) -> UserError:
     """Return the error for a file that can be read but is inconsistent."""
     return UserError(f"{path} is not a valid file of predictions: {fault}; write it anew.")
 
@@ -125,4 +125,4 @@ def save_classes(path: Path, predictions: Predictions, accuracy: Accuracy) -> No
     for k, (name, images, *shares) in enumerate(columns):
         shares = ["" if np.isnan(share) else f"{share:.2f}" for share in shares]
         table.writerow([k, name, images, *shares, *worst.get(k, ("", 0))])
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())

@@ -32,7 +32,7 @@ class Predictions:
     """The predictions of a classifier for N images.
 
     Attributes:
-        names: distinct names of the K classes.
+        names: unique_names names of the K classes.
         file_name: (N,) str.
         label: (N,) indices of the true classes.
         classes: (N, k) indices of the predicted classes, best first.
@@ -55,7 +55,7 @@ class Predictions:
         """(N,) whether the best class is the true one."""
         return self.classes[:, 0] == self.label
 
-    def each_once(self) -> "Predictions":
+    def deduplicate(self) -> "Predictions":
         """Sort by file name, and drop images that came several times (as padding)."""
         order = np.lexsort((self.classes[:, 0], self.scores[:, 0], self.label, self.file_name))
         name, label = self.file_name[order], self.label[order]
@@ -117,7 +117,7 @@ class Accuracy:
         }
 
 
-def measure(predictions: Predictions) -> Accuracy:
+def compute_accuracy(predictions: Predictions) -> Accuracy:
     """Count by class; there must be at least one image."""
     label, count = predictions.label, len(predictions.names)
     among = (predictions.classes[:, :TOP] == label[:, None]).any(axis=1)
@@ -128,7 +128,7 @@ def measure(predictions: Predictions) -> Accuracy:
     )
 
 
-def distinct(names: Sequence[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
     """Make names unique, as metrics need: ImageNet has two kinds of "crane"."""
     counts = Counter(names)
     return [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]

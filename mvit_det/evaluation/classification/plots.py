@@ -42,10 +42,10 @@ def draw_class_accuracy(path: Path, accuracy: Accuracy, names: Sequence[str]) ->
     save_figure(figure, path)
 
 
-def draw_confusion(path: Path, predictions: Predictions) -> None:
+def draw_class_confusion(path: Path, predictions: Predictions) -> None:
     """Draw the confusion matrix; if there are many classes, that of the most confused ones."""
     total = len(predictions.names)
-    shown = _most_confused(predictions, MANY_ROWS)
+    shown = _select_most_confused(predictions, MANY_ROWS)
     names = [predictions.names[k] for k in shown]
     counts = confusion(predictions, shown)
     share = 100 * predictions.right.mean()
@@ -68,7 +68,7 @@ def confusion(predictions: Predictions, shown: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _most_confused(predictions: Predictions, limit: int) -> np.ndarray:
+def _select_most_confused(predictions: Predictions, limit: int) -> np.ndarray:
     """Return all classes, or the ``limit`` most confused ones, with confused pairs side by side."""
     total = len(predictions.names)
     if total <= limit:

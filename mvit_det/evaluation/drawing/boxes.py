@@ -23,7 +23,7 @@ def enlargement(height: int, width: int) -> float:
     return max(1.0, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
 
-def pixels_of(image: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
+def to_pixels(image: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
     """Convert a model's input (3, H, W) back to an image (H, W, 3) uint8.
 
     Args:
@@ -35,7 +35,7 @@ def pixels_of(image: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
     return (shares.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def resized(image: np.ndarray, scale: float) -> np.ndarray:
+def resize_image(image: np.ndarray, scale: float) -> np.ndarray:
     """Scale an image (H, W, C) uint8, to at least one pixel per side."""
     size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
@@ -62,7 +62,7 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
     line = max(2, round((height * width) ** 0.5 / 300))
     picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     if instances.has("pred_masks"):
-        picture = _with_masks(picture, instances.pred_masks, colours)
+        picture = _blend_masks(picture, instances.pred_masks, colours)
         line = 1
     scale = torch.tensor([width, height] * 2) / torch.tensor(instances.image_size[::-1] * 2)
     corners = instances.pred_boxes.tensor * scale - torch.tensor([0, 0, 1, 1])
@@ -71,10 +71,10 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
     texts = [names[label] if names else str(label) for label in classes]
     if instances.has("scores"):
         texts = [f"{text} {score:.0%}" for text, score in zip(texts, instances.scores.tolist())]
-    return _with_labels(picture.permute(1, 2, 0).numpy(), texts, corners, colours)
+    return _draw_labels(picture.permute(1, 2, 0).numpy(), texts, corners, colours)
 
 
-def _with_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Tensor:
+def _blend_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Tensor:
     """Blend masks (N, h, w) into an image (3, H, W), later ones over earlier ones."""
     owner, edge = np.full(picture.shape[1:], -1), np.zeros(picture.shape[1:], np.uint8)
     # one by one: as floats, all masks of a large image may not fit into memory
@@ -91,7 +91,7 @@ def _with_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Te
     return picture
 
 
-def _with_labels(
+def _draw_labels(
     image: np.ndarray, texts: Sequence[str], corners: Tensor, colours: Sequence[Colour]
 ) -> np.ndarray:
     """Write each text above its box, or as near to that as the image allows.

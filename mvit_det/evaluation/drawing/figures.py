@@ -26,7 +26,7 @@ def save_figure(figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def short(name: str) -> str:
+def truncate_name(name: str) -> str:
     """Truncate a name to 25 characters, and escape dollars, which would begin a formula."""
     name = name if len(name) <= 24 else f"{name[:22]}..."
     return name.replace("$", r"\$")
@@ -36,7 +36,7 @@ def draw_bars(axes, shares: np.ndarray, names: Sequence[str]) -> None:
     """Draw a bar for each class with its share in percent, the first one at the top."""
     places = range(len(shares))
     axes.barh(places, shares, color="tab:blue")
-    axes.set_yticks(places, list(map(short, names)))
+    axes.set_yticks(places, list(map(truncate_name, names)))
     box = dict(facecolor="white", edgecolor="none", pad=0.5)
     for place, share in zip(places, shares):
         axes.text(share + 1, place, f"{share:.1f}", va="center", fontsize=9, bbox=box)
@@ -68,9 +68,9 @@ def draw_matrix(
     axes = figure.subplots()
     image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     figure.colorbar(image, ax=axes, label="percent of the row", fraction=0.03, pad=0.02)
-    axes.set_yticks(range(len(left)), [f"{short(n)} ({c})" for n, c in zip(left, totals)])
+    axes.set_yticks(range(len(left)), [f"{truncate_name(n)} ({c})" for n, c in zip(left, totals)])
     axes.set_xticks(
-        range(len(bottom)), list(map(short, bottom)), rotation=90 if len(bottom) > 8 else 30
+        range(len(bottom)), list(map(truncate_name, bottom)), rotation=90 if len(bottom) > 8 else 30
     )
     if len(bottom) <= 8:
         for text in axes.get_xticklabels():

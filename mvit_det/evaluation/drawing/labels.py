@@ -20,7 +20,7 @@ def panel(lines: tuple[str, ...], colour: Colour, letters: int, wide: int) -> Im
     """
     font = ImageFont.load_default(size=letters)
     margin = max(3, letters // 4)
-    wrapped = [part for line in lines for part in _wrapped(line, font, wide - 2 * margin)]
+    wrapped = [part for line in lines for part in _wrap(line, font, wide - 2 * margin)]
     pitch = round(1.2 * letters)
     width = math.ceil(max(font.getlength(part) for part in wrapped)) + 2 * margin
     picture = Image.new("RGBA", (width, pitch * len(wrapped) + margin), (0, 0, 0, 200))
@@ -31,7 +31,7 @@ def panel(lines: tuple[str, ...], colour: Colour, letters: int, wide: int) -> Im
     return picture
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
+def _wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
     """Wrap between words; continuation lines are indented."""
     parts: list[str] = []
     for word in text.split():

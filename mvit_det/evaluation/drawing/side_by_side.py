@@ -1,4 +1,4 @@
-"""Predictions next to ground truth: two captioned images, and many of them on one sheet."""
+"""Predictions next to ground truth: two add_caption images, and many of them on one sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +26,13 @@ def side_by_side(
     Returns:
         (h, w, 3) uint8, RGB.
     """
-    left = captioned(predictions, f"predictions (score >= {min_score:g}): {counts[0]}")
-    right = captioned(truth, f"ground truth: {counts[1]}")
+    left = add_caption(predictions, f"predictions (score >= {min_score:g}): {counts[0]}")
+    right = add_caption(truth, f"ground truth: {counts[1]}")
     gap = np.full((len(left), _GAP, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
 
-def captioned(image: np.ndarray, text: str) -> np.ndarray:
+def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     """Put a strip with one line of text above an RGB image (H, W, 3)."""
     strip = Image.new("RGB", (image.shape[1], _CAPTION), "white")
     font = ImageFont.load_default(size=18)
@@ -40,7 +40,7 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([np.asarray(strip), image])
 
 
-def grid(tiles: Sequence[Image.Image], columns: int) -> np.ndarray:
+def tile_grid(tiles: Sequence[Image.Image], columns: int) -> np.ndarray:
     """Tile images of one size on a white sheet (H, W, 3), row by row."""
     parts = [pil_to_tensor(tile) for tile in tiles]
     parts += [torch.full_like(parts[0], 255)] * (-len(parts) % columns)
@@ -52,4 +52,4 @@ def overview(paths: list[Path], width: int = 900, columns: int = 2) -> Image.Ima
     pictures = [Image.open(path).convert("RGB") for path in paths]
     size = width, round(width * max(picture.height / picture.width for picture in pictures))
     tiles = [ImageOps.pad(picture, size, Image.LANCZOS, "white") for picture in pictures]
-    return Image.fromarray(grid(tiles, min(columns, len(tiles))))
+    return Image.fromarray(tile_grid(tiles, min(columns, len(tiles))))

@@ -13,12 +13,12 @@ from torch import Tensor
 from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.evaluator import ClassificationAccuracy
 from mvit_det.evaluation.classification.examples import Example, first_of, with_prediction
-from mvit_det.evaluation.classification.metrics import Predictions, best_classes, distinct
+from mvit_det.evaluation.classification.metrics import Predictions, best_classes, unique_names
 from mvit_det.evaluation.video.files import VIDEOS, VIEWS, predictions_of_videos
 from mvit_det.evaluation.video.report import log_by_views
-from mvit_det.evaluation.video.store import Key, ViewStore, key_of
+from mvit_det.evaluation.video.store import Key, ViewStore, clip_key
 from mvit_det.evaluation.video.sums import ViewSums
-from mvit_det.evaluation.writing import numbers_first, write_arrays
+from mvit_det.evaluation.writing import log_write_errors, write_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class ViewAccuracy(ClassificationAccuracy):
         """
         if self._folder is None:
             return range(len(items))
-        keys = [key_of(items[place]) for place in range(len(items))]
+        keys = [clip_key(items[place]) for place in range(len(items))]
         # scores of different numbers of classes cannot be added
         test = {**test, "classes that compete": str(self._classes or "all")}
         self._store = ViewStore(self._folder, keys, comm.get_rank())
@@ -112,7 +112,7 @@ class ViewAccuracy(ClassificationAccuracy):
             file_name, label, clip, clips = self._store.keys[place]
             self._sums.expect((file_name, label), clips)
             self._sums.add((file_name, label), clip, scores)
-            self._competing(scores.shape[1])
+            self._count_competing(scores.shape[1])
 
     def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
         """Add a batch of B clips with V crops each.
@@ -127,7 +127,7 @@ class ViewAccuracy(ClassificationAccuracy):
             UserError: shapes or labels do not match, or scores are not probabilities.
         """
         scores, several = outputs.float().cpu(), outputs.ndim == 3
-        sound, files, _, scores = self._sound(inputs, scores if several else scores[:, None])
+        sound, files, _, scores = self._readable_inputs(inputs, scores if several else scores[:, None])
         self._check_probabilities(files, scores)
         keys = _keys(inputs)
         for file_name, label, _, clips in keys:
@@ -173,24 +173,24 @@ class ViewAccuracy(ClassificationAccuracy):
             return {}
         names, sums, right, wrong = zip(*gathered)
         total = ViewSums()
-        twice = sum(total.absorb(part) for part in sums)
+        twice = sum(total.merge(part) for part in sums)
         clips = self._log_counts(total, twice)
         if not clips:
             if self._store is not None:
                 self._store.remove()
-            return self._nothing()
+            return self._no_results()
         videos, views, means = total.means()
         named = dict(
-            class_names=np.array(distinct(next(filter(None, names))), np.str_),
+            class_names=np.array(unique_names(next(filter(None, names))), np.str_),
             file_name=np.array([name for name, _ in videos], np.str_),
             label=np.array([label for _, label in videos], np.int32),
         )
         predictions = predictions_of_videos(*named.values(), means)
         candidates = (first_of(chain(*kept), examples.count) for kept in (right, wrong))
-        numbers = self._report(predictions, *_judged(predictions, chain(*candidates)))
+        numbers = self._report(predictions, *_split_by_outcome(predictions, chain(*candidates)))
         if self._folder is not None:
             path = self._folder / VIDEOS
-            with numbers_first("Scores of videos", path):
+            with log_write_errors("Scores of videos", path):
                 write_arrays(path, **named, views=views, scores=means)
         if self._store is not None:
             self._save_views(named, videos, clips)
@@ -235,7 +235,7 @@ class ViewAccuracy(ClassificationAccuracy):
                 *(path, clips - stored, clips, self._store.folder),
             )
             return
-        with numbers_first("Scores of single views (--eval-only --resume writes them anew)", path):
+        with log_write_errors("Scores of single views (--eval-only --resume writes them anew)", path):
             write_arrays(path, **named, scores=scores)
             log_by_views(scores, named["label"])
             self._store.remove()
@@ -246,10 +246,10 @@ def _keys(batch: dict[str, Any]) -> list[Key]:
     """Identify the clip of each input of a batch."""
     names = [name for name in ("clip", "clips") if name in batch]
     columns = [batch["file_name"], *(batch[name].tolist() for name in ("labels", *names))]
-    return [key_of(dict(zip(("file_name", "label", *names), row))) for row in zip(*columns)]
+    return [clip_key(dict(zip(("file_name", "label", *names), row))) for row in zip(*columns)]
 
 
-def _judged(
+def _split_by_outcome(
     predictions: Predictions, candidates: Iterable[Example]
 ) -> tuple[list[Example], list[Example]]:
     """Split examples into correct and wrong ones by the predictions for whole videos."""

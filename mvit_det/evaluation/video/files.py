@@ -18,10 +18,10 @@ import torch
 
 from mvit_det.evaluation.classification.files import (
     NAMED,
-    checked,
-    predictions_in,
+    check_columns,
+    parse_predictions,
     read_arrays,
-    unsound,
+    inconsistent_file,
 )
 from mvit_det.evaluation.classification.metrics import Predictions, best_classes
 from mvit_det.evaluation.video.sums import means_of_views
@@ -51,17 +51,17 @@ def read_scores(path: str | os.PathLike) -> tuple[Predictions, np.ndarray | None
     """
     arrays = read_arrays(path)
     if "scores" not in arrays:
-        return predictions_in(arrays, path), None
+        return parse_predictions(arrays, path), None
     of_views = arrays["scores"].ndim == 4
-    columns = checked(arrays, {**NAMED, "scores": (4 if of_views else 2, "f")}, path)
+    columns = check_columns(arrays, {**NAMED, "scores": (4 if of_views else 2, "f")}, path)
     names, file_name, label, scores = columns.values()
     if scores.shape[0] != len(label) or scores.shape[-1] != len(names) or not scores.size:
         fault = f"its scores are {scores.shape} for {len(label)} videos and {len(names)} classes"
-        raise unsound(path, fault)
+        raise inconsistent_file(path, fault)
     videos = scores
     if of_views and not np.isinf(scores).any():
         videos, _ = means_of_views(scores)
     if not np.isfinite(videos).all():
-        raise unsound(path, "it has scores that are not finite")
+        raise inconsistent_file(path, "it has scores that are not finite")
     found = predictions_of_videos(names.tolist(), file_name, label, np.float32(videos))
     return found, scores if of_views else None

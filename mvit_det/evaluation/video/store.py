@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mvit_det.errors import UserError, shorten_list
-from mvit_det.evaluation.writing import write_whole
+from mvit_det.evaluation.writing import write_atomic
 from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _NAME = re.compile(r".*_(\d+)x(\d+)\.scores")  # crops x classes
 Key = tuple[str, int, int, int]
 
 
-def key_of(item: Mapping[str, Any]) -> Key:
+def clip_key(item: Mapping[str, Any]) -> Key:
     """Identify the clip of a dataset item; an item without "clip" is the only one of its file."""
     numbers = item["label"], item.get("clip", 0), item.get("clips", 1)
     return (str(item["file_name"]), *map(int, numbers))
@@ -74,7 +74,7 @@ class ViewStore:
             if resume:
                 logger.warning("No interrupted test is in %s: starting anew.", self.folder)
             try:
-                write_whole(self.folder / _DESCRIPTION, json.dumps(test, indent=2) + "\n")
+                write_atomic(self.folder / _DESCRIPTION, json.dumps(test, indent=2) + "\n")
             except UserError as error:
                 self._give_up(error)
         elif not resume:
@@ -110,7 +110,7 @@ class ViewStore:
         if self._broken:
             return
         crops, classes = scores.shape[1:]
-        records = np.empty(len(keys), _record(crops, classes))
+        records = np.empty(len(keys), _record_dtype(crops, classes))
         records["place"], records["scores"] = [self._place(key) for key in keys], scores
         records["check"] = [_checksum(record) for record in records]
         name = f"process{self._rank}_{crops}x{classes}.scores"
@@ -194,11 +194,11 @@ class ViewStore:
         for path in sorted(self.folder.glob("*.scores")):
             match = _NAME.fullmatch(path.name)
             if match:
-                kind = _record(int(match[1]), int(match[2]))
+                kind = _record_dtype(int(match[1]), int(match[2]))
                 yield path, kind, path.stat().st_size // kind.itemsize
 
 
-def _record(crops: int, classes: int) -> np.dtype:
+def _record_dtype(crops: int, classes: int) -> np.dtype:
     return np.dtype([("place", "<u4"), ("check", "<u4"), ("scores", "<f4", (crops, classes))])
 
 

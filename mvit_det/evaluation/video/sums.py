@@ -52,10 +52,10 @@ class ViewSums(dict[Video, VideoSum]):
             return False
         one.clips.add(clip)
         one.views += len(probabilities)
-        one.total += _in_units(probabilities).sum(axis=0)
+        one.total += _to_units(probabilities).sum(axis=0)
         return True
 
-    def absorb(self, other: "ViewSums") -> int:
+    def merge(self, other: "ViewSums") -> int:
         """Add the sums of another process; return how many clips are in both, which count twice."""
         twice = 0
         for video, theirs in other.items():
@@ -70,7 +70,7 @@ class ViewSums(dict[Video, VideoSum]):
         """Return the sorted videos that have a view, with number (N,) and means (N, K) of views."""
         videos = sorted(video for video, one in self.items() if one.views)
         views = np.array([self[video].views for video in videos], np.int32)
-        return videos, views, _averages(np.stack([self[video].total for video in videos]), views)
+        return videos, views, _divide_sums(np.stack([self[video].total for video in videos]), views)
 
 
 def means_of_views(
@@ -91,15 +91,15 @@ def means_of_views(
     sums = np.zeros((len(scores), scores.shape[3]), np.int64)
     for clip, crop in product(*chosen):
         there = ~np.isnan(scores[:, clip, crop]).any(axis=1)
-        sums[there] += _in_units(scores[there, clip, crop])
+        sums[there] += _to_units(scores[there, clip, crop])
         views += there
     with np.errstate(invalid="ignore"):
-        return _averages(sums, views), views
+        return _divide_sums(sums, views), views
 
 
-def _in_units(probabilities: np.ndarray) -> np.ndarray:
+def _to_units(probabilities: np.ndarray) -> np.ndarray:
     return np.rint(probabilities.astype(np.float64) * _UNIT).astype(np.int64)
 
 
-def _averages(sums: np.ndarray, views: np.ndarray) -> np.ndarray:
+def _divide_sums(sums: np.ndarray, views: np.ndarray) -> np.ndarray:
     return (sums / (views[:, None] * _UNIT)).astype(np.float32)

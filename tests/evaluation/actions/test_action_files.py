@@ -79,7 +79,7 @@ ACTION_FAULTS = {
     "absent": ("--results", None, "results.csv does not exist"),
     "empty": ("--results", "", "results.csv is empty"),
     "broken": ("--results", "v0,902,0,0,1,1,1,high\n", "results.csv, line 1, .*score='high'"),
-    "persons": ("--results", "v0,902,0,0,1,1,1,0\nv0,902,0,0,1,1,1,3\n", "as persons are numbered"),
+    "persons": ("--results", "v0,902,0,0,1,1,1,0\nv0,902,0,0,1,1,1,3\n", "as persons are frame_numbers"),
     "scores": ("--actions", "v0,902,0,0,1,1,1,0.25\n", "actions.csv has scores"),
     "other videos": ("--results", "w,902,0,0,1,1,1,.5\n", r"no video \(w\) of .*more.csv"),
     "other actions": ("--label-map", "77: fly\n", "none of .* the 1 evaluated actions \\(77\\)"),

@@ -12,7 +12,7 @@ import pytest
 from action_scenes import scene, table
 
 from mvit_det.evaluation.actions.metrics import MODES, RECALLS, frame_ap, prepare
-from mvit_det.evaluation.actions.ranking import LIMIT, Boxes
+from mvit_det.evaluation.actions.ranking import LIMIT, ActionBoxes
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "action_metrics.json"
 
@@ -167,7 +167,7 @@ def test_the_scenes_hold_what_is_hard():
 
 def rows(frame, box, action, score):
     box = np.array(box, float).reshape(-1, 4)
-    return Boxes(np.array(frame, int), box, np.array(action, int), np.array(score, float))
+    return ActionBoxes(np.array(frame, int), box, np.array(action, int), np.array(score, float))
 
 
 def test_by_hand():
@@ -212,7 +212,7 @@ def test_the_best_fifty_of_a_key_frame_count():
     found = rows([0] * (LIMIT + 1), boxes, action, np.linspace(1, 0, LIMIT + 1))
     assert frame_ap(truth, found, [1, 2]).ap[0] == 0
     assert frame_ap(truth, found, [1, 2], mode="pyslowfast").ap[0] == 1
-    # Boxes of actions that are not evaluated take no place, empty ones do.
+    # ActionBoxes of actions that are not evaluated take no place, empty ones do.
     assert frame_ap(truth, found, [1]).ap[0] == 1
     found.box[0, 2] = 50
     assert frame_ap(truth, found, [1, 2]).found.tolist() == [0, LIMIT - 1]
@@ -235,7 +235,7 @@ def test_rows_in_any_order_and_numbers_of_any_width(mode):
         if mode == "pyslowfast":
             found = found.rows(np.argsort(-found.score))
         narrow = [
-            Boxes(b.frame.astype(np.int32), b.box.astype(np.float32), b.action.astype(np.int32), s)
+            ActionBoxes(b.frame.astype(np.int32), b.box.astype(np.float32), b.action.astype(np.int32), s)
             for b, s in ((truth, truth.score), (found, found.score.astype(np.float32)))
         ]
         wide = [replace(boxes, box=boxes.box.astype(float)) for boxes in narrow]

@@ -16,8 +16,8 @@ from mvit_det.evaluation.classification.files import (
 from mvit_det.evaluation.classification.metrics import (
     Predictions,
     best_classes,
-    distinct,
-    measure,
+    unique_names,
+    compute_accuracy,
 )
 from mvit_det.evaluation.video.files import read_scores
 
@@ -42,14 +42,14 @@ def brute_force(scores: torch.Tensor, label: torch.Tensor, k: int) -> list[bool]
 @pytest.mark.parametrize("classes", [2, 3, 5, 6, 40, 1000])
 def test_accuracy_is_that_of_timm(classes):
     generator = torch.Generator().manual_seed(classes)
-    # logits; a permutation of distinct numbers per row, so that there are no ties
+    # logits; a permutation of unique_names numbers per row, so that there are no ties
     scores = torch.stack([torch.randperm(classes, generator=generator) for _ in range(300)])
     scores = scores.float() / 7 - 3
     label = torch.randint(classes, (300,), generator=generator)
     scores[torch.arange(300), label] += torch.randint(classes, (300,), generator=generator) / 7.0
     scores += torch.arange(classes) * 1e-4
     assert all(len(set(row)) == classes for row in scores.tolist())
-    measured = measure(predicted(scores, label)).summary()
+    measured = compute_accuracy(predicted(scores, label)).summary()
     first, fifth = timm_accuracy(scores, label, topk=(1, 5))
     assert measured["top1"] == pytest.approx(first.item(), abs=1e-4)
     assert measured["top5"] == pytest.approx(fifth.item(), abs=1e-4)
@@ -62,7 +62,7 @@ def test_accuracy_is_that_of_brute_force_with_ties(classes, levels):
     generator = torch.Generator().manual_seed(classes * levels)
     scores = torch.randint(levels, (200, classes), generator=generator) / levels
     label = torch.randint(classes, (200,), generator=generator)
-    accuracy = measure(predicted(scores, label))
+    accuracy = compute_accuracy(predicted(scores, label))
     for name, k in (("top1", 1), ("top5", 5)):
         hits = np.array(brute_force(scores, label, k))
         assert accuracy.summary()[name] == 100.0 * hits.sum() / 200
@@ -79,7 +79,7 @@ def test_accuracy_is_that_of_brute_force_with_ties(classes, levels):
 
 def test_classes_count_equally_in_the_mean():
     scores = torch.eye(3)[[0, 0, 0, 1, 0]]
-    accuracy = measure(predicted(scores, [0, 0, 0, 1, 1]))
+    accuracy = compute_accuracy(predicted(scores, [0, 0, 0, 1, 1]))
     assert accuracy.summary()["top1"] == 80
     assert accuracy.summary()["mean_class_accuracy"] == 75  # of two: the third has no image
     assert accuracy.images.tolist() == [3, 2, 0]
@@ -89,7 +89,7 @@ def test_classes_count_equally_in_the_mean():
 def test_an_image_that_comes_twice_counts_once():
     scores = torch.eye(3)[[0, 1, 0, 0, 2]]
     files = ["b", "a", "b", "c", "c"]  # c twice, but with two labels
-    once = predicted(scores, [0, 2, 0, 0, 1], file_name=files).each_once()
+    once = predicted(scores, [0, 2, 0, 0, 1], file_name=files).deduplicate()
     assert once.file_name.tolist() == ["a", "b", "c", "c"]
     assert once.label.tolist() == [2, 0, 0, 1]
     assert once.right.tolist() == [False, True, True, False]
@@ -102,7 +102,7 @@ def test_mistakes():
 
 
 def test_names_that_occur_twice_get_their_number():
-    assert distinct(["crane", "fig", "crane"]) == ["crane (0)", "fig", "crane (2)"]
+    assert unique_names(["crane", "fig", "crane"]) == ["crane (0)", "fig", "crane (2)"]
 
 
 def test_predictions_come_back_as_they_were(tmp_path):
@@ -199,7 +199,7 @@ def test_nothing_in_the_file_is_executed(tmp_path):
 def test_table_of_classes(tmp_path):
     scores = torch.eye(4)[[0, 2, 2, 1, 1]]
     predictions = predicted(scores, [0, 0, 0, 1, 2], ["fig", "a, b", "c", "d"])
-    save_classes(tmp_path / "classes.csv", predictions, measure(predictions))
+    save_classes(tmp_path / "classes.csv", predictions, compute_accuracy(predictions))
     rows = list(csv.DictReader((tmp_path / "classes.csv").open(encoding="utf-8")))
     assert [row["class"] for row in rows] == ["fig", "a, b", "c", "d"]
     assert rows[0] == {

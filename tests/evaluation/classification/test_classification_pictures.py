@@ -9,9 +9,9 @@ from mvit_det.evaluation.classification.metrics import Accuracy, Predictions
 from mvit_det.evaluation.classification.plots import (
     confusion,
     draw_class_accuracy,
-    draw_confusion,
+    draw_class_confusion,
 )
-from mvit_det.evaluation.drawing.figures import short
+from mvit_det.evaluation.drawing.figures import truncate_name
 
 
 def predictions(pairs, classes) -> Predictions:
@@ -56,7 +56,7 @@ def test_confusion_counts():
 
 
 def test_few_classes_are_all_drawn(tmp_path, drawn):
-    draw_confusion(tmp_path / "new" / "few.png", predictions([(0, 0), (1, 0), (2, 2)], 3))
+    draw_class_confusion(tmp_path / "new" / "few.png", predictions([(0, 0), (1, 0), (2, 2)], 3))
     [(counts, left, bottom, title, _)] = drawn
     assert counts == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
     assert left == bottom == ["kind0", "kind1", "kind2"]
@@ -69,7 +69,7 @@ def test_few_classes_are_all_drawn(tmp_path, drawn):
 def test_of_many_classes_pairs_that_are_confused_stand_together(tmp_path, drawn):
     pairs = [(500, 7)] * 3 + [(7, 500)] + [(900, 901)] * 2 + [(k, k) for k in range(19168)]
     pairs += [(500, 18000 - k) for k in range(40)]
-    draw_confusion(tmp_path / "many.png", predictions(pairs, 19168))
+    draw_class_confusion(tmp_path / "many.png", predictions(pairs, 19168))
     [(counts, left, bottom, title, _)] = drawn
     assert left[:4] == ["kind500", "kind7", "kind900", "kind901"] and bottom == [*left, "others"]
     assert len(left) == 30 == len(set(left))
@@ -84,7 +84,7 @@ def test_of_many_classes_pairs_that_are_confused_stand_together(tmp_path, drawn)
 
 
 def test_without_mistakes_any_classes_are_drawn(tmp_path, drawn):
-    draw_confusion(tmp_path / "right.png", predictions([(k, k) for k in range(50)], 50))
+    draw_class_confusion(tmp_path / "right.png", predictions([(k, k) for k in range(50)], 50))
     [(counts, left, _, title, _)] = drawn
     assert left == [f"kind{k}" for k in range(30)]
     assert np.array_equal(counts, np.eye(30, 31)) and "100.0 % of them right" in title
@@ -123,6 +123,6 @@ def test_of_many_classes_the_worst_have_bars(tmp_path, bars):
 
 
 def test_names_are_cut_and_are_no_formulas():
-    assert short("kind") == "kind"
-    assert short("a nut with a name that is much too long") == "a nut with a name that..."
-    assert short("$a$") == r"\$a\$"
+    assert truncate_name("kind") == "kind"
+    assert truncate_name("a nut with a name that is much too long") == "a nut with a name that..."
+    assert truncate_name("$a$") == r"\$a\$"

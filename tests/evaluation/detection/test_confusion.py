@@ -7,7 +7,7 @@ import pytest
 
 from mvit_det.evaluation.detection.confusion import confusion_matrix
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
-from mvit_det.evaluation.detection.plots import draw_confusion
+from mvit_det.evaluation.detection.plots import draw_detection_confusion
 
 LEFT, RIGHT, FAR = [0, 0, 10, 10], [30, 0, 10, 10], [60, 0, 10, 10]
 
@@ -89,7 +89,7 @@ def test_of_many_classes_the_confused_ones_are_drawn(tmp_path, monkeypatch):
     counts = np.diag([9] * 80 + [0])
     counts[41, 7] = counts[60, -1] = 3
     names = [f"kind{k}" for k in range(80)]
-    draw_confusion(tmp_path / "many.png", counts, names, overlap=0.5, min_score=0.5)
+    draw_detection_confusion(tmp_path / "many.png", counts, names, overlap=0.5, min_score=0.5)
     (labels,) = ticks
     assert len(labels) == 31 and labels[-1] == "background (0)"
     assert "kind7 (9)" in labels and "kind41 (12)" in labels

@@ -3,7 +3,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from mvit_det.evaluation.drawing.boxes import class_colour, enlargement, overlay, resized
+from mvit_det.evaluation.drawing.boxes import class_colour, enlargement, overlay, resize_image
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,9 @@ def test_enlargement(size, scale):
 
 def test_resized():
     image = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-    assert resized(image, 1.5).shape == (45, 60, 3)
-    assert resized(image, 0.01).shape == (1, 1, 3)
-    assert np.array_equal(resized(image, 1.0), image)
+    assert resize_image(image, 1.5).shape == (45, 60, 3)
+    assert resize_image(image, 0.01).shape == (1, 1, 3)
+    assert np.array_equal(resize_image(image, 1.0), image)
 
 
 def found(**fields) -> Instances:

@@ -22,7 +22,7 @@ class DatasetEvaluator:
     def reset(self) -> None:
         """Forget everything; called before the first batch."""
 
-    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def process(self, inputs: Any, outputs: Any) -> None:
         """Take one batch: what went into the model, and what came out."""
 
     def evaluate(self) -> dict[str, Any] | None:
@@ -39,7 +39,7 @@ class DatasetEvaluators(DatasetEvaluator):
         for evaluator in self._evaluators:
             evaluator.reset()
 
-    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def process(self, inputs: Any, outputs: Any) -> None:
         for evaluator in self._evaluators:
             evaluator.process(inputs, outputs)
 
