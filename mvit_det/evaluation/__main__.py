@@ -16,7 +16,7 @@ from mvit_det.errors import UserError, exit_on_user_error, shorten_list
 from mvit_det.evaluation.actions.files import read_detections, read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report_actions
-from mvit_det.evaluation.classification.report import report_classification
+from mvit_det.evaluation.classification.report import report_classes
 from mvit_det.evaluation.detection.files import CocoTruth, read_results
 from mvit_det.evaluation.detection.report import report_detections
 from mvit_det.evaluation.video.files import read_scores
@@ -49,7 +49,9 @@ def argument_parser() -> ArgumentParser:
         help="the evaluated actions with their names; default: all actions (only with --actions)",
     )
     parser.add_argument(
-        "--excluded", metavar="CSV", help="key frames (video,second) to leave out (only with --actions)"
+        "--excluded",
+        metavar="CSV",
+        help="key frames (video,second) to leave out (only with --actions)",
     )
     parser.add_argument(
         "--seconds",
@@ -105,7 +107,7 @@ def main(args: Namespace) -> dict[str, dict[str, float]]:
 
 
 def _kind(args: Namespace) -> str:
-    """Return the option that selects what is evaluated; check that all options belong together."""
+    """Return the option that selects what is evaluated; check that all options fit it."""
     given = [kind for kind in _KINDS if getattr(args, kind)]
     if len(given) != 1 or bool(args.results) != (given != ["predictions"]):
         raise UserError(
@@ -149,7 +151,7 @@ def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
 
 def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
     predictions, views = read_scores(args.predictions)
-    numbers = report_classification(predictions, folder)
+    numbers = report_classes(predictions, folder)
     if views is not None:
         log_by_views(views, predictions.label)
     return numbers

@@ -1,28 +1,20 @@
 """Select examples for pictures, independent of the order of inputs and the number of processes."""
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Iterable
+from typing import TypeVar
+
+Example = TypeVar("Example", bound=tuple)
 
 
-class _Keyed(Protocol):
-    @property
-    def key(self) -> float: ...
-
-
-Example = TypeVar("Example", bound=_Keyed)
-
-
-def lowest_keys(
-    examples: Iterable[Example], count: int, identity: Callable[[Example], Hashable]
-) -> list[Example]:
-    """Return at most ``count`` examples of the lowest ``key``, sorted, one per identity.
+def lowest_keys(examples: Iterable[Example], count: int, fields: int) -> list[Example]:
+    """Return at most ``count`` examples of the lowest keys, sorted, without duplicates.
 
     Args:
-        examples: in any order.
+        examples: named tuples whose first field is the key, a number, in any order.
         count: maximum number to return.
-        identity: returns what distinguishes examples, and orders those of equal keys.
+        fields: number of leading fields that sort the examples: the key, and what identifies one.
     """
-    lowest: dict[Hashable, Example] = {}
-    for example in sorted(examples, key=lambda example: (example.key, identity(example))):
-        lowest.setdefault(identity(example), example)
+    lowest: dict[tuple, Example] = {}
+    for example in sorted(examples, key=lambda example: example[:fields]):
+        lowest.setdefault(example[1:fields], example)
     return list(lowest.values())[:count]

@@ -14,15 +14,11 @@ from torch import Tensor
 
 from mvit_det.ava_files import BoxTable, detections_table, write_detections
 from mvit_det.errors import UserError, check_choice, check_count, not_finite
-from mvit_det.evaluation.actions.examples import (
-    KeyFrame,
-    KeyFrameExamples,
-    draw_key_frames,
-    select_key_frames,
-)
+from mvit_det.evaluation.actions.examples import KeyFrame, KeyFrameExamples, draw_key_frames
 from mvit_det.evaluation.actions.files import read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report_actions
+from mvit_det.evaluation.example_selection import lowest_keys
 from mvit_det.evaluation.writing import log_write_errors
 
 logger = logging.getLogger(__name__)
@@ -88,8 +84,7 @@ class ActionMetrics(DatasetEvaluator):
         self._outputs = np.array(sorted(self._names)) - 1
         self._key_frames = self._truth.key_frames(self._names)
         self._score_threshold = score_threshold
-        self._pixels = list(pixel_mean), list(pixel_std)
-        self._num_pictures = num_pictures
+        self._new_pictures = lambda: KeyFrameExamples(num_pictures, pixel_mean, pixel_std)
         self.reset()
 
     def reset(self) -> None:
@@ -98,7 +93,7 @@ class ActionMetrics(DatasetEvaluator):
         # NOTE: one growing buffer each. Many small arrays, allocated between the large ones of the
         # batches, would fragment the memory.
         self._columns = bytearray(), bytearray()  # float32: boxes (N, 4), scores (N, K)
-        self._pictures = KeyFrameExamples(self._num_pictures, *self._pixels)
+        self._pictures = self._new_pictures()
 
     def process(self, inputs: dict[str, Any], outputs: Sequence[Tensor]) -> None:
         """Add a batch of B clips.
@@ -160,8 +155,7 @@ class ActionMetrics(DatasetEvaluator):
             return {}
         _, box_buffers, score_buffers, pictures = zip(*gathered)
         boxes = _round_as_written(np.frombuffer(b"".join(box_buffers), np.float32))
-        scores = np.frombuffer(b"".join(score_buffers), np.float32)
-        scores = scores.reshape(-1, len(self._outputs))
+        scores = np.frombuffer(b"".join(score_buffers), np.float32).reshape(len(boxes), -1)
         ends = np.cumsum([count for *_, count in frames])[:-1]
         parts = zip(frames, np.split(boxes, ends), np.split(scores, ends))
         # duplicates of a key frame count once
@@ -176,8 +170,8 @@ class ActionMetrics(DatasetEvaluator):
                 *(untested, len(self._key_frames)),
             )
         if self._folder is not None:
-            pictures = select_key_frames(chain(*pictures), self._pictures.count)
-            self._save(self._folder, table, pictures)
+            key_frames = lowest_keys(chain(*pictures), self._pictures.count, 3)
+            self._save(self._folder, table, key_frames)
         return report_actions(self._truth, table, self._names, self._folder, self._mode)
 
     def _save(self, folder: Path, table: BoxTable, key_frames: list[KeyFrame]) -> None:

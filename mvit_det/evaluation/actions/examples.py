@@ -1,7 +1,7 @@
 """Pictures of some key frames of a test set: predicted actions next to ground truth."""
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from mvit_det.errors import printable
 from mvit_det.evaluation.actions.files import ActionTruth
-from mvit_det.evaluation.drawing.boxes import class_colour, enlargement, to_pixels, resize_image
+from mvit_det.evaluation.drawing.boxes import class_colour, enlargement, resize_image, to_pixels
 from mvit_det.evaluation.drawing.people import Colour, draw_people
 from mvit_det.evaluation.drawing.side_by_side import overview, side_by_side
 from mvit_det.evaluation.example_selection import lowest_keys
@@ -56,7 +56,7 @@ class KeyFrameExamples:
 
     def __init__(self, count: int, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> None:
         self.count = count
-        self.mean, self.std = (torch.tensor(v).view(-1, 1, 1) for v in (pixel_mean, pixel_std))
+        self.mean, self.std = (torch.tensor([*v]).view(-1, 1, 1) for v in (pixel_mean, pixel_std))
         self.kept: list[KeyFrame] = []
 
     def offer(
@@ -78,12 +78,7 @@ class KeyFrameExamples:
         clip, part = inputs["inputs"][index], inputs["shown"][index].numpy()
         picture = to_pixels(clip[:, clip.shape[1] // 2], self.mean, self.std)
         self.kept.append(KeyFrame(key, video, second, picture, part, boxes, scores))
-        self.kept = select_key_frames(self.kept, self.count)
-
-
-def select_key_frames(key_frames: Iterable[KeyFrame], count: int) -> list[KeyFrame]:
-    """Return the ``count`` key frames of the lowest key, without duplicates."""
-    return lowest_keys(key_frames, count, lambda frame: (frame.video, frame.second))
+        self.kept = lowest_keys(self.kept, self.count, 3)
 
 
 def draw_key_frames(

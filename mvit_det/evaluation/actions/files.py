@@ -51,7 +51,7 @@ class ActionTruth:
             )
 
     def key_frames(self, names: Mapping[int, str]) -> set[tuple[str, float]]:
-        """Return the (video, second) that are not excluded and have a box with an evaluated action."""
+        """Return the key frames (video, second) that have a box with an evaluated action."""
         counts = np.isin(self.table.action, list(names))
         videos = [self.table.videos[index] for index in self.table.video[counts]]
         return set(zip(videos, self.table.second[counts].tolist())).difference(self.excluded)

@@ -54,8 +54,8 @@ class ActionScores:
         truth: (K,) number of labelled boxes of the ground truth.
         found: (K,) number of detections that count.
         true_positives: (K,) number of them that match.
-        precision: (K, R) from 0 to 1 at `RECALLS`, the maximum at that recall or beyond, 0 if the recall is not
-            reached.
+        precision: (K, R) from 0 to 1 at `RECALLS`, the maximum at that recall or beyond; 0 if the
+            recall is not reached.
     """
 
     class_ids: Sequence[int]
@@ -79,7 +79,7 @@ def prepare(
     excluded: Collection[tuple[str, float]] = (),
     mode: str = "official",
 ) -> Prepared:
-    """Number the key frames of two tables, and drop those that are not evaluated.
+    """Assign numbers to the key frames of two tables, and drop those that are not evaluated.
 
     A key frame is a video and a second, to 6 decimals. All key frames of the ground truth are
     evaluated, with boxes of any action or none.
@@ -92,30 +92,26 @@ def prepare(
     """
     numbers: dict[tuple[str, float], int] = {}
 
-    def frame_numbers(frames: Collection[tuple[str, float]]) -> np.ndarray:
+    def to_numbers(frames: Collection[tuple[str, float]]) -> np.ndarray:
         keys = [(name, round(second, 6)) for name, second in frames]
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys], int)
 
     truth_frames, found_frames = (
-        np.repeat(frame_numbers(frames), lengths)
-        for frames, lengths in map(_key_frame_runs, (truth, found))
+        np.repeat(to_numbers(frames), lengths) for frames, lengths in map(_runs, (truth, found))
     )
-    dropped = frame_numbers(excluded)
-    listed = np.setdiff1d(np.append(truth_frames, frame_numbers(truth.empty)), dropped)
+    dropped = to_numbers(excluded)
+    listed = np.setdiff1d(np.append(truth_frames, to_numbers(truth.empty)), dropped)
     left_out = {"of excluded key frames": np.isin(found_frames, dropped)}
     if mode == "official":
         unlisted = ~np.isin(found_frames, np.append(listed, dropped))
         left_out["at key frames that the ground truth does not list"] = unlisted
     counts = {reason: int(np.count_nonzero(mask)) for reason, mask in left_out.items()}
     person = np.where(np.isnan(truth.score), 1.0, truth.score)
+    truth_boxes = ActionBoxes(truth_frames, truth.box, truth.action, person)
+    found_boxes = ActionBoxes(found_frames, found.box, found.action, found.score)
     return Prepared(
-        _drop_rows(
-            ActionBoxes(truth_frames, truth.box, truth.action, person),
-            [np.isin(truth_frames, dropped)],
-        ),
-        _drop_rows(
-            ActionBoxes(found_frames, found.box, found.action, found.score), left_out.values()
-        ),
+        _drop_rows(truth_boxes, [np.isin(truth_frames, dropped)]),
+        _drop_rows(found_boxes, left_out.values()),
         len(listed),
         {reason: count for reason, count in counts.items() if count},
     )
@@ -127,7 +123,7 @@ def _drop_rows(boxes: ActionBoxes, masks: Collection[np.ndarray]) -> ActionBoxes
     return boxes.rows(~mask) if mask.any() else boxes
 
 
-def _key_frame_runs(table: BoxTable) -> tuple[list[tuple[str, float]], np.ndarray]:
+def _runs(table: BoxTable) -> tuple[list[tuple[str, float]], np.ndarray]:
     """Return the (video, second) and the length of each run of rows of one key frame."""
     starts = np.ones(len(table), bool)
     starts[1:] = (np.diff(table.video) != 0) | (np.diff(table.second) != 0)
@@ -160,7 +156,7 @@ def frame_ap(
     ids = np.unique(class_ids)
     truth, found = _select_classes(truth, ids), _select_classes(found, ids)
     positives = np.bincount(truth.action, minlength=len(ids))
-    truth, found = _sort_by_first_detection(truth, found)
+    truth, found = _sort_key_frames(truth, found)
     official = mode == "official"
     rows = official_order(found) if official else np.arange(len(found))
     rows = rows[(found.box[rows, :2] < found.box[rows, 2:]).all(axis=1)]
@@ -174,7 +170,7 @@ def frame_ap(
     ends = np.cumsum(counted)
     for k in np.flatnonzero(positives):
         part = slice(ends[k] - counted[k], ends[k])
-        ap[k], precision[k] = _precision_recall(score[part], correct[part], positives[k])
+        ap[k], precision[k] = _ap_curve(score[part], correct[part], positives[k])
     hits = np.bincount(found.action[rows[correct]], minlength=len(ids))
     order = np.searchsorted(ids, class_ids)
     columns = (ap, positives, counted, hits, precision)
@@ -190,7 +186,7 @@ def _select_classes(boxes: ActionBoxes, ids: np.ndarray) -> ActionBoxes:
     return boxes if (action >= 0).all() else boxes.rows(action >= 0)
 
 
-def _sort_by_first_detection(truth: ActionBoxes, found: ActionBoxes) -> tuple[ActionBoxes, ActionBoxes]:
+def _sort_key_frames(truth: ActionBoxes, found: ActionBoxes) -> tuple[ActionBoxes, ActionBoxes]:
     """Sort both sides stably by key frame, in the order of its first detection.
 
     Boxes of the truth at key frames without detections are dropped, since they can match nothing.
@@ -210,9 +206,7 @@ def _sort_by_first_detection(truth: ActionBoxes, found: ActionBoxes) -> tuple[Ac
     return result[0], result[1]
 
 
-def _precision_recall(
-    score: np.ndarray, correct: np.ndarray, positives: int
-) -> tuple[float, np.ndarray]:
+def _ap_curve(score: np.ndarray, correct: np.ndarray, positives: int) -> tuple[float, np.ndarray]:
     """Return AP, and precision at `RECALLS` (R,), of one action with ``positives`` boxes.
 
     Args:

@@ -20,9 +20,9 @@ def draw_class_ap(path: Path, scores: ActionScores, names: Sequence[str]) -> Non
         scores: of K actions.
         names: of the K actions; if there are more than 80, those with the most boxes are drawn.
     """
-    annotated = _best_first(scores)
-    frequent = annotated[np.argsort(-scores.truth[annotated], kind="stable")[:_MANY_BARS]]
-    drawn = annotated[np.isin(annotated, frequent)]
+    labelled = _best_first(scores)
+    frequent = labelled[np.argsort(-scores.truth[labelled], kind="stable")[:_MANY_BARS]]
+    drawn = labelled[np.isin(labelled, frequent)]
     figure = new_figure(11, max(3, 1.6 + 0.24 * len(drawn)))
     bars, boxes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     draw_bars(bars, 100 * scores.ap[drawn], [names[k] for k in drawn])
@@ -36,10 +36,10 @@ def draw_class_ap(path: Path, scores: ActionScores, names: Sequence[str]) -> Non
     boxes.tick_params(left=False)
     for axes in (bars, boxes):
         axes.grid(axis="x", alpha=0.3)
-    title = f"mAP {100 * scores.mean:.1f} (dashed line) over {len(annotated)} actions"
-    if len(annotated) < len(names):
-        title += f"; {len(names) - len(annotated)} of {len(names)} have no ground truth"
-    if len(drawn) < len(annotated):
+    title = f"mAP {100 * scores.mean:.1f} (dashed line) over {len(labelled)} actions"
+    if len(labelled) < len(names):
+        title += f"; {len(names) - len(labelled)} of {len(names)} have no ground truth"
+    if len(drawn) < len(labelled):
         title += f"; bars: the {len(drawn)} most frequent"
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
@@ -53,22 +53,22 @@ def draw_action_curves(path: Path, scores: ActionScores, names: Sequence[str]) -
         scores: of K actions.
         names: of the K actions.
     """
-    annotated = _best_first(scores)
-    spread = np.linspace(0, len(annotated) - 1, min(_MANY_CURVES, len(annotated)))
-    drawn = annotated[spread.round().astype(int)]
+    labelled = _best_first(scores)
+    spread = np.linspace(0, len(labelled) - 1, min(_MANY_CURVES, len(labelled)))
+    drawn = labelled[spread.round().astype(int)]
     figure = new_figure(7.5, 5.4)
     axes = figure.subplots()
     for number, k in enumerate(drawn):
         label = f"{truncate_name(names[k])}: {100 * scores.ap[k]:.1f} ({scores.truth[k]} boxes)"
         axes.plot(RECALLS, scores.precision[k], color=f"C{number}", linewidth=1.3, label=label)
-    if len(annotated):
-        label = f"mean over {len(annotated)} actions: {100 * scores.mean:.1f}"
-        axes.plot(RECALLS, scores.precision[annotated].mean(axis=0), "k", linewidth=2.4, label=label)
+    if len(labelled):
+        label = f"mean over {len(labelled)} actions: {100 * scores.mean:.1f}"
+        axes.plot(RECALLS, scores.precision[labelled].mean(axis=0), "k", linewidth=2.4, label=label)
         axes.legend(loc="best", fontsize=8, title="AP at IoU 0.5", title_fontsize=9)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.grid(alpha=0.3)
-    if len(drawn) < len(annotated):
-        axes.set_title(f"{len(drawn)} of {len(annotated)} actions, from the best to the worst")
+    if len(drawn) < len(labelled):
+        axes.set_title(f"{len(drawn)} of {len(labelled)} actions, from the best to the worst")
     save_figure(figure, path)
 
 

@@ -51,7 +51,7 @@ class ActionBoxes:
 
 
 def rank_in_group(group: np.ndarray) -> np.ndarray:
-    """Return the index (N,) of each element in its run of equal numbers: 5, 5, 3, 8 -> 0, 1, 0, 0."""
+    """Return the index (N,) of each element in its run of equal numbers: 5, 5, 3 -> 0, 1, 0."""
     starts = np.flatnonzero(np.diff(group, prepend=np.nan) != 0)
     return np.arange(len(group)) - np.repeat(starts, np.diff(starts, append=len(group)))
 

@@ -9,7 +9,7 @@ import numpy as np
 from mvit_det.ava_files import BoxTable
 from mvit_det.evaluation.actions.files import ActionTruth
 from mvit_det.evaluation.actions.metrics import ActionScores, frame_ap, prepare
-from mvit_det.evaluation.actions.plots import draw_class_ap, draw_action_curves
+from mvit_det.evaluation.actions.plots import draw_action_curves, draw_class_ap
 from mvit_det.evaluation.tables import class_table, percent_table
 from mvit_det.evaluation.writing import log_write_errors
 

@@ -106,7 +106,8 @@ class CocoMetrics(DatasetEvaluator):
         if not self._truth.annotated:
             logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
             return {}
-        return report_detections(self._truth, self._detections(images), self._names, self._output_dir)
+        found = self._detections(images)
+        return report_detections(self._truth, found, self._names, self._output_dir)
 
     def _check_labels(self, images: list[dict[str, Any]]) -> None:
         unknown = {label for image in images for label in image["label"].tolist()}

@@ -235,9 +235,8 @@ def parse_results(results: Any, truth: CocoTruth, path: str | os.PathLike) -> De
             rows.append(_row(entry, truth, has_masks))
         except ValueError as error:
             raise UserError(f"Result file {path}: entry {number} {error}.") from error
-    image, label, box, score, masks = zip(*rows)
-    columns = map(np.array, (image, label, box, score))
-    return Detections(*columns, masks if has_masks else None)
+    image, label, box, score = (np.array([row[column] for row in rows]) for column in range(4))
+    return Detections(image, label, box, score, [row[4] for row in rows] if has_masks else None)
 
 
 def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, float, Any]:

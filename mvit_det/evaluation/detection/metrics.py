@@ -57,12 +57,10 @@ def compute_coco_scores(truth: CocoTruth, found: Detections, task: str) -> CocoS
     stats, results = np.asarray(evaluation.stats), evaluation.eval
     assert results is not None  # since `accumulate`
     curves = results["precision"][..., 0, -1]  # all areas, 100 detections
+    summary = dict(zip(METRICS, np.where(stats < 0, np.nan, stats * 100).tolist()))
     lost = evaluation.tide_errors()["delta_ap"] if task == "bbox" else {}
-    return CocoScores(
-        dict(zip(METRICS, np.where(stats < 0, np.nan, stats * 100).tolist())),
-        np.where(curves < 0, np.nan, curves),
-        {kind: 100 * ap for kind, ap in lost.items()},
-    )
+    errors = {kind: 100 * ap for kind, ap in lost.items()}
+    return CocoScores(summary, np.where(curves < 0, np.nan, curves), errors)
 
 
 def _evaluate_boxes(truth: CocoTruth, found: Detections) -> COCOeval:
@@ -94,6 +92,5 @@ def _evaluate_masks(truth: CocoTruth, found: Detections) -> COCOeval:
             for image in images
             for row in rows[image["id"]]
         ]
-        annotations = [item for image in images for item in objects[image["id"]]]
-        stream.update(images, annotations, detections)
+        stream.update(images, [a for image in images for a in objects[image["id"]]], detections)
     return stream.finalize()

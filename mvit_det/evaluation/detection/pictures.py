@@ -19,10 +19,10 @@ from mvit_det.evaluation.drawing.side_by_side import overview, side_by_side
 class PredictionPictures(DatasetEvaluator):
     """Draws some images of a test set: predictions left, ground truth right.
 
-    It runs together with evaluators that return metrics (`DatasetEvaluators`). The images are spread
-    evenly over the dataset and are the same in each evaluation; existing files are replaced. Each
-    process draws its results at once, so that nothing stays in memory; at the end the main process
-    puts all of them on one sheet, ``overview.png``.
+    It runs together with evaluators that return metrics (`DatasetEvaluators`). The images are
+    spread evenly over the dataset and are the same in each evaluation; existing files are replaced.
+    Each process draws its results at once, so that nothing stays in memory; at the end the main
+    process puts all of them on one sheet, ``overview.png``.
 
     Args:
         dataset_name: a registered dataset of the test images, with annotations.

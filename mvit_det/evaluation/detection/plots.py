@@ -49,7 +49,7 @@ def draw_coco_curves(path: Path, scores: dict[str, CocoScores], names: Sequence[
     save_figure(figure, path)
 
 
-def _draw_means(axes, curves: np.ndarray) -> None:
+def _draw_means(axes: Any, curves: np.ndarray) -> None:
     """Draw the mean over classes of precision (T, R, K): a curve per threshold, and their mean."""
     measured = np.isfinite(curves[0, 0])
     if not measured.any():
@@ -68,7 +68,7 @@ def _draw_means(axes, curves: np.ndarray) -> None:
     axes.legend(loc="best", fontsize=9)
 
 
-def _draw_classes(axes, curves: np.ndarray, names: Sequence[str]) -> None:
+def _draw_classes(axes: Any, curves: np.ndarray, names: Sequence[str]) -> None:
     """Draw precision (R, K) of each class that has objects."""
     for k in np.flatnonzero(np.isfinite(curves[0])).tolist():
         label = f"{truncate_name(names[k])}: {100 * curves[:, k].mean():.1f}"

@@ -6,12 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mvit_det.evaluation.detection.confusion import MIN_SCORE, OVERLAP, confusion_matrix
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.metrics import METRICS, CocoScores, compute_coco_scores
-from mvit_det.evaluation.detection.plots import TITLES, draw_detection_confusion, draw_coco_curves
+from mvit_det.evaluation.detection.plots import TITLES, draw_coco_curves, draw_detection_confusion
 from mvit_det.evaluation.tables import class_table, percent_table
 from mvit_det.evaluation.writing import log_write_errors, write_atomic
 
@@ -74,10 +73,9 @@ def _log_coco_tables(truth: CocoTruth, scores: dict[str, CocoScores], names: Seq
         return
     objects = Counter(item["category_id"] for item in truth.objects if not item["iscrowd"])
     counts = [objects[label] for label in range(len(names))]
-    columns: list[Sequence[Any]] = [names, counts, *(score.by_class() for score in scores.values())]
-    rows = list(zip(*columns))
+    columns = [names, counts, *(score.by_class() for score in scores.values())]
     head = ["class", "objects", *(f"{TITLES[task]} AP" for task in scores)]
-    logger.info("AP by class, in percent:\n%s", class_table(head, rows))
+    logger.info("AP by class, in percent:\n%s", class_table(head, list(zip(*columns))))
 
 
 def _write_analysis(
