@@ -46,8 +46,7 @@ class ActionBoxes:
     def entries(self) -> list[Entry]:
         """Return the tuples that the official scorer compares, field by field."""
         x1, y1, x2, y2 = self.box.T
-        columns = (self.score, self.action, y1, x1, y2, x2)
-        return list(zip(*(column.tolist() for column in columns)))
+        return list(zip(*(column.tolist() for column in (self.score, self.action, y1, x1, y2, x2))))
 
 
 def rank_in_group(group: np.ndarray) -> np.ndarray:

@@ -155,7 +155,7 @@ class ClassificationAccuracy(DatasetEvaluator):
     def _valid_inputs(
         self, inputs: dict[str, Any], scores: Tensor
     ) -> tuple[list[int], list[str], Tensor, Tensor]:
-        """Return indices in the batch, files, labels (n,), scores (n, ..., K) of readable inputs."""
+        """Return batch indices, files, labels (n,), and scores (n, ..., K) of readable inputs."""
         reasons = inputs.get("unreadable") or [None] * len(inputs["file_name"])
         labels, shape = inputs["labels"].cpu(), scores.shape
         if len(shape) != self.AXES or shape[0] != len(reasons) or labels.shape != shape[:1]:
