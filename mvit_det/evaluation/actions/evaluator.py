@@ -155,7 +155,8 @@ class ActionMetrics(DatasetEvaluator):
             return {}
         _, box_buffers, score_buffers, pictures = zip(*gathered)
         boxes = _round_as_written(np.frombuffer(b"".join(box_buffers), np.float32))
-        scores = np.frombuffer(b"".join(score_buffers), np.float32).reshape(len(boxes), -1)
+        scores = np.frombuffer(b"".join(score_buffers), np.float32)
+        scores = scores.reshape(-1, len(self._outputs))
         ends = np.cumsum([count for *_, count in frames])[:-1]
         parts = zip(frames, np.split(boxes, ends), np.split(scores, ends))
         # duplicates of a key frame count once

@@ -196,8 +196,8 @@ class ClassificationAccuracy(DatasetEvaluator):
         if invalid.any():
             row = int(invalid.int().argmax())
             raise UserError(
-                f"The label of {files[row]} is {labels[row].item()}, but {scores.shape[-1]} "
-                "classes are evaluated: correct the dataset or the number of classes."
+                f"The label of {files[row]} is {labels[row].item()}, but labels must be from 0 to "
+                f"{scores.shape[-1] - 1}: correct the dataset or the number of classes."
             )
         invalid = ~torch.isfinite(scores).flatten(1).all(dim=1)
         if invalid.any():

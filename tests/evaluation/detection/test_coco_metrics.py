@@ -7,7 +7,7 @@ import pytest
 from coco_scenes import by_pycocotools, disc, scene
 
 from mvit_det.evaluation.detection import metrics
-from mvit_det.evaluation.detection.files import CocoTruth, detections_of
+from mvit_det.evaluation.detection.files import CocoTruth, parse_results
 from mvit_det.evaluation.detection.metrics import METRICS, compute_coco_scores
 
 
@@ -22,7 +22,7 @@ def ours(tmp_path):
         # a file without results is refused, but a model may find nothing
         one = dict(image_id=truth.image_ids[0], category_id=truth.category_ids[0], score=0)
         results = results or [dict(one, bbox=[0, 0, 0, 0], segmentation=disc([0, 0, 0, 0]))]
-        return compute_coco_scores(truth, detections_of(results, truth, "results"), task)
+        return compute_coco_scores(truth, parse_results(results, truth, "results"), task)
 
     return run
 

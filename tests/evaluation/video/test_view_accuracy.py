@@ -46,14 +46,17 @@ def batches(rows, size=4, data=None, unreadable=()):
     rows = list(rows)
     for start in range(0, len(rows), size):
         video, clip = np.divmod(np.array(rows[start : start + size]), CLIPS)
-        yield dict(
-            inputs=torch.zeros(len(video), CROPS, 3, 2, 4, 6),
-            labels=labels[video],
-            file_name=[f"videos/{v:02d}.mp4" for v in video],
-            clip=torch.tensor(clip),
-            clips=torch.full((len(video),), CLIPS),
-            unreadable=["broken" if pair in unreadable else None for pair in zip(video, clip)],
-        ), scores[video, clip]
+        yield (
+            dict(
+                inputs=torch.zeros(len(video), CROPS, 3, 2, 4, 6),
+                labels=labels[video],
+                file_name=[f"videos/{v:02d}.mp4" for v in video],
+                clip=torch.tensor(clip),
+                clips=torch.full((len(video),), CLIPS),
+                unreadable=["broken" if pair in unreadable else None for pair in zip(video, clip)],
+            ),
+            scores[video, clip],
+        )
 
 
 def evaluate(evaluator, given):
