@@ -213,7 +213,7 @@ def test_the_best_fifty_of_a_key_frame_count():
     found = rows([0] * (LIMIT + 1), boxes, action, np.linspace(1, 0, LIMIT + 1))
     assert frame_ap(truth, found, [1, 2]).ap[0] == 0
     assert frame_ap(truth, found, [1, 2], mode="pyslowfast").ap[0] == 1
-    # ActionBoxes of actions that are not evaluated take no place, empty ones do.
+    # boxes of actions that are not evaluated do not use up the limit, boxes without area do
     assert frame_ap(truth, found, [1]).ap[0] == 1
     found.box[0, 2] = 50
     assert frame_ap(truth, found, [1, 2]).found.tolist() == [0, LIMIT - 1]
