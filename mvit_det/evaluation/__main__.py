@@ -30,53 +30,34 @@ def argument_parser() -> ArgumentParser:
         description="Evaluate saved predictions: print tables of metrics, and with --output write "
         "them as JSON, and pictures. --ground-truth and --results: COCO's metrics of boxes, and of "
         "masks if the results have them, precision-recall curves and a confusion matrix. --actions "
-        "and --results: frame mAP of actions, equal to AVA's official scorer, AP by action and "
-        "curves. --predictions: top-1 and top-5 accuracy, accuracy by class and a confusion "
-        "matrix; for view_scores.npz also accuracy by number of views.",
+        "and --results, optionally --label-map, --excluded, --seconds and --mode: frame mAP of "
+        "actions, equal to AVA's official scorer, AP by action and curves. --predictions: top-1 "
+        "and top-5 accuracy, accuracy by class and a confusion matrix; for view_scores.npz also "
+        "accuracy by number of views.",
     )
     parser.add_argument("--ground-truth", metavar="FILE", help="annotations in COCO format")
     parser.add_argument(
         "--actions", metavar="CSV", nargs="+", help="ground truth of actions in AVA's format"
     )
     parser.add_argument(
-        "--results",
-        metavar="FILE",
-        help="detections: coco_instances_results.json, or for actions action_detections.csv",
+        "--results", metavar="FILE", help="coco_instances_results.json or action_detections.csv"
     )
     parser.add_argument(
-        "--label-map",
-        metavar="FILE",
-        help="the evaluated actions with their names; default: all actions (only with --actions)",
+        "--label-map", metavar="FILE", help="names of the evaluated actions; default: all actions"
     )
-    parser.add_argument(
-        "--excluded",
-        metavar="CSV",
-        help="key frames (video,second) to leave out (only with --actions)",
-    )
-    parser.add_argument(
-        "--seconds",
-        metavar=("FIRST", "LAST"),
-        nargs=2,
-        type=float,
-        help="evaluate only key frames from FIRST to LAST (only with --actions)",
-    )
+    parser.add_argument("--excluded", metavar="CSV", help="key frames (video,second) to leave out")
+    seconds = "first and last second of the key frames to evaluate"
+    parser.add_argument("--seconds", metavar=("FIRST", "LAST"), nargs=2, type=float, help=seconds)
     parser.add_argument(
         "--mode",
         choices=MODES,
         help="official (default), or pyslowfast, which also counts detections at key frames "
-        "without ground truth, and more than 50 per key frame (only with --actions)",
+        "without ground truth, and more than 50 per key frame",
     )
-    parser.add_argument(
-        "--predictions",
-        metavar="FILE",
-        help="classification_predictions.npz, video_scores.npz or view_scores.npz",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="FOLDER",
-        help="output folder for coco_metrics.json, action_metrics.json or "
-        "classification_metrics.json, and pictures/; created if it does not exist",
-    )
+    predictions = "classification_predictions.npz, video_scores.npz or view_scores.npz"
+    parser.add_argument("--predictions", metavar="FILE", help=predictions)
+    output = "folder of {coco,action,classification}_metrics.json and pictures/, created if needed"
+    parser.add_argument("--output", metavar="FOLDER", help=output)
     return parser
 
 
@@ -115,9 +96,9 @@ def _kind(args: Namespace) -> str:
             "--results CSV (actions), or --predictions FILE (classes)."
         )
     options = ("label_map", "excluded", "seconds", "mode")
-    strays = [name for name in options if getattr(args, name)]
-    if strays and given != ["actions"]:
-        flags = shorten_list("--" + name.replace("_", "-") for name in strays)
+    unrelated = [name for name in options if getattr(args, name)]
+    if unrelated and given != ["actions"]:
+        flags = shorten_list("--" + name.replace("_", "-") for name in unrelated)
         raise UserError(f"{flags} belong to --actions: remove them, or give --actions.")
     return given[0]
 
