@@ -119,15 +119,15 @@ def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]
     if repeated:  # its boxes would count twice, or be compared with themselves
         raise UserError(f"The file {shorten_list(repeated)} is given twice: give it once.")
     truth = read_truth(args.actions, args.excluded, args.seconds)
-    found = read_detections(args.results, truth)
+    detections = read_detections(args.results, truth)
     if args.label_map:
         names = read_label_map(args.label_map)
     else:
         # as for a dataset without a label map: all outputs of the model, which the file contains
-        ids = np.union1d(truth.table.action, found.action).tolist()
+        ids = np.union1d(truth.table.action, detections.action).tolist()
         names = {k: f"action {k}" for k in ids}
     truth.check_names(names)
-    return report_actions(truth, found, names, folder, args.mode or MODES[0])
+    return report_actions(truth, detections, names, folder, args.mode or MODES[0])
 
 
 def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:

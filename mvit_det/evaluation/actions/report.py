@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def report_actions(
     truth: ActionTruth,
-    found: BoxTable,
+    detections: BoxTable,
     names: Mapping[int, str],
     folder: Path | None,
     mode: str = "official",
@@ -27,7 +27,7 @@ def report_actions(
 
     Args:
         truth: annotated boxes.
-        found: detections.
+        detections: detections.
         names: of the evaluated actions, by id.
         folder: output folder; None to draw nothing.
         mode: "official" or "pyslowfast", see `frame_ap`.
@@ -35,18 +35,18 @@ def report_actions(
     Returns:
         {"actions": {"mAP50", "AP-<name>" of each action}} in percent; NaN without ground truth.
     """
-    prepared = prepare(truth.table, found, excluded=truth.excluded, mode=mode)
+    prepared = prepare(truth.table, detections, excluded=truth.excluded, mode=mode)
     ids = sorted(names)
     scores = frame_ap(prepared.truth, prepared.found, ids, mode=mode)
     action_names = [names[k] for k in ids]
     left_out = {
         **prepared.left_out,
-        "of actions that are not evaluated": int(np.count_nonzero(~np.isin(found.action, ids))),
-        "boxes without area": _count_without_area(found.box),
+        "of actions that are not evaluated": int((~np.isin(detections.action, ids)).sum()),
+        "boxes without area": _count_without_area(detections.box),
     }
     for reason, count in left_out.items():
         if count:
-            logger.info("%d of %d detections are left out: %s.", count, len(found), reason)
+            logger.info("%d of %d detections are left out: %s.", count, len(detections), reason)
     unmatchable = _count_without_area(prepared.truth.box[np.isin(prepared.truth.action, ids)])
     if unmatchable:
         logger.warning(
@@ -54,7 +54,7 @@ def report_actions(
             "they count as missed.",
             *(unmatchable, scores.truth.sum()),
         )
-    if not len(found):
+    if not len(detections):
         logger.warning("There are no detections at all.")
     _log_action_tables(scores, action_names, prepared.key_frames, mode)
     if folder is not None:

@@ -104,8 +104,8 @@ def check_columns(
         raise UserError(f"{path} is not a file of predictions: it lacks {missing[0]}.")
     for name, (axes, kind) in columns.items():
         if arrays[name].ndim != axes or arrays[name].dtype.kind != kind:
-            found = f"{arrays[name].dtype} of shape {arrays[name].shape}"
-            raise inconsistent_file(path, f"its {name} is {found}")
+            actual = f"{arrays[name].dtype} of shape {arrays[name].shape}"
+            raise inconsistent_file(path, f"its {name} is {actual}")
     names, file_name, label = (arrays[name] for name in NAMED)
     if len(file_name) != len(label):
         raise inconsistent_file(path, f"it has {len(file_name)} file names, {len(label)} labels")

@@ -16,7 +16,7 @@ _CONFIDENT = 0.8
 
 
 def confusion_matrix(
-    truth: CocoTruth, found: Detections
+    truth: CocoTruth, detections: Detections
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Count pairs of true class and predicted class, and list annotations that look wrong.
 
@@ -34,34 +34,34 @@ def confusion_matrix(
         "image_id", "bbox" (x, y, width, height in pixels), "score", "detected" and "annotated"
         (class names, the latter None if there is no object).
     """
-    rows = np.flatnonzero(found.score >= MIN_SCORE)
-    within = _match(truth, truth.objects, found, rows, use_cats=True)
+    rows = np.flatnonzero(detections.score >= MIN_SCORE)
+    within = _match(truth, truth.objects, detections, rows, use_cats=True)
     missed = [item for item in truth.objects if within["gt_status"].get(item["id"]) != "matched"]
     # detections on a crowd have no status
     wrong = rows[[d - 1 for d, status in sorted(within["dt_status"].items()) if status == "fp"]]
-    across = _match(truth, missed, found, wrong, use_cats=False)
+    across = _match(truth, missed, detections, wrong, use_cats=False)
 
     matrix = np.zeros((len(truth.names) + 1,) * 2, int)
     label = [item["category_id"] for item in truth.objects]
     for matches, matched_rows in ((within, rows), (across, wrong)):
         for detection, target in matches["dt_match"].items():
-            matrix[label[target - 1], found.label[matched_rows[detection - 1]]] += 1
+            matrix[label[target - 1], detections.label[matched_rows[detection - 1]]] += 1
     for detection, status in across["dt_status"].items():
-        matrix[-1, found.label[wrong[detection - 1]]] += status == "fp"
+        matrix[-1, detections.label[wrong[detection - 1]]] += status == "fp"
     for target, status in across["gt_status"].items():
         matrix[label[target - 1], -1] += status == "fn"
     off_crowds = {wrong[detection - 1] for detection in across["dt_status"]}
     suspects = {rows[error["dt_id"] - 1]: error for error in within["label_errors"]}
-    contradictory = sorted(off_crowds & suspects.keys(), key=lambda row: -found.score[row])
-    return matrix, [_contradiction(truth, found, row, suspects[row]) for row in contradictory]
+    contradictory = sorted(off_crowds & suspects.keys(), key=lambda row: -detections.score[row])
+    return matrix, [_contradiction(truth, detections, row, suspects[row]) for row in contradictory]
 
 
 def _match(
-    truth: CocoTruth, objects: list[dict], found: Detections, rows: np.ndarray, use_cats: bool
+    truth: CocoTruth, objects: list[dict], detections: Detections, rows: np.ndarray, use_cats: bool
 ) -> dict[str, Any]:
     """Return hotcoco's diagnostics: by id of each object, and by number (from 1) of each row."""
     ground_truth = truth.coco(objects)
-    evaluation = COCOeval(ground_truth, ground_truth.load_res(found.table(rows)), "bbox")
+    evaluation = COCOeval(ground_truth, ground_truth.load_res(detections.table(rows)), "bbox")
     evaluation.params.iou_thrs = [OVERLAP]
     evaluation.params.use_cats = use_cats
     evaluation.params.max_dets = [max(1, len(rows))]
@@ -70,14 +70,14 @@ def _match(
 
 
 def _contradiction(
-    truth: CocoTruth, found: Detections, row: int, suspect: dict[str, Any]
+    truth: CocoTruth, detections: Detections, row: int, suspect: dict[str, Any]
 ) -> dict[str, Any]:
     """Describe one detection by the ids and names of the annotation file."""
     annotated = suspect["gt_category_id"]
     return dict(
-        image_id=truth.image_ids[found.image[row]],
-        bbox=found.box[row].round(2).tolist(),
-        score=float(found.score[row]),
-        detected=truth.names[found.label[row]],
+        image_id=truth.image_ids[detections.image[row]],
+        bbox=detections.box[row].round(2).tolist(),
+        score=float(detections.score[row]),
+        detected=truth.names[detections.label[row]],
         annotated=None if annotated is None else truth.names[annotated],
     )

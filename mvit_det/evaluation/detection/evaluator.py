@@ -77,13 +77,13 @@ class CocoMetrics(DatasetEvaluator):
             UserError: the annotation file does not have the image.
         """
         for item, output in zip(inputs, outputs):
-            image_id, found = item["image_id"], output["instances"].to("cpu")
+            image_id, instances = item["image_id"], output["instances"].to("cpu")
             if image_id not in self._truth.image_index:
                 raise UserError(
                     f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images "
                     "of that file."
                 )
-            self._images.append(dict(image_id=image_id, **detection_columns(found)))
+            self._images.append(dict(image_id=image_id, **detection_columns(instances)))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return by task the 12 COCO metrics and "AP-<name>" of each class, in percent.
@@ -106,8 +106,8 @@ class CocoMetrics(DatasetEvaluator):
         if not self._truth.annotated:
             logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
             return {}
-        found = self._detections(images)
-        return report_detections(self._truth, found, self._names, self._output_dir)
+        detections = self._detections(images)
+        return report_detections(self._truth, detections, self._names, self._output_dir)
 
     def _check_labels(self, images: list[dict[str, Any]]) -> None:
         unknown = {label for image in images for label in image["label"].tolist()}

@@ -42,15 +42,16 @@ class CocoScores:
         return (self.curves.mean(axis=(0, 1)) * 100).tolist()
 
 
-def compute_coco_scores(truth: CocoTruth, found: Detections, task: str) -> CocoScores:
+def compute_coco_scores(truth: CocoTruth, detections: Detections, task: str) -> CocoScores:
     """Compute COCO's metrics of one task.
 
     Args:
         truth: the annotation file.
-        found: detections; for "segm" with masks.
+        detections: detections; for "segm" with masks.
         task: "bbox" or "segm".
     """
-    evaluation = _evaluate_boxes(truth, found) if task == "bbox" else _evaluate_masks(truth, found)
+    evaluate = _evaluate_boxes if task == "bbox" else _evaluate_masks
+    evaluation = evaluate(truth, detections)
     evaluation.accumulate()
     with redirect_stdout(StringIO()):  # it also prints a table
         evaluation.summarize()
@@ -63,34 +64,34 @@ def compute_coco_scores(truth: CocoTruth, found: Detections, task: str) -> CocoS
     return CocoScores(summary, np.where(curves < 0, np.nan, curves), errors)
 
 
-def _evaluate_boxes(truth: CocoTruth, found: Detections) -> COCOeval:
+def _evaluate_boxes(truth: CocoTruth, detections: Detections) -> COCOeval:
     objects = truth.coco(truth.objects)
-    evaluation = COCOeval(objects, objects.load_res(found.table()), "bbox")
+    evaluation = COCOeval(objects, objects.load_res(detections.table()), "bbox")
     evaluation.evaluate()
     return evaluation
 
 
-def _evaluate_masks(truth: CocoTruth, found: Detections) -> COCOeval:
+def _evaluate_masks(truth: CocoTruth, detections: Detections) -> COCOeval:
     """Match image by image: all masks at once would be in memory twice."""
-    assert found.masks is not None
+    assert detections.masks is not None
     objects, rows = defaultdict(list), defaultdict(list)
     for item in truth.with_masks():
         objects[item["image_id"]].append(item)
-    for row, image in enumerate(found.image.tolist()):
+    for row, image in enumerate(detections.image.tolist()):
         rows[image].append(row)
     stream = StreamingEval(truth.categories, "segm")
     for start in range(0, len(truth.images), _IMAGES_AT_ONCE):
         images = truth.images[start : start + _IMAGES_AT_ONCE]
         # without boxes, so that the area is that of the mask
-        detections = [
+        results = [
             dict(
                 image_id=image["id"],
-                category_id=int(found.label[row]),
-                score=float(found.score[row]),
-                segmentation=found.masks[row],
+                category_id=int(detections.label[row]),
+                score=float(detections.score[row]),
+                segmentation=detections.masks[row],
             )
             for image in images
             for row in rows[image["id"]]
         ]
-        stream.update(images, [a for image in images for a in objects[image["id"]]], detections)
+        stream.update(images, [a for image in images for a in objects[image["id"]]], results)
     return stream.finalize()

@@ -72,9 +72,9 @@ class PredictionPictures(DatasetEvaluator):
         for sample, output in zip(inputs, outputs):
             if sample["image_id"] in self._chosen and "unreadable" not in sample:
                 path, item = self._chosen[sample["image_id"]]
-                found = output["instances"].to("cpu")
-                found = found[found.scores >= self.score_threshold]
-                Image.fromarray(self._side_by_side(item, found)).save(path)
+                instances = output["instances"].to("cpu")
+                instances = instances[instances.scores >= self.score_threshold]
+                Image.fromarray(self._side_by_side(item, instances)).save(path)
 
     def evaluate(self) -> dict:
         """Put all pictures on one sheet, on the main process; return no metrics."""
@@ -84,7 +84,7 @@ class PredictionPictures(DatasetEvaluator):
             overview(drawn).save(self.folder / "overview.png")
         return {}
 
-    def _side_by_side(self, item: dict[str, Any], found: Instances) -> np.ndarray:
+    def _side_by_side(self, item: dict[str, Any], instances: Instances) -> np.ndarray:
         image = read_image(item["file_name"], format="RGB")
         height, width = image.shape[:2]
         # reduce a large image, as two of them must fit on a screen
@@ -92,8 +92,8 @@ class PredictionPictures(DatasetEvaluator):
         image = resize_image(image, scale)
         truth = _ground_truth(item, (height, width))
         names = MetadataCatalog.get(self.dataset_name).get("thing_classes", None)
-        pair = overlay(image, found, names), overlay(image, truth, names)
-        return side_by_side(*pair, (len(found), len(truth)), self.score_threshold)
+        pair = overlay(image, instances, names), overlay(image, truth, names)
+        return side_by_side(*pair, (len(instances), len(truth)), self.score_threshold)
 
 
 def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:

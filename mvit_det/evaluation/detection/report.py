@@ -30,7 +30,7 @@ _ERRORS = {
 
 
 def report_detections(
-    truth: CocoTruth, found: Detections, names: Sequence[str], folder: str | os.PathLike | None
+    truth: CocoTruth, detections: Detections, names: Sequence[str], folder: str | os.PathLike | None
 ) -> dict[str, dict[str, float]]:
     """Compute COCO's metrics of detections, log the tables, and draw into ``folder``/pictures.
 
@@ -39,7 +39,7 @@ def report_detections(
 
     Args:
         truth: the annotation file.
-        found: detections.
+        detections: detections.
         names: of the K classes, by class index.
         folder: output folder; None to write nothing.
 
@@ -47,17 +47,17 @@ def report_detections(
         By task ("bbox", and "segm" if there are masks), the 12 COCO metrics and "AP-<name>" of each
         class (if there are several), in percent; NaN if there is nothing to evaluate.
     """
-    if not len(found):
+    if not len(detections):
         logger.warning("There are no detections at all.")
-    tasks = ["bbox"] if found.masks is None else ["bbox", "segm"]
-    scores = {task: compute_coco_scores(truth, found, task) for task in tasks}
+    tasks = ["bbox"] if detections.masks is None else ["bbox", "segm"]
+    scores = {task: compute_coco_scores(truth, detections, task) for task in tasks}
     results = {task: dict(score.summary) for task, score in scores.items()}
     if len(names) > 1:
         for task, score in scores.items():
             results[task].update((f"AP-{name}", ap) for name, ap in zip(names, score.by_class()))
     _log_coco_tables(truth, scores, names)
     if folder is not None:
-        _write_analysis(Path(folder), truth, found, scores, names)
+        _write_analysis(Path(folder), truth, detections, scores, names)
     return results
 
 
@@ -81,12 +81,12 @@ def _log_coco_tables(truth: CocoTruth, scores: dict[str, CocoScores], names: Seq
 def _write_analysis(
     folder: Path,
     truth: CocoTruth,
-    found: Detections,
+    detections: Detections,
     scores: dict[str, CocoScores],
     names: Sequence[str],
 ) -> None:
     """Write curves, confusion matrix, and the analysis of errors."""
-    matrix, contradictions = confusion_matrix(truth, found)
+    matrix, contradictions = confusion_matrix(truth, detections)
     pictures = folder / "pictures"
     with log_write_errors("Curves and confusion matrix", pictures):
         draw_coco_curves(pictures / "precision_recall.png", scores, names)

@@ -161,18 +161,18 @@ class ViewStore:
 
     def read(self) -> dict[int, np.ndarray]:
         """Return memory-mapped scores (V, K) float32 by dataset index, without damaged records."""
-        found: dict[int, np.ndarray] = {}
+        scores: dict[int, np.ndarray] = {}
         damaged = 0
         for path, kind, count in self._files():
             for record in np.asarray(np.memmap(path, kind, "r", shape=count)) if count else ():
                 if record["check"] == _checksum(record) and record["place"] < len(self.keys):
-                    found.setdefault(int(record["place"]), record["scores"])
+                    scores.setdefault(int(record["place"]), record["scores"])
                 else:
                     damaged += 1
         if damaged > self._damaged:
             self._damaged = damaged
             logger.warning("%d damaged records in %s are skipped.", damaged, self.folder)
-        return found
+        return scores
 
     def views(self, videos: Sequence[tuple[str, int]]) -> tuple[np.ndarray, int]:
         """Return the scores of some videos, and the number of clips on disk.
@@ -185,13 +185,13 @@ class ViewStore:
             clips.
         """
         rows = {video: row for row, video in enumerate(videos)}
-        found = {self.keys[place]: scores for place, scores in self.read().items()}
-        clips = 1 + max((clip for _, _, clip, _ in found), default=-1)
-        crops, classes = max((scores.shape for scores in found.values()), default=(0, 0))
+        stored = {self.keys[place]: scores for place, scores in self.read().items()}
+        clips = 1 + max((clip for _, _, clip, _ in stored), default=-1)
+        crops, classes = max((scores.shape for scores in stored.values()), default=(0, 0))
         result = np.full((len(videos), clips, crops, classes), np.nan, np.float32)
-        for (file_name, label, clip, _), scores in found.items():
+        for (file_name, label, clip, _), scores in stored.items():
             result[rows[file_name, label], clip, : len(scores)] = scores
-        return result, len(found)
+        return result, len(stored)
 
     def remove(self) -> None:
         """Remove the records of a finished test, and the folder if it is empty then."""
