@@ -147,7 +147,11 @@ _KINDS = {
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:
-    """Run one command line, with ``prog`` as the program name in the usage message."""
+    """Run one command line, with ``prog`` as the program name in the usage message.
+
+    Raises:
+        SystemExit: the arguments are invalid, or the evaluation ended in a `UserError`.
+    """
     parser = argument_parser()
     parser.prog = prog
     args = parser.parse_args(arguments)

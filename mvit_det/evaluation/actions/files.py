@@ -57,7 +57,11 @@ class ActionTruth:
         return set(zip(videos, self.table.second[counts].tolist())).difference(self.excluded)
 
     def at(self, video: str, second: float) -> BoxTable:
-        """Return the boxes of one key frame; the table must contain the video."""
+        """Return the boxes of one key frame.
+
+        Raises:
+            ValueError: the table has no box of the video.
+        """
         of_video = self.table.video == self.table.videos.index(video)
         return self.table.rows(of_video & (self.table.second == second))
 

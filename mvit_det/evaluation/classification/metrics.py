@@ -117,7 +117,7 @@ class Accuracy:
             return 100.0 * correct / self.images
 
     def worst_first(self) -> np.ndarray:
-        """Return the classes that have images, by rising accuracy; if equal, the larger first."""
+        """Return the indices (n,) of classes with images, by rising accuracy, then falling size."""
         return np.lexsort((-self.images, self.top1))[: np.count_nonzero(self.images)]
 
     def summary(self) -> dict[str, float]:

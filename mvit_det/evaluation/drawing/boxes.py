@@ -19,7 +19,7 @@ SHORT_SIDE, LONG_SIDE = 480, 1280
 
 
 def enlargement(height: int, width: int) -> float:
-    """Return the factor, 1 or more, to enlarge an image by before drawing; sides in pixels."""
+    """Return the scale, 1 or more, that enlarges a small image (sides in pixels) for drawing."""
     return max(1.0, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
 

@@ -278,14 +278,14 @@ def test_key_frames_that_do_not_count():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nothing_on_either_side(mode):
+def test_without_truth_or_detections(mode):
     truth, found = table([("a", 1.0, *BOX, 1, None)]), table([("a", 1.0, *BOX, 1, 0.5)])
-    nothing = table([])
+    empty = table([])
 
     def mean(*tables):
         prepared = prepare(*tables, mode=mode)
         return frame_ap(prepared.truth, prepared.found, [1, 2], mode=mode).mean
 
     assert mean(truth, found) == 1
-    assert mean(truth, nothing) == 0
-    assert np.isnan(mean(nothing, found)) and np.isnan(mean(nothing, nothing))
+    assert mean(truth, empty) == 0
+    assert np.isnan(mean(empty, found)) and np.isnan(mean(empty, empty))

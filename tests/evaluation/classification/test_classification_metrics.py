@@ -42,7 +42,7 @@ def brute_force(scores: torch.Tensor, label: torch.Tensor, k: int) -> list[bool]
 @pytest.mark.parametrize("classes", [2, 3, 5, 6, 40, 1000])
 def test_accuracy_equals_timm(classes):
     generator = torch.Generator().manual_seed(classes)
-    # logits; a permutation of unique_names numbers per row, so that there are no ties
+    # logits; a permutation of distinct numbers per row, so that there are no ties
     scores = torch.stack([torch.randperm(classes, generator=generator) for _ in range(300)])
     scores = scores.float() / 7 - 3
     label = torch.randint(classes, (300,), generator=generator)

@@ -42,15 +42,15 @@ def drawn(monkeypatch):
 
 
 def test_confusion_counts():
-    given = predictions([(0, 0), (0, 0), (0, 2), (1, 0), (2, 1), (3, 3), (2, 3)], 4)
-    assert confusion(given, np.arange(4)).tolist() == [
+    pairs = predictions([(0, 0), (0, 0), (0, 2), (1, 0), (2, 1), (3, 3), (2, 3)], 4)
+    assert confusion(pairs, np.arange(4)).tolist() == [
         [2, 0, 1, 0, 0],
         [1, 0, 0, 0, 0],
         [0, 1, 0, 1, 0],
         [0, 0, 0, 1, 0],
     ]
-    # rows and columns in the given order, the other classes in the last column
-    assert confusion(given, np.array([2, 0])).tolist() == [[0, 0, 2], [1, 2, 0]]
+    # rows and columns in the order of the argument, the other classes in the last column
+    assert confusion(pairs, np.array([2, 0])).tolist() == [[0, 0, 2], [1, 2, 0]]
 
 
 def test_all_of_few_classes_are_drawn(tmp_path, drawn):

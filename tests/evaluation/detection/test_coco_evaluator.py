@@ -131,15 +131,15 @@ def test_reset_forgets_all_detections(data):
 @pytest.mark.usefixtures("no_plots")
 def test_metrics_without_detections_have_the_same_keys(data, tmp_path, caplog):
     truth, results = data
-    something = evaluate(CocoMetrics(NAME), outputs(truth, results))
-    nothing = evaluate(CocoMetrics(NAME, tmp_path / "out"), outputs(truth, []))
+    expected = evaluate(CocoMetrics(NAME), outputs(truth, results))
+    empty = evaluate(CocoMetrics(NAME, tmp_path / "out"), outputs(truth, []))
     assert "There are no detections at all" in caplog.text
-    assert {task: list(m) for task, m in nothing.items()} == {
-        task: list(m) for task, m in something.items()
+    assert {task: list(m) for task, m in empty.items()} == {
+        task: list(m) for task, m in expected.items()
     }
-    for task, metrics in something.items():
+    for task, metrics in expected.items():
         for key, value in metrics.items():
-            assert np.isnan(nothing[task][key]) if np.isnan(value) else nothing[task][key] == 0
+            assert np.isnan(empty[task][key]) if np.isnan(value) else empty[task][key] == 0
     assert json.loads((tmp_path / "out" / "coco_instances_results.json").read_text()) == []
     assert evaluate(CocoMetrics(NAME), []) == {}
 

@@ -80,9 +80,9 @@ def test_predictions_next_to_ground_truth(dataset, tmp_path):
     assert names == {"overview.png", *(f"{k:02d}_image{2 * k}.png" for k in range(4))}
     left, right = panels(tmp_path / "pictures" / "00_image0.png")
     assert left.shape == right.shape == (480, 640, 3)  # small images are enlarged
-    found, truth, nothing = (48, 24, 70, 48), (14, 14, 36, 36), (50, 2, 76, 12)
-    assert saturation(left, found) > 40 and saturation(left, nothing) < 10
-    assert saturation(right, truth) > 40 and saturation(right, nothing) < 10
+    found, truth, background = (48, 24, 70, 48), (14, 14, 36, 36), (50, 2, 76, 12)
+    assert saturation(left, found) > 40 and saturation(left, background) < 10
+    assert saturation(right, truth) > 40 and saturation(right, background) < 10
     assert saturation(left, (14, 22, 36, 38)) < 10  # no ground truth among the predictions
 
 
