@@ -29,8 +29,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
-from mvit_det.evaluation.detection.files import CocoTruth, detections_of
-from mvit_det.evaluation.detection.metrics import CocoScores, measure
+from mvit_det.evaluation.detection.files import CocoTruth, parse_results
+from mvit_det.evaluation.detection.metrics import CocoScores, compute_coco_scores
 
 HEIGHT, WIDTH, CLASSES, DETECTIONS = 480, 640, 80, 100
 
@@ -108,7 +108,7 @@ def run_ours(
     """Run this project's metric, as in `run_pycocotools`, including TIDE's errors of boxes."""
     detections = detections_of(results, truth, "drawn results")
     start = time.process_time()
-    return measure(truth, detections, task), time.process_time() - start
+    return compute_coco_scores(truth, detections, task), time.process_time() - start
 
 
 def largest_difference(official: COCOeval, scores: CocoScores) -> float:

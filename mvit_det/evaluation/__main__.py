@@ -15,72 +15,54 @@ from mvit_det.ava_files import read_label_map
 from mvit_det.errors import UserError, exit_on_user_error, shorten_list
 from mvit_det.evaluation.actions.files import read_detections, read_truth
 from mvit_det.evaluation.actions.metrics import MODES
-from mvit_det.evaluation.actions.report import report as action_report
-from mvit_det.evaluation.classification.report import report as classification_report
+from mvit_det.evaluation.actions.report import report_actions
+from mvit_det.evaluation.classification.report import report_classes
 from mvit_det.evaluation.detection.files import CocoTruth, read_results
-from mvit_det.evaluation.detection.report import report as detection_report
+from mvit_det.evaluation.detection.report import report_detections
 from mvit_det.evaluation.video.files import read_scores
 from mvit_det.evaluation.video.report import log_by_views
-from mvit_det.evaluation.writing import write_whole
+from mvit_det.evaluation.writing import write_atomic
 
 
 def argument_parser() -> ArgumentParser:
-    """Build the parser; the paths that are given select what is evaluated."""
+    """Build the parser; the paths on the command line select what is evaluated."""
     parser = ArgumentParser(
-        description="Metrics of saved predictions: tables, and with --output the numbers as JSON "
-        "and pictures. Of detections (--ground-truth and --results) COCO's metrics, with "
-        "precision-recall curves and a confusion matrix; boxes are measured always, masks where "
-        "the results have them. Of actions (--actions and --results) frame mAP, as AVA's official "
-        "scorer has it, with a chart of AP by action and curves. Of classes (--predictions) top-1 "
-        "and top-5 accuracy, accuracy by class, and a confusion matrix; of single views "
-        "(view_scores.npz) also accuracy by their number.",
+        description="Evaluate saved predictions: print tables of metrics, and with --output write "
+        "them as JSON, and pictures. --ground-truth and --results: COCO's metrics of boxes, and of "
+        "masks if the results have them, precision-recall curves and a confusion matrix. --actions "
+        "and --results, optionally --label-map, --excluded, --seconds and --mode: frame mAP of "
+        "actions, equal to AVA's official scorer, AP by action and curves. --predictions: top-1 "
+        "and top-5 accuracy, accuracy by class and a confusion matrix; for view_scores.npz also "
+        "accuracy by number of views.",
     )
-    parser.add_argument("--ground-truth", metavar="FILE", help="COCO annotations")
+    parser.add_argument("--ground-truth", metavar="FILE", help="annotations in COCO format")
     parser.add_argument(
-        "--actions", metavar="CSV", nargs="+", help="ground truth of actions, as AVA publishes it"
-    )
-    parser.add_argument(
-        "--results",
-        metavar="FILE",
-        help="such as coco_instances_results.json, or of actions action_detections.csv",
+        "--actions", metavar="CSV", nargs="+", help="ground truth of actions in AVA's format"
     )
     parser.add_argument(
-        "--label-map",
-        metavar="FILE",
-        help="names the actions that count; without it all do (with --actions, as the next ones)",
+        "--results", metavar="FILE", help="coco_instances_results.json or action_detections.csv"
     )
     parser.add_argument(
-        "--excluded", metavar="CSV", help="key frames (video,second) that do not count"
+        "--label-map", metavar="FILE", help="names of the evaluated actions; default: all actions"
     )
-    parser.add_argument(
-        "--seconds",
-        metavar=("FIRST", "LAST"),
-        nargs=2,
-        type=float,
-        help="only key frames from the one to the other count",
-    )
+    parser.add_argument("--excluded", metavar="CSV", help="key frames (video,second) to leave out")
+    seconds = "first and last second of the key frames to evaluate"
+    parser.add_argument("--seconds", metavar=("FIRST", "LAST"), nargs=2, type=float, help=seconds)
     parser.add_argument(
         "--mode",
         choices=MODES,
-        help="official (if nothing is given), or PySlowFast's: detections of key frames without "
-        "ground truth count as well, and so do more than 50 of a key frame",
+        help="official (default), or pyslowfast, which also counts detections at key frames "
+        "without ground truth, and more than 50 per key frame",
     )
-    parser.add_argument(
-        "--predictions",
-        metavar="FILE",
-        help="classification_predictions.npz, video_scores.npz or view_scores.npz",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="FOLDER",
-        help="gets coco_metrics.json, action_metrics.json or classification_metrics.json, and "
-        "pictures/; made if need be",
-    )
+    predictions = "classification_predictions.npz, video_scores.npz or view_scores.npz"
+    parser.add_argument("--predictions", metavar="FILE", help=predictions)
+    output = "folder of {coco,action,classification}_metrics.json and pictures/, created if needed"
+    parser.add_argument("--output", metavar="FOLDER", help=output)
     return parser
 
 
 def main(args: Namespace) -> dict[str, dict[str, float]]:
-    """Read, evaluate, log and write; return the metrics by task, in percent.
+    """Read, evaluate, log and write; return the metrics by task and name, in percent.
 
     Raises:
         UserError: the options do not fit together, or a file cannot be used.
@@ -89,8 +71,8 @@ def main(args: Namespace) -> dict[str, dict[str, float]]:
     folder = Path(args.output) if args.output else None
     if folder and folder.exists() and not folder.is_dir():
         raise UserError(f"--output {args.output} is a file: give a folder.")
-    measure, file_name = _KINDS[kind]
-    results = measure(args, folder)
+    evaluate, file_name = _KINDS[kind]
+    results = evaluate(args, folder)
     if folder:
         # not metrics.json, which a training may have written to the same folder
         path = folder / file_name
@@ -100,13 +82,13 @@ def main(args: Namespace) -> dict[str, dict[str, float]]:
             for task, metrics in results.items()
             for name, value in metrics.items()
         }
-        write_whole(path, json.dumps(numbers, indent=2) + "\n")
+        write_atomic(path, json.dumps(numbers, indent=2) + "\n")
         logging.getLogger("mvit_det").info("Numbers: %s", path)
     return results
 
 
 def _kind(args: Namespace) -> str:
-    """Return the option that selects what is evaluated; check that the others fit it."""
+    """Return the option that selects what is evaluated; check that all options fit it."""
     given = [kind for kind in _KINDS if getattr(args, kind)]
     if len(given) != 1 or bool(args.results) != (given != ["predictions"]):
         raise UserError(
@@ -114,10 +96,10 @@ def _kind(args: Namespace) -> str:
             "--results CSV (actions), or --predictions FILE (classes)."
         )
     options = ("label_map", "excluded", "seconds", "mode")
-    strays = [name for name in options if getattr(args, name)]
-    if strays and given != ["actions"]:
-        flags = shorten_list("--" + name.replace("_", "-") for name in strays)
-        raise UserError(f"{flags} belong to --actions: leave them out here, or give --actions.")
+    unrelated = [name for name in options if getattr(args, name)]
+    if unrelated and given != ["actions"]:
+        flags = shorten_list("--" + name.replace("_", "-") for name in unrelated)
+        raise UserError(f"{flags} belong to --actions: remove them, or give --actions.")
     return given[0]
 
 
@@ -125,32 +107,32 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
     truth = CocoTruth(args.ground_truth)
     if not truth.annotated:
         raise UserError(
-            f"{args.ground_truth} has no 'annotations' to measure against: give a file with them."
+            f"{args.ground_truth} has no 'annotations' to evaluate against: give a file with them."
         )
     detections = read_results(args.results, truth)
-    return detection_report(truth, detections, truth.names, folder)
+    return report_detections(truth, detections, truth.names, folder)
 
 
 def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
     files = [*args.actions, args.results]
-    twice = {path for path in files if files.count(path) > 1}
-    if twice:  # its boxes would count twice, or be compared with themselves
-        raise UserError(f"The file {shorten_list(twice)} is given twice: name it once.")
+    repeated = {path for path in files if files.count(path) > 1}
+    if repeated:  # its boxes would count twice, or be compared with themselves
+        raise UserError(f"The file {shorten_list(repeated)} is given twice: give it once.")
     truth = read_truth(args.actions, args.excluded, args.seconds)
-    found = read_detections(args.results, truth)
+    detections = read_detections(args.results, truth)
     if args.label_map:
         names = read_label_map(args.label_map)
     else:
-        # as for a dataset without a label map: all outputs of its model, which the file contains
-        ids = np.union1d(truth.table.action, found.action).tolist()
+        # as for a dataset without a label map: all outputs of the model, which the file contains
+        ids = np.union1d(truth.table.action, detections.action).tolist()
         names = {k: f"action {k}" for k in ids}
     truth.check_names(names)
-    return action_report(truth, found, names, folder, args.mode or MODES[0])
+    return report_actions(truth, detections, names, folder, args.mode or MODES[0])
 
 
 def _classes(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:
     predictions, views = read_scores(args.predictions)
-    numbers = classification_report(predictions, folder)
+    numbers = report_classes(predictions, folder)
     if views is not None:
         log_by_views(views, predictions.label)
     return numbers
@@ -165,11 +147,15 @@ _KINDS = {
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:
-    """Run one command line, with ``prog`` as the program name in its usage."""
+    """Run one command line, with ``prog`` as the program name in the usage message.
+
+    Raises:
+        SystemExit: the arguments are invalid, or the evaluation ended in a `UserError`.
+    """
     parser = argument_parser()
     parser.prog = prog
     args = parser.parse_args(arguments)
-    # the tables are this program's output, so no timestamps
+    # the tables are the output of this command, so no timestamps
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with exit_on_user_error():
         main(args)

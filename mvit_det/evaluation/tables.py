@@ -6,8 +6,8 @@ from typing import Any
 from tabulate import tabulate
 
 
-def in_percent(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Format a table with two decimals."""
+def percent_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Format a table as Markdown, floats (percentages) with two decimals."""
     return tabulate(rows, head, tablefmt="pipe", floatfmt=".2f")
 
 
@@ -16,4 +16,4 @@ def class_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     side = 2 if len(rows) > 10 else 1
     height = -(-len(rows) // side)
     lines = [[value for row in rows[i::height] for value in row] for i in range(height)]
-    return in_percent([*head] * side, lines)
+    return percent_table([*head] * side, lines)

@@ -1,7 +1,7 @@
 """Result files that are written completely or not at all."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that gets its name only when complete; its folder is made.
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that gets its name only when complete; create its folder.
 
     Raises:
         UserError: the file cannot be written.
@@ -31,23 +31,32 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write text (as UTF-8) or bytes to a `whole_file`."""
-    with whole_file(path) as file:
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write text (as UTF-8) or bytes with `open_atomic`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with open_atomic(path) as file:
         file.write(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
 def write_arrays(path: Path, *, compress: bool = False, **arrays: np.ndarray) -> None:
-    """Write arrays to a `whole_file`, for `numpy.load`."""
-    with whole_file(path) as file:
-        (np.savez_compressed if compress else np.savez)(file, **arrays)
+    """Write arrays of any shape and dtype, by name, with `open_atomic`, for `numpy.load`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    save: Callable[..., None] = np.savez_compressed if compress else np.savez
+    with open_atomic(path) as file:
+        save(file, **arrays)
 
 
 @contextmanager
-def numbers_first(what: str, path: Path) -> Iterator[None]:
-    """Log what is written to ``path``, or the error if that fails, and continue.
+def log_write_errors(what: str, path: Path) -> Iterator[None]:
+    """Log what the block writes to ``path``, or the error if that fails, and continue.
 
-    A full disk must not cost the metrics, nor the training that they are of.
+    A full disk must not cost the metrics, nor the training that is evaluated.
     """
     try:
         yield

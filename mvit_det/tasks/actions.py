@@ -17,7 +17,7 @@ from mvit_det.data.actions.custom import use_custom_actions
 from mvit_det.data.custom.categories import Category
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, shorten_list
-from mvit_det.evaluation.drawing.boxes import enlargement, resized
+from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
 from mvit_det.evaluation.drawing.people import draw_people
 from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper
 from mvit_det.tasks.classification import class_rows, finite
@@ -153,7 +153,7 @@ class ActionInference:
 
     def draw(self, image: np.ndarray, result: People | None, categories: Categories) -> np.ndarray:
         """Draw boxes with the best actions; return the image alone if ``result`` is None."""
-        large = resized(image, enlargement(*image.shape[:2]))
+        large = resize_image(image, enlargement(*image.shape[:2]))
         if result is None:
             return large
         labels = [

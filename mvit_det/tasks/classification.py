@@ -15,7 +15,7 @@ from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import Category
 from mvit_det.errors import not_finite
 from mvit_det.evaluation.classification.metrics import TOP, best_classes
-from mvit_det.evaluation.drawing.boxes import enlargement, resized
+from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
 from mvit_det.evaluation.drawing.labels import panel
 from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, split_categories
 
@@ -88,7 +88,7 @@ class ClassInference:
 
     def draw(self, image: np.ndarray, result: torch.Tensor, categories: Categories) -> np.ndarray:
         """Draw the best classes and their scores in the top left corner."""
-        large = resized(image, enlargement(*image.shape[:2]))
+        large = resize_image(image, enlargement(*image.shape[:2]))
         height, width = large.shape[:2]
         named = best(result, categories)
         lines = tuple(f"{score:.0%} {category['name']}" for category, score in named)

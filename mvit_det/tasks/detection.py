@@ -15,8 +15,8 @@ from torch import nn
 
 from mvit_det.data.detection.custom import use_custom_boxes
 from mvit_det.errors import UserError
-from mvit_det.evaluation.detection.evaluator import compact, result_rows
-from mvit_det.evaluation.drawing.boxes import enlargement, overlay, resized
+from mvit_det.evaluation.detection.evaluator import detection_columns, result_rows
+from mvit_det.evaluation.drawing.boxes import enlargement, overlay, resize_image
 from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper
 from mvit_det.tasks.random_inputs import random_instances
 
@@ -107,13 +107,13 @@ class BoxInference:
     def draw(self, image: np.ndarray, result: Instances, categories: Categories) -> np.ndarray:
         """Draw boxes, masks and labels; small images are enlarged."""
         names = [category["name"] for category in categories]
-        large = resized(image, enlargement(*image.shape[:2]))
+        large = resize_image(image, enlargement(*image.shape[:2]))
         return overlay(large[:, :, ::-1], result, names)[:, :, ::-1]
 
     def rows(self, result: Instances, image_id: int, categories: Categories) -> list[Row]:
         """Return the detections in COCO's result format."""
         ids = [category["id"] for category in categories]
-        return list(result_rows(compact(result), image_id, ids))
+        return list(result_rows(detection_columns(result), image_id, ids))
 
     def summary(self, rows: int) -> str:
         """Describe the entries of predictions.json."""

@@ -1,4 +1,4 @@
-"""Random annotation files and detections for the tests of the COCO metric."""
+"""Random annotations and detections for the tests of COCO's metrics."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 150, 170
 
 
 def disc(box: list[float]) -> dict[str, Any]:
-    """The ellipse in a box (x, y, width, height), as a compressed RLE; it may be empty."""
+    """Return the ellipse in a box (x, y, width, height) as a compressed RLE; it may be empty."""
     x, y, w, h = box
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     inside = ((columns - x - w / 2) / max(w, 1e-9)) ** 2 + ((rows - y - h / 2) / max(h, 1e-9)) ** 2
@@ -23,7 +23,7 @@ def disc(box: list[float]) -> dict[str, Any]:
 
 
 def random_box(rng: np.random.Generator) -> list[float]:
-    """Mostly ordinary; now and then without area, or as large as the limits of small and medium."""
+    """Draw a box, sometimes without area, or with the area that limits small or medium objects."""
     kind = rng.random()
     if kind < 0.1:
         side = float(rng.choice([32, 96]))
@@ -35,7 +35,7 @@ def random_box(rng: np.random.Generator) -> list[float]:
 
 
 def moved(rng: np.random.Generator, box: list[float]) -> list[float]:
-    """The same box, or one near it; rounded, so that overlaps lie on thresholds and tie."""
+    """Return the same box or a shifted one, rounded, so that IoUs are on thresholds or equal."""
     shift = rng.normal(size=4) * rng.choice([0, 1, 4])
     x, y, w, h = (np.array(box) + shift).round()
     return [float(x), float(y), float(max(w, 0)), float(max(h, 0))]
@@ -44,9 +44,10 @@ def moved(rng: np.random.Generator, box: list[float]) -> list[float]:
 def scene(
     seed: int, images: int = 6, classes: int = 4, crowds: float = 0.15, masks: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(annotation file, results): images without objects or results, a class without objects.
+    """Return annotations and results, with the hard cases of the metric.
 
-    One class of one image has more than 100 detections; scores are rounded and tie.
+    Some images have no objects or results, a class has no objects, a class of an image has more
+    than 100 detections, and rounded scores are equal.
     """
     rng = np.random.default_rng(seed)
     image_ids = rng.permutation(50)[:images].tolist()
@@ -88,11 +89,11 @@ def scene(
 
 
 def by_pycocotools(truth: dict, results: list[dict], task: str) -> COCOeval:
-    """The official evaluation, accumulated and summarized."""
+    """Return the evaluation by pycocotools, accumulated and summarized."""
     results = json.loads(json.dumps(results))
     if task == "segm":
         for result in results:
-            del result["bbox"]  # else the area of the box would tell small, medium and large
+            del result["bbox"]  # else small, medium and large would depend on the area of the box
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = json.loads(json.dumps(truth))

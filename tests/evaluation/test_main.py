@@ -1,4 +1,4 @@
-"""``python -m mvit_det.evaluation``: numbers, files, and how each fault ends."""
+"""``python -m mvit_det.evaluation``: metrics, files, and error messages."""
 
 import json
 import math
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def files(tmp_path):
-    """(annotation file, results, arguments without --output) of a scene with masks."""
+    """Annotations and results of a scene with masks, and the arguments without --output."""
     truth, results = scene(100, images=8, masks=True)
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "results.json").write_text(json.dumps(results))
@@ -35,11 +35,14 @@ def run(arguments):
 
 
 def official(truth, results, task):
+    """Return the 12 metrics of pycocotools in percent."""
     stats = by_pycocotools(truth, results, task).stats * 100
     return [math.nan if value < 0 else value for value in stats]
 
 
-def test_as_a_command(files, tmp_path):
+@pytest.mark.slow
+def test_command(files, tmp_path):
+    """Start the command; the other tests call `main` in this process."""
     truth, results, arguments = files
     output = tmp_path / "new" / "folder"
     done = subprocess.run(
@@ -57,11 +60,27 @@ def test_as_a_command(files, tmp_path):
     assert [float(cell) for cell in line.split("|")[2:-1]] == pytest.approx(
         expected, abs=0.0051, nan_ok=True
     )
+
+
+def test_metrics_and_files_of_boxes_and_masks(files, tmp_path):
+    truth, results, arguments = files
+    output = tmp_path / "new" / "folder"
+    metrics = run([*arguments, "--output", str(output)])
+    for task in ("bbox", "segm"):
+        values = list(metrics[task].values())[:12]
+        assert values == pytest.approx(official(truth, results, task), abs=1e-10, nan_ok=True)
+    written = json.loads((output / "coco_metrics.json").read_text())
+    # to the last bit, and NaN as null
+    assert written == {
+        f"{task}/{name}": None if math.isnan(value) else value
+        for task in metrics
+        for name, value in metrics[task].items()
+    }
     for name in ("precision_recall.png", "confusion.png"):
         assert (output / "pictures" / name).stat().st_size > 10_000
 
 
-def test_a_fault_is_one_line_on_the_command_line(files, tmp_path, monkeypatch):
+def test_an_error_is_one_line_on_the_command_line(files, tmp_path, monkeypatch):
     arguments = [*files[2][:3], str(tmp_path / "absent.json")]
     monkeypatch.delitem(sys.modules, "mvit_det.evaluation.__main__")
     monkeypatch.setattr(sys, "argv", ["mvit_det.evaluation", *arguments])
@@ -69,7 +88,7 @@ def test_a_fault_is_one_line_on_the_command_line(files, tmp_path, monkeypatch):
         runpy.run_module("mvit_det.evaluation", run_name="__main__")
 
 
-def test_boxes_alone_and_masks_alone(files, tmp_path):
+def test_results_with_only_boxes_or_only_masks(files, tmp_path):
     truth, results, arguments = files
     for result in results:
         del result["segmentation"]
@@ -90,7 +109,7 @@ def test_boxes_alone_and_masks_alone(files, tmp_path):
     assert list(metrics["segm"].values())[:12] == pytest.approx(expected, abs=1e-10, nan_ok=True)
 
 
-def test_polygons_and_plain_rle_are_masks_too(files):
+def test_polygons_and_uncompressed_rle(files):
     truth, _, arguments = files
     image = truth["images"][0]
     square = [[10, 10, 40, 10, 40, 40, 10, 40]]
@@ -106,7 +125,7 @@ def test_polygons_and_plain_rle_are_masks_too(files):
     assert run(arguments)["segm"]["AP"] == pytest.approx(100)
 
 
-def test_annotations_that_cannot_be_measured_are_counted(files, caplog):
+def test_annotations_that_cannot_be_evaluated_are_counted(files, caplog):
     truth, results, arguments = files
     first, second, third = truth["annotations"][:3]
     first["segmentation"], second["image_id"] = [], 999
@@ -114,20 +133,20 @@ def test_annotations_that_cannot_be_measured_are_counted(files, caplog):
     Path(arguments[1]).write_text(json.dumps(truth))
     run(arguments)
     total = len(truth["annotations"])
-    assert f"1 of {total} annotations are of images" in caplog.text
-    assert f"2 of {total - 1} annotations have no usable mask" in caplog.text
+    assert f"1 of {total} annotations are left out: the file does not list" in caplog.text
+    assert f"2 of {total - 1} annotations have no valid mask" in caplog.text
 
 
 def changed(results, **entries):
-    """The results with other entries in the third one; None removes one."""
+    """Change entries of the third result; None removes an entry."""
     other = {**results[2], **entries}
     return [*results[:2], {k: v for k, v in other.items() if v is not None}, *results[3:]]
 
 
 RESULT_FAULTS = {
-    "no list": (lambda r: dict(results=r), "holds no list but dict"),
+    "no list": (lambda r: dict(results=r), "contains a dict instead of a list"),
     "empty": (lambda r: [], "is an empty list"),
-    "no object": (lambda r: [*r, 3], "entry .* is no object"),
+    "no object": (lambda r: [*r, 3], "entry .* is not an object"),
     "no score": (lambda r: changed(r, score=None), "entry 2 has no 'score': add it"),
     "no image": (lambda r: changed(r, image_id=None), "entry 2 has no 'image_id'"),
     "word score": (lambda r: changed(r, score="high"), "entry 2 has score='high'"),
@@ -144,7 +163,7 @@ RESULT_FAULTS = {
     "a mask less": (lambda r: changed(r, segmentation=None), "entry 2 has no mask"),
     "broken mask": (
         lambda r: changed(r, segmentation=dict(size=[150, 170], counts=5)),
-        "entry 2 has a mask that cannot be used",
+        "entry 2 has an invalid mask",
     ),
     "mask of another size": (
         lambda r: changed(r, segmentation=dict(size=[9, 9], counts="11")),
@@ -154,7 +173,7 @@ RESULT_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", RESULT_FAULTS)
-def test_faulty_results(files, fault):
+def test_errors_in_results(files, fault):
     _, results, arguments = files
     change, message = RESULT_FAULTS[fault]
     Path(arguments[3]).write_text(json.dumps(change(results)))
@@ -183,7 +202,7 @@ TRUTH_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", TRUTH_FAULTS)
-def test_faulty_annotation_files(files, fault):
+def test_errors_in_annotation_files(files, fault):
     truth, _, arguments = files
     change, message = TRUTH_FAULTS[fault]
     Path(arguments[1]).write_text(json.dumps(change(truth)))
@@ -193,7 +212,8 @@ def test_faulty_annotation_files(files, fault):
 
 
 @pytest.mark.parametrize("which", [1, 3])
-def test_faulty_paths(files, tmp_path, which):
+@pytest.mark.usefixtures("no_plots")
+def test_errors_of_paths(files, tmp_path, which):
     _, _, arguments = files
     good = arguments[which]
     for path, message in (("absent.json", "does not exist"), ("", "cannot be read as text")):
@@ -214,46 +234,33 @@ def test_faulty_paths(files, tmp_path, which):
         run([*arguments, "--output", good])
 
 
-@pytest.fixture
-def classified(tmp_path):
-    """(what the evaluator returned, its folder); one class has no image."""
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory):
+    """Metrics and output folder of a `ClassificationAccuracy`; one class has no image."""
+    folder = tmp_path_factory.mktemp("classified")
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(8, (50,), generator=generator)
     scores = torch.rand(50, 9, generator=generator)
     scores[torch.arange(50), labels] += 0.3
     names = [f"photo{number}.jpg" for number in range(50)]
-    evaluator = ClassificationAccuracy(output_dir=str(tmp_path / "run"))
+    evaluator = ClassificationAccuracy(output_dir=str(folder))
     batch = dict(inputs=torch.rand(50, 3, 8, 8), labels=labels, file_name=names)
     evaluator.process(batch, scores)
-    return evaluator.evaluate(), tmp_path / "run"
+    return evaluator.evaluate(), folder
 
 
-def test_saved_classes_give_the_same_numbers(classified, tmp_path):
+def test_saved_predictions_give_the_same_metrics(classified, tmp_path):
     metrics, folder = classified
     predictions = str(folder / "classification_predictions.npz")
-    again = run(["--predictions", predictions])
+    again = run(["--predictions", predictions, "--output", str(tmp_path)])
     assert repr(again) == repr(metrics) and math.isnan(again["classification"]["top1-8"])
-    output = tmp_path / "again"
-    done = subprocess.run(
-        [sys.executable, "-m", "mvit_det.evaluation", "--predictions", predictions]
-        + ["--output", str(output)],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    numbers = json.loads((output / "classification_metrics.json").read_text())
-    assert list(numbers) == [f"classification/{name}" for name in metrics["classification"]]
-    # to the last bit, and NaN as null
-    for name, value in metrics["classification"].items():
-        number = numbers[f"classification/{name}"]
-        assert number is None if math.isnan(value) else number == value
-    assert f"| {metrics['classification']['top1']:.2f} |" in " ".join(done.stdout.split())
+    written = json.loads((tmp_path / "classification_metrics.json").read_text())
+    assert list(written) == [f"classification/{name}" for name in metrics["classification"]]
     for name in ("class_accuracy.csv", "pictures/confusion.png", "pictures/class_accuracy.png"):
-        assert (output / name).read_bytes() == (folder / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_either_classes_or_detections(files, classified, tmp_path):
+def test_options_that_do_not_fit_together(files, classified, tmp_path):
     _, _, arguments = files
     predictions = ["--predictions", str(classified[1] / "classification_predictions.npz")]
     for given in ([], arguments[:2], arguments[2:], arguments + predictions):
@@ -266,5 +273,7 @@ def test_either_classes_or_detections(files, classified, tmp_path):
     with pytest.raises(UserError, match="is a file: give a folder"):
         run([*predictions, "--output", predictions[1]])
     np.savez(tmp_path / "other.npz", label=np.arange(3))
-    with pytest.raises(UserError, match="other.npz lacks what a file of predictions has"):
+    with pytest.raises(
+        UserError, match="other.npz is not a file of predictions: it lacks class_names"
+    ):
         run(["--predictions", str(tmp_path / "other.npz")])

@@ -7,7 +7,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_many_classes_stand_two_side_by_side():
+def test_many_classes_are_in_two_columns():
     rows = [[f"c{k}", k / 3] for k in range(11)]
     head, _, *lines = class_table(["class", "AP"], rows).splitlines()
     assert cells(head) == ["class", "AP"] * 2 and len(lines) == 6

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,38 +20,48 @@ class ActionTruth:
     Attributes:
         table: the boxes of all files.
         files: their names, for messages.
-        excluded: key frames (video, second) that do not count.
-        seconds: only key frames from the first to the last of these count; the table contains no
-            others.
+        excluded: key frames (video, second) that are not evaluated.
+        seconds: the first and the last second that are evaluated; the table contains no other ones.
     """
 
     table: BoxTable
     files: str
-    excluded: set[tuple[str, float]]
+    excluded: Collection[tuple[str, float]]
     seconds: tuple[float, float] | None
 
     def check_names(self, names: Mapping[int, str]) -> None:
-        """Raise a `UserError` if no box of the evaluated actions counts."""
+        """Check that a box with an evaluated action is left at a key frame that is not excluded.
+
+        Args:
+            names: of the evaluated actions, by id.
+
+        Raises:
+            UserError: no such box is left.
+        """
         if not np.isin(self.table.action, list(names)).any():
             raise UserError(
                 f"{self.files}: none of the {len(self.table)} boxes has one of the {len(names)} "
-                f"evaluated actions ({shorten_list(names)}): give the ground truth that belongs to the "
-                "label map."
+                f"evaluated actions ({shorten_list(names)}): give the ground truth that belongs to "
+                "the label map."
             )
         if not self.key_frames(names):
             raise UserError(
                 f"{self.files}: all key frames with evaluated actions are excluded, so there is "
-                "nothing to measure against: give the excluded key frames of this data set."
+                "nothing to evaluate against: give the excluded key frames of this dataset."
             )
 
     def key_frames(self, names: Mapping[int, str]) -> set[tuple[str, float]]:
-        """Return the key frames that count and have a box with an evaluated action."""
+        """Return the key frames (video, second) that have a box with an evaluated action."""
         counts = np.isin(self.table.action, list(names))
         videos = [self.table.videos[index] for index in self.table.video[counts]]
-        return set(zip(videos, self.table.second[counts].tolist())) - self.excluded
+        return set(zip(videos, self.table.second[counts].tolist())).difference(self.excluded)
 
     def at(self, video: str, second: float) -> BoxTable:
-        """Return the boxes of one key frame; the table must contain the video."""
+        """Return the boxes of one key frame.
+
+        Raises:
+            ValueError: the table has no box of the video.
+        """
         of_video = self.table.video == self.table.videos.index(video)
         return self.table.rows(of_video & (self.table.second == second))
 
@@ -61,58 +71,61 @@ def read_truth(
     excluded: str | os.PathLike | None = None,
     seconds: tuple[float, float] | None = None,
 ) -> ActionTruth:
-    """Read several files of annotated boxes as one.
+    """Read files of annotated boxes as one table.
 
     Args:
         paths: csv files of AVA's format.
-        excluded: a csv file of key frames that do not count.
-        seconds: only key frames from the first to the last of these count.
+        excluded: a csv file of key frames (video,second) that are not evaluated.
+        seconds: the first and the last second that are evaluated.
 
     Raises:
         UserError: a file cannot be read, or no box is left.
     """
     files = shorten_list(paths)
-    table = _joined([read_boxes(path, "actions") for path in paths])
-    table = _within(table, seconds)
+    table = _concatenate_tables([read_boxes(path, "actions") for path in paths])
+    table = _select_seconds(table, seconds)
     if not len(table):
-        within = "" if seconds is None else f" from second {seconds[0]:g} to {seconds[1]:g}"
+        period = "" if seconds is None else f" from second {seconds[0]:g} to {seconds[1]:g}"
         raise UserError(
-            f"{files}: there are no boxes{within}, so there is nothing to measure against: give "
+            f"{files}: there are no boxes{period}, so there is nothing to evaluate against: give "
             "the annotations of the test videos."
         )
     return ActionTruth(table, files, read_excluded(excluded) if excluded else set(), seconds)
 
 
 def read_detections(path: str | os.PathLike, truth: ActionTruth) -> BoxTable:
-    """Read a csv file of detections on videos of the ground truth.
+    """Read a csv file of detections (AVA's result format) on videos of the ground truth.
+
+    Videos that the ground truth lacks are logged.
 
     Raises:
-        UserError: the file is of another kind, or has none of these videos.
+        UserError: the file is of another kind, or has none of the videos.
     """
     table = read_boxes(path, "detections")
     score = table.score
     if len(table) and (score % 1 == 0).all() and (score.max() > 1 or score.max() == 0):
         raise UserError(
-            f"{path} has whole numbers from {score.min():g} to {score.max():g} where the scores "
-            "stand, as persons are numbered in ground truth: give the detections as --results and "
-            "the ground truth as --actions."
+            f"{path} has whole numbers from {score.min():g} to {score.max():g} as scores, like "
+            "person ids of ground truth: give the detections as --results and the ground truth as "
+            "--actions."
         )
     known = {*truth.table.videos, *(video for video, _ in truth.table.empty)}
-    strays = [name for name in table.videos if name not in known]
-    if len(strays) == len(table.videos) and len(table):
+    unknown = [name for name in table.videos if name not in known]
+    if len(unknown) == len(table.videos) and len(table):
         raise UserError(
-            f"{path} has no video ({shorten_list(strays, 3)}) of {truth.files} ({shorten_list(known, 3)}): give "
-            "detections and ground truth of the same videos."
+            f"None of the videos of {path} ({shorten_list(unknown, 3)}) is in {truth.files} "
+            f"({shorten_list(known, 3)}): give detections and ground truth of the same videos."
         )
-    if strays:
+    if unknown:
         logger.warning(
-            "%s: of %d videos %d are not in the ground truth: %s.",
-            *(path, len(table.videos), len(strays), shorten_list(strays)),
+            "%s: %d of %d videos are not in the ground truth: %s.",
+            *(path, len(unknown), len(table.videos), shorten_list(unknown)),
         )
-    return _within(table, truth.seconds)
+    return _select_seconds(table, truth.seconds)
 
 
-def _within(table: BoxTable, seconds: tuple[float, float] | None) -> BoxTable:
+def _select_seconds(table: BoxTable, seconds: tuple[float, float] | None) -> BoxTable:
+    """Keep the key frames from the first to the last of ``seconds``; all if it is None."""
     if seconds is None:
         return table
     first, last = seconds
@@ -120,8 +133,8 @@ def _within(table: BoxTable, seconds: tuple[float, float] | None) -> BoxTable:
     return replace(table, empty=[key for key in table.empty if first <= key[1] <= last])
 
 
-def _joined(tables: Sequence[BoxTable]) -> BoxTable:
-    """Concatenate the rows of several tables."""
+def _concatenate_tables(tables: Sequence[BoxTable]) -> BoxTable:
+    """Concatenate the rows of tables that have different lists of videos."""
     names = list(dict.fromkeys(name for table in tables for name in table.videos))
     numbers = [np.array(list(map(names.index, table.videos)), np.int32) for table in tables]
     columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in PER_ROW}

@@ -1,7 +1,7 @@
-"""A sheet of test images or clips with their true and predicted classes."""
+"""A sheet of test images or clips with true and predicted classes."""
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,24 +9,26 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mvit_det.evaluation.drawing.boxes import pixels_of, resized
-from mvit_det.evaluation.drawing.side_by_side import captioned, grid
+from mvit_det.evaluation.drawing.boxes import resize_image, to_pixels
+from mvit_det.evaluation.drawing.labels import Colour
+from mvit_det.evaluation.drawing.side_by_side import add_caption, tile_grid
+from mvit_det.evaluation.example_selection import lowest_keys
 
 _TILE, _GAP, _CAPTION, _WIDTH = 180, 8, 40, 1136  # pixels
-_FRAMES, _FRAME, _BETWEEN = 4, 136, 4  # of a clip: number shown, side and gap in pixels
+_FRAMES, _FRAME, _FRAME_GAP = 4, 136, 4  # of a clip: number drawn, side and gap in pixels
 _GREEN, _RED = (0, 110, 0), (190, 0, 0)
 
 
 class Example(NamedTuple):
-    """One image or clip; ``key`` and ``file_name`` decide which ones are shown.
+    """One image or clip; those with the lowest ``key`` are drawn.
 
     Attributes:
-        key: the lowest ones are shown.
+        key: a hash of the file name if the prediction is correct, else the negative score.
         file_name: of the image or video.
         label: index of the true class.
         predicted: index of the predicted class.
         score: of the prediction.
-        picture: (H, W, 3) uint8, RGB, as the model saw it: an image whose long side fits a tile, or
+        picture: (H, W, 3) uint8, RGB, the model's input: an image whose long side fits a tile, or
             some frames of a clip side by side.
     """
 
@@ -41,8 +43,8 @@ class Example(NamedTuple):
 class Examples:
     """Keeps some inputs of a test set: correct ones, and the mistakes of the highest scores.
 
-    The correct ones are chosen by a hash of their file names. So the choice does not depend on the
-    order of the inputs or on the number of processes, and only the chosen ones are in memory.
+    The correct ones are chosen by a hash of their file names, so that the choice does not depend on
+    the order of the inputs or the number of processes. Only the chosen ones are in memory.
 
     Args:
         count: number of correct and of wrong examples.
@@ -52,36 +54,46 @@ class Examples:
 
     def __init__(self, count: int, pixel_mean: Sequence[float], pixel_std: Sequence[float]):
         self.count = count
-        self.mean, self.std = (torch.tensor(v).view(-1, 1, 1) for v in (pixel_mean, pixel_std))
-        self.right: list[Example] = []
+        self.mean, self.std = (torch.tensor([*v]).view(-1, 1, 1) for v in (pixel_mean, pixel_std))
+        self.correct: list[Example] = []
         self.wrong: list[Example] = []
 
-    def offer(self, image: Tensor, file_name: str, label: int, predicted: int, score: float):
-        """Keep a model's input, (3, H, W) or (3, T, H, W), if it is among those to show so far."""
-        kept = self.right if label == predicted else self.wrong
+    def offer(
+        self, image: Tensor, file_name: str, label: int, predicted: int, score: float
+    ) -> None:
+        """Keep an input of the model if it is among the chosen ones so far.
+
+        Args:
+            image: normalized (3, H, W) or (3, T, H, W), RGB.
+            file_name: of the image or video.
+            label: index of the true class.
+            predicted: index of the predicted class.
+            score: of the prediction.
+        """
+        kept = self.correct if label == predicted else self.wrong
         key = _key(file_name, label, predicted, score)
         if len(kept) == self.count and (key, file_name) >= kept[-1][:2]:
             return
         picture = self._picture(image)
         kept.append(Example(key, file_name, label, predicted, score, picture))
-        kept[:] = first_of(kept, self.count)
+        kept[:] = lowest_keys(kept, self.count, 2)
 
     def _picture(self, image: Tensor) -> np.ndarray:
         if image.ndim == 3:
             return self._pixels(image, _TILE)
-        shown = np.linspace(0, image.shape[1] - 1, min(_FRAMES, image.shape[1])).round().astype(int)
-        frames = [self._pixels(image[:, time], _FRAME) for time in shown]
-        gap = np.full((len(frames[0]), _BETWEEN, 3), 255, np.uint8)
+        times = np.linspace(0, image.shape[1] - 1, min(_FRAMES, image.shape[1])).round().astype(int)
+        frames = [self._pixels(image[:, time], _FRAME) for time in times]
+        gap = np.full((len(frames[0]), _FRAME_GAP, 3), 255, np.uint8)
         return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1)
 
     def _pixels(self, image: Tensor, side: int) -> np.ndarray:
         """Convert (3, H, W) to (h, w, 3) uint8 with a long side of ``side``."""
-        pixels = pixels_of(image, self.mean, self.std)
-        return resized(pixels, side / max(pixels.shape[:2]))
+        pixels = to_pixels(image, self.mean, self.std)
+        return resize_image(pixels, side / max(pixels.shape[:2]))
 
 
 def with_prediction(example: Example, predicted: int, score: float) -> Example:
-    """Return the example with another prediction, that of all views together."""
+    """Return the example with another prediction: that of all views of its video."""
     key = _key(example.file_name, example.label, predicted, score)
     return example._replace(key=key, predicted=predicted, score=score)
 
@@ -90,25 +102,24 @@ def _key(file_name: str, label: int, predicted: int, score: float) -> float:
     return float(zlib.crc32(file_name.encode("utf-8", "replace"))) if label == predicted else -score
 
 
-def first_of(examples: Iterable[Example], count: int) -> list[Example]:
-    """Return the ``count`` examples of the lowest keys, each file once."""
-    ordered = sorted(examples, key=lambda example: example[:2], reverse=True)
-    each = {example.file_name: example for example in ordered}
-    return sorted(each.values(), key=lambda example: example[:2])[:count]
+def draw_sheet(correct: list[Example], wrong: list[Example], names: Sequence[str]) -> Image.Image:
+    """Draw correct predictions above wrong ones, each with its true and predicted class.
 
-
-def sheet(right: list[Example], wrong: list[Example], names: Sequence[str]) -> Image.Image:
-    """Draw correct predictions above wrong ones, each with its true and predicted class."""
-    size = _tile_size([example.picture.shape for example in (*right, *wrong)])
+    Args:
+        correct: examples with a correct prediction.
+        wrong: examples with a wrong one; at least one example in all.
+        names: of the K classes.
+    """
+    size = _tile_size([example.picture.shape for example in (*correct, *wrong)])
     columns = max(1, (_WIDTH - _GAP) // (size[0] + _GAP))
     parts = []
     for title, examples in (
-        (f"right ({len(right)} at random)", right),
-        (f"wrong (the {len(wrong)} of the highest score)", wrong),
+        (f"correct ({len(correct)} at random)", correct),
+        (f"wrong (the {len(wrong)} of highest score)", wrong),
     ):
         if examples:
             tiles = [_tile(example, names, size) for example in examples]
-            parts.append(captioned(grid(tiles, columns), title))
+            parts.append(add_caption(tile_grid(tiles, columns), title))
     return Image.fromarray(np.concatenate(parts))
 
 
@@ -119,13 +130,13 @@ def _tile_size(shapes: list[tuple[int, ...]]) -> tuple[int, int]:
 
 
 def _tile(example: Example, names: Sequence[str], size: tuple[int, int]) -> Image.Image:
-    """Draw the picture in the middle, and below it its true and its predicted class."""
+    """Draw the picture in the center of the tile, and below it the true and the predicted class."""
     tile = Image.new("RGB", (size[0], size[1] + _CAPTION), "white")
     height, width = example.picture.shape[:2]
     tile.paste(Image.fromarray(example.picture), ((size[0] - width) // 2, (size[1] - height) // 2))
     draw, font = ImageDraw.Draw(tile), ImageFont.load_default(size=14)
     colour = _GREEN if example.label == example.predicted else _RED
-    lines = (
+    lines: tuple[tuple[str, str | Colour], ...] = (
         (f"true: {names[example.label]}", "black"),
         (f"{example.score:.0%} {names[example.predicted]}", colour),
     )

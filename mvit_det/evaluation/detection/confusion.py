@@ -1,4 +1,4 @@
-"""Confusion matrix of a detector, and detections that contradict the annotations."""
+"""Confusion matrix of a detector, and confident detections that contradict the annotations."""
 
 from typing import Any
 
@@ -7,75 +7,77 @@ from hotcoco import COCOeval
 
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 
-# IoU of the boxes from which a detection matches an object
+# minimum IoU of a detection and the object it matches
 OVERLAP = 0.5
-# detections of a lower score are not counted; the same threshold as in the pictures
+# minimum score of a detection that is counted; the same as in the pictures
 MIN_SCORE = 0.5
-# score from which detections are listed as contradictions
-_CERTAIN = 0.8
+# minimum score of a detection that is listed as a contradiction
+_CONFIDENT = 0.8
 
 
 def confusion_matrix(
-    truth: CocoTruth, found: Detections
+    truth: CocoTruth, detections: Detections
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Count pairs of true class and predicted class, and list annotations that look wrong.
 
-    Detections are matched by falling score, first with objects of their own class, as for the
-    metric; the rest of both sides is then matched across classes.
+    Detections are matched by falling score, first with objects of the same class, as for the
+    metric; then the unmatched detections and objects are matched across classes.
 
     NOTE: hotcoco's confusion matrix is not used: it matches all classes at once, so that it
     confuses a rider with the horse where both are detected, and counts detections on a crowd as
     false. Its matching runs twice here instead.
 
     Returns:
-        (K + 1, K + 1) counts, true classes in rows; the last row counts false detections, the last
-        column missed objects; detections on a crowd do not count. And the detections of a high
-        score that match no object, or one of another class: dicts with the ids of the file, by
-        falling score.
+        (K + 1, K + 1) int counts, true classes in rows; the last row counts false detections, the
+        last column missed objects; detections on a crowd do not count. And the detections of score
+        0.8 or more that match no object, or one of another class, by falling score: dicts with
+        "image_id", "bbox" (x, y, width, height in pixels), "score", "detected" and "annotated"
+        (class names, the latter None if there is no object).
     """
-    rows = np.flatnonzero(found.score >= MIN_SCORE)
-    own = _matched(truth, truth.objects, found, rows, use_cats=True)
-    left = [one for one in truth.objects if own["gt_status"].get(one["id"]) != "matched"]
+    rows = np.flatnonzero(detections.score >= MIN_SCORE)
+    within = _match(truth, truth.objects, detections, rows, use_cats=True)
+    missed = [item for item in truth.objects if within["gt_status"].get(item["id"]) != "matched"]
     # detections on a crowd have no status
-    wrong = rows[[d - 1 for d, status in sorted(own["dt_status"].items()) if status == "fp"]]
-    across = _matched(truth, left, found, wrong, use_cats=False)
+    wrong = rows[[d - 1 for d, status in sorted(within["dt_status"].items()) if status == "fp"]]
+    across = _match(truth, missed, detections, wrong, use_cats=False)
 
     matrix = np.zeros((len(truth.names) + 1,) * 2, int)
-    label = [one["category_id"] for one in truth.objects]
-    for part, chosen in ((own, rows), (across, wrong)):
-        for detection, one in part["dt_match"].items():
-            matrix[label[one - 1], found.label[chosen[detection - 1]]] += 1
+    label = [item["category_id"] for item in truth.objects]
+    for matches, matched_rows in ((within, rows), (across, wrong)):
+        for detection, target in matches["dt_match"].items():
+            matrix[label[target - 1], detections.label[matched_rows[detection - 1]]] += 1
     for detection, status in across["dt_status"].items():
-        matrix[-1, found.label[wrong[detection - 1]]] += status == "fp"
-    for one, status in across["gt_status"].items():
-        matrix[label[one - 1], -1] += status == "fn"
+        matrix[-1, detections.label[wrong[detection - 1]]] += status == "fp"
+    for target, status in across["gt_status"].items():
+        matrix[label[target - 1], -1] += status == "fn"
     off_crowds = {wrong[detection - 1] for detection in across["dt_status"]}
-    suspects = {rows[each["dt_id"] - 1]: each for each in own["label_errors"]}
-    listed = sorted(off_crowds & suspects.keys(), key=lambda row: -found.score[row])
-    return matrix, [_contradiction(truth, found, row, suspects[row]) for row in listed]
+    suspects = {rows[error["dt_id"] - 1]: error for error in within["label_errors"]}
+    contradictory = sorted(off_crowds & suspects.keys(), key=lambda row: -detections.score[row])
+    return matrix, [_contradiction(truth, detections, row, suspects[row]) for row in contradictory]
 
 
-def _matched(
-    truth: CocoTruth, objects: list[dict], found: Detections, rows: np.ndarray, use_cats: bool
+def _match(
+    truth: CocoTruth, objects: list[dict], detections: Detections, rows: np.ndarray, use_cats: bool
 ) -> dict[str, Any]:
-    """Return hotcoco's diagnostics of objects, by id, and of the given detections, from 1 on."""
+    """Return hotcoco's diagnostics: by id of each object, and by number (from 1) of each row."""
     ground_truth = truth.coco(objects)
-    evaluation = COCOeval(ground_truth, ground_truth.load_res(found.table(rows)), "bbox")
+    evaluation = COCOeval(ground_truth, ground_truth.load_res(detections.table(rows)), "bbox")
     evaluation.params.iou_thrs = [OVERLAP]
     evaluation.params.use_cats = use_cats
     evaluation.params.max_dets = [max(1, len(rows))]
     evaluation.evaluate()
-    return evaluation.image_diagnostics(iou_thr=OVERLAP, score_thr=_CERTAIN)
+    return evaluation.image_diagnostics(iou_thr=OVERLAP, score_thr=_CONFIDENT)
 
 
 def _contradiction(
-    truth: CocoTruth, found: Detections, row: int, suspect: dict[str, Any]
+    truth: CocoTruth, detections: Detections, row: int, suspect: dict[str, Any]
 ) -> dict[str, Any]:
-    other = suspect["gt_category_id"]
+    """Describe one detection by the ids and names of the annotation file."""
+    annotated = suspect["gt_category_id"]
     return dict(
-        image_id=truth.image_ids[found.image[row]],
-        bbox=found.box[row].round(2).tolist(),
-        score=float(found.score[row]),
-        detected=truth.names[found.label[row]],
-        annotated=None if other is None else truth.names[other],
+        image_id=truth.image_ids[detections.image[row]],
+        bbox=detections.box[row].round(2).tolist(),
+        score=float(detections.score[row]),
+        detected=truth.names[detections.label[row]],
+        annotated=None if annotated is None else truth.names[annotated],
     )

@@ -1,4 +1,4 @@
-"""COCO's metrics of a model, as an evaluator for Detectron2's loop."""
+"""COCO's metrics of a detector, as an evaluator for Detectron2's test loop."""
 
 import json
 import logging
@@ -17,8 +17,8 @@ from hotcoco import mask as coco_mask
 
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
-from mvit_det.evaluation.detection.report import report
-from mvit_det.evaluation.writing import numbers_first, write_whole
+from mvit_det.evaluation.detection.report import report_detections
+from mvit_det.evaluation.writing import log_write_errors, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,11 @@ class CocoMetrics(DatasetEvaluator):
     results. If the annotation file has no annotations, the detections are only written.
 
     Args:
-        dataset_name: a registered dataset whose metadata name its ``json_file``.
+        dataset_name: a registered dataset whose metadata have ``json_file``, the path of its
+            annotations in COCO format.
         output_dir: gets ``coco_instances_results.json`` (COCO's result format),
-            ``error_analysis.json`` (see `report`), and in ``pictures/`` the precision-recall curves
-            and the confusion matrix.
+            ``error_analysis.json`` (see `report_detections`), and in ``pictures/`` the
+            precision-recall curves and the confusion matrix.
 
     Raises:
         UserError: the dataset has no annotation file, or it cannot be used.
@@ -45,7 +46,7 @@ class CocoMetrics(DatasetEvaluator):
         json_file = metadata.get("json_file", None)
         if not json_file:
             raise UserError(
-                f"Dataset {dataset_name!r} has no COCO annotation file to measure against: "
+                f"Dataset {dataset_name!r} has no COCO annotation file to evaluate against: "
                 "register it with register_coco_instances, or set json_file in its metadata."
             )
         self._truth = CocoTruth(PathManager.get_local_path(json_file))
@@ -65,27 +66,39 @@ class CocoMetrics(DatasetEvaluator):
         self._images: list[dict[str, Any]] = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Add a batch: inputs with "image_id", outputs with "instances" in the original size."""
-        for given, output in zip(inputs, outputs):
-            image_id, found = given["image_id"], output["instances"].to("cpu")
+        """Add a batch of B images.
+
+        Args:
+            inputs: B dicts with "image_id" of the annotation file.
+            outputs: B dicts with "instances" (`Instances`): pred_boxes and optionally pred_masks in
+                pixels of the original image, scores, and pred_classes.
+
+        Raises:
+            UserError: the annotation file does not have the image.
+        """
+        for item, output in zip(inputs, outputs):
+            image_id, instances = item["image_id"], output["instances"].to("cpu")
             if image_id not in self._truth.image_index:
                 raise UserError(
                     f"Image {image_id!r} is not in {self._truth.json_file}: evaluate on the images "
                     "of that file."
                 )
-            self._images.append(dict(image_id=image_id, **compact(found)))
+            self._images.append(dict(image_id=image_id, **detection_columns(instances)))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return by task the 12 COCO metrics and "AP-<name>" of each class, in percent.
 
         A metric without objects is NaN; without detections AP is 0.
+
+        Raises:
+            UserError: the model predicts a class that the dataset does not have.
         """
         gathered = comm.gather(self._images, dst=0)
         if not comm.is_main_process():
             return {}
         images = list(chain.from_iterable(gathered))
         if not images:
-            logger.warning("CocoMetrics has seen no predictions: the loader gave no batch.")
+            logger.warning("CocoMetrics received no predictions: the data loader is empty.")
             return {}
         self._check_labels(images)
         if self._output_dir is not None:
@@ -93,14 +106,15 @@ class CocoMetrics(DatasetEvaluator):
         if not self._truth.annotated:
             logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
             return {}
-        return report(self._truth, self._detections(images), self._names, self._output_dir)
+        detections = self._detections(images)
+        return report_detections(self._truth, detections, self._names, self._output_dir)
 
     def _check_labels(self, images: list[dict[str, Any]]) -> None:
-        strays = {label for image in images for label in image["label"].tolist()}
-        strays -= self._category_ids.keys()
-        if strays:
+        unknown = {label for image in images for label in image["label"].tolist()}
+        unknown -= self._category_ids.keys()
+        if unknown:
             raise UserError(
-                f"The model predicts class {shorten_list(sorted(strays))}, but the data set of "
+                f"The model predicts class {shorten_list(sorted(unknown))}, but the dataset of "
                 f"{self._truth.json_file} has {len(self._category_ids)} classes: set num_classes "
                 "to that."
             )
@@ -108,8 +122,8 @@ class CocoMetrics(DatasetEvaluator):
     def _save(self, images: list[dict[str, Any]], path: Path) -> None:
         """Write the detections in COCO's result format, with the category ids of the file."""
         rows = [result_rows(image, image["image_id"], self._category_ids) for image in images]
-        with numbers_first("Detections in COCO format", path):
-            write_whole(path, json.dumps(list(chain.from_iterable(rows))))
+        with log_write_errors("Detections in COCO format", path):
+            write_atomic(path, json.dumps(list(chain.from_iterable(rows))))
 
     def _detections(self, images: list[dict[str, Any]]) -> Detections:
         box, score, label = (
@@ -121,14 +135,22 @@ class CocoMetrics(DatasetEvaluator):
             np.repeat(indices, [len(image["score"]) for image in images]),
             np.array([self._truth.label[self._category_ids[k]] for k in label.tolist()], int),
             box,
-            # hotcoco refuses NaN, which a diverged model may return: rank it last
+            # hotcoco refuses NaN, which a diverged model may return: these detections rank last
             np.where(np.isnan(score), -np.inf, score),
             [mask for image in images for mask in image.get("masks", ())] if has_masks else None,
         )
 
 
-def compact(instances: Instances) -> dict[str, Any]:
-    """Convert to box (N, 4) as x, y, width, height in pixels; label, score (N,); masks as RLE."""
+def detection_columns(instances: Instances) -> dict[str, Any]:
+    """Convert instances of one image to COCO's conventions.
+
+    Args:
+        instances: pred_boxes, pred_classes, scores, optionally pred_masks (N, H, W); on the CPU.
+
+    Returns:
+        "box" (N, 4) float64: x, y, width, height in pixels; "label" (N,) int64; "score" (N,)
+        float64; and with masks "masks": N compressed RLEs.
+    """
     corners = instances.pred_boxes.tensor
     # subtract in the model's precision, as Detectron2 does
     box = corners.clone()
@@ -140,11 +162,11 @@ def compact(instances: Instances) -> dict[str, Any]:
     )
     if instances.has("pred_masks"):
         # one by one: a second copy of all masks of a large image may not fit into memory
-        columns["masks"] = [_encoded(mask.numpy()) for mask in instances.pred_masks]
+        columns["masks"] = [_encode_mask(mask.numpy()) for mask in instances.pred_masks]
     return columns
 
 
-def _encoded(mask: np.ndarray) -> dict[str, Any]:
+def _encode_mask(mask: np.ndarray) -> dict[str, Any]:
     """Encode a mask (H, W) as compressed RLE that JSON accepts."""
     rle = coco_mask.encode(np.asarray(mask, np.uint8))
     return dict(size=list(rle["size"]), counts=rle["counts"].decode())
@@ -156,9 +178,9 @@ def result_rows(
     """Yield the detections of one image in COCO's result format.
 
     Args:
-        detections: from `compact`.
+        detections: from `detection_columns`.
         image_id: of the annotation file.
-        category_ids: of the annotation file, by label.
+        category_ids: of the annotation file, by class index.
     """
     columns = (detections[name].tolist() for name in ("label", "box", "score"))
     for index, (label, box, score) in enumerate(zip(*columns)):

@@ -43,7 +43,10 @@ class Detections:
         return len(self.image)
 
     def table(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return the array (n, 7) that hotcoco's `load_res` takes."""
+        """Return selected rows as the array (n, 7) float64 that hotcoco's `load_res` takes.
+
+        Columns: image index, x, y, width, height, score, class index.
+        """
         columns = (self.image, self.box, self.score, self.label)
         return np.column_stack([column[rows] for column in columns]).astype(float)
 
@@ -73,7 +76,8 @@ class CocoTruth:
         if lacking:
             raise UserError(
                 f"{json_file} is not a COCO annotation file: it lacks "
-                f"{shorten_list(map(repr, lacking))}; add the lists 'images', 'annotations', 'categories'."
+                f"{shorten_list(map(repr, lacking))}; add the lists 'images', 'annotations' and "
+                "'categories'."
             )
         try:
             images = sorted(coco["images"], key=lambda entry: entry["id"])
@@ -81,8 +85,9 @@ class CocoTruth:
             self.names = [entry["name"] for entry in categories]
         except (KeyError, TypeError) as error:
             raise UserError(
-                f"{json_file}: each image needs an 'id' and each category an 'id' and a 'name', "
-                f"the ids of one list all numbers or all texts ({error!r}): correct the entries."
+                f"{json_file}: each image needs an 'id' and each category an 'id' and a 'name'; "
+                f"the ids of a list must be all numbers or all strings ({error!r}): correct the "
+                "entries."
             ) from error
         self.annotated = "annotations" in coco
         self.image_ids = [entry["id"] for entry in images]
@@ -95,43 +100,47 @@ class CocoTruth:
         self.objects, self._shapes = self._read(coco.get("annotations", []))
 
     def _indices(self, ids: list[Any], key: str) -> dict[Any, int]:
+        """Return id -> position in ``ids``, which are sorted."""
         repeated = [first for first, second in zip(ids, ids[1:]) if first == second]
         if repeated:
             raise UserError(
                 f"{self.json_file}: the list '{key}' has more than one entry with id "
-                f"{shorten_list(map(repr, dict.fromkeys(repeated)))}: give each its own."
+                f"{shorten_list(map(repr, dict.fromkeys(repeated)))}: make the ids unique."
             )
         return {each: index for index, each in enumerate(ids)}
 
     def coco(self, objects: list[dict[str, Any]]) -> COCO:
-        """Return some of the objects as a dataset of hotcoco."""
+        """Convert some of `objects`, with masks or without, to a hotcoco dataset."""
         return COCO(dict(images=self.images, categories=self.categories, annotations=objects))
 
     def with_masks(self) -> list[dict[str, Any]]:
-        """Return the objects with their masks; those without a valid one are skipped and logged."""
+        """Return the objects with RLE masks; skip and log those without a valid mask."""
         objects = []
-        for one, shape in zip(self.objects, self._shapes):
+        for item, shape in zip(self.objects, self._shapes):
             try:
-                objects.append({**one, "segmentation": self.rle(shape, one["image_id"])})
+                objects.append({**item, "segmentation": self.rle(shape, item["image_id"])})
             except ValueError:
                 continue
         if len(objects) < len(self.objects):
             logger.warning(
-                "%s: %d of %d annotations have no usable mask (polygons of 3 points or more, or an "
-                "RLE of the image's size), and are left out of the mask metrics.",
+                "%s: %d of %d annotations have no valid mask (polygons of 3 points or more, or an "
+                "RLE of the image's size) and are left out of the mask metrics.",
                 *(self.json_file, len(self.objects) - len(objects), len(self.objects)),
             )
         return objects
 
     def rle(self, shape: Any, image: int) -> dict[str, Any]:
-        """Convert a mask, given as polygons or RLE, plain or compressed, to RLE.
+        """Convert a mask, given as polygons in pixels or as RLE, plain or compressed, to RLE.
 
         Args:
             shape: the "segmentation" of an annotation or a result.
             image: image index.
 
+        Returns:
+            A dict with "size" [height, width] in pixels and "counts".
+
         Raises:
-            ValueError: says what is wrong with it.
+            ValueError: the mask is malformed or of another size; the message states the reason.
         """
         size = list(self._sizes[image])
         if not shape or not isinstance(shape, (dict, list)):
@@ -151,8 +160,9 @@ class CocoTruth:
             raise ValueError(str(error)) from error
 
     def _read(self, annotations: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
-        """Return the objects, and their segmentations as in the file."""
-        objects, shapes = [], []
+        """Return `objects`, and their segmentations as in the file."""
+        objects: list[dict[str, Any]] = []
+        shapes = []
         try:
             for entry in annotations:
                 image, label = entry["image_id"], entry["category_id"]
@@ -178,28 +188,40 @@ class CocoTruth:
             ) from error
         if len(objects) < len(annotations):
             logger.warning(
-                "%s: %d of %d annotations are of images or categories that the file does not list, "
-                "and are left out.",
+                "%s: %d of %d annotations are left out: the file does not list their image or "
+                "category.",
                 *(self.json_file, len(annotations) - len(objects), len(annotations)),
             )
         return objects, shapes
 
 
 def read_results(path: str | os.PathLike, truth: CocoTruth) -> Detections:
-    """Read the detections of a result file, with masks if all results have one.
+    """Read the detections of a result file in COCO format, with masks if all results have one.
+
+    Format: https://cocodataset.org/#format-results.
 
     Raises:
-        UserError: the file or one of its entries is malformed, or of other images or classes.
+        UserError: the file or one of its entries is malformed, or has an image or class that the
+            annotation file does not list.
     """
-    return detections_of(read_json(path, "Result file"), truth, path)
+    return parse_results(read_json(path, "Result file"), truth, path)
 
 
-def detections_of(results: Any, truth: CocoTruth, path: str | os.PathLike) -> Detections:
-    """Convert a parsed result file as `read_results`; messages name it by ``path``."""
+def parse_results(results: Any, truth: CocoTruth, path: str | os.PathLike) -> Detections:
+    """Convert a parsed JSON result file to detections.
+
+    Args:
+        results: content of the file.
+        truth: the annotation file.
+        path: of the file, for messages.
+
+    Raises:
+        UserError: as `read_results`.
+    """
     if not isinstance(results, list):
         raise UserError(
-            f"Result file {path} holds no list but {type(results).__name__}: COCO's result format "
-            "is a list of objects with image_id, category_id, score, and bbox or segmentation."
+            f"Result file {path} contains a {type(results).__name__} instead of a list: write a "
+            "list of objects with image_id, category_id, score, and bbox or segmentation."
         )
     if not results:
         raise UserError(
@@ -213,18 +235,18 @@ def detections_of(results: Any, truth: CocoTruth, path: str | os.PathLike) -> De
             rows.append(_row(entry, truth, has_masks))
         except ValueError as error:
             raise UserError(f"Result file {path}: entry {number} {error}.") from error
-    *columns, masks = zip(*rows)
-    return Detections(*map(np.array, columns), masks=masks if has_masks else None)
+    image, label, box, score = (np.array([row[column] for row in rows]) for column in range(4))
+    return Detections(image, label, box, score, [row[4] for row in rows] if has_masks else None)
 
 
 def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, float, Any]:
-    """Return image index, class index, box, score and mask of an entry of a result file.
+    """Return image index, class index, box (4,), score and mask of an entry of a result file.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: the entry is malformed; the message states the reason and the fix.
     """
     if not isinstance(entry, dict):
-        raise ValueError("is no object: write {...}")
+        raise ValueError("is not an object: write {...}")
     for key in ("image_id", "category_id", "score"):
         if key not in entry:
             raise ValueError(f"has no {key!r}: add it")
@@ -235,26 +257,26 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
     box = entry.get("bbox", (0, 0, 0, 0))
     if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_finite, box)):
         raise ValueError(f"has bbox={box!r}: write [x, y, width, height]")
-    places = []
+    indices = []
     for key, index in (("image_id", truth.image_index), ("category_id", truth.label)):
         try:
-            places.append(index[entry[key]])
+            indices.append(index[entry[key]])
         except (KeyError, TypeError):
             raise ValueError(
-                f"has {key} {entry[key]!r}, which {truth.json_file} does not hold (it has "
-                f"{shorten_list(map(repr, index), 20)}): give the annotation file that the results were "
-                "made for"
+                f"has {key} {entry[key]!r}, which {truth.json_file} does not list (it has "
+                f"{shorten_list(map(repr, index), 20)}): give the annotation file of these results"
             ) from None
+    image, label = indices
     if not has_masks:
-        return *places, np.array(box, float), float(entry["score"]), None
+        return image, label, np.array(box, float), float(entry["score"]), None
     if "segmentation" not in entry:
-        raise ValueError("has no mask, though others have: add it, or remove theirs")
+        raise ValueError("has no mask, but other entries have: add it, or remove the others")
     try:
-        mask = truth.rle(entry["segmentation"], places[0])
+        mask = truth.rle(entry["segmentation"], image)
     except ValueError as error:
-        raise ValueError(f"has a mask that cannot be used ({error}): write an RLE") from error
+        raise ValueError(f"has an invalid mask ({error}): write an RLE") from error
     box = box if "bbox" in entry else coco_mask.to_bbox(mask)
-    return *places, np.array(box, float), float(entry["score"]), mask
+    return image, label, np.array(box, float), float(entry["score"]), mask
 
 
 def _finite(value: Any) -> bool:

@@ -1,12 +1,12 @@
-"""COCO's average precision and recall, by hotcoco: the metrics of pycocotools, faster.
+"""COCO's average precision and recall, computed by hotcoco: equal to pycocotools, but faster.
 
-Defined at https://cocodataset.org/#detection-eval. Letters: T IoU thresholds, R points of recall,
+Definition: https://cocodataset.org/#detection-eval. Letters: T IoU thresholds, R points of recall,
 K classes.
 """
 
 from collections import defaultdict
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 
 import numpy as np
@@ -26,65 +26,72 @@ class CocoScores:
     """The metrics of one task.
 
     Attributes:
-        summary: the 12 metrics of COCO's table in percent; NaN if there is nothing to measure.
-        curves: precision (T, R, K), 0 if the recall is not reached; NaN for classes without
-            objects.
-        errors: for boxes, the AP50 in percent that each kind of error costs, by TIDE's names
-            (https://arxiv.org/abs/2008.08115).
+        summary: the 12 metrics of COCO's table in percent; NaN if there is nothing to evaluate.
+        curves: precision (T, R, K) from 0 to 1, 0 if the recall is not reached; NaN for classes
+            without objects.
+        errors: for boxes, the AP50 in percent that each kind of error costs, by the names of TIDE
+            (https://arxiv.org/abs/2008.08115); empty for masks.
     """
 
     summary: dict[str, float]
     curves: np.ndarray
-    errors: dict[str, float] | None = None
+    errors: dict[str, float] = field(default_factory=dict)
 
     def by_class(self) -> list[float]:
-        """Return the AP of each class in percent; NaN for a class without objects."""
+        """Return the AP of each of the K classes in percent; NaN for a class without objects."""
         return (self.curves.mean(axis=(0, 1)) * 100).tolist()
 
 
-def measure(truth: CocoTruth, found: Detections, task: str) -> CocoScores:
-    """Compute the metrics of a task, "bbox" or "segm"."""
-    evaluation = _of_boxes(truth, found) if task == "bbox" else _of_masks(truth, found)
+def compute_coco_scores(truth: CocoTruth, detections: Detections, task: str) -> CocoScores:
+    """Compute COCO's metrics of one task.
+
+    Args:
+        truth: the annotation file.
+        detections: detections; for "segm" with masks.
+        task: "bbox" or "segm".
+    """
+    evaluate = _evaluate_boxes if task == "bbox" else _evaluate_masks
+    evaluation = evaluate(truth, detections)
     evaluation.accumulate()
     with redirect_stdout(StringIO()):  # it also prints a table
         evaluation.summarize()
-    numbers = np.where(evaluation.stats < 0, np.nan, evaluation.stats * 100)
-    curves = evaluation.eval["precision"][..., 0, -1]  # all areas, 100 detections
-    errors = None
-    if task == "bbox":
-        errors = {kind: 100 * ap for kind, ap in evaluation.tide_errors()["delta_ap"].items()}
-    return CocoScores(
-        dict(zip(METRICS, numbers.tolist())), np.where(curves < 0, np.nan, curves), errors
-    )
+    stats, results = np.asarray(evaluation.stats), evaluation.eval
+    assert results is not None  # since `accumulate`
+    curves = results["precision"][..., 0, -1]  # all areas, 100 detections
+    summary = dict(zip(METRICS, np.where(stats < 0, np.nan, stats * 100).tolist()))
+    lost = evaluation.tide_errors()["delta_ap"] if task == "bbox" else {}
+    errors = {kind: 100 * ap for kind, ap in lost.items()}
+    return CocoScores(summary, np.where(curves < 0, np.nan, curves), errors)
 
 
-def _of_boxes(truth: CocoTruth, found: Detections) -> COCOeval:
+def _evaluate_boxes(truth: CocoTruth, detections: Detections) -> COCOeval:
     objects = truth.coco(truth.objects)
-    evaluation = COCOeval(objects, objects.load_res(found.table()), "bbox")
+    evaluation = COCOeval(objects, objects.load_res(detections.table()), "bbox")
     evaluation.evaluate()
     return evaluation
 
 
-def _of_masks(truth: CocoTruth, found: Detections) -> COCOeval:
+def _evaluate_masks(truth: CocoTruth, detections: Detections) -> COCOeval:
     """Match image by image: all masks at once would be in memory twice."""
+    assert detections.masks is not None
     objects, rows = defaultdict(list), defaultdict(list)
-    for one in truth.with_masks():
-        objects[one["image_id"]].append(one)
-    for row, image in enumerate(found.image.tolist()):
+    for item in truth.with_masks():
+        objects[item["image_id"]].append(item)
+    for row, image in enumerate(detections.image.tolist()):
         rows[image].append(row)
     stream = StreamingEval(truth.categories, "segm")
     for start in range(0, len(truth.images), _IMAGES_AT_ONCE):
         images = truth.images[start : start + _IMAGES_AT_ONCE]
         # without boxes, so that the area is that of the mask
-        detections = [
+        results = [
             dict(
                 image_id=image["id"],
-                category_id=int(found.label[row]),
-                score=float(found.score[row]),
-                segmentation=found.masks[row],
+                category_id=int(detections.label[row]),
+                score=float(detections.score[row]),
+                segmentation=detections.masks[row],
             )
             for image in images
             for row in rows[image["id"]]
         ]
-        stream.update(images, [one for image in images for one in objects[image["id"]]], detections)
+        stream.update(images, [a for image in images for a in objects[image["id"]]], results)
     return stream.finalize()

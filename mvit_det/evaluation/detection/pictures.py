@@ -12,23 +12,26 @@ from detectron2.utils import comm
 from PIL import Image
 
 from mvit_det.errors import check_count
-from mvit_det.evaluation.drawing.boxes import LONG_SIDE, enlargement, overlay, resized
+from mvit_det.evaluation.drawing.boxes import LONG_SIDE, enlargement, overlay, resize_image
 from mvit_det.evaluation.drawing.side_by_side import overview, side_by_side
 
 
 class PredictionPictures(DatasetEvaluator):
     """Draws some images of a test set: predictions left, ground truth right.
 
-    It runs next to the evaluators that measure (`DatasetEvaluators`) and adds no metric. The images
-    are spread evenly over the dataset and are the same in each evaluation; files of an earlier one
-    are replaced. The process that has a result draws it at once, so that nothing stays in memory;
-    the main process then puts all of them on one sheet, ``overview.png``.
+    It runs together with evaluators that return metrics (`DatasetEvaluators`). The images are
+    spread evenly over the dataset and are the same in each evaluation; existing files are replaced.
+    Each process draws its results at once, so that nothing stays in memory; at the end the main
+    process puts all of them on one sheet, ``overview.png``.
 
     Args:
         dataset_name: a registered dataset of the test images, with annotations.
         output_dir: gets ``pictures/00_<name of the image>.png`` ...
         num_images: number of images to draw.
         score_threshold: from 0 to 1; detections of a lower score are not drawn.
+
+    Raises:
+        UserError: ``num_images`` is not a whole number of at least 1.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class PredictionPictures(DatasetEvaluator):
         self._chosen: dict[Any, tuple[Path, dict[str, Any]]] = {}
 
     def reset(self) -> None:
-        """Choose the images, once."""
+        """Choose the images, at the first call only, and create the folder."""
         if self._chosen:
             return
         dicts = DatasetCatalog.get(self.dataset_name)
@@ -60,13 +63,18 @@ class PredictionPictures(DatasetEvaluator):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Draw the chosen images of a batch: inputs with "image_id", outputs with "instances"."""
-        for given, output in zip(inputs, outputs):
-            if given["image_id"] in self._chosen and "unreadable" not in given:
-                path, item = self._chosen[given["image_id"]]
-                found = output["instances"].to("cpu")
-                found = found[found.scores >= self.score_threshold]
-                Image.fromarray(self._side_by_side(item, found)).save(path)
+        """Draw the chosen images of a batch of B, except unreadable ones.
+
+        Args:
+            inputs: B dicts with "image_id".
+            outputs: B dicts with "instances" (`Instances`) in pixels of the original image.
+        """
+        for sample, output in zip(inputs, outputs):
+            if sample["image_id"] in self._chosen and "unreadable" not in sample:
+                path, item = self._chosen[sample["image_id"]]
+                instances = output["instances"].to("cpu")
+                instances = instances[instances.scores >= self.score_threshold]
+                Image.fromarray(self._side_by_side(item, instances)).save(path)
 
     def evaluate(self) -> dict:
         """Put all pictures on one sheet, on the main process; return no metrics."""
@@ -76,25 +84,25 @@ class PredictionPictures(DatasetEvaluator):
             overview(drawn).save(self.folder / "overview.png")
         return {}
 
-    def _side_by_side(self, item: dict[str, Any], found: Instances) -> np.ndarray:
+    def _side_by_side(self, item: dict[str, Any], instances: Instances) -> np.ndarray:
         image = read_image(item["file_name"], format="RGB")
         height, width = image.shape[:2]
         # reduce a large image, as two of them must fit on a screen
         scale = min(enlargement(height, width), LONG_SIDE / max(height, width))
-        image = resized(image, scale)
+        image = resize_image(image, scale)
         truth = _ground_truth(item, (height, width))
         names = MetadataCatalog.get(self.dataset_name).get("thing_classes", None)
-        pair = overlay(image, found, names), overlay(image, truth, names)
-        return side_by_side(*pair, (len(found), len(truth)), self.score_threshold)
+        pair = overlay(image, instances, names), overlay(image, truth, names)
+        return side_by_side(*pair, (len(instances), len(truth)), self.score_threshold)
 
 
 def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:
-    """Convert the annotations of a dataset dict to the form of predictions, without scores."""
+    """Convert the annotations of a dataset dict to `Instances` as predicted, without scores."""
     annotations = [dict(a) for a in item.get("annotations", []) if not a.get("iscrowd")]
     if not all(a.get("segmentation") for a in annotations):
         annotations = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
     truth = annotations_to_instances(annotations, image_size, mask_format="bitmask")
     result = Instances(image_size, pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
     if truth.has("gt_masks"):
-        result.pred_masks = truth.gt_masks.tensor
+        result.set("pred_masks", truth.gt_masks.tensor)
     return result

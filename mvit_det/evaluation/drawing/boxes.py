@@ -13,30 +13,30 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from mvit_det.evaluation.drawing.labels import Colour, panel
 
-# Pixels: a small image is enlarged to this short side, so that labels are legible, but not beyond
-# this long side.
+# pixels: a small image is enlarged to this short side, so that labels are legible, but at most to
+# this long side
 SHORT_SIDE, LONG_SIDE = 480, 1280
 
 
 def enlargement(height: int, width: int) -> float:
-    """Return the factor, 1 or more, by which a small image is enlarged before drawing on it."""
+    """Return the scale, 1 or more, that enlarges a small image (sides in pixels) for drawing."""
     return max(1.0, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
 
-def pixels_of(image: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
-    """Convert a model's input (3, H, W) back to an image (H, W, 3) uint8.
+def to_pixels(image: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
+    """Convert an input of the model back to an image (H, W, 3) uint8.
 
     Args:
         image: normalized (3, H, W).
-        mean: (3, 1, 1), subtracted from values in [0, 1].
-        std: (3, 1, 1), the divisor after that.
+        mean: (3, 1, 1), subtracted from values from 0 to 1.
+        std: (3, 1, 1), the divisor.
     """
-    shares = image.detach().float().cpu() * std + mean
-    return (shares.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    values = image.detach().float().cpu() * std + mean
+    return (values.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def resized(image: np.ndarray, scale: float) -> np.ndarray:
-    """Scale an image (H, W, C) uint8, to at least one pixel per side."""
+def resize_image(image: np.ndarray, scale: float) -> np.ndarray:
+    """Scale an image (H, W, C) uint8 by a factor above 0, to at least one pixel per side."""
     size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
 
@@ -46,9 +46,9 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        instances: with pred_boxes and pred_classes, optionally scores and pred_masks; on the CPU;
-            their image_size may differ from (H, W).
-        names: of the classes; without them labels are class indices.
+        instances: with pred_boxes and pred_classes, optionally scores and pred_masks, on the CPU;
+            image_size may differ from (H, W).
+        names: of the classes; None to label with class indices.
 
     Returns:
         A new image (H, W, 3) uint8.
@@ -62,7 +62,7 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
     line = max(2, round((height * width) ** 0.5 / 300))
     picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     if instances.has("pred_masks"):
-        picture = _with_masks(picture, instances.pred_masks, colours)
+        picture = _blend_masks(picture, instances.pred_masks, colours)
         line = 1
     scale = torch.tensor([width, height] * 2) / torch.tensor(instances.image_size[::-1] * 2)
     corners = instances.pred_boxes.tensor * scale - torch.tensor([0, 0, 1, 1])
@@ -71,13 +71,13 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
     texts = [names[label] if names else str(label) for label in classes]
     if instances.has("scores"):
         texts = [f"{text} {score:.0%}" for text, score in zip(texts, instances.scores.tolist())]
-    return _with_labels(picture.permute(1, 2, 0).numpy(), texts, corners, colours)
+    return _draw_labels(picture.permute(1, 2, 0).numpy(), texts, corners, colours)
 
 
-def _with_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Tensor:
-    """Blend masks (N, h, w) into an image (3, H, W), later ones over earlier ones."""
+def _blend_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Tensor:
+    """Blend masks (N, h, w) into an image (3, H, W) uint8, later ones over earlier ones."""
     owner, edge = np.full(picture.shape[1:], -1), np.zeros(picture.shape[1:], np.uint8)
-    # one by one: as floats, all masks of a large image may not fit into memory
+    # one by one: all masks of a large image as floats may not fit into memory
     for index, mask in enumerate(masks):
         inside = (cv2.resize(mask.float().numpy(), owner.shape[::-1]) > 0.5).astype(np.uint8)
         owner[inside > 0] = index
@@ -91,15 +91,15 @@ def _with_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Te
     return picture
 
 
-def _with_labels(
+def _draw_labels(
     image: np.ndarray, texts: Sequence[str], corners: Tensor, colours: Sequence[Colour]
 ) -> np.ndarray:
-    """Write each text above its box, or as near to that as the image allows.
+    """Write each text above its box, or as near as possible within the image (H, W, 3) uint8.
 
     torchvision writes it into the box, where it hides a small object.
     """
     picture = Image.fromarray(image)
-    # if there are many, labels are smaller and hide less
+    # many labels are smaller, to hide less
     side = (picture.width * picture.height) ** 0.5
     letters = round(max(10, side / 45 * min(1, 20 / len(texts)) ** 0.3))
     for text, (x, y, *_), colour in zip(texts, corners.int().tolist(), colours):
@@ -111,4 +111,5 @@ def _with_labels(
 
 def class_colour(index: int) -> Colour:
     """Return RGB, 0 to 255; golden-ratio steps keep the hues of any number of classes distinct."""
-    return tuple(round(255 * share) for share in colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1))
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 1)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,7 +1,8 @@
-"""Shared parts of all plots: a figure without a display, bars, and a matrix of counts."""
+"""Common parts of all plots: figures without a display, bars, and matrices of counts."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,9 @@ import numpy as np
 MANY_ROWS = 30
 
 
-def new_figure(width: float, height: float):
-    """Make an empty figure, sizes in inches; pyplot would keep it in memory."""
-    # not at the top, as the import takes a second
+def new_figure(width: float, height: float) -> Any:
+    """Create an empty `matplotlib` figure, sides in inches; pyplot would keep it in memory."""
+    # imported here, since it takes a second
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -20,27 +21,33 @@ def new_figure(width: float, height: float):
     return figure
 
 
-def save_figure(figure, path: Path) -> None:
-    """Write a PNG file; its folder is made."""
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a PNG file; create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
-def short(name: str) -> str:
-    """Truncate a name to 25 characters, and escape dollars, which would begin a formula."""
+def truncate_name(name: str) -> str:
+    """Truncate a name to 25 characters, and escape dollar signs, which start a formula."""
     name = name if len(name) <= 24 else f"{name[:22]}..."
     return name.replace("$", r"\$")
 
 
-def draw_bars(axes, shares: np.ndarray, names: Sequence[str]) -> None:
-    """Draw a bar for each class with its share in percent, the first one at the top."""
-    places = range(len(shares))
-    axes.barh(places, shares, color="tab:blue")
-    axes.set_yticks(places, list(map(short, names)))
+def draw_bars(axes: Any, percents: np.ndarray, names: Sequence[str]) -> None:
+    """Draw a bar for each of K classes, the first one at the top.
+
+    Args:
+        axes: `matplotlib.axes.Axes` to draw on.
+        percents: (K,) lengths of the bars, in percent.
+        names: of the K classes.
+    """
+    places = range(len(percents))
+    axes.barh(places, percents, color="tab:blue")
+    axes.set_yticks(places, list(map(truncate_name, names)))
     box = dict(facecolor="white", edgecolor="none", pad=0.5)
-    for place, share in zip(places, shares):
-        axes.text(share + 1, place, f"{share:.1f}", va="center", fontsize=9, bbox=box)
-    axes.set_ylim(len(shares) - 0.5, -0.5)
+    for place, percent in zip(places, percents):
+        axes.text(percent + 1, place, f"{percent:.1f}", va="center", fontsize=9, bbox=box)
+    axes.set_ylim(len(percents) - 0.5, -0.5)
 
 
 def draw_matrix(
@@ -51,15 +58,15 @@ def draw_matrix(
     title: str,
     dividers: tuple[int, int],
 ) -> None:
-    """Draw a matrix of counts with its rows in percent.
+    """Draw a matrix of counts, rows in percent.
 
     Args:
         path: of the PNG file to write.
-        counts: (R, C), truth by prediction.
+        counts: (R, C) int, truth by prediction.
         left: names of the R rows.
         bottom: names of the C columns.
         title: of the plot.
-        dividers: numbers of rows and columns before the line that separates non-classes.
+        dividers: numbers of rows and columns that are classes; a line separates the rest.
     """
     totals = counts.sum(axis=1)
     share = counts / np.maximum(totals, 1)[:, None]
@@ -68,9 +75,9 @@ def draw_matrix(
     axes = figure.subplots()
     image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     figure.colorbar(image, ax=axes, label="percent of the row", fraction=0.03, pad=0.02)
-    axes.set_yticks(range(len(left)), [f"{short(n)} ({c})" for n, c in zip(left, totals)])
+    axes.set_yticks(range(len(left)), [f"{truncate_name(n)} ({c})" for n, c in zip(left, totals)])
     axes.set_xticks(
-        range(len(bottom)), list(map(short, bottom)), rotation=90 if len(bottom) > 8 else 30
+        range(len(bottom)), list(map(truncate_name, bottom)), rotation=90 if len(bottom) > 8 else 30
     )
     if len(bottom) <= 8:
         for text in axes.get_xticklabels():

@@ -8,19 +8,19 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]  # 0 to 255, in the channel order of the image
 
 
-@lru_cache(maxsize=512)  # many frames of a video show the same
-def panel(lines: tuple[str, ...], colour: Colour, letters: int, wide: int) -> Image.Image:
-    """Draw lines of text in a light tint of a colour on a dark ground, RGBA.
+@lru_cache(maxsize=512)  # the frames of a video have the same labels
+def panel(lines: tuple[str, ...], colour: Colour, letters: int, max_width: int) -> Image.Image:
+    """Draw lines of text in a light tint of a colour on a dark background, RGBA.
 
     Args:
         lines: of text, which are wrapped.
         colour: 0 to 255 per channel.
         letters: font size in pixels.
-        wide: maximum width in pixels, unless a single word is longer.
+        max_width: in pixels; a longer word is not broken.
     """
     font = ImageFont.load_default(size=letters)
     margin = max(3, letters // 4)
-    wrapped = [part for line in lines for part in _wrapped(line, font, wide - 2 * margin)]
+    wrapped = [part for line in lines for part in _wrap(line, font, max_width - 2 * margin)]
     pitch = round(1.2 * letters)
     width = math.ceil(max(font.getlength(part) for part in wrapped)) + 2 * margin
     picture = Image.new("RGBA", (width, pitch * len(wrapped) + margin), (0, 0, 0, 200))
@@ -31,12 +31,12 @@ def panel(lines: tuple[str, ...], colour: Colour, letters: int, wide: int) -> Im
     return picture
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
-    """Wrap between words; continuation lines are indented."""
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+    """Wrap between words at a width in pixels; indent continuation lines."""
     parts: list[str] = []
     for word in text.split():
         longer = f"{parts[-1]} {word}" if parts else word
-        if parts and font.getlength(longer) > room:
+        if parts and font.getlength(longer) > width:
             parts.append("  " + word)
         else:
             parts[-1:] = [longer]

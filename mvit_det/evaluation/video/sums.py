@@ -1,8 +1,8 @@
 """Averages of a video's views that do not depend on the order of summation.
 
-Sums of floats depend on their order in the last bit, and so would a test on its batches and
-processes, and on where it was interrupted. Sums of integers do not: probabilities are converted to
-multiples of 2^-48, exactly if they are above 3e-8. 64 bits hold the sum of 32 thousand views.
+The last bit of a sum of floats depends on their order, so that results would depend on batches,
+processes and interruptions. Sums of integers do not: probabilities are converted to multiples of
+2^-48, exactly if they are above 3e-8. 64 bits hold the sum of 32 thousand views.
 
 Letters: N videos, V views (clips x crops) of one, K classes.
 """
@@ -25,7 +25,7 @@ class VideoSum:
     Attributes:
         expected: number of clips of the video.
         clips: indices of the clips that were added.
-        views: number of crops of these.
+        views: number of crops of these clips.
         total: (K,) int64 sum of their probabilities, in units of 2^-48.
     """
 
@@ -46,60 +46,72 @@ class ViewSums(dict[Video, VideoSum]):
         return self.setdefault(video, VideoSum(clips))
 
     def add(self, video: Video, clip: int, probabilities: np.ndarray) -> bool:
-        """Add the crops (V, K) of a clip of an expected video; return False for a duplicate."""
-        one = self[video]
-        if clip in one.clips:
+        """Add the views of a clip of an expected video; return False for a duplicate.
+
+        Args:
+            video: file name and label.
+            clip: index of the clip in the video.
+            probabilities: (V, K) of the crops, from 0 to 1.
+        """
+        total = self[video]
+        if clip in total.clips:
             return False
-        one.clips.add(clip)
-        one.views += len(probabilities)
-        one.total += _in_units(probabilities).sum(axis=0)
+        total.clips.add(clip)
+        total.views += len(probabilities)
+        total.total += _to_units(probabilities).sum(axis=0)
         return True
 
-    def absorb(self, other: "ViewSums") -> int:
-        """Add the sums of another process; return how many clips are in both, which count twice."""
-        twice = 0
-        for video, theirs in other.items():
-            ours = self.expect(video, theirs.expected)
-            twice += len(ours.clips & theirs.clips)
-            ours.clips |= theirs.clips
-            ours.views += theirs.views
-            ours.total = ours.total + theirs.total
-        return twice
+    def merge(self, other: "ViewSums") -> int:
+        """Add the sums of another process; return the number of clips in both: they count twice."""
+        duplicates = 0
+        for video, added in other.items():
+            total = self.expect(video, added.expected)
+            duplicates += len(total.clips & added.clips)
+            total.clips |= added.clips
+            total.views += added.views
+            total.total = total.total + added.total
+        return duplicates
 
     def means(self) -> tuple[list[Video], np.ndarray, np.ndarray]:
-        """Return the sorted videos that have a view, with number (N,) and means (N, K) of views."""
-        videos = sorted(video for video, one in self.items() if one.views)
+        """Average the views of each video; there must be at least one view.
+
+        Returns:
+            The N videos that have a view, sorted; numbers of views (N,) int32; and means (N, K)
+            float32.
+        """
+        videos = sorted(video for video, total in self.items() if total.views)
         views = np.array([self[video].views for video in videos], np.int32)
-        return videos, views, _averages(np.stack([self[video].total for video in videos]), views)
+        return videos, views, _divide_sums(np.stack([self[video].total for video in videos]), views)
 
 
 def means_of_views(
     scores: np.ndarray, clips: Iterable[int] | None = None, crops: Iterable[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return means (N, K) of some views, by default all, and their number (N,).
-
-    The means equal those of `ViewSums` to the last bit; NaN for a video without views.
+    """Average some views of each video, by default all; to the last bit as `ViewSums`.
 
     Args:
-        scores: (N, clips, crops, K), NaN where there is no view.
+        scores: (N, clips, crops, K) from 0 to 1, NaN where there is no view.
         clips: indices of the clips to use.
         crops: indices of the crops to use.
+
+    Returns:
+        Means (N, K) float32, NaN for a video without views; and numbers of views (N,) int32.
     """
-    chosen = [range(scores.shape[1]) if clips is None else clips]
-    chosen += [range(scores.shape[2]) if crops is None else crops]
+    clips = range(scores.shape[1]) if clips is None else clips
+    crops = range(scores.shape[2]) if crops is None else crops
     views = np.zeros(len(scores), np.int32)
     sums = np.zeros((len(scores), scores.shape[3]), np.int64)
-    for clip, crop in product(*chosen):
-        there = ~np.isnan(scores[:, clip, crop]).any(axis=1)
-        sums[there] += _in_units(scores[there, clip, crop])
-        views += there
+    for clip, crop in product(clips, crops):
+        present = ~np.isnan(scores[:, clip, crop]).any(axis=1)
+        sums[present] += _to_units(scores[present, clip, crop])
+        views += present
     with np.errstate(invalid="ignore"):
-        return _averages(sums, views), views
+        return _divide_sums(sums, views), views
 
 
-def _in_units(probabilities: np.ndarray) -> np.ndarray:
+def _to_units(probabilities: np.ndarray) -> np.ndarray:
     return np.rint(probabilities.astype(np.float64) * _UNIT).astype(np.int64)
 
 
-def _averages(sums: np.ndarray, views: np.ndarray) -> np.ndarray:
+def _divide_sums(sums: np.ndarray, views: np.ndarray) -> np.ndarray:
     return (sums / (views[:, None] * _UNIT)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Random labelled boxes with everything that is hard for a scorer of AVA, the same on every machine."""
+"""Random labelled boxes with the hard cases of AVA's metric, the same on every machine."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ Row = tuple
 
 @dataclass
 class Scene:
-    """One random test: rows as in the files, None in place of what a file leaves out."""
+    """One random test: rows as in the files, None for a column that the file lacks."""
 
     class_ids: list[int]
     truth: list[Row] = field(default_factory=list)
@@ -22,7 +22,7 @@ class Scene:
 
 
 def table(rows: list[Row], empty: list[tuple[str, float]] = ()) -> BoxTable:
-    """The rows as they are read from a file."""
+    """Convert rows to the table that reading their file gives."""
     videos = sorted({row[0] for row in rows})
     score = [np.nan if row[7] is None else row[7] for row in rows]
     return BoxTable(
@@ -38,19 +38,19 @@ def table(rows: list[Row], empty: list[tuple[str, float]] = ()) -> BoxTable:
 
 
 def draw_boxes(rng: np.random.Generator, count: int, grid: int | None) -> np.ndarray:
-    """(count, 4) as x1, y1, x2, y2 in 0..1: on a coarse grid (equal and half overlaps), or not."""
+    """Draw boxes (count, 4) as x1, y1, x2, y2 in 0..1, on a coarse grid (equal overlaps) or not."""
     corner = rng.uniform(0, 0.7, (count, 2))
     box = np.hstack([corner, corner + rng.uniform(0.05, 0.3, (count, 2))])
     if grid:
         box = (box * grid).round() / grid
-    # some empty ones, and some the wrong way round
+    # some without area, and some with x1 > x2
     turned = rng.random(count) < 0.05
     box[turned] = box[turned][:, [2, 1, 0, 3]]
     return box
 
 
 def draw_scores(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Distinct, rounded (many equal ones), zeros, all the same, or outside 0..1."""
+    """Draw distinct scores, rounded ones (many equal), zeros, constants, or some outside 0..1."""
     kind = rng.integers(7)
     score = rng.random(count) ** 2
     if kind in (1, 2, 3):
@@ -65,7 +65,7 @@ def draw_scores(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def scene(seed: int) -> Scene:
-    """Draw one; a seed always gives the same."""
+    """Draw a scene, always the same for a seed."""
     rng = np.random.default_rng(seed)
     actions = int(rng.integers(1, 9))
     class_ids = np.flatnonzero(rng.random(actions) < 0.7) + 1
@@ -80,7 +80,7 @@ def scene(seed: int) -> Scene:
         people = people[(people[:, :2] <= people[:, 2:]).all(axis=1)]
         between = np.empty((0, 4))
         if rng.random() < 0.3:
-            # Two people side by side, and a box that overlaps both by the same.
+            # two people side by side, and a box of equal IoU with both
             between = rng.permutation([[0.25, 0.25, 0.5, 0.5], [0.5, 0.25, 0.75, 0.5]])
             shift = rng.choice([[1, 0, 1, 0], [0, 1, 0, 1]]) / 32
             people = np.vstack([people, between[:1] - shift, between[:1] + shift])

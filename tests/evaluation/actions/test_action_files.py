@@ -1,4 +1,4 @@
-"""``python -m mvit_det.evaluation --actions``: the numbers of files, and how each fault ends."""
+"""``python -m mvit_det.evaluation --actions``: metrics of files, and error messages."""
 
 import json
 
@@ -16,7 +16,7 @@ def run(arguments):
 
 @pytest.fixture
 def actions(tmp_path):
-    """(random rows, their files by option, arguments): two files of ground truth, and excluded."""
+    """Random rows, their files by option (two files of ground truth), and the arguments."""
     rows = scene(64)
     half = len(rows.truth) // 2
     names = "".join(f"{k}: act {k}\n" for k in rows.class_ids)
@@ -36,6 +36,7 @@ def actions(tmp_path):
 
 
 def csv(rows):
+    """Return the content of a file."""
     return "".join(",".join(str(each) for each in row if each is not None) + "\n" for row in rows)
 
 
@@ -50,38 +51,45 @@ def test_actions_from_files(actions, tmp_path, mode):
     expected = [100 * scores.mean, *(100 * scores.ap)]
     assert repr(list(metrics.values())) == repr([float(value) for value in expected])
     assert 0 < metrics["mAP50"] < 100
-    numbers = json.loads((tmp_path / "out" / "action_metrics.json").read_text())
-    assert numbers == {f"actions/{name}": value for name, value in metrics.items()}
+    written = json.loads((tmp_path / "out" / "action_metrics.json").read_text())
+    assert written == {f"actions/{name}": value for name, value in metrics.items()}
     for name in ("action_ap.png", "precision_recall.png"):
         assert (tmp_path / "out" / "pictures" / name).stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_actions_without_names_and_of_some_seconds(actions, mode):
+def test_actions_without_names_and_within_some_seconds(actions, mode):
     rows, files, arguments = actions
     arguments = ["--mode", mode, *arguments]
-    kept = {row[1] for row in rows.truth if row[1] <= 903}
-    by_hand = [row for row in (*rows.truth, *rows.empty) if row[1] <= 903]
-    assert len(kept) == 2 and len(by_hand) < len(rows.truth)
-    some_seconds = run([*arguments, "--seconds", "902", "903"])
-    files["--actions"].write_text(csv(by_hand))
+    truth = [row for row in (*rows.truth, *rows.empty) if row[1] <= 903]
+    assert {row[1] for row in truth} == {902, 903} and len(truth) < len(rows.truth)
+    expected = run([*arguments, "--seconds", "902", "903"])
+    files["--actions"].write_text(csv(truth))
     files["more"].write_text("other,0902\n")
     found = [row for row in rows.found if row[1] <= 903]
     assert len(found) < len(rows.found)
     files["--results"].write_text(csv(found))
-    assert repr(run(arguments)) == repr(some_seconds)
+    assert repr(run(arguments)) == repr(expected)
     without = arguments[: arguments.index("--label-map")]
-    every = {row[6] for row in (*by_hand, *found) if len(row) > 2}
-    assert list(run(without)["actions"]) == ["mAP50", *(f"AP-action {k}" for k in sorted(every))]
+    ids = {row[6] for row in (*truth, *found) if len(row) > 2}
+    assert list(run(without)["actions"]) == ["mAP50", *(f"AP-action {k}" for k in sorted(ids))]
 
 
 ACTION_FAULTS = {
     "absent": ("--results", None, "results.csv does not exist"),
     "empty": ("--results", "", "results.csv is empty"),
     "broken": ("--results", "v0,902,0,0,1,1,1,high\n", "results.csv, line 1, .*score='high'"),
-    "persons": ("--results", "v0,902,0,0,1,1,1,0\nv0,902,0,0,1,1,1,3\n", "as persons are numbered"),
+    "persons": (
+        "--results",
+        "v0,902,0,0,1,1,1,0\nv0,902,0,0,1,1,1,3\n",
+        "like person ids of ground truth",
+    ),
     "scores": ("--actions", "v0,902,0,0,1,1,1,0.25\n", "actions.csv has scores"),
-    "other videos": ("--results", "w,902,0,0,1,1,1,.5\n", r"no video \(w\) of .*more.csv"),
+    "other videos": (
+        "--results",
+        "w,902,0,0,1,1,1,.5\n",
+        r"None of the videos .* \(w\) is in .*more.csv",
+    ),
     "other actions": ("--label-map", "77: fly\n", "none of .* the 1 evaluated actions \\(77\\)"),
     "other file": ("--label-map", "v0,902\n", "label map .*line 1"),
     "no pair": ("--excluded", "v0,902,3\n", "excluded.csv, line 1"),
@@ -89,7 +97,7 @@ ACTION_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", ACTION_FAULTS)
-def test_faulty_files_of_actions(actions, fault):
+def test_errors_in_files_of_actions(actions, fault):
     _, files, arguments = actions
     option, content, message = ACTION_FAULTS[fault]
     files[option].unlink()
@@ -106,7 +114,7 @@ def test_a_file_of_actions_given_twice(actions, option):
     given = ["--actions", str(files["more"]), str(files["more"])]
     if option == "--results":
         given = [*given[:2], "--results", given[1]]
-    with pytest.raises(UserError, match="more.csv is given twice: name it once"):
+    with pytest.raises(UserError, match="more.csv is given twice: give it once"):
         run([*arguments, *given])
 
 
@@ -125,11 +133,11 @@ def test_no_key_frame_is_left(actions):
         run(arguments)
 
 
-def hollow(rows):
+def count_without_area(rows):
     return sum(row[4] <= row[2] or row[5] <= row[3] for row in rows)
 
 
-def test_detections_that_do_not_count_are_told(actions, caplog):
+def test_detections_that_do_not_count_are_logged(actions, caplog):
     rows, files, arguments = actions
     expected = run(arguments)
     caplog.clear()
@@ -137,16 +145,19 @@ def test_detections_that_do_not_count_are_told(actions, caplog):
     files["--results"].write_text(csv([*rows.found, *more]))
     with caplog.at_level("INFO"):
         assert repr(run(arguments)) == repr(expected)
-    assert "videos 1 are not in the ground truth: w." in caplog.text
-    others = 1 + sum(row[6] not in rows.class_ids for row in rows.found)
+    assert "videos are not in the ground truth: w." in caplog.text
+    not_evaluated = 1 + sum(row[6] not in rows.class_ids for row in rows.found)
     total = len(rows.found) + 2
     reason = "of actions that are not evaluated"
-    assert f"{others} of {total} detections are left out: {reason}." in caplog.text
-    assert f"{hollow(rows.found)} of {total} detections are left out: boxes with" in caplog.text
-    assert hollow(rows.found) > 0 and "ground truth have no area" not in caplog.text
+    assert f"{not_evaluated} of {total} detections are left out: {reason}." in caplog.text
+    assert (
+        f"{count_without_area(rows.found)} of {total} detections are left out: boxes with"
+        in caplog.text
+    )
+    assert count_without_area(rows.found) > 0 and "ground truth have no area" not in caplog.text
 
 
-def test_boxes_that_nothing_can_find_are_told(actions, caplog):
+def test_boxes_without_area_are_logged(actions, caplog):
     rows, files, arguments = actions
     files["more"].write_text(f"v0,902,0.5,0.2,0.5,0.8,{rows.class_ids[0]},0\n")
     run(arguments)

@@ -1,4 +1,4 @@
-"""AP of actions: equal to the official scorer and to the plain rules, and to sums made by hand."""
+"""AP of actions: equal to the official scorer, to a plain implementation, and to sums by hand."""
 
 import heapq
 import json
@@ -12,12 +12,12 @@ import pytest
 from action_scenes import scene, table
 
 from mvit_det.evaluation.actions.metrics import MODES, RECALLS, frame_ap, prepare
-from mvit_det.evaluation.actions.ranking import LIMIT, Boxes
+from mvit_det.evaluation.actions.ranking import LIMIT, ActionBoxes
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "action_metrics.json"
 
 
-def ours(test, mode="official"):
+def evaluate(test, mode="official"):
     options = dict(excluded=test.excluded, mode=mode)
     prepared = prepare(table(test.truth, test.empty), table(test.found), **options)
     return frame_ap(prepared.truth, prepared.found, test.class_ids, mode=mode)
@@ -27,11 +27,11 @@ def assert_equal(scores, expected):
     np.testing.assert_allclose([*scores.ap, scores.mean], expected, atol=1e-9, rtol=0)
 
 
-# ----------------------------------------------------------------------------- the plain rules
+# ------------------------------------------------------------------- plain implementation
 
 
 def heap_of(entries, limit):
-    """The heap that the official scorer makes of a key frame's (score, action, y1, x1, y2, x2)."""
+    """Return the official scorer's heap of a key frame's (score, action, y1, x1, y2, x2)."""
     heap = []
     for entry in entries:
         if limit is None or len(heap) < limit:
@@ -41,13 +41,13 @@ def heap_of(entries, limit):
     return heap
 
 
-def heaped(rows, limit):
-    """The entries as it sorts them."""
-    entries = [(1.0 if entry[0] is None else entry[0], *entry[1:]) for entry in plain(rows)]
+def sorted_entries(rows, limit):
+    """Return the entries in the official scorer's order."""
+    entries = [(1.0 if entry[0] is None else entry[0], *entry[1:]) for entry in to_entries(rows)]
     return sorted(heap_of(entries, limit), key=lambda entry: -entry[0])
 
 
-def plain(rows):
+def to_entries(rows):
     return [(score, action, y1, x1, y2, x2) for _, _, x1, y1, x2, y2, action, score in rows]
 
 
@@ -60,79 +60,79 @@ def overlap(first, second):
 
 
 def area_below(labels, positives):
-    """The area below precision over recall, precision being the best from there on."""
-    area = right = 0
+    """Return the area below precision (the maximum from a recall on) over recall."""
+    area = hits = 0
     precision = [sum(labels[: i + 1]) / (i + 1) for i in range(len(labels))]
     for i, label in enumerate(labels):
         if label:
-            area += (right + 1 - right) / positives * max(precision[i:])
-            right += 1
+            area += (hits + 1 - hits) / positives * max(precision[i:])
+            hits += 1
     return area
 
 
-def slow(test, mode):
-    """AP of each class and the mean, key frame by key frame."""
-    truth, found, named = defaultdict(list), defaultdict(list), set(test.empty)
+def evaluate_plainly(test, mode):
+    """Compute AP of each class and the mean, key frame by key frame."""
+    truth, found, listed = defaultdict(list), defaultdict(list), set(test.empty)
     for rows, frames in ((test.truth, truth), (test.found, found)):
         for row in rows:
             if frames is truth:
-                named.add(row[:2])
+                listed.add(row[:2])
             if row[:2] not in test.excluded and row[6] in test.class_ids:
                 frames[row[:2]].append(row)
     official = mode == "official"
     labels, positives = defaultdict(list), Counter()
     for frame, rows in truth.items():
-        truth[frame] = heaped(rows, None) if official else plain(rows)
+        truth[frame] = sorted_entries(rows, None) if official else to_entries(rows)
         positives.update(entry[1] for entry in truth[frame])
     for frame, rows in found.items():
-        if official and frame not in named:
+        if official and frame not in listed:
             continue
-        taken = set()
-        for score, action, *box in heaped(rows, LIMIT) if official else plain(rows):
+        matched = set()
+        for score, action, *box in sorted_entries(rows, LIMIT) if official else to_entries(rows):
             if box[2] <= box[0] or box[3] <= box[1]:
                 continue
-            theirs = [i for i, entry in enumerate(truth.get(frame, ())) if entry[1] == action]
-            overlaps = [overlap(box, truth[frame][i][2:]) for i in theirs]
-            best = theirs[int(np.argmax(overlaps))] if theirs else None
-            hit = bool(theirs) and max(overlaps) >= 0.5 and best not in taken
-            taken |= {best} if hit else set()
+            targets = [i for i, entry in enumerate(truth.get(frame, ())) if entry[1] == action]
+            overlaps = [overlap(box, truth[frame][i][2:]) for i in targets]
+            best = targets[int(np.argmax(overlaps))] if targets else None
+            hit = bool(targets) and max(overlaps) >= 0.5 and best not in matched
+            matched |= {best} if hit else set()
             labels[action].append((score, hit))
     result = []
     for action in test.class_ids:
         score, hit = zip(*labels[action]) if labels[action] else ((), ())
-        # Which of equal scores comes first is numpy's affair.
+        # NumPy decides which of equal scores comes first
         order = np.argsort(np.array(score, float))[::-1]
         area = area_below(np.array(hit, bool)[order], positives[action]) if hit else 0.0
         result.append(area if positives[action] else np.nan)
-    measured = [ap for ap in result if not np.isnan(ap)]
-    return [*result, np.mean(measured) if measured else np.nan]
+    finite = [ap for ap in result if not np.isnan(ap)]
+    return [*result, np.mean(finite) if finite else np.nan]
 
 
 # ---------------------------------------------------------------------------------------- tests
 
 
-def test_as_the_official_scorer(monkeypatch):
-    """Which of equal scores comes first differs between processors, but not in a stable sort."""
+def test_official_scorer(monkeypatch):
+    """Compare with golden values; a stable sort gives the same order on every processor."""
     monkeypatch.setattr(np, "argsort", partial(np.argsort, kind="stable"))
     golden = json.loads(GOLDEN.read_text())
     for seed, values in golden.items():
-        assert_equal(ours(scene(int(seed))), np.array(values, float))
+        assert_equal(evaluate(scene(int(seed))), np.array(values, float))
     means = [values[-1] for values in golden.values()]
     assert sum(mean is not None and 0 < mean < 1 for mean in means) > 90
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_as_the_plain_rules(mode):
-    for seed in range(1000, 1100):
-        assert_equal(ours(scene(seed), mode), slow(scene(seed), mode))
+def test_plain_implementation(mode):
+    for seed in range(1000, 1060):
+        assert_equal(evaluate(scene(seed), mode), evaluate_plainly(scene(seed), mode))
 
 
-def test_the_scenes_hold_what_is_hard():
-    """Else the comparisons above would prove less than they seem to."""
+def test_the_scenes_contain_the_hard_cases():
+    """Without them the comparisons above would prove little."""
     counts = Counter()
-    for seed in range(150):
+    for seed in range(100):
         test = scene(seed)
-        named = {row[:2] for row in test.truth} | set(test.empty)
+        listed = {row[:2] for row in test.truth} | set(test.empty)
         found = Counter(row[:2] for row in test.found)
         ids = set(test.class_ids)
         counts["more than the limit"] += max(found.values(), default=0) > LIMIT
@@ -140,8 +140,8 @@ def test_the_scenes_hold_what_is_hard():
         counts["scores outside 0..1"] += any(not 0 <= row[7] <= 1 for row in test.found)
         counts["empty boxes"] += any(row[2] >= row[4] or row[3] >= row[5] for row in test.found)
         counts["same box twice"] += len({row[:7] for row in test.found}) < len(test.found)
-        counts["frames not named"] += bool(found.keys() - named)
-        counts["frames without detections"] += bool(named - found.keys())
+        counts["frames not listed"] += bool(found.keys() - listed)
+        counts["frames without detections"] += bool(listed - found.keys())
         counts["key frames without boxes"] += bool(test.empty)
         counts["excluded"] += bool(test.excluded & found.keys())
         counts["other actions"] += any(row[6] not in ids for row in test.found + test.truth)
@@ -154,7 +154,7 @@ def test_the_scenes_hold_what_is_hard():
         counts["only other actions"] += any(not ids & actions for actions in by_frame.values())
         counts["no detections"] += not test.found
         counts["no truth"] += not test.truth
-        counts["one key frame"] += len(named | found.keys()) == 1
+        counts["one key frame"] += len(listed | found.keys()) == 1
         overlaps = [
             overlap((y1, x1, y2, x2), (row[3], row[2], row[5], row[4]))
             for row in test.truth
@@ -167,17 +167,17 @@ def test_the_scenes_hold_what_is_hard():
 
 def rows(frame, box, action, score):
     box = np.array(box, float).reshape(-1, 4)
-    return Boxes(np.array(frame, int), box, np.array(action, int), np.array(score, float))
+    return ActionBoxes(np.array(frame, int), box, np.array(action, int), np.array(score, float))
 
 
 def test_by_hand():
-    # Three boxes to find. Scores fall: right, wrong (taken), right, wrong (overlap 0.4), missed.
+    # three boxes; detections by score: correct, duplicate, correct, IoU 0.4
     truth = rows([0, 0, 1], [[0, 0, 10, 10], [20, 0, 30, 10], [0, 0, 10, 10]], [3] * 3, [1] * 3)
     boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 5], [0, 0, 10, 4]]
     scores = frame_ap(truth, rows([0, 0, 0, 1], boxes, [3] * 4, [0.9, 0.8, 0.7, 0.6]), [3, 5])
     assert scores.ap[0] == pytest.approx((1 + 2 / 3) / 3) and np.isnan(scores.ap[1])
     assert scores.mean == scores.ap[0]
-    assert (scores.truth.tolist(), scores.found.tolist(), scores.right.tolist()) == (
+    assert (scores.truth.tolist(), scores.found.tolist(), scores.true_positives.tolist()) == (
         [3, 0],
         [4, 0],
         [2, 0],
@@ -186,7 +186,8 @@ def test_by_hand():
     np.testing.assert_allclose(curve[RECALLS <= 1 / 3], 1)
     np.testing.assert_allclose(curve[(RECALLS > 1 / 3) & (RECALLS <= 2 / 3)], 2 / 3)
     assert (curve[RECALLS > 2 / 3] == 0).all() and np.isnan(scores.precision[1]).all()
-    assert frame_ap(truth, rows([1], boxes[3:], [3], [1]), [3], iou=0.4).right.tolist() == [1]
+    lower = frame_ap(truth, rows([1], boxes[3:], [3], [1]), [3], iou=0.4)
+    assert lower.true_positives.tolist() == [1]
 
 
 def test_classes_in_any_order():
@@ -205,45 +206,47 @@ def sides(test, mode="official"):
 
 
 def test_the_best_fifty_of_a_key_frame_count():
-    # 50 wrong ones above the right one push it out, unless all count
+    # 50 false positives of higher scores displace the correct one, unless all count
     truth = rows([0], [0, 0, 10, 10], [1], [1])
     boxes = [[50, 50, 60, 60]] * LIMIT + [[0, 0, 10, 10]]
     action = [2] * LIMIT + [1]
     found = rows([0] * (LIMIT + 1), boxes, action, np.linspace(1, 0, LIMIT + 1))
     assert frame_ap(truth, found, [1, 2]).ap[0] == 0
     assert frame_ap(truth, found, [1, 2], mode="pyslowfast").ap[0] == 1
-    # Boxes of actions that are not evaluated take no place, empty ones do.
+    # boxes of actions that are not evaluated do not use up the limit, boxes without area do
     assert frame_ap(truth, found, [1]).ap[0] == 1
     found.box[0, 2] = 50
     assert frame_ap(truth, found, [1, 2]).found.tolist() == [0, LIMIT - 1]
 
 
-def test_the_order_of_rows_in_a_key_frame_counts_for_pyslowfast_alone():
+def test_only_pyslowfast_depends_on_the_order_of_rows_in_a_key_frame():
     truth = rows([0], [0, 0, 10, 10], [1], [1])
     found = rows([0, 0], [[0, 0, 10, 9], [0, 0, 10, 10]], [1, 1], [0.2, 0.9])
     assert frame_ap(truth, found, [1]).ap[0] == 1
-    # The first row takes the box, the better score is wrong.
+    # the first row matches the box, so the higher score is a duplicate
     assert frame_ap(truth, found, [1], mode="pyslowfast").ap[0] == 0.5
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_in_any_order_and_numbers_of_any_width(mode):
-    for seed in range(2000, 2020):
+def test_row_order_and_dtypes_do_not_matter(mode):
+    for seed in range(2000, 2010):
         truth, found = sides(scene(seed), mode)
-        # distinct scores, which float32 holds
+        # distinct scores that float32 represents exactly
         found = replace(found, score=np.random.default_rng(seed).permutation(len(found)) / 1024)
         if mode == "pyslowfast":
             found = found.rows(np.argsort(-found.score))
-        narrow = [
-            Boxes(b.frame.astype(np.int32), b.box.astype(np.float32), b.action.astype(np.int32), s)
+        single = [
+            ActionBoxes(
+                b.frame.astype(np.int32), b.box.astype(np.float32), b.action.astype(np.int32), s
+            )
             for b, s in ((truth, truth.score), (found, found.score.astype(np.float32)))
         ]
-        wide = [replace(boxes, box=boxes.box.astype(float)) for boxes in narrow]
-        expected = frame_ap(*wide, [1, 2, 3], mode=mode)
-        np.testing.assert_array_equal(frame_ap(*narrow, [1, 2, 3], mode=mode).ap, expected.ap)
+        double = [replace(boxes, box=boxes.box.astype(float)) for boxes in single]
+        expected = frame_ap(*double, [1, 2, 3], mode=mode)
+        np.testing.assert_array_equal(frame_ap(*single, [1, 2, 3], mode=mode).ap, expected.ap)
         if mode == "official":
-            mixed = wide[1].rows(np.random.default_rng(seed + 1).permutation(len(found)))
-            result = frame_ap(wide[0], mixed, [1, 2, 3])
+            mixed = double[1].rows(np.random.default_rng(seed + 1).permutation(len(found)))
+            result = frame_ap(double[0], mixed, [1, 2, 3])
             np.testing.assert_allclose(result.ap, expected.ap, atol=1e-12, rtol=0)
 
 
@@ -260,28 +263,29 @@ def test_key_frames_that_do_not_count():
     result = prepare(*tables, excluded=excluded)
     assert result.key_frames == 4  # of a: boxes to find, only other actions, no boxes; and of d
     assert (len(result.truth), len(result.found)) == (2, 4)
-    # Two numbers of seconds that differ behind the sixth digit are one.
+    # seconds are equal to six decimals
     assert result.found.frame[0] == result.found.frame[1] == result.truth.frame[0]
     assert result.left_out == {
         "of excluded key frames": 2,
-        "at key frames that the ground truth does not name": 1,
+        "at key frames that the ground truth does not list": 1,
     }
-    others = prepare(*tables, excluded=excluded, mode="pyslowfast")
-    assert len(others.found) == 5 and others.left_out == {"of excluded key frames": 2}
+    pyslowfast = prepare(*tables, excluded=excluded, mode="pyslowfast")
+    assert len(pyslowfast.found) == 5
+    assert pyslowfast.left_out == {"of excluded key frames": 2}
     everything = prepare(*tables, mode="pyslowfast")
     assert len(everything.found) == 7 and everything.left_out == {}
     assert everything.truth.score.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nothing_on_either_side(mode):
+def test_without_truth_or_detections(mode):
     truth, found = table([("a", 1.0, *BOX, 1, None)]), table([("a", 1.0, *BOX, 1, 0.5)])
-    nothing = table([])
+    empty = table([])
 
     def mean(*tables):
         prepared = prepare(*tables, mode=mode)
         return frame_ap(prepared.truth, prepared.found, [1, 2], mode=mode).mean
 
     assert mean(truth, found) == 1
-    assert mean(truth, nothing) == 0
-    assert np.isnan(mean(nothing, found)) and np.isnan(mean(nothing, nothing))
+    assert mean(truth, empty) == 0
+    assert np.isnan(mean(empty, found)) and np.isnan(mean(empty, empty))

@@ -1,4 +1,4 @@
-"""Accuracy against brute force and timm, ties, and what the files hold."""
+"""Accuracy equal to brute force and timm, ties, and files."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from mvit_det.evaluation.classification.files import (
 from mvit_det.evaluation.classification.metrics import (
     Predictions,
     best_classes,
-    distinct,
-    measure,
+    compute_accuracy,
+    unique_names,
 )
 from mvit_det.evaluation.video.files import read_scores
 
@@ -31,7 +31,7 @@ def predicted(scores: torch.Tensor, label, names=None, file_name=None) -> Predic
 
 
 def brute_force(scores: torch.Tensor, label: torch.Tensor, k: int) -> list[bool]:
-    """Per image whether its class is among the k best, equal scores by number."""
+    """Return per image whether its class is among the k best; equal scores by class index."""
     hits = []
     for row, true in zip(scores.tolist(), label.tolist()):
         order = sorted(range(len(row)), key=lambda c: (-row[c], c))
@@ -40,7 +40,7 @@ def brute_force(scores: torch.Tensor, label: torch.Tensor, k: int) -> list[bool]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5, 6, 40, 1000])
-def test_accuracy_is_that_of_timm(classes):
+def test_accuracy_equals_timm(classes):
     generator = torch.Generator().manual_seed(classes)
     # logits; a permutation of distinct numbers per row, so that there are no ties
     scores = torch.stack([torch.randperm(classes, generator=generator) for _ in range(300)])
@@ -49,28 +49,28 @@ def test_accuracy_is_that_of_timm(classes):
     scores[torch.arange(300), label] += torch.randint(classes, (300,), generator=generator) / 7.0
     scores += torch.arange(classes) * 1e-4
     assert all(len(set(row)) == classes for row in scores.tolist())
-    measured = measure(predicted(scores, label)).summary()
+    summary = compute_accuracy(predicted(scores, label)).summary()
     first, fifth = timm_accuracy(scores, label, topk=(1, 5))
-    assert measured["top1"] == pytest.approx(first.item(), abs=1e-4)
-    assert measured["top5"] == pytest.approx(fifth.item(), abs=1e-4)
-    assert 0 < measured["top1"] < 100
+    assert summary["top1"] == pytest.approx(first.item(), abs=1e-4)
+    assert summary["top5"] == pytest.approx(fifth.item(), abs=1e-4)
+    assert 0 < summary["top1"] < 100
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4, 5, 6, 30])
 @pytest.mark.parametrize("levels", [1, 2, 3, 1000])
-def test_accuracy_is_that_of_brute_force_with_ties(classes, levels):
+def test_accuracy_with_ties_equals_brute_force(classes, levels):
     generator = torch.Generator().manual_seed(classes * levels)
     scores = torch.randint(levels, (200, classes), generator=generator) / levels
     label = torch.randint(classes, (200,), generator=generator)
-    accuracy = measure(predicted(scores, label))
+    accuracy = compute_accuracy(predicted(scores, label))
     for name, k in (("top1", 1), ("top5", 5)):
         hits = np.array(brute_force(scores, label, k))
         assert accuracy.summary()[name] == 100.0 * hits.sum() / 200
         by_class = getattr(accuracy, name)
         for c in range(classes):
-            own = hits[label.numpy() == c]
-            if len(own):
-                assert by_class[c] == 100.0 * own.sum() / len(own)
+            of_class = hits[label.numpy() == c]
+            if len(of_class):
+                assert by_class[c] == 100.0 * of_class.sum() / len(of_class)
             else:
                 assert np.isnan(by_class[c])
     present = np.isfinite(accuracy.top1)
@@ -79,33 +79,33 @@ def test_accuracy_is_that_of_brute_force_with_ties(classes, levels):
 
 def test_classes_count_equally_in_the_mean():
     scores = torch.eye(3)[[0, 0, 0, 1, 0]]
-    accuracy = measure(predicted(scores, [0, 0, 0, 1, 1]))
+    accuracy = compute_accuracy(predicted(scores, [0, 0, 0, 1, 1]))
     assert accuracy.summary()["top1"] == 80
-    assert accuracy.summary()["mean_class_accuracy"] == 75  # of two: the third has no image
+    assert accuracy.summary()["mean_class_accuracy"] == 75  # the third class has no image
     assert accuracy.images.tolist() == [3, 2, 0]
     assert accuracy.worst_first().tolist() == [1, 0]
 
 
-def test_an_image_that_comes_twice_counts_once():
+def test_duplicate_images_count_once():
     scores = torch.eye(3)[[0, 1, 0, 0, 2]]
-    files = ["b", "a", "b", "c", "c"]  # c twice, but with two labels
-    once = predicted(scores, [0, 2, 0, 0, 1], file_name=files).each_once()
+    files = ["b", "a", "b", "c", "c"]  # c has two labels
+    once = predicted(scores, [0, 2, 0, 0, 1], file_name=files).deduplicate()
     assert once.file_name.tolist() == ["a", "b", "c", "c"]
     assert once.label.tolist() == [2, 0, 0, 1]
-    assert once.right.tolist() == [False, True, True, False]
+    assert once.correct.tolist() == [False, True, True, False]
 
 
 def test_mistakes():
     scores = torch.eye(4)[[1, 1, 0, 3, 2, 1]]
-    true, taken_for, count = predicted(scores, [0, 0, 1, 3, 0, 1]).mistakes()
-    assert list(zip(true, taken_for, count)) == [(0, 1, 2), (0, 2, 1), (1, 0, 1)]
+    true, wrong, count = predicted(scores, [0, 0, 1, 3, 0, 1]).mistakes()
+    assert list(zip(true, wrong, count)) == [(0, 1, 2), (0, 2, 1), (1, 0, 1)]
 
 
-def test_names_that_occur_twice_get_their_number():
-    assert distinct(["crane", "fig", "crane"]) == ["crane (0)", "fig", "crane (2)"]
+def test_repeated_names_get_the_class_index():
+    assert unique_names(["crane", "fig", "crane"]) == ["crane (0)", "fig", "crane (2)"]
 
 
-def test_predictions_come_back_as_they_were(tmp_path):
+def test_predictions_are_read_as_saved(tmp_path):
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(20, 8, generator=generator).softmax(dim=1)
     names = [f"kind {k} \u00e4\u6f22" for k in range(8)]
@@ -131,19 +131,19 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 FAULTS = {
-    "label": (np.array([0, 3]), "label are from 0 to 3, of 3 classes"),
+    "label": (np.array([0, 3]), "labels are from 0 to 3, of 3 classes"),
     "top_classes": (np.array([[0, -1], [1, 2]]), "top_classes are from -1 to 2"),
     "top_scores": (np.array([[0.9, np.nan], [0.8, 0.1]]), "not finite"),
     "file_name": (np.array(["x"]), "1 file names, 2 labels"),
-    "class_names": (np.array(["a", "b", "a"]), "two classes have one name"),
+    "class_names": (np.array(["a", "b", "a"]), "two classes have the same name"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_faulty_columns(tmp_path, name):
-    value, told = FAULTS[name]
+def test_errors_of_columns(tmp_path, name):
+    value, message = FAULTS[name]
     np.savez(tmp_path / "p.npz", **{**arrays(), name: value})
-    with pytest.raises(UserError, match=told) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read_scores(tmp_path / "p.npz")
     assert "p.npz" in str(caught.value) and "\n" not in str(caught.value)
     np.savez(tmp_path / "p.npz", **{**arrays(), name: np.array([[["x"]]])})
@@ -152,11 +152,11 @@ def test_faulty_columns(tmp_path, name):
     lacking = arrays()
     del lacking[name]
     np.savez(tmp_path / "p.npz", **lacking)
-    with pytest.raises(UserError, match=f"lacks .*{name}"):
+    with pytest.raises(UserError, match=f"it lacks {name}"):
         read_scores(tmp_path / "p.npz")
 
 
-def test_what_is_no_file_of_predictions(tmp_path):
+def test_files_that_are_not_predictions(tmp_path):
     path = tmp_path / "p.npz"
     with pytest.raises(UserError, match="does not exist"):
         read_scores(path)
@@ -175,7 +175,7 @@ def test_what_is_no_file_of_predictions(tmp_path):
 
 
 class Payload:
-    """Leaves a file behind where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -199,7 +199,7 @@ def test_nothing_in_the_file_is_executed(tmp_path):
 def test_table_of_classes(tmp_path):
     scores = torch.eye(4)[[0, 2, 2, 1, 1]]
     predictions = predicted(scores, [0, 0, 0, 1, 2], ["fig", "a, b", "c", "d"])
-    save_classes(tmp_path / "classes.csv", predictions, measure(predictions))
+    save_classes(tmp_path / "classes.csv", predictions, compute_accuracy(predictions))
     rows = list(csv.DictReader((tmp_path / "classes.csv").open(encoding="utf-8")))
     assert [row["class"] for row in rows] == ["fig", "a, b", "c", "d"]
     assert rows[0] == {
