@@ -106,7 +106,7 @@ def run_ours(
     truth: CocoTruth, results: list[dict[str, Any]], task: str
 ) -> tuple[CocoScores, float]:
     """Run this project's metric, as in `run_pycocotools`, including TIDE's errors of boxes."""
-    detections = detections_of(results, truth, "drawn results")
+    detections = parse_results(results, truth, "drawn results")
     start = time.process_time()
     return compute_coco_scores(truth, detections, task), time.process_time() - start
 

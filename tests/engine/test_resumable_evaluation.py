@@ -76,7 +76,7 @@ def test_a_killed_test_goes_on_in_two_processes(whole, weights, tmp_path):
     done = start(2, tmp_path, weights, "", 0, 0, "resume")
     assert done.returncode == 0, done.stderr
     # of ten clips two could not be read
-    assert f"Going on with the test in {path.parent}: 8 of {ITEMS} clips are done" in done.stdout
+    assert f"Resuming the test in {path.parent}: 8 of {ITEMS} clips are done" in done.stdout
     assert same(tmp_path, whole) and not path.parent.exists()
 
 
@@ -95,12 +95,12 @@ def test_a_full_disk_costs_the_scores_but_not_the_numbers(whole, weights, tmp_pa
     done = start(1, tmp_path, weights, "full", 6)
     assert done.returncode == 0 and not errors(done)
     said = done.stdout + done.stderr
-    assert said.count("are no longer kept in") == 1 and "video_scores.npz cannot be written" in said
+    assert said.count("are no longer stored in") == 1 and "video_scores.npz cannot be written" in said
     assert "view_scores.npz is not written: the scores of" in said
     assert (tmp_path / "results.txt").read_bytes() == (whole / "results.txt").read_bytes()
     # what did reach the disk is not done again
     done = start(1, tmp_path, weights, "", 0, 0, "resume")
-    assert done.returncode == 0 and "Going on with the test in" in done.stdout
+    assert done.returncode == 0 and "Resuming the test in" in done.stdout
     assert same(tmp_path, whole) and not (tmp_path / "unfinished_test").exists()
 
 
@@ -157,7 +157,7 @@ def test_another_test_is_refused_and_nothing_lost(weights, tmp_path, monkeypatch
 def test_without_resume_nothing_is_mixed_in(whole, weights, tmp_path, monkeypatch):
     interrupted(weights, tmp_path, monkeypatch)
     before = content(tmp_path)
-    with pytest.raises(UserError, match="go on with it by --eval-only --resume, choose another"):
+    with pytest.raises(UserError, match="continue it with --eval-only --resume, choose another"):
         evaluate(toy_views.config(tmp_path, weights))
     assert content(tmp_path) == before
     interrupted(weights, tmp_path, monkeypatch, at=3, resume=True)
@@ -199,7 +199,7 @@ def test_damaged_records_are_done_again(whole, weights, tmp_path, monkeypatch, c
 
 def test_nothing_to_go_on_with(whole, weights, tmp_path, caplog):
     results = evaluate(toy_views.config(tmp_path, weights), resume=True)
-    assert "No interrupted test is in" in caplog.text
+    assert "contains no interrupted test" in caplog.text
     assert repr(results) == (whole / "results.txt").read_text()
 
 

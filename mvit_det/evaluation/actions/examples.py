@@ -66,7 +66,7 @@ class KeyFrameExamples:
 
         Args:
             inputs: a batch of B clips, with lists "video", "second", "inputs" (3, T, H, W) and
-                "shown" (4,), the region of the frame in the clip.
+                "visible_area" (4,), the region of the frame in the clip.
             index: of the clip in the batch.
             boxes: (N, 4) x1, y1, x2, y2 as fractions of the frame.
             scores: (N, K) probabilities of the evaluated actions.
@@ -75,7 +75,7 @@ class KeyFrameExamples:
         key = zlib.crc32(f"{printable(video)},{second:g}".encode())
         if len(self.kept) == self.count and key >= self.kept[-1].key:
             return
-        clip, part = inputs["inputs"][index], inputs["shown"][index].numpy()
+        clip, part = inputs["inputs"][index], inputs["visible_area"][index].numpy()
         picture = to_pixels(clip[:, clip.shape[1] // 2], self.mean, self.std)
         self.kept.append(KeyFrame(key, video, second, picture, part, boxes, scores))
         self.kept = lowest_keys(self.kept, self.count, 3)

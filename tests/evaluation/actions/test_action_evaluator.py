@@ -58,7 +58,7 @@ def clip(video, second, *people, region=(0, 0, 1, 1)):
         video=video,
         second=float(second),
         original_boxes=torch.tensor([box for box, _ in people]).reshape(-1, 4),
-        shown=torch.tensor(region, dtype=torch.float32),
+        visible_area=torch.tensor(region, dtype=torch.float32),
         file_name=f"videos/{video}.mp4",
         unreadable=None,
     )

@@ -22,7 +22,7 @@ class DatasetEvaluator:
     def reset(self) -> None:
         """Discard all outputs; called before the first batch."""
 
-    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def process(self, inputs: Any, outputs: Any) -> None:
         """Add one batch: the inputs of the model and its outputs."""
 
     def evaluate(self) -> dict[str, Any] | None:
@@ -40,7 +40,7 @@ class DatasetEvaluators(DatasetEvaluator):
         for evaluator in self._evaluators:
             evaluator.reset()
 
-    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def process(self, inputs: Any, outputs: Any) -> None:
         """Add one batch to all evaluators."""
         for evaluator in self._evaluators:
             evaluator.process(inputs, outputs)
