@@ -4,8 +4,8 @@
 
 (needs OpenCV and what that package needs) writes ``action_clips.npz`` beside this script:
 
-- ``frames_TxTAU_N``: of a video of N frames at 30 fps, a row of frame numbers for each of ``TIMES``.
-- ``train_WxH``, ``val_WxH``, ``test_WxH``: of each frame shape the last frame of a clip as the loader
+- ``frames_TxTAU_N``: of a video of N frames at 30 fps, a row of frame indices per ``TIMES`` entry.
+- ``train_WxH``, ``val_WxH``, ``test_WxH``: per frame shape, the last frame of a clip as the loader
   gives it, pixel values 0..255 (of training for several seeds), and ``..._boxes`` in its pixels.
 
 Tests import the functions of the first half; the second half is the generator.
@@ -30,7 +30,7 @@ TIMES = (0.0, 1.0, 2.0, 3.0, 450.0, 899.0, 900.0, 901.0)  # seconds of key frame
 
 
 def boxes() -> np.ndarray:
-    """Boxes (N, 4) as shares of a frame: whole, at all edges, in corners, too small, without area."""
+    """Boxes (N, 4) as fractions of a frame: whole, at all edges, in corners, small, without area."""
     edges = [[0, 0, 1, 1], [0, 0.2, 0.3, 1], [0.7, 0, 1, 0.4], [0.5, 0.5, 0.5, 0.5]]
     drawn = np.sort(np.random.default_rng(0).random((12, 2, 2)), axis=1).reshape(12, 4)
     return np.concatenate([edges, drawn.round(3)])

@@ -4,7 +4,7 @@
 
 writes ``clip_transforms.npz`` beside this script:
 
-- ``train_CROP``: of 24 seeds the augmented clip, averaged over cells of 8 x 8 pixels. Without flips:
+- ``train_CROP``: the augmented clip of 24 seeds, averaged over cells of 8 x 8 pixels; no flips:
   PySlowFast draws for an option of its crop that is off, and hence draws another flip.
 - ``test_CROPS_SHORTSIDE_WxH``: the same of the test transforms, for clips of several shapes.
 
