@@ -30,7 +30,7 @@ TIMES = (0.0, 1.0, 2.0, 3.0, 450.0, 899.0, 900.0, 901.0)  # seconds of key frame
 
 
 def boxes() -> np.ndarray:
-    """Boxes (N, 4) as fractions of a frame: whole, at all edges, in corners, small, without area."""
+    """Boxes (N, 4) as fractions of a frame: whole, at all edges, in corners, small, empty."""
     edges = [[0, 0, 1, 1], [0, 0.2, 0.3, 1], [0.7, 0, 1, 0.4], [0.5, 0.5, 0.5, 0.5]]
     drawn = np.sort(np.random.default_rng(0).random((12, 2, 2)), axis=1).reshape(12, 4)
     return np.concatenate([edges, drawn.round(3)])
