@@ -13,7 +13,7 @@ from mvit_det.backbone.plan import divide
 
 @BACKBONE_REGISTRY.register()
 class MViT(MultiscaleTransformer, Backbone):
-    """MViTv2 with hybrid window attention (paper, section 4.4).
+    """MViTv2 with hybrid window attention (paper, section 4.2).
 
     Takes the arguments of ``detectron2.modeling.MViT`` under the same names, has the same
     ``state_dict`` and computes the same features.
@@ -109,7 +109,11 @@ class MViT(MultiscaleTransformer, Backbone):
         )
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Return channels and stride (in pixels) of every feature map that ``forward`` returns."""
+        """Describe the feature maps that ``forward`` returns, as an FPN needs them.
+
+        Returns:
+            name -> channels, and stride in pixels.
+        """
         stride = self.patch_embed.proj.stride[0]
         ends = {name: self.plan[index] for index, name in self._block_to_feature.items()}
         return {

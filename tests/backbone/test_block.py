@@ -6,7 +6,7 @@ from networks import network, small_plan
 
 from mvit_det.backbone import BlockOptions
 from mvit_det.backbone.block import MultiScaleBlock
-from mvit_det.backbone.cpu import in_chunks
+from mvit_det.backbone.cpu import map_chunks
 from mvit_det.backbone.layers import DropPath
 
 
@@ -86,6 +86,6 @@ def test_chunks_of_single_tokens_and_of_none():
         return 2 * tokens
 
     x = torch.arange(6.0).view(3, 1, 2)
-    assert torch.equal(in_chunks(double, x, tokens=2), 2 * x)
+    assert torch.equal(map_chunks(double, x, tokens=2), 2 * x)
     assert sizes == [(2, 2), (1, 2)]
-    assert in_chunks(lambda tokens: tokens[..., :1], torch.empty(0, 4, 2)).shape == (0, 4, 1)
+    assert map_chunks(lambda tokens: tokens[..., :1], torch.empty(0, 4, 2)).shape == (0, 4, 1)

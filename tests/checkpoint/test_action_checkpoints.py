@@ -13,7 +13,7 @@ from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.recognition import OF_CLIPS, ActionDetector, ClassifierMViT
+from mvit_det.recognition import CLIP_ARGUMENTS, ActionDetector, ClassifierMViT
 
 HEAD = ["head.projection.weight", "head.projection.bias"]
 ACTIONS = 9
@@ -21,7 +21,7 @@ FORMATS_OF_CLIPS = [name for name, form in FORMATS.items() if 3 in form.axes]
 
 
 def small_detector(**changes) -> ActionDetector:
-    clip = dict(OF_CLIPS, input_size=(4, 64, 64))
+    clip = dict(CLIP_ARGUMENTS, input_size=(4, 64, 64))
     return ActionDetector(ClassifierMViT(**{**clip, **WIDTHS, **changes}), ACTIONS).eval()
 
 

@@ -17,7 +17,7 @@ from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def published(name: str) -> Weights:
 def recogniser(letter, size, classes, *, class_token=True, expand_in=None) -> Recognizer:
     """A model of the paper without numbers."""
     row = VARIANTS[letter]
-    kind = OF_CLIPS if len(size) == 3 else {}
+    kind = CLIP_ARGUMENTS if len(size) == 3 else {}
     options = dict(
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,

@@ -206,7 +206,9 @@ def test_a_training_starts_by_the_rule_it_is_given(tmp_path):
         StrictCheckpointer(model, inflation=inflation).load(path)
         kernel = torch.load(path)["model_state"]["patch_embed.proj.weight"]
         assert model.backbone.patch_embed.proj.weight[:, :, 0].allclose(kernel * share)
-    with pytest.raises(UserError, match="inflation='center' of train, how .* one of centre, mean, rep"):
+    with pytest.raises(
+        UserError, match="inflation='center' of train, how .* one of centre, mean, rep"
+    ):
         StrictCheckpointer(model, inflation="center")
 
 

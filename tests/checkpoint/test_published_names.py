@@ -4,7 +4,6 @@ The names are those that the code of the publishers gives to these models
 (``tests/golden/make_checkpoint_keys.py``).
 """
 
-
 import pytest
 import torch
 from golden.make_checkpoint_keys import read_keys  # noqa: E402

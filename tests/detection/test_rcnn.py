@@ -154,7 +154,7 @@ def test_candidates_of_all_views_are_joined_and_chosen_once(kind, soft_nms):
     predictor.test_score_thresh = 0.05 if soft_nms is None else 1e-3
     joined = []
     for view in views:
-        (seen,) = run(model, [{"image": view.show(x["image"])}], do_postprocess=False)
+        (seen,) = run(model, [{"image": view.apply_image(x["image"])}], do_postprocess=False)
         boxes = seen.pred_boxes.tensor * (frame[1] / view.size[1])
         if view.mirrored:
             boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor(
@@ -184,7 +184,9 @@ def test_candidates_of_all_views_are_joined_and_chosen_once(kind, soft_nms):
     for view in views:
         boxes = view.boxes_from_frame(found.pred_boxes.tensor, frame)
         given = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=found.pred_classes)
-        (seen,) = run(model, [{"image": view.show(x["image"])}], [given], do_postprocess=False)
+        (seen,) = run(
+            model, [{"image": view.apply_image(x["image"])}], [given], do_postprocess=False
+        )
         masks.append(seen.pred_masks.flip(-1) if view.mirrored else seen.pred_masks)
     torch.testing.assert_close(found.pred_masks, torch.stack(masks).mean(dim=0))
 

@@ -32,8 +32,8 @@ def test_views_are_the_mapper_s_images_and_their_mirrors(size):
         assert len(views) == 2
         expected = expected[:1]
     for upright, mirrored, pixels in zip(views[::2], views[1::2], expected):
-        assert torch.equal(upright.show(image), pixels)
-        assert torch.equal(mirrored.show(image), pixels.flip(-1))
+        assert torch.equal(upright.apply_image(image), pixels)
+        assert torch.equal(mirrored.apply_image(image), pixels.flip(-1))
     assert torch.equal(image, before)
 
 
@@ -41,20 +41,20 @@ def test_without_short_sides_the_image_stays_as_it_is():
     image = picture(20, 31).float() / 3  # of any type
     assert plan_views((20, 31), [], 10, flip=False) == [View((20, 31))]
     upright, mirrored = plan_views((20, 31), [], 10, flip=True)
-    assert torch.equal(upright.show(image), image)
-    assert torch.equal(mirrored.show(image), image.flip(-1))
+    assert torch.equal(upright.apply_image(image), image)
+    assert torch.equal(mirrored.apply_image(image), image.flip(-1))
 
 
 def test_no_random_number_is_drawn_and_no_side_vanishes():
     before = np.random.get_state()[1:3]
     (view,) = plan_views((2, 9000), [400], 1333, flip=False)
-    view.show(picture(2, 9000))
+    view.apply_image(picture(2, 9000))
     assert view.size == (1, 1333) and str(np.random.get_state()[1:3]) == str(before)
 
 
 def test_an_image_that_is_not_bytes_is_refused():
     with pytest.raises(UserError, match="float32 cannot be resized for test_short_sides"):
-        View((10, 10)).show(torch.rand(3, 20, 20))
+        View((10, 10)).apply_image(torch.rand(3, 20, 20))
 
 
 def test_boxes_by_hand():
@@ -79,7 +79,7 @@ def test_what_a_box_shows_is_the_same_in_its_view():
     frame, boxes = (40, 60), torch.tensor([[12.0, 8, 36, 20]])
     for view in plan_views(frame, [40, 80], 1000, flip=True):
         x0, y0, x1, y1 = view.boxes_from_frame(boxes, frame)[0].int().tolist()
-        bright = view.show(image)[0] > 127
+        bright = view.apply_image(image)[0] > 127
         assert bright[y0:y1, x0:x1].all() and bright.sum() == (y1 - y0) * (x1 - x0)
 
 

@@ -124,8 +124,9 @@ def test_logits_equal_those_of_plain_alignment_frame_by_frame(size):
     for clip, given in zip(clips, boxes):
         tokens = model.norm(model.backbone.encode(clip[None])[0])[0]
         for x0, y0, x1, y1 in given.tolist():
-            down, across = weights_along(y0, y1, tokens.shape[1]), weights_along(
-                x0, x1, tokens.shape[2]
+            down, across = (
+                weights_along(y0, y1, tokens.shape[1]),
+                weights_along(x0, x1, tokens.shape[2]),
             )
             frames = [torch.einsum("ih,jw,hwc->ijc", down, across, frame) for frame in tokens]
             expected.append(torch.stack(frames).mean(dim=0).amax(dim=(0, 1)))

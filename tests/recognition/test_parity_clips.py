@@ -8,14 +8,14 @@ from exchange import largest_difference
 from golden.make_clips import INPUTS, LOGITS, NETWORKS, NUM_CLASSES, WITH_GRADIENTS, clip
 from golden.make_recognizer import fill, gradients_of
 
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 GOLDEN = json.loads(LOGITS.read_text())
 
 
 def build(name, **changes):
     with torch.device("meta"):
-        backbone = ClassifierMViT(**{**OF_CLIPS, **NETWORKS[INPUTS[name][0]], **changes})
+        backbone = ClassifierMViT(**{**CLIP_ARGUMENTS, **NETWORKS[INPUTS[name][0]], **changes})
         model = Recognizer(backbone, NUM_CLASSES)
     return fill(model.to_empty(device="cpu"))
 

@@ -10,7 +10,7 @@ from golden.make_checkpoint_keys import read_keys
 from golden.make_exchange import CLIP, INPUTS, LOGITS, network_input
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 GOLDEN = json.loads(LOGITS.read_text())["logits"]
 
@@ -22,7 +22,7 @@ def test_a_publishers_file_gives_the_publishers_logits(name, tmp_path):
     weights = {key: scaled(key, seeded(key, shape)) for key, shape in shapes.items()}
     wrapper, form = ("state_dict", "mmaction2") if "/" in name else ("model_state", "pyslowfast")
     torch.save({wrapper: weights}, tmp_path / "weights.pyth")
-    clips = OF_CLIPS if INPUTS[name] == CLIP else {}
+    clips = CLIP_ARGUMENTS if INPUTS[name] == CLIP else {}
     ends = VARIANTS["S"].last_block_indexes
     expected = GOLDEN[name]
     model = Recognizer(

@@ -14,7 +14,7 @@ from torchvision.models.video.mvit import MSBlockConfig
 from mvit_det.backbone import VARIANTS, multiscale_plan
 from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.converting import express
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 SIZE, S_ENDS = (16, 224, 224), VARIANTS["S"].last_block_indexes
 CLASSES = 30
@@ -25,7 +25,7 @@ def with_equal_weights(theirs, folder, **options):
     generator = torch.Generator().manual_seed(0)
     fill_parameters(theirs, lambda _, shape: torch.randn(shape, generator=generator))
     torch.save(theirs.state_dict(), folder / "weights.pth")
-    ours = Recognizer(ClassifierMViT(**{**OF_CLIPS, **options}), CLASSES).eval()
+    ours = Recognizer(ClassifierMViT(**{**CLIP_ARGUMENTS, **options}), CLASSES).eval()
     load(ours, folder / "weights.pth", "torchvision")
     return ours
 
@@ -54,7 +54,7 @@ def build_small(size):
         num_heads=1,
         last_block_indexes=S_ENDS,
         grid=(size[0] // 2, size[1] // 4, size[2] // 4),
-        stride_kv=OF_CLIPS["adaptive_kv_stride"],
+        stride_kv=CLIP_ARGUMENTS["adaptive_kv_stride"],
     )
     blocks = [
         MSBlockConfig(

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from omegaconf import OmegaConf
 
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 SMALL = dict(input_size=(64, 64), embed_dim=16, last_block_indexes=(0, 1, 3, 4))
 CLIP = dict(
-    OF_CLIPS,
+    CLIP_ARGUMENTS,
     input_size=(4, 64, 64),
     embed_dim=16,
     last_block_indexes=(0, 1, 3, 4),

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 from mvit_det.tasks import Classification
 
 TOLERANCE = 1e-3
@@ -74,7 +74,7 @@ def test_images(variant, size, changes, parameters, flops):
 
 @pytest.mark.parametrize(("variant", "size", "classes", "parameters", "flops"), CLIPS)
 def test_clips(variant, size, classes, parameters, flops):
-    model = build(variant, classes, input_size=size, **OF_CLIPS)
+    model = build(variant, classes, input_size=size, **CLIP_ARGUMENTS)
     assert counts.size_of(model) / 1e6 == pytest.approx(parameters, rel=TOLERANCE)
     assert count(model, size) / 1e9 == pytest.approx(flops, rel=TOLERANCE)
 
