@@ -27,7 +27,7 @@ from torchvision.models.video.mvit import MSBlockConfig
 from mvit_det.backbone import VARIANTS, multiscale_plan
 from mvit_det.benchmark import timing
 from mvit_det.checkpoint import read_weights
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.converting import translate
 from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 TIMM = {"T": "mvitv2_tiny", "S": "mvitv2_small", "B": "mvitv2_base", "L": "mvitv2_large"}
@@ -70,7 +70,7 @@ def build_theirs(name: str, ours: Recognizer) -> Theirs:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ours.pth"
         torch.save({"model": ours.state_dict()}, path)
-        weights, _, _ = express(read_weights(path), "torchvision" if name in FRAMES else "timm")
+        weights, _, _ = translate(read_weights(path), "torchvision" if name in FRAMES else "timm")
     if name in FRAMES:
         network = build_torchvision(name)
     else:

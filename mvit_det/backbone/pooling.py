@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from mvit_det.backbone.cpu import is_cpu_inference
 from mvit_det.backbone.layers import CONVOLUTIONS, Convolution

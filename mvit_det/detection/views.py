@@ -49,7 +49,7 @@ class View:
         return image.flip(-1) if self.mirrored else image
 
     def boxes_to_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:
-        """Convert boxes (N, 4) from this view to a frame of size ``frame``; exact if both are equal."""
+        """Convert boxes (N, 4) from this view to a frame of size ``frame``; exact if equal in size."""
         return _scale(self._mirror(boxes), self.size, frame)
 
     def boxes_from_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:

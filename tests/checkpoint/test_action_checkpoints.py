@@ -7,8 +7,8 @@ import torch
 from weight_files import WIDTHS, clip_classifier, mvit_names
 
 from mvit_det.checkpoint import read_weights
-from mvit_det.checkpoint.__main__ import describe
-from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.__main__ import describe_weights
+from mvit_det.checkpoint.converting import translate, write_weights
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
@@ -37,7 +37,7 @@ def test_a_classifier_in_each_format_of_clips_starts_it_and_the_log_says_so(form
     torch.manual_seed(0)
     classifier, path = clip_classifier(classes=5), tmp_path / "kinetics.pth"
     weights = from_content(mvit_names(classifier), "classifier")
-    write(express(weights, form)[0], form, path)
+    write_weights(translate(weights, form)[0], form, path)
     model = small_detector()
     head = model.head.projection.weight.clone()
     with caplog.at_level(logging.INFO):
@@ -57,9 +57,9 @@ def test_it_is_written_in_each_format_of_clips_and_comes_back(form, tmp_path):
     model, again = small_detector(), small_detector()
     own, path = tmp_path / "model_final.pth", tmp_path / "theirs.pth"
     torch.save({"model": model.state_dict()}, own)
-    tensors, _, left_out = express(read_weights(own), form)
+    tensors, _, left_out = translate(read_weights(own), form)
     assert not left_out and len(tensors) == len(model.state_dict())
-    write(tensors, form, path)
+    write_weights(tensors, form, path)
     StrictCheckpointer(again, complete=True).load(str(path))
     assert torch.equal(rows(again), rows(model))
 
@@ -73,6 +73,6 @@ def test_its_own_checkpoint_comes_back_and_resumes(tmp_path):
     rest = StrictCheckpointer(resumed).resume(path)
     assert rest["iteration"] == 1
     assert torch.equal(rows(again), rows(model)) and torch.equal(rows(resumed), rows(model))
-    lines = describe(read_weights(path))
+    lines = describe_weights(read_weights(path))
     assert f"head:             {ACTIONS} classes" in lines and "class token:      yes" in lines
     assert any(line.startswith("format:") and "mvit_det" in line for line in lines)

@@ -22,7 +22,7 @@ from weight_files import (
 import mvit_det
 from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.__main__ import argument_parser, main
-from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.converting import translate, write_weights
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.errors import UserError
@@ -45,7 +45,7 @@ NETWORKS = {
 }
 IMAGES = {"mvit", "pyslowfast", "mvit_det", "timm"}
 CLIPS = {"pyslowfast", "mvit_det", "mmaction2"}
-# which formats can express which network
+# which formats can translate which network
 POSSIBLE = {
     "images": IMAGES | {"detectron2"},
     "images, class token": IMAGES | {"detectron2"},
@@ -66,8 +66,8 @@ NOT_IN_DETECTORS |= {"head.projection.weight", "head.projection.bias"}
 
 def convert(weights, target, path):
     """Write weights in a format and read them again."""
-    tensors, _, left_out = express(weights, target)
-    write(tensors, target, path)
+    tensors, _, left_out = translate(weights, target)
+    write_weights(tensors, target, path)
     return read_weights(path), left_out
 
 
@@ -90,7 +90,7 @@ def test_there_and_back_is_equal_bit_for_bit(tmp_path, network, first):
             assert tensor.dtype == weights.tensors[name].dtype
             assert tensor.equal(weights.tensors[name]), name
         assert not one.left_out and not two.left_out
-        back, _, _ = express(two, first)
+        back, _, _ = translate(two, first)
         assert back.keys() == {one.sources[name] for name in two.tensors}
 
 
@@ -99,7 +99,7 @@ def test_what_a_format_cannot_express_is_refused(network):
     weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
     for target in FORMATS.keys() - POSSIBLE[network]:
         with pytest.raises(UserError, match="x.pyth cannot be written for .*choose another --to"):
-            express(weights, target)
+            translate(weights, target)
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ def test_what_a_format_cannot_express_is_refused(network):
 def test_a_refusal_says_why(network, target, sentence):
     weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
     with pytest.raises(UserError, match=sentence):
-        express(weights, target)
+        translate(weights, target)
 
 
 def test_norms_of_feature_maps_are_refused_by_classifiers():
     state = {f"backbone.bottom_up.{n}": v for n, v in backbone_of_detector().state_dict().items()}
     with pytest.raises(UserError, match="whose models have no scale2_norm.weight"):
-        express(from_content(state, "x"), "timm")
+        translate(from_content(state, "x"), "timm")
 
 
 def test_a_file_that_is_no_mvit_is_not_converted():
     with pytest.raises(UserError, match="is no MViT of a known format"):
-        express(from_content({"fc.weight": torch.ones(1)}, "x"), "timm")
+        translate(from_content({"fc.weight": torch.ones(1)}, "x"), "timm")
 
 
 def test_timm_loads_a_converted_file_strictly(tmp_path):
@@ -146,8 +146,8 @@ def test_timm_loads_a_converted_file_strictly(tmp_path):
 @pytest.mark.skipif(mvit_det.host() != "real", reason="is about the real Detectron2")
 def test_detectron2s_own_checkpointer_loads_a_converted_file(tmp_path):
     source = classifier(class_token=True)
-    tensors, _, _ = express(from_content(mvit_names(source), "x"), "detectron2")
-    write(tensors, "detectron2", tmp_path / "a.pkl")
+    tensors, _, _ = translate(from_content(mvit_names(source), "x"), "detectron2")
+    write_weights(tensors, "detectron2", tmp_path / "a.pkl")
     model = nn.Module()
     model.backbone = nn.Module()
     model.backbone.bottom_up = backbone_of_detector()
@@ -167,8 +167,8 @@ def test_the_wrappers_are_those_of_the_families(tmp_path):
     for target, form in FORMATS.items():
         path = tmp_path / f"{target}{form.suffixes[0]}"
         weights = clips if target in ("torchvision", "mmaction2") else images
-        tensors, _, _ = express(weights, target)
-        write(tensors, target, path)
+        tensors, _, _ = translate(weights, target)
+        write_weights(tensors, target, path)
         if path.suffix != ".pkl":
             content = torch.load(path, weights_only=True)
             keys[target] = [key for key in content if not isinstance(content[key], torch.Tensor)]
@@ -189,8 +189,8 @@ def test_the_wrappers_are_those_of_the_families(tmp_path):
 def test_a_slice_is_written_without_the_rest_of_its_memory(tmp_path):
     state = mvit_names(classifier())
     state["head.projection.weight"] = torch.randn(1000, 5, 128)[0]
-    tensors, _, _ = express(from_content(state, "x"), "mvit")
-    write(tensors, "mvit", tmp_path / "a.pyth")
+    tensors, _, _ = translate(from_content(state, "x"), "mvit")
+    write_weights(tensors, "mvit", tmp_path / "a.pyth")
     assert (tmp_path / "a.pyth").stat().st_size < 1.2 * sum(t.nbytes for t in tensors.values())
 
 
@@ -198,9 +198,9 @@ def test_half_precision_stays(tmp_path):
     state = {name: value.bfloat16() for name, value in mvit_names(classifier()).items()}
     weights, _ = convert(from_content(state, "x"), "timm", tmp_path / "a.safetensors")
     assert weights.tensors["norm.bias"].dtype == torch.bfloat16
-    tensors, _, _ = express(weights, "detectron2")
+    tensors, _, _ = translate(weights, "detectron2")
     with pytest.raises(UserError, match="bfloat16, which no .pkl can hold: write a .pth"):
-        write(tensors, "detectron2", tmp_path / "a.pkl")
+        write_weights(tensors, "detectron2", tmp_path / "a.pkl")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
 
 

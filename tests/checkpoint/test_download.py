@@ -91,7 +91,7 @@ def server():
 def cache(tmp_path, monkeypatch):
     """An empty cache, and no waiting between attempts."""
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(module, "RETRY_DELAY", 0.0)
     return tmp_path / "cache"
 
 
@@ -163,13 +163,13 @@ def test_an_archive_without_its_end_is_refused_where_no_length_was_announced(ser
 
 
 def test_a_connection_that_falls_silent_is_cut(server, monkeypatch):
-    monkeypatch.setattr(module, "SILENCE", 0.2)
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
     url = server.on("/d.pth", silent, answer)
     assert content(download(url)) == BODY
 
 
 def test_a_server_that_stays_silent_ends_in_a_sentence(server, monkeypatch):
-    monkeypatch.setattr(module, "SILENCE", 0.1)
+    monkeypatch.setattr(module, "TIMEOUT", 0.1)
     assert "timed out" in message(server.on("/e.pth", silent))
 
 

@@ -11,8 +11,8 @@ from weight_files import classifier, clip_classifier, mvit_names
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.__main__ import describe
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.__main__ import describe_weights
+from mvit_det.checkpoint.converting import translate
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
@@ -40,7 +40,7 @@ def published(name: str) -> Weights:
     options = dict(class_token=in_21k, expand_in="mlp" if letter == "L" and not in_21k else None)
     model = recogniser(letter, (224, 224), 19168 if in_21k else 1000, **options)
     weights = from_content(mvit_names(model), name)
-    return from_content(express(weights, row.format)[0], name)
+    return from_content(translate(weights, row.format)[0], name)
 
 
 def recogniser(letter, size, classes, *, class_token=True, expand_in=None) -> Recognizer:
@@ -201,7 +201,7 @@ def test_every_config_can_start_from_the_file_that_it_names(path):
 )
 def test_the_command_tells_the_clip(name, content, told):
     state = {"model_state": mvit_names(clip_classifier()), **content}
-    lines = describe(from_content(state, f"folder/{name}"))
+    lines = describe_weights(from_content(state, f"folder/{name}"))
     assert f"clip:             {told}" in lines
-    lines = describe(from_content(mvit_names(classifier()), name))
+    lines = describe_weights(from_content(mvit_names(classifier()), name))
     assert not any(line.startswith("clip:") for line in lines)

@@ -13,7 +13,7 @@ from weight_files import (
 )
 
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.report import condensed
+from mvit_det.checkpoint.report import merge_names
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.errors import UserError
 
@@ -198,6 +198,6 @@ def test_a_file_without_tensors_ends_in_a_sentence():
 
 def test_names_that_differ_in_one_part_share_a_line():
     names = [f"blocks.{n}.{a}.{p}" for n in (0, 1, 2, 5) for a in "kv" for p in ("bias", "weight")]
-    assert condensed(names) == ["blocks.{0..2,5}.{k,v}.{bias,weight}"]
-    assert condensed(["a.0.x", "a.1.x", "a.1.y"]) == ["a.0.x", "a.1.{x,y}"]
-    assert condensed(["a", "b.c"]) == ["a", "b.c"]
+    assert merge_names(names) == ["blocks.{0..2,5}.{k,v}.{bias,weight}"]
+    assert merge_names(["a.0.x", "a.1.x", "a.1.y"]) == ["a.0.x", "a.1.{x,y}"]
+    assert merge_names(["a", "b.c"]) == ["a", "b.c"]

@@ -14,7 +14,7 @@ from weight_files import (
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.converting import translate
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.recognition import ClassifierMViT, Recognizer
 
@@ -62,7 +62,7 @@ def test_timms_models_are_ours_name_by_name(name):
     fitted = fit(weights, ours)
     assert shapes(fitted.state) == shapes(ours)
     assert not fitted.report.resized and not fitted.report.dropped and fitted.report.complete
-    back, _, left_out = express(weights, "timm")
+    back, _, left_out = translate(weights, "timm")
     assert shapes(back) == shapes(state) and not left_out
 
 
@@ -79,7 +79,7 @@ def test_torchvisions_mvit_v2_s_is_ours_name_by_name():
     fitted = fit(weights, ours)
     assert shapes(fitted.state) == shapes(ours) and fitted.report.complete
     assert not fitted.report.resized and not fitted.report.dropped
-    back, _, _ = express(weights, "torchvision")
+    back, _, _ = translate(weights, "torchvision")
     assert shapes(back) == shapes(state)
 
 
@@ -93,9 +93,9 @@ def test_torchvisions_mvit_v1_b_is_translated_whole():
     assert weights.tensors["pos_embed_spatial"].shape == (1, 3136, 96)
     assert weights.tensors["pos_embed_temporal"].shape == (1, 8, 96)
     assert weights.tensors["pos_embed_class"].shape == (1, 1, 96)
-    back, _, _ = express(weights, "torchvision")
+    back, _, _ = translate(weights, "torchvision")
     assert shapes(back) == shapes(state)
-    theirs, _, _ = express(weights, "pyslowfast")
+    theirs, _, _ = translate(weights, "pyslowfast")
     assert from_content({"model_state": theirs}, "k400.pyth").tensors.keys() == theirs.keys()
 
 
@@ -122,7 +122,7 @@ def test_images_pooled_in_three_dimensions_are_pyslowfasts_and_become_two():
     weights = from_content({"model_state": deep}, "x.pyth")
     assert weights.format == "pyslowfast" and weights.layout.axes == 2
     assert shapes(weights.tensors) == shapes(state)
-    back, _, _ = express(weights, "pyslowfast")
+    back, _, _ = translate(weights, "pyslowfast")
     assert shapes(back) == shapes(deep)
 
 

@@ -11,7 +11,7 @@ from weight_files import clip_classifier
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.converting import translate
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
@@ -64,7 +64,7 @@ def test_no_name_is_left_over_in_either_direction(model):
     pretraining = {name for name in KEYS[model] if name.startswith(PRETRAINING)}
     assert set(weights.left_out) == pretraining
     assert bool(pretraining) == ("maskfeat_k400" in model)
-    back, _, left_out = express(weights, weights.format)
+    back, _, left_out = translate(weights, weights.format)
     rest = {name: shape for name, shape in KEYS[model].items() if name not in pretraining}
     assert left_out == {} and shapes(back) == rest
 
@@ -72,9 +72,9 @@ def test_no_name_is_left_over_in_either_direction(model):
 @pytest.mark.parametrize("ours", TWINS)
 def test_either_format_gives_the_names_of_the_other(ours):
     theirs = TWINS[ours]
-    there, _, left_out = express(weights_of(ours), "mmaction2")
+    there, _, left_out = translate(weights_of(ours), "mmaction2")
     assert left_out == {} and shapes(there) == KEYS[theirs]
-    here, _, left_out = express(weights_of(theirs), "pyslowfast")
+    here, _, left_out = translate(weights_of(theirs), "pyslowfast")
     assert left_out == {} and shapes(here) == KEYS[ours]
 
 

@@ -7,7 +7,7 @@ from weight_files import backbone_of_detector, classifier, clip_classifier, mvit
 from mvit_det.backbone.position import absolute_position, resize_table
 from mvit_det.checkpoint import fit
 from mvit_det.checkpoint.layout import layout_of
-from mvit_det.checkpoint.resize import Unfit, adapt
+from mvit_det.checkpoint.resize import ShapeMismatch, adapt
 from mvit_det.checkpoint.weights import from_content
 
 
@@ -94,7 +94,7 @@ def test_split_position_embeddings_are_resized_part_by_part():
 
 def test_a_table_that_is_no_grid_is_refused():
     layouts = networks(classifier(), classifier())
-    with pytest.raises(Unfit, match="embedding of 39 rows, which is no square grid"):
+    with pytest.raises(ShapeMismatch, match="embedding of 39 rows, which are not a square grid"):
         adapt("pos_embed", torch.zeros(1, 39, 16), torch.zeros(1, 256, 16), *layouts)
 
 
@@ -106,14 +106,16 @@ def test_convolutions_over_one_frame_and_over_none_are_the_same():
     assert note == "16x1x3x3 -> 16x1x1x3x3, the same convolution"
     adapted, _ = adapt("blocks.0.attn.pool_q.weight", adapted, flat, *layouts)
     assert adapted.equal(flat)
-    with pytest.raises(Unfit, match="shape 16x1x3x3, the model has 8x1x1x3x3"):
+    with pytest.raises(ShapeMismatch, match="shape 16x1x3x3, the model has 8x1x1x3x3"):
         adapt("blocks.0.attn.pool_q.weight", flat, deep[:8], *layouts)
 
 
 def test_a_convolution_over_time_does_not_fit_images():
     layouts = networks(clip_classifier(), classifier())
     deep, flat = torch.zeros(16, 3, 3, 7, 7), torch.zeros(16, 3, 7, 7)
-    with pytest.raises(Unfit, match="over clips, 3 frames deep, the model has one over images"):
+    with pytest.raises(
+        ShapeMismatch, match="over clips, 3 frames deep, the model has one over images"
+    ):
         adapt("patch_embed.proj.weight", deep, flat, *layouts)
-    with pytest.raises(Unfit, match="shape 16x3x7x7, the model has 16x3x3x5x7"):
+    with pytest.raises(ShapeMismatch, match="shape 16x3x7x7, the model has 16x3x3x5x7"):
         adapt("patch_embed.proj.weight", flat, torch.zeros(16, 3, 3, 5, 7), *layouts[::-1])

@@ -13,7 +13,7 @@ from golden.make_detector import DETECTIONS, NAMES, OUTPUTS, build, fill, output
 
 import mvit_det
 from mvit_det.checkpoint import read_weights
-from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.converting import translate, write_weights
 from mvit_det.engine.checkpointer import StrictCheckpointer
 
 GOLDEN = json.loads(OUTPUTS.read_text())
@@ -64,8 +64,8 @@ def test_outputs_are_those_of_a_live_detectron2(tmp_path, name):
 def test_detectron2_takes_our_weights(tmp_path):
     ours, theirs = fill(build(NAMES[1])), build(NAMES[1], theirs=True)
     torch.save({"model": ours.state_dict()}, tmp_path / "model_final.pth")
-    tensors, _, left_out = express(read_weights(tmp_path / "model_final.pth"), "detectron2")
-    write(tensors, "detectron2", tmp_path / "ours.pkl")
+    tensors, _, left_out = translate(read_weights(tmp_path / "model_final.pth"), "detectron2")
+    write_weights(tensors, "detectron2", tmp_path / "ours.pkl")
     DetectionCheckpointer(theirs).load(str(tmp_path / "ours.pkl"))
     assert not left_out
     found, expected = theirs.state_dict(), ours.state_dict()

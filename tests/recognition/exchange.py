@@ -3,7 +3,7 @@
 import torch
 
 from mvit_det.checkpoint import fit, read_weights
-from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.converting import translate, write_weights
 
 
 def load(model, path, form):
@@ -20,9 +20,9 @@ def convert(model, form, path):
     """Save a model of ours, read that file and write it in another format."""
     own = path.with_name("ours.pth")
     torch.save({"model": model.state_dict()}, own)
-    tensors, _, left_out = express(read_weights(own), form)
+    tensors, _, left_out = translate(read_weights(own), form)
     assert not left_out
-    write(tensors, form, path)
+    write_weights(tensors, form, path)
 
 
 def largest_difference(got, expected):

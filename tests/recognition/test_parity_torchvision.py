@@ -13,7 +13,7 @@ from torchvision.models.video.mvit import MSBlockConfig
 
 from mvit_det.backbone import VARIANTS, multiscale_plan
 from mvit_det.checkpoint import read_weights
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.converting import translate
 from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 SIZE, S_ENDS = (16, 224, 224), VARIANTS["S"].last_block_indexes
@@ -100,7 +100,7 @@ def test_a_training_step_has_the_same_loss_and_gradients(tmp_path):
     # Gradients are converted as weights are, under their names.
     gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
     torch.save({"model": gradients}, tmp_path / "gradients.pth")
-    found, _, left_out = express(read_weights(tmp_path / "gradients.pth"), "torchvision")
+    found, _, left_out = translate(read_weights(tmp_path / "gradients.pth"), "torchvision")
     expected = {name: parameter.grad for name, parameter in theirs.named_parameters()}
     assert found.keys() == expected.keys() and not left_out
     for name, gradient in expected.items():
