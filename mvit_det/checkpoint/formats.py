@@ -145,7 +145,7 @@ class Format:
         return _rename(names, rows, fill_in)
 
     def why_left_out(self, name: str) -> str | None:
-        """Explain why this format lacks an optional canonical name; None if the name is required."""
+        """Explain why this format lacks an optional canonical name; None if it is required."""
         for row, reason in self.drops.items():
             if _pattern(row).fullmatch(name):
                 return reason

@@ -134,7 +134,7 @@ def _nominal_grid(tensors: Mapping[str, torch.Tensor], axes: int) -> tuple[int, 
 
 
 def backbone_prefix(names: Iterable[str]) -> str | None:
-    """Find the prefix of the transformer's names, such as ``backbone.bottom_up.``; None if absent."""
+    """Find the prefix of the transformer's names, such as ``backbone.``; None if it is absent."""
     for name in names:
         if name == STEM or name.endswith("." + STEM):
             return name.removesuffix(STEM)

@@ -36,7 +36,7 @@ def why_unknown(name: str, title: str) -> str:
 
 
 def is_configured(name: str) -> bool:
-    """Return whether a tensor is set by the config or counts batches, so that it is not a weight."""
+    """Return whether a tensor is not a weight: the config sets it, or it counts batches."""
     return CONFIGURED.fullmatch(name) is not None
 
 

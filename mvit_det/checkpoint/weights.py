@@ -122,8 +122,8 @@ def _unwrap(content: Any, path: str | Path) -> tuple[Mapping, dict[str, Any]]:
     names = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else ""
     keys = f" with {names}" if names else ""
     raise UserError(
-        f"{path} holds a {kind}{keys} and not weights: give a file that has tensors by name, at its "
-        f"top or under one of {', '.join(WRAPPERS)}."
+        f"{path} holds a {kind}{keys} and not weights: give a file that has tensors by name, at "
+        f"its top level or under one of {', '.join(WRAPPERS)}."
     )
 
 

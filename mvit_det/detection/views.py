@@ -18,7 +18,8 @@ from mvit_det.errors import UserError
 class View:
     """An image resized to ``size``, then mirrored left-right if ``mirrored``.
 
-    A *frame* is the same image at any size and not mirrored; boxes are converted between the two.
+    A *frame* is the same image at any size and not mirrored; boxes are converted between the two,
+    exactly where both have the same size.
     """
 
     size: tuple[int, int]
@@ -49,7 +50,7 @@ class View:
         return image.flip(-1) if self.mirrored else image
 
     def boxes_to_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:
-        """Convert boxes (N, 4) from this view to a frame of size ``frame``; exact if equal in size."""
+        """Convert boxes (N, 4) from this view to a frame of size ``frame``."""
         return _scale(self._mirror(boxes), self.size, frame)
 
     def boxes_from_frame(self, boxes: torch.Tensor, frame: tuple[int, int]) -> torch.Tensor:

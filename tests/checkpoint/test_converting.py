@@ -120,12 +120,12 @@ def test_a_refusal_says_why(network, target, sentence):
 
 def test_norms_of_feature_maps_are_refused_by_classifiers():
     state = {f"backbone.bottom_up.{n}": v for n, v in backbone_of_detector().state_dict().items()}
-    with pytest.raises(UserError, match="whose models have no scale2_norm.weight"):
+    with pytest.raises(UserError, match="whose models lack scale2_norm.weight"):
         translate(from_content(state, "x"), "timm")
 
 
 def test_a_file_that_is_no_mvit_is_not_converted():
-    with pytest.raises(UserError, match="is no MViT of a known format"):
+    with pytest.raises(UserError, match="is not an MViT of a known format"):
         translate(from_content({"fc.weight": torch.ones(1)}, "x"), "timm")
 
 
@@ -199,7 +199,7 @@ def test_half_precision_stays(tmp_path):
     weights, _ = convert(from_content(state, "x"), "timm", tmp_path / "a.safetensors")
     assert weights.tensors["norm.bias"].dtype == torch.bfloat16
     tensors, _, _ = translate(weights, "detectron2")
-    with pytest.raises(UserError, match="bfloat16, which no .pkl can hold: write a .pth"):
+    with pytest.raises(UserError, match="bfloat16, which a .pkl cannot hold: write a .pth"):
         write_weights(tensors, "detectron2", tmp_path / "a.pkl")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
 
@@ -226,7 +226,7 @@ def test_the_command_describes_a_file(file, capsys):
         "channels grow in: attention",
         "class token:      yes",
         "head:             5 classes",
-        "beside them:      epoch, cfg",
+        "other entries:    epoch, cfg",
         "  mask_token: part of masked pre-training",
     ):
         assert line in out, line
@@ -241,7 +241,7 @@ def test_the_command_names_what_is_absent_or_no_number(file, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "incomplete, without 1:\n  blocks.2.attn.rel_pos_w: absent" in out
     assert "not finite, 1:\n  blocks.1.mlp.fc1.bias: not finite" in out
-    assert "Not in the file, and so not written: norm.bias." in out
+    assert "Missing from the file, so not written: norm.bias." in out
 
 
 @pytest.mark.parametrize("build", [mvit_v2_s, mvit_v1_b])
@@ -278,7 +278,7 @@ def test_the_command_overwrites_only_when_told(file, tmp_path):
     [
         ("timm", "out.pkl", "files of timm end in .pth or .safetensors"),
         ("mvit", "out.pkl", "files of facebookresearch/mvit end in .pyth or .pth"),
-        ("timm", "no/out.pth", "there is no such folder"),
+        ("timm", "no/out.pth", "its folder does not exist"),
         ("timm", None, "--to and --output belong together"),
     ],
 )
@@ -293,4 +293,4 @@ def test_the_command_line_prints_an_error_alone(tmp_path):
     command = [sys.executable, "-m", "mvit_det.checkpoint", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path} is a folder: give the file of weights in it.\n"
+    assert done.stderr == f"error: {tmp_path} is a folder: give the weight file in it.\n"

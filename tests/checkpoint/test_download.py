@@ -186,7 +186,7 @@ def test_offline_names_the_url_and_the_place_for_a_copy(cache):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/g.pth"
         sentence = message(url)
     place = cache_path(url)
-    assert "Connection refused" in sentence and f"put it at {place}," in sentence
+    assert "Connection refused" in sentence and f"put a copy of the file at {place}," in sentence
     with open(place, "wb") as file:
         file.write(BODY)
     assert download(url, SHA256) == place
@@ -227,7 +227,7 @@ def test_the_cache_is_shared_with_detectron2(cache):
     "url", ["https://a.org", "https://a.org/", "https:///x.pth", "https://a.org/../../x.pth"]
 )
 def test_a_url_without_a_file_is_refused(url):
-    assert "names no file" in message(url)
+    assert "does not end in a file name" in message(url)
 
 
 def test_a_cache_that_cannot_be_written_is_left_for_the_temporary_folder(
@@ -256,7 +256,7 @@ def test_a_full_disk_ends_in_a_sentence_without_further_attempts(server, monkeyp
     url = server.on("/l.pth", answer)
     monkeypatch.setattr("mvit_det.files.os.replace", full)
     sentence = message(url)
-    assert "No space left on device" in sentence and "make room" in sentence
+    assert "No space left on device" in sentence and "free space" in sentence
     assert len(server.asked) == 1
 
 

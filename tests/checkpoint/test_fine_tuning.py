@@ -131,7 +131,7 @@ def test_from_kinetics_to_something_something_and_ava(letter, size, classes):
     assert report.mismatched == dict.fromkeys(HEAD, said)
     assert not (report.missing or report.resized or report.zeroed or report.dropped)
     assert (
-        "do not fit, start anew, 2:\n  head.projection.{weight,bias}: 400 classes, the model has"
+        "do not fit, keep their initial values, 2:\n  head.projection.{weight,bias}: 400 classes, the model has"
     ) in str(report)
 
 

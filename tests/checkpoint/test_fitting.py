@@ -74,9 +74,9 @@ def test_a_classifier_starts_a_detector():
     norms = {name for name in model if re.search(r"scale\d_norm", name)}
     heads = {name for name in model if "bottom_up" not in name}
     assert set(result.report.missing) == norms | heads
-    assert {result.report.missing[n] for n in norms} == {"norm of a feature map, the file has none"}
+    assert {result.report.missing[n] for n in norms} == {"the file has no norms of feature maps"}
     assert {result.report.missing[n] for n in heads} == {"the file has no such head"}
-    head = "the model has no head for classes"
+    head = "the model has no classification head"
     norm = "the model has a norm per feature map instead"
     assert result.report.dropped == {
         "norm.weight": norm,
@@ -96,8 +96,11 @@ def test_a_detector_gives_a_classifier_its_backbone():
     result = fitted(detector_state(backbone_of_detector()), classifier().state_dict())
     assert result.report.backbone_share == 1
     reasons = result.report.dropped
-    assert reasons["roi_heads.box_head.fc1.weight"] == "a detector's head, the model is none"
-    assert reasons["backbone.bottom_up.scale3_norm.bias"] == "the model returns no such feature map"
+    assert reasons["roi_heads.box_head.fc1.weight"] == "a detector's head, not the model's"
+    assert (
+        reasons["backbone.bottom_up.scale3_norm.bias"]
+        == "the model does not return this feature map"
+    )
     assert set(result.report.missing) == {
         "norm.weight",
         "norm.bias",
@@ -190,9 +193,9 @@ def test_other_models_are_fitted_by_name_and_shape():
 
 
 def test_a_file_without_tensors_ends_in_a_sentence():
-    with pytest.raises(UserError, match="x.pth holds no weights, but a dict with 'a', 'b'"):
+    with pytest.raises(UserError, match="x.pth holds a dict with 'a', 'b' and not weights"):
         from_content({"a": 1, "b": "c"}, "x.pth")
-    with pytest.raises(UserError, match="x.pth holds no weights, but a list: give a file"):
+    with pytest.raises(UserError, match="x.pth holds a list and not weights: give a file"):
         from_content([1], "x.pth")
 
 

@@ -132,15 +132,15 @@ def test_every_name_is_translated_or_left_out_with_a_reason():
         "mask_token": "part of masked pre-training",
         "pred_head.transforms.0.weight": "part of masked pre-training",
         "blocks.0.gamma_1": "layer scale, without which its network computes something else",
-        "blocks.0.attn.q.weight": "q, k and v apart, which is not supported",
+        "blocks.0.attn.q.weight": "separate q, k and v projections, which are not supported",
         "something.else": "not a name of PySlowFast's MViT",
     }
     state |= {name: torch.ones(1) for name in extra}
     state |= {"steps": 7, "sparse": torch.eye(2).to_sparse()}
     weights = from_content({"model_state": state, "epoch": 3, "cfg": "A: 1"}, "x.pyth")
     assert weights.left_out == extra | {
-        "steps": "no dense tensor of numbers, but int",
-        "sparse": "no dense tensor of numbers, but Tensor",
+        "steps": "not a dense tensor of numbers, but int",
+        "sparse": "not a dense tensor of numbers, but Tensor",
     }
     assert {*weights.sources.values(), *weights.left_out} == set(state)
     assert weights.companions == {"epoch": 3, "cfg": "A: 1"}
@@ -152,6 +152,6 @@ def test_two_tensors_for_one_place_are_told():
     state["stages.1.blocks.0.shortcut_proj_mlp.bias"] = torch.ones(192)
     left_out = from_content(state, "x").left_out
     assert left_out == {
-        "stages.1.blocks.0.shortcut_proj_mlp.bias": "it is a second blocks.1.proj.bias, beside "
+        "stages.1.blocks.0.shortcut_proj_mlp.bias": "a second blocks.1.proj.bias, which is already "
         "stages.1.blocks.0.shortcut_proj_attn.bias"
     }

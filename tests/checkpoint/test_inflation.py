@@ -82,7 +82,7 @@ def test_the_rules_of_pyslowfast_leave_the_tables_of_time_as_they_are(inflation)
     tables = {f"backbone.blocks.{n}.attn.rel_pos_t" for n in range(6)}
     assert report.missing == dict.fromkeys(tables, "the file is for images") and not report.zeroed
     assert all(clip.state_dict()[name].any() for name in tables)
-    assert "not in the file, start anew, 6:" in str(report)
+    assert "not in the file, keep their initial values, 6:" in str(report)
 
 
 def test_of_clips_and_of_what_the_file_lacks_nothing_becomes_zero():
@@ -207,7 +207,7 @@ def test_a_training_starts_by_the_rule_it_is_given(tmp_path):
         kernel = torch.load(path)["model_state"]["patch_embed.proj.weight"]
         assert model.backbone.patch_embed.proj.weight[:, :, 0].allclose(kernel * share)
     with pytest.raises(
-        UserError, match="inflation='center' of train, how .* one of centre, mean, rep"
+        UserError, match="inflation='center' of train, the rule .* one of centre, mean, rep"
     ):
         StrictCheckpointer(model, inflation="center")
 

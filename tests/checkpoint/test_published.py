@@ -123,12 +123,12 @@ def test_a_folder_of_that_name_does_not_hide_the_weights(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     "source, parts",
     [
-        ("mvit_b_in21k", ["no published name", "did you mean mvitv2_b_in21k"]),
-        ("something else", ["no published name", "give a path"]),
-        ("runs/model_0000999.pth", ["do not exist (looked from", "correct the path"]),
+        ("mvit_b_in21k", ["nor a published name", "did you mean mvitv2_b_in21k"]),
+        ("something else", ["nor a published name", "give a path"]),
+        ("runs/model_0000999.pth", ["do not exist (current folder: ", "correct the path"]),
         ("model_best.pth", ["do not exist", "correct the path"]),
         ("timm/mvitv2_tiny", ["do not exist", "such as timm/mvitv2_tiny.fb_in1k"]),
-        ("s3://bucket/x.pth", ["cannot be opened", "https://"]),
+        ("s3://bucket/x.pth", ["cannot be downloaded", "https://"]),
     ],
 )
 def test_what_is_neither_path_nor_name_ends_in_a_sentence(source, parts, downloads):

@@ -81,7 +81,7 @@ def test_a_payload_is_refused_by_name_and_not_run(tmp_path, name, place, kind):
     SAVERS[kind](PLACES[place](payload(name, tmp_path / "marker")), tmp_path / kind)
     # of several names in a file, the first one is given
     asked = "builtins.dict" if place == "in an argument" else name
-    refused = f"is refused: it asks for {asked}, "
+    refused = f"is refused: it refers to {asked}, "
     if kind == "zip of protocol 4.pth":  # which torch's reader of weights does not know
         refused = "cannot be read .Unsupported operand"
     with pytest.raises(UserError, match=refused):
@@ -93,7 +93,7 @@ def test_a_payload_is_named_also_in_a_damaged_file(tmp_path):
     pickle_save([payload("builtins.exec", tmp_path / "marker"), "x" * 99], tmp_path / "a.pkl", 2)
     whole = (tmp_path / "a.pkl").read_bytes()
     (tmp_path / "a.pkl").write_bytes(whole[:-50])
-    with pytest.raises(UserError, match="refused: it asks for builtins.exec"):
+    with pytest.raises(UserError, match="refused: it refers to builtins.exec"):
         read_file(tmp_path / "a.pkl")
     assert not (tmp_path / "marker").exists()
 
@@ -104,7 +104,7 @@ def test_what_leads_to_code_inside_torch_is_refused(tmp_path, kind):
     SAVERS[kind](
         {"w": torch.ones(1), "v": Calls(torch.storage._load_from_bytes, inner)}, tmp_path / kind
     )
-    with pytest.raises(UserError, match="asks for torch.storage._load_from_bytes"):
+    with pytest.raises(UserError, match="refers to torch.storage._load_from_bytes"):
         read_file(tmp_path / kind)
     assert not (tmp_path / "marker").exists()
 
@@ -201,7 +201,7 @@ def test_a_state_that_makes_addresses_of_numbers_has_no_effect(tmp_path):
 
 def test_arrays_of_objects_are_refused(tmp_path):
     pickle_save({"w": np.array([{}, None])}, tmp_path / "a.pkl", 2)
-    with pytest.raises(UserError, match="an array of 'O8' holds no numbers"):
+    with pytest.raises(UserError, match="an array of 'O8' does not hold numbers"):
         read_file(tmp_path / "a.pkl")
 
 
@@ -215,16 +215,16 @@ def test_safetensors(tmp_path):
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        (b"", "are an empty file: fetch it anew"),
-        (b"\n<!DOCTYPE html><html>503</html>", "is a web page and no weights"),
-        (b"<html><head></head></html>", "is a web page and no weights"),
+        (b"", "is empty: download it again"),
+        (b"\n<!DOCTYPE html><html>503</html>", "is a web page, not a weight file"),
+        (b"<html><head></head></html>", "is a web page, not a weight file"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
-        (b"cfg: abc\nlearning rate: 0.1\n", "is no file of weights, it begins with 'cfg: abc"),
-        (b"{'a': 1}", "is no file of weights, it begins with"),
-        (b"\x89PNG\r\n\x1a\n0000", "is no file of weights, it begins with"),
-        (b"\x80", "cannot be read .UnpicklingError: .*fetch it anew"),
-        (b"\x80\x63abc", "cannot be read .*unsupported pickle protocol: 99.*fetch it anew"),
-        (b"\x10\x00\x00\x00\x00\x00\x00\x00{garbage garbage", "cannot be read .*fetch it anew"),
+        (b"cfg: abc\nlearning rate: 0.1\n", "is not a weight file, it begins with 'cfg: abc"),
+        (b"{'a': 1}", "is not a weight file, it begins with"),
+        (b"\x89PNG\r\n\x1a\n0000", "is not a weight file, it begins with"),
+        (b"\x80", "cannot be read .UnpicklingError: .*download it again"),
+        (b"\x80\x63abc", "cannot be read .*unsupported pickle protocol: 99.*download it again"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00{garbage garbage", "cannot be read .*download it again"),
     ],
 )
 def test_other_files_end_in_a_sentence(tmp_path, content, sentence):
@@ -234,7 +234,7 @@ def test_other_files_end_in_a_sentence(tmp_path, content, sentence):
 
 
 def test_folders_and_absent_files_end_in_a_sentence(tmp_path):
-    with pytest.raises(UserError, match="is a folder: give the file"):
+    with pytest.raises(UserError, match="is a folder: give the weight file"):
         read_file(tmp_path)
     with pytest.raises(UserError, match=re.escape(f"{tmp_path}/no.pth cannot be opened (No such")):
         read_file(tmp_path / "no.pth")
@@ -251,11 +251,11 @@ def test_a_truncated_file_ends_in_a_sentence(tmp_path, kind):
     else:
         SAVERS[kind]({"model": {"w": w}}, tmp_path / kind)
     whole = (tmp_path / kind).read_bytes()
-    # a legacy file is cut in each of its places, within the names that it asks for as well
+    # a legacy file is cut in each of its places, within the names that it refers to as well
     every = range(1, len(whole)) if kind == "legacy.pyth" else ()
     for length in (1, 4, 9, 40, len(whole) // 3, len(whole) * 2 // 3, len(whole) - 1, *every):
         (tmp_path / kind).write_bytes(whole[:length])
-        with pytest.raises(UserError, match="fetch it anew|is no file of weights"):
+        with pytest.raises(UserError, match="download it again|is not a weight file"):
             read_file(tmp_path / kind)
 
 
@@ -265,7 +265,7 @@ def test_flipped_bytes_are_noticed(tmp_path):
     middle = whole.index(bytes(2000))
     whole[middle + 1000] ^= 255
     (tmp_path / "w.pth").write_bytes(whole)
-    with pytest.raises(UserError, match="is damaged .checksum of .*data/0.: fetch it anew"):
+    with pytest.raises(UserError, match="is damaged .checksum of .*data/0.: download it again"):
         read_file(tmp_path / "w.pth")
 
 
@@ -292,7 +292,7 @@ def test_random_damage_ends_in_a_sentence_if_anything(tmp_path, kind):
 def test_archives_of_other_things_end_in_a_sentence(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("photo.jpg", "x")
-    with pytest.raises(UserError, match="archive without weights, of photo.jpg: unpack it"):
+    with pytest.raises(UserError, match="is an archive of photo.jpg, not a weight file: unpack it"):
         read_file(tmp_path / "a.pth")
     with zipfile.ZipFile(tmp_path / "b.pth", "w") as archive:
         archive.writestr("b/data.pkl", "x")

@@ -159,7 +159,7 @@ def test_faults_of_the_user_end_in_one_sentence(run, inputs, tmp_path):
     line, env = command(run, inputs, "--output", tmp_path / "out", "--weights", "no.pth")
     done = subprocess.run(line, env=env, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: Weights no.pth do not exist (looked")
+    assert done.stderr.splitlines()[-1].startswith("error: Weights no.pth do not exist (current")
     assert "Traceback" not in done.stderr
 
 

@@ -94,7 +94,7 @@ def test_clips_of_several_sizes_train():
 
 
 def test_as_many_lists_of_boxes_as_clips():
-    with pytest.raises(ValueError, match="3 clips, and boxes for 2"):
+    with pytest.raises(ValueError, match="3 clips, but boxes for 2"):
         detector().logits(random_clips(4, 64, 64), BOXES[:2])
 
 
