@@ -52,18 +52,16 @@ class Mlp(nn.Module):
 
     Args:
         dim_in: channels of the input.
-        dim_hidden: channels between the two linear layers.
+        hidden: channels between the two linear layers.
         dim_out: channels of the output.
         act_layer: builds the activation.
     """
 
-    def __init__(
-        self, dim_in: int, dim_hidden: int, dim_out: int, act_layer: Callable[[], nn.Module]
-    ):
+    def __init__(self, dim_in: int, hidden: int, dim_out: int, act_layer: Callable[[], nn.Module]):
         super().__init__()
-        self.fc1 = nn.Linear(dim_in, dim_hidden)
+        self.fc1 = nn.Linear(dim_in, hidden)
         self.act = act_layer()
-        self.fc2 = nn.Linear(dim_hidden, dim_out)
+        self.fc2 = nn.Linear(hidden, dim_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., dim_in) to (..., dim_out)."""

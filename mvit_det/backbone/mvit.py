@@ -51,9 +51,7 @@ class MultiscaleTransformer(nn.Module):
         self.patch_embed = patch_embed
         self.cls_token = _learned_embedding(1, plan[0].dim_in) if class_token else None
         if class_token and any(spec.window for spec in plan):
-            raise ValueError(
-                "A class token attends to all tokens: it needs a plan without windows."
-            )
+            raise ValueError("A class token needs full attention: use a plan without windows.")
         self.pos_embed = None
         self.pos_embed_grid = pos_embed_grid
         self.pos_embed_has_class_row = pos_embed_has_class_row

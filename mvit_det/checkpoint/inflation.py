@@ -57,11 +57,7 @@ def inflate(kernel: torch.Tensor, frames: int, inflation: str) -> tuple[torch.Te
 
 
 def starts_at_zero(
-    name: str,
-    file: Layout | None,
-    model: Layout | None,
-    file_names: Collection[str],
-    inflation: str,
+    name: str, file: Layout | None, model: Layout | None, names: Collection[str], inflation: str
 ) -> bool:
     """Return whether a tensor that the file lacks is a position table in time that starts at zero.
 
@@ -69,12 +65,11 @@ def starts_at_zero(
         name: canonical name of the tensor.
         file: the network of the file.
         model: the network of the model.
-        file_names: canonical names in the file.
+        names: canonical names of the file.
         inflation: name of a rule.
     """
-    if file is None or model is None or inflation != "centre":
+    if file is None or model is None or (file.axes, model.axes, inflation) != (2, 3, "centre"):
         return False
     # a block that is absent from the file, or has no position there, counts as missing
     stem, _, leaf = name.rpartition(".")
-    inflated = (file.axes, model.axes) == (2, 3)
-    return inflated and leaf == "rel_pos_t" and f"{stem}.rel_pos_h" in file_names
+    return leaf == "rel_pos_t" and f"{stem}.rel_pos_h" in names

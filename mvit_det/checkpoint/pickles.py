@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+Order = Literal["C", "F"]
+
 
 class Forbidden(Exception):
     """A pickle refers to a name that arrays do not need; the message is that name."""
@@ -83,9 +85,7 @@ class PickledArray:
         self.array = array_of(content, dtype, shape, "F" if columns_first else "C")
 
 
-def array_of(
-    content: bytes | str, dtype: PickledDtype, shape: tuple, order: Literal["C", "F"]
-) -> np.ndarray:
+def array_of(content: bytes | str, dtype: PickledDtype, shape: tuple, order: Order) -> np.ndarray:
     """Build an array from bytes, sharing their memory, or from a latin1 string of Python 2.
 
     Args:

@@ -42,7 +42,7 @@ def fetch(source: str) -> str:
             weights, or a URL (http, https, detectron2), which is downloaded once.
 
     Raises:
-        UserError: the source is neither a path nor such a name, or the download fails.
+        UserError: the source is neither a path, a published name nor a URL, or the download fails.
     """
     source = os.fspath(source)
     if os.path.isfile(source):

@@ -122,9 +122,7 @@ def _grid_of(table: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], int]
         for class_rows in (0, 1):
             if math.prod(grid) + class_rows == rows:
                 return grid, class_rows
-    raise ShapeMismatch(
-        f"an absolute position embedding of {rows} rows, which are not a square grid"
-    )
+    raise ShapeMismatch(f"a position embedding of {rows} rows, which are not a square grid")
 
 
 def _mismatch(tensor: torch.Tensor, target: torch.Tensor) -> ShapeMismatch:

@@ -59,8 +59,8 @@ def from_content(content: Any, path: str | Path) -> Weights:
     """Extract the weights from the content of a file.
 
     Args:
-        content: as from `read_file`; tensors by name, or a mapping that has such a mapping under
-            one of ``WRAPPERS``.
+        content: as from `read_file`: tensors by name, at the top level or under one of
+            ``WRAPPERS``.
         path: name of the file, for messages.
 
     Raises:
@@ -135,9 +135,8 @@ def _translate(
     file_tensors: Mapping[str, torch.Tensor], form: Format
 ) -> tuple[dict[str, torch.Tensor], dict[str, str], dict[str, str]]:
     """Translate names: returns ``tensors``, ``sources`` and ``left_out`` as in `Weights`."""
-    tensors: dict[str, torch.Tensor] = {}
+    tensors, unknown = {}, {}
     sources: dict[str, str] = {}
-    unknown: dict[str, str] = {}
     canonical = form.to_canonical(file_tensors)
     for name, tensor in file_tensors.items():
         ours = canonical.get(name)

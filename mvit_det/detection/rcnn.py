@@ -142,8 +142,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         return self._add_masks(x, self._select(candidates))
 
     def _views(self, x: Input) -> list[View]:
-        height, width = x["image"].shape[-2:]
-        size = (height, width)
+        size = tuple(x["image"].shape[-2:])
         return plan_views(size, self.test_short_sides, self.test_max_size, self.test_flip)
 
     def _extract(self, batched_inputs: Sequence[Input]) -> tuple[ImageList, dict]:

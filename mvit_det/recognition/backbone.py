@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -12,7 +11,7 @@ from mvit_det.backbone.plan import divide
 
 # Arguments of all released video models that differ from the defaults, which are for images; to be
 # used with input_size=(T, H, W).
-CLIP_ARGUMENTS: dict[str, Any] = dict(
+CLIP_ARGUMENTS = dict(
     patch_kernel=(3, 7, 7),
     patch_stride=(2, 4, 4),
     patch_padding=(1, 3, 3),

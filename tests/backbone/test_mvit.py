@@ -275,7 +275,7 @@ def test_class_row_of_the_absolute_position_is_the_class_tokens():
 
 
 def test_class_token_with_windows_is_refused():
-    with pytest.raises(ValueError, match="needs a plan without windows"):
+    with pytest.raises(ValueError, match="use a plan without windows"):
         network(small_plan(), class_token=True)
 
 
