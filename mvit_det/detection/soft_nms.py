@@ -12,6 +12,8 @@ from detectron2.structures import Instances
 
 from mvit_det.errors import check_choice, check_positive, check_share
 
+MIN_CANDIDATES = 1000  # the best so many are examined first
+
 
 @dataclass(frozen=True)
 class SoftNMS:
@@ -91,7 +93,7 @@ class SoftNMS:
         limit = len(scores) if top_k < 0 else top_k
         # Scores never rise. So if all picks among the best candidates score at least as much as any
         # other candidate did at the start, the others cannot come before them.
-        count = max(10 * limit, 1000)
+        count = max(10 * limit, MIN_CANDIDATES)
         while True:
             floor = prune_score
             if count < len(scores):

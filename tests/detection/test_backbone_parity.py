@@ -1,6 +1,6 @@
 """The backbone against Detectron2's own MViT, on the same weights and images.
 
-Skipped where no real Detectron2 is installed; tests/golden/ then stands in for it.
+Skipped without a real Detectron2; tests/golden/ has numbers for that case.
 """
 
 import inspect
@@ -32,7 +32,7 @@ def image(size, seed=0, batch=1):
 
 
 def randomise(model, seed=0):
-    """Random values for all parameters; quicker than the golden ones, but not the same anywhere."""
+    """Fill all parameters with random values; quicker than the golden ones."""
     generator = torch.Generator().manual_seed(seed)
     return fill_parameters(model, lambda name, shape: torch.randn(shape, generator=generator))
 
@@ -99,7 +99,7 @@ def test_features_are_equal(pair):
 
 
 def loss_of(features):
-    """A number that depends on every value of every map, each with a weight of its own."""
+    """Sum all values of all maps, each with a random weight."""
     generator = torch.Generator().manual_seed(1)
     return sum(
         (feature * torch.randn(feature.shape, generator=generator)).sum()

@@ -1,4 +1,4 @@
-"""The geometry of views."""
+"""Views for multi-scale testing: pixels, boxes and masks."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def picture(height, width, seed=0):
     return torch.from_numpy(rng.integers(0, 256, (3, height, width), dtype=np.uint8))
 
 
-def mapped(image, short_side, max_size):
-    """As the test mapper would resize it."""
+def resize_as_mapper(image, short_side, max_size):
+    """Resize an image as the test mapper does."""
     aug_input = T.AugInput(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
     T.ResizeShortestEdge([short_side], max_size, "choice")(aug_input)
     return torch.from_numpy(aug_input.image.transpose(2, 0, 1).copy())
@@ -27,7 +27,7 @@ def test_views_are_the_mapper_s_images_and_their_mirrors(size):
     before = image.clone()
     views = plan_views(size, [40, 75], 120, flip=True)
     assert [v.mirrored for v in views] == [False, True] * (len(views) // 2)
-    expected = [mapped(image, side, 120) for side in (40, 75)]
+    expected = [resize_as_mapper(image, side, 120) for side in (40, 75)]
     if size == (17, 203):  # the long side decides both times
         assert len(views) == 2
         expected = expected[:1]
@@ -73,7 +73,7 @@ def test_the_frame_s_own_view_changes_no_bit():
     assert torch.equal(view.boxes_from_frame(boxes, view.size), boxes)
 
 
-def test_what_a_box_shows_is_the_same_in_its_view():
+def test_a_converted_box_has_the_same_content_in_its_view():
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     image[:, 8:20, 12:36] = 255
     frame, boxes = (40, 60), torch.tensor([[12.0, 8, 36, 20]])
