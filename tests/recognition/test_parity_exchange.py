@@ -1,4 +1,4 @@
-"""Files as PySlowFast and MMAction2 write them give the logits that their own code computes."""
+"""Files in the formats of PySlowFast and MMAction2 give the logits of their code."""
 
 import json
 
@@ -29,8 +29,10 @@ def test_a_publishers_file_gives_the_publishers_logits(name, tmp_path):
         ClassifierMViT(INPUTS[name], last_block_indexes=ends, **clips), expected["shape"][1]
     ).eval()
     load(model, tmp_path / "weights.pyth", form)
-    found = describe(model.logits(network_input(name)))
-    assert found["shape"] == expected["shape"]
-    difference = largest_difference(torch.tensor(found["values"]), torch.tensor(expected["values"]))
+    summary = describe(model.logits(network_input(name)))
+    assert summary["shape"] == expected["shape"]
+    difference = largest_difference(
+        torch.tensor(summary["values"]), torch.tensor(expected["values"])
+    )
     assert difference < 1e-5
-    assert found["rms"] == pytest.approx(expected["rms"], rel=1e-5)
+    assert summary["rms"] == pytest.approx(expected["rms"], rel=1e-5)

@@ -43,12 +43,11 @@ CLIPS = [
 def build(variant, num_classes=1000, device="meta", **arguments):
     row = VARIANTS[variant]
     with torch.device(device):
+        widths = dict(embed_dim=row.embed_dim, num_heads=row.num_heads)
         backbone = ClassifierMViT(
-            embed_dim=row.embed_dim,
-            num_heads=row.num_heads,
+            **{**widths, **arguments},
             last_block_indexes=row.last_block_indexes,
             fused_attention=False,
-            **arguments,
         )
         model = Recognizer(backbone, num_classes).eval()
     return model.requires_grad_(False)
@@ -88,6 +87,7 @@ def test_clip_classifiers(variant, size, classes, parameters, flops):
 @pytest.mark.parametrize("changes", [{}, CLASS_TOKEN])
 def test_the_benchmark_counts_the_same(changes):
     size = (64, 64)
+    changes = dict(changes, embed_dim=24)
     model = build("T", device="cpu", **changes)
     counted = counts.count(model, Classification(), (1, 3, *size))
     expected = count(build("T", **changes), size)
