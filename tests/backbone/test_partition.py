@@ -23,12 +23,12 @@ every_case = pytest.mark.parametrize("grid, size", CASES)
 
 def tokens(grid, batch=2, heads=3, head_dim=2, dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
-    # never zero, so that padding can be told from tokens
+    # never zero, unlike padding
     return 1 + torch.rand(batch, *grid, heads, head_dim, generator=generator, dtype=dtype)
 
 
 def split_by_hand(x: torch.Tensor, size) -> torch.Tensor:
-    """Windows one after the other, sample by sample; a place beyond the grid is a zero vector."""
+    """Split sample by sample, window by window; a place beyond the grid is a zero vector."""
     grid = x.shape[1:-2]
     counts = [(n + w - 1) // w for n, w in zip(grid, size)]
     groups = []

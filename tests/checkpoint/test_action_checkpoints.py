@@ -1,4 +1,4 @@
-"""What files give the detector of actions: Kinetics models of each format start it, its own come back."""
+"""Weights of action detectors: started from Kinetics models, written and read in each format."""
 
 import logging
 
@@ -33,7 +33,7 @@ def rows(model) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("form", FORMATS_OF_CLIPS)
-def test_a_classifier_in_each_format_of_clips_starts_it_and_the_log_says_so(form, tmp_path, caplog):
+def test_a_classifier_in_each_format_for_clips_starts_it(form, tmp_path, caplog):
     torch.manual_seed(0)
     classifier, path = clip_classifier(classes=5), tmp_path / "kinetics.pth"
     weights = from_content(mvit_names(classifier), "classifier")
@@ -46,25 +46,25 @@ def test_a_classifier_in_each_format_of_clips_starts_it_and_the_log_says_so(form
     assert torch.equal(model.head.projection.weight, head)
     for name, value in classifier.state_dict().items():
         assert name in HEAD or torch.equal(model.state_dict()[name], value), name
-    # a file to evaluate, or to resume from, must have its head
+    # a file to evaluate, or to resume from, must have the head
     with pytest.raises(UserError, match="head.projection"):
         StrictCheckpointer(small_detector(), complete=True).load(str(path))
 
 
 @pytest.mark.parametrize("form", FORMATS_OF_CLIPS)
-def test_it_is_written_in_each_format_of_clips_and_comes_back(form, tmp_path):
+def test_round_trip_in_each_format_for_clips(form, tmp_path):
     torch.manual_seed(0)
     model, again = small_detector(), small_detector()
-    own, path = tmp_path / "model_final.pth", tmp_path / "theirs.pth"
-    torch.save({"model": model.state_dict()}, own)
-    tensors, _, left_out = translate(read_weights(own), form)
+    ours, path = tmp_path / "model_final.pth", tmp_path / "theirs.pth"
+    torch.save({"model": model.state_dict()}, ours)
+    tensors, _, left_out = translate(read_weights(ours), form)
     assert not left_out and len(tensors) == len(model.state_dict())
     write_weights(tensors, form, path)
     StrictCheckpointer(again, complete=True).load(str(path))
     assert torch.equal(rows(again), rows(model))
 
 
-def test_its_own_checkpoint_comes_back_and_resumes(tmp_path):
+def test_its_checkpoint_loads_and_resumes(tmp_path):
     torch.manual_seed(0)
     model, again, resumed = (small_detector() for _ in range(3))
     StrictCheckpointer(model, str(tmp_path)).save("model_0000001", iteration=1)
