@@ -84,7 +84,7 @@ class MultiScaleAttention(nn.Module):
         out, class_out = attend(q, k, v, positions, class_qkv)
         out = self.partition_q.merge(out, grid_q)
         if self.residual_pooling:
-            out = out + q
+            out = out + q  # Eq. 5
         if class_out is not None:
             # (B, heads, 1, D) -> (B, 1, C)
             class_out = self.proj(class_out.transpose(1, 2).flatten(-2))

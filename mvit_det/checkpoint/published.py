@@ -26,7 +26,7 @@ def find(spelling: str) -> Published | None:
     Args:
         spelling: name, file name, or URL (http, https, detectron2).
     """
-    wanted = _without_prefix(spelling).lower()
+    wanted = _expand_prefix(spelling).lower()
     for row in PUBLISHED.values():
         file_name = row.file if row.file != HUB_FILE else row.name
         if wanted in (row.name.lower(), file_name.lower(), row.url.lower()):
@@ -50,7 +50,7 @@ def fetch(source: str) -> str:
     row = find(source)
     if row:
         return download(row.url, row.checksum)
-    url = _without_prefix(source)
+    url = _expand_prefix(source)
     if url.lower().startswith(("http://", "https://")):
         return download(url)
     if os.path.exists(source):  # a folder, which the reader refuses
@@ -58,7 +58,7 @@ def fetch(source: str) -> str:
     raise UserError(_explain_unknown(source))
 
 
-def _without_prefix(source: str) -> str:
+def _expand_prefix(source: str) -> str:
     """Expand Detectron2's prefix ``detectron2://`` to the URL it stands for."""
     return ZOO + source.removeprefix(ZOO_PREFIX) if source.startswith(ZOO_PREFIX) else source
 

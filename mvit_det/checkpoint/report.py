@@ -42,13 +42,13 @@ def merge_names(names: list[str]) -> list[str]:
             rest = part if index < 0 else (*part[:index], None, *part[index + 1 :])
             merged.setdefault(rest, []).append("" if index < 0 else part[index])
         parts = [
-            tuple(_braced(list(dict.fromkeys(values))) if part is None else part for part in rest)
+            tuple(_brace(list(dict.fromkeys(values))) if part is None else part for part in rest)
             for rest, values in merged.items()
         ]
     return [".".join(part) for part in parts]
 
 
-def _braced(values: list[str]) -> str:
+def _brace(values: list[str]) -> str:
     if len(values) == 1:
         return values[0]
     if all(re.fullmatch(r"\d+", value) for value in values):

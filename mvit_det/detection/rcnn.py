@@ -163,7 +163,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         if self.soft_nms is not None:
             threshold = self.soft_nms.score_threshold
         proposals, _ = self.proposal_generator(images, features)
-        with _selection_disabled(predictor, threshold):
+        with _disable_selection(predictor, threshold):
             return self.roi_heads._forward_box(features, proposals)
 
     def _box_predictor(self) -> Any:
@@ -207,7 +207,7 @@ def _view_of(x: Input, view: View) -> Input:
 
 
 @contextmanager
-def _selection_disabled(predictor: nn.Module, score_threshold: float) -> Iterator[None]:
+def _disable_selection(predictor: nn.Module, score_threshold: float) -> Iterator[None]:
     """Let a box predictor return all boxes that score above the threshold.
 
     Changing its three settings is the only way to get the boxes before NMS that works for both
