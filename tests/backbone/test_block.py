@@ -78,7 +78,7 @@ def test_inference_in_chunks_equals_whole_tensors_bit_for_bit():
 
 
 @torch.no_grad()
-def test_chunks_of_single_tokens_and_of_none():
+def test_chunks_of_few_tokens_and_of_none():
     sizes = []
 
     def double(tokens):

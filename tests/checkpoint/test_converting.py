@@ -156,7 +156,7 @@ def test_timm_loads_a_converted_file_strictly(tmp_path):
 
 
 @pytest.mark.skipif(mvit_det.host() != "real", reason="is about the real Detectron2")
-def test_detectron2s_own_checkpointer_loads_a_converted_file(tmp_path):
+def test_detectron2_loads_a_converted_file(tmp_path):
     source = classifier(class_token=True)
     tensors, _, _ = translate(from_content(mvit_names(source), "x"), "detectron2")
     write_weights(tensors, "detectron2", tmp_path / "a.pkl")
@@ -297,7 +297,7 @@ def test_the_command_overwrites_on_request_only(file, tmp_path):
         ("timm", None, "--to and --output belong together"),
     ],
 )
-def test_the_command_refuses_in_a_sentence(file, tmp_path, target, output, sentence):
+def test_the_command_refuses_in_one_sentence(file, tmp_path, target, output, sentence):
     arguments = [file, "--to", target]
     arguments += ["--output", tmp_path / output] if output else []
     with pytest.raises(UserError, match=sentence):

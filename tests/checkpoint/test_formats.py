@@ -34,7 +34,7 @@ def shapes(state):
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def test_timm_has_no_other_mvitv2():
+def test_all_mvitv2_of_timm_are_listed():
     assert set(TIMM) == set(timm.list_models("mvitv2*"))
 
 
@@ -118,7 +118,7 @@ def test_the_format_is_recognised_from_the_content():
     assert recognised({f"module.{n}": v for n, v in images.items()}) == "mvit"
 
 
-def test_images_pooled_in_three_dimensions_are_pyslowfasts_and_become_two():
+def test_image_files_with_3d_pooling_are_pyslowfasts():
     state = mvit_names(classifier())
     deep = {n: v.unsqueeze(2) if ".pool_" in n else v for n, v in state.items()}
     weights = from_content({"model_state": deep}, "x.pyth")

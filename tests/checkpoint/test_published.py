@@ -92,7 +92,7 @@ def test_a_name_and_its_url_mean_the_same_row(name):
     assert row.file == published.HUB_FILE or find(row.file).file == row.file
 
 
-def test_the_hubs_file_name_means_none_of_its_models():
+def test_the_file_name_of_the_hub_identifies_no_model():
     assert find("model.safetensors") is None
 
 

@@ -69,7 +69,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_the_payloads_work_with_python_s_unpickler(tmp_path, name):
+def test_the_payloads_run_in_pickle_loads(tmp_path, name):
     pickle.loads(pickle.dumps(payload(name, tmp_path / "marker")))
     assert (tmp_path / "marker").exists()
 

@@ -85,7 +85,7 @@ def test_coarse_keys_are_in_two_blocks_and_can_be_switched_off():
     assert strides == [(s, s) for s in (4, 2, 2, 1, 1, 1)]
 
 
-def test_attention_is_fused_unless_it_is_switched_off():
+def test_fused_attention_can_be_switched_off():
     assert all(block.attn.fused for block in MViT(**SMALL).blocks)
     assert not any(block.attn.fused for block in MViT(**SMALL, fused_attention=False).blocks)
 

@@ -85,7 +85,7 @@ def test_without_options_it_is_the_parent(kind):
         assert_same(a["instances"], b["instances"])
 
 
-def test_training_is_the_parent_s():
+def test_training_is_that_of_the_parent():
     model = toy_mask_rcnn()
     losses = []
     for detector in (model, ours(model, soft_nms="linear", test_short_sides=[50], test_flip=True)):
@@ -203,7 +203,7 @@ def test_images_of_a_batch_do_not_affect_each_other():
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_an_image_with_nothing_in_it_gives_empty_instances_with_all_fields(kind):
+def test_an_image_without_objects_gives_empty_instances_with_all_fields(kind):
     model = parent(kind)
     last_predictor(model).test_score_thresh = 1.1
     detector = ours(model, test_short_sides=[60, 90], test_flip=True)

@@ -163,7 +163,7 @@ def test_half_precision_and_inputs_that_need_gradients():
     assert scores.tolist() == [0.5, 0.75]  # the input is not written to
 
 
-def test_threshold_one_prune_zero_is_plain_sorting_and_a_tiny_sigma_is_plain_nms():
+def test_limits_of_the_settings_are_sorting_and_plain_nms():
     rng = np.random.default_rng(2)
     corners = rng.uniform(0, 100, (300, 2))
     boxes = torch.from_numpy(np.concatenate((corners, corners + 30), axis=1))

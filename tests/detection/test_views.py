@@ -22,7 +22,7 @@ def resize_as_mapper(image, short_side, max_size):
 
 
 @pytest.mark.parametrize("size", [(60, 91), (91, 60), (33, 33), (17, 203)])
-def test_views_are_the_mapper_s_images_and_their_mirrors(size):
+def test_views_are_the_images_of_the_mapper_and_their_mirrors(size):
     image = picture(*size)
     before = image.clone()
     views = plan_views(size, [40, 75], 120, flip=True)
@@ -37,7 +37,7 @@ def test_views_are_the_mapper_s_images_and_their_mirrors(size):
     assert torch.equal(image, before)
 
 
-def test_without_short_sides_the_image_stays_as_it_is():
+def test_without_short_sides_the_image_keeps_its_size():
     image = picture(20, 31).float() / 3  # of any type
     assert plan_views((20, 31), [], 10, flip=False) == [View((20, 31))]
     upright, mirrored = plan_views((20, 31), [], 10, flip=True)
@@ -45,14 +45,14 @@ def test_without_short_sides_the_image_stays_as_it_is():
     assert torch.equal(mirrored.apply_image(image), image.flip(-1))
 
 
-def test_no_random_number_is_drawn_and_no_side_vanishes():
+def test_resizing_draws_no_random_number_and_keeps_every_side():
     before = np.random.get_state()[1:3]
     (view,) = plan_views((2, 9000), [400], 1333, flip=False)
     view.apply_image(picture(2, 9000))
     assert view.size == (1, 1333) and str(np.random.get_state()[1:3]) == str(before)
 
 
-def test_an_image_that_is_not_bytes_is_refused():
+def test_an_image_that_is_not_uint8_is_not_resized():
     with pytest.raises(UserError, match="float32 cannot be resized for test_short_sides"):
         View((10, 10)).apply_image(torch.rand(3, 20, 20))
 
@@ -66,7 +66,7 @@ def test_boxes_by_hand():
     ]
 
 
-def test_the_frame_s_own_view_changes_no_bit():
+def test_a_view_of_the_frame_size_changes_no_bit():
     boxes = torch.rand(1000, 4) * 1000
     view = View((479, 641))
     assert torch.equal(view.boxes_to_frame(boxes, view.size), boxes)

@@ -17,7 +17,7 @@ GOLDEN = json.loads(LOGITS.read_text())["logits"]
 
 @pytest.mark.parametrize("name", INPUTS)
 @torch.no_grad()
-def test_a_publishers_file_gives_the_publishers_logits(name, tmp_path):
+def test_a_published_file_gives_the_published_logits(name, tmp_path):
     shapes = read_keys()[name]
     weights = {key: scaled(key, seeded(key, shape)) for key, shape in shapes.items()}
     wrapper, form = ("state_dict", "mmaction2") if "/" in name else ("model_state", "pyslowfast")

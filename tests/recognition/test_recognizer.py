@@ -164,7 +164,7 @@ def test_max_views_must_be_positive():
         recognizer(max_views=0)
 
 
-def test_pyslowfast_init_draws_convolutions_and_lifts_biases():
+def test_pyslowfast_init_of_convolutions_and_biases():
     """Its code starts convolutions at N(0, 0.02), biases of linear layers and norms at 0.02."""
     released, plain = recognizer(CLIP, pyslowfast_init=True), recognizer(CLIP)
     for (name, value), default in zip(released.named_parameters(), plain.parameters()):

@@ -66,7 +66,10 @@ def count(model, size):
 
 @pytest.mark.parametrize(
     ("variant", "size", "changes", "parameters", "flops"),
-    [pytest.param(*row, marks=pytest.mark.slow if row[0] in "LH" else ()) for row in ROWS],
+    [
+        pytest.param(*row, marks=pytest.mark.slow if row[0] in "LH" or row[1] > 224 else ())
+        for row in ROWS
+    ],
 )
 def test_image_classifiers(variant, size, changes, parameters, flops):
     model = build(variant, input_size=(size, size), **changes)
@@ -76,7 +79,7 @@ def test_image_classifiers(variant, size, changes, parameters, flops):
 
 @pytest.mark.parametrize(
     ("variant", "size", "classes", "parameters", "flops"),
-    [pytest.param(*row, marks=pytest.mark.slow if row[0] == "B" else ()) for row in CLIPS],
+    [pytest.param(*row, marks=pytest.mark.slow if row != CLIPS[0] else ()) for row in CLIPS],
 )
 def test_clip_classifiers(variant, size, classes, parameters, flops):
     model = build(variant, classes, input_size=size, **CLIP_ARGUMENTS)
