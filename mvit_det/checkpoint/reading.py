@@ -68,7 +68,7 @@ def read_file(path: str | Path) -> Any:
 def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
     """Choose the function that reads a file, from its first 512 bytes and its last one."""
     if not head:
-        raise UserError(f"Weight file {path} is empty: download it again.")
+        raise UserError(f"{path} is an empty file: download it again.")
     if head.startswith(b"PK\x03\x04"):
         return _read_torch_zip
     if head[0] == 0x80:

@@ -127,7 +127,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
 
     @torch.no_grad()
     def _detect(self, batched_inputs: Sequence[Input]) -> list[Instances]:
-        """Detect in images as they are, in one batch."""
+        """Detect in images of unchanged size, in one batch."""
         images, features = self._extract(batched_inputs)
         selected = [self._select(boxes) for boxes in self._candidates(images, features)]
         return self.roi_heads.forward_with_given_boxes(features, selected)

@@ -78,6 +78,9 @@ class ActionDetector(nn.Module):
         Returns:
             In training ``{"loss_action": binary cross-entropy, mean over boxes and actions}``; in
             evaluation B of (N, K), independent probabilities.
+
+        Raises:
+            ValueError: the numbers of clips and of lists of boxes differ.
         """
         boxes = batch["boxes"]
         logits = self.logits(batch["inputs"], boxes).float()
@@ -102,7 +105,7 @@ class ActionDetector(nn.Module):
             (sum of N, K), before the sigmoid.
 
         Raises:
-            ValueError: the numbers of clips and of boxes differ.
+            ValueError: the numbers of clips and of lists of boxes differ.
         """
         if len(boxes) != len(inputs):
             raise ValueError(f"{len(inputs)} clips, but boxes for {len(boxes)}.")

@@ -215,7 +215,7 @@ def test_safetensors(tmp_path):
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        (b"", "is empty: download it again"),
+        (b"", "is an empty file: download it again"),
         (b"\n<!DOCTYPE html><html>503</html>", "is a web page, not a weight file"),
         (b"<html><head></head></html>", "is a web page, not a weight file"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
