@@ -170,6 +170,7 @@ def test_expansion_changes_nothing_but_widths(name):
         (dict(num_heads=3), "embed_dim=8 is not a multiple of num_heads=3"),
         (dict(window=(10, 10)), r"window \(10, 10\) of block 0 is not a multiple"),
         (dict(stride_kv=(2, 2, 2)), "one number per axis"),
+        (dict(drop_path_rate=2), "drop_path_rate=2 must be from 0 to 1"),
     ],
 )
 def test_bad_arguments_are_named(change, sentence):

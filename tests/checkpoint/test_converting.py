@@ -1,6 +1,8 @@
 """Files for other code bases: round trips bit for bit, refusals, the command line."""
 
 import pickle
+import runpy
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -22,7 +24,7 @@ from weight_files import (
 
 import mvit_det
 from mvit_det.checkpoint import read_weights
-from mvit_det.checkpoint.__main__ import argument_parser, main, run_command
+from mvit_det.checkpoint.__main__ import argument_parser, main
 from mvit_det.checkpoint.converting import translate, write_weights
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.weights import from_content
@@ -206,6 +208,16 @@ def test_a_slice_is_written_without_the_rest_of_its_memory(tmp_path):
     assert (tmp_path / "a.pyth").stat().st_size < 1.2 * sum(t.nbytes for t in tensors.values())
 
 
+def test_a_full_disk_ends_in_one_sentence(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(UserError, match="cannot be written .*No space left.*: free space, or"):
+        write_weights({}, "mvit", tmp_path / "a.pyth")
+    assert not list(tmp_path.iterdir())
+
+
 def test_half_precision_stays(tmp_path):
     state = {name: value.bfloat16() for name, value in mvit_names(classifier()).items()}
     weights, _ = convert(from_content(state, "x"), "timm", tmp_path / "a.safetensors")
@@ -304,7 +316,9 @@ def test_the_command_refuses_in_one_sentence(file, tmp_path, target, output, sen
         run(*arguments)
 
 
-def test_the_command_line_prints_an_error_alone(tmp_path):
+def test_the_command_line_prints_an_error_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["checkpoint", str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "mvit_det.checkpoint.__main__")
     with pytest.raises(SystemExit) as stopped:
-        run_command([str(tmp_path)], "mvit-det checkpoint")
+        runpy.run_module("mvit_det.checkpoint", run_name="__main__")
     assert stopped.value.code == f"error: {tmp_path} is a folder: give the weight file in it."

@@ -1,5 +1,6 @@
 """Every name of every format against the models; tests/recognition compares numbers."""
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -138,11 +139,12 @@ def test_every_name_is_translated_or_left_out_with_a_reason():
         "something.else": "not a name of PySlowFast's MViT",
     }
     state |= {name: torch.ones(1) for name in extra}
-    state |= {"steps": 7, "sparse": torch.eye(2).to_sparse()}
+    state |= {"steps": 7, "sparse": torch.eye(2).to_sparse(), "labels": np.array(["cat"])}
     weights = from_content({"model_state": state, "epoch": 3, "cfg": "A: 1"}, "x.pyth")
     assert weights.left_out == extra | {
         "steps": "not a dense tensor of numbers, but int",
         "sparse": "not a dense tensor of numbers, but Tensor",
+        "labels": "not a dense tensor of numbers, but ndarray",
     }
     assert {*weights.sources.values(), *weights.left_out} == set(state)
     assert weights.companions == {"epoch": 3, "cfg": "A: 1"}

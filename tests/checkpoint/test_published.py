@@ -128,6 +128,7 @@ def test_a_folder_of_that_name_does_not_hide_the_weights(tmp_path, monkeypatch, 
         ("runs/model_0000999.pth", ["do not exist (current folder: ", "correct the path"]),
         ("model_best.pth", ["do not exist", "correct the path"]),
         ("timm/mvitv2_tiny", ["do not exist", "such as timm/mvitv2_tiny.fb_in1k"]),
+        ("output/mine/model_final.pth", ["do not exist", "or train mine first"]),
         ("s3://bucket/x.pth", ["cannot be downloaded", "https://"]),
     ],
 )

@@ -90,6 +90,11 @@ def test_split_position_embeddings_are_resized_part_by_part():
     assert adapted.equal(absolute_position(spatial, (16, 16), (24, 16)).flatten(1, 2))
     adapted, note = adapt("pos_embed_temporal", temporal, torch.zeros(1, 4, 16), *networks_)
     assert adapted[0].equal(resize_table(temporal[0], 4)) and note == "2 -> 4 rows, linear"
+    adapted, note = adapt("pos_embed_temporal", temporal, torch.zeros(1, 2, 16), *networks_)
+    assert adapted is temporal and note is None
+    joint = torch.zeros(1, 2 * 16 * 16, 16), torch.zeros(1, 4 * 24 * 16, 16)
+    with pytest.raises(ShapeMismatch, match="a joint position embedding of time and space"):
+        adapt("pos_embed", *joint, *networks_)
 
 
 def test_a_table_that_is_not_a_grid_is_refused():
