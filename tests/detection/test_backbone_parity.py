@@ -48,9 +48,13 @@ def memory():
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.fixture(scope="module", params=list(VARIANT_ARGUMENTS))
+# the other variants have the same kinds of blocks as T
+VARIANTS = [pytest.param(n, marks=() if n == "T" else pytest.mark.slow) for n in VARIANT_ARGUMENTS]
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
 def pair(request):
-    """(name, theirs, ours): one variant, the same parameters in the same memory."""
+    """Return (name, theirs, ours): one variant, the same parameters in the same memory."""
     name = request.param
     if name == "H" and memory() < 12 * 2**30:
         pytest.skip("MViTv2-H with its gradients needs 12 GiB of memory")
