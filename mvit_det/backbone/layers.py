@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 Convolution = nn.Conv2d | nn.Conv3d
-# number of axes of the grid -> class
+# number of axes of the token grid -> convolution
 CONVOLUTIONS: dict[int, Callable[..., Convolution]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -14,9 +14,9 @@ class PatchEmbed(nn.Module):
     """Embed overlapping patches by one strided convolution, as in MViTv1.
 
     Args:
-        kernel: size along each axis, in pixels (and frames).
-        stride: of the patches, likewise.
-        padding: zeros at each end of an axis, likewise.
+        kernel: size of a patch along each axis, in pixels (and frames).
+        stride: distance between patches, in pixels (and frames).
+        padding: zeros at each end of an axis, in pixels (and frames).
         in_chans: channels of the input.
         embed_dim: channels of the tokens.
     """

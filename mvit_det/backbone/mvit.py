@@ -26,7 +26,7 @@ class MultiscaleTransformer(nn.Module):
         out_features: names of the feature maps to return.
         class_token: add a learned token that attends to all others and is read by a classifier (in
             all released models except ImageNet-1K and detection). It requires full attention.
-        pos_embed_grid: grid (H, W) of the absolute position embedding, or None for none.
+        pos_embed_grid: grid (H, W) of the absolute position embedding; None for a network without.
         pos_embed_has_class_row: whether its first row belongs to a class token.
         activation_checkpointing: recompute each block in the backward pass instead of storing it.
 

@@ -98,8 +98,8 @@ def multiscale_plan(
     """Lay out all blocks of a multiscale vision transformer.
 
     The first block of every stage but the first halves the spatial grid by pooling its queries and
-    doubles the number of heads. The window and the key/value stride shrink with the grid, so that
-    each query attends to the same number of keys in every stage (paper, section 4.4).
+    doubles the number of heads. The window and the key/value stride shrink with the grid (paper,
+    section 4.4), so that each query attends to the same number of keys in every stage.
 
     Args:
         embed_dim: channels of stage 1; they double with each stage.

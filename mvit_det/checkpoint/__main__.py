@@ -46,7 +46,7 @@ def main(args: Namespace) -> Weights:
         The weights read.
 
     Raises:
-        UserError: the file cannot be read, or not be written in the format asked for.
+        UserError: the file cannot be read, or cannot be converted to the format.
     """
     if bool(args.to) != bool(args.output):
         raise UserError("--to and --output belong together: give both to convert, or neither.")

@@ -19,7 +19,7 @@ COLUMNS = ("name", "what", "format", "licence", "source")
 
 
 def find(spelling: str) -> Published | None:
-    """Find a published file by name, file name or URL; None if there is none.
+    """Find a published file by name, file name or URL; None if it is unknown.
 
     Case is ignored. A file name that several share means the first in `PUBLISHED`.
 

@@ -46,8 +46,7 @@ class ClassifierMViT(MultiscaleTransformer):
         residual_pooling: add the pooled query to the attention output (Eq. 5).
         mlp_ratio: hidden width of the MLP over the attention width.
         qkv_bias: whether q, k and v have a bias.
-        norm_layer, act_layer: classes or callables that build the norm (from a width) and the
-            activation.
+        norm_layer, act_layer: callables that build the norm (from its width) and the activation.
         use_act_checkpoint: recompute activations in the backward pass.
         fused_attention: never store the attention map; off, the plain reference form.
 
