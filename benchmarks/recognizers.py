@@ -27,8 +27,8 @@ from torchvision.models.video.mvit import MSBlockConfig
 from mvit_det.backbone import VARIANTS, multiscale_plan
 from mvit_det.benchmark import timing
 from mvit_det.checkpoint import read_weights
-from mvit_det.checkpoint.converting import express
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.checkpoint.converting import translate
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 TIMM = {"T": "mvitv2_tiny", "S": "mvitv2_small", "B": "mvitv2_base", "L": "mvitv2_large"}
 FRAMES = {"S16x4": 16, "B32x3": 32}
@@ -55,7 +55,7 @@ def build_ours(name: str) -> Recognizer:
     row = VARIANTS[name[0]]
     options = dict(expand_in="mlp" if name == "L" else "attention")
     if name in FRAMES:
-        options = dict(OF_CLIPS, input_size=(FRAMES[name], 224, 224))
+        options = dict(CLIP_ARGUMENTS, input_size=(FRAMES[name], 224, 224))
     backbone = ClassifierMViT(
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,
@@ -70,7 +70,7 @@ def build_theirs(name: str, ours: Recognizer) -> PeerClassifier:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ours.pth"
         torch.save({"model": ours.state_dict()}, path)
-        weights, _, _ = express(read_weights(path), "torchvision" if name in FRAMES else "timm")
+        weights, _, _ = translate(read_weights(path), "torchvision" if name in FRAMES else "timm")
     if name in FRAMES:
         network = build_torchvision(name)
     else:
@@ -82,7 +82,7 @@ def build_theirs(name: str, ours: Recognizer) -> PeerClassifier:
 def build_torchvision(name: str) -> TorchvisionMViT:
     """Build torchvision's network for clips: its ``mvit_v2_s`` with the depth of ``name``."""
     row = VARIANTS[name[0]]
-    grid, stride_kv = (FRAMES[name] // 2, 56, 56), OF_CLIPS["adaptive_kv_stride"]
+    grid, stride_kv = (FRAMES[name] // 2, 56, 56), CLIP_ARGUMENTS["adaptive_kv_stride"]
     ends = row.last_block_indexes
     plan = multiscale_plan(
         embed_dim=96, num_heads=1, last_block_indexes=ends, grid=grid, stride_kv=stride_kv

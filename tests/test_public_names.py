@@ -177,7 +177,7 @@ def test_each_word_of_the_console_command_shows_its_own_flags(word, capsys):
 
 
 def test_faults_end_the_console_command_with_a_status(capsys):
-    with pytest.raises(SystemExit, match="^error: Weights absent are no file"):
+    with pytest.raises(SystemExit, match="^error: Weights absent are neither a file"):
         cli.main(["checkpoint", "--weights", "absent"])
     with pytest.raises(SystemExit) as status:
         cli.main(["trian", "--config-file", "quickstart"])

@@ -1,4 +1,4 @@
-"""Multiscale attention with decomposed relative position and residual pooling (section 4.1).
+"""Pooling attention with decomposed relative position and residual pooling (paper, section 4.1).
 
 Legend: B = batch, grid = (H, W) or (T, H, W) tokens, C = channels, D = channels per head,
 G = groups of tokens that attend to each other (windows), Nq, Nk = queries and keys in a group,
@@ -49,9 +49,9 @@ class MultiScaleAttention(nn.Module):
             self.add_module(f"pool_{name}", build_pool(head_dim, options.pool_kernel, stride))
             self.add_module(f"norm_{name}", options.norm_layer(head_dim))
 
-        if spec.window is None:
-            self.partition_q = self.partition_kv = Full()
-        else:
+        self.partition_q: Full | Windows = Full()
+        self.partition_kv: Full | Windows = Full()
+        if spec.window is not None:
             self.partition_q = Windows(divide(spec.window, spec.stride_q))
             self.partition_kv = Windows(divide(spec.window, spec.stride_kv))
 
@@ -67,7 +67,15 @@ class MultiScaleAttention(nn.Module):
     def forward(
         self, x: torch.Tensor, class_token: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend: (B, *grid, dim_in) and (B, 1, dim_in) -> (B, *pooled grid, C) and (B, 1, C)."""
+        """Apply pooling attention (section 4.1) to the tokens of a grid and the class token.
+
+        Args:
+            x: (B, *grid, dim_in); any grid, which need not be the nominal one.
+            class_token: (B, 1, dim_in) or None.
+
+        Returns:
+            (B, *pooled grid, C) with C = dim_attention, and (B, 1, C) or None.
+        """
         q, k, v = self.project_and_pool(x)
         grid_q, grid_kv = q.shape[1:-2], k.shape[1:-2]
         positions = self.relative_positions(grid_q, grid_kv)
@@ -76,7 +84,7 @@ class MultiScaleAttention(nn.Module):
         out, class_out = attend(q, k, v, positions, class_qkv)
         out = self.partition_q.merge(out, grid_q)
         if self.residual_pooling:
-            out = out + q
+            out = out + q  # Eq. 5
         if class_out is not None:
             # (B, heads, 1, D) -> (B, 1, C)
             class_out = self.proj(class_out.transpose(1, 2).flatten(-2))
@@ -84,7 +92,14 @@ class MultiScaleAttention(nn.Module):
         return self.proj(out.flatten(-2)), class_out
 
     def project_and_pool(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Map (B, *grid, dim_in) to pooled, normalised q, k, v, each (B, *its grid, heads, D)."""
+        """Compute pooled, normalised queries, keys and values (Eq. 1).
+
+        Args:
+            x: (B, *grid, dim_in).
+
+        Returns:
+            q (B, *grid_q, heads, D), k and v (B, *grid_kv, heads, D).
+        """
         pooled = []
         # One GEMM per tensor instead of one for all three: the convolutions then read contiguous
         # memory, whereas slices of a joint result would have to be copied first.
@@ -97,7 +112,14 @@ class MultiScaleAttention(nn.Module):
         return pooled
 
     def project_class_token(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Compute normalised q, k, v of the class token (B, 1, dim_in): each (B, heads, 1, D)."""
+        """Compute q, k and v of the class token, normalised but not pooled.
+
+        Args:
+            x: (B, 1, dim_in).
+
+        Returns:
+            q, k and v, each (B, heads, 1, D).
+        """
         tokens = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         return [
             self.normalise(token, name).transpose(1, 2)
@@ -105,7 +127,15 @@ class MultiScaleAttention(nn.Module):
         ]
 
     def normalise(self, tokens: torch.Tensor, name: str) -> torch.Tensor:
-        """Apply the norm that follows the pooling of ``name`` (q, k or v) to (..., heads, D)."""
+        """Apply the norm that follows the pooling.
+
+        Args:
+            tokens: (..., D), D = channels of one head.
+            name: "q", "k" or "v": each has a norm.
+
+        Returns:
+            The same shape; under autocast in its lower precision.
+        """
         tokens = getattr(self, f"norm_{name}")(tokens)
         device = tokens.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
@@ -116,7 +146,15 @@ class MultiScaleAttention(nn.Module):
     def relative_positions(
         self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...]
     ) -> list[torch.Tensor]:
-        """Compute R of Eq. 4, one (nq, nk, D) per axis of a group; [] without relative position."""
+        """Look up R of Eq. 4 for every axis.
+
+        Args:
+            grid_q: tokens of the pooled queries along each axis.
+            grid_kv: tokens of the pooled keys along each axis.
+
+        Returns:
+            Per axis (nq, nk, D), for one group of tokens; [] without relative position.
+        """
         extents = zip(self.partition_q.extent(grid_q), self.partition_kv.extent(grid_kv))
         return [
             relative_position(getattr(self, name), nq, nk)
@@ -176,7 +214,7 @@ class MultiScaleAttention(nn.Module):
         positions: list[torch.Tensor],
         class_qkv: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend as the equations are written: the readable reference, used to count FLOPs.
+        """Attend as Eq. 2 to 4 are written: the readable reference, used to count FLOPs.
 
         Args:
             q: (B, *grid_q, heads, D), pooled.
@@ -187,8 +225,8 @@ class MultiScaleAttention(nn.Module):
                 windows.
 
         Returns:
-            (G, heads, Nq, D), to be merged by the partition of the queries; and the class token's
-            (B, heads, 1, D), or None.
+            (G, heads, Nq, D), which the partition of the queries merges; and the output of the
+            class token (B, heads, 1, D), or None.
         """
         q, k, v = self.partition_q.split(q), self.partition_kv.split(k), self.partition_kv.split(v)
         logits = (q * self.scale) @ k.transpose(-2, -1)
@@ -200,8 +238,8 @@ class MultiScaleAttention(nn.Module):
             query = q.unflatten(2, extent_q)
             logits = logits.unflatten(3, extent_k).unflatten(2, extent_q)
             for axis, table in enumerate(positions):
-                spell = "thw"[-axes:]
-                term = torch.einsum(f"gn{spell}d,{spell[axis]}kd->gn{spell}k", query, table)
+                grid = "thw"[-axes:]
+                term = torch.einsum(f"gn{grid}d,{grid[axis]}kd->gn{grid}k", query, table)
                 shape = [1] * axes
                 shape[axis] = extent_k[axis]
                 logits = logits + term.unflatten(-1, shape)
@@ -251,12 +289,24 @@ def spare_columns(width: int, device: torch.device) -> int:
     CUDA kernels take multiples of 8 in half precision and of 4 in single. For other widths torch
     pads with further copies or, in single precision, falls back to storing the attention map: the
     first blocks of video models are 96 + 8 + 7 + 7 = 118 wide.
+
+    Args:
+        width: channels of the queries without spare columns.
+        device: where attention runs.
     """
     return 0 if device.type == "cpu" else -width % 8
 
 
 def coordinate_code(extent: list[int], like: torch.Tensor) -> torch.Tensor:
-    """One-hot encode the coordinates of a grid of N tokens, for k' above: (N, sum of extent)."""
+    """One-hot encode the coordinates of a group of N tokens, for k' of ``attend_fused``.
+
+    Args:
+        extent: tokens of the group along each axis; their product is N.
+        like: tensor whose dtype and device the result has.
+
+    Returns:
+        (N, sum of extent) of zeros and ones, with one 1 per axis in each row.
+    """
     axes = torch.meshgrid(*(torch.arange(n, device=like.device) for n in extent), indexing="ij")
     return torch.cat(
         [F.one_hot(axis.flatten(), n).to(like.dtype) for axis, n in zip(axes, extent)], dim=-1

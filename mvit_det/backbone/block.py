@@ -6,17 +6,17 @@ import torch
 from torch import nn
 
 from mvit_det.backbone.attention import MultiScaleAttention
-from mvit_det.backbone.cpu import in_chunks
+from mvit_det.backbone.cpu import map_chunks
 from mvit_det.backbone.layers import DropPath, Mlp
 from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.pooling import max_pool
 
 
 class MultiScaleBlock(nn.Module):
-    """Pre-norm block whose attention may shrink the grid and which may widen the channels.
+    """Pre-norm block that may pool the grid and widen the channels.
 
-    Channels grow in the attention of a stage's first block or in the MLP of a stage's last block;
-    in either case ``proj`` widens the skip connection.
+    Channels grow in the attention of a stage's first block (paper, appendix B.1) or in the MLP of a
+    stage's last block (MViTv1); in either case ``proj`` widens the skip connection.
 
     Args:
         spec: sizes, strides and window of this block.
@@ -50,7 +50,7 @@ class MultiScaleBlock(nn.Module):
         Returns:
             (B, *pooled grid, dim_out), and (B, 1, dim_out) or None.
         """
-        parts = (x,) if class_token is None else (x, class_token)
+        parts: Sequence[torch.Tensor] = (x,) if class_token is None else (x, class_token)
         normed = [self.norm1(part) for part in parts]
         # NOTE: a widened skip starts from the normalised tokens, a plain one from the raw tokens.
         skips = [self.proj(part) for part in normed] if self.widens_attention else list(parts)
@@ -60,16 +60,31 @@ class MultiScaleBlock(nn.Module):
         if self.training:
             parts = self.add(*zip(*map(self.feed_forward, parts)))
         else:
-            parts = [in_chunks(lambda x: torch.add(*self.feed_forward(x)), part) for part in parts]
+            parts = [map_chunks(lambda x: torch.add(*self.feed_forward(x)), part) for part in parts]
         return parts[0], None if class_token is None else parts[1]
 
     def feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute skip and branch of the MLP: (..., dim_attention) -> two of (..., dim_out)."""
+        """Compute skip and branch of the MLP, which are to be added.
+
+        Args:
+            x: (..., dim_attention).
+
+        Returns:
+            Two tensors (..., dim_out).
+        """
         normed = self.norm2(x)
         return self.proj(normed) if self.widens_mlp else x, self.mlp(normed)
 
     def add(
         self, skips: Sequence[torch.Tensor], branches: Sequence[torch.Tensor]
     ) -> list[torch.Tensor]:
-        """Add branches to skips; stochastic depth drops grid and class token of a sample alike."""
+        """Add branches to skips, after stochastic depth.
+
+        Args:
+            skips: tokens (B, *grid, C) and, if there is one, the class token (B, 1, C).
+            branches: the same shapes; a sample is dropped in both or in neither.
+
+        Returns:
+            The sums.
+        """
         return [skip + branch for skip, branch in zip(skips, self.drop_path(branches))]

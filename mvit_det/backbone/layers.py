@@ -5,16 +5,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+Convolution = nn.Conv2d | nn.Conv3d
+# number of axes of the token grid -> convolution
+CONVOLUTIONS: dict[int, Callable[..., Convolution]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class PatchEmbed(nn.Module):
-    """Embed overlapping patches by one strided convolution (paper, appendix B.1).
+    """Embed overlapping patches by one strided convolution, as in MViTv1.
 
     Args:
-        kernel: size along each axis, in pixels (and frames).
-        stride: of the patches, likewise.
-        padding: zeros at each end of an axis, likewise.
+        kernel: size of a patch along each axis, in pixels (and frames).
+        stride: distance between patches, in pixels (and frames).
+        padding: zeros at each end of an axis, in pixels (and frames).
         in_chans: channels of the input.
         embed_dim: channels of the tokens.
     """
@@ -33,19 +35,33 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, [T,] H, W) to (B, *grid, embed_dim), with grid = ceil(size / stride)."""
+        """Embed an image or a clip.
+
+        Args:
+            x: (B, in_chans, H, W) or (B, in_chans, T, H, W).
+
+        Returns:
+            (B, *grid, embed_dim), contiguous, with grid = ceil(size / stride).
+        """
         # (B, C, *grid) -> (B, *grid, C); contiguous, so that every later linear layer is one GEMM
         return self.proj(x).movedim(1, -1).contiguous()
 
 
 class Mlp(nn.Module):
-    """Linear, activation, linear, on the last axis."""
+    """Linear, activation, linear, on each token separately.
 
-    def __init__(self, dim_in: int, dim_hidden: int, dim_out: int, act_layer: Callable):
+    Args:
+        dim_in: channels of the input.
+        hidden: channels between the two linear layers.
+        dim_out: channels of the output.
+        act_layer: builds the activation.
+    """
+
+    def __init__(self, dim_in: int, hidden: int, dim_out: int, act_layer: Callable[[], nn.Module]):
         super().__init__()
-        self.fc1 = nn.Linear(dim_in, dim_hidden)
+        self.fc1 = nn.Linear(dim_in, hidden)
         self.act = act_layer()
-        self.fc2 = nn.Linear(dim_hidden, dim_out)
+        self.fc2 = nn.Linear(hidden, dim_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., dim_in) to (..., dim_out)."""
@@ -53,14 +69,25 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth per sample (Huang et al., 2016): zero a branch, or divide by 1 - rate."""
+    """Stochastic depth (Huang et al., ECCV 2016), decided per sample, in training only.
+
+    Args:
+        rate: probability that a branch is zero, in [0, 1]; a kept one is divided by 1 - rate.
+    """
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
     def forward(self, parts: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """Zero samples with probability ``rate`` in training, the same in all tensors (B, ...)."""
+        """Zero or rescale each sample, identically in all tensors.
+
+        Args:
+            parts: tensors (B, ...) that belong together, such as tokens and class token.
+
+        Returns:
+            Tensors of the same shapes; ``parts`` itself in evaluation or at rate 0.
+        """
         if not self.training or self.rate == 0.0:
             return parts
         keep = 1.0 - self.rate

@@ -1,4 +1,4 @@
-"""The backbone: patch embedding, blocks, and one normalised feature map per stage."""
+"""The backbone: patch embedding, blocks, and one normalised feature map per stage (Table 1)."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from mvit_det.backbone.position import absolute_position
 
 
 class MultiscaleTransformer(nn.Module):
-    """Multiscale vision transformer, version 2, for images (grid H, W) and clips (grid T, H, W).
+    """MViTv2 for images, with a grid (H, W) of tokens, and for clips, with a grid (T, H, W).
 
     Parameter names are those of the published checkpoints. Feature maps are named ``scale2`` to
     ``scale5``, after the base-2 logarithm of their stride, as in Detectron2.
@@ -26,7 +26,7 @@ class MultiscaleTransformer(nn.Module):
         out_features: names of the feature maps to return.
         class_token: add a learned token that attends to all others and is read by a classifier (in
             all released models except ImageNet-1K and detection). It requires full attention.
-        pos_embed_grid: grid (H, W) of the absolute position embedding, or None for none.
+        pos_embed_grid: grid (H, W) of the absolute position embedding; None for a network without.
         pos_embed_has_class_row: whether its first row belongs to a class token.
         activation_checkpointing: recompute each block in the backward pass instead of storing it.
 
@@ -42,22 +42,22 @@ class MultiscaleTransformer(nn.Module):
         *,
         out_features: Sequence[str],
         class_token: bool = False,
-        pos_embed_grid: tuple[int, int] | None = None,
+        pos_embed_grid: Sequence[int] | None = None,
         pos_embed_has_class_row: bool = False,
         activation_checkpointing: bool = False,
     ):
         super().__init__()
         self.plan = tuple(plan)
         self.patch_embed = patch_embed
-        self.cls_token = _learned(1, plan[0].dim_in) if class_token else None
+        self.cls_token = _learned_embedding(1, plan[0].dim_in) if class_token else None
         if class_token and any(spec.window for spec in plan):
-            raise ValueError("A class token sees all tokens: it needs a plan without windows.")
+            raise ValueError("A class token needs full attention: use a plan without windows.")
         self.pos_embed = None
         self.pos_embed_grid = pos_embed_grid
         self.pos_embed_has_class_row = pos_embed_has_class_row
         if pos_embed_grid:
             rows = math.prod(pos_embed_grid) + pos_embed_has_class_row
-            self.pos_embed = _learned(rows, plan[0].dim_in)
+            self.pos_embed = _learned_embedding(rows, plan[0].dim_in)
         self.blocks = nn.ModuleList(MultiScaleBlock(spec, options) for spec in plan)
         self.activation_checkpointing = activation_checkpointing
 
@@ -84,7 +84,7 @@ class MultiscaleTransformer(nn.Module):
         x, class_token = self.embed(x)
         features = {}
         for index, block in enumerate(self.blocks):
-            x, class_token = self._run(block, x, class_token)
+            x, class_token = self._apply_block(block, x, class_token)
             if index in self._block_to_feature:
                 name = self._block_to_feature[index]
                 # (B, *grid, C) -> (B, C, *grid), a view; the next stage receives the raw tokens
@@ -102,34 +102,41 @@ class MultiscaleTransformer(nn.Module):
         """
         x, class_token = self.embed(x)
         for block in self.blocks:
-            x, class_token = self._run(block, x, class_token)
+            x, class_token = self._apply_block(block, x, class_token)
         return x, class_token
 
     def embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Embed the input: tokens with absolute position (B, *grid, C), class token (B, 1, C)."""
+        """Embed the input and add the absolute position, if there is one.
+
+        Args:
+            x: as in ``forward``.
+
+        Returns:
+            Tokens (B, *grid, C), and the class token (B, 1, C) or None.
+        """
         x = self.patch_embed(x)
         class_token = None if self.cls_token is None else self.cls_token.expand(x.shape[0], -1, -1)
-        if self.pos_embed is None:
+        if self.pos_embed is None or self.pos_embed_grid is None:
             return x, class_token
-        rows = self.pos_embed
+        rows: torch.Tensor = self.pos_embed
         if self.pos_embed_has_class_row:
             class_row, rows = rows[:, :1], rows[:, 1:]
             class_token = None if class_token is None else class_token + class_row
         return x + absolute_position(rows, self.pos_embed_grid, x.shape[1:-1]), class_token
 
-    def _run(self, block: nn.Module, *tokens: torch.Tensor | None) -> tuple:
+    def _apply_block(self, block: nn.Module, *tokens: torch.Tensor | None) -> tuple:
         if self.activation_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, *tokens, use_reentrant=False)
         return block(*tokens)
 
 
-def _learned(rows: int, dim: int) -> nn.Parameter:
+def _learned_embedding(rows: int, dim: int) -> nn.Parameter:
     """Create a learned embedding (1, rows, dim), initialised as in all released code."""
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, rows, dim), std=0.02))
 
 
 def _init_weights(module: nn.Module) -> None:
-    # Appendix B.1 states no initialisation; this is that of the released image code.
+    # Truncated normal (paper, appendix B.2); its width 0.02 is that of the released image code.
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Partitions of a token grid into groups within which attention is computed.
+"""Partitions of a token grid into the groups of tokens that attend to each other.
 
 A partition splits (B, *grid, heads, D) into groups (G, heads, N, D), for attention within each
 group, and merges the result back. ``extent`` is the size of a group, which the position embeddings
@@ -32,7 +32,7 @@ class Full:
 
 @dataclass(frozen=True)
 class Windows:
-    """Non-overlapping windows; the grid is padded at its far ends to whole windows.
+    """Non-overlapping windows (paper, section 4.2); the grid is padded at its far ends to fit them.
 
     Padded queries are cropped afterwards. Padded keys are NOT masked: they are zero vectors, so
     their logit is their relative position alone and their value is zero. The published detectors
@@ -56,7 +56,7 @@ class Windows:
         """Merge (B * windows, heads, N, D) into (B, *grid, heads, D), without the padding."""
         if torch.jit.is_tracing():
             # the tracer, which counts FLOPs, represents sizes as tensors
-            grid = map(int, grid)
+            grid = tuple(map(int, grid))
         return _MergeWindows.apply(x.transpose(1, 2), self.size, tuple(grid))
 
 
@@ -116,19 +116,22 @@ def _pieces(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Pair views of a token map with views of its windows, piece by piece in the same order.
 
-    All complete windows are one piece; partial windows at each far end of the grid are others.
+    All complete windows are one piece; the partial windows at each far end of the grid are more.
 
     Args:
         tokens: (B, *grid, heads, D).
         windows: (B, *counts, *size, heads, D), counts = windows along each axis.
         size: tokens of a window along each axis.
+
+    Yields:
+        Two views of equal shape (B, *counts, *size of the piece, heads, D).
     """
     axes = len(size)
     # per axis: (first window, number of windows, tokens in each)
     spans = []
     for n, w in zip(tokens.shape[1:], size):
-        whole = [(0, n // w, w)] if n >= w else []
-        spans.append(whole + ([(n // w, 1, n % w)] if n % w else []))
+        complete = [(0, n // w, w)] if n >= w else []
+        spans.append(complete + ([(n // w, 1, n % w)] if n % w else []))
     # (B, nH, h, nW, w, ...) -> (B, nH, nW, h, w, ...)
     order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1, 2 * axes + 2)
     for span in product(*spans):

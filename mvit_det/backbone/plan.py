@@ -19,7 +19,7 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """All sizes of one transformer block (paper, section 4.1 and appendix B.1)."""
+    """All sizes of one transformer block (paper, sections 3 and 4)."""
 
     stage: int  # 0 to 3
     ends_stage: bool  # the output of this block is the stage's feature map
@@ -60,17 +60,25 @@ class BlockOptions:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any], **renamed: Any) -> "BlockOptions":
-        """Pick the options from ``locals()`` of a constructor that takes them under these names.
+        """Pick the options from the arguments of a constructor that has them under these names.
+
+        Args:
+            arguments: ``locals()`` of that constructor.
+            **renamed: options that it has under another name.
 
         Raises:
             KeyError: an option is in neither mapping; no option silently takes its default.
         """
-        given = {**arguments, **renamed}
-        return cls(**{field.name: given[field.name] for field in fields(cls)})
+        values = {**arguments, **renamed}
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 def divide(size: Sequence[int], stride: Sequence[int]) -> Axes:
-    """Divide axis by axis, rounding down but never below 1."""
+    """Divide a size by a stride, axis by axis, rounding down but never below 1.
+
+    Raises:
+        ValueError: the numbers of axes differ.
+    """
     return tuple(max(n // s, 1) for n, s in zip(size, stride, strict=True))
 
 
@@ -90,17 +98,17 @@ def multiscale_plan(
     """Lay out all blocks of a multiscale vision transformer.
 
     The first block of every stage but the first halves the spatial grid by pooling its queries and
-    doubles the number of heads. The window and the key/value stride shrink with the grid, so that
-    each query attends to the same number of keys in every stage (paper, section 4.4).
+    doubles the number of heads. The window and the key/value stride shrink with the grid (paper,
+    section 4.4), so that each query attends to the same number of keys in every stage.
 
     Args:
         embed_dim: channels of stage 1; they double with each stage.
         num_heads: heads of stage 1; they double with each stage.
         last_block_indexes: index of the last block of each stage, counted from 0.
         grid: nominal tokens along each axis after the patch embedding.
-        stride_kv: key/value pooling stride of stage 1, the adaptive stride of section 4.1.
+        stride_kv: key/value pooling stride of stage 1, the adaptive stride of section 4.4.
         window: attention window in stage 1, in tokens; None for full attention everywhere.
-        full_attention: blocks without windows. Hybrid window attention (Hwin, section 4.4) names
+        full_attention: blocks without windows. Hybrid window attention (Hwin, section 4.2) names
             the last blocks of the last three stages.
         coarse_kv: blocks whose keys and values are pooled once more by 2, see the NOTE below.
         expand_in: ``"attention"`` doubles the channels in the attention of a stage's first block
@@ -170,7 +178,11 @@ def multiscale_plan(
 def _check_numbers(
     embed_dim: int, num_heads: int, ends: list[int], expand_in: str, drop_path_rate: float
 ) -> None:
-    """Raise a ValueError for arguments of `multiscale_plan` that no network can have."""
+    """Check the arguments of `multiscale_plan` that are not tuples per axis.
+
+    Raises:
+        ValueError: no network can have this value.
+    """
     if expand_in not in ("attention", "mlp"):
         raise ValueError(f"expand_in={expand_in!r} is not known: use 'attention' or 'mlp'.")
     if ends != sorted(set(ends)) or not ends or ends[0] < 0:

@@ -1,17 +1,25 @@
-"""Pool tokens over their grid (paper, section 4.1: pooling attention)."""
+"""Pool tokens over their grid: the operators P of pooling attention (paper, Eq. 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from mvit_det.backbone.cpu import infers_on_cpu
-from mvit_det.backbone.layers import CONVOLUTIONS
+from mvit_det.backbone.cpu import is_cpu_inference
+from mvit_det.backbone.layers import CONVOLUTIONS, Convolution
 
 
-def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> nn.Module:
-    """Build the depthwise convolution that pools q, k or v; ``pool_heads`` applies it."""
+def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> Convolution:
+    """Build the depthwise convolution that pools q, k or v (Eq. 1); ``pool_heads`` applies it.
+
+    Args:
+        head_dim: channels D of one head; all heads share the filter.
+        kernel: size along each axis, in tokens; odd in all published models.
+        stride: pooling stride along each axis, in tokens.
+
+    Returns:
+        A convolution with weight (D, 1, *kernel) and no bias.
+    """
     return CONVOLUTIONS[len(kernel)](
         head_dim,
         head_dim,
@@ -23,7 +31,7 @@ def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> n
     )
 
 
-def pool_heads(x: torch.Tensor, pool: nn.Module, num_heads: int) -> torch.Tensor:
+def pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Tensor:
     """Pool tokens with a depthwise convolution whose filter is shared by all heads.
 
     Args:
@@ -38,11 +46,11 @@ def pool_heads(x: torch.Tensor, pool: nn.Module, num_heads: int) -> torch.Tensor
     # nothing is permuted. Only the small weight is repeated, once per head.
     weight = pool.weight.repeat(num_heads, *(1,) * (pool.weight.ndim - 1))
     keeps_length = pool.stride[0] == 1 and pool.kernel_size[0] % 2
-    if len(pool.stride) == 3 and keeps_length and not infers_on_cpu(x):
+    if len(pool.stride) == 3 and keeps_length and not is_cpu_inference(x):
         # (in inference on a CPU one 3-D convolution is twice as fast as three 2-D ones)
-        pooled = _convolve_frames(x, weight, pool.stride[1:], pool.padding[1:])
+        pooled = _convolve_frames(x, weight, pool.stride[1:])
     else:
-        convolve = F.conv2d if len(pool.stride) == 2 else F.conv3d
+        convolve: Callable[..., torch.Tensor] = F.conv2d if len(pool.stride) == 2 else F.conv3d
         pooled = convolve(
             x.movedim(-1, 1), weight, None, pool.stride, pool.padding, groups=x.shape[-1]
         ).movedim(1, -1)
@@ -50,9 +58,7 @@ def pool_heads(x: torch.Tensor, pool: nn.Module, num_heads: int) -> torch.Tensor
     return pooled.contiguous().unflatten(-1, (num_heads, -1))
 
 
-def _convolve_frames(
-    x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int], padding: Sequence[int]
-) -> torch.Tensor:
+def _convolve_frames(x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int]) -> torch.Tensor:
     """Convolve depthwise over (T, H, W) by 2-D convolutions of all frames, summed over time shifts.
 
     Only 2-D depthwise convolutions have a fast backward pass (pytorch/pytorch#37406): on a CPU a
@@ -63,12 +69,12 @@ def _convolve_frames(
         x: (B, T, H, W, C), channels last in memory.
         weight: (C, 1, kT, kH, kW), with kT odd.
         stride: of H and W; along T it is 1.
-        padding: of H and W; along T it keeps the length.
 
     Returns:
         (B, T, pooled H, pooled W, C).
     """
     clips, length = x.shape[:2]
+    padding = [k // 2 for k in weight.shape[3:]]
     frames = x.flatten(0, 1).movedim(-1, 1)
 
     def convolve(tap: int) -> torch.Tensor:
@@ -84,10 +90,17 @@ def _convolve_frames(
 
 
 def max_pool(x: torch.Tensor, stride: Sequence[int]) -> torch.Tensor:
-    """Pool the skip connection like the queries: (B, *grid, C) -> (B, *pooled grid, C).
+    """Pool the skip connection where the queries are pooled, as in MViTv1.
 
     The kernel is one larger than the stride, or 1 along an axis that is not pooled. Time is never
     pooled, so frames are treated as images of a larger batch.
+
+    Args:
+        x: (B, *grid, C).
+        stride: pooling stride of the queries along each axis, in tokens.
+
+    Returns:
+        (B, *pooled grid, C); a grid of n gives ceil(n / stride).
     """
     kernel = tuple(s + 1 if s > 1 else 1 for s in stride[-2:])
     padding = tuple(k // 2 for k in kernel)

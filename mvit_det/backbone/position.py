@@ -3,6 +3,8 @@
 Legend: nq, nk = tokens along one axis of the queries and of the keys; D = channels of a head.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -12,6 +14,11 @@ def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torc
 
     If queries and keys are pooled differently, the coarser axis is stretched to the finer one.
     Row 0 belongs to the first query and the last key.
+
+    Args:
+        nq: queries along the axis.
+        nk: keys along the axis.
+        device: of the result.
 
     Returns:
         int64 tensor (nq, nk) with values in [0, 2 * max(nq, nk) - 2].
@@ -24,10 +31,18 @@ def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torc
 
 
 def resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
-    """Resize a (L, D) position table to (length, D), linearly along its length."""
+    """Resize a position table linearly, as all released code does for other input sizes.
+
+    Args:
+        table: (L, D) learned rows, one per distance along an axis.
+        length: number of rows wanted.
+
+    Returns:
+        (length, D), in the dtype of the table; the table itself if its length fits.
+    """
     if table.shape[0] == length:
         return table
-    resized = F.interpolate(_at_least_single(table).T[None], size=length, mode="linear")
+    resized = F.interpolate(_promote_half(table).T[None], size=length, mode="linear")
     return resized[0].T.to(table.dtype)
 
 
@@ -47,7 +62,7 @@ def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
 
 
 def absolute_position(
-    pos_embed: torch.Tensor, nominal_grid: tuple[int, int], grid: tuple[int, int]
+    pos_embed: torch.Tensor, nominal_grid: Sequence[int], grid: Sequence[int]
 ) -> torch.Tensor:
     """Resize absolute position embeddings from the nominal grid to another grid.
 
@@ -63,7 +78,7 @@ def absolute_position(
     if tuple(nominal_grid) == tuple(grid):
         return table
     resized = F.interpolate(
-        _at_least_single(table.movedim(-1, 1)),
+        _promote_half(table.movedim(-1, 1)),
         size=tuple(grid),
         mode="bicubic",
         align_corners=False,
@@ -71,6 +86,6 @@ def absolute_position(
     return resized.movedim(1, -1).to(pos_embed.dtype)
 
 
-def _at_least_single(x: torch.Tensor) -> torch.Tensor:
+def _promote_half(x: torch.Tensor) -> torch.Tensor:
     # interpolation has no half-precision form on every device
     return x.to(torch.promote_types(x.dtype, torch.float32))

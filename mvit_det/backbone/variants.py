@@ -6,7 +6,7 @@ from itertools import accumulate
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of Table 1. Width and heads double at every stage after the first."""
+    """One row of Table 1 of the paper; channels and heads double from stage to stage."""
 
     embed_dim: int  # channels of stage 1
     depths: tuple[int, int, int, int]  # blocks per stage

@@ -1,4 +1,4 @@
-"""Say what a file of weights holds, or convert it: ``python -m mvit_det.checkpoint --help``."""
+"""Describe a weight file, or convert it: ``python -m mvit_det.checkpoint --help``."""
 
 import re
 import sys
@@ -6,24 +6,24 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvit_det.checkpoint.converting import check_output, express, write
+from mvit_det.checkpoint.converting import check_output, translate, write_weights
 from mvit_det.checkpoint.formats import FORMATS
-from mvit_det.checkpoint.layout import absent_names
+from mvit_det.checkpoint.layout import Layout, absent_names
 from mvit_det.checkpoint.published import fetch, find
 from mvit_det.checkpoint.reasons import DETECTOR
-from mvit_det.checkpoint.report import listed
+from mvit_det.checkpoint.report import format_notes
 from mvit_det.checkpoint.weights import Weights, read_weights
 from mvit_det.errors import UserError, exit_on_user_error
 
-# Tensors that models of classification formats have after the blocks.
+# Tensors that classifiers have after the blocks.
 HEADS = ("norm.weight", "norm.bias", "head.projection.weight", "head.projection.bias")
 
 
 def argument_parser() -> ArgumentParser:
     """Build the parser: one file to read and, to convert it, one to write."""
     parser = ArgumentParser(
-        description="Say what a file of weights holds; with --to and --output, convert it into the "
-        "format of another code base. No code in the file is run.",
+        description="Describe a weight file; with --to and --output, convert it into the format of "
+        "another code base. No code in the file is run.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -40,95 +40,104 @@ def argument_parser() -> ArgumentParser:
 
 
 def main(args: Namespace) -> Weights:
-    """Read, describe and perhaps convert a file; return what was read.
+    """Describe a weight file on standard output and, with ``--to``, convert it.
+
+    Returns:
+        The weights read.
 
     Raises:
-        UserError: the file cannot be read, or cannot be written in the format asked for.
+        UserError: the file cannot be read, or cannot be converted to the format.
     """
     if bool(args.to) != bool(args.output):
         raise UserError("--to and --output belong together: give both to convert, or neither.")
     if args.to:
         check_output(args.output, args.to, args.overwrite)
     weights = read_weights(fetch(args.file))
-    print("\n".join(describe(weights)))
+    print("\n".join(describe_weights(weights)))
     if args.to:
-        tensors, renamed, left_out = express(weights, args.to)
-        write(tensors, args.to, args.output, args.overwrite)
+        tensors, renamed, left_out = translate(weights, args.to)
+        write_weights(tensors, args.to, args.output, args.overwrite)
         print(f"\nWrote {len(tensors)} tensors for {FORMATS[args.to].title} to {args.output}.")
-        lacking = [name for name in HEADS if name not in weights.tensors]
-        if lacking and args.to not in ("detectron2", "mvit_det"):
-            print(f"Not in the file, and so not written: {', '.join(lacking)}.")
-        for line in listed({"Left out,": left_out}):
+        missing = [name for name in HEADS if name not in weights.tensors]
+        if missing and args.to not in ("detectron2", "mvit_det"):
+            print(f"Missing from the file, so not written: {', '.join(missing)}.")
+        for line in format_notes({"Left out,": left_out}):
             print(line)
         changed = {old: new for old, new in renamed.items() if old != new}
-        print(f"Renamed {len(changed)}" + (", such as:" if changed else "."))
+        print(f"Renamed {len(changed)}" + (", for example:" if changed else "."))
         for old, new in list(changed.items())[:3]:
             print(f"  {old} -> {new}")
     return weights
 
 
-def describe(weights: Weights) -> list[str]:
-    """List lines about a file: its format, its network, and the tensors that cannot be used."""
+def describe_weights(weights: Weights) -> list[str]:
+    """Describe a file in lines: its format, its network, and the tensors that cannot be used."""
     numbers = sum(tensor.numel() for tensor in weights.tensors.values())
-    kinds = sorted({str(t.dtype).removeprefix("torch.") for t in weights.tensors.values()})
-    facts = {"file": weights.path, "format": title(weights)}
+    dtypes = sorted({str(t.dtype).removeprefix("torch.") for t in weights.tensors.values()})
+    facts = {"file": weights.path, "format": format_title(weights)}
     layout = weights.layout
     if layout:
         facts |= {
             "network": str(layout),
             "grid of tokens": " x ".join(map(str, layout.grid or ())) or "unknown",
-            **({"clip": clip(weights)} if layout.axes == 3 and layout.grid else {}),
+            **clip_facts(weights, layout),
             "channels grow in": layout.expand_in or "no block",
             "class token": "yes" if layout.class_token else "no",
-            "head": head(weights),
+            "head": head_title(weights, layout),
         }
-    facts["tensors"] = f"{len(weights.tensors)} of {numbers:,} numbers, {', '.join(kinds)}"
+    facts["tensors"] = f"{len(weights.tensors)} of {numbers:,} numbers, {', '.join(dtypes)}"
     if weights.companions:
-        facts["beside them"] = ", ".join(weights.companions)
+        facts["other entries"] = ", ".join(weights.companions)
     lines = [f"{name + ':':18}{fact}" for name, fact in facts.items()]
     absent = absent_names(weights.tensors, layout) if layout else []
-    broken = [
+    not_finite = [
         name
         for name, tensor in weights.tensors.items()
         if tensor.is_floating_point() and not tensor.isfinite().all()
     ]
     notes = {
         "incomplete, without": dict.fromkeys(absent, "absent"),
-        "with numbers that are not finite,": dict.fromkeys(broken, "not finite"),
+        "with numbers that are not finite,": dict.fromkeys(not_finite, "not finite"),
         "not used,": weights.left_out,
     }
-    return lines + listed(notes)
+    return lines + format_notes(notes)
 
 
-def title(weights: Weights) -> str:
+def format_title(weights: Weights) -> str:
     """Name the format and, where that differs, the code base it belongs to."""
     if weights.format is None:
-        return "tensors that are not an MViT of a known format"
+        return "not an MViT of a known format"
     name, owner = weights.format, FORMATS[weights.format].title
     return name if name == owner else f"{name} ({owner})"
 
 
-def clip(weights: Weights) -> str:
-    """Describe the nominal clip: T frames x tau (frame interval), height x width in pixels."""
+def clip_facts(weights: Weights, layout: Layout) -> dict[str, str]:
+    """Describe the nominal clip: T frames x tau (frame interval), height x width in pixels.
+
+    Returns:
+        {"clip": description}; {} for images, or if the grid is unknown.
+    """
+    if layout.axes == 2 or layout.grid is None:
+        return {}
     # NOTE: assumes the patch stride of all released video models; no tensor records it
-    frames, height, width = (n * stride for n, stride in zip(weights.layout.grid, (2, 4, 4)))
-    size = f"{height} x {width} pixels"
+    frames, height, width = (n * stride for n, stride in zip(layout.grid, (2, 4, 4)))
     interval = frame_interval(weights)
-    return f"{frames} x {interval} (T x tau), {size}" if interval else f"{frames} frames, {size}"
+    length = f"{frames} x {interval} (T x tau)" if interval else f"{frames} frames"
+    return {"clip": f"{length}, {height} x {width} pixels"}
 
 
 def frame_interval(weights: Weights) -> int | None:
     """Find tau, in frames, in a PySlowFast file's config or the catalog; None if unknown."""
     config = re.search(r"^ *SAMPLING_RATE: (\d+)", str(weights.companions.get("cfg")), re.MULTILINE)
     row = find(Path(weights.path).name)
-    told = config or (row and re.search(r"\b\d+x(\d+)\b", row.what))
-    return int(told[1]) if told else None
+    match = config or (row and re.search(r"\b\d+x(\d+)\b", row.what))
+    return int(match[1]) if match else None
 
 
-def head(weights: Weights) -> str:
+def head_title(weights: Weights, layout: Layout) -> str:
     """Name the heads of the network: the number of classes, or a detector's heads."""
-    if weights.layout and weights.layout.classes:
-        return f"{weights.layout.classes} classes"
+    if layout.classes:
+        return f"{layout.classes} classes"
     heads = sorted({name.split(".")[0] for name in weights.tensors if DETECTOR.fullmatch(name)})
     return ", ".join(heads) or "none"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 ZOO = "https://dl.fbaipublicfiles.com/detectron2/"
-HUB_FILE = "model.safetensors"  # the same for all models of the hub, so it identifies none
+HUB_FILE = "model.safetensors"  # shared by all models of the hub, so it does not identify one
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Write weights in the format of another code base."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mvit_det.checkpoint.formats import FORMATS
+from mvit_det.checkpoint.layout import Layout
 from mvit_det.checkpoint.reasons import DETECTOR
 from mvit_det.checkpoint.weights import Weights
 from mvit_det.errors import UserError, shorten_list
@@ -19,29 +20,29 @@ from mvit_det.files import atomic_file
 INPUTS = {2: "images", 3: "clips"}
 
 
-def express(
+def translate(
     weights: Weights, target: str
 ) -> tuple[dict[str, torch.Tensor], dict[str, str], dict[str, str]]:
-    """Translate weights into another format.
+    """Translate weights into the names and shapes of another format.
 
     Args:
         weights: as read from a file.
         target: key of ``FORMATS``.
 
     Returns:
-        Target name -> tensor; source name -> target name; source name -> why it is left out.
+        Target name -> tensor, a copy; source name -> target name; source name -> why it is left
+        out.
 
     Raises:
         UserError: models of the target format cannot represent this network.
     """
-    form, layout = FORMATS[target], weights.layout
-    _refuse_impossible(weights, target)
+    form, layout = FORMATS[target], _check_convertible(weights, target)
     detector = [name for name in weights.tensors if DETECTOR.fullmatch(name)]
     prefix = form.prefix
     if "{other}" in form.rows and detector:
         pyramid = any(name.startswith("backbone.fpn_") for name in detector)
         prefix = "backbone.bottom_up." if pyramid else "backbone."
-    theirs = form.theirs(weights.tensors, layout, prefix)
+    theirs = form.from_canonical(weights.tensors, layout, prefix)
     left_out, impossible = {}, []
     for name in weights.tensors:
         if name not in theirs:
@@ -50,21 +51,28 @@ def express(
             impossible += [name] if reason is None else []
     if impossible:
         raise UserError(
-            f"{weights.path} cannot be written for {form.title}, whose models have no "
+            f"{weights.path} cannot be written for {form.title}, whose models lack "
             f"{shorten_list(impossible, 3)}: choose another --to."
         )
     tensors = {
-        theirs[name]: _reshaped(name, tensor, target)
+        theirs[name]: _to_format_shape(name, tensor, target)
         for name, tensor in weights.tensors.items()
         if name in theirs
     }
     return tensors, {weights.sources[name]: their for name, their in theirs.items()}, left_out
 
 
-def _refuse_impossible(weights: Weights, target: str) -> None:
+def _check_convertible(weights: Weights, target: str) -> Layout:
+    """Return the network of the weights.
+
+    Raises:
+        UserError: models of the target format cannot represent it.
+    """
     form, layout = FORMATS[target], weights.layout
     if layout is None:
-        raise UserError(f"{weights.path} is no MViT of a known format: it cannot be converted.")
+        raise UserError(
+            f"{weights.path} is not an MViT of a known format, so it cannot be converted: give one."
+        )
     if layout.axes not in form.axes:
         why = f"is for {INPUTS[layout.axes]}, and its models take {INPUTS[form.axes[0]]} only"
     elif layout.expand_in not in (None, *form.expand_in):
@@ -74,13 +82,13 @@ def _refuse_impossible(weights: Weights, target: str) -> None:
     elif "{other}" not in form.rows and any(map(DETECTOR.fullmatch, weights.tensors)):
         why = "is a detector, and its models are classifiers"
     else:
-        return
+        return layout
     raise UserError(
         f"{weights.path} cannot be written for {form.title}: it {why}; choose another --to."
     )
 
 
-def _reshaped(name: str, tensor: torch.Tensor, target: str) -> torch.Tensor:
+def _to_format_shape(name: str, tensor: torch.Tensor, target: str) -> torch.Tensor:
     """Copy a tensor from its canonical shape into the shape of the target format."""
     tensor = tensor.reshape(tensor.shape[FORMATS[target].unit_axes.get(name, 0) :])
     if target == "pyslowfast" and ".attn.pool_" in name and tensor.ndim == 4:
@@ -98,7 +106,7 @@ def check_output(path: str | Path, target: str, overwrite: bool) -> None:
         overwrite: whether ``path`` may exist.
 
     Raises:
-        UserError: the file exists, its folder does not, or the format has another suffix.
+        UserError: the file exists, its folder does not, or the suffix is not the format's.
     """
     path, form = Path(path), FORMATS[target]
     if path.suffix not in form.suffixes:
@@ -109,16 +117,16 @@ def check_output(path: str | Path, target: str, overwrite: bool) -> None:
         fix = "choose a file" if path.is_dir() else "add --overwrite to replace it"
         raise UserError(f"--output {path} exists: {fix}.")
     if not path.resolve().parent.is_dir():
-        raise UserError(f"--output {path}: there is no such folder, create it first.")
+        raise UserError(f"--output {path}: its folder does not exist, create it first.")
 
 
-def write(
+def write_weights(
     tensors: Mapping[str, torch.Tensor], target: str, path: str | Path, overwrite: bool = False
 ) -> None:
     """Write named tensors into a file of a format, with its wrapper key and companions.
 
     Args:
-        tensors: name in the target format -> tensor, as from `express`.
+        tensors: name in the target format -> tensor, as from `translate`.
         target: key of ``FORMATS``.
         path: file to write; its suffix selects pickle, safetensors or ``torch.save``.
         overwrite: whether ``path`` may exist.
@@ -135,23 +143,23 @@ def write(
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(
-            f"--output {path} cannot be written ({reason}): make room, or choose another place."
+            f"--output {path} cannot be written ({reason}): free space, or choose another folder."
         ) from error
 
 
 def _save_pickle(content: dict[str, Any], path: Path) -> None:
     content = {
-        key: {name: _array(t) for name, t in value.items()} if isinstance(value, dict) else value
+        key: {name: _to_array(t) for name, t in value.items()} if isinstance(value, dict) else value
         for key, value in content.items()
     }
     with open(path, "wb") as file:
         pickle.dump(content, file, protocol=4)
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def _to_array(tensor: torch.Tensor) -> np.ndarray:
     if tensor.dtype == torch.bfloat16:
-        raise UserError("These weights are in bfloat16, which no .pkl can hold: write a .pth.")
+        raise UserError("These weights are bfloat16, which a .pkl cannot hold: write a .pth.")
     return tensor.numpy()
 
 
-_SAVERS = {".pkl": _save_pickle, ".safetensors": save_file}
+_SAVERS: dict[str, Callable[[Any, Any], object]] = {".pkl": _save_pickle, ".safetensors": save_file}

@@ -1,9 +1,9 @@
 """Download files into iopath's cache, complete and checked.
 
-`torch.hub.download_url_to_file` and iopath's own handler do not suffice: both try once, wait for
-ever on a stalled connection, and accept a truncated file if no length was announced. iopath checks
-no checksum and identifies files by path alone, whatever the host; torch.hub accepts a file that is
-shorter than announced.
+`torch.hub.download_url_to_file` and iopath's handler do not suffice: both try once, wait for ever
+on a stalled connection, and accept a truncated file if the server announced no length. iopath
+checks no checksum and identifies files by path alone, whatever the host; torch.hub accepts a file
+that is shorter than announced.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ from mvit_det.files import atomic_file
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-PAUSE = 1.0  # seconds before the second attempt; doubles with each further attempt
-SILENCE = 60.0  # seconds without a byte after which a connection counts as lost
-BLOCK = 2**20  # bytes
+RETRY_DELAY = 1.0  # seconds before the second attempt; doubles with each further attempt
+TIMEOUT = 60.0  # seconds without a byte after which a connection counts as lost
+BLOCK_SIZE = 2**20  # bytes
 # Files of this host are cached where Detectron2 caches them, so that the cache is shared. All other
 # hosts get a folder each, since two hosts may have different files of the same name.
 DETECTRON2_HOST = "dl.fbaipublicfiles.com"
-TRY_AGAIN = {408, 425, 429}  # HTTP client errors that are temporary
+TEMPORARY_ERRORS = {408, 425, 429}  # HTTP client errors after which a retry may succeed
 
 
-class Failed(Exception):
+class AttemptFailed(Exception):
     """One attempt has failed; the message is the reason. ``final``: a retry would fail too."""
 
     def __init__(self, reason: str, final: bool = False):
@@ -46,44 +46,44 @@ class Failed(Exception):
 
 
 def download(url: str, checksum: str = "") -> str:
-    """Download a file into the cache, unless it is there; safe for concurrent processes.
+    """Download a file into the cache if it is not there; safe for concurrent processes.
 
     A file gets its final name only after it has been checked. Truncated or damaged files are
     removed and downloaded again, ``ATTEMPTS`` times in all.
 
     Args:
-        url: http:// or https://
+        url: address that starts with http:// or https://.
         checksum: "algorithm:first digits in hexadecimal", or "" if unknown. A cached file is
             checked against it as well.
 
     Returns:
-        The path of the file, below $FVCORE_CACHE, or ~/.torch/iopath_cache.
+        The path of the file, below $FVCORE_CACHE or ~/.torch/iopath_cache.
 
     Raises:
-        UserError: there is no connection, the server refuses, every attempt gave a damaged file,
-            or the cache cannot be written.
+        UserError: the URL does not end in a file name, there is no connection, the server refuses,
+            every attempt gave a damaged file, or the cache cannot be written.
     """
     path = cache_path(url)
     try:
-        if os.path.isfile(path) and not damage_of(path, checksum):
+        if os.path.isfile(path) and not describe_damage(path, checksum):
             return path
         with file_lock(path):
             # another process may have fetched it in the meantime
-            if os.path.isfile(path) and (damage := damage_of(path, checksum)):
+            if os.path.isfile(path) and (damage := describe_damage(path, checksum)):
                 logger.warning("Removing %s from the cache: %s.", path, damage)
                 os.unlink(path)
             if not os.path.isfile(path):
                 _download(url, path, checksum)
     except portalocker.LockException as error:
         raise UserError(
-            f"{path} is not free ({error!r}): another process has been downloading {url} for an "
-            "hour, or the file system has no locks; start again later, or set FVCORE_CACHE to a "
+            f"{path} cannot be locked ({error!r}): another process has been downloading {url} for "
+            "an hour, or the file system has no locks; start again later, or set FVCORE_CACHE to a "
             "folder on another disk."
         ) from error
     except OSError as error:
         raise UserError(
-            f"{url} cannot be written to {path} ({error.strerror or error}): make room, or set "
-            "FVCORE_CACHE to a folder that can be written to and has room."
+            f"{url} cannot be written to {path} ({error.strerror or error}): free space, or set "
+            "FVCORE_CACHE to a writable folder with free space."
         ) from error
     return path
 
@@ -91,13 +91,16 @@ def download(url: str, checksum: str = "") -> str:
 def cache_path(url: str) -> str:
     """Return the path in the cache for a URL, whether or not the file is there.
 
+    Args:
+        url: address of a file; its query becomes part of the file name.
+
     Raises:
         UserError: the URL does not end in a file name.
     """
     parts = urlsplit(url)
     *folders, name = parts.path.lstrip("/").split("/")
     if not (parts.netloc and name) or {".", ".."} & {*folders, name}:
-        raise UserError(f"{url} names no file: give a URL that ends in the name of one.")
+        raise UserError(f"{url} does not end in a file name: give the URL of a file.")
     if parts.netloc != DETECTRON2_HOST:
         folders.insert(0, parts.netloc.replace(":", "_"))
     if parts.query:
@@ -105,11 +108,11 @@ def cache_path(url: str) -> str:
     return os.path.join(get_cache_dir(), *folders, name)
 
 
-def damage_of(path: str | os.PathLike, checksum: str = "") -> str | None:
+def describe_damage(path: str | os.PathLike, checksum: str = "") -> str | None:
     """Describe how a downloaded file differs from the published one; None if it does not.
 
-    Besides the checksum, this detects a web page that a proxy sent in place of the file, and a
-    truncated archive, as when the connection was lost and no length had been announced.
+    Besides a wrong checksum, this detects a web page that a proxy sent instead of the file, and a
+    truncated archive, as after a lost connection whose server had announced no length.
 
     Args:
         path: existing file.
@@ -120,7 +123,7 @@ def damage_of(path: str | os.PathLike, checksum: str = "") -> str | None:
         if not start:
             return "it is an empty file"
         if WEB_PAGE.match(start):
-            return "it is a web page, as a proxy or a login sends in place of a file"
+            return "it is a web page, as a proxy or a login sends instead of a file"
         if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
             return "its end is missing"
         if not checksum:
@@ -128,10 +131,10 @@ def damage_of(path: str | os.PathLike, checksum: str = "") -> str | None:
         algorithm, expected = checksum.split(":")
         digest = hashlib.new(algorithm, usedforsecurity=False)
         file.seek(0)
-        while block := file.read(BLOCK):
+        while block := file.read(BLOCK_SIZE):
             digest.update(block)
-    found = digest.hexdigest()[: len(expected)]
-    return None if found == expected else f"its {algorithm} starts with {found}, not {expected}"
+    actual = digest.hexdigest()[: len(expected)]
+    return None if actual == expected else f"its {algorithm} starts with {actual}, not {expected}"
 
 
 def _download(url: str, path: str, checksum: str) -> None:
@@ -141,51 +144,51 @@ def _download(url: str, path: str, checksum: str) -> None:
         UserError: the file cannot be downloaded.
         OSError: it cannot be written.
     """
-    failure: Failed | None = None
+    failure: AttemptFailed | None = None
     for attempt in range(ATTEMPTS):
         if failure:
-            pause = PAUSE * 2 ** (attempt - 1)
-            logger.warning("%s: %s; trying again in %g s.", url, failure, pause)
-            time.sleep(pause)
+            delay = RETRY_DELAY * 2 ** (attempt - 1)
+            logger.warning("%s: %s; trying again in %g s.", url, failure, delay)
+            time.sleep(delay)
         try:
             with atomic_file(path) as partial:
                 with open(partial, "wb") as file:
                     file.writelines(_blocks(url))
-                if damage := damage_of(partial, checksum):
-                    raise Failed(damage)
+                if damage := describe_damage(partial, checksum):
+                    raise AttemptFailed(damage)
             return
-        except Failed as error:
+        except AttemptFailed as error:
             failure = error
             if failure.final:
                 break
     raise UserError(
-        f"{url} cannot be downloaded ({failure}): check the network and the address, or get the "
-        f"file and put it at {path}, or give the path of your copy in place of the name."
+        f"{url} cannot be downloaded ({failure}): check the network and the address, or put a copy "
+        f"of the file at {path}, or give the path of a copy instead of the name."
     )
 
 
 def _blocks(url: str) -> Iterator[bytes]:
-    """Yield the content of a URL in blocks of at most `BLOCK` bytes, with a progress bar.
+    """Yield the content of a URL in blocks of at most `BLOCK_SIZE` bytes, with a progress bar.
 
     Raises:
-        Failed: for any network error.
+        AttemptFailed: for any network error.
     """
     try:
         with (
-            urlopen(url, timeout=SILENCE) as answer,
-            tqdm(total=answer.length, unit="B", unit_scale=True, desc=url.split("/")[-1]) as bar,
+            urlopen(url, timeout=TIMEOUT) as response,
+            tqdm(total=response.length, unit="B", unit_scale=True, desc=url.split("/")[-1]) as bar,
         ):
-            while block := answer.read(BLOCK):
+            while block := response.read(BLOCK_SIZE):
                 bar.update(len(block))
                 yield block
-            if answer.length:
-                raise Failed(f"it ended after {bar.n} of {bar.total} bytes")
+            if response.length:
+                raise AttemptFailed(f"it ended after {bar.n} of {bar.total} bytes")
     except HTTPError as error:
-        absent = error.code in (403, 404, 410)
-        hint = "; the file may have moved, or need a login" if absent else ""
-        final = 400 <= error.code < 500 and error.code not in TRY_AGAIN
-        raise Failed(f"HTTP {error.code} {error.reason}{hint}", final) from error
+        is_absent = error.code in (403, 404, 410)
+        hint = "; the file may have moved, or need a login" if is_absent else ""
+        final = 400 <= error.code < 500 and error.code not in TEMPORARY_ERRORS
+        raise AttemptFailed(f"HTTP {error.code} {error.reason}{hint}", final) from error
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)  # what urllib wraps
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        raise Failed(text) from error
+        raise AttemptFailed(text) from error

@@ -8,8 +8,8 @@ import torch
 from mvit_det.checkpoint.inflation import check_inflation, starts_at_zero
 from mvit_det.checkpoint.layout import BACKBONE, Layout, backbone_prefix, layout_of
 from mvit_det.checkpoint.reasons import is_configured, why_dropped, why_missing
-from mvit_det.checkpoint.report import listed
-from mvit_det.checkpoint.resize import Unfit, adapt
+from mvit_det.checkpoint.report import format_notes
+from mvit_det.checkpoint.resize import ShapeMismatch, adapt
 from mvit_det.checkpoint.weights import Weights
 from mvit_det.errors import UserError
 
@@ -19,10 +19,10 @@ class Report:
     """Outcome for every tensor of the file and of the model.
 
     Attributes:
-        source: the file, and its network and format.
+        source: the file, its network and format.
         used: names in the model that take a tensor of the file unchanged.
         resized: name in the model -> how the tensor of the file was changed.
-        zeroed: name in the model -> why it starts at zero on purpose.
+        zeroed: name in the model -> why it is set to zero.
         missing: name in the model -> why the file has no tensor for it.
         mismatched: name in the model -> why the file's tensor of that name does not fit.
         dropped: name in the file -> why the model does not use it.
@@ -64,12 +64,12 @@ class Report:
         notes = {
             "resized,": self.resized,
             "set to zero,": self.zeroed,
-            "not in the file, start anew,": self.missing,
-            "do not fit, start anew,": self.mismatched,
+            "not in the file, keep their initial values,": self.missing,
+            "do not fit, keep their initial values,": self.mismatched,
             "in the file, not used,": self.dropped,
         }
         head = f"{taken} of the model's {total} tensors come from {self.source}"
-        return "\n".join([head, *listed(notes)])
+        return "\n".join([head, *format_notes(notes)])
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def fit(
         weights: as read from a file.
         model_state: the model's ``state_dict``; the transformer's prefix is what precedes
             ``patch_embed.proj.weight``.
-        inflation: how image weights become clip weights, one of ``inflation.INFLATIONS``.
+        inflation: rule for turning image weights into clip weights, one of
+            ``inflation.INFLATIONS``.
 
     Raises:
         UserError: file and model widen their channels in different places, or the inflation is
@@ -105,9 +106,9 @@ def fit(
     """
     check_inflation(inflation)
     prefix = backbone_prefix(model_state)
-    ours = {_canonical(name, prefix): name for name in model_state}
+    ours = {_strip_prefix(name, prefix): name for name in model_state}
     model = layout_of({name: model_state[full] for name, full in ours.items()})
-    _refuse_other_expansion(weights, model, prefix)
+    _check_expansion(weights, model, prefix)
 
     kind = f" ({weights.layout}, {weights.format})" if weights.layout else ""
     report = Report(f"{weights.path}{kind}", dropped=dict(weights.left_out))
@@ -121,7 +122,7 @@ def fit(
         try:
             target = model_state[full]
             state[full], note = adapt(name, tensor, target, weights.layout, model, inflation)
-        except Unfit as error:
+        except ShapeMismatch as error:
             report.mismatched[full] = str(error)
             continue
         if note is None:
@@ -135,27 +136,27 @@ def fit(
             report.configured.append(full)
         elif starts_at_zero(name, weights.layout, model, weights.tensors, inflation):
             state[full] = torch.zeros_like(model_state[full])
-            report.zeroed[full] = "the file is for images, time begins without influence"
+            report.zeroed[full] = "the file is for images, time has no influence at first"
         else:
             report.missing[full] = why_missing(name, weights.layout, model)
-    named = [full for name, full in ours.items() if prefix is None or BACKBONE.fullmatch(name)]
-    report.backbone = [full for full in named if not is_configured(full)]
+    backbone = [full for name, full in ours.items() if prefix is None or BACKBONE.fullmatch(name)]
+    report.backbone = [full for full in backbone if not is_configured(full)]
     return Fitted(state, report)
 
 
-def _canonical(name: str, prefix: str | None) -> str:
+def _strip_prefix(name: str, prefix: str | None) -> str:
     if prefix and name.startswith(prefix) and BACKBONE.fullmatch(name[len(prefix) :]):
         return name[len(prefix) :]
     return name
 
 
-def _refuse_other_expansion(weights: Weights, model: Layout | None, prefix: str | None) -> None:
+def _check_expansion(weights: Weights, model: Layout | None, prefix: str | None) -> None:
     file = weights.layout
-    if file is None or model is None or None in (file.expand_in, model.expand_in):
+    if file is None or model is None or file.expand_in is None or model.expand_in is None:
         return
     # MViTv1 also widens in the MLP, but without relative position it fits neither way
-    kind = [(one.embed_dim, one.depths, one.grid is None) for one in (file, model)]
-    if kind[0] == kind[1] and file.expand_in != model.expand_in:
+    kinds = {(layout.embed_dim, layout.depths, layout.grid is None) for layout in (file, model)}
+    if len(kinds) == 1 and file.expand_in != model.expand_in:
         key = f"model.{prefix}expand_in={file.expand_in}"
         raise UserError(
             f"{weights.path} widens its channels in the {_PLACES[file.expand_in]}, and this model "

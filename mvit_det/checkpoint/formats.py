@@ -1,4 +1,4 @@
-"""The published weight formats: one table of names each, used in both directions.
+"""The published weight formats: one table of names for each, used in both directions.
 
 *Canonical* names are those of facebookresearch/mvit; detector heads keep Detectron2's names. In
 the tables below
@@ -12,10 +12,12 @@ the tables below
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import torch
 
 from mvit_det.checkpoint.layout import STEM, Layout, backbone_prefix
 from mvit_det.checkpoint.reasons import DETECTOR
@@ -74,13 +76,13 @@ class Format:
         changes: canonical name -> name in this format, where they differ; None if it has no such
             tensor.
         drops: canonical name of an optional tensor -> why this format lacks it.
-        prefix: prefix of the transformer's names.
-        axes: spatial and temporal axes of its inputs: 2 for images, 3 for clips.
+        prefix: prefix of the transformer's names in a file written for it.
+        axes: axes of its inputs: 2 for images (H, W), 3 for clips (T, H, W).
         expand_in: where its models can widen tokens.
         needs_class_token: whether all its models have a class token.
         unit_axes: canonical name -> number of leading axes of length 1 that its tensors lack.
         suffixes: of its files, the usual one first.
-        companions: entries that its readers expect besides the tensors.
+        companions: other entries that its readers expect.
     """
 
     title: str
@@ -100,16 +102,16 @@ class Format:
         """The complete table: canonical name -> name in this format, or None."""
         return {name: name for name in CANONICAL} | dict(self.changes)
 
-    def canonical(self, names: Iterable[str]) -> dict[str, str]:
+    def to_canonical(self, names: Iterable[str]) -> dict[str, str]:
         """Map names in a file to canonical names; names unknown to this format are left out."""
         names = list(names)
-        stem = _pattern(self.rows["patch_embed.proj.{p}"])
-        stems = filter(None, map(stem.fullmatch, names))
-        prefix = next((found.groupdict().get("vit", "") for found in stems), "")
+        known = {ours: theirs for ours, theirs in self.rows.items() if theirs}
+        stems = filter(None, map(_pattern(known["patch_embed.proj.{p}"]).fullmatch, names))
+        prefix = next((match.groupdict().get("vit", "") for match in stems), "")
         blocks: dict[int, int] = {}  # per stage, where blocks are counted within stages
         for name in names:
-            if counted := re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name):
-                stage, block = map(int, counted.groups())
+            if match := re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name):
+                stage, block = map(int, match.groups())
                 blocks[stage] = max(blocks.get(stage, 0), block + 1)
 
         def fill_in(values: dict[str, str]) -> dict[str, Any]:
@@ -118,12 +120,11 @@ class Format:
             before = sum(blocks.get(stage, 0) for stage in range(int(values["s"])))
             return {**values, "n": before + int(values["b"])}
 
-        known = {ours: theirs for ours, theirs in self.rows.items() if theirs}
         rows = [(_pattern(theirs.replace("{vit}", prefix)), ours) for ours, theirs in known.items()]
-        return _renamed(names, rows, fill_in)
+        return _rename(names, rows, fill_in)
 
-    def theirs(self, names: Iterable[str], layout: Layout, prefix: str) -> dict[str, str]:
-        """Map canonical names to this format's; names that it cannot express are left out.
+    def from_canonical(self, names: Iterable[str], layout: Layout, prefix: str) -> dict[str, str]:
+        """Map canonical names to names in this format; names that it lacks are left out.
 
         Args:
             names: canonical names.
@@ -137,33 +138,34 @@ class Format:
             block = int(values["n"])
             stage = max(s for s, start in enumerate(layout.starts) if start <= block)
             where = "mlp" if layout.expand_in == "mlp" else "attn"
-            place = {"s": stage, "b": block - layout.starts[stage], "where": where}
-            return {"vit": prefix, **values, **place}
+            within = {"s": stage, "b": block - layout.starts[stage], "where": where}
+            return {"vit": prefix, **values, **within}
 
         rows = [(_pattern(ours), theirs) for ours, theirs in self.rows.items()]
-        return _renamed(names, rows, fill_in)
+        return _rename(names, rows, fill_in)
 
     def why_left_out(self, name: str) -> str | None:
-        """Say why this format lacks an optional canonical name; None if the name is required."""
+        """Explain why this format lacks an optional canonical name; None if it is required."""
         for row, reason in self.drops.items():
             if _pattern(row).fullmatch(name):
                 return reason
         return None
 
 
-def _renamed(
+def _rename(
     names: Iterable[str],
-    rows: Sequence[tuple[re.Pattern, str | None]],
+    rows: Iterable[tuple[re.Pattern, str | None]],
     fill_in: Callable[[dict[str, str]], dict[str, Any]],
 ) -> dict[str, str]:
     """Rename by the first row that matches; names without a row, or with None, are left out."""
-    found = {}
+    renamed = {}
     for name in names:
-        fits = ((match, new) for pattern, new in rows if (match := pattern.fullmatch(name)))
-        match, new = next(fits, (None, None))
-        if new is not None:
-            found[name] = new.format(**fill_in(match.groupdict()))
-    return found
+        for pattern, new in rows:
+            if match := pattern.fullmatch(name):
+                if new is not None:
+                    renamed[name] = new.format(**fill_in(match.groupdict()))
+                break
+    return renamed
 
 
 def _pattern(row: str) -> re.Pattern:
@@ -196,7 +198,7 @@ FORMATS = {
         prefix="backbone.bottom_up.",
         expand_in=("attention",),
         suffixes=(".pkl", ".pth"),
-        # marks the names as Detectron2's own, so that it does not match them heuristically
+        # marks the names as Detectron2's, so that it does not match them heuristically
         companions={"__author__": "mvit_det"},
     ),
     "mvit_det": Format(
@@ -256,8 +258,12 @@ FORMATS = {
 }
 
 
-def recognise(tensors: Mapping) -> str | None:
-    """Return the key in ``FORMATS`` of a file's tensors; None if they are not an MViT's."""
+def recognise(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Recognise the format of a file: a key of ``FORMATS``; None if its tensors are not an MViT's.
+
+    Args:
+        tensors: name in the file -> tensor.
+    """
     names = set(tensors)
     if "conv_proj.weight" in names:
         return "torchvision"

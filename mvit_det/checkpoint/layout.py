@@ -1,7 +1,7 @@
-"""Infer the network of a set of tensors from their names and shapes alone."""
+"""Infer the network that a set of tensors belongs to from their names and shapes alone."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,14 +15,14 @@ STEM = "patch_embed.proj.weight"
 
 @dataclass(frozen=True)
 class Layout:
-    """The properties of an MViT that follow from its tensors.
+    """The properties of an MViT that its tensors determine.
 
     Attributes:
         axes: 2 for images, 3 for clips.
         embed_dim: channels of stage 1.
         depths: blocks per stage.
         expand_in: where channels grow, ``"attention"`` or ``"mlp"``; None if they do not.
-        class_token: whether it has one.
+        class_token: whether it has a class token.
         grid: nominal tokens along each axis, from the relative position tables; None without them.
         classes: outputs of the classification head; 0 without one.
     """
@@ -42,7 +42,7 @@ class Layout:
 
     @property
     def variant(self) -> str | None:
-        """Letter of the paper's Table 1; None for any other network.
+        """Letter in the paper's Table 1; None for any other network.
 
         None without relative position: MViTv1-B has the widths and depths of MViTv2-S.
         """
@@ -63,17 +63,17 @@ class Layout:
 
 
 def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout | None:
-    """Infer the network of tensors with canonical names (`formats`); None if not an MViT's."""
+    """Infer the network from tensors with canonical names (`formats`); None if not an MViT's."""
     stem = tensors.get(STEM)
     blocks = {int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", name) for name in tensors) if m}
     if stem is None or not blocks or stem.ndim not in (4, 5):
         return None
     depth, expand_in, starts = max(blocks) + 1, None, [0]
     for index in sorted(blocks):
-        expand_here = expansion(tensors, index)
-        if expand_here:
-            expand_in = expand_here
-            starts.append(index if expand_here == "attention" else index + 1)
+        widens = expansion(tensors, index)
+        if widens:
+            expand_in = widens
+            starts.append(index if widens == "attention" else index + 1)
     bounds = [*starts, depth]
     head = tensors.get("head.projection.weight")
     return Layout(
@@ -93,23 +93,23 @@ def absent_names(tensors: Mapping[str, torch.Tensor], layout: Layout) -> list[st
     Blocks are compared with each other: a name that one block has, all must have, except for the
     widened skip and, in MViTv1 (no relative position), the pooling of queries.
     """
-    inside = {}
+    leaves: dict[int, set[str]] = {}  # block index -> names within the block
     for name in tensors:
         if block := re.match(r"blocks\.(\d+)\.(.+)", name):
-            inside.setdefault(int(block[1]), set()).add(block[2])
-    common = set().union(*inside.values()) - {"proj.weight", "proj.bias"}
+            leaves.setdefault(int(block[1]), set()).add(block[2])
+    common = set().union(*leaves.values()) - {"proj.weight", "proj.bias"}
     if not any("rel_pos" in leaf for leaf in common):
         common = {leaf for leaf in common if not leaf.startswith(("attn.pool_q", "attn.norm_q"))}
     absent = [
         f"blocks.{index}.{leaf}"
         for index in range(sum(layout.depths))
-        for leaf in sorted(common - inside.get(index, set()))
+        for leaf in sorted(common - leaves.get(index, set()))
     ]
     return absent + [name for name in (STEM, "patch_embed.proj.bias") if name not in tensors]
 
 
 def expansion(tensors: Mapping[str, torch.Tensor], index: int) -> str | None:
-    """Return where a block widens its tokens: ``"attention"``, ``"mlp"``, or None for nowhere.
+    """Find where a block widens its tokens: ``"attention"``, ``"mlp"``, or None for nowhere.
 
     In both cases the skip connection has a ``proj``; if the attention is as wide as the block's
     output, the attention has widened.
@@ -127,14 +127,14 @@ def expansion(tensors: Mapping[str, torch.Tensor], index: int) -> str | None:
 
 def _nominal_grid(tensors: Mapping[str, torch.Tensor], axes: int) -> tuple[int, ...] | None:
     # queries of block 0 are not pooled, so its tables have 2n - 1 rows along an axis of n tokens
-    tables = [tensors.get(f"blocks.0.attn.rel_pos_{axis}") for axis in "thw"[-axes:]]
-    if any(table is None for table in tables):
+    names = [f"blocks.0.attn.rel_pos_{axis}" for axis in "thw"[-axes:]]
+    if any(name not in tensors for name in names):
         return None
-    return tuple((table.shape[0] + 1) // 2 for table in tables)
+    return tuple((tensors[name].shape[0] + 1) // 2 for name in names)
 
 
-def backbone_prefix(names) -> str | None:
-    """Return the prefix of the transformer's names; None if there is no transformer."""
+def backbone_prefix(names: Iterable[str]) -> str | None:
+    """Find the prefix of the transformer's names, such as ``backbone.``; None if it is absent."""
     for name in names:
         if name == STEM or name.endswith("." + STEM):
             return name.removesuffix(STEM)

@@ -12,17 +12,19 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+Order = Literal["C", "F"]
+
 
 class Forbidden(Exception):
-    """A pickle refers to a name that no array needs; the message is that name."""
+    """A pickle refers to a name that arrays do not need; the message is that name."""
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Build plain containers and `PickledArray`, which `settled` turns into numpy arrays.
+    """Build plain containers and `PickledArray`, which `replace_arrays` turns into numpy arrays.
 
     Raises:
         Forbidden: at the first other name in the file.
@@ -51,8 +53,8 @@ def blank_class() -> type:
     def ignore(*_, **__):
         return None
 
-    taken = ("__init__", "__setstate__", "__setitem__", "append", "extend", "add")
-    methods = dict.fromkeys(taken, ignore)
+    names = ("__init__", "__setstate__", "__setitem__", "append", "extend", "add")
+    methods = dict.fromkeys(names, ignore)
     return type("Blank", (), {**methods, "__new__": lambda cls, *_, **__: object.__new__(cls)})
 
 
@@ -65,7 +67,7 @@ class PickledDtype:
 
     def __init__(self, spec: str, *_):
         if not re.fullmatch(r"[<>|=]?[biufc?]\d*", spec):
-            raise pickle.UnpicklingError(f"an array of {spec!r} holds no numbers")
+            raise pickle.UnpicklingError(f"an array of {spec!r} does not hold numbers")
         self.kind = np.dtype(spec)
 
     def __setstate__(self, state: tuple) -> None:
@@ -83,7 +85,7 @@ class PickledArray:
         self.array = array_of(content, dtype, shape, "F" if columns_first else "C")
 
 
-def array_of(content: bytes | str, dtype: PickledDtype, shape: tuple, order: str) -> np.ndarray:
+def array_of(content: bytes | str, dtype: PickledDtype, shape: tuple, order: Order) -> np.ndarray:
     """Build an array from bytes, sharing their memory, or from a latin1 string of Python 2.
 
     Args:
@@ -103,7 +105,7 @@ def array_builders() -> dict[str, Callable]:
 
     The functions are created anew for every file, since a pickle may set their attributes.
     """
-    of_numpy = {
+    numpy_functions: dict[str, Callable] = {
         "multiarray._reconstruct": lambda *_: PickledArray(),
         "multiarray.scalar": lambda dtype, content: array_of(content, dtype, (1,), "C")[0],
         "numeric._frombuffer": lambda *arguments: array_of(*arguments),
@@ -115,14 +117,15 @@ def array_builders() -> dict[str, Callable]:
         # how protocols up to 2 write bytes, and empty bytes
         "_codecs.encode": lambda text, *_: text.encode("latin1"),
         **dict.fromkeys(("__builtin__.bytes", "builtins.bytes"), lambda: b""),
-        **{f"{core}.{name}": build for core in cores for name, build in of_numpy.items()},
+        **{f"{core}.{name}": build for core in cores for name, build in numpy_functions.items()},
     }
 
 
-def settled(content: Any) -> Any:
+def replace_arrays(content: Any) -> Any:
     """Replace every `PickledArray` in nested containers by its numpy array."""
     if isinstance(content, PickledArray):
         return content.array
     if type(content) in (dict, OrderedDict):
-        return {key: settled(value) for key, value in content.items()}
-    return type(content)(map(settled, content)) if type(content) in (list, tuple) else content
+        return {key: replace_arrays(value) for key, value in content.items()}
+    kept = type(content) not in (list, tuple)
+    return content if kept else type(content)(map(replace_arrays, content))

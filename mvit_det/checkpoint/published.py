@@ -19,14 +19,17 @@ COLUMNS = ("name", "what", "format", "licence", "source")
 
 
 def find(spelling: str) -> Published | None:
-    """Find a published file by name, file name or URL; None if there is none.
+    """Find a published file by name, file name or URL; None if it is unknown.
 
     Case is ignored. A file name that several share means the first in `PUBLISHED`.
+
+    Args:
+        spelling: name, file name, or URL (http, https, detectron2).
     """
-    wanted = _without_prefix(spelling).lower()
+    wanted = _expand_prefix(spelling).lower()
     for row in PUBLISHED.values():
-        own_name = row.file if row.file != HUB_FILE else row.name
-        if wanted in (row.name.lower(), own_name.lower(), row.url.lower()):
+        file_name = row.file if row.file != HUB_FILE else row.name
+        if wanted in (row.name.lower(), file_name.lower(), row.url.lower()):
             return row
     return None
 
@@ -39,7 +42,7 @@ def fetch(source: str) -> str:
             weights, or a URL (http, https, detectron2), which is downloaded once.
 
     Raises:
-        UserError: there is no such path or name, or the file cannot be downloaded.
+        UserError: the source is neither a path, a published name nor a URL, or the download fails.
     """
     source = os.fspath(source)
     if os.path.isfile(source):
@@ -47,47 +50,46 @@ def fetch(source: str) -> str:
     row = find(source)
     if row:
         return download(row.url, row.checksum)
-    url = _without_prefix(source)
+    url = _expand_prefix(source)
     if url.lower().startswith(("http://", "https://")):
         return download(url)
-    if os.path.exists(source):  # a folder, which the reader refuses with its own message
+    if os.path.exists(source):  # a folder, which the reader refuses
         return source
-    raise UserError(_unknown(source))
+    raise UserError(_explain_unknown(source))
 
 
-def _without_prefix(source: str) -> str:
+def _expand_prefix(source: str) -> str:
     """Expand Detectron2's prefix ``detectron2://`` to the URL it stands for."""
     return ZOO + source.removeprefix(ZOO_PREFIX) if source.startswith(ZOO_PREFIX) else source
 
 
-def _unknown(source: str) -> str:
+def _explain_unknown(source: str) -> str:
     """Explain why a source is not a file, a published name or a supported URL."""
     if "://" in source:
         return (
-            f"Weights {source} cannot be opened: give a URL that starts with https://, http:// or "
-            f"{ZOO_PREFIX}, or download the file and give its path."
+            f"Weights {source} cannot be downloaded: give a URL that starts with https://, "
+            f"http:// or {ZOO_PREFIX}, or download the file and give its path."
         )
-    spellings = {row.name.lower(): row.name for row in PUBLISHED.values()}
-    close = difflib.get_close_matches(source.lower(), spellings, n=3, cutoff=0.6)
-    nearest = " or ".join(spellings[name] for name in close)
-    listed = "`python -m mvit_det.checkpoint.published` lists all names"
+    names = {name.lower(): name for name in PUBLISHED}
+    close = difflib.get_close_matches(source.lower(), names, n=3, cutoff=0.6)
+    nearest = " or ".join(names[name] for name in close)
+    command = "`python -m mvit_det.checkpoint.published` lists all names"
     if os.sep in source or source.lower().endswith(ENDINGS):
         hint = f", or take a published name such as {nearest}" if nearest else ""
         if os.path.dirname(source).startswith("output"):
-            hint = (
-                f", or train {os.path.basename(os.path.dirname(source))} first, whose output it is"
-            )
+            config = os.path.basename(os.path.dirname(source))
+            hint = f", or train {config} first, which writes this file"
         return (
-            f"Weights {source} do not exist (looked from {os.getcwd()}): correct the path{hint}; "
-            f"{listed}."
+            f"Weights {source} do not exist (current folder: {os.getcwd()}): correct the "
+            f"path{hint}; {command}."
         )
-    hint = f"did you mean {nearest}? " if nearest else "give a path, a URL or such a name: "
-    return f"Weights {source} are no file here and no published name: {hint}{listed}."
+    hint = f"did you mean {nearest}? " if nearest else "give a path, a URL or a published name: "
+    return f"Weights {source} are neither a file here nor a published name: {hint}{command}."
 
 
 def to_markdown() -> str:
     """Format all published files as a Markdown table."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS)]
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for row in PUBLISHED.values():
         name, source = f"[{row.name}]({row.url})", f"[page]({row.source})"
         lines.append((name, row.what, row.format, row.licence, source))

@@ -18,12 +18,12 @@ from mvit_det.errors import UserError, shorten_list
 # First bytes of a file of torch before version 1.6, after the two bytes of the pickle protocol.
 LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
 MAX_SAFETENSORS_HEADER = 100_000_000  # bytes, by its specification
-# First bytes of a page that a proxy, a login or a failing server sends in place of a file.
+# First bytes of a page that a proxy, a login or a failing server sends instead of a file.
 WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 
-# Objects that common training programs save with their weights: options, logs, configs, dates.
+# Objects that common training programs save next to their weights: options, logs, configs, dates.
 # They become blank objects, so it is harmless that some of these names could be misused.
-BYSTANDERS = re.compile(
+BLANKED_NAMES = re.compile(
     r"(argparse\.Namespace|builtins\.getattr|datetime\.\w+|functools\.partial|pathlib\.\w+"
     r"|(mmengine|mmcv|mmaction|yacs|fvcore|iopath|omegaconf|slowfast|detectron2)\..+)"
 )
@@ -38,7 +38,7 @@ def read_file(path: str | Path) -> Any:
         The content of the file: nested containers with torch tensors or numpy arrays.
 
     Raises:
-        UserError: the file is absent, damaged, of another kind, or refers to more than arrays.
+        UserError: the file is missing, damaged, of another kind, or refers to more than arrays.
     """
     path = Path(path)
     try:
@@ -47,46 +47,46 @@ def read_file(path: str | Path) -> Any:
             file.seek(max(os.path.getsize(path) - 1, 0))
             last = file.read()
     except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder: give the file of weights in it.") from error
+        raise UserError(f"{path} is a folder: give the weight file in it.") from error
     except OSError as error:
         raise UserError(
-            f"The weights {path} cannot be opened ({error.strerror}): correct the path."
+            f"Weight file {path} cannot be opened ({error.strerror}): correct the path."
         ) from error
     read = _reader(path, head, last)
     try:
-        return pickles.settled(read(path))
+        return pickles.replace_arrays(read(path))
     except UserError:
         raise
     except Exception as error:  # damaged files fail in many ways
         reason = re.split(r"\n|\. ", f"{type(error).__name__}: {error}")[0]
         raise UserError(
-            f"The weights {path} cannot be read ({reason}): the file is damaged or incomplete, "
-            "fetch it anew."
+            f"Weight file {path} cannot be read ({reason}): it is damaged or incomplete, download "
+            "it again."
         ) from error
 
 
 def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
     """Choose the function that reads a file, from its first 512 bytes and its last one."""
     if not head:
-        raise UserError(f"The weights {path} are an empty file: fetch it anew.")
+        raise UserError(f"{path} is an empty file: download it again.")
     if head.startswith(b"PK\x03\x04"):
         return _read_torch_zip
     if head[0] == 0x80:
         return _read_torch if head[2:].startswith(LEGACY_TORCH) else _read_pickle
-    if re.match(rb"[(\]}cdl]", head) and last == b".":  # protocols 0 and 1 start like any text
+    if re.match(rb"[(\]}cdl]", head) and last == b".":  # protocols 0 and 1 begin like text
         return _read_pickle
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_SAFETENSORS_HEADER:
         return load_file
     if WEB_PAGE.match(head):
         raise UserError(
-            f"{path} is a web page and no weights: the server answered with a message instead; "
-            "remove it and fetch the file anew."
+            f"{path} is a web page, not a weight file: the server sent a message instead; remove "
+            "it and download the file again."
         )
     if head.startswith(b"version https://git-lfs"):
-        raise UserError(f"{path} only points to the weights: fetch them with `git lfs pull`.")
+        raise UserError(f"{path} is a Git LFS pointer: download the weights with `git lfs pull`.")
     start = head[:20].decode("latin1")
     raise UserError(
-        f"{path} is no file of weights, it begins with {start!r}: give a .pth, .pyth, .pkl or "
+        f"{path} is not a weight file, it begins with {start!r}: give a .pth, .pyth, .pkl or "
         ".safetensors checkpoint."
     )
 
@@ -96,7 +96,7 @@ def _read_pickle(path: Path) -> Any:
         try:
             return pickles.ArrayUnpickler(file).load()
         except pickles.Forbidden as error:
-            raise _refusal(path, str(error)) from None
+            raise _unsafe_name(path, str(error)) from None
 
 
 def _read_torch_zip(path: Path) -> Any:
@@ -106,49 +106,49 @@ def _read_torch_zip(path: Path) -> Any:
             raise UserError(f"{path} is a TorchScript program: give the state_dict of its model.")
         if not any(name.endswith("data.pkl") for name in members):
             raise UserError(
-                f"{path} is an archive without weights, of {shorten_list(members, 3)}: unpack it, and give "
-                "the weights."
+                f"{path} is an archive of {shorten_list(members, 3)}, not a weight file: unpack it "
+                "and give the weight file in it."
             )
         damaged = archive.testzip()
     if damaged:
-        raise UserError(f"{path} is damaged (checksum of {damaged}): fetch it anew.")
+        raise UserError(f"{path} is damaged (checksum of {damaged}): download it again.")
     return _read_torch(path, mmap=True)
 
 
 def _read_torch(path: Path, mmap: bool = False) -> Any:
     """Read with torch's weights-only unpickler, which accepts only its own names and ours.
 
-    It stops at an unknown name; if that name is in `BYSTANDERS`, reading restarts with a blank
+    It stops at an unknown name; if `BLANKED_NAMES` has that name, reading restarts with a blank
     class in its place. Names precede all numbers in a file, so a restart costs no time.
     """
-    admitted, blank = pickles.array_builders(), pickles.blank_class()
+    allowed, blank = pickles.array_builders(), pickles.blank_class()
     while True:
-        pairs = [(build, name) for name, build in admitted.items()]
+        pairs: list[Any] = [(build, name) for name, build in allowed.items()]
         try:
             with torch.serialization.safe_globals(pairs), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about old kinds of storage
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except pickle.UnpicklingError as error:
-            named = re.search(r"GLOBAL (\S+)", str(error))
-            if named is None:
+            match = re.search(r"GLOBAL (\S+)", str(error))
+            if match is None:
                 detail = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
                 reason = detail[1].strip() if detail else type(error).__name__
                 raise UserError(
-                    f"The weights {path} cannot be read ({reason}): the file is damaged, fetch it "
-                    "anew; or it was not written by torch.save, then save its state_dict anew "
-                    "where it was made."
+                    f"Weight file {path} cannot be read ({reason}): it is damaged or was not "
+                    "written by torch.save; download it again, or save the state_dict again where "
+                    "the file was made."
                 ) from error
             # torch omits `builtins.`
-            name = named[1] if "." in named[1] else f"builtins.{named[1]}"
-            if name in admitted or not BYSTANDERS.fullmatch(name):
-                raise _refusal(path, name) from error
-            admitted[name] = blank
+            name = match[1] if "." in match[1] else f"builtins.{match[1]}"
+            if name in allowed or not BLANKED_NAMES.fullmatch(name):
+                raise _unsafe_name(path, name) from error
+            allowed[name] = blank
 
 
-def _refusal(path: Path, name: str) -> UserError:
-    """Build the error for a file that refers to a name that weights do not need."""
+def _unsafe_name(path: Path, name: str) -> UserError:
+    """Return the error for a file that refers to a name that weights do not need."""
     return UserError(
-        f"{path} is refused: it asks for {name}, which could run code of the file's author, and "
-        "weights need nothing but arrays, containers, strings and numbers; fetch it anew from its "
-        "publisher, or save the state_dict alone by torch.save."
+        f"{path} is refused: it refers to {name}, which could run code of the file's author, and "
+        "weights need nothing but arrays, containers, strings and numbers; download it again from "
+        "its publisher, or save the state_dict alone with torch.save."
     )

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from itertools import chain, groupby
 
 
-def listed(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Format title -> (name -> note) as lines: title with number of names, then the names."""
+def format_notes(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Format title -> (name -> note) as lines: a title with the number of names, then the names."""
     lines = []
     for title, named in notes.items():
-        lines += [f"{title} {len(named)}:", *grouped(named)] if named else []
+        lines += [f"{title} {len(named)}:", *format_names(named)] if named else []
     return lines
 
 
-def grouped(notes: Mapping[str, str]) -> list[str]:
+def format_names(notes: Mapping[str, str]) -> list[str]:
     """Format name -> note as lines ``names: note``; names that differ in one part share a line.
 
     ``blocks.0.attn.rel_pos_h`` and ``blocks.1.attn.rel_pos_h`` with the same note become
@@ -24,28 +24,31 @@ def grouped(notes: Mapping[str, str]) -> list[str]:
         by_note.setdefault(note, []).append(name)
     lines = []
     for note, names in by_note.items():
-        lines += [f"  {name}: {note}" for name in condensed(names)]
+        lines += [f"  {name}: {note}" for name in merge_names(names)]
     return lines
 
 
-def condensed(names: list[str]) -> list[str]:
-    """Merge names that differ in one dotted part into one with braces: ``a.{0,1}.b``."""
+def merge_names(names: list[str]) -> list[str]:
+    """Merge names that differ in one dotted part into one with braces.
+
+    ``["a.0.b", "a.1.b"]`` becomes ``["a.{0,1}.b"]``.
+    """
     parts = [tuple(name.split(".")) for name in names]
     # the last part first: weight and bias belong together more closely than blocks do
     for position in range(1, max(map(len, parts), default=0) + 1):
         merged: dict[tuple, list[str]] = {}
         for part in parts:
-            place = len(part) - position
-            rest = part if place < 0 else (*part[:place], None, *part[place + 1 :])
-            merged.setdefault(rest, []).append("" if place < 0 else part[place])
+            index = len(part) - position
+            rest = part if index < 0 else (*part[:index], None, *part[index + 1 :])
+            merged.setdefault(rest, []).append("" if index < 0 else part[index])
         parts = [
-            tuple(_set_of(list(dict.fromkeys(values))) if part is None else part for part in rest)
+            tuple(_brace(list(dict.fromkeys(values))) if part is None else part for part in rest)
             for rest, values in merged.items()
         ]
     return [".".join(part) for part in parts]
 
 
-def _set_of(values: list[str]) -> str:
+def _brace(values: list[str]) -> str:
     if len(values) == 1:
         return values[0]
     if all(re.fullmatch(r"\d+", value) for value in values):
@@ -54,6 +57,6 @@ def _set_of(values: list[str]) -> str:
         runs = [
             [n for _, n in run] for _, run in groupby(enumerate(numbers), lambda p: p[1] - p[0])
         ]
-        spelled = [run if len(run) < 3 else [f"{run[0]}..{run[-1]}"] for run in runs]
-        values = map(str, chain.from_iterable(spelled))
+        shortened = [run if len(run) < 3 else [f"{run[0]}..{run[-1]}"] for run in runs]
+        values = [str(item) for item in chain.from_iterable(shortened)]
     return "{" + ",".join(values) + "}"

@@ -1,4 +1,4 @@
-"""Bring a tensor of a file into the shape that a model has, where that preserves its meaning.
+"""Adapt a tensor of a file to the shape that a model needs, where that preserves its meaning.
 
 Position tables are resized once, here, by the functions that the backbone itself applies to inputs
 of other sizes: the model then computes what it would have computed with the file's tables.
@@ -14,8 +14,8 @@ from mvit_det.checkpoint.inflation import inflate
 from mvit_det.checkpoint.layout import Layout
 
 
-class Unfit(Exception):
-    """The tensor cannot be brought into the model's shape; the message says why."""
+class ShapeMismatch(Exception):
+    """The tensor cannot be brought into the model's shape; the message is the reason."""
 
 
 def adapt(
@@ -30,22 +30,22 @@ def adapt(
 
     Args:
         name: canonical name of the tensor.
-        tensor: as in the file.
-        target: as in the model.
-        source: the network of the file; None if it is not an MViT.
-        model: the network of the model; None if it is not an MViT. If either is None, only a
-            tensor of equal shape fits.
-        inflation: how a 2-D convolution becomes a 3-D one (`inflation`).
+        tensor: the file's, of any shape.
+        target: the model's, whose shape the result has.
+        source: the network in the file; None if it is not an MViT.
+        model: the network to load into; None if it is not an MViT. If either is None, only a tensor
+            of equal shape fits.
+        inflation: rule for turning a 2-D convolution into a 3-D one, see `inflation`.
 
     Returns:
         The tensor, and a description of the change; None if it is unchanged.
 
     Raises:
-        Unfit: no change of shape preserves the meaning.
+        ShapeMismatch: no change of shape preserves the meaning.
     """
-    if None in (source, model):
+    if source is None or model is None:
         if tensor.shape != target.shape:
-            raise _unfit(tensor, target)
+            raise _mismatch(tensor, target)
         return tensor, None
     leaf = name.rpartition(".")[2]
     # two grids may have equally many rows
@@ -59,8 +59,8 @@ def adapt(
     if {tensor.ndim, target.ndim} == {4, 5}:
         return _adapt_convolution(tensor, target, inflation)
     if name.startswith("head.projection.") and tensor.shape[1:] == target.shape[1:]:
-        raise Unfit(f"{len(tensor)} classes, the model has {len(target)}")
-    raise _unfit(tensor, target)
+        raise ShapeMismatch(f"{len(tensor)} classes, the model has {len(target)}")
+    raise _mismatch(tensor, target)
 
 
 def _adapt_convolution(
@@ -70,17 +70,17 @@ def _adapt_convolution(
     flat = [(*kernel.shape[:2], *kernel.shape[-2:]) for kernel in (tensor, target)]
     frames = max(tensor, target, key=torch.Tensor.dim).shape[2]
     if flat[0] != flat[1]:
-        raise _unfit(tensor, target)
+        raise _mismatch(tensor, target)
     if frames == 1:
         adapted, note = tensor.reshape(target.shape), "the same convolution"
     elif tensor.ndim == 4:
         adapted, note = inflate(tensor, frames, inflation)
     else:
-        raise Unfit(
+        raise ShapeMismatch(
             f"a convolution over clips, {frames} frames deep, the model has one over images: "
-            "weights of images become those of clips, but not the reverse"
+            "image weights can start a model for clips, but not the reverse"
         )
-    return adapted, f"{_spell(tensor.shape)} -> {_spell(target.shape)}, {note}"
+    return adapted, f"{_format(tensor.shape)} -> {_format(target.shape)}, {note}"
 
 
 def _adapt_absolute(
@@ -94,10 +94,10 @@ def _adapt_absolute(
     old, old_class = _grid_of(tensor, source)
     new, new_class = _grid_of(target, model)
     if len(old) != 2 or len(new) != 2:
-        raise Unfit("a position embedding over time and space at once, which cannot be resized")
+        raise ShapeMismatch("a joint position embedding of time and space, which cannot be resized")
     # absolute_position gives (1, H, W, C)
     rows = absolute_position(tensor[:, old_class:], old, new).flatten(1, 2)
-    notes = [] if old == new else [f"{_spell(old)} -> {_spell(new)} tokens, bicubic"]
+    notes = [] if old == new else [f"{_format(old)} -> {_format(new)} tokens, bicubic"]
     if new_class:
         row = tensor[:, :1] if old_class else target[:, :1].to(rows)
         rows = torch.cat([row, rows], dim=1)
@@ -113,7 +113,7 @@ def _grid_of(table: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], int]
     The grid is that of the relative tables; if they disagree or are absent, it must be square.
 
     Raises:
-        Unfit: no grid has that number of rows.
+        ShapeMismatch: no grid has that number of rows.
     """
     rows = table.shape[1]
     grids = [layout.grid, layout.grid[-2:]] if layout.grid else []
@@ -122,12 +122,12 @@ def _grid_of(table: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], int]
         for class_rows in (0, 1):
             if math.prod(grid) + class_rows == rows:
                 return grid, class_rows
-    raise Unfit(f"an absolute position embedding of {rows} rows, which is no square grid")
+    raise ShapeMismatch(f"a position embedding of {rows} rows, which are not a square grid")
 
 
-def _unfit(tensor: torch.Tensor, target: torch.Tensor) -> Unfit:
-    return Unfit(f"shape {_spell(tensor.shape)}, the model has {_spell(target.shape)}")
+def _mismatch(tensor: torch.Tensor, target: torch.Tensor) -> ShapeMismatch:
+    return ShapeMismatch(f"shape {_format(tensor.shape)}, the model has {_format(target.shape)}")
 
 
-def _spell(shape: Sequence[int]) -> str:
+def _format(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))

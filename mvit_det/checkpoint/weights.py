@@ -21,17 +21,17 @@ WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict")
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a file of weights.
+    """The content of a weight file.
 
     Attributes:
         path: where it was read from.
-        format: key of ``FORMATS``; None if it is not an MViT, whose names stay unchanged.
+        format: key of ``FORMATS``; None if it is not an MViT: then names stay unchanged.
         tensors: canonical name -> tensor, in the dtype of the file; it may share the file's memory
             and must not be written to.
         sources: canonical name -> name in the file.
         left_out: name in the file -> why it is not among ``tensors``.
         layout: the network; None if it is not an MViT.
-        companions: other entries of the file, such as the state of an optimizer.
+        companions: other entries of the file, such as the optimizer state.
     """
 
     path: str
@@ -46,6 +46,9 @@ class Weights:
 def read_weights(path: str | Path) -> Weights:
     """Read a weight file of any known format, without running code from it.
 
+    Args:
+        path: file on this machine.
+
     Raises:
         UserError: it cannot be read, refers to more than arrays, or holds no tensors.
     """
@@ -53,34 +56,44 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def from_content(content: Any, path: str | Path) -> Weights:
-    """Extract the weights from the content of a file; ``path`` names it in messages.
+    """Extract the weights from the content of a file.
+
+    Args:
+        content: as from `read_file`: tensors by name, at the top level or under one of
+            ``WRAPPERS``.
+        path: name of the file, for messages.
 
     Raises:
         UserError: the content holds no tensors.
     """
     entries, companions = _unwrap(content, path)
-    # files of distributed training may prefix every tensor with the name of the wrapper
+    # distributed training may prefix every name with that of the wrapper
     if entries and all(str(name).startswith("module.") for name in entries):
         entries = {name.removeprefix("module."): value for name, value in entries.items()}
-    found, left_out = {}, {}
+    file_tensors, left_out = {}, {}
     for name, value in entries.items():
         tensor = as_tensor(value)
         if tensor is None:
-            left_out[str(name)] = f"no dense tensor of numbers, but {type(value).__name__}"
+            left_out[str(name)] = f"not a dense tensor of numbers, but {type(value).__name__}"
         else:
-            found[str(name)] = tensor
-    name = recognise(found)
-    if name is None:
-        sources = {name: name for name in found}
-        return Weights(str(path), None, found, sources, left_out, None, companions)
-    tensors, sources, unknown = _translate(found, FORMATS[name])
+            file_tensors[str(name)] = tensor
+    form = recognise(file_tensors)
+    if form is None:
+        sources = {name: name for name in file_tensors}
+        return Weights(str(path), None, file_tensors, sources, left_out, None, companions)
+    tensors, sources, unknown = _translate(file_tensors, FORMATS[form])
     return Weights(
-        str(path), name, tensors, sources, left_out | unknown, layout_of(tensors), companions
+        str(path), form, tensors, sources, left_out | unknown, layout_of(tensors), companions
     )
 
 
 def as_tensor(value: Any) -> torch.Tensor | None:
-    """Convert to a dense torch tensor that shares the memory of ``value``; None if impossible."""
+    """Convert to a dense torch tensor of the same shape and dtype; None if impossible.
+
+    Args:
+        value: numpy array or torch tensor, whose memory the result shares where that is possible;
+            anything else gives None.
+    """
     if isinstance(value, np.ndarray):
         # torch requires this machine's byte order and no negative strides
         native = value.astype(value.dtype.newbyteorder("="), order="C", copy=False)
@@ -97,7 +110,7 @@ def as_tensor(value: Any) -> torch.Tensor | None:
 
 
 def _unwrap(content: Any, path: str | Path) -> tuple[Mapping, dict[str, Any]]:
-    """Split the content of a file into name -> value of the model, and the other entries."""
+    """Split the content of a file into the model's values by name, and the other entries."""
     if isinstance(content, Mapping):
         for key in WRAPPERS:
             inner = content.get(key)
@@ -109,8 +122,8 @@ def _unwrap(content: Any, path: str | Path) -> tuple[Mapping, dict[str, Any]]:
     names = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else ""
     keys = f" with {names}" if names else ""
     raise UserError(
-        f"{path} holds no weights, but a {kind}{keys}: give a file that has tensors by name, as "
-        f"they are or under one of {', '.join(WRAPPERS)}."
+        f"{path} holds a {kind}{keys} and not weights: give a file that has tensors by name, at "
+        f"its top level or under one of {', '.join(WRAPPERS)}."
     )
 
 
@@ -119,17 +132,18 @@ def _has_tensors(content: Mapping) -> bool:
 
 
 def _translate(
-    found: Mapping[str, torch.Tensor], form: Format
+    file_tensors: Mapping[str, torch.Tensor], form: Format
 ) -> tuple[dict[str, torch.Tensor], dict[str, str], dict[str, str]]:
     """Translate names: returns ``tensors``, ``sources`` and ``left_out`` as in `Weights`."""
-    tensors, sources, unknown = {}, {}, {}
-    canonical = form.canonical(found)
-    for name, tensor in found.items():
+    tensors, unknown = {}, {}
+    sources: dict[str, str] = {}
+    canonical = form.to_canonical(file_tensors)
+    for name, tensor in file_tensors.items():
         ours = canonical.get(name)
         if ours is None:
             unknown[name] = why_unknown(name, form.title)
         elif ours in tensors:
-            unknown[name] = f"it is a second {ours}, beside {sources[ours]}"
+            unknown[name] = f"a second {ours}, which is already {sources[ours]}"
         else:
             missing_axes = form.unit_axes.get(ours, 0)
             tensors[ours] = tensor.reshape((1,) * missing_axes + tuple(tensor.shape))

@@ -13,7 +13,7 @@ from mvit_det.backbone.plan import divide
 
 @BACKBONE_REGISTRY.register()
 class MViT(MultiscaleTransformer, Backbone):
-    """MViTv2 with hybrid window attention (paper, section 4.4).
+    """MViTv2 with hybrid window attention (paper, section 4.2).
 
     Takes the arguments of ``detectron2.modeling.MViT`` under the same names, has the same
     ``state_dict`` and computes the same features.
@@ -22,7 +22,8 @@ class MViT(MultiscaleTransformer, Backbone):
         img_size: nominal input side in pixels; fixes the length of the position tables only.
         patch_kernel, patch_stride, patch_padding: of the patch embedding, in pixels.
         in_chans: channels of the input image.
-        embed_dim, depth, num_heads: channels and heads of stage 1 and blocks in all (Table 1).
+        embed_dim, num_heads: channels and heads of stage 1 (Table 1).
+        depth: number of blocks in all stages.
         last_block_indexes: last block of each stage; ``mvit_det.backbone.VARIANTS`` has them.
         qkv_pool_kernel: kernel of the pooling convolutions.
         adaptive_kv_stride: key/value pooling stride of stage 1; halves from stage to stage.
@@ -32,8 +33,7 @@ class MViT(MultiscaleTransformer, Backbone):
         mlp_ratio: hidden width of the MLP over the attention width.
         qkv_bias: whether q, k and v have a bias.
         drop_path_rate: stochastic depth rate of the last block.
-        norm_layer, act_layer: classes or callables that build the norm (from a width) and the
-            activation.
+        norm_layer, act_layer: callables that build the norm (from its width) and the activation.
         use_abs_pos, use_rel_pos: absolute and decomposed relative position embeddings.
         rel_pos_zero_init: start the relative position tables at zero, not at N(0, 0.02).
         use_act_checkpoint: recompute activations in the backward pass.
@@ -109,7 +109,11 @@ class MViT(MultiscaleTransformer, Backbone):
         )
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Return channels and stride (in pixels) of every feature map that ``forward`` returns."""
+        """Describe the feature maps that ``forward`` returns, as an FPN needs them.
+
+        Returns:
+            name -> channels, and stride in pixels.
+        """
         stride = self.patch_embed.proj.stride[0]
         ends = {name: self.plan[index] for index, name in self._block_to_feature.items()}
         return {

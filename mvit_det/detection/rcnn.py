@@ -27,28 +27,29 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
     Training, parameters and, without these options, testing are the parent's. The RoI heads are
     Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.
 
-    With Soft-NMS or several views, every box above the score threshold is a candidate, and there is
-    one selection among the candidates of all views. This differs from Detectron2's
+    With Soft-NMS or several views, every box above the score threshold is a candidate, and NMS runs
+    once on the candidates of all views. This differs from Detectron2's
     ``GeneralizedRCNNWithTTA``, which suppresses within each view and then across views: applying
-    Soft-NMS twice would lower scores twice. Masks are predicted for the chosen boxes in every view,
-    averaged as probabilities, and pasted once. With a single view of the size that the model was
-    given, the result equals plain testing image by image, bit for bit.
+    Soft-NMS twice would lower scores twice. Masks are predicted for the selected boxes in every
+    view, averaged as probabilities, and pasted once. With a single view of the size of the input,
+    the result equals plain testing image by image, bit for bit.
 
     Views are tested one after the other, image by image, so memory is bounded by the largest one.
     For masks, the features of a view are recomputed instead of kept, unless it is the only view.
 
-    NOTE: views are resized from the image that the model is given. If the test mapper has already
-    resized it, they are resized twice; ``dataloader.test.mapper.augmentations=[]`` passes the
-    original image, which is best.
+    NOTE: views are resized from the model's input. If the test mapper has already resized it, they
+    are resized twice; ``dataloader.test.mapper.augmentations=[]`` passes the original image, which
+    is best.
 
     Args:
         soft_nms: settings, or only the method, ``"linear"`` or ``"gaussian"``; replaces the box
             predictor's ``test_nms_thresh`` and ``test_score_thresh``. Its ``test_topk_per_image``
             applies in either case.
-        test_short_sides: lengths of the short side to test at, in pixels; empty: as given.
+        test_short_sides: lengths of the short side to test at, in pixels; empty for that of the
+            input.
         test_max_size: limit of the long side in pixels, as in ``ResizeShortestEdge``.
         test_flip: also test the mirror image of each view.
-        arguments: those of the parent.
+        **arguments: those of the parent.
 
     Raises:
         UserError: an option has the wrong type or is out of range.
@@ -89,29 +90,32 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         detected_instances: Sequence[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[Any]:
-        """Detect objects, or add masks to ``detected_instances``, in images of any size.
+        """Detect objects in images of any size, or add masks to known boxes.
 
         Args:
             batched_inputs: one dict per image, see `Input`.
-            detected_instances: per image known boxes, in pixels of their own ``image_size``.
+            detected_instances: known boxes of each image, in pixels of their ``image_size``; None
+                to detect.
             do_postprocess: whether to scale results to ``height`` and ``width`` of the input.
 
         Returns:
             With ``do_postprocess`` {"instances": Instances} per image; else Instances in the size
-            of the first view.
+            of the first view. Fields: ``pred_boxes`` (N, 4) XYXY in pixels, ``scores`` (N,),
+            ``pred_classes`` (N,) and, with masks, ``pred_masks``: (N, height, width) bool, or
+            probabilities (N, 1, M, M) without ``do_postprocess``.
         """
-        in_views = len(self.test_short_sides) > 0 or self.test_flip
-        if not in_views and (self.soft_nms is None or detected_instances is not None):
+        uses_views = len(self.test_short_sides) > 0 or self.test_flip
+        if not uses_views and (self.soft_nms is None or detected_instances is not None):
             return super().inference(batched_inputs, detected_instances, do_postprocess)
         assert not self.training, "Call eval() first: inference is for evaluation."
-        if not in_views:
+        if not uses_views:
             results = self._detect(batched_inputs)
         elif detected_instances is None:
             results = [self._detect_in_views(x) for x in batched_inputs]
         else:
             # copies: the real detector_postprocess scales boxes in place
-            known = [deepcopy(found).to(self.device) for found in detected_instances]
-            results = [self._outline(x, found) for x, found in zip(batched_inputs, known)]
+            copies = [deepcopy(boxes).to(self.device) for boxes in detected_instances]
+            results = [self._add_masks(x, boxes) for x, boxes in zip(batched_inputs, copies)]
         if not do_postprocess:
             return results
         processed = []
@@ -123,19 +127,19 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
 
     @torch.no_grad()
     def _detect(self, batched_inputs: Sequence[Input]) -> list[Instances]:
-        """Detect in images as they are, in one batch."""
+        """Detect in images of unchanged size, in one batch."""
         images, features = self._extract(batched_inputs)
-        chosen = [self._choose(found) for found in self._candidates(images, features)]
-        return self.roi_heads.forward_with_given_boxes(features, chosen)
+        selected = [self._select(boxes) for boxes in self._candidates(images, features)]
+        return self.roi_heads.forward_with_given_boxes(features, selected)
 
     def _detect_in_views(self, x: Input) -> Instances:
         """Detect in all views of one image; boxes are in pixels of the first view."""
         views = self._views(x)
         if len(views) == 1:
-            return self._detect([_seen(x, views[0])])[0]
+            return self._detect([_view_of(x, views[0])])[0]
         frame = views[0].size
-        found = Instances.cat([self._candidates_in_view(x, view, frame) for view in views])
-        return self._outline(x, self._choose(found))
+        candidates = Instances.cat([self._candidates_in_view(x, view, frame) for view in views])
+        return self._add_masks(x, self._select(candidates))
 
     def _views(self, x: Input) -> list[View]:
         size = tuple(x["image"].shape[-2:])
@@ -148,9 +152,9 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
     @torch.no_grad()
     def _candidates_in_view(self, x: Input, view: View, frame: tuple[int, int]) -> Instances:
         # A separate function, so that the feature maps are freed when it returns.
-        (found,) = self._candidates(*self._extract([_seen(x, view)]))
-        boxes = view.boxes_to_frame(found.pred_boxes.tensor, frame)
-        return Instances(frame, **{**found.get_fields(), "pred_boxes": Boxes(boxes)})
+        (candidates,) = self._candidates(*self._extract([_view_of(x, view)]))
+        boxes = view.boxes_to_frame(candidates.pred_boxes.tensor, frame)
+        return Instances(frame, **{**candidates.get_fields(), "pred_boxes": Boxes(boxes)})
 
     def _candidates(self, images: ImageList, features: dict) -> list[Instances]:
         """Return all boxes of each image above the score threshold, without NMS."""
@@ -159,64 +163,66 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         if self.soft_nms is not None:
             threshold = self.soft_nms.score_threshold
         proposals, _ = self.proposal_generator(images, features)
-        with _unselective(predictor, threshold):
+        with _disable_selection(predictor, threshold):
             return self.roi_heads._forward_box(features, proposals)
 
-    def _box_predictor(self) -> nn.Module:
+    def _box_predictor(self) -> Any:
         """Return the box predictor with the selection settings: the last one of a cascade."""
         predictor = self.roi_heads.box_predictor
         return predictor[-1] if isinstance(predictor, nn.ModuleList) else predictor
 
-    def _choose(self, found: Instances) -> Instances:
-        """Choose the detections among the candidates of one image, best first."""
+    def _select(self, candidates: Instances) -> Instances:
+        """Select the detections among the candidates of one image, best first."""
         predictor = self._box_predictor()
         top_k = predictor.test_topk_per_image
         if self.soft_nms is not None:
-            return self.soft_nms(found, top_k)
-        boxes = found.pred_boxes.tensor
-        keep = batched_nms(boxes, found.scores, found.pred_classes, predictor.test_nms_thresh)
-        return found[keep[: top_k if top_k >= 0 else None]]
+            return self.soft_nms(candidates, top_k)
+        boxes, classes = candidates.pred_boxes.tensor, candidates.pred_classes
+        keep = batched_nms(boxes, candidates.scores, classes, predictor.test_nms_thresh)
+        return candidates[keep[: top_k if top_k >= 0 else None]]
 
-    def _outline(self, x: Input, found: Instances) -> Instances:
+    def _add_masks(self, x: Input, detections: Instances) -> Instances:
         """Add the mean of all views' masks to the boxes of one image."""
         if not self.roi_heads.mask_on:
-            return found
+            return detections
         # without boxes, one view suffices to give the empty field its shape
-        views = self._views(x)[: None if len(found) > 0 else 1]
-        found.pred_masks = sum(self._masks_in_view(x, view, found) for view in views) / len(views)
-        return found
+        views = self._views(x)[: None if len(detections) > 0 else 1]
+        masks = sum(self._masks_in_view(x, view, detections) for view in views) / len(views)
+        detections.set("pred_masks", masks)
+        return detections
 
     @torch.no_grad()
-    def _masks_in_view(self, x: Input, view: View, found: Instances) -> torch.Tensor:
+    def _masks_in_view(self, x: Input, view: View, detections: Instances) -> torch.Tensor:
         """Predict mask probabilities (N, 1, M, M) for the N boxes in one view."""
-        boxes = view.boxes_from_frame(found.pred_boxes.tensor, found.image_size)
-        shown = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=found.pred_classes)
-        _, features = self._extract([_seen(x, view)])
-        (outlined,) = self.roi_heads.forward_with_given_boxes(features, [shown])
-        return view.masks_to_frame(outlined.pred_masks)
+        boxes = view.boxes_from_frame(detections.pred_boxes.tensor, detections.image_size)
+        classes = detections.pred_classes
+        in_view = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=classes)
+        _, features = self._extract([_view_of(x, view)])
+        (in_view,) = self.roi_heads.forward_with_given_boxes(features, [in_view])
+        return view.masks_to_frame(in_view.pred_masks)
 
 
-def _seen(x: Input, view: View) -> Input:
-    return {**x, "image": view.show(x["image"])}
+def _view_of(x: Input, view: View) -> Input:
+    return {**x, "image": view.apply_image(x["image"])}
 
 
 @contextmanager
-def _unselective(predictor: nn.Module, score_threshold: float) -> Iterator[None]:
+def _disable_selection(predictor: nn.Module, score_threshold: float) -> Iterator[None]:
     """Let a box predictor return all boxes that score above the threshold.
 
     Changing its three settings is the only way to get the boxes before NMS that works for both
     Standard and Cascade RoI heads of Detectron2.
     """
-    changed = dict(
+    settings = dict(
         test_score_thresh=score_threshold,
         test_nms_thresh=2.0,  # an IoU never exceeds 1
         test_topk_per_image=-1,
     )
-    kept = {name: getattr(predictor, name) for name in changed}
+    saved = {name: getattr(predictor, name) for name in settings}
     try:
-        for name, value in changed.items():
+        for name, value in settings.items():
             setattr(predictor, name, value)
         yield
     finally:
-        for name, value in kept.items():
+        for name, value in saved.items():
             setattr(predictor, name, value)

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from mvit_det.recognition.backbone import ClassifierMViT
-from mvit_det.recognition.recognizer import ClassificationHead, start_as_pyslowfast
+from mvit_det.recognition.recognizer import ClassificationHead, init_like_pyslowfast
 
 
 class ActionDetector(nn.Module):
@@ -27,8 +27,8 @@ class ActionDetector(nn.Module):
         roi_size: samples along each side of a box.
         norm_layer: builds the last norm from its width.
         head_dropout: probability of dropout before the linear layer.
-        pyslowfast_init: initialise as the released video code does when training from scratch: see
-            `start_as_pyslowfast`.
+        pyslowfast_init: initialise like the released video code for training from scratch: see
+            `init_like_pyslowfast`.
 
     Raises:
         ValueError: the backbone is for images, or its stride differs between height and width.
@@ -64,7 +64,7 @@ class ActionDetector(nn.Module):
             backbone.out_channels, num_classes, head_dropout, init_scale=1.0
         )
         if pyslowfast_init:
-            start_as_pyslowfast(self)
+            init_like_pyslowfast(self)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor] | list[torch.Tensor]:
         """Compute losses in training, probabilities in evaluation.
@@ -78,11 +78,14 @@ class ActionDetector(nn.Module):
         Returns:
             In training ``{"loss_action": binary cross-entropy, mean over boxes and actions}``; in
             evaluation B of (N, K), independent probabilities.
+
+        Raises:
+            ValueError: the numbers of clips and of lists of boxes differ.
         """
         boxes = batch["boxes"]
         logits = self.logits(batch["inputs"], boxes).float()
         if not self.training:
-            return list(logits.sigmoid().split([len(each) for each in boxes]))
+            return list(logits.sigmoid().split([len(clip_boxes) for clip_boxes in boxes]))
         labels = torch.cat(list(batch["labels"])).to(logits, non_blocking=True)
         # Not `mean`, which is NaN without boxes: a zero with gradients for all parameters is
         # needed, since DistributedDataParallel waits for all of them in each process.
@@ -92,32 +95,42 @@ class ActionDetector(nn.Module):
     def logits(
         self, inputs: torch.Tensor | Sequence[torch.Tensor], boxes: Sequence[torch.Tensor]
     ) -> torch.Tensor:
-        """Compute logits (sum of N, K) for the boxes of all clips, clip by clip.
+        """Compute logits for the boxes of all clips, clip by clip.
 
         Args:
             inputs: clips as for ``forward``.
             boxes: as for ``forward``.
 
+        Returns:
+            (sum of N, K), before the sigmoid.
+
         Raises:
-            ValueError: the numbers of clips and of boxes differ.
+            ValueError: the numbers of clips and of lists of boxes differ.
         """
         if len(boxes) != len(inputs):
-            raise ValueError(f"{len(inputs)} clips, and boxes for {len(boxes)}.")
+            raise ValueError(f"{len(inputs)} clips, but boxes for {len(boxes)}.")
         if isinstance(inputs, torch.Tensor):
             return self.head(self.features(inputs, boxes))
         # Clips of equal size go through the network together; padding would change the result.
         groups: dict[torch.Size, list[int]] = {}
         for index, clip in enumerate(inputs):
             groups.setdefault(clip.shape, []).append(index)
-        found = {}
+        features: dict[int, torch.Tensor] = {}
         for members in groups.values():
-            given = [boxes[index] for index in members]
-            rows = self.features(torch.stack([inputs[index] for index in members]), given)
-            found.update(zip(members, rows.split([len(each) for each in given])))
-        return self.head(torch.cat([found[index] for index in range(len(boxes))]))
+            group_boxes = [boxes[index] for index in members]
+            rows = self.features(torch.stack([inputs[index] for index in members]), group_boxes)
+            features.update(zip(members, rows.split([len(part) for part in group_boxes])))
+        return self.head(torch.cat([features[index] for index in range(len(boxes))]))
 
     def features(self, inputs: torch.Tensor, boxes: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Compute the features of each box: (B, 3, T, H, W) and B of (N, 4) -> (sum of N, C).
+        """Compute the features of each box.
+
+        Args:
+            inputs: (B, 3, T, H, W), normalised.
+            boxes: B of (N, 4) XYXY in pixels of the clip.
+
+        Returns:
+            (sum of N, C).
 
         Raises:
             RuntimeError: the map has other than ceil(H / stride) x ceil(W / stride) cells.
@@ -130,23 +143,23 @@ class ActionDetector(nn.Module):
         if cells != expected:
             raise RuntimeError(
                 f"The map of {tuple(inputs.shape[-2:])} pixels has {cells} cells, at out_stride "
-                f"{self.stride} it would be {expected}: boxes would read other places than theirs."
+                f"{self.stride} it should have {expected}: boxes would be read from wrong places."
             )
         # NOTE: averaging over frames first, as PySlowFast does, equals the paper's RoIAlign of each
         # frame followed by an average, since both are linear, at 1 / T' of the cost.
         # (B, T', H', W', C) -> (B, C, H', W')
         maps = self.norm(tokens).mean(dim=1).movedim(-1, 1)
-        boxes = [each.to(device, non_blocking=True) for each in boxes]
+        boxes = [clip_boxes.to(device, non_blocking=True) for clip_boxes in boxes]
         return box_features(maps, boxes, 1 / self.stride, self.roi_size)
 
 
 def box_features(
     maps: torch.Tensor, boxes: Sequence[torch.Tensor], scale: float, roi_size: int
 ) -> torch.Tensor:
-    """Take the maximum over the RoIAlign samples of each box: (B, C, H', W') -> (sum of N, C).
+    """Take the maximum over the RoIAlign samples of each box (paper, appendix B.6).
 
-    Empty boxes, and boxes outside the clip, as cropping may leave, are passed to RoIAlign as they
-    are; an empty box gives zeros.
+    Cropping may leave empty boxes and boxes outside the clip; RoIAlign takes them unchanged, and an
+    empty box gives zeros.
 
     Args:
         maps: (B, C, H', W') of any floating type; sampled in float32.
@@ -154,13 +167,16 @@ def box_features(
         scale: cells of the map per pixel, 1 / 32 for MViT. PySlowFast's default of 1 / 16 fits its
             ResNets; on this map it would double all distances from the upper left corner.
         roi_size: samples along each side of a box.
+
+    Returns:
+        (sum of N, C) in the dtype of ``maps``.
     """
     # NOTE: MViT's cell i is centred on pixel 32 i, since each convolution and pooling starts half a
     # kernel outside the input, while RoIAlign assumes the middle of pixels 32 i to 32 i + 31. So
     # all boxes are read half a cell too far to the upper left, as in PySlowFast and in training.
     samples = roi_align(
         maps.float(),
-        [each.float() for each in boxes],
+        [clip_boxes.float() for clip_boxes in boxes],
         roi_size,
         spatial_scale=scale,
         sampling_ratio=-1,  # as many as a bin has cells, rounded up

@@ -9,9 +9,9 @@ from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_pl
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.plan import divide
 
-# Arguments of all released video models, in place of the defaults for images; to be used with
-# input_size=(T, H, W).
-OF_CLIPS = dict(
+# Arguments of all released video models that differ from the defaults, which are for images; to be
+# used with input_size=(T, H, W).
+CLIP_ARGUMENTS = dict(
     patch_kernel=(3, 7, 7),
     patch_stride=(2, 4, 4),
     patch_padding=(1, 3, 3),
@@ -22,11 +22,11 @@ OF_CLIPS = dict(
 
 
 class ClassifierMViT(MultiscaleTransformer):
-    """MViTv2 with pooling attention over the whole input (paper, section 4.1).
+    """MViTv2 with pooling attention over the whole input (paper, sections 3 and 4.1).
 
-    With tuples of two numbers (H, W) it is a network for images, with three (T, H, W) for clips. It
-    has the ``state_dict`` of facebookresearch/mvit and PySlowFast, without their last norm and
-    head, which belong to the `Recognizer`.
+    Tuples of two numbers (H, W) give a network for images, of three (T, H, W) one for clips. It has
+    the ``state_dict`` of facebookresearch/mvit and PySlowFast, without their last norm and head,
+    which belong to the `Recognizer`.
 
     Args:
         input_size: nominal input in pixels (and frames); fixes the length of the position tables
@@ -46,13 +46,12 @@ class ClassifierMViT(MultiscaleTransformer):
         residual_pooling: add the pooled query to the attention output (Eq. 5).
         mlp_ratio: hidden width of the MLP over the attention width.
         qkv_bias: whether q, k and v have a bias.
-        norm_layer, act_layer: classes or callables that build the norm (from a width) and the
-            activation.
+        norm_layer, act_layer: callables that build the norm (from its width) and the activation.
         use_act_checkpoint: recompute activations in the backward pass.
         fused_attention: never store the attention map; off, the plain reference form.
 
     Raises:
-        ValueError: the tuples differ in length, or absolute position is asked for with clips.
+        ValueError: the tuples differ in length, or absolute position is combined with clips.
     """
 
     def __init__(

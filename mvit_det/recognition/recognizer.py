@@ -27,8 +27,8 @@ class Recognizer(nn.Module):
         head_init_scale: factor on the initial weights of the linear layer (0.001 for MaskFeat).
         max_views: largest number of views that go through the network at once in evaluation, which
             bounds its memory; None for all views of a batch.
-        pyslowfast_init: initialise as the released video code does, not as that of images: see
-            `start_as_pyslowfast`.
+        pyslowfast_init: initialise like the released video code, not like that for images: see
+            `init_like_pyslowfast`.
 
     Raises:
         ValueError: ``readout`` does not suit the backbone, or ``max_views`` is less than 1.
@@ -67,7 +67,7 @@ class Recognizer(nn.Module):
             backbone.out_channels, num_classes, head_dropout, head_init_scale
         )
         if pyslowfast_init:
-            start_as_pyslowfast(self)
+            init_like_pyslowfast(self)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor] | torch.Tensor:
         """Compute losses in training, probabilities in evaluation.
@@ -95,11 +95,19 @@ class Recognizer(nn.Module):
         return scores.unflatten(0, inputs.shape[:2])
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Compute logits (B, num_classes) of inputs (B, 3, H, W) or (B, 3, T, H, W)."""
+        """Compute logits, before the softmax.
+
+        Args:
+            inputs: (B, 3, H, W) or (B, 3, T, H, W), normalised.
+
+        Returns:
+            (B, num_classes).
+        """
         weight = self.head.projection.weight
         tokens, class_token = self.backbone.encode(inputs.to(weight.device, non_blocking=True))
         tokens = tokens.flatten(1, -2)
         if self.readout == "class_token":
+            assert class_token is not None  # checked by __init__
             # The other tokens are included so that parameters of the last block that only they use
             # get a zero gradient, which DistributedDataParallel waits for.
             return self.head(self.norm(torch.cat([class_token, tokens], dim=1))[:, 0])
@@ -109,7 +117,14 @@ class Recognizer(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """Dropout and one linear layer: (B, C) -> (B, num_classes)."""
+    """Dropout and one linear layer, named as in PySlowFast.
+
+    Args:
+        dim: channels C of the input.
+        num_classes: number of outputs.
+        dropout: probability in [0, 1].
+        init_scale: factor on the initial weights.
+    """
 
     def __init__(self, dim: int, num_classes: int, dropout: float, init_scale: float):
         super().__init__()
@@ -125,7 +140,7 @@ class ClassificationHead(nn.Module):
         return self.projection(self.dropout(x))
 
 
-def start_as_pyslowfast(model: nn.Module) -> None:
+def init_like_pyslowfast(model: nn.Module) -> None:
     """Initialise convolutions at N(0, 0.02), biases of linear layers and norms at 0.02, in place.
 
     PyTorch's default, which the released image code keeps, would initialise the pooling

@@ -1,4 +1,4 @@
-"""Plans and small networks that the tests of this folder share; torch only, like the backbone."""
+"""Plans and small networks for the tests of this folder; torch only, like the backbone."""
 
 from dataclasses import fields
 
@@ -11,13 +11,13 @@ from mvit_det.backbone import (
 )
 from mvit_det.backbone.layers import PatchEmbed
 
-# Every kind of block in few, narrow ones: heads, strides, windows, full attention, widening.
+# Few, narrow blocks of every kind: heads, strides, windows, full attention, expansion.
 SMALL = Variant(embed_dim=16, depths=(2, 2, 3, 2), num_heads=1)
 SCALES = ("scale2", "scale3", "scale4", "scale5")
 
 
 def hwin_plan(variant: Variant, **changes) -> list[BlockSpec]:
-    """The plan of Detectron2's MViTv2 for a 224 pixel input, or a change of it."""
+    """Make the plan of Detectron2's MViTv2 for a 224 pixel input, with changes."""
     ends = variant.last_block_indexes
     arguments = dict(
         embed_dim=variant.embed_dim,
@@ -33,18 +33,18 @@ def hwin_plan(variant: Variant, **changes) -> list[BlockSpec]:
 
 
 def small_plan(**changes) -> list[BlockSpec]:
-    """A narrow plan for 64 pixel inputs, with windows of 8 tokens in stage 1."""
+    """Make a narrow plan for 64 pixel inputs, with windows of 8 tokens in stage 1."""
     return hwin_plan(SMALL, **{**dict(grid=(16, 16), window=(8, 8)), **changes})
 
 
 def clip_plan(variant: Variant, grid: tuple[int, int, int], **changes) -> list[BlockSpec]:
-    """The plan of the video classifiers: full attention, keys and values pooled by 8 in space."""
-    unlike = dict(grid=grid, stride_kv=(1, 8, 8), window=None, full_attention=(), coarse_kv=())
-    return hwin_plan(variant, **{**unlike, **changes})
+    """Make the plan of video classifiers: full attention, keys and values pooled by 8 in space."""
+    differences = dict(grid=grid, stride_kv=(1, 8, 8), window=None, full_attention=(), coarse_kv=())
+    return hwin_plan(variant, **{**differences, **changes})
 
 
 def network(plan: list[BlockSpec], **options) -> MultiscaleTransformer:
-    """A network on a plan, in evaluation mode; position tables are random and not zero."""
+    """Build a network in evaluation mode, with random position tables instead of zeros."""
     axes = len(plan[0].grid)
     if axes == 2:
         stem = PatchEmbed((7, 7), (4, 4), (3, 3), 3, plan[0].dim_in)

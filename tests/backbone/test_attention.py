@@ -1,4 +1,4 @@
-"""The two forms of attention: plain against the equations, fused against plain."""
+"""The two forms of attention: plain against the paper's equations, fused against plain."""
 
 import math
 from itertools import product
@@ -36,7 +36,7 @@ HEAD_DIM = 8
 
 
 def build(name: str, **options) -> MultiScaleAttention:
-    """Attention of one case, twice as wide as its input, position tables at random."""
+    """Build the attention of one case, twice as wide as its input, with random parameters."""
     _, nominal, window, stride_q, stride_kv, heads, use_rel_pos = CASES[name]
     spec = BlockSpec(
         stage=0,
@@ -55,7 +55,7 @@ def build(name: str, **options) -> MultiScaleAttention:
     shared = BlockOptions((3,) * len(nominal), **dict(use_rel_pos=use_rel_pos) | options)
     attention = MultiScaleAttention(spec, shared)
     for parameter in attention.parameters():
-        # strong enough that attention is far from uniform and biases and norms matter
+        # far from uniform attention, and biases and norms matter
         nn.init.normal_(parameter, std=0.5)
     return attention
 
@@ -66,15 +66,15 @@ def tokens(name: str, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, *grid, heads * HEAD_DIM // 2, generator=generator)
 
 
-def a_class_token(name: str, batch: int = 2) -> torch.Tensor:
+def class_token_of(name: str, batch: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.randn(batch, 1, CASES[name][5] * HEAD_DIM // 2, generator=generator)
 
 
 def values_and_gradients(attention, x, autocast=False, class_token=None):
-    """The output, and the gradients of all parameters and of the inputs, by name.
+    """Compute the output, and the gradients of all parameters and inputs by name.
 
-    With a class token its output stands after the flattened grid's.
+    The output of a class token, if any, follows that of the flattened grid.
     """
     attention.zero_grad(set_to_none=True)
     x = x.detach().clone().requires_grad_()
@@ -93,10 +93,10 @@ def values_and_gradients(attention, x, autocast=False, class_token=None):
     return out.detach(), {**gradients, "input": x.grad}
 
 
-def assert_near(got: torch.Tensor, expected: torch.Tensor, tolerance: float, scale: float = 0.0):
-    """Relative in norm, for gradients that may be zero against ``scale``."""
-    assert got.shape == expected.shape
-    difference = (got.double() - expected.double()).norm().item()
+def assert_near(actual: torch.Tensor, expected: torch.Tensor, tolerance: float, scale: float = 0.0):
+    """Compare relative to the expected norm, or to ``scale`` where that is larger."""
+    assert actual.shape == expected.shape
+    difference = (actual.double() - expected.double()).norm().item()
     assert difference <= tolerance * max(expected.double().norm().item(), scale)
 
 
@@ -109,7 +109,7 @@ def compare_forms(name, dtype, tolerance, class_token=None):
     fused, fused_gradients = values_and_gradients(attention, x, class_token=class_token)
     assert fused.dtype == dtype
     assert_near(fused, plain, tolerance)
-    # A bias of all keys alike leaves the softmax alone, so without padding its gradient is zero.
+    # A bias that all keys share leaves the softmax unchanged: without padding its gradient is zero.
     scale = max(gradient.norm().item() for gradient in plain_gradients.values())
     for key, gradient in plain_gradients.items():
         assert_near(fused_gradients[key], gradient, tolerance, 0.01 * scale)
@@ -120,14 +120,14 @@ def compare_forms(name, dtype, tolerance, class_token=None):
 def test_fused_equals_plain(name, dtype, tolerance):
     compare_forms(name, dtype, tolerance)
     if "windows" not in name:
-        compare_forms(name, dtype, tolerance, class_token=a_class_token(name).to(dtype))
+        compare_forms(name, dtype, tolerance, class_token=class_token_of(name).to(dtype))
 
 
 @pytest.mark.parametrize("name", ["clip", "windows, ragged"])
 def test_spare_columns_change_nothing(name, monkeypatch):
-    # those of a GPU, on any device
+    # as on a GPU
     monkeypatch.setattr("mvit_det.backbone.attention.spare_columns", lambda width, _: 7)
-    class_token = None if "windows" in name else a_class_token(name).double()
+    class_token = None if "windows" in name else class_token_of(name).double()
     compare_forms(name, torch.float64, 1e-10, class_token=class_token)
 
 
@@ -139,34 +139,34 @@ def test_spare_columns_are_for_gpus():
 
 @pytest.mark.parametrize("name", ["full, keys pooled, ragged", "full, no position"])
 @torch.no_grad()
-def test_class_token_sees_all_is_seen_by_all_and_has_neither_position_nor_residual(name):
+def test_class_token_attends_without_position_and_residual_pooling(name):
     attention = build(name, fused_attention=False).double()
-    x, class_token = tokens(name).double(), a_class_token(name).double()
+    x, class_token = tokens(name).double(), class_token_of(name).double()
     q, k, v = (tensor.flatten(1, -3) for tensor in attention.project_and_pool(x))
     # by hand, from the parameters: projected and normalised, but not pooled
     rows = nn.functional.linear(class_token, attention.qkv.weight, attention.qkv.bias)
-    own = [
+    class_qkv = [
         getattr(attention, f"norm_{part}")(row.unflatten(-1, (attention.num_heads, HEAD_DIM)))
         for part, row in zip("qkv", rows.chunk(3, dim=-1))
     ]
-    keys, values = torch.cat([own[1], k], dim=1), torch.cat([own[2], v], dim=1)
-    logits = torch.einsum("bqhd,bkhd->bhqk", own[0], keys) / math.sqrt(HEAD_DIM)
-    seen = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), values)
+    keys, values = (torch.cat(pair, dim=1) for pair in ((class_qkv[1], k), (class_qkv[2], v)))
+    logits = torch.einsum("bqhd,bkhd->bhqk", class_qkv[0], keys) / math.sqrt(HEAD_DIM)
+    mean = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), values)
     out, class_out = attention(x, class_token)
-    torch.testing.assert_close(class_out, attention.proj(seen.flatten(-2)), rtol=1e-9, atol=1e-9)
-    # Without position, all other queries see it as they see any key; with it, at position zero.
+    torch.testing.assert_close(class_out, attention.proj(mean.flatten(-2)), rtol=1e-9, atol=1e-9)
+    # Without position, it is a key like any other for all other queries.
     if not attention.rel_pos_names:
         logits = torch.einsum("bqhd,bkhd->bhqk", q, keys) / math.sqrt(HEAD_DIM)
-        seen = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), values)
-        expected = attention.proj((seen + q).flatten(-2))
+        mean = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), values)
+        expected = attention.proj((mean + q).flatten(-2))
         torch.testing.assert_close(out.flatten(1, -2), expected, rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()
 def test_class_key_has_no_position():
-    # Position makes every logit of the grid very negative, so that only the class token is seen.
+    # Position makes the logits of all keys of the grid very negative, but not the class token's.
     attention = build("full", fused_attention=False).double()
-    x, class_token = tokens("full").double(), a_class_token("full").double()
+    x, class_token = tokens("full").double(), class_token_of("full").double()
     q = attention.project_and_pool(x)[0]
     direction = torch.randn(HEAD_DIM).double()
     for table in (attention.rel_pos_h, attention.rel_pos_w):
@@ -180,8 +180,8 @@ def test_class_key_has_no_position():
     assert not torch.allclose(out[~repelled], expected[~repelled], atol=0.1)
 
 
-# Some CPU builds of torch compute the bfloat16 weight gradient of a depthwise convolution wrongly
-# where its output is a single token, from memory that was never written. Not ours to test.
+# Not one token: for it some CPU builds of torch compute the bfloat16 weight gradient of a depthwise
+# convolution from uninitialised memory.
 @pytest.mark.parametrize("name", [name for name in CASES if name != "full, one token"])
 @pytest.mark.parametrize("fused", [True, False])
 def test_autocast_is_near_single_precision(name, fused):
@@ -205,7 +205,7 @@ def test_autocast_lets_attention_run_in_its_precision(name):
 
 
 def attend_by_hand(attention, q, k, v, extent_q, extent_k):
-    """One group and head, Eq. 3-5 pair by pair: q (Nq, D), k and v (Nk, D) -> (Nq, D)."""
+    """Attend in one group and head, Eq. 2-4 pair by pair: q (Nq, D), k, v (Nk, D) -> (Nq, D)."""
     tables = [getattr(attention, name) for name in attention.rel_pos_names]
     rows = [relative_index(nq, nk).tolist() for nq, nk in zip(extent_q, extent_k)]
     places_q = list(product(*map(range, extent_q)))
@@ -235,7 +235,7 @@ def attend_by_hand(attention, q, k, v, extent_q, extent_k):
 )
 @torch.no_grad()
 def test_plain_form_is_the_equation(name, nominal, monkeypatch):
-    # nominal grid = real grid, with room for keys and queries: no table is resized
+    # nominal grid = real grid, so that no table is resized
     monkeypatch.setitem(CASES, name, (CASES[name][0], nominal, *CASES[name][2:]))
     attention = build(name, fused_attention=False).double()
     for axis, rel_pos in enumerate(attention.rel_pos_names):
@@ -249,14 +249,14 @@ def test_plain_form_is_the_equation(name, nominal, monkeypatch):
         flat = [tensor[0, ..., head, :].reshape(-1, HEAD_DIM) for tensor in (q, k, v)]
         result = attend_by_hand(attention, *flat, grid_q, grid_kv)
         z[0, ..., head, :] = result.reshape(*grid_q, HEAD_DIM) + q[0, ..., head, :]
-    # heads one after the other in the channels
+    # the channels are head by head
     expected = attention.proj(z.flatten(-2))
     torch.testing.assert_close(attention(x)[0], expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("fused", [True, False])
 @torch.no_grad()
-def test_padded_keys_are_zero_vectors_that_are_seen(fused):
+def test_padded_keys_are_zero_vectors_with_weight(fused):
     # grid (3, 2) in a window of 8 by 8: keys (2, 1) of (4, 4), the others are padding
     name = "windows, larger than the grid"
     attention = build(name, fused_attention=fused).double()
@@ -311,7 +311,7 @@ def test_position_tables_start_at_zero_or_at_random(zero_init):
 )
 def test_fused_form_keeps_no_attention_map_for_the_backward_pass(name, grid, autocast, monkeypatch):
     window = (24, 24) if name == "windows" else None
-    # queries and keys of a sample and head that see each other
+    # keys that a query attends to
     stride = CASES[name][4]
     tokens_q = math.prod(grid)
     keys = math.prod(n // s for n, s in zip(window or grid, stride))
@@ -338,6 +338,6 @@ def test_fused_form_keeps_no_attention_map_for_the_backward_pass(name, grid, aut
     attention.fused = True
     fused_bytes, fused_largest = saved()
     map_size = tokens_q * keys
-    assert plain_largest >= map_size, "the plain form should show what this test looks for"
+    assert plain_largest >= map_size, "the plain form must keep its attention map"
     assert fused_largest < map_size / 2
     assert fused_bytes < plain_bytes / 1.5

@@ -6,7 +6,7 @@ from networks import network, small_plan
 
 from mvit_det.backbone import BlockOptions
 from mvit_det.backbone.block import MultiScaleBlock
-from mvit_det.backbone.cpu import in_chunks
+from mvit_det.backbone.cpu import map_chunks
 from mvit_det.backbone.layers import DropPath
 
 
@@ -24,7 +24,7 @@ def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():
     assert out.mean().item() == pytest.approx(2.0, abs=0.04)
 
 
-def test_drop_path_of_nothing_and_of_all():
+def test_drop_path_at_the_limits():
     dropped = DropPath(1.0).train()([torch.randn(4, 2).bfloat16()])[0]
     assert not dropped.any() and dropped.dtype == torch.bfloat16
     parts = [torch.randn(4, 2)]
@@ -42,7 +42,7 @@ def test_drop_path_drops_the_same_samples_of_grid_and_class_token():
 
 def test_blocks_get_the_rates_of_the_plan():
     model = network(small_plan(drop_path_rate=0.4))
-    # one less than 9 blocks share the way from 0 to 0.4
+    # 9 blocks have 8 equal steps from 0 to 0.4
     rates = [block.drop_path.rate for block in model.blocks]
     assert rates == pytest.approx([0.05 * index for index in range(9)])
 
@@ -61,7 +61,7 @@ def test_both_branches_drop_independently():
     assert untouched == pytest.approx(0.25, abs=0.1)
 
 
-def test_an_option_that_a_constructor_lacks_does_not_silently_get_its_default():
+def test_a_constructor_must_have_every_option():
     with pytest.raises(KeyError, match="norm_layer"):
         BlockOptions.from_arguments({"mlp_ratio": 2.0}, pool_kernel=(3, 3))
 
@@ -78,7 +78,7 @@ def test_inference_in_chunks_equals_whole_tensors_bit_for_bit():
 
 
 @torch.no_grad()
-def test_chunks_of_single_tokens_and_of_none():
+def test_chunks_of_few_tokens_and_of_none():
     sizes = []
 
     def double(tokens):
@@ -86,6 +86,6 @@ def test_chunks_of_single_tokens_and_of_none():
         return 2 * tokens
 
     x = torch.arange(6.0).view(3, 1, 2)
-    assert torch.equal(in_chunks(double, x, tokens=2), 2 * x)
+    assert torch.equal(map_chunks(double, x, tokens=2), 2 * x)
     assert sizes == [(2, 2), (1, 2)]
-    assert in_chunks(lambda tokens: tokens[..., :1], torch.empty(0, 4, 2)).shape == (0, 4, 1)
+    assert map_chunks(lambda tokens: tokens[..., :1], torch.empty(0, 4, 2)).shape == (0, 4, 1)

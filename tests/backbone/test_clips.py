@@ -5,11 +5,8 @@ import torch
 from golden.make_backbone import fill_parameters
 from networks import SMALL, clip_plan, network
 
-# Frames, height, width; one token of time stands for two frames.
-SIZES = [
-    *((1, 64, 64), (2, 33, 70), (3, 64, 64), (5, 96, 40), (7, 50, 35), (16, 64, 64), (33, 32, 32)),
-    (4, 5, 3),
-]
+# Frames, height, width; a token covers two frames.
+SIZES = [(1, 64, 64), (2, 33, 70), (3, 64, 64), (5, 96, 40), (7, 50, 35), (16, 32, 32), (4, 5, 3)]
 SWITCHES = {
     "as released": {},
     "expansion in the MLP": dict(expand_in="mlp"),
@@ -19,7 +16,6 @@ SWITCHES = {
     "keys pooled in time": dict(stride_kv=(2, 8, 8)),
     "long kernel": dict(pool_kernel=(5, 3, 3)),
 }
-every_switch = pytest.mark.parametrize("switch", SWITCHES)
 
 
 def build(switch="as released", **options):
@@ -38,17 +34,19 @@ def clips(size, batch=2):
 
 
 def flattened(model, x):
-    """All that `encode` returns, in one tensor (B, tokens, C)."""
+    """Concatenate what `encode` returns: (B, tokens, C)."""
     tokens, class_token = model.encode(x)
     tokens = tokens.flatten(1, -2)
     return tokens if class_token is None else torch.cat([class_token, tokens], dim=1)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@every_switch
+@pytest.mark.parametrize(
+    "size, switch",
+    [(size, "as released") for size in SIZES] + [((7, 50, 35), x) for x in list(SWITCHES)[1:]],
+)
 def test_forms_agree_at_any_size(size, switch):
     model, x = build(switch).double(), clips(size).double()
-    with_graph = flattened(model, x).detach()  # the poolings of training are others
+    with_graph = flattened(model, x).detach()  # training pools in another way
     frames, height, width = size
     grid = [-(-frames // 2), *(-(-n // 32) for n in (height, width))]
     assert with_graph.shape[1] == grid[0] * grid[1] * grid[2] + (model.cls_token is not None)
@@ -60,14 +58,13 @@ def test_forms_agree_at_any_size(size, switch):
 
 
 @torch.no_grad()
-def test_a_frame_is_not_its_neighbour():
-    # Order matters, in the pooling and in the position of time.
+def test_the_order_of_frames_matters():
     model, x = build(), clips((8, 64, 64))
     assert not torch.allclose(model.encode(x.flip(2))[1], model.encode(x)[1], atol=1e-2)
 
 
 def train(model, x):
-    """Output, gradients by name, and the state of the random stream after one step."""
+    """Run one step; return the output, gradients by name, and the state of the random stream."""
     torch.manual_seed(5)  # of stochastic depth
     model.train()
     out = flattened(model, x)
@@ -78,14 +75,14 @@ def train(model, x):
     return out.detach(), {name: p.grad for name, p in model.named_parameters()}, after
 
 
-@every_switch
+@pytest.mark.parametrize("switch", ["as released", "no class token"])
 def test_checkpointing_changes_neither_values_nor_the_random_stream(switch):
-    x = clips((7, 50, 35), batch=3)
+    x = clips((5, 50, 35), batch=3)
     out, gradients, after = train(build(switch, drop_path_rate=0.5), x)
     checkpointed = build(switch, drop_path_rate=0.5, activation_checkpointing=True)
     out_2, gradients_2, after_2 = train(checkpointed, x)
     assert torch.equal(out_2, out) and torch.equal(after_2, after)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradients_2[name], gradient, rtol=1e-6, atol=1e-6, msg=name)
-    # stochastic depth did something
+    # stochastic depth is active
     assert not torch.equal(out, train(build(switch), x)[0])

@@ -40,7 +40,7 @@ def image(size, batch=2):
 
 
 def loss_of(features):
-    """A number that depends on every value of every map, each with a weight of its own."""
+    """Sum all values of all maps, each with a random weight."""
     generator = torch.Generator().manual_seed(4)
     return sum(
         (feature * torch.randn(feature.shape, generator=generator)).sum()
@@ -56,10 +56,10 @@ def assert_as_golden(features, expected):
         name: numbers["shape"] for name, numbers in expected.items()
     }
     for name, numbers in expected.items():
-        got = describe(features[name])
-        assert got["values"] == pytest.approx(numbers["values"], abs=3e-5), name
-        assert got["mean_abs"] == pytest.approx(numbers["mean_abs"], abs=2e-6), name
-        assert got["rms"] == pytest.approx(numbers["rms"], abs=2e-6), name
+        summary = describe(features[name])
+        assert summary["values"] == pytest.approx(numbers["values"], abs=3e-5), name
+        assert summary["mean_abs"] == pytest.approx(numbers["mean_abs"], abs=2e-6), name
+        assert summary["rms"] == pytest.approx(numbers["rms"], abs=2e-6), name
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ def test_linear_layers_start_as_in_the_released_code():
 
 
 def ceil_halves(size):
-    """Grid of every stage: the patches, then halved three times, always rounded up."""
+    """Yield the grid of every stage: the patches, then halved three times, rounded up."""
     grid = tuple(-(-n // 4) for n in size)
     for scale in SCALES:
         yield scale, grid
@@ -190,22 +190,22 @@ def test_features_are_channels_last_in_memory():
 @both_forms
 @pytest.mark.parametrize("size", [(64, 64), (33, 70)])
 @torch.no_grad()
-def test_a_sample_does_not_see_its_batch(size, fused):
+def test_samples_of_a_batch_do_not_affect_each_other(size, fused):
     model = small_network(fused_attention=fused)
     x = image(size, batch=3)
     together = model(x)
     x[0], x[2] = 100.0, -7 * x[1]
-    among_others = model(x)
+    in_other_batch = model(x)
     alone = model(x[1:2])
     for name, feature in together.items():
-        torch.testing.assert_close(among_others[name][1], feature[1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(in_other_batch[name][1], feature[1], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(alone[name][0], feature[1], rtol=1e-5, atol=1e-5)
-        assert not torch.allclose(among_others[name][0], feature[0], atol=0.1)
+        assert not torch.allclose(in_other_batch[name][0], feature[0], atol=0.1)
 
 
 @pytest.mark.parametrize("window, reach", [((8, 8), False), (None, True)])
 @torch.no_grad()
-def test_windows_hold_back_what_full_attention_carries(window, reach):
+def test_windows_confine_attention(window, reach):
     plan = hwin_plan(Variant(16, (1, 1, 1, 1), 1), grid=(16, 16), window=window)
     model = fill_parameters(network(plan, out_features=("scale2",)))
     x = image((64, 64), batch=1)
@@ -240,7 +240,7 @@ def unwindowed(**options):
 
 
 @torch.no_grad()
-def test_class_token_reads_the_whole_image_and_is_read():
+def test_class_token_attends_to_the_image_and_tokens_to_it():
     model = unwindowed()
     x = image((64, 64), batch=2)
     tokens, class_token = model.encode(x)
@@ -255,7 +255,7 @@ def test_class_token_reads_the_whole_image_and_is_read():
 
 
 @torch.no_grad()
-def test_encode_gives_what_the_last_norm_receives():
+def test_encode_returns_the_input_of_the_last_norm():
     model = unwindowed()
     x = image((33, 70))
     tokens, _ = model.encode(x)
@@ -264,7 +264,7 @@ def test_encode_gives_what_the_last_norm_receives():
 
 
 @torch.no_grad()
-def test_class_row_of_the_absolute_position_is_the_class_tokens():
+def test_class_row_of_the_absolute_position_is_for_the_class_token():
     model = unwindowed(pos_embed_grid=(4, 4), pos_embed_has_class_row=True)
     x = image((64, 64))
     before = model.embed(x)
@@ -275,7 +275,7 @@ def test_class_row_of_the_absolute_position_is_the_class_tokens():
 
 
 def test_class_token_with_windows_is_refused():
-    with pytest.raises(ValueError, match="needs a plan without windows"):
+    with pytest.raises(ValueError, match="use a plan without windows"):
         network(small_plan(), class_token=True)
 
 
@@ -304,7 +304,7 @@ def test_unknown_feature_is_named():
 
 
 def run_in_training(model, size=(33, 70)):
-    """Features, gradients by name, and bytes of activations kept for the backward pass."""
+    """Return features, gradients by name, and bytes of activations kept for the backward pass."""
     model.train()
     x = image(size).requires_grad_()
     kept = {}

@@ -31,7 +31,7 @@ def small_arguments(**changes):
     return {**arguments, **changes}
 
 
-def test_the_table_holds_exactly_the_five_variants():
+def test_variants_are_those_of_table_1():
     assert list(VARIANTS) == list(TABLE_1)
 
 
@@ -113,7 +113,7 @@ def test_time_is_never_pooled(name):
         assert spec.grid[0] == 8, index
 
 
-def test_clip_windows_and_coarse_keys_leave_time_alone():
+def test_clip_windows_and_coarse_keys_do_not_pool_time():
     plan = clip_plan(
         VARIANTS["T"], (8, 56, 56), window=(4, 56, 56), full_attention=(2, 9), coarse_kv=(2,)
     )
@@ -170,6 +170,7 @@ def test_expansion_changes_nothing_but_widths(name):
         (dict(num_heads=3), "embed_dim=8 is not a multiple of num_heads=3"),
         (dict(window=(10, 10)), r"window \(10, 10\) of block 0 is not a multiple"),
         (dict(stride_kv=(2, 2, 2)), "one number per axis"),
+        (dict(drop_path_rate=2), "drop_path_rate=2 must be from 0 to 1"),
     ],
 )
 def test_bad_arguments_are_named(change, sentence):

@@ -38,14 +38,14 @@ def test_heads_share_one_filter(grid, kernel, stride):
 
 
 @pytest.mark.parametrize("grid, kernel, stride", CASES)
-def test_with_gradients_as_the_convolution(grid, kernel, stride):
-    # clips then take another way, frame by frame
+def test_gradients_equal_those_of_the_convolution(grid, kernel, stride):
+    # with gradients, clips are pooled frame by frame
     x = torch.randn(2, *grid, 12, generator=torch.Generator().manual_seed(0)).double()
     pool = build_pool(4, kernel, stride).double()
     results = []
-    for by_us in (True, False):
+    for ours in (True, False):
         x, pool.weight.grad = x.detach().requires_grad_(), None
-        if by_us:
+        if ours:
             pooled = pool_heads(x, pool, 3)
         else:
             heads = x.unflatten(-1, (3, 4)).movedim(-2, 1).flatten(0, 1)  # (B * heads, *grid, D)

@@ -62,11 +62,11 @@ def resize_by_hand(table: np.ndarray, length: int) -> np.ndarray:
 def test_table_is_resized_linearly(old, new):
     table = torch.randn(old, 6, generator=torch.Generator().manual_seed(old))
     expected = resize_by_hand(table.double().numpy(), new)
-    # a place near row 100 is known to 1e-5 in single precision, and rows differ by about 1
+    # single precision gives a position near row 100 to 1e-5, and rows differ by about 1
     np.testing.assert_allclose(resize_table(table, new).numpy(), expected, atol=5e-5)
 
 
-def test_table_of_the_right_length_is_left_alone():
+def test_table_of_the_right_length_is_unchanged():
     table = torch.randn(7, 3)
     assert resize_table(table, 7) is table
 
@@ -82,12 +82,12 @@ def test_half_precision_table_keeps_its_type():
 def test_relative_position_picks_resized_rows(length, nq, nk):
     table = torch.randn(length, 4, generator=torch.Generator().manual_seed(0))
     resized = resize_by_hand(table.double().numpy(), 2 * max(nq, nk) - 1)
-    got = relative_position(table, nq, nk)
-    assert got.shape == (nq, nk, 4)
+    position = relative_position(table, nq, nk)
+    assert position.shape == (nq, nk, 4)
     index = relative_index(nq, nk)
     for i in range(nq):
         for j in range(nk):
-            np.testing.assert_allclose(got[i, j].numpy(), resized[index[i, j]], atol=1e-5)
+            np.testing.assert_allclose(position[i, j].numpy(), resized[index[i, j]], atol=1e-5)
 
 
 @pytest.mark.parametrize("length, nq, nk", [(9, 5, 3), (5, 4, 6), (12, 3, 3)])

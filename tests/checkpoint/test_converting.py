@@ -1,14 +1,17 @@
-"""Files for other code bases: there and back bit for bit, refusals, the command line."""
+"""Files for other code bases: round trips bit for bit, refusals, the command line."""
 
 import pickle
-import subprocess
+import runpy
 import sys
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-import timm
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from timm.models import load_checkpoint
+from timm.models.mvitv2 import MultiScaleVit, model_cfgs
 from torch import nn
 from torchvision.models.video import mvit_v1_b, mvit_v2_s
 from weight_files import (
@@ -22,7 +25,7 @@ from weight_files import (
 import mvit_det
 from mvit_det.checkpoint import read_weights
 from mvit_det.checkpoint.__main__ import argument_parser, main
-from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.converting import translate, write_weights
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.errors import UserError
@@ -45,7 +48,7 @@ NETWORKS = {
 }
 IMAGES = {"mvit", "pyslowfast", "mvit_det", "timm"}
 CLIPS = {"pyslowfast", "mvit_det", "mmaction2"}
-# which formats can express which network
+# which formats can translate which network
 POSSIBLE = {
     "images": IMAGES | {"detectron2"},
     "images, class token": IMAGES | {"detectron2"},
@@ -64,22 +67,33 @@ NOT_IN_DETECTORS = {"cls_token", "norm.weight", "norm.bias"}
 NOT_IN_DETECTORS |= {"head.projection.weight", "head.projection.bias"}
 
 
+@cache
+def state_of(network):
+    return NETWORKS[network]()
+
+
+def weights_of(network):
+    return from_content({"model_state": state_of(network)}, "x.pyth")
+
+
 def convert(weights, target, path):
     """Write weights in a format and read them again."""
-    tensors, _, left_out = express(weights, target)
-    write(tensors, target, path)
+    tensors, _, left_out = translate(weights, target)
+    write_weights(tensors, target, path)
     return read_weights(path), left_out
 
 
 @pytest.mark.parametrize("network, first", FIRST)
-def test_there_and_back_is_equal_bit_for_bit(tmp_path, network, first):
-    weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
+def test_round_trips_are_equal_bit_for_bit(tmp_path, network, first):
+    weights = weights_of(network)
     one, lost = convert(weights, first, tmp_path / f"one{FORMATS[first].suffixes[0]}")
     assert {weights.sources[name] for name in weights.tensors.keys() - one.tensors.keys()} == {
         *lost
     }
     for second in POSSIBLE[network]:
-        two, lost = convert(one, second, tmp_path / f"two {second}{FORMATS[second].suffixes[0]}")
+        # every format is written to a file as the first of a pair
+        tensors, _, lost = translate(one, second)
+        two = from_content({"model": tensors}, second)
         # a detector's backbone has neither class token nor final norm nor head for classes
         gone = (
             (NOT_IN_DETECTORS & weights.tensors.keys()) if "detectron2" in (first, second) else ()
@@ -90,16 +104,16 @@ def test_there_and_back_is_equal_bit_for_bit(tmp_path, network, first):
             assert tensor.dtype == weights.tensors[name].dtype
             assert tensor.equal(weights.tensors[name]), name
         assert not one.left_out and not two.left_out
-        back, _, _ = express(two, first)
+        back, _, _ = translate(two, first)
         assert back.keys() == {one.sources[name] for name in two.tensors}
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_what_a_format_cannot_express_is_refused(network):
-    weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
+def test_networks_that_a_format_lacks_are_refused(network):
+    weights = weights_of(network)
     for target in FORMATS.keys() - POSSIBLE[network]:
         with pytest.raises(UserError, match="x.pyth cannot be written for .*choose another --to"):
-            express(weights, target)
+            translate(weights, target)
 
 
 @pytest.mark.parametrize(
@@ -112,42 +126,42 @@ def test_what_a_format_cannot_express_is_refused(network):
         ("clips", "torchvision", "has no class token, and its models always have one"),
     ],
 )
-def test_a_refusal_says_why(network, target, sentence):
-    weights = from_content({"model_state": NETWORKS[network]()}, "x.pyth")
+def test_a_refusal_has_a_reason(network, target, sentence):
     with pytest.raises(UserError, match=sentence):
-        express(weights, target)
+        translate(weights_of(network), target)
 
 
 def test_norms_of_feature_maps_are_refused_by_classifiers():
     state = {f"backbone.bottom_up.{n}": v for n, v in backbone_of_detector().state_dict().items()}
-    with pytest.raises(UserError, match="whose models have no scale2_norm.weight"):
-        express(from_content(state, "x"), "timm")
+    with pytest.raises(UserError, match="whose models lack scale2_norm.weight"):
+        translate(from_content(state, "x"), "timm")
 
 
-def test_a_file_that_is_no_mvit_is_not_converted():
-    with pytest.raises(UserError, match="is no MViT of a known format"):
-        express(from_content({"fc.weight": torch.ones(1)}, "x"), "timm")
+def test_only_an_mvit_is_converted():
+    with pytest.raises(UserError, match="is not an MViT of a known format"):
+        translate(from_content({"fc.weight": torch.ones(1)}, "x"), "timm")
 
 
 def test_timm_loads_a_converted_file_strictly(tmp_path):
     torch.manual_seed(0)
-    model = timm.create_model("mvitv2_tiny", num_classes=7, img_size=64)
-    ours = classifier(7, embed_dim=96, last_block_indexes=(0, 2, 7, 9))
+    cfg = replace(model_cfgs["mvitv2_tiny"], embed_dim=(16, 32, 64, 128), depths=(1, 2, 2, 1))
+    model = MultiScaleVit(cfg, num_classes=7, img_size=(64, 64))
+    ours = classifier(7)
     torch.save({"model": ours.state_dict()}, tmp_path / "ours.pth")
     for suffix in (".safetensors", ".pth"):
         out = tmp_path / f"theirs{suffix}"
         main(argument_parser().parse_args([f"{tmp_path}/ours.pth", "--to=timm", f"--output={out}"]))
-        timm.models.load_checkpoint(model, str(out), strict=True)
+        load_checkpoint(model, str(out), strict=True)
         x = torch.randn(2, 3, 64, 64)
         with torch.no_grad():
             torch.testing.assert_close(model.eval()(x), ours.logits(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.skipif(mvit_det.host() != "real", reason="is about the real Detectron2")
-def test_detectron2s_own_checkpointer_loads_a_converted_file(tmp_path):
+def test_detectron2_loads_a_converted_file(tmp_path):
     source = classifier(class_token=True)
-    tensors, _, _ = express(from_content(mvit_names(source), "x"), "detectron2")
-    write(tensors, "detectron2", tmp_path / "a.pkl")
+    tensors, _, _ = translate(from_content(mvit_names(source), "x"), "detectron2")
+    write_weights(tensors, "detectron2", tmp_path / "a.pkl")
     model = nn.Module()
     model.backbone = nn.Module()
     model.backbone.bottom_up = backbone_of_detector()
@@ -160,15 +174,15 @@ def test_detectron2s_own_checkpointer_loads_a_converted_file(tmp_path):
     assert all(loaded[name].equal(state[name]) for name in loaded if name in state)
 
 
-def test_the_wrappers_are_those_of_the_families(tmp_path):
+def test_each_format_has_its_wrapper(tmp_path):
     images = from_content(mvit_names(classifier()), "x")
     clips = from_content(mvit_names(clip_classifier()), "x")
     keys = {}
     for target, form in FORMATS.items():
         path = tmp_path / f"{target}{form.suffixes[0]}"
         weights = clips if target in ("torchvision", "mmaction2") else images
-        tensors, _, _ = express(weights, target)
-        write(tensors, target, path)
+        tensors, _, _ = translate(weights, target)
+        write_weights(tensors, target, path)
         if path.suffix != ".pkl":
             content = torch.load(path, weights_only=True)
             keys[target] = [key for key in content if not isinstance(content[key], torch.Tensor)]
@@ -189,18 +203,28 @@ def test_the_wrappers_are_those_of_the_families(tmp_path):
 def test_a_slice_is_written_without_the_rest_of_its_memory(tmp_path):
     state = mvit_names(classifier())
     state["head.projection.weight"] = torch.randn(1000, 5, 128)[0]
-    tensors, _, _ = express(from_content(state, "x"), "mvit")
-    write(tensors, "mvit", tmp_path / "a.pyth")
+    tensors, _, _ = translate(from_content(state, "x"), "mvit")
+    write_weights(tensors, "mvit", tmp_path / "a.pyth")
     assert (tmp_path / "a.pyth").stat().st_size < 1.2 * sum(t.nbytes for t in tensors.values())
+
+
+def test_a_full_disk_ends_in_one_sentence(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(UserError, match="cannot be written .*No space left.*: free space, or"):
+        write_weights({}, "mvit", tmp_path / "a.pyth")
+    assert not list(tmp_path.iterdir())
 
 
 def test_half_precision_stays(tmp_path):
     state = {name: value.bfloat16() for name, value in mvit_names(classifier()).items()}
     weights, _ = convert(from_content(state, "x"), "timm", tmp_path / "a.safetensors")
     assert weights.tensors["norm.bias"].dtype == torch.bfloat16
-    tensors, _, _ = express(weights, "detectron2")
-    with pytest.raises(UserError, match="bfloat16, which no .pkl can hold: write a .pth"):
-        write(tensors, "detectron2", tmp_path / "a.pkl")
+    tensors, _, _ = translate(weights, "detectron2")
+    with pytest.raises(UserError, match="bfloat16, which a .pkl cannot hold: write a .pth"):
+        write_weights(tensors, "detectron2", tmp_path / "a.pkl")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
 
 
@@ -226,13 +250,13 @@ def test_the_command_describes_a_file(file, capsys):
         "channels grow in: attention",
         "class token:      yes",
         "head:             5 classes",
-        "beside them:      epoch, cfg",
+        "other entries:    epoch, cfg",
         "  mask_token: part of masked pre-training",
     ):
         assert line in out, line
 
 
-def test_the_command_names_what_is_absent_or_no_number(file, tmp_path, capsys):
+def test_the_command_names_absent_tensors_and_those_that_are_not_finite(file, tmp_path, capsys):
     content = torch.load(file, weights_only=True)
     del content["model_state"]["blocks.2.attn.rel_pos_w"], content["model_state"]["norm.bias"]
     content["model_state"]["blocks.1.mlp.fc1.bias"][3] = float("nan")
@@ -241,12 +265,15 @@ def test_the_command_names_what_is_absent_or_no_number(file, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "incomplete, without 1:\n  blocks.2.attn.rel_pos_w: absent" in out
     assert "not finite, 1:\n  blocks.1.mlp.fc1.bias: not finite" in out
-    assert "Not in the file, and so not written: norm.bias." in out
+    assert "Missing from the file, so not written: norm.bias." in out
 
 
 @pytest.mark.parametrize("build", [mvit_v2_s, mvit_v1_b])
-def test_whole_networks_are_not_called_incomplete(build, tmp_path, capsys):
-    torch.save(build().state_dict(), tmp_path / "a.pth")
+def test_complete_networks_are_not_called_incomplete(build, tmp_path, capsys):
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in build().state_dict().items()}
+    # one number in memory for each tensor
+    torch.save({name: torch.zeros(1).expand(s) for name, s in shapes.items()}, tmp_path / "a.pth")
     run(tmp_path / "a.pth")
     out = capsys.readouterr().out
     assert "incomplete" not in out and "not finite" not in out
@@ -263,12 +290,12 @@ def test_the_command_converts_and_reports(file, tmp_path, capsys):
     assert read_weights(tmp_path / "out.pkl").format == "detectron2"
 
 
-def test_the_command_overwrites_only_when_told(file, tmp_path):
+def test_the_command_overwrites_on_request_only(file, tmp_path):
     before = file.read_bytes()
     with pytest.raises(UserError, match="in.pyth exists: add --overwrite to replace it"):
         run(file, "--to", "mvit", "--output", file)
     assert file.read_bytes() == before
-    run(file, "--to", "mvit", "--output", file, "--overwrite")  # onto what it reads from
+    run(file, "--to", "mvit", "--output", file, "--overwrite")  # replaces its input
     assert read_weights(file).companions == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pyth"]
 
@@ -278,19 +305,20 @@ def test_the_command_overwrites_only_when_told(file, tmp_path):
     [
         ("timm", "out.pkl", "files of timm end in .pth or .safetensors"),
         ("mvit", "out.pkl", "files of facebookresearch/mvit end in .pyth or .pth"),
-        ("timm", "no/out.pth", "there is no such folder"),
+        ("timm", "no/out.pth", "its folder does not exist"),
         ("timm", None, "--to and --output belong together"),
     ],
 )
-def test_the_command_refuses_in_a_sentence(file, tmp_path, target, output, sentence):
+def test_the_command_refuses_in_one_sentence(file, tmp_path, target, output, sentence):
     arguments = [file, "--to", target]
     arguments += ["--output", tmp_path / output] if output else []
     with pytest.raises(UserError, match=sentence):
         run(*arguments)
 
 
-def test_the_command_line_prints_an_error_alone(tmp_path):
-    command = [sys.executable, "-m", "mvit_det.checkpoint", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path} is a folder: give the file of weights in it.\n"
+def test_the_command_line_prints_an_error_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["checkpoint", str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "mvit_det.checkpoint.__main__")
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("mvit_det.checkpoint", run_name="__main__")
+    assert stopped.value.code == f"error: {tmp_path} is a folder: give the weight file in it."

@@ -1,4 +1,4 @@
-"""Downloads from a server that fails in every way that servers do; the cache holds no part."""
+"""Downloads from a server with every kind of fault; the cache never holds a partial file."""
 
 import hashlib
 import http.server
@@ -19,10 +19,11 @@ from mvit_det.checkpoint.download import cache_path, download
 from mvit_det.errors import UserError
 
 BODY = bytes(range(256)) * 400
+LENGTH = len(BODY)
 SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()[:8]}"
 
 
-def answer(handler, body=BODY, *, status=200, announced=len(BODY), cut=None) -> None:
+def answer(handler, body=BODY, *, status=200, announced=LENGTH, cut=None) -> None:
     """Send a body; ``announced`` None leaves the length out; ``cut`` bytes end in a reset."""
     handler.send_response(status)
     if announced is not None:
@@ -38,21 +39,21 @@ def answer(handler, body=BODY, *, status=200, announced=len(BODY), cut=None) -> 
 
 
 def silent(handler) -> None:
-    """Send a part, and then nothing, until the client has gone."""
+    """Send a part, then nothing until the client closes the connection."""
     answer(handler, BODY[:1000])
     handler.wfile.flush()
-    handler.connection.settimeout(30)  # not what the client's side has made the default
+    handler.connection.settimeout(30)  # the client sets a shorter default timeout
     handler.connection.recv(1)
 
 
 def slow(handler) -> None:
-    """Send all, in a while in which a second process has asked as well."""
+    """Send everything, but only after a second process has asked as well."""
     time.sleep(1)
     answer(handler)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Gives each path its answers in turn, the last one for ever; keeps the paths asked for."""
+    """Answer each path with its answers in turn, repeating the last; record the requests."""
 
     daemon_threads = True
 
@@ -66,7 +67,7 @@ class Server(http.server.ThreadingHTTPServer):
         return self.base + path
 
     def handle_error(self, *_) -> None:
-        """The client of a reset connection has gone: no traceback."""
+        """Print no traceback for connections that were reset."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -76,7 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         (answers.pop(0) if len(answers) > 1 else answers[0])(self)
 
     def log_message(self, *_) -> None:
-        """Say nothing."""
+        """Do not log requests."""
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def server():
 def cache(tmp_path, monkeypatch):
     """An empty cache, and no waiting between attempts."""
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(module, "RETRY_DELAY", 0.0)
     return tmp_path / "cache"
 
 
@@ -101,13 +102,13 @@ def content(path: str) -> bytes:
 
 
 def files(folder) -> list[str]:
-    """All files of the cache but the locks, which are empty and stay."""
+    """List the files of the cache except the locks, which are empty and remain."""
     found = [name for _, _, names in os.walk(folder) for name in names]
     return sorted(name for name in found if not name.endswith(".lock"))
 
 
 def message(url: str, checksum: str = "") -> str:
-    """The sentence that a download ends in; nothing is left in the cache."""
+    """Return the error of a download that fails; check that the cache is empty."""
     with pytest.raises(UserError) as caught:
         download(url, checksum)
     assert files(os.environ["FVCORE_CACHE"]) == []
@@ -120,8 +121,8 @@ def test_a_whole_file_is_fetched_once_and_found_in_the_cache(server, cache, capf
     path = download(url, SHA256)
     assert content(path) == BODY and path == cache_path(url)
     assert os.path.commonpath([path, cache]) == str(cache)
-    shown = capfd.readouterr().err
-    assert "a.pth: " in shown and "B/s]" in shown
+    progress = capfd.readouterr().err
+    assert "a.pth: " in progress and "B/s]" in progress
     assert download(url, SHA256) == path and download(url) == path
     assert server.asked == ["/models/a.pth"] and files(cache) == ["a.pth"]
 
@@ -137,21 +138,21 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_mended_by_another_attempt(server, cache, fault):
+def test_another_attempt_follows_a_fault(server, cache, fault):
     url = server.on("/b.pth", FAULTS[fault][0], FAULTS[fault][0], answer)
     assert content(download(url, SHA256)) == BODY
     assert len(server.asked) == 3 and files(cache) == ["b.pth"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_lasting_fault_ends_in_a_sentence_and_leaves_nothing(server, fault):
+def test_a_permanent_fault_ends_in_one_sentence(server, fault):
     faulty, reason = FAULTS[fault]
     url = server.on("/c.pth", faulty)
     assert reason in message(url, SHA256)
     assert len(server.asked) == module.ATTEMPTS
 
 
-def test_an_archive_without_its_end_is_refused_where_no_length_was_announced(server):
+def test_a_truncated_archive_is_refused_without_an_announced_length(server):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("data.pkl", BODY)
@@ -162,14 +163,14 @@ def test_an_archive_without_its_end_is_refused_where_no_length_was_announced(ser
     assert content(download(good)) == whole
 
 
-def test_a_connection_that_falls_silent_is_cut(server, monkeypatch):
-    monkeypatch.setattr(module, "SILENCE", 0.2)
+def test_a_stalled_connection_is_closed(server, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
     url = server.on("/d.pth", silent, answer)
     assert content(download(url)) == BODY
 
 
-def test_a_server_that_stays_silent_ends_in_a_sentence(server, monkeypatch):
-    monkeypatch.setattr(module, "SILENCE", 0.1)
+def test_a_silent_server_ends_in_one_sentence(server, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT", 0.1)
     assert "timed out" in message(server.on("/e.pth", silent))
 
 
@@ -181,12 +182,12 @@ def test_a_refusal_is_final(server, status):
 
 
 def test_offline_names_the_url_and_the_place_for_a_copy(cache):
-    with socket.socket() as closed:  # bound, and nobody listens
+    with socket.socket() as closed:  # bound, but not listening
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/g.pth"
         sentence = message(url)
     place = cache_path(url)
-    assert "Connection refused" in sentence and f"put it at {place}," in sentence
+    assert "Connection refused" in sentence and f"put a copy of the file at {place}," in sentence
     with open(place, "wb") as file:
         file.write(BODY)
     assert download(url, SHA256) == place
@@ -201,16 +202,16 @@ def test_a_damaged_file_in_the_cache_is_replaced(server, caplog):
     assert f"Removing {path}" in caplog.text and len(server.asked) == 2
 
 
-def test_what_a_killed_process_has_left_does_no_harm(server, cache):
+def test_a_partial_file_of_a_killed_process_does_no_harm(server, cache):
     url = server.on("/i.pth", answer)
-    left = cache_path(url) + ".partial"
-    os.makedirs(os.path.dirname(left))
-    with open(left, "wb") as file:
+    partial = cache_path(url) + ".partial"
+    os.makedirs(os.path.dirname(partial))
+    with open(partial, "wb") as file:
         file.write(BODY + BODY)
     assert content(download(url, SHA256)) == BODY and files(cache) == ["i.pth"]
 
 
-def test_hosts_and_queries_are_kept_apart():
+def test_each_host_and_query_has_a_cache_path():
     urls = ["https://a.org/x.pth", "https://b.org/x.pth", "https://b.org:8/x.pth"]
     urls += ["https://b.org/x.pth?id=1/x.pth", "https://b.org/x.pth?id=2/x.pth"]
     paths = [cache_path(url) for url in urls]
@@ -227,10 +228,10 @@ def test_the_cache_is_shared_with_detectron2(cache):
     "url", ["https://a.org", "https://a.org/", "https:///x.pth", "https://a.org/../../x.pth"]
 )
 def test_a_url_without_a_file_is_refused(url):
-    assert "names no file" in message(url)
+    assert "does not end in a file name" in message(url)
 
 
-def test_a_cache_that_cannot_be_written_is_left_for_the_temporary_folder(
+def test_the_temporary_folder_replaces_a_cache_that_cannot_be_written(
     server, tmp_path, monkeypatch
 ):
     (tmp_path / "file").touch()
@@ -240,7 +241,7 @@ def test_a_cache_that_cannot_be_written_is_left_for_the_temporary_folder(
     assert content(path) == BODY and path.startswith(str(tmp_path / "tmp"))
 
 
-def test_a_folder_that_is_a_file_ends_in_a_sentence(server, cache):
+def test_a_file_in_place_of_the_folder_ends_in_one_sentence(server, cache):
     url = server.on("/folder/k.pth", answer)
     cache.mkdir()
     folder = cache / os.path.basename(os.path.dirname(os.path.dirname(cache_path(url))))
@@ -249,18 +250,19 @@ def test_a_folder_that_is_a_file_ends_in_a_sentence(server, cache):
         download(url)
 
 
-def test_a_full_disk_ends_in_a_sentence_without_further_attempts(server, monkeypatch):
+def test_a_full_disk_ends_in_one_sentence_after_one_attempt(server, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     url = server.on("/l.pth", answer)
     monkeypatch.setattr("mvit_det.files.os.replace", full)
     sentence = message(url)
-    assert "No space left on device" in sentence and "make room" in sentence
+    assert "No space left on device" in sentence and "free space" in sentence
     assert len(server.asked) == 1
 
 
-def test_processes_at_once_download_once(server, cache):
+@pytest.mark.slow
+def test_two_processes_download_a_file_once(server, cache):
     url = server.on("/m.pth", slow)
     context = multiprocessing.get_context("spawn")
     with context.Pool(2) as pool:

@@ -1,5 +1,6 @@
-"""What published files give the models of clips that start from them: by shapes alone."""
+"""Published files as starting points of models for clips, by names and shapes alone."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,42 +12,44 @@ from weight_files import classifier, clip_classifier, mvit_names
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.__main__ import describe
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.__main__ import describe_weights
+from mvit_det.checkpoint.converting import translate
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Detectron2's zoo has copies of the first seven.
+# Detectron2's zoo has copies of seven of them.
 IMAGES = {
     name: row
     for name, row in PUBLISHED.items()
     if "ImageNet" in row.what and not row.source.endswith("projects/MViTv2")
 }
 CLIPS = [(16, 224, 224), (32, 224, 224), (40, 312, 312)]
-# At 224 pixels the first block of stage 3 alone has another table: its keys are half as many. Rows
-# of images at 224 -> rows of clips at 312.
+# At 224 pixels only the first block of stage 3 has another table, since it has half as many keys.
+# Rows of images at 224 -> rows of clips at 312.
 TABLES_AT_312 = {111: 155, 55: 77, 27: 37, 13: 17}
 
 
+@cache
 def published(name: str) -> Weights:
-    """A published file of images without its numbers."""
+    """Make a published file for images on the meta device."""
     row = IMAGES[name]
     letter, in_21k = row.what[0], "21K" in row.what
     options = dict(class_token=in_21k, expand_in="mlp" if letter == "L" and not in_21k else None)
-    model = recogniser(letter, (224, 224), 19168 if in_21k else 1000, **options)
+    model = recognizer(letter, (224, 224), 19168 if in_21k else 1000, **options)
     weights = from_content(mvit_names(model), name)
-    return from_content(express(weights, row.format)[0], name)
+    return from_content(translate(weights, row.format)[0], name)
 
 
-def recogniser(letter, size, classes, *, class_token=True, expand_in=None) -> Recognizer:
-    """A model of the paper without numbers."""
+@cache
+def recognizer(letter, size, classes, *, class_token=True, expand_in=None) -> Recognizer:
+    """Build a model of the paper on the meta device."""
     row = VARIANTS[letter]
-    kind = OF_CLIPS if len(size) == 3 else {}
+    kind = CLIP_ARGUMENTS if len(size) == 3 else {}
     options = dict(
         embed_dim=row.embed_dim,
         num_heads=row.num_heads,
@@ -58,20 +61,16 @@ def recogniser(letter, size, classes, *, class_token=True, expand_in=None) -> Re
         return Recognizer(ClassifierMViT(size, **options), num_classes=classes)
 
 
-def test_every_published_file_of_images_is_meant():
-    assert len(IMAGES) == 7 + 7
-
-
 @pytest.mark.parametrize("name", IMAGES)
-def test_what_a_published_file_gives_a_model_of_clips(name):
+def test_a_published_image_file_starts_a_model_for_clips(name):
     weights, letter = published(name), IMAGES[name].what[0]
     depth = VARIANTS[letter].depth
-    for size in CLIPS if letter in "SBL" else CLIPS[:1]:
-        model = recogniser(letter, size, 400, expand_in=weights.layout.expand_in)
+    for size in CLIPS[::2] if letter in "SBL" else CLIPS[:1]:
+        model = recognizer(letter, size, 400, expand_in=weights.layout.expand_in)
         report = fit(weights, model.state_dict()).report
         heads = [f"head.projection.{leaf}" for leaf in ("weight", "bias")]
-        said = f"{weights.layout.classes} classes, the model has 400"
-        assert report.mismatched == dict.fromkeys(heads, said) and not report.dropped
+        reason = f"{weights.layout.classes} classes, the model has 400"
+        assert report.mismatched == dict.fromkeys(heads, reason) and not report.dropped
         without = {"backbone.cls_token": "the file has no class token"}
         without = {} if weights.layout.class_token else without
         assert report.missing == without
@@ -98,8 +97,9 @@ def expected_tables(weights, letter, size) -> dict[str, str]:
     return expected
 
 
-def test_the_two_kinds_of_l_are_told_apart():
-    attention = recogniser("L", CLIPS[0], 400).state_dict()
+def test_the_two_layouts_of_l_are_distinguished():
+    assert len(IMAGES) == 7 + 7
+    attention = recognizer("L", CLIPS[0], 400).state_dict()
     with pytest.raises(UserError, match="widens .* in the MLP.*add model.backbone.expand_in=mlp"):
         fit(published("mvitv2_l_in1k"), attention)
     assert fit(published("mvitv2_l_in21k"), attention).report.backbone_share == 1
@@ -111,36 +111,34 @@ HEAD = ["head.projection.weight", "head.projection.bias"]
 
 
 def test_more_frames_and_pixels_resize_every_table():
-    short, long = recogniser("L", CLIPS[0], 400), recogniser("L", CLIPS[2], 400)
+    short, long = recognizer("L", CLIPS[0], 400), recognizer("L", CLIPS[2], 400)
     weights = from_content(mvit_names(short), "mine.pyth")
     report = fit(weights, long.state_dict()).report
     assert report.complete and not report.dropped and not report.zeroed
     times = {n: note for n, note in report.resized.items() if n.endswith("_t")}
     assert len(times) == 48 and set(times.values()) == {"15 -> 39 rows, linear"}
-    others = {n: note for n, note in report.resized.items() if n not in times}
-    assert others == expected_tables(weights, "L", CLIPS[2])
+    space = {n: note for n, note in report.resized.items() if n not in times}
+    assert space == expected_tables(weights, "L", CLIPS[2])
 
 
-@pytest.mark.parametrize("letter, size", zip("SBL", CLIPS))
-@pytest.mark.parametrize("classes", [174, 80])
+@pytest.mark.parametrize("letter, size, classes", zip("SBL", CLIPS, (174, 80, 174)))
 def test_from_kinetics_to_something_something_and_ava(letter, size, classes):
     clips = {"S": "s_16x4", "B": "b_32x3", "L": "l_40x3"}[letter]
     weights = weights_of(f"mvitv2_{clips}_k400")
-    report = fit(weights, recogniser(letter, size, classes).state_dict()).report
-    said = f"400 classes, the model has {classes}"
-    assert report.mismatched == dict.fromkeys(HEAD, said)
+    report = fit(weights, recognizer(letter, size, classes).state_dict()).report
+    reason = f"400 classes, the model has {classes}"
+    assert report.mismatched == dict.fromkeys(HEAD, reason)
     assert not (report.missing or report.resized or report.zeroed or report.dropped)
-    assert (
-        "do not fit, start anew, 2:\n  head.projection.{weight,bias}: 400 classes, the model has"
-    ) in str(report)
+    title = "do not fit, keep their initial values, 2:"
+    assert f"{title}\n  head.projection.{{weight,bias}}: {reason}" in str(report)
 
 
 @pytest.mark.parametrize("letter", "SL")
 def test_masked_pre_training_starts_a_classifier(letter):
     weights = weights_of(f"mvitv2_{letter.lower()}_16x4_maskfeat_k400")
-    # its last stage is not pooled, so that its tables there are those of the stage before
+    # its last stage is not pooled, so its tables are as long as those of the stage before
     blocks = {"S": [15], "L": [45, 46, 47]}[letter]
-    report = fit(weights, recogniser(letter, CLIPS[0], 400, expand_in="mlp").state_dict()).report
+    report = fit(weights, recognizer(letter, CLIPS[0], 400, expand_in="mlp").state_dict()).report
     tables = [f"backbone.blocks.{n}.attn.rel_pos_{axis}" for n in blocks for axis in "hw"]
     assert report.resized == dict.fromkeys(tables, "27 -> 13 rows, linear")
     norm = ["norm.weight", "norm.bias"]
@@ -149,14 +147,14 @@ def test_masked_pre_training_starts_a_classifier(letter):
     assert {name.split(".")[0] for name in report.dropped} == {"mask_token", "hogs", "pred_head"}
     assert not report.mismatched and report.backbone_share == 1
     with pytest.raises(UserError, match="add model.backbone.expand_in=mlp to the command"):
-        fit(weights, recogniser(letter, CLIPS[0], 400).state_dict())
+        fit(weights, recognizer(letter, CLIPS[0], 400).state_dict())
 
 
 @pytest.mark.parametrize("expand_in", ["attention", "mlp"])
 def test_mvitv1_is_another_architecture(expand_in):
     with torch.device("meta"):
         state = mvit_v1_b().state_dict()
-    model = recogniser("S", CLIPS[0], 400, expand_in=expand_in)
+    model = recognizer("S", CLIPS[0], 400, expand_in=expand_in)
     weights = from_content(state, "mvit_v1_b.pth")
     report = fit(weights, model.state_dict()).report
     assert report.dropped["pos_encoding.temporal_pos"] == (
@@ -171,7 +169,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS), ids=lambda path: path.stem)
-def test_every_config_can_start_from_the_file_that_it_names(path):
+def test_every_config_can_start_from_its_file(path):
     cfg = LazyConfig.load(str(path))
     name = cfg.train.init_checkpoint
     if name not in PUBLISHED:  # from scratch, or from the output of another config
@@ -181,17 +179,20 @@ def test_every_config_can_start_from_the_file_that_it_names(path):
     with torch.device("meta"):
         model = instantiate(cfg.model)
     report = fit(weights, model.state_dict(), cfg.train.inflation).report
-    # the class token that models of ImageNet-1K have not
-    assert set(report.missing) - {*HEAD, "norm.weight", "norm.bias"} <= {"backbone.cls_token"}
-    assert set(report.mismatched) <= set(HEAD)
+    # models of ImageNet-1K lack the class token, MaskFeat's the head
+    missing = set() if weights.layout.class_token else {"backbone.cls_token"}
+    missing |= set() if weights.layout.classes else {*HEAD, "norm.weight", "norm.bias"}
+    assert set(report.missing) == missing
+    equal_heads = weights.layout.classes in (0, model.num_classes)
+    assert set(report.mismatched) == (set() if equal_heads else set(HEAD))
     assert len(report.zeroed) == (len(model.backbone.blocks) if name in IMAGES else 0)
 
 
-# ------------------------------------------------------------------------- what the command says
+# --------------------------------------------------------------------- the output of the command
 
 
 @pytest.mark.parametrize(
-    "name, content, told",
+    "name, content, description",
     [
         ("mine.pth", {}, "4 frames, 64 x 64 pixels"),
         ("mine.pth", {"cfg": "DATA:\n  SAMPLING_RATE: 3\n"}, "4 x 3 (T x tau), 64 x 64 pixels"),
@@ -199,9 +200,9 @@ def test_every_config_can_start_from_the_file_that_it_names(path):
         ("mvit-small-p244_u16_sthv2-rgb_20221021-65ecae7d.pth", {}, "4 frames, 64 x 64 pixels"),
     ],
 )
-def test_the_command_tells_the_clip(name, content, told):
+def test_the_command_describes_the_clip(name, content, description):
     state = {"model_state": mvit_names(clip_classifier()), **content}
-    lines = describe(from_content(state, f"folder/{name}"))
-    assert f"clip:             {told}" in lines
-    lines = describe(from_content(mvit_names(classifier()), name))
+    lines = describe_weights(from_content(state, f"folder/{name}"))
+    assert f"clip:             {description}" in lines
+    lines = describe_weights(from_content(mvit_names(classifier()), name))
     assert not any(line.startswith("clip:") for line in lines)

@@ -1,4 +1,4 @@
-"""What of a file a model takes, and what the report says of the rest."""
+"""Fitting weights to models, and the report about every tensor."""
 
 import re
 
@@ -13,7 +13,7 @@ from weight_files import (
 )
 
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.report import condensed
+from mvit_det.checkpoint.report import merge_names
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.errors import UserError
 
@@ -57,7 +57,7 @@ def test_a_head_for_other_classes_is_named_with_both_numbers():
     assert "  head.projection.{weight,bias}: 19 classes, the model has 7" in str(result.report)
 
 
-def test_a_class_token_is_dropped_or_missed():
+def test_a_class_token_is_dropped_or_missing():
     with_token, without = classifier(class_token=True), classifier()
     result = fitted(mvit_names(with_token), without.state_dict())
     assert result.report.dropped == {"cls_token": "the model has no class token"}
@@ -74,9 +74,9 @@ def test_a_classifier_starts_a_detector():
     norms = {name for name in model if re.search(r"scale\d_norm", name)}
     heads = {name for name in model if "bottom_up" not in name}
     assert set(result.report.missing) == norms | heads
-    assert {result.report.missing[n] for n in norms} == {"norm of a feature map, the file has none"}
+    assert {result.report.missing[n] for n in norms} == {"the file has no norms of feature maps"}
     assert {result.report.missing[n] for n in heads} == {"the file has no such head"}
-    head = "the model has no head for classes"
+    head = "the model has no classification head"
     norm = "the model has a norm per feature map instead"
     assert result.report.dropped == {
         "norm.weight": norm,
@@ -96,8 +96,11 @@ def test_a_detector_gives_a_classifier_its_backbone():
     result = fitted(detector_state(backbone_of_detector()), classifier().state_dict())
     assert result.report.backbone_share == 1
     reasons = result.report.dropped
-    assert reasons["roi_heads.box_head.fc1.weight"] == "a detector's head, the model is none"
-    assert reasons["backbone.bottom_up.scale3_norm.bias"] == "the model returns no such feature map"
+    assert reasons["roi_heads.box_head.fc1.weight"] == "a detector's head, not the model's"
+    assert (
+        reasons["backbone.bottom_up.scale3_norm.bias"]
+        == "the model does not return this feature map"
+    )
     assert set(result.report.missing) == {
         "norm.weight",
         "norm.bias",
@@ -118,7 +121,7 @@ def test_a_detector_for_other_classes_and_with_other_heads():
     assert report.dropped == {"roi_heads.mask_head.predictor.bias": "the model has other heads"}
 
 
-def test_what_comes_from_the_config_is_not_missed():
+def test_buffers_from_the_config_are_not_missing():
     state = detector_state(backbone_of_detector())
     names = (
         "pixel_mean",
@@ -130,7 +133,7 @@ def test_what_comes_from_the_config_is_not_missed():
     assert report.complete and sorted(report.configured) == sorted(names)
 
 
-def test_another_place_of_widening_names_the_override():
+def test_another_place_of_expansion_names_the_override():
     source = mvit_names(classifier(expand_in="mlp"))
     with pytest.raises(
         UserError, match="x.pyth widens .* MLP .*add model.backbone.expand_in=mlp to"
@@ -142,7 +145,7 @@ def test_another_place_of_widening_names_the_override():
         fitted(mvit_names(classifier()), classifier(expand_in="mlp").state_dict())
 
 
-def test_another_variant_is_told_by_blocks_and_shapes():
+def test_another_variant_differs_in_blocks():
     other = dict(last_block_indexes=(0, 2, 5, 6))
     report = fitted(mvit_names(classifier(**other)), classifier().state_dict()).report
     assert report.dropped["blocks.6.norm1.weight"] == "the model has 6 blocks"
@@ -151,7 +154,7 @@ def test_another_variant_is_told_by_blocks_and_shapes():
     assert report.missing["backbone.blocks.6.norm1.weight"] == "the file has 6 blocks"
 
 
-def test_clips_into_images_says_what_does_not_fit():
+def test_clip_weights_do_not_fit_a_model_for_images():
     report = fitted(mvit_names(clip_classifier()), classifier().state_dict()).report
     assert "but not the reverse" in report.mismatched["backbone.patch_embed.proj.weight"]
     assert report.dropped["blocks.0.attn.rel_pos_t"] == "the model takes images"
@@ -189,15 +192,15 @@ def test_other_models_are_fitted_by_name_and_shape():
     assert result.report.dropped == {"c": "the model has no tensor of this name"}
 
 
-def test_a_file_without_tensors_ends_in_a_sentence():
-    with pytest.raises(UserError, match="x.pth holds no weights, but a dict with 'a', 'b'"):
+def test_a_file_without_tensors_ends_in_one_sentence():
+    with pytest.raises(UserError, match="x.pth holds a dict with 'a', 'b' and not weights"):
         from_content({"a": 1, "b": "c"}, "x.pth")
-    with pytest.raises(UserError, match="x.pth holds no weights, but a list: give a file"):
+    with pytest.raises(UserError, match="x.pth holds a list and not weights: give a file"):
         from_content([1], "x.pth")
 
 
 def test_names_that_differ_in_one_part_share_a_line():
     names = [f"blocks.{n}.{a}.{p}" for n in (0, 1, 2, 5) for a in "kv" for p in ("bias", "weight")]
-    assert condensed(names) == ["blocks.{0..2,5}.{k,v}.{bias,weight}"]
-    assert condensed(["a.0.x", "a.1.x", "a.1.y"]) == ["a.0.x", "a.1.{x,y}"]
-    assert condensed(["a", "b.c"]) == ["a", "b.c"]
+    assert merge_names(names) == ["blocks.{0..2,5}.{k,v}.{bias,weight}"]
+    assert merge_names(["a.0.x", "a.1.x", "a.1.y"]) == ["a.0.x", "a.1.{x,y}"]
+    assert merge_names(["a", "b.c"]) == ["a", "b.c"]

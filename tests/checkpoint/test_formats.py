@@ -1,5 +1,6 @@
-"""Every name of every format against the models themselves; tests/recognition compares numbers."""
+"""Every name of every format against the models; tests/recognition compares numbers."""
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -14,7 +15,7 @@ from weight_files import (
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.converting import translate
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.recognition import ClassifierMViT, Recognizer
 
@@ -34,11 +35,13 @@ def shapes(state):
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def test_timm_has_no_other_mvitv2():
+def test_all_mvitv2_of_timm_are_listed():
     assert set(TIMM) == set(timm.list_models("mvitv2*"))
 
 
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if "huge" in n else ()) for n in TIMM]
+)
 def test_timms_models_are_ours_name_by_name(name):
     variant, expand_in, class_token, classes = TIMM[name]
     row = VARIANTS[variant]
@@ -62,7 +65,7 @@ def test_timms_models_are_ours_name_by_name(name):
     fitted = fit(weights, ours)
     assert shapes(fitted.state) == shapes(ours)
     assert not fitted.report.resized and not fitted.report.dropped and fitted.report.complete
-    back, _, left_out = express(weights, "timm")
+    back, _, left_out = translate(weights, "timm")
     assert shapes(back) == shapes(state) and not left_out
 
 
@@ -79,11 +82,11 @@ def test_torchvisions_mvit_v2_s_is_ours_name_by_name():
     fitted = fit(weights, ours)
     assert shapes(fitted.state) == shapes(ours) and fitted.report.complete
     assert not fitted.report.resized and not fitted.report.dropped
-    back, _, _ = express(weights, "torchvision")
+    back, _, _ = translate(weights, "torchvision")
     assert shapes(back) == shapes(state)
 
 
-def test_torchvisions_mvit_v1_b_is_translated_whole():
+def test_torchvisions_mvit_v1_b_is_translated_completely():
     with torch.device("meta"):
         state = mvit_v1_b().state_dict()
     weights = from_content(state, "mvit_v1_b")
@@ -93,9 +96,9 @@ def test_torchvisions_mvit_v1_b_is_translated_whole():
     assert weights.tensors["pos_embed_spatial"].shape == (1, 3136, 96)
     assert weights.tensors["pos_embed_temporal"].shape == (1, 8, 96)
     assert weights.tensors["pos_embed_class"].shape == (1, 1, 96)
-    back, _, _ = express(weights, "torchvision")
+    back, _, _ = translate(weights, "torchvision")
     assert shapes(back) == shapes(state)
-    theirs, _, _ = express(weights, "pyslowfast")
+    theirs, _, _ = translate(weights, "pyslowfast")
     assert from_content({"model_state": theirs}, "k400.pyth").tensors.keys() == theirs.keys()
 
 
@@ -103,7 +106,7 @@ def recognised(state, wrapper="model"):
     return from_content({wrapper: state}, "x").format
 
 
-def test_the_format_is_told_from_the_content():
+def test_the_format_is_recognised_from_the_content():
     images, clips = mvit_names(classifier()), mvit_names(clip_classifier())
     assert recognised(images) == "mvit"
     assert recognised(clips) == "pyslowfast"
@@ -112,17 +115,17 @@ def test_the_format_is_told_from_the_content():
     prefixed = {f"backbone.{n}": v for n, v in backbone_of_detector().state_dict().items()}
     assert recognised(prefixed) == "detectron2"  # a detector without a pyramid
     assert recognised({"layers.0.weight": torch.ones(1)}) is None
-    # saved from within DistributedDataParallel
+    # saved by DistributedDataParallel
     assert recognised({f"module.{n}": v for n, v in images.items()}) == "mvit"
 
 
-def test_images_pooled_in_three_dimensions_are_pyslowfasts_and_become_two():
+def test_image_files_with_3d_pooling_are_pyslowfasts():
     state = mvit_names(classifier())
     deep = {n: v.unsqueeze(2) if ".pool_" in n else v for n, v in state.items()}
     weights = from_content({"model_state": deep}, "x.pyth")
     assert weights.format == "pyslowfast" and weights.layout.axes == 2
     assert shapes(weights.tensors) == shapes(state)
-    back, _, _ = express(weights, "pyslowfast")
+    back, _, _ = translate(weights, "pyslowfast")
     assert shapes(back) == shapes(deep)
 
 
@@ -132,26 +135,27 @@ def test_every_name_is_translated_or_left_out_with_a_reason():
         "mask_token": "part of masked pre-training",
         "pred_head.transforms.0.weight": "part of masked pre-training",
         "blocks.0.gamma_1": "layer scale, without which its network computes something else",
-        "blocks.0.attn.q.weight": "q, k and v apart, which is not supported",
+        "blocks.0.attn.q.weight": "separate q, k and v projections, which are not supported",
         "something.else": "not a name of PySlowFast's MViT",
     }
     state |= {name: torch.ones(1) for name in extra}
-    state |= {"steps": 7, "sparse": torch.eye(2).to_sparse()}
+    state |= {"steps": 7, "sparse": torch.eye(2).to_sparse(), "labels": np.array(["cat"])}
     weights = from_content({"model_state": state, "epoch": 3, "cfg": "A: 1"}, "x.pyth")
     assert weights.left_out == extra | {
-        "steps": "no dense tensor of numbers, but int",
-        "sparse": "no dense tensor of numbers, but Tensor",
+        "steps": "not a dense tensor of numbers, but int",
+        "sparse": "not a dense tensor of numbers, but Tensor",
+        "labels": "not a dense tensor of numbers, but ndarray",
     }
     assert {*weights.sources.values(), *weights.left_out} == set(state)
     assert weights.companions == {"epoch": 3, "cfg": "A: 1"}
 
 
-def test_two_tensors_for_one_place_are_told():
+def test_a_second_tensor_of_the_same_name_is_reported():
     with torch.device("meta"):
         state = dict(timm.create_model("mvitv2_tiny").state_dict())
     state["stages.1.blocks.0.shortcut_proj_mlp.bias"] = torch.ones(192)
     left_out = from_content(state, "x").left_out
     assert left_out == {
-        "stages.1.blocks.0.shortcut_proj_mlp.bias": "it is a second blocks.1.proj.bias, beside "
+        "stages.1.blocks.0.shortcut_proj_mlp.bias": "a second blocks.1.proj.bias, which is already "
         "stages.1.blocks.0.shortcut_proj_attn.bias"
     }

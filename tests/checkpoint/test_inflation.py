@@ -1,4 +1,4 @@
-"""What a network for clips computes when it starts from the weights of one for images."""
+"""A network for clips that starts from the weights of one for images."""
 
 import math
 
@@ -20,7 +20,7 @@ PIXELS = 64
 
 
 def pair(inflation="centre", class_token=False, image_options=KV):
-    """A model of images, one of clips that starts from it, both in float64, and the report."""
+    """Build a model for images, one for clips that starts from it, both float64, and the report."""
     image = classifier(class_token=class_token, **image_options).double()
     clip = clip_classifier(class_token=class_token).double()
     fitted = fit(from_content(mvit_names(image), "x.pyth"), clip.state_dict(), inflation)
@@ -29,7 +29,7 @@ def pair(inflation="centre", class_token=False, image_options=KV):
 
 
 def still(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two images, and clips that show nothing else."""
+    """Draw two images, and clips that repeat them."""
     images = torch.randn(2, 3, PIXELS, PIXELS, dtype=torch.float64)
     return images, images.unsqueeze(2).expand(-1, -1, frames, -1, -1)
 
@@ -65,27 +65,27 @@ def test_the_slices_of_a_convolution(inflation, deep_pools):
     )
 
 
-def test_tables_of_time_start_at_zero_on_purpose():
+def test_tables_in_time_start_at_zero():
     report = pair()[2]
     tables = {f"backbone.blocks.{n}.attn.rel_pos_t" for n in range(6)}
     assert set(report.zeroed) == tables and not report.missing
     assert report.complete and report.backbone_share == 1
-    told = "set to zero, 6:\n  backbone.blocks.{0..5}.attn.rel_pos_t: the file is for images, time"
-    assert told in str(report) and "not in the file" not in str(report)
+    line = "set to zero, 6:\n  backbone.blocks.{0..5}.attn.rel_pos_t: the file is for images, time"
+    assert line in str(report) and "not in the file" not in str(report)
     _, clip, _ = pair()
     assert all(not clip.state_dict()[name].any() for name in tables)
 
 
 @pytest.mark.parametrize("inflation", ["mean", "repeat"])
-def test_the_rules_of_pyslowfast_leave_the_tables_of_time_as_they_are(inflation):
+def test_the_rules_of_pyslowfast_keep_the_tables_in_time(inflation):
     _, clip, report = pair(inflation)
     tables = {f"backbone.blocks.{n}.attn.rel_pos_t" for n in range(6)}
     assert report.missing == dict.fromkeys(tables, "the file is for images") and not report.zeroed
     assert all(clip.state_dict()[name].any() for name in tables)
-    assert "not in the file, start anew, 6:" in str(report)
+    assert "not in the file, keep their initial values, 6:" in str(report)
 
 
-def test_of_clips_and_of_what_the_file_lacks_nothing_becomes_zero():
+def test_other_missing_tensors_are_not_set_to_zero():
     state = mvit_names(clip_classifier())
     del state["blocks.1.attn.rel_pos_t"]
     report = fit(from_content(state, "x"), clip_classifier().state_dict()).report
@@ -103,7 +103,7 @@ def test_of_clips_and_of_what_the_file_lacks_nothing_becomes_zero():
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 8, 16])
-def test_a_still_clip_is_seen_as_the_image(frames):
+def test_a_still_clip_equals_the_image(frames):
     image, clip, report = pair()
     assert report.complete
     x, frozen = still(frames)
@@ -111,7 +111,7 @@ def test_a_still_clip_is_seen_as_the_image(frames):
         close(clip.logits(frozen), image.logits(x))
 
 
-def test_so_it_is_where_the_file_pools_half_as_far():
+def test_a_still_clip_equals_the_image_with_other_pooling():
     # the first block of stage 3 then has longer tables (55 -> 27 rows at 224 pixels)
     image, clip, report = pair(image_options={})
     resized = [name for name in report.resized if "rel_pos" in name]
@@ -125,7 +125,7 @@ def test_so_it_is_where_the_file_pools_half_as_far():
 
 
 @pytest.mark.parametrize("frames", [5, 8])
-def test_with_a_class_token_its_own_key_counts_once_against_the_copies(frames, monkeypatch):
+def test_the_key_of_a_class_token_counts_once_against_the_copies(frames, monkeypatch):
     # exp(c) + T' * sum exp(k) = T' * (exp(c - log T') + sum exp(k)): exactly the network of the
     # image whose logits for the class token's key are lower by log T'.
     image, clip, _ = pair(class_token=True)
@@ -133,9 +133,9 @@ def test_with_a_class_token_its_own_key_counts_once_against_the_copies(frames, m
     plain = attention.MultiScaleAttention.attend_plain
     lower = math.log(math.ceil(frames / 2))
 
-    def attend(self, q, k, v, positions, own):
-        """A further channel, 1 in all queries, that the class token's key alone answers to."""
-        class_q, class_k, class_v = own
+    def attend(self, q, k, v, positions, class_qkv):
+        """Lower the logits of the class token's key by a further channel, 1 in all queries."""
+        class_q, class_k, class_v = class_qkv
         q, class_q = (nn.functional.pad(t, (0, 1), value=1 / self.scale) for t in (q, class_q))
         k = nn.functional.pad(k, (0, 1))
         class_k = nn.functional.pad(class_k, (0, 1), value=-lower)
@@ -143,13 +143,13 @@ def test_with_a_class_token_its_own_key_counts_once_against_the_copies(frames, m
         return plain(self, q, k, v, positions, (class_q, class_k, class_v))
 
     with torch.no_grad():
-        unchanged, seen = image.logits(x), clip.logits(frozen)
+        unchanged, logits = image.logits(x), clip.logits(frozen)
         monkeypatch.setattr(attention.MultiScaleAttention, "attend_fused", attend)
-        close(seen, image.logits(x))
-    assert (seen - unchanged).abs().max() > 1e-6
+        close(logits, image.logits(x))
+    assert (logits - unchanged).abs().max() > 1e-6
 
 
-def test_by_the_mean_a_clip_without_ends_is_seen_as_the_image(monkeypatch):
+def test_with_the_mean_an_endless_still_clip_equals_the_image(monkeypatch):
     image, clip, _ = pair("mean")
     x, frozen = still(8)
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_by_the_mean_a_clip_without_ends_is_seen_as_the_image(monkeypatch):
 
 
 def endless(clip, monkeypatch) -> None:
-    """Take the clip for a ring in time: no convolution sees the zeros that are padded at its ends."""
+    """Make the clip a ring in time, so that no convolution reads zeros beyond its ends."""
     embed = clip.backbone.patch_embed.forward
 
     def embed_ring(x):
@@ -176,7 +176,7 @@ def endless(clip, monkeypatch) -> None:
     monkeypatch.setattr(attention, "pool_heads", pool_ring)
 
 
-def test_training_moves_what_starts_at_zero():
+def test_training_changes_tensors_that_start_at_zero():
     _, clip, report = pair()
     clip.train()
     inputs = torch.randn(2, 3, 8, PIXELS, PIXELS, dtype=torch.float64)
@@ -199,18 +199,20 @@ def image_file(folder, **options) -> str:
     return str(path)
 
 
-def test_a_training_starts_by_the_rule_it_is_given(tmp_path):
+def test_training_starts_with_the_configured_rule(tmp_path):
     path = image_file(tmp_path)
     for inflation, share in (("centre", 0), ("mean", 1 / 3), ("repeat", 1)):
         model = clip_classifier()
         StrictCheckpointer(model, inflation=inflation).load(path)
         kernel = torch.load(path)["model_state"]["patch_embed.proj.weight"]
         assert model.backbone.patch_embed.proj.weight[:, :, 0].allclose(kernel * share)
-    with pytest.raises(UserError, match="inflation='center' of train, how .* one of centre, mean, rep"):
+    with pytest.raises(
+        UserError, match="inflation='center' of train, the rule .* one of centre, mean, rep"
+    ):
         StrictCheckpointer(model, inflation="center")
 
 
-def test_a_run_of_clips_does_not_go_on_from_images(tmp_path, caplog):
+def test_a_run_on_clips_does_not_resume_from_images(tmp_path, caplog):
     model = clip_classifier(7, class_token=False)
     with pytest.raises(UserError, match="is for another architecture"):
         StrictCheckpointer(model).resume(image_file(tmp_path, **KV))

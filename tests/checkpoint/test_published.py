@@ -1,7 +1,7 @@
-"""The table of published weights, and how they are asked for."""
+"""The table of published weights, and the ways to name them."""
 
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -17,7 +17,7 @@ FORMATS = {"mvit", "pyslowfast", "detectron2", "timm", "torchvision", "mmaction2
 
 @pytest.fixture
 def downloads(monkeypatch):
-    """What would be downloaded: (url, checksum)."""
+    """Record (url, checksum) instead of downloading."""
     calls = []
     monkeypatch.setattr(published, "download", lambda *a: calls.append(a) or "/cache/file")
     return calls
@@ -34,7 +34,7 @@ def test_rows_are_complete_and_differ():
     assert {row.format for row in PUBLISHED.values()} == FORMATS
 
 
-def test_checksums_stand_where_a_publisher_states_one():
+def test_checksums_are_those_that_publishers_state():
     for row in PUBLISHED.values():
         stated = row.format in ("torchvision", "mmaction2")
         assert bool(row.checksum) == stated
@@ -92,18 +92,18 @@ def test_a_name_and_its_url_mean_the_same_row(name):
     assert row.file == published.HUB_FILE or find(row.file).file == row.file
 
 
-def test_the_hubs_file_name_means_none_of_its_models():
+def test_the_file_name_of_the_hub_identifies_no_model():
     assert find("model.safetensors") is None
 
 
 def test_other_urls_are_downloaded(downloads):
-    fetch("https://a.org/own.pth")
+    fetch("https://a.org/mine.pth")
     fetch("detectron2://ImageNetPretrained/MSRA/R-50.pkl")
     zoo = "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl"
-    assert downloads == [("https://a.org/own.pth",), (zoo,)]
+    assert downloads == [("https://a.org/mine.pth",), (zoo,)]
 
 
-def test_a_path_that_exists_is_returned_as_it_is(tmp_path, monkeypatch, downloads):
+def test_a_path_that_exists_is_returned_unchanged(tmp_path, monkeypatch, downloads):
     monkeypatch.chdir(tmp_path)
     Path("mvitv2_b_in21k").touch()  # a file comes before the name
     assert fetch("mvitv2_b_in21k") == "mvitv2_b_in21k"
@@ -123,27 +123,30 @@ def test_a_folder_of_that_name_does_not_hide_the_weights(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     "source, parts",
     [
-        ("mvit_b_in21k", ["no published name", "did you mean mvitv2_b_in21k"]),
-        ("something else", ["no published name", "give a path"]),
-        ("runs/model_0000999.pth", ["do not exist (looked from", "correct the path"]),
+        ("mvit_b_in21k", ["nor a published name", "did you mean mvitv2_b_in21k"]),
+        ("something else", ["nor a published name", "give a path"]),
+        ("runs/model_0000999.pth", ["do not exist (current folder: ", "correct the path"]),
         ("model_best.pth", ["do not exist", "correct the path"]),
         ("timm/mvitv2_tiny", ["do not exist", "such as timm/mvitv2_tiny.fb_in1k"]),
-        ("s3://bucket/x.pth", ["cannot be opened", "https://"]),
+        ("output/mine/model_final.pth", ["do not exist", "or train mine first"]),
+        ("s3://bucket/x.pth", ["cannot be downloaded", "https://"]),
     ],
 )
-def test_what_is_neither_path_nor_name_ends_in_a_sentence(source, parts, downloads):
+def test_unknown_sources_end_in_one_sentence(source, parts, downloads):
     with pytest.raises(UserError) as caught:
         fetch(source)
     assert all(part in str(caught.value) for part in [source, *parts])
     assert "\n" not in str(caught.value) and downloads == []
 
 
-def test_the_command_prints_the_table():
-    command = [sys.executable, "-W", "error", "-m", "mvit_det.checkpoint.published"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    header, rule, *rows = done.stdout.splitlines()
+def test_the_command_prints_the_table(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["published"])
+    monkeypatch.delitem(sys.modules, published.__name__)
+    runpy.run_module(published.__name__, run_name="__main__")
+    table = capsys.readouterr().out
+    header, rule, *rows = table.splitlines()
     assert header == "| name | what | format | licence | source |" and set(rule) == set("| -")
     assert len(rows) == len(PUBLISHED)
-    assert done.stdout.strip() in (ROOT / "configs" / "README.md").read_text(), "print it again"
+    assert table.strip() in (ROOT / "configs" / "README.md").read_text(), "print it again"
     for row, name in zip(rows, PUBLISHED):
         assert row.startswith(f"| [{name}](https://") and row.count("|") == 6

@@ -4,22 +4,21 @@ The names are those that the code of the publishers gives to these models
 (``tests/golden/make_checkpoint_keys.py``).
 """
 
-
 import pytest
 import torch
-from golden.make_checkpoint_keys import read_keys  # noqa: E402
+from golden.make_checkpoint_keys import read_keys
 from weight_files import clip_classifier
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint import fit
-from mvit_det.checkpoint.converting import express
+from mvit_det.checkpoint.converting import translate
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.checkpoint.weights import Weights, from_content
 
 KEYS = read_keys()
 PRETRAINING = ("mask_token", "hogs.", "pred_head.")
-# Published names whose models are the ones of other code bases too -> (letter, clip).
+# Published names whose models other code bases have too -> (letter, clip).
 CLIPS = {
     "mvitv2_s_16x4_k400": ("S", (16, 224, 224)),
     "mvitv2_b_32x3_k400": ("B", (32, 224, 224)),
@@ -43,7 +42,7 @@ def format_of(model: str) -> str:
 
 
 def weights_of(model: str) -> Weights:
-    """A file with those names and shapes, and no numbers."""
+    """Make a file with these names and shapes on the meta device."""
     tensors = {name: torch.empty(shape, device="meta") for name, shape in KEYS[model].items()}
     return from_content({FORMATS[format_of(model)].wrapper: tensors}, model)
 
@@ -59,23 +58,23 @@ def test_every_published_file_of_these_formats_is_listed():
 
 
 @pytest.mark.parametrize("model", KEYS)
-def test_no_name_is_left_over_in_either_direction(model):
+def test_every_name_is_translated_in_both_directions(model):
     weights = weights_of(model)
     assert weights.format == format_of(model)
     pretraining = {name for name in KEYS[model] if name.startswith(PRETRAINING)}
     assert set(weights.left_out) == pretraining
     assert bool(pretraining) == ("maskfeat_k400" in model)
-    back, _, left_out = express(weights, weights.format)
+    back, _, left_out = translate(weights, weights.format)
     rest = {name: shape for name, shape in KEYS[model].items() if name not in pretraining}
     assert left_out == {} and shapes(back) == rest
 
 
 @pytest.mark.parametrize("ours", TWINS)
-def test_either_format_gives_the_names_of_the_other(ours):
+def test_pyslowfast_and_mmaction2_translate_into_each_other(ours):
     theirs = TWINS[ours]
-    there, _, left_out = express(weights_of(ours), "mmaction2")
+    there, _, left_out = translate(weights_of(ours), "mmaction2")
     assert left_out == {} and shapes(there) == KEYS[theirs]
-    here, _, left_out = express(weights_of(theirs), "pyslowfast")
+    here, _, left_out = translate(weights_of(theirs), "pyslowfast")
     assert left_out == {} and shapes(here) == KEYS[ours]
 
 
@@ -114,6 +113,6 @@ def test_they_fill_our_models_completely(model):
         ("mvitv1_b_32x3_k400", None, "mlp", 3),
     ],
 )
-def test_the_network_is_told_from_the_file(model, variant, expand_in, axes):
+def test_the_network_is_inferred_from_the_file(model, variant, expand_in, axes):
     layout = weights_of(model).layout
     assert (layout.variant, layout.expand_in, layout.axes) == (variant, expand_in, axes)

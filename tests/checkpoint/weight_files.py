@@ -3,7 +3,7 @@
 import torch
 
 from mvit_det.detection import MViT as DetectionMViT
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 WIDTHS = dict(embed_dim=16, num_heads=1, last_block_indexes=(0, 2, 4, 5))
 
@@ -15,7 +15,7 @@ def classifier(classes: int = 5, input_size=(64, 64), **changes) -> Recognizer:
 
 def clip_classifier(classes: int = 5, class_token: bool = True, **changes) -> Recognizer:
     """A small classifier of clips of 4 frames."""
-    clip = dict(OF_CLIPS, input_size=(4, 64, 64), class_token=class_token)
+    clip = dict(CLIP_ARGUMENTS, input_size=(4, 64, 64), class_token=class_token)
     return Recognizer(ClassifierMViT(**{**clip, **WIDTHS, **changes}), classes).eval()
 
 

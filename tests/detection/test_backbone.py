@@ -1,4 +1,4 @@
-"""The backbone with Detectron2's interface, on either host; test_backbone_parity.py compares numbers."""
+"""The backbone with Detectron2's interface; test_backbone_parity.py compares its numbers."""
 
 import math
 
@@ -22,7 +22,7 @@ def image(size, batch=1):
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
-def test_it_is_a_registered_backbone():
+def test_backbone_is_registered():
     assert BACKBONE_REGISTRY.get("MViT") is MViT
     assert issubclass(MViT, Backbone)
 
@@ -42,7 +42,7 @@ def test_it_is_a_registered_backbone():
         ),
     ],
 )
-def test_output_shape_says_what_forward_gives(change, channels, stride):
+def test_output_shape_describes_the_result_of_forward(change, channels, stride):
     model = MViT(**{**SMALL, **change}).eval()
     shapes = model.output_shape()
     assert {name: spec.channels for name, spec in shapes.items()} == channels
@@ -53,7 +53,7 @@ def test_output_shape_says_what_forward_gives(change, channels, stride):
         assert features[name].shape == (1, spec.channels, 64 // spec.stride, 64 // spec.stride)
 
 
-def test_it_works_inside_fpn():
+def test_fpn_on_the_backbone():
     model = FPN(
         bottom_up=MViT(**SMALL),
         in_features=SCALES,
@@ -72,7 +72,7 @@ def test_it_works_inside_fpn():
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_activation_is_the_one_that_was_asked_for():
+def test_activation_is_configurable():
     model = MViT(**SMALL, act_layer=nn.ReLU)
     assert all(isinstance(block.mlp.act, nn.ReLU) for block in model.blocks)
 
@@ -85,7 +85,7 @@ def test_coarse_keys_are_in_two_blocks_and_can_be_switched_off():
     assert strides == [(s, s) for s in (4, 2, 2, 1, 1, 1)]
 
 
-def test_attention_is_fused_unless_it_is_switched_off():
+def test_fused_attention_can_be_switched_off():
     assert all(block.attn.fused for block in MViT(**SMALL).blocks)
     assert not any(block.attn.fused for block in MViT(**SMALL, fused_attention=False).blocks)
 

@@ -1,6 +1,6 @@
-"""Whole detectors out of a file like those of Detectron2's model zoo, against Detectron2's own.
+"""Whole detectors from files in the format of Detectron2's model zoo, against Detectron2's own.
 
-Where no real Detectron2 is installed, golden numbers of tests/golden/ stand in for it.
+Without a real Detectron2 only the golden numbers of tests/golden/ are compared.
 """
 
 import json
@@ -13,14 +13,14 @@ from golden.make_detector import DETECTIONS, NAMES, OUTPUTS, build, fill, output
 
 import mvit_det
 from mvit_det.checkpoint import read_weights
-from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.converting import translate, write_weights
 from mvit_det.engine.checkpointer import StrictCheckpointer
 
 GOLDEN = json.loads(OUTPUTS.read_text())
 
 
 def from_zoo(name, model, folder):
-    """Our detector with the weights of ``model``, which travel in a .pkl of the zoo's layout."""
+    """Build our detector with the weights of ``model`` from a .pkl in the zoo's format."""
     path = folder / "model_final_000000.pkl"
     arrays = {key: value.numpy() for key, value in model.state_dict().items()}
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "someone"}))
@@ -43,7 +43,7 @@ def test_outputs_are_those_of_detectron2(tmp_path, name):
         torch.testing.assert_close(
             flattened(shorten(key, value)), flattened(expected), rtol=1e-4, atol=1e-4, msg=key
         )
-    # the comparison means something
+    # otherwise the comparison would be empty
     assert len(found["scores"]) == DETECTIONS and found["masks"].std() > 1e-4
 
 
@@ -64,8 +64,8 @@ def test_outputs_are_those_of_a_live_detectron2(tmp_path, name):
 def test_detectron2_takes_our_weights(tmp_path):
     ours, theirs = fill(build(NAMES[1])), build(NAMES[1], theirs=True)
     torch.save({"model": ours.state_dict()}, tmp_path / "model_final.pth")
-    tensors, _, left_out = express(read_weights(tmp_path / "model_final.pth"), "detectron2")
-    write(tensors, "detectron2", tmp_path / "ours.pkl")
+    tensors, _, left_out = translate(read_weights(tmp_path / "model_final.pth"), "detectron2")
+    write_weights(tensors, "detectron2", tmp_path / "ours.pkl")
     DetectionCheckpointer(theirs).load(str(tmp_path / "ours.pkl"))
     assert not left_out
     found, expected = theirs.state_dict(), ours.state_dict()

@@ -59,15 +59,15 @@ def settings(model):
     ]
 
 
-def assert_same(a, b, exactly=True):
-    assert tuple(a.image_size) == tuple(b.image_size)
-    assert set(a.get_fields()) == set(b.get_fields())
+def assert_same(actual, expected, exactly=True):
+    assert tuple(actual.image_size) == tuple(expected.image_size)
+    assert set(actual.get_fields()) == set(expected.get_fields())
     tolerance = dict(rtol=0, atol=0) if exactly else {}
-    for name, value in a.get_fields().items():
-        other = b.get(name)
+    for name, value in actual.get_fields().items():
+        wanted = expected.get(name)
         if isinstance(value, Boxes):
-            value, other = value.tensor, other.tensor
-        torch.testing.assert_close(value, other, **tolerance)
+            value, wanted = value.tensor, wanted.tensor
+        torch.testing.assert_close(value, wanted, **tolerance)
 
 
 def run(model, inputs, *args, **kwargs):
@@ -85,7 +85,7 @@ def test_without_options_it_is_the_parent(kind):
         assert_same(a["instances"], b["instances"])
 
 
-def test_training_is_the_parent_s():
+def test_training_is_that_of_the_parent():
     model = toy_mask_rcnn()
     losses = []
     for detector in (model, ours(model, soft_nms="linear", test_short_sides=[50], test_flip=True)):
@@ -107,21 +107,21 @@ def test_one_view_of_the_given_size_is_plain_inference_bit_for_bit(kind):
                 found, expected = found["instances"], expected["instances"]
             assert len(found) == 20
             assert_same(found, expected)
-    # of detections that are given, too
-    given = [expected[:3] for expected in run(model, inputs, do_postprocess=False)]
-    for g in given:
-        if g.has("pred_masks"):
-            g.remove("pred_masks")
+    # with known boxes, too
+    known = [expected[:3] for expected in run(model, inputs, do_postprocess=False)]
+    for boxes in known:
+        if boxes.has("pred_masks"):
+            boxes.remove("pred_masks")
     for i, x in enumerate(inputs):
         # a copy: the real detector_postprocess scales boxes in place
-        copies = [deepcopy(given[i]) for _ in range(2)]
+        copies = [deepcopy(known[i]) for _ in range(2)]
         (found,), (expected,) = run(viewer, [x], copies[:1]), run(model, [x], copies[1:])
         assert_same(found["instances"], expected["instances"])
         assert not copies[0].has("pred_masks")
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_soft_nms_chooses_among_all_boxes_above_its_threshold(kind):
+def test_soft_nms_selects_from_all_boxes_above_its_threshold(kind):
     model = parent(kind)
     soft = SoftNMS("gaussian", sigma=0.3, score_threshold=0.02)
     inputs, before = toy_inputs(1, SIZES), settings(model)
@@ -140,7 +140,7 @@ def test_soft_nms_chooses_among_all_boxes_above_its_threshold(kind):
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("soft_nms", [None, "linear"])
-def test_candidates_of_all_views_are_joined_and_chosen_once(kind, soft_nms):
+def test_one_selection_from_the_candidates_of_all_views(kind, soft_nms):
     model = parent(kind)
     x = toy_inputs(2, SIZES)[0]
     detector = ours(model, test_short_sides=[70, 91], test_flip=True, soft_nms=soft_nms)
@@ -152,25 +152,27 @@ def test_candidates_of_all_views_are_joined_and_chosen_once(kind, soft_nms):
     predictor = last_predictor(model)
     predictor.test_nms_thresh, predictor.test_topk_per_image = 1.1, 100000
     predictor.test_score_thresh = 0.05 if soft_nms is None else 1e-3
-    joined = []
+    candidates = []
     for view in views:
-        (seen,) = run(model, [{"image": view.show(x["image"])}], do_postprocess=False)
-        boxes = seen.pred_boxes.tensor * (frame[1] / view.size[1])
+        (result,) = run(model, [{"image": view.apply_image(x["image"])}], do_postprocess=False)
+        boxes = result.pred_boxes.tensor * (frame[1] / view.size[1])
         if view.mirrored:
             boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor(
                 [frame[1], 0, frame[1], 0]
             )
-        joined.append(
-            Instances(frame, pred_boxes=Boxes(boxes), scores=seen.scores, classes=seen.pred_classes)
+        candidates.append(
+            Instances(
+                frame, pred_boxes=Boxes(boxes), scores=result.scores, classes=result.pred_classes
+            )
         )
-    joined = Instances.cat(joined)
-    joined.pred_classes = joined.classes
-    boxes = joined.pred_boxes.tensor
+    candidates = Instances.cat(candidates)
+    candidates.pred_classes = candidates.classes
+    boxes = candidates.pred_boxes.tensor
     if soft_nms is None:
-        keep = batched_nms(boxes, joined.scores, joined.pred_classes, 0.5)[:20]
-        expected = joined[keep]
+        keep = batched_nms(boxes, candidates.scores, candidates.pred_classes, 0.5)[:20]
+        expected = candidates[keep]
     else:
-        expected = SoftNMS()(joined, 20)
+        expected = SoftNMS()(candidates, 20)
     assert torch.equal(found.pred_classes, expected.pred_classes)
     # aspect ratios of the views differ by the rounding to whole pixels
     torch.testing.assert_close(found.scores, expected.scores, rtol=0.02, atol=1e-3)
@@ -183,13 +185,14 @@ def test_candidates_of_all_views_are_joined_and_chosen_once(kind, soft_nms):
     masks = []
     for view in views:
         boxes = view.boxes_from_frame(found.pred_boxes.tensor, frame)
-        given = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=found.pred_classes)
-        (seen,) = run(model, [{"image": view.show(x["image"])}], [given], do_postprocess=False)
-        masks.append(seen.pred_masks.flip(-1) if view.mirrored else seen.pred_masks)
+        known = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=found.pred_classes)
+        image = {"image": view.apply_image(x["image"])}
+        (result,) = run(model, [image], [known], do_postprocess=False)
+        masks.append(result.pred_masks.flip(-1) if view.mirrored else result.pred_masks)
     torch.testing.assert_close(found.pred_masks, torch.stack(masks).mean(dim=0))
 
 
-def test_a_batch_is_its_images_one_by_one():
+def test_images_of_a_batch_do_not_affect_each_other():
     detector = ours(parent("mask"), test_short_sides=[60, 90], test_flip=True, soft_nms="linear")
     inputs = toy_inputs(3, SIZES)
     for x, found in zip(inputs, run(detector, inputs)):
@@ -200,7 +203,7 @@ def test_a_batch_is_its_images_one_by_one():
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_an_image_with_nothing_in_it_gives_empty_instances_with_all_fields(kind):
+def test_an_image_without_objects_gives_empty_instances_with_all_fields(kind):
     model = parent(kind)
     last_predictor(model).test_score_thresh = 1.1
     detector = ours(model, test_short_sides=[60, 90], test_flip=True)
@@ -213,7 +216,7 @@ def test_an_image_with_nothing_in_it_gives_empty_instances_with_all_fields(kind)
 
 
 class CountingBackbone(nn.Module):
-    """Notes how many of the feature maps that it made are alive whenever it is called."""
+    """Record at each call how many of the earlier feature maps are still in memory."""
 
     def __init__(self, backbone):
         super().__init__()
@@ -223,7 +226,7 @@ class CountingBackbone(nn.Module):
         self.made, self.alive = [], []
 
     def forward(self, x):
-        assert not torch.is_grad_enabled()  # a graph would hold what is inside
+        assert not torch.is_grad_enabled()  # a graph would keep them
         self.alive.append(sum(ref() is not None for ref in self.made))
         features = self.backbone(x)
         self.made += [weakref.ref(value) for value in features.values()]
@@ -241,7 +244,7 @@ def test_memory_is_bounded_by_one_view(kind):
     assert len(model.backbone.made) == 24 * 3
 
 
-def test_the_only_view_is_looked_at_once():
+def test_features_of_a_single_view_are_computed_once_per_image():
     model = parent("mask")
     model.backbone = CountingBackbone(model.backbone)
     ours(model, test_short_sides=[60], soft_nms="linear")(toy_inputs(5, SIZES))
@@ -251,7 +254,7 @@ def test_the_only_view_is_looked_at_once():
     assert model.backbone.alive == [0]
 
 
-def test_masks_of_no_boxes_cost_one_view():
+def test_without_boxes_masks_need_one_view():
     model = parent("mask")
     model.backbone = CountingBackbone(model.backbone)
     model.roi_heads.box_predictor.test_score_thresh = 1.1

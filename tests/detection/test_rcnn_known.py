@@ -1,4 +1,4 @@
-"""Soft-NMS and views around RoI heads whose outputs are known."""
+"""Soft-NMS and views with RoI heads whose outputs are known."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from mvit_det.errors import UserError
 
 
 class Identity(nn.Module):
-    """A backbone whose feature map is the picture."""
+    """A backbone whose feature map is the image."""
 
     size_divisibility = 0
     padding_constraints = None
@@ -23,24 +23,24 @@ class Identity(nn.Module):
 
 
 class NoProposals(nn.Module):
-    """Says only how large the images are."""
+    """Give no proposals, only the image sizes."""
 
     def forward(self, images, features):
         return [Instances(size) for size in images.image_sizes], {}
 
 
 class FindsBright(nn.Module):
-    """RoI heads that find the bright rectangle; its mask is what they see in it, 4 x 4 cells."""
+    """RoI heads that find the bright rectangle; its mask is its brightness in 4 x 4 cells."""
 
     mask_on = True
 
-    def __init__(self, seen=None):
+    def __init__(self, mask_of=None):
         super().__init__()
         self.box_predictor = nn.Module()
         self.box_predictor.test_score_thresh = 0.05
         self.box_predictor.test_nms_thresh = 0.6
         self.box_predictor.test_topk_per_image = 100
-        self.seen = seen or (lambda crop: F.adaptive_avg_pool2d(crop, 4))
+        self.mask_of = mask_of or (lambda crop: F.adaptive_avg_pool2d(crop, 4))
 
     def _forward_box(self, features, proposals):
         predictor = self.box_predictor
@@ -55,17 +55,17 @@ class FindsBright(nn.Module):
         return [found]
 
     def forward_with_given_boxes(self, features, instances):
-        (picture,), (given,) = features["picture"], instances
-        crops = [picture[:1, y0:y1, x0:x1] for x0, y0, x1, y1 in given.pred_boxes.tensor.int()]
-        given.pred_masks = torch.stack([self.seen(crop) for crop in crops])
-        return [given]
+        (picture,), (known,) = features["picture"], instances
+        crops = [picture[:1, y0:y1, x0:x1] for x0, y0, x1, y1 in known.pred_boxes.tensor.int()]
+        known.pred_masks = torch.stack([self.mask_of(crop) for crop in crops])
+        return [known]
 
 
-def known_detector(seen=None, **options):
+def known_detector(mask_of=None, **options):
     return GeneralizedRCNN(
         backbone=Identity(),
         proposal_generator=NoProposals(),
-        roi_heads=FindsBright(seen),
+        roi_heads=FindsBright(mask_of),
         pixel_mean=[0.0] * 3,
         pixel_std=[255.0] * 3,
         **options,
@@ -80,12 +80,12 @@ def shaded_rectangle():
     return image.to(torch.uint8)
 
 
-def test_views_of_several_sizes_meet_in_the_first():
+def test_boxes_of_all_views_are_in_pixels_of_the_first():
     x = {"image": shaded_rectangle()}
     detector = known_detector(test_short_sides=[96, 48, 144], test_flip=True)
     (found,) = run(detector, [x], do_postprocess=False)
     assert tuple(found.image_size) == (96, 128)
-    # the best is the box of the smallest view; those of the others overlap it
+    # the smallest view has the highest score; the boxes of the others overlap its box
     assert found.pred_boxes.tensor.tolist() == [[16, 32, 48, 64]]
     assert found.scores.tolist() == pytest.approx([0.9 - 0.048])
     (result,) = run(detector, [x])
@@ -94,40 +94,40 @@ def test_views_of_several_sizes_meet_in_the_first():
 
 
 def test_masks_are_the_mean_of_all_views():
-    def seen(crop):  # left to right 0, 1, 2, 3 tenths, and more the larger the view
+    def mask_of(crop):  # left to right 0, 1, 2, 3 tenths, plus the width of the view
         return (torch.arange(4) / 10 + crop.shape[-1] / 100).expand(1, 4, 4)
 
     x = {"image": shaded_rectangle()}
-    detector = known_detector(seen, test_short_sides=[48, 96])
+    detector = known_detector(mask_of, test_short_sides=[48, 96])
     (found,) = run(detector, [x], do_postprocess=False)
     ramp = torch.arange(4) / 10
     expected = ramp + (0.16 + 0.32) / 2
     torch.testing.assert_close(found.pred_masks, expected.expand(1, 1, 4, 4))
-    # the mirrored views are turned back: a head that prefers the right then prefers no side
-    detector = known_detector(seen, test_short_sides=[48, 96], test_flip=True)
+    # masks of mirrored views are flipped back, so the slope cancels
+    detector = known_detector(mask_of, test_short_sides=[48, 96], test_flip=True)
     (found,) = run(detector, [x], do_postprocess=False)
     torch.testing.assert_close(found.pred_masks, torch.full((1, 1, 4, 4), 0.15 + 0.24))
 
 
-def test_masks_of_given_boxes_in_the_frame_that_they_name():
+def test_masks_of_known_boxes_in_frames_of_two_sizes():
     x = {"image": shaded_rectangle(), "height": 96, "width": 128}
     detector = known_detector(test_short_sides=[96, 48], test_flip=True)
     for scale in (1, 2):
-        given = Instances((48 * scale, 64 * scale))
-        given.pred_boxes = Boxes(torch.tensor([[8.0, 16, 24, 32]]) * scale)
-        given.pred_classes = torch.tensor([2])
-        given.note = torch.tensor([7])
-        (found,) = run(detector, [x], [given], do_postprocess=False)
-        assert found.note.tolist() == [7] and not given.has("pred_masks")
-        assert found.pred_boxes.tensor.tolist() == given.pred_boxes.tensor.tolist()
+        known = Instances((48 * scale, 64 * scale))
+        known.pred_boxes = Boxes(torch.tensor([[8.0, 16, 24, 32]]) * scale)
+        known.pred_classes = torch.tensor([2])
+        known.note = torch.tensor([7])
+        (found,) = run(detector, [x], [known], do_postprocess=False)
+        assert found.note.tolist() == [7] and not known.has("pred_masks")
+        assert found.pred_boxes.tensor.tolist() == known.pred_boxes.tensor.tolist()
         pixels = shaded_rectangle()[:1, 16:32, 8:24] / 255
         torch.testing.assert_close(
             found.pred_masks[0], F.adaptive_avg_pool2d(pixels, 4), rtol=0, atol=0.05
         )
-        (drawn,) = run(detector, [x], [given])
-        assert drawn["instances"].pred_boxes.tensor.tolist() == [[16, 32, 48, 64]]
-        assert given.pred_boxes.tensor.tolist() == [[8 * scale, 16 * scale, 24 * scale, 32 * scale]]
-        assert_same(drawn["instances"], detector_postprocess(found, 96, 128))
+        (result,) = run(detector, [x], [known])
+        assert result["instances"].pred_boxes.tensor.tolist() == [[16, 32, 48, 64]]
+        assert known.pred_boxes.tensor.tolist() == [[8 * scale, 16 * scale, 24 * scale, 32 * scale]]
+        assert_same(result["instances"], detector_postprocess(found, 96, 128))
 
 
 @pytest.mark.parametrize("views", [{}, dict(test_flip=True)])

@@ -34,7 +34,7 @@ COMMAND = "PYTHONPATH=. python tests/golden/make_clips.py (with PySlowFast)"
 NUM_CLASSES = 40
 
 NARROW = dict(embed_dim=16, num_heads=1, last_block_indexes=(0, 2, 4, 5), input_size=(8, 64, 64))
-# Arguments of `mvit_det.recognition.MViT`, on top of `OF_CLIPS`.
+# Arguments of `mvit_det.recognition.MViT`, on top of `CLIP_ARGUMENTS`.
 NETWORKS: dict[str, dict[str, Any]] = {
     "B 32x3": {**B, "input_size": (32, 224, 224)},
     "L at 312, few blocks": dict(

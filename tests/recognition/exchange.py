@@ -1,13 +1,13 @@
-"""Weights on their way between our classifiers and other people's, in files as users have them."""
+"""Exchange weights between our classifiers and those of other code bases, in files."""
 
 import torch
 
 from mvit_det.checkpoint import fit, read_weights
-from mvit_det.checkpoint.converting import express, write
+from mvit_det.checkpoint.converting import translate, write_weights
 
 
 def load(model, path, form):
-    """Read a file, fit it to a model of ours and load it, with nothing left over; returns it."""
+    """Load a file into a model of ours, check that every tensor is used, and return its weights."""
     weights = read_weights(path)
     assert weights.format == form and not weights.left_out
     fitted = fit(weights, model.state_dict())
@@ -18,13 +18,13 @@ def load(model, path, form):
 
 def convert(model, form, path):
     """Save a model of ours, read that file and write it in another format."""
-    own = path.with_name("ours.pth")
-    torch.save({"model": model.state_dict()}, own)
-    tensors, _, left_out = express(read_weights(own), form)
+    ours = path.with_name("ours.pth")
+    torch.save({"model": model.state_dict()}, ours)
+    tensors, _, left_out = translate(read_weights(ours), form)
     assert not left_out
-    write(tensors, form, path)
+    write_weights(tensors, form, path)
 
 
 def largest_difference(got, expected):
-    """Relative to the largest value."""
+    """Return the largest difference, relative to the largest expected value."""
     return ((got - expected).abs().max() / expected.abs().max()).item()

@@ -2,9 +2,9 @@
 
 import torch
 
-from mvit_det.recognition import OF_CLIPS, ActionDetector, ClassifierMViT
+from mvit_det.recognition import CLIP_ARGUMENTS, ActionDetector, ClassifierMViT
 
-SMALL = dict(OF_CLIPS, input_size=(4, 64, 64), embed_dim=16, last_block_indexes=(0, 1, 3, 4))
+SMALL = dict(CLIP_ARGUMENTS, input_size=(4, 64, 64), embed_dim=16, last_block_indexes=(0, 1, 3, 4))
 # of three clips, in pixels
 BOXES = [
     torch.tensor([[3.0, 5.0, 40.0, 60.0], [0.0, 0.0, 64.0, 64.0]]),

@@ -1,4 +1,4 @@
-"""The action detector: losses and results of any number of boxes, in clips of any size."""
+"""The action detector: losses and results for any number of boxes, in clips of any size."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 def random_labels(boxes) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
-    return [torch.randint(2, (len(each), 7), generator=generator).float() for each in boxes]
+    return [torch.randint(2, (len(rows), 7), generator=generator).float() for rows in boxes]
 
 
 def all_actions(model, inputs, boxes):
@@ -23,15 +23,15 @@ def all_actions(model, inputs, boxes):
 
 def test_loss_is_binary_cross_entropy_over_all_boxes_and_actions():
     model, inputs, labels = detector().train(), random_clips(4, 64, 64), random_labels(BOXES)
-    labels[0][1] = 0  # a proposal that no label is for stays
+    labels[0][1] = 0  # a proposal without a label stays
     p = model.logits(inputs, BOXES).sigmoid()
     y = torch.cat(labels)
     by_hand = -(y * p.log() + (1 - y) * (1 - p).log()).sum() / (3 * 7)
     losses = model({"inputs": inputs, "boxes": BOXES, "labels": labels})
     assert set(losses) == {"loss_action"}
     torch.testing.assert_close(losses["loss_action"], by_hand)
-    whole = {"inputs": inputs, "boxes": BOXES, "labels": [each.long() for each in labels]}
-    torch.testing.assert_close(model(whole)["loss_action"], by_hand)
+    integers = {"inputs": inputs, "boxes": BOXES, "labels": [rows.long() for rows in labels]}
+    torch.testing.assert_close(model(integers)["loss_action"], by_hand)
 
 
 @pytest.mark.parametrize("class_token", [True, False])
@@ -54,16 +54,16 @@ def test_loss_reaches_every_parameter(class_token, boxes):
 def test_evaluation_gives_probabilities_per_clip():
     model = detector(head_dropout=0.5).eval()
     inputs = random_clips(4, 64, 64)
-    found = model({"inputs": inputs, "boxes": BOXES})
-    assert [each.shape for each in found] == [(2, 7), (0, 7), (1, 7)]
-    torch.testing.assert_close(torch.cat(found), model.logits(inputs, BOXES).sigmoid())
-    # clips do not see each other, nor do boxes
+    scores = model({"inputs": inputs, "boxes": BOXES})
+    assert [rows.shape for rows in scores] == [(2, 7), (0, 7), (1, 7)]
+    torch.testing.assert_close(torch.cat(scores), model.logits(inputs, BOXES).sigmoid())
+    # neither clips nor boxes affect each other
     alone = all_actions(model, inputs[2:], BOXES[2:])
-    torch.testing.assert_close(alone, found[2])
+    torch.testing.assert_close(alone, scores[2])
     first = all_actions(model, inputs[:1], [BOXES[0][1:]])
-    torch.testing.assert_close(first, found[0][1:])
-    nothing = model({"inputs": inputs, "boxes": [torch.zeros(0, 4)] * 3})
-    assert [each.shape for each in nothing] == [(0, 7)] * 3
+    torch.testing.assert_close(first, scores[0][1:])
+    empty = model({"inputs": inputs, "boxes": [torch.zeros(0, 4)] * 3})
+    assert [rows.shape for rows in empty] == [(0, 7)] * 3
     assert not torch.equal(model.train().logits(inputs, BOXES), model.logits(inputs, BOXES))
 
 
@@ -75,12 +75,12 @@ def test_clips_of_several_sizes_keep_their_order(as_list):
     boxes = [BOXES[2], BOXES[0], torch.cat([BOXES[0], BOXES[2]])]
     sizes, encode = [], model.backbone.encode
     model.backbone.encode = lambda x: (sizes.append(tuple(x.shape)), encode(x))[1]
-    found = model({"inputs": as_list(clips), "boxes": boxes})
+    scores = model({"inputs": as_list(clips), "boxes": boxes})
     assert sizes == [(2, 3, 4, 64, 64), (1, 3, 4, 50, 91)]
-    for clip, given, rows in zip(clips, boxes, found):
-        torch.testing.assert_close(rows, all_actions(model, clip[None], [given]))
+    for clip, clip_boxes, rows in zip(clips, boxes, scores):
+        torch.testing.assert_close(rows, all_actions(model, clip[None], [clip_boxes]))
     together = model({"inputs": torch.stack(clips[::2]), "boxes": boxes[::2]})
-    torch.testing.assert_close(together, found[::2])
+    torch.testing.assert_close(together, scores[::2])
 
 
 def test_clips_of_several_sizes_train():
@@ -93,8 +93,8 @@ def test_clips_of_several_sizes_train():
     torch.testing.assert_close(loss, expected)
 
 
-def test_as_many_lists_of_boxes_as_clips():
-    with pytest.raises(ValueError, match="3 clips, and boxes for 2"):
+def test_each_clip_needs_a_list_of_boxes():
+    with pytest.raises(ValueError, match="3 clips, but boxes for 2"):
         detector().logits(random_clips(4, 64, 64), BOXES[:2])
 
 
@@ -107,10 +107,10 @@ def test_mixed_and_low_precision():
     loss.backward()
     assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact.item(), rel=0.02)
     model.bfloat16().eval()
-    found = all_actions(model, batch["inputs"].bfloat16(), BOXES)
-    assert found.dtype == torch.float32
+    scores = all_actions(model, batch["inputs"].bfloat16(), BOXES)
+    assert scores.dtype == torch.float32
     torch.testing.assert_close(
-        found, all_actions(detector().eval(), batch["inputs"], BOXES), atol=0.02, rtol=0
+        scores, all_actions(detector().eval(), batch["inputs"], BOXES), atol=0.02, rtol=0
     )
 
 
@@ -123,7 +123,7 @@ def test_pyslowfast_init():
 def _one_of_two(folder):
     model = DistributedDataParallel(detector().train())
     rank = comm.get_rank()
-    # in one process boxes, in the other none; then none in both, for which the first must have ended
+    # boxes in one process only; then in neither, which needs a complete first step
     for step, boxes in enumerate([[BOXES[0]] if rank == 0 else [BOXES[1]], [BOXES[1]]]):
         model.zero_grad(set_to_none=True)
         inputs = random_clips(4, 64, 64, count=1)
@@ -136,8 +136,9 @@ def _one_of_two(folder):
     os._exit(0)  # at the interpreter's exit gloo's threads may abort the process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason="needs two GPUs, or none")
-def test_a_process_without_boxes_holds_up_no_other(tmp_path):
+def test_a_process_without_boxes_does_not_block_the_others(tmp_path):
     launch(_one_of_two, 2, dist_url="auto", args=(str(tmp_path),))
     model, boxes = detector().train(), BOXES[:1]
     inputs = random_clips(4, 64, 64, count=1)

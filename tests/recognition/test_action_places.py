@@ -1,4 +1,4 @@
-"""The action detector reads the features of the place that a box is at, at any size of clips."""
+"""The action detector reads features at the place of each box, in clips of any size."""
 
 import math
 
@@ -15,10 +15,10 @@ FIGURE, FIGURES = 40, 5  # pixels of a side; how many
 SIZES = [(224, 224), (312, 312), (224, 320), (225, 287), (200, 346)]
 
 
-def that_shows_colours() -> ActionDetector:
-    """A real MViT whose attention and MLPs add nothing: what is left is its path of skips.
+def colour_detector() -> ActionDetector:
+    """Build an MViT whose attention and MLPs add nothing, so that only its skip connections remain.
 
-    So each cell shows the colours around it, and class k is the k-th colour's.
+    Each cell then has the colours around it, and class k is the k-th colour.
     """
     backbone = ClassifierMViT(
         **{**SMALL, "embed_dim": 8, "last_block_indexes": (0, 1, 2, 3)},
@@ -40,7 +40,7 @@ def that_shows_colours() -> ActionDetector:
 
 
 def scene(height: int, width: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Five clips with a square in each corner and one in the middle; the places' boxes.
+    """Draw five clips with a square in each corner and one in the middle; return their boxes too.
 
     In clip n the square at place k has colour (k + n) modulo 5.
     """
@@ -54,45 +54,45 @@ def scene(height: int, width: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     return clips, [boxes] * FIGURES
 
 
-def follows(rows: torch.Tensor) -> bool:
-    """Whether each box of `scene` shows its own figure, and little of any other one."""
+def matches(rows: torch.Tensor) -> bool:
+    """Return whether each box of `scene` has the colour of its square and little of any other."""
     colours = torch.tensor([[(k + n) % FIGURES for k in range(FIGURES)] for n in range(FIGURES)])
-    own = F.one_hot(colours.flatten()).bool()
-    return bool(rows[own].min() > 0.9 and rows[~own].max() < 0.5)
+    expected = F.one_hot(colours.flatten()).bool()
+    return bool(rows[expected].min() > 0.9 and rows[~expected].max() < 0.5)
 
 
 @pytest.mark.parametrize("size", SIZES)
 @torch.no_grad()
-def test_a_box_reads_the_figure_that_it_is_around(size):
-    model = that_shows_colours()
+def test_a_box_reads_the_square_that_it_encloses(size):
+    model = colour_detector()
     clips, boxes = scene(*size)
-    assert follows(model.logits(clips, boxes))
-    # and at any other scale, such as PySlowFast's default of 1/16, they would not
+    assert matches(model.logits(clips, boxes))
+    # at any other scale, such as PySlowFast's default of 1/16, it would not
     maps = model.backbone.encode(clips)[0].mean(dim=1).movedim(-1, 1)
-    assert follows(box_features(maps, boxes, 1 / 32, 7)[:, :FIGURES])
-    others = [each.roll(1, dims=0) for each in boxes]
-    assert not follows(box_features(maps, others, 1 / 32, 7)[:, :FIGURES])
+    assert matches(box_features(maps, boxes, 1 / 32, 7)[:, :FIGURES])
+    wrong_boxes = [rows.roll(1, dims=0) for rows in boxes]
+    assert not matches(box_features(maps, wrong_boxes, 1 / 32, 7)[:, :FIGURES])
     for stride in (4, 8, 16, 24, 64):
-        assert not follows(box_features(maps, boxes, 1 / stride, 7)[:, :FIGURES]), stride
+        assert not matches(box_features(maps, boxes, 1 / stride, 7)[:, :FIGURES]), stride
 
 
 @torch.no_grad()
 def test_cells_are_centred_on_multiples_of_the_stride():
-    """Half a cell before the place where RoIAlign takes them to be: the note in `box_features`."""
+    """RoIAlign assumes them half a cell further on: see the note in `box_features`."""
     columns = range(0, 160, 4)
     clips = torch.zeros(len(columns), FIGURES, 4, 32, 160)
     for clip, column in zip(clips, columns):
         clip[..., column] = 1
-    # which of the five cells see the column that is lit
-    tokens, _ = that_shows_colours().backbone.encode(clips)
-    seen = tokens[:, 0, 0, :, 0] > 0
+    # which of the five cells the bright column reaches
+    tokens, _ = colour_detector().backbone.encode(clips)
+    reached = tokens[:, 0, 0, :, 0] > 0
     for cell in (1, 2, 3):
-        seen_by_it = [column for column, by in zip(columns, seen) if by[cell]]
-        assert sum(seen_by_it) / len(seen_by_it) == 32 * cell
+        field = [column for column, cells in zip(columns, reached) if cells[cell]]
+        assert sum(field) / len(field) == 32 * cell
 
 
 def weights_along(start: float, end: float, cells: int) -> torch.Tensor:
-    """RoIAlign along one axis, as its paper has it: (7, cells), the share of each cell in each bin.
+    """Compute the share of each cell in each bin of RoIAlign along one axis: (7, cells).
 
     A bin averages as many samples as it is cells long, rounded up; a sample lies between two cells.
     """
@@ -120,25 +120,26 @@ def test_logits_equal_those_of_plain_alignment_frame_by_frame(size):
     shares = torch.tensor([[0.1, 0.3, 0.4, 0.9], [0, 0, 1, 1], [-0.2, 0.5, 0.1, 1.2]])
     boxes = [shares * extent, shares[1:2].repeat(2, 1) * extent * 0.7]
     clips = random_clips(*size, count=2)
-    expected, other = [], []
-    for clip, given in zip(clips, boxes):
+    expected, maximum_first = [], []
+    for clip, clip_boxes in zip(clips, boxes):
         tokens = model.norm(model.backbone.encode(clip[None])[0])[0]
-        for x0, y0, x1, y1 in given.tolist():
-            down, across = weights_along(y0, y1, tokens.shape[1]), weights_along(
-                x0, x1, tokens.shape[2]
+        for x0, y0, x1, y1 in clip_boxes.tolist():
+            down, across = (
+                weights_along(y0, y1, tokens.shape[1]),
+                weights_along(x0, x1, tokens.shape[2]),
             )
             frames = [torch.einsum("ih,jw,hwc->ijc", down, across, frame) for frame in tokens]
             expected.append(torch.stack(frames).mean(dim=0).amax(dim=(0, 1)))
-            other.append(torch.stack(frames).amax(dim=(1, 2)).mean(dim=0))
-    got = model.logits(clips, boxes)
-    torch.testing.assert_close(got, model.head(torch.stack(expected)), rtol=1e-5, atol=1e-5)
+            maximum_first.append(torch.stack(frames).amax(dim=(1, 2)).mean(dim=0))
+    logits = model.logits(clips, boxes)
+    torch.testing.assert_close(logits, model.head(torch.stack(expected)), rtol=1e-5, atol=1e-5)
     if size[0] > 2:
-        # where the maximum is taken matters
-        assert not torch.allclose(got, model.head(torch.stack(other)), rtol=1e-3, atol=1e-3)
+        wrong = model.head(torch.stack(maximum_first))
+        assert not torch.allclose(logits, wrong, rtol=1e-3, atol=1e-3)
 
 
 @torch.no_grad()
-def test_empty_boxes_and_those_beside_the_clip_show_nothing():
+def test_empty_boxes_and_boxes_outside_the_clip_have_no_features():
     model = detector().eval()
     nn.init.normal_(model.head.projection.bias)
     boxes = torch.tensor([[30.0, 20.0, 30.0, 20.0], [300.0, 300.0, 340.0, 350.0]])
@@ -146,7 +147,7 @@ def test_empty_boxes_and_those_beside_the_clip_show_nothing():
     torch.testing.assert_close(rows, model.head.projection.bias.sigmoid().expand(2, 7))
 
 
-def test_the_stride_is_the_backbones_and_must_be_that_of_its_map():
+def test_the_stride_of_the_boxes_is_that_of_the_map():
     assert detector().stride == 32
     finer = dict(SMALL, patch_stride=(2, 2, 2))
     assert detector(backbone=finer).stride == 16

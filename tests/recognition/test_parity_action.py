@@ -17,14 +17,14 @@ from golden.make_action import (
 )
 from golden.make_recognizer import fill, gradients_of
 
-from mvit_det.recognition import OF_CLIPS, ActionDetector, ClassifierMViT
+from mvit_det.recognition import CLIP_ARGUMENTS, ActionDetector, ClassifierMViT
 
 GOLDEN = json.loads(LOGITS.read_text())
 
 
 def build(name, **changes):
     with torch.device("meta"):
-        backbone = ClassifierMViT(**{**OF_CLIPS, **NETWORKS[INPUTS[name][0]], **changes})
+        backbone = ClassifierMViT(**{**CLIP_ARGUMENTS, **NETWORKS[INPUTS[name][0]], **changes})
         model = ActionDetector(backbone, NUM_CLASSES, head_dropout=0.0)
     return fill(model.to_empty(device="cpu"))
 
@@ -40,29 +40,30 @@ def test_logits_of_boxes_are_equal(name):
 
 @pytest.mark.parametrize("fused_attention", [True, False])
 def test_loss_and_gradients_are_equal(fused_attention):
-    model, given = build(WITH_GRADIENTS, fused_attention=fused_attention).train(), boxes(
-        WITH_GRADIENTS
-    )
-    targets = labels().split([len(each) for each in given])
-    batch = {"inputs": clips(WITH_GRADIENTS), "boxes": given, "labels": targets}
+    model = build(WITH_GRADIENTS, fused_attention=fused_attention).train()
+    all_boxes = boxes(WITH_GRADIENTS)
+    targets = labels().split([len(clip_boxes) for clip_boxes in all_boxes])
+    batch = {"inputs": clips(WITH_GRADIENTS), "boxes": all_boxes, "labels": targets}
     loss = model(batch)["loss_action"]
     assert loss.item() == pytest.approx(GOLDEN["loss"], rel=1e-5)
     found, expected = gradients_of(loss, model), GOLDEN["gradients"]
     assert found.keys() == expected.keys()
-    # The bias of all keys alike leaves a softmax as it is: its gradient is rounding noise.
+    # A bias that all keys share leaves a softmax unchanged: its gradient is rounding noise.
     floor = 1e-2 * sorted(norm for norm, _ in expected.values())[len(expected) // 2]
     for name, (norm, along) in expected.items():
         assert found[name] == pytest.approx([norm, along], abs=1e-4 * max(norm, floor)), name
 
 
 @torch.no_grad()
-def test_a_file_of_pyslowfast_loads_whole(tmp_path):
+def test_a_file_of_pyslowfast_fills_the_model(tmp_path):
     source = build("narrow")
     theirs = {name.removeprefix("backbone."): value for name, value in source.state_dict().items()}
-    # as its network names them, of which the golden gradients are
+    # the golden gradients have the names of PySlowFast's network
     assert theirs.keys() == GOLDEN["gradients"].keys()
     torch.save({"epoch": 30, "model_state": theirs}, tmp_path / "checkpoint_epoch_00030.pyth")
-    model = ActionDetector(ClassifierMViT(**{**OF_CLIPS, **NETWORKS["narrow"]}), NUM_CLASSES).eval()
+    model = ActionDetector(
+        ClassifierMViT(**{**CLIP_ARGUMENTS, **NETWORKS["narrow"]}), NUM_CLASSES
+    ).eval()
     load(model, tmp_path / "checkpoint_epoch_00030.pyth", "pyslowfast")
     logits = model.logits(clips("narrow"), boxes("narrow"))
     assert largest_difference(logits, torch.tensor(GOLDEN["logits"]["narrow"])) < 1e-5

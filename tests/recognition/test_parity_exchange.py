@@ -1,4 +1,4 @@
-"""Files as PySlowFast and MMAction2 write them give the logits that their own code computes."""
+"""Files in the formats of PySlowFast and MMAction2 give the logits of their code."""
 
 import json
 
@@ -10,27 +10,29 @@ from golden.make_checkpoint_keys import read_keys
 from golden.make_exchange import CLIP, INPUTS, LOGITS, network_input
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 GOLDEN = json.loads(LOGITS.read_text())["logits"]
 
 
 @pytest.mark.parametrize("name", INPUTS)
 @torch.no_grad()
-def test_a_publishers_file_gives_the_publishers_logits(name, tmp_path):
+def test_a_published_file_gives_the_published_logits(name, tmp_path):
     shapes = read_keys()[name]
     weights = {key: scaled(key, seeded(key, shape)) for key, shape in shapes.items()}
     wrapper, form = ("state_dict", "mmaction2") if "/" in name else ("model_state", "pyslowfast")
     torch.save({wrapper: weights}, tmp_path / "weights.pyth")
-    clips = OF_CLIPS if INPUTS[name] == CLIP else {}
+    clips = CLIP_ARGUMENTS if INPUTS[name] == CLIP else {}
     ends = VARIANTS["S"].last_block_indexes
     expected = GOLDEN[name]
     model = Recognizer(
         ClassifierMViT(INPUTS[name], last_block_indexes=ends, **clips), expected["shape"][1]
     ).eval()
     load(model, tmp_path / "weights.pyth", form)
-    found = describe(model.logits(network_input(name)))
-    assert found["shape"] == expected["shape"]
-    difference = largest_difference(torch.tensor(found["values"]), torch.tensor(expected["values"]))
+    summary = describe(model.logits(network_input(name)))
+    assert summary["shape"] == expected["shape"]
+    difference = largest_difference(
+        torch.tensor(summary["values"]), torch.tensor(expected["values"])
+    )
     assert difference < 1e-5
-    assert found["rms"] == pytest.approx(expected["rms"], rel=1e-5)
+    assert summary["rms"] == pytest.approx(expected["rms"], rel=1e-5)

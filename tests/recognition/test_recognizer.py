@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from omegaconf import OmegaConf
 
-from mvit_det.recognition import OF_CLIPS, ClassifierMViT, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
 
 SMALL = dict(input_size=(64, 64), embed_dim=16, last_block_indexes=(0, 1, 3, 4))
 CLIP = dict(
-    OF_CLIPS,
+    CLIP_ARGUMENTS,
     input_size=(4, 64, 64),
     embed_dim=16,
     last_block_indexes=(0, 1, 3, 4),
@@ -36,12 +36,12 @@ def test_any_input_size_gives_one_row_of_probabilities_per_input(class_token, us
     scores = model({"inputs": images(*size)})
     assert scores.shape == (3, 7) and scores.dtype == torch.float32
     torch.testing.assert_close(scores.sum(dim=1), torch.ones(3))
-    # samples do not see each other
+    # samples do not affect each other
     torch.testing.assert_close(model({"inputs": images(*size)[1:2]}), scores[1:2])
 
 
 @torch.no_grad()
-def test_readouts_are_what_they_are_called():
+def test_readouts():
     for readout in ("class_token", "mean", "mean_before_norm"):
         model = recognizer(class_token=True, readout=readout).eval()
         torch.nn.init.normal_(model.norm.weight)
@@ -54,9 +54,9 @@ def test_readouts_are_what_they_are_called():
             "mean_before_norm": model.norm(mean),
         }
         projection = model.head.projection
-        got = model.logits(images(64, 64))
+        logits = model.logits(images(64, 64))
         for name, feature in features.items():
-            equal = torch.allclose(got, F.linear(feature, projection.weight), atol=1e-5)
+            equal = torch.allclose(logits, F.linear(feature, projection.weight), atol=1e-5)
             assert equal == (name == readout)
 
 
@@ -126,7 +126,7 @@ def test_absolute_position_has_the_nominal_grid(class_token):
     assert ClassifierMViT(**wide).pos_embed.shape == (1, 16 * 24 + class_token, 16)
 
 
-def test_saved_configs_name_the_backbone_as_today_or_as_earlier(tmp_path):
+def test_saved_configs_may_use_the_earlier_name_of_the_backbone(tmp_path):
     path = tmp_path / "config.yaml"
     LazyConfig.save(OmegaConf.create({"model": LazyCall(ClassifierMViT)(**SMALL)}), str(path))
     target = "mvit_det.recognition.ClassifierMViT"
@@ -142,8 +142,8 @@ def test_views_give_the_probabilities_of_each(kind):
     model, views = recognizer(kind, 5).eval(), torch.randn(2, 3, 3, *kind["input_size"])
     rows = model({"inputs": views})
     assert rows.shape == (2, 3, 5)
-    for one, given in zip(rows, views):
-        torch.testing.assert_close(one, model({"inputs": given}))
+    for scores, sample in zip(rows, views):
+        torch.testing.assert_close(scores, model({"inputs": sample}))
 
 
 @torch.no_grad()
@@ -159,23 +159,23 @@ def test_max_views_go_through_the_network_at_once(max_views):
     assert sum(sizes) == 6 and max(sizes) == min(max_views, 6)
 
 
-def test_max_views_must_let_something_through():
+def test_max_views_must_be_positive():
     with pytest.raises(ValueError, match="max_views=0"):
         recognizer(max_views=0)
 
 
-def test_pyslowfast_init_draws_convolutions_and_lifts_biases():
-    """By its code: convolutions at N(0, 0.02), biases of linear layers and norms at 0.02."""
+def test_pyslowfast_init_of_convolutions_and_biases():
+    """Its code starts convolutions at N(0, 0.02), biases of linear layers and norms at 0.02."""
     released, plain = recognizer(CLIP, pyslowfast_init=True), recognizer(CLIP)
-    for (name, started), usual in zip(released.named_parameters(), plain.parameters()):
+    for (name, value), default in zip(released.named_parameters(), plain.parameters()):
         if "pool_" in name or name == "backbone.patch_embed.proj.weight":
-            assert abs(started.std().item() / 0.02 - 1) < 0.25
-            assert not torch.equal(started, usual)
+            assert abs(value.std().item() / 0.02 - 1) < 0.25
+            assert not torch.equal(value, default)
         elif name.endswith("bias") and "patch_embed" not in name:
-            assert (started == 0.02).all()
+            assert (value == 0.02).all()
         elif name.endswith("norm1.weight"):
-            assert (started == 1).all()
+            assert (value == 1).all()
         elif name.endswith("qkv.weight"):
-            assert abs(started.std().item() / 0.02 - 1) < 0.1
+            assert abs(value.std().item() / 0.02 - 1) < 0.1
     without = recognizer(dict(CLIP, qkv_bias=False), pyslowfast_init=True)
     assert (without.backbone.blocks[0].attn.proj.bias == 0.02).all()

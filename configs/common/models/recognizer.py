@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from mvit_det.recognition import OF_CLIPS, Recognizer
+from mvit_det.recognition import CLIP_ARGUMENTS, Recognizer
 from mvit_det.tasks import VideoClassification
 
 from .classifier import mvitv2 as mvitv2_of_images
@@ -17,7 +17,7 @@ def mvitv2(variant, input_size, drop_path_rate, **changes):
         drop_path_rate: of the last block.
         **changes: further arguments of the backbone.
     """
-    return mvitv2_of_images(variant, drop_path_rate, input_size, **{**OF_CLIPS, **changes})
+    return mvitv2_of_images(variant, drop_path_rate, input_size, **{**CLIP_ARGUMENTS, **changes})
 
 
 model = L(Recognizer)(
