@@ -279,7 +279,7 @@ def test_every_file_of_a_run_is_described(sandbox):
     named = [re.sub("NAME|VIDEO|SECOND|[*]", ".+", one) for one in listed]
     named = [re.sub(r"\d{2,}", r"\\d+", one) for one in named]
     tasks = vars(mvit_det.tasks).values()
-    files = [name for task in tasks for name in getattr(task, "leaves", ())]
+    files = [name for task in tasks for name in getattr(task, "output_files", ())]
     for output in Path("output").iterdir():
         files += [str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()]
     strays = [name for name in files if not any(re.fullmatch(one, name) for one in named)]

@@ -118,7 +118,7 @@ def test_a_config_takes_its_own_published_weights_if_there_are_any(loaded):
     mvit_det.build("mvitv2_h_in1k")
     assert loaded == ["mvitv2_l_40x3_k400"]
     for name in ("mvitv2_h_in1k", *PRETRAINING):
-        with pytest.raises(UserError, match=f"No published weights fill .* config {name}: give"):
+        with pytest.raises(UserError, match=f"No published weights fit .* config {name}: set"):
             mvit_det.build(name, pretrained=True)
 
 

@@ -13,7 +13,7 @@ import toy
 from torch import nn
 
 from mvit_det.checkpoint import fit
-from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
+from mvit_det.engine.checkpointer import StrictCheckpointer, checkpoint_fault
 from mvit_det.errors import UserError
 
 
@@ -40,7 +40,7 @@ def test_saving_leaves_the_file_its_tag_and_nothing_else(tmp_path):
     saved(tmp_path, "model_0000004")
     assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000004.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000004.pth"
-    assert fault_of(tmp_path / "model_0000004.pth") is None
+    assert checkpoint_fault(tmp_path / "model_0000004.pth") is None
 
 
 def test_untagged_files_are_not_resumed_from(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvit_det.engine.curves import draw_curves, read_curves, smoothed
+from mvit_det.engine.curves import draw_curves, read_curves, smooth
 
 
 def write(path, rows, tail=""):
@@ -32,13 +32,13 @@ def test_later_lines_win_and_broken_ones_are_passed_over(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
 def test_smoothing_keeps_straight_lines(count):
     line = np.linspace(3, 1, count)
-    assert np.allclose(smoothed(line), line)
-    assert smoothed(line, share=0.5).shape == (count,)
+    assert np.allclose(smooth(line), line)
+    assert smooth(line, share=0.5).shape == (count,)
 
 
 def test_smoothing_is_a_centred_mean():
     values = np.array([0.0, 0, 0, 9, 0, 0, 0])
-    assert np.allclose(smoothed(values, share=0.3), [0, 0, 3, 3, 3, 0, 0])
+    assert np.allclose(smooth(values, share=0.3), [0, 0, 3, 3, 3, 0, 0])
 
 
 def test_pictures_are_drawn(tmp_path):
@@ -67,7 +67,12 @@ def test_only_what_was_measured(tmp_path):
 @pytest.mark.parametrize(
     ("task", "name", "metrics", "labels"),
     [
-        ("classification", "accuracy.png", {"top1": 40.0, "top5": 80.0}, ["top1, 59.0 at the end", "top5, 99.0 at the end"]),
+        (
+            "classification",
+            "accuracy.png",
+            {"top1": 40.0, "top5": 80.0},
+            ["top1, 59.0 at the end", "top5, 99.0 at the end"],
+        ),
         ("actions", "map.png", {"mAP50": 26.0}, ["mAP50, 45.0 at the end"]),
     ],
 )

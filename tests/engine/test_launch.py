@@ -51,7 +51,7 @@ def whole(tmp_path_factory) -> Path:
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "lower dataloader",
         ),
-        (InterpolationResolutionError("no size[0]\n  key"), "cannot be had (no size[0])"),
+        (InterpolationResolutionError("no size[0]\n  key"), "cannot be resolved (no size[0])"),
         (UserError("Mend 3."), "Mend 3."),
     ],
 )

@@ -112,5 +112,5 @@ def test_a_decay_out_of_range_is_refused(decay):
 
 def test_a_model_without_blocks_has_no_layers():
     assert len(classification_parameters(nn.Linear(2, 2), 0.1)) == 2
-    with pytest.raises(UserError, match="needs an MViT.*layer_decay=1"):
+    with pytest.raises(UserError, match="has no trainable MViT.*layer_decay=1"):
         classification_parameters(nn.Linear(2, 2), 0.1, layer_decay=0.5)

@@ -84,8 +84,10 @@ def test_two_stopped_processes_are_gone_on_with_by_one(whole, weights, tmp_path)
     done = start(2, tmp_path, weights, "interrupt launcher", 6)
     assert done.returncode == 130
     (line,) = errors(done)
-    told = rf"error: Stopped by SIGINT: (\d+) of {ITEMS} clips are done; go on with .* --resume\."
-    assert 8 <= int(re.fullmatch(told, line)[1]) < ITEMS
+    message = (
+        rf"error: Stopped by SIGINT: (\d+) of {ITEMS} clips are done; continue with .*--resume\."
+    )
+    assert 8 <= int(re.fullmatch(message, line)[1]) < ITEMS
     assert len(list((tmp_path / "unfinished_test").glob("process*.scores"))) == 2
     resumed(weights, tmp_path)
     assert same(tmp_path, whole)
@@ -107,7 +109,7 @@ def test_a_full_disk_costs_the_scores_but_not_the_numbers(whole, weights, tmp_pa
 def interrupted(weights, folder, monkeypatch, at=6, resume=False) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(toy_views.Toy.__init__, "__defaults__", (6, "interrupt", at, 0))
-        with pytest.raises(Stopped, match=f"of {ITEMS} clips are done; go on with --eval-only"):
+        with pytest.raises(Stopped, match=f"of {ITEMS} clips are done; continue with --eval-only"):
             evaluate(toy_views.config(folder, weights), resume=resume)
 
 
@@ -157,7 +159,7 @@ def test_another_test_is_refused_and_nothing_lost(weights, tmp_path, monkeypatch
 def test_without_resume_nothing_is_mixed_in(whole, weights, tmp_path, monkeypatch):
     interrupted(weights, tmp_path, monkeypatch)
     before = content(tmp_path)
-    with pytest.raises(UserError, match="go on with it by --eval-only --resume, choose another"):
+    with pytest.raises(UserError, match="--eval-only --resume, (or )?choose another"):
         evaluate(toy_views.config(tmp_path, weights))
     assert content(tmp_path) == before
     interrupted(weights, tmp_path, monkeypatch, at=3, resume=True)
@@ -221,7 +223,7 @@ def test_beside_an_evaluator_that_needs_all_a_test_begins_anew(weights, tmp_path
     cfg.dataloader.evaluator.append(dict(_target_=Count))
     results = evaluate(cfg, resume=True)
     assert results["count"] == {"seen": ITEMS}
-    assert "Starting anew: with Count a test cannot go on." in caplog.text
+    assert "Starting a new test: with Count a test cannot be resumed." in caplog.text
     assert not (tmp_path / "unfinished_test").exists()
 
 
@@ -230,7 +232,7 @@ def test_stopping_what_is_not_kept(weights, tmp_path, monkeypatch):
     cfg.dataloader.evaluator = [dict(_target_=Count)]
     monkeypatch.setattr(toy_views.Toy.__init__, "__defaults__", (6, "terminate", 3, 0))
     with pytest.raises(
-        Stopped, match="SIGTERM: nothing of the test is kept; start it again"
+        Stopped, match="SIGTERM: no results of the test are kept; start it again"
     ) as end:
         evaluate(cfg)
     assert end.value.exit_code == 143

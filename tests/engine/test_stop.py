@@ -21,7 +21,7 @@ def test_the_first_signal_is_remembered_and_a_late_second_one_ends_the_run(monke
         ask()  # the same Ctrl-C, passed on by another
         assert stop.requested == signal.SIGINT
         monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", 0.0)
-        with pytest.raises(Stopped, match="SIGINT on the spot") as stopped:
+        with pytest.raises(Stopped, match="SIGINT immediately") as stopped:
             ask(signal.SIGTERM)
     assert stopped.value.exit_code == 130
 

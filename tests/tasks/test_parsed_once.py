@@ -84,7 +84,9 @@ def test_a_run_parses_each_coco_file_once(tmp_path, parses, datasets_folder):
         flags += [f"--{split}-json", str(tmp_path / split / "annotations.json")]
         flags += [f"--{split}-images", str(tmp_path / split / "images")]
     settle(tmp_path)
-    before = {split: (tmp_path / split / "annotations.json").read_text() for split in ("train", "val")}
+    before = {
+        split: (tmp_path / split / "annotations.json").read_text() for split in ("train", "val")
+    }
     train("mask_rcnn_mvitv2_t_3x.py", *flags, *DETECTOR, f"train.output_dir={tmp_path / 'out'}")
     found = {key: n for key, n in parses.items() if key[1] == "annotations.json"}
     assert found == {("train", "annotations.json"): 1, ("val", "annotations.json"): 1}
@@ -102,7 +104,9 @@ def test_a_run_parses_each_csv_once(tmp_path, parses, datasets_folder):
     settle(tmp_path)
     ava = "ava/mvitv2_s_16x4_k400_ava.py"
     train(ava, *flags, *ACTIONS, f"train.output_dir={tmp_path / 'out'}")
-    names = [(split, f"{kind}.csv") for split in ("train", "val") for kind in ("actions", "proposals")]
+    names = [
+        (split, f"{kind}.csv") for split in ("train", "val") for kind in ("actions", "proposals")
+    ]
     assert {key: n for key, n in parses.items() if key in names} == dict.fromkeys(names, 1)
     table = read_boxes(str(tmp_path / "val" / "actions.csv"), "actions")
     with pytest.raises(ValueError, match="read-only"):

@@ -28,7 +28,9 @@ def test_each_quickstart(name, datasets_folder, tmp_path):
     task = task_of(cfg)
     assert type(task) is kind
     # what was saved and what the data tell are the same
-    assert task.data_categories(cfg) == task.categories(cfg) and len(task.categories(cfg)) == classes
+    assert (
+        task.data_categories(cfg) == task.categories(cfg) and len(task.categories(cfg)) == classes
+    )
     assert "17" in task.inference(cfg, 0.5).summary(17)
     instantiate(cfg.model)
     cfg.train.output_dir = str(tmp_path)

@@ -27,7 +27,7 @@ def test_training_leaves_what_the_readme_promises(detector):
     last = {key: value for row in rows for key, value in row.items()}
     assert {"bbox/AP", "bbox/AP50", "segm/AP50", "total_loss", "loss_mask", "lr"} <= set(last)
     log = (detector / "log.txt").read_text()
-    assert re.search("Detectron2: the (real|embedded) one serves this run", log)
+    assert re.search("This run uses the (real|embedded) Detectron2", log)
 
 
 def test_resuming_goes_on_where_it_stopped(detector, tmp_path):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("datasets_folder")
         ("train.max_iter=abc", "train.max_iter=abc must be a number"),
         ("train.amp.enabled=3", "train.amp.enabled=3 must be true or false"),
         ("train.max_iter 2", "write key=value without spaces"),
-        ("--eval-only", "must stand before"),
+        ("--eval-only", "must come before"),
         ("~train.seed", "a key cannot be deleted"),
     ],
 )
