@@ -27,7 +27,7 @@ def detector(datasets_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_files(tmp_path_factory) -> Path:
+def custom_files(tmp_path_factory) -> Path:
     """Shapes as one's own data: {train,val}/annotations.json and images; three classes are used."""
     folder = tmp_path_factory.mktemp("own")
     for name, count in (("train", 6), ("val", 3)):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from train_runs import QUICKSTART, ROOT, own_flags, start
+from train_runs import QUICKSTART, ROOT, custom_flags, start
 
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
@@ -71,9 +71,9 @@ def test_a_dataset_that_is_not_on_disk(tmp_path):
         )
 
 
-def test_half_of_ones_own_data(own_files):
+def test_half_of_ones_own_data(custom_files):
     with pytest.raises(UserError, match="--train-images is missing"):
-        start("--config-file", QUICKSTART, "--train-json", "a.json", *own_flags(own_files)[4:])
+        start("--config-file", QUICKSTART, "--train-json", "a.json", *custom_flags(custom_files)[4:])
 
 
 DEEPER = [
@@ -144,7 +144,7 @@ def test_weights_that_cannot_be_evaluated(weights, overrides, told, detector, tm
 
 
 def test_starting_from_another_architecture_is_refused_but_other_classes_are_not(
-    detector, own_files, tmp_path
+    detector, custom_files, tmp_path
 ):
     common = [
         detector,
@@ -156,12 +156,12 @@ def test_starting_from_another_architecture_is_refused_but_other_classes_are_not
     with pytest.raises(UserError, match="9 classes.*5 classes|5 classes.*9"):
         start(*common, "model.roi_heads.num_classes=9")
     # fewer classes: the heads are new, the backbone fits
-    single = json.loads((own_files / "train" / "annotations.json").read_text())
+    single = json.loads((custom_files / "train" / "annotations.json").read_text())
     single["categories"] = [dict(id=1, name="thing")]
     for annotation in single["annotations"]:
         annotation["category_id"] = 1
     (tmp_path / "single.json").write_text(json.dumps(single))
-    flags = own_flags(own_files)
+    flags = custom_flags(custom_files)
     flags[1] = flags[5] = str(tmp_path / "single.json")
     flags[7] = flags[3]
     start(*flags, *common)

@@ -67,7 +67,7 @@ def logged(output: Path) -> dict[int, dict[str, float]]:
     return rows
 
 
-def own_flags(folder: Path) -> list[str]:
+def custom_flags(folder: Path) -> list[str]:
     """The four flags of such data, each with its value."""
     return [
         argument
