@@ -11,11 +11,10 @@ from pathlib import Path
 import forked
 import pytest
 import torch
-from train_runs import QUICKSTART, ROOT, SMALL_DATA, TINY, custom_flags, lines, start
+from train_runs import QUICKSTART, ROOT, SMALL_DATA, TINY, command, custom_flags, lines, start
 
 from mvit_det.engine import load_config
 from mvit_det.engine.train import evaluate
-from mvit_det.train import run_command
 
 pytestmark = pytest.mark.usefixtures("datasets_folder")
 
@@ -127,15 +126,15 @@ def test_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_one_with
         "model.backbone.bottom_up.drop_path_rate=0.3",
     ]
     start(*common, f"train.output_dir={whole}")
-    command = [*common, "dataloader.train.num_workers=2", f"train.output_dir={killed}"]
-    process = forked.start(run_command, command, "train_net.py", output=tmp_path / "printed")
+    arguments = [*common, "dataloader.train.num_workers=2", f"train.output_dir={killed}"]
+    process = forked.start(command, *arguments, output=tmp_path / "printed")
     while not (killed / "metrics.json").exists() or len(losses(killed)) < 8:
         assert process.is_alive(), "it ended before it could be killed"
         time.sleep(0.01)
     process.kill()
     process.join()
     assert (killed / "last_checkpoint").read_text() in ("model_0000005.pth", "model_0000008.pth")
-    start("--resume", *command)
+    start("--resume", *arguments)
     assert losses(killed) == losses(whole) and len(losses(whole)) == 10
     a, b = (
         torch.load(folder / "model_final.pth", weights_only=True)["model"]
@@ -149,8 +148,8 @@ def launch(processes: int, *arguments: str) -> None:
     if processes == 1:
         return start(*arguments)
     output = Path(arguments[-1].removeprefix("train.output_dir="))
-    command = ["--num-gpus", str(processes), "--dist-url", "auto", *arguments]
-    done = forked.run(run_command, command, "train_net.py", output=output.with_suffix(".printed"))
+    words = ["--num-gpus", str(processes), "--dist-url", "auto", *arguments]
+    done = forked.run(command, *words, output=output.with_suffix(".printed"))
     assert done.returncode == 0, done.stderr[-2000:]
 
 
