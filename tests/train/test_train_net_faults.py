@@ -73,7 +73,9 @@ def test_a_dataset_that_is_not_on_disk(tmp_path):
 
 def test_half_of_ones_own_data(custom_files):
     with pytest.raises(UserError, match="--train-images is missing"):
-        start("--config-file", QUICKSTART, "--train-json", "a.json", *custom_flags(custom_files)[4:])
+        start(
+            "--config-file", QUICKSTART, "--train-json", "a.json", *custom_flags(custom_files)[4:]
+        )
 
 
 DEEPER = [
