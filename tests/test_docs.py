@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import LazyConfig
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 import mvit_det.tasks
@@ -233,14 +232,13 @@ def save_config(cfg: DictConfig, args) -> None:
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory):
+def sandbox(quick_pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("DETECTRON2_DATASETS", str(folder / "data"))
         body = sys.modules[train_net.setup.__module__]
         patch.setattr(body, "default_setup", save_config)  # without its logs and seeds
-        patch.setattr(Figure, "savefig", lambda self, *_, **__: None)  # half of the time
         yield Sandbox(folder)
 
 

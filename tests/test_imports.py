@@ -84,7 +84,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Absolute names of all modules that a file imports, wherever in it; relative ones are left out."""
+    """Absolute names of all modules that a file imports, also within functions."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -126,13 +126,13 @@ def test_each_part_imports_only_what_it_may(path):
 
 
 @pytest.mark.parametrize("rooms", [{k: v[1] for k, v in RULES.items()}, *ROOMS.values()])
-def test_the_tables_have_no_circle(rooms):
-    left = dict(rooms)
-    while left:
-        free = [name for name, others in left.items() if not others & left.keys()]
-        assert free, f"a circle among {sorted(left)}"
+def test_the_tables_have_no_cycle(rooms):
+    remaining = dict(rooms)
+    while remaining:
+        free = [name for name, others in remaining.items() if not others & remaining.keys()]
+        assert free, f"a cycle among {sorted(remaining)}"
         for name in free:
-            del left[name]
+            del remaining[name]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
@@ -144,13 +144,13 @@ def test_scripts_and_configs_import_only_what_they_may(path):
 
 
 def names_in_strings(path: Path) -> Iterator[str]:
-    """Strings that are dotted names below mvit_det: targets of patches and of configs, and the like."""
+    """Strings that are dotted names below mvit_det, such as targets of patches and of configs."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from re.findall(r"^mvit_det(?:\.\w+)+$", node.value)
 
 
-def test_strings_that_name_a_module_or_what_is_in_it_are_right():
+def test_strings_that_look_like_names_of_this_package_resolve():
     saved = (ROOT / "tests" / "golden").rglob("*.yaml")
     found = {
         n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())
@@ -158,11 +158,11 @@ def test_strings_that_name_a_module_or_what_is_in_it_are_right():
     found |= {name for path in [*OURS, *SCRIPTS, *TESTS] for name in names_in_strings(path)}
     assert len(found) > 20
     for name in sorted(found - set(logger_names())):
-        assert resolves(name), f"{name} is named in a string, and is nothing"
+        assert resolves(name), f"{name} occurs in a string and does not exist"
 
 
 def logger_names() -> Iterator[str]:
-    """Names that are given to getLogger, which need be no module."""
+    """Names that are passed to getLogger, which may differ from modules."""
     for path in TESTS:
         yield from re.findall(r"getLogger\(\"(mvit_det[\w.]*)\"\)", path.read_text())
 
@@ -183,7 +183,7 @@ def resolves(name: str) -> bool:
 
 
 @pytest.mark.parametrize("path", EMBEDDED, ids=lambda p: str(p.relative_to(PACKAGE / "embedded")))
-def test_the_embedded_host_knows_nothing_of_us(path):
+def test_the_embedded_host_does_not_import_this_package(path):
     assert not any(name.startswith("mvit_det") for name in imports(path))
 
 

@@ -79,7 +79,8 @@ class StrictCheckpointer(DetectionCheckpointer):
         if bad:
             raise UserError(
                 f"Training has diverged: {path} is not written, since {shorten_list(bad, 3)} are "
-                "not finite; lower optimizer.lr and continue from the last checkpoint with --resume."
+                "not finite; lower optimizer.lr, and continue from the last checkpoint with "
+                "--resume."
             )
         logger.info("Saving %s", path)
         try:

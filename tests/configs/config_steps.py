@@ -1,4 +1,4 @@
-"""Checks of every config: its row in the README, saving and reloading, a training step, schedules."""
+"""Checks of configs: the row in the README, saving and reloading, a training step, schedules."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig
+from shipped_configs import shipped_config
 from torch import nn
 from torch.optim import Optimizer
-
-from shipped_configs import shipped_config
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.engine import load_config
@@ -45,7 +44,7 @@ def reloaded(path: Path, folder: Path) -> DictConfig:
 
 
 def trained_a_step(cfg: DictConfig, samples: list[dict]) -> nn.Module:
-    """The config's model after one step on these samples, in which every parameter has a gradient."""
+    """The config's model after a step on these samples that gives each parameter a gradient."""
     model = instantiate(cfg.model)
     cfg.optimizer.params.model = model
     collate = instantiate(cfg.dataloader.train.collate)

@@ -194,7 +194,7 @@ def test_a_training_step_and_a_test(path):
 
 
 def write_ava(folder: Path) -> None:
-    """A movie to train on and one to test on, seconds 900 to 906, with the published files' names."""
+    """A movie to train on and one to test on, seconds 900 to 906, with published file names."""
     (folder / "videos").mkdir(parents=True)
     boxes = folder / "annotations" / "person_box_67091280_iou90"
     boxes.mkdir(parents=True)

@@ -1,3 +1,5 @@
+"""The curves of metrics.json: read, smoothed and drawn."""
+
 import json
 
 import numpy as np
@@ -12,7 +14,7 @@ def write(path, rows, tail=""):
     return path
 
 
-def test_later_lines_win_and_broken_ones_are_passed_over(tmp_path):
+def test_later_lines_count_and_broken_ones_are_skipped(tmp_path):
     rows = [
         {"iteration": 19, "total_loss": 4.0, "lr": 0.1},
         {"iteration": 39, "total_loss": 3.0, "lr": 0.1},
@@ -55,7 +57,7 @@ def test_pictures_are_drawn(tmp_path):
             assert min(image.size) > 400 and np.asarray(image.convert("L")).std() > 10
 
 
-def test_only_what_was_measured(tmp_path):
+def test_only_curves_with_data_are_drawn(tmp_path):
     path = write(tmp_path / "metrics.json", [{"iteration": 9, "my_set/bbox/AP": 30.0}])
     assert [p.name for p in draw_curves(path, tmp_path)] == ["ap.png"]
     path = write(tmp_path / "metrics.json", [{"iteration": 9, "total_loss": 1.0}])
@@ -76,7 +78,7 @@ def test_only_what_was_measured(tmp_path):
         ("actions", "map.png", {"mAP50": 26.0}, ["mAP50, 45.0 at the end"]),
     ],
 )
-def test_curves_of_what_a_task_is_judged_by(task, name, metrics, labels, tmp_path, monkeypatch):
+def test_curves_of_the_main_metrics_of_a_task(task, name, metrics, labels, tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 
     drawn = []

@@ -1,7 +1,6 @@
-"""A test that is killed, stopped or out of disk space and then resumed equals an undisturbed one."""
+"""A resumed test, after a kill, a stop or a full disk, equals an undisturbed one."""
 
 import json
-import os
 import re
 import signal
 import subprocess

@@ -51,11 +51,23 @@ def test_what_the_task_names_and_what_exists(summary, tmp_path):
     "task, metrics, headline, config, flag",
     [
         (Detection(), {"AP": 50.04, "AP75": 3}, "AP 50.0", "mask_rcnn", "--train-json FILE"),
-        (Classification(), {"top1": 81.2, "top5": 95}, "top1 81.2, x/top5 95.0", "imagenet", "--train-images"),
+        (
+            Classification(),
+            {"top1": 81.2, "top5": 95},
+            "top1 81.2, x/top5 95.0",
+            "imagenet",
+            "--train-images",
+        ),
         (VideoClassification(), {"top1": 81.2}, "top1 81.2", "kinetics", "--train-videos"),
-        (ActionDetection(), {"mAP50": 26.84, "AP-stand": 80}, "mAP50 26.8", "ava", "--train-actions"),
+        (
+            ActionDetection(),
+            {"mAP50": 26.84, "AP-stand": 80},
+            "mAP50 26.8",
+            "ava",
+            "--train-actions",
+        ),
     ],
-)  # fmt: skip
+)
 def test_summary_of_each_task(summary, tmp_path, task, metrics, headline, config, flag):
     text = summary(task, {"x": metrics}, *task.output_files)
     assert f"Done. x/{headline}\n" in text

@@ -1,4 +1,4 @@
-"""Files of annotations are parsed once by a run, whoever asks for their content, and stay as parsed."""
+"""A run parses each annotation file once, and nothing changes the parsed content."""
 
 import builtins
 import json
@@ -77,7 +77,7 @@ def train(config: str, *words: str) -> None:
     train_net.main(train_net.argument_parser().parse_args(line))
 
 
-def test_a_run_parses_each_coco_file_once(tmp_path, parses, datasets_folder):
+def test_a_run_parses_each_coco_file_once(tmp_path, parses, quick_pictures):
     flags = []
     for split, count in (("train", 2), ("val", 3)):
         generate_shapes(tmp_path / split, count, seed=count, image_size=96, object_size=(20, 50))
@@ -94,7 +94,7 @@ def test_a_run_parses_each_coco_file_once(tmp_path, parses, datasets_folder):
         assert read_coco_json(tmp_path / split / "annotations.json") == json.loads(text)
 
 
-def test_a_run_parses_each_csv_once(tmp_path, parses, datasets_folder):
+def test_a_run_parses_each_csv_once(tmp_path, parses, quick_pictures):
     flags = ["--label-map", str(tmp_path / "train" / "label_map.pbtxt")]
     for split in ("train", "val"):
         generate_moving_figures(tmp_path / split, 2, 3, 3, 128, split == "train")

@@ -91,7 +91,7 @@ class Colours(Task):
 
 @pytest.fixture
 def fifth_task(tmp_path, monkeypatch):
-    """A saved config of a task in a module of the user's, and weights beside it."""
+    """A saved config of a task in a user's module, with weights."""
     module = ModuleType("my_colours")
     for part in (MeanColour, Colours):
         monkeypatch.setattr(part, "__module__", "my_colours")
@@ -105,7 +105,7 @@ def fifth_task(tmp_path, monkeypatch):
     return tmp_path / "config.yaml"
 
 
-def test_a_task_of_ones_own_needs_no_registry(fifth_task, capsys):
+def test_a_custom_task_needs_no_registry(fifth_task, capsys):
     predictor = Predictor(fifth_task)
     assert predictor.class_names == ["blue", "green", "red"]
     image = torch.zeros(4, 4, 3, dtype=torch.uint8)
@@ -113,17 +113,7 @@ def test_a_task_of_ones_own_needs_no_registry(fifth_task, capsys):
     assert predictor(image.numpy()).tolist() == [1, 0, 0]
     with pytest.raises(UserError, match="Boxes of people are for action detectors"):
         predictor.actions("a.mp4", {1.0: [[0, 0, 1, 1]]})
-    words = [
-        "--config-file",
-        str(fifth_task),
-        "--size",
-        "8",
-        "8",
-        "--repeats",
-        "0",
-        "--device",
-        "cpu",
-    ]
+    words = f"--config-file {fifth_task} --size 8 8 --repeats 0 --device cpu".split()
     assert main(argument_parser().parse_args(words))["parameters"] == 3
     cfg = load_config(str(fifth_task))
     task_of(cfg).use_custom_data(cfg, CustomFiles(val_images="below"))
@@ -135,7 +125,7 @@ def test_a_task_of_ones_own_needs_no_registry(fifth_task, capsys):
         task_of(cfg).use_custom_data(cfg, CustomFiles(val_json="x", val_images="x"))
 
 
-def test_of_no_task_that_is_known():
+def test_unknown_task():
     cfg = OmegaConf.create(dict(model=dict(a=1), dataloader=dict(evaluator=[])))
     task = task_of(cfg)
     assert type(task) is Task and task.data_categories(cfg) is None

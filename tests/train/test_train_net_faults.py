@@ -1,4 +1,4 @@
-"""How faults of a training's user end: in one sentence that names the value and the fix."""
+"""Faults that a user can fix end in one sentence with the value and the fix."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def test_right_overrides_pass(tmp_path):
             "optimizer.eps=1e-6",  # an argument that the config leaves at its default
             "model.backbone.bottom_up.use_act_checkpoint=True",
             "dataloader.test.mapper.augmentations.0.short_edge_length=64",
-            "dataloader.train.mapper.recompute_boxes=true",  # one that goes on to the base class
+            "dataloader.train.mapper.recompute_boxes=true",  # an argument of the base class
             "model.soft_nms=linear",
             "model.test_short_sides=[96,128]",
             "+train.note=mine",
@@ -71,7 +71,7 @@ def test_a_dataset_that_is_not_on_disk(tmp_path):
         )
 
 
-def test_half_of_ones_own_data(custom_files):
+def test_custom_data_without_images(custom_files):
     with pytest.raises(UserError, match="--train-images is missing"):
         start(
             "--config-file", QUICKSTART, "--train-json", "a.json", *custom_flags(custom_files)[4:]
@@ -84,7 +84,7 @@ DEEPER = [
 ]
 
 
-def test_what_is_refused_or_only_evaluates_leaves_the_config_of_the_run(detector):
+def test_refused_and_evaluating_runs_keep_the_config_of_the_folder(detector):
     before = (detector / "config.yaml").read_bytes()
     arguments = [detector, f"train.output_dir={detector}"]
     with pytest.raises(UserError, match="holds the checkpoints of another run"):
@@ -101,7 +101,7 @@ def test_what_is_refused_or_only_evaluates_leaves_the_config_of_the_run(detector
     assert (detector / "config.yaml").read_bytes() == before
 
 
-def test_weights_that_are_no_numbers_are_refused(detector, tmp_path):
+def test_weights_that_are_not_finite_are_refused(detector, tmp_path):
     weights = torch.load(detector / "model_0000003.pth", weights_only=True)["model"]
     weights["roi_heads.mask_head.predictor.bias"].fill_(float("nan"))
     torch.save({"model": weights}, tmp_path / "nan.pth")
@@ -114,20 +114,20 @@ def test_weights_that_are_no_numbers_are_refused(detector, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "override, told",
+    "override, message",
     [
         ("train.max_iter=0", "max_iter=0 of train must be a whole number of at least 1"),
         ("train.device=gpu", "train.device=gpu cannot be used here"),
         ("model.backbone.bottom_up.drop_path_rate=2", "drop_path_rate=2.* must be from 0 to 1"),
     ],
 )
-def test_values_out_of_range_end_in_a_sentence(override, told, detector, tmp_path):
-    with pytest.raises(UserError, match=told):
+def test_values_out_of_range_end_in_a_sentence(override, message, detector, tmp_path):
+    with pytest.raises(UserError, match=message):
         start(detector, override, f"train.output_dir={tmp_path}")
 
 
 @pytest.mark.parametrize(
-    "weights, overrides, told",
+    "weights, overrides, message",
     [
         ("nowhere.pth", [], "nowhere.pth do not exist"),
         ("", [], "--eval-only needs weights"),
@@ -136,12 +136,12 @@ def test_values_out_of_range_end_in_a_sentence(override, told, detector, tmp_pat
         ("model_0000003.pth", DEEPER, "another architecture.*missing.*unexpected.*mismatched"),
     ],
 )
-def test_weights_that_cannot_be_evaluated(weights, overrides, told, detector, tmp_path):
+def test_weights_that_cannot_be_evaluated(weights, overrides, message, detector, tmp_path):
     if isinstance(weights, bytes):
         (tmp_path / "page.pth").write_bytes(weights)
         weights = tmp_path / "page.pth"
     weights = weights and detector / weights
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         start(detector, "--eval-only", f"train.init_checkpoint={weights}", *overrides)
 
 
