@@ -59,6 +59,7 @@ def _body(function: Callable, arguments, output: str, new_session: bool, environ
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # for workers of loaders, as elsewhere
     module = sys.modules["torch.multiprocessing.spawn"]
     start_processes = module.start_processes
 

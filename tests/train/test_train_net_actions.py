@@ -118,7 +118,7 @@ def test_one_command_trains_and_evaluates(trained):
     numbers = logged(trained)
     assert all(numbers[iteration]["total_loss"] > 0 for iteration in (0, 1))
     assert 0 <= numbers[2]["actions/mAP50"] <= 100
-    assert {"actions/AP-brighten", "actions/AP-darken"} <= set(numbers[2])
+    assert all(0 <= numbers[2][f"actions/AP-{name}"] <= 100 for name in ("brighten", "darken"))
     # three annotated boxes in two seconds, with a row for each action that is evaluated
     assert len([row for row in detections(trained).splitlines() if row.count(",") > 1]) == 6
 
