@@ -116,7 +116,7 @@ def test_each_part_imports_only_what_it_may(path):
         assert top != "mvit_det" or not rest or rest[0] in others, f"{name} in {path}"
         if part == "backbone":
             assert top in BACKBONE_PACKAGES | sys.stdlib_module_names, f"{name} in {path}"
-        # a part's public names are for others: files of its own go straight to each other
+        # a part's public names are for other parts; its files import each other directly
         assert part not in ROOMS or name != f"mvit_det.{part}", f"{name} in {path}"
         if part in ROOMS and rest[:1] == [part] and rest[1:2] and rest[1] in ROOMS[part]:
             here = inside[0] if len(inside) > 1 else ""

@@ -16,7 +16,7 @@ from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import find
 from mvit_det.tasks import Detection
 
-# configs of recognition have tests of their own
+# configs of recognition are tested elsewhere
 RECOGNITION = {"quickstart_actions", "quickstart_classification", "quickstart_video"}
 FILES = sorted(p for p in CONFIGS.glob("*.py") if p.stem not in RECOGNITION)
 COCO = [path for path in FILES if not path.stem.startswith("quickstart")]
