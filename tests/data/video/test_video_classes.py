@@ -92,9 +92,7 @@ def test_unusable_folders(tmp_path):
     with pytest.raises(UserError, match="The folder or list of videos no/where does not exist"):
         video_classes("no/where")
     root = touch(tmp_path / "set", ["a.mp4"])
-    with pytest.raises(
-        UserError, match="set has 1 videos, but no class folders: make one folder"
-    ):
+    with pytest.raises(UserError, match="set has 1 videos, but no class folders: make one folder"):
         video_classes(root)
     touch(root, ["cat/frame1.jpg", "cat/frame2.jpg"])
     with pytest.raises(
