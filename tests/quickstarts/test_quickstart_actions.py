@@ -107,7 +107,7 @@ def test_rearranged_frames_around_a_key_frame():
 def test_the_ablation_measures_as_the_evaluation_does(output, monkeypatch, capsys):
     reported = json.loads((output / "metrics.json").read_text().splitlines()[-1])
     final = output / "model_final.pth"
-    mean, _ = motion.tested(motion.OF_ACTIONS, config(), final, "as they are")
+    mean, _ = motion.measure_arrangement(motion.ACTION_CLIPS, config(), final, "unchanged")
     assert mean == pytest.approx(reported["actions/mAP50"])
     monkeypatch.setattr(sys, "argv", ["motion.py", "--actions", "--weights", str(final), *TINY])
     motion.main()
@@ -128,7 +128,7 @@ def test_the_ablation_distinguishes_an_action_from_its_opposite():
         def forward(self, batch):
             return [labels[:, self.columns] for labels in batch["labels"]]
 
-    right = motion.detected(cfg, Knowing(list(range(8))))
-    wrong = motion.detected(cfg, Knowing(motion.OPPOSITE_ACTION.tolist()))
+    right = motion.measure_detection(cfg, Knowing(list(range(8))))
+    wrong = motion.measure_detection(cfg, Knowing(motion.OPPOSITE_ACTION.tolist()))
     # no more, since each figure has an annotated and a detected box
     assert right[0] == wrong[1] > 50 and right[1] == wrong[0] < 25

@@ -105,8 +105,10 @@ def test_the_ablation_counts_right_and_opposite_answers(output, monkeypatch, cap
     labels = np.arange(10).repeat(2)
     final = output / "model_final.pth"
     for answers, expected in ((labels, (100, 0)), (opposite[labels], (0, 100))):
-        monkeypatch.setattr(motion, "answers", lambda *_, answers=answers: (labels, answers))
-        assert motion.tested(motion.OF_VIDEOS, config(), final, "backwards") == expected
+        monkeypatch.setattr(
+            motion, "predict_classes", lambda *_, answers=answers: (labels, answers)
+        )
+        assert motion.measure_arrangement(motion.VIDEOS, config(), final, "backwards") == expected
     monkeypatch.undo()
     arguments = ["motion.py", "--weights", str(output / "model_final.pth"), *TINY]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -118,5 +120,7 @@ def test_the_ablation_counts_right_and_opposite_answers(output, monkeypatch, cap
 
 def test_the_ablation_measures_as_the_evaluation_does(output):
     reported = json.loads((output / "metrics.json").read_text().splitlines()[-1])
-    right, _ = motion.tested(motion.OF_VIDEOS, config(), output / "model_final.pth", "as they are")
+    right, _ = motion.measure_arrangement(
+        motion.VIDEOS, config(), output / "model_final.pth", "unchanged"
+    )
     assert right == pytest.approx(reported["classification/top1"])

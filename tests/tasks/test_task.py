@@ -111,7 +111,7 @@ def test_a_custom_task_needs_no_registry(fifth_task, capsys):
     image = torch.zeros(4, 4, 3, dtype=torch.uint8)
     image[..., 0] = 255
     assert predictor(image.numpy()).tolist() == [1, 0, 0]
-    with pytest.raises(UserError, match="Boxes of people are for action detectors"):
+    with pytest.raises(UserError, match="Person boxes need an action detector"):
         predictor.actions("a.mp4", {1.0: [[0, 0, 1, 1]]})
     words = f"--config-file {fifth_task} --size 8 8 --repeats 0 --device cpu".split()
     assert main(argument_parser().parse_args(words))["parameters"] == 3
