@@ -22,5 +22,5 @@ def check_arrangements(indices: Mapping[str, np.ndarray], plain: np.ndarray) -> 
     assert np.array_equal(indices["backwards"], plain[::-1])
     assert not np.array_equal(indices["shuffled"], plain)
     assert np.array_equal(np.sort(indices["shuffled"]), plain)
-    (repeated,) = set(indices["one of them, repeated"].tolist())
+    (repeated,) = set(indices["one frame, repeated"].tolist())
     assert repeated in plain

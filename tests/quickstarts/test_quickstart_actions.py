@@ -113,7 +113,7 @@ def test_the_ablation_measures_as_the_evaluation_does(output, monkeypatch, capsy
     motion.main()
     table = capsys.readouterr().out
     assert all(name in table for name in motion.ARRANGEMENTS)
-    assert "25 in the mean" in table
+    assert "25 on average" in table
 
 
 def test_the_ablation_distinguishes_an_action_from_its_opposite():
