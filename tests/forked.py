@@ -42,10 +42,12 @@ def run(function: Callable, *arguments, output: Path, **environment: str):
         os.mkfifo(path)
     with ThreadPoolExecutor() as pool:
         texts = [pool.submit(path.read_text) for path in paths]
-        process = start(function, *arguments, output=output, **environment)
+        process = start(function, *arguments, output=output, new_session=True, **environment)
         process.join(240)
         ended = process.exitcode is not None
-        process.kill()
+        if not ended:  # nor do its children, which would keep the pipes open
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
         texts = [text.result() for text in texts]
     assert ended, f"{function.__name__} does not end:\n{texts[1]}"
     return subprocess.CompletedProcess(function, process.exitcode, *texts)
