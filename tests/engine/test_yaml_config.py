@@ -1,0 +1,104 @@
+"""A YAML config is data: what it names is judged by the object, and nothing in it runs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from detectron2.config import LazyConfig
+from omegaconf import OmegaConf
+
+from mvit_det.engine.yaml_config import read_yaml_config
+from mvit_det.errors import UserError
+
+SAVED = sorted((Path(__file__).parents[1] / "golden/configs").glob("*.yaml"))
+
+
+def read(tmp_path, text, **options):
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_yaml_config(str(path), **options)
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+def test_saved_configs_are_read_as_by_the_host(path):
+    assert repr(read_yaml_config(str(path))) == repr(LazyConfig.load(str(path)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system",  # another package
+        "logging.os.system",
+        "torch.load",  # of torch, but neither torch.nn nor torch.optim
+        "torch.hub.load",
+        "mvit_det.engine.yaml_config.pkgutil.os.system",  # an allowed package's import
+        "torch.nn.modules.module.functools.partial",
+        "torch.nn.modules.module.warnings.sys.modules",  # neither class nor function
+        "torch.nn.Module.__init__.__globals__",  # through attributes
+        "torch.nn.Module.load_state_dict",  # a method
+        "mvit_det.engine.do_train",  # a function that no config calls
+        "mvit_det.data.loader.__class__",
+    ],
+)
+@pytest.mark.parametrize("text", ["a: [{{_target_: {}}}]", "a: !!python/name:{}", "task: {}"])
+def test_objects_that_configs_do_not_build_are_refused(tmp_path, path, text):
+    with pytest.raises(UserError, match="is not allowed in a YAML config"):
+        read(tmp_path, text.format(path))
+
+
+def test_a_module_of_another_package_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "payload.py").write_text("raise SystemExit('the payload has run')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="add --allow-target PACKAGE"):
+        read(tmp_path, "a: {_target_: payload.Model}")
+    assert "payload" not in sys.modules
+
+
+def test_a_package_that_the_user_allows_serves(tmp_path, monkeypatch):
+    (tmp_path / "trusted_parts.py").write_text("def head(): return 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = "a: {_target_: trusted_parts.head}"
+    assert read(tmp_path, text, allow_targets=["trusted_parts"]).a._target_ == "trusted_parts.head"
+    with pytest.raises(UserError, match="os.system.*is not allowed"):
+        read(tmp_path, "a: {_target_: os.system}", allow_targets=["trusted_parts"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: !!python/object/apply:os.system [x]", "line 1: !!python/object/apply:os.system is"),
+        ("a: !!python/object/apply:functools.partial {state: 3}", "not a saved functools.partial"),
+        ("a: '${oc.env:HOME}'", "a='${oc.env:HOME}' calls a resolver"),
+        ("a: '${oc.create:{_target_:os.system}}'", "calls a resolver"),
+        ("b: oc.env\na: '${${b}:HOME}'", "calls a resolver"),
+        ("b: os.system\na: {_target_: '${b}'}", "must be the path of a class or function"),
+        ("a: {_target_: 3}", "a._target_=3 must be the path"),
+        ("a: {_target_: torch.nn.Nope}", "has no attribute 'Nope'"),
+        ("a: &a [*a]", "expands to more than 200,000 values"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: " + "9" * 5000, "cannot be read as YAML"),
+        ("{[1]: 2}", "found unhashable key"),
+        ("a: b: c", "mapping values are not allowed here"),
+        ("2024-01-01: 3", "Incompatible key type 'date'"),
+        ("- 1", "must hold keys and values, not list"),
+        ("", "must hold keys and values, not NoneType"),
+    ],
+)
+def test_text_that_is_not_a_config_ends_in_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(UserError) as raised:
+        read(tmp_path, text)
+    assert sentence in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_aliases_that_multiply_are_refused_before_they_are_copied(tmp_path):
+    names = "abcdefgh"
+    lines = [
+        f"{name}: &{name} [{', '.join(['*' + last] * 9)}]" for last, name in zip(names, names[1:])
+    ]
+    with pytest.raises(UserError, match="expands to more than 200,000 values"):
+        read(tmp_path, "\n".join(["a: &a [1]", *lines]))
+
+
+def test_references_to_other_keys_and_a_byte_order_mark_are_read(tmp_path):
+    cfg = read(tmp_path, "\ufeffa: {b: 3}\nc: '${a.b}'\nd: ['${..c}']")
+    assert cfg.c == 3 and OmegaConf.to_container(cfg, resolve=True)["d"] == [3]
