@@ -13,20 +13,32 @@ from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError
 
 
-def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+def get_config(
+    name: str, overrides: Sequence[str] = (), *, allow_targets: Sequence[str] = ()
+) -> DictConfig:
     """Load a config of this package by its name, or any other by its path.
 
     Args:
         name: one of `mvit_det.list_configs()`, with or without its folder, or a .py or .yaml file.
+            A .py file is executed; a .yaml file is only read.
         overrides: changes in Hydra's grammar, such as ``["model.num_classes=5"]``.
+        allow_targets: packages whose classes and functions a .yaml may name besides those of this
+            one, Detectron2, torch.nn, torch.optim, fvcore, timm and torchvision.
 
     Raises:
-        UserError: the config does not exist, or an override does not fit it.
+        UserError: the config does not exist or cannot be read, or an override or a value does not
+            fit it.
     """
-    return apply_overrides(load_config(name), overrides)
+    return apply_overrides(load_config(name, allow_targets), overrides)
 
 
-def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str] = ()) -> nn.Module:
+def build(
+    name: str,
+    *,
+    pretrained: bool | str = False,
+    overrides: Sequence[str] = (),
+    allow_targets: Sequence[str] = (),
+) -> nn.Module:
     """Build the model of a config in evaluation mode, on the CPU.
 
     A classifier takes ``{"inputs": (B, 3, H, W)}``, or (B, 3, T, H, W) for clips, normalised RGB,
@@ -38,6 +50,7 @@ def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str]
         pretrained: False for random weights, True for the published weights of that name or config,
             or a path, a URL or the name of published weights in any format.
         overrides: changes to the config, as for `get_config`.
+        allow_targets: see `get_config`.
 
     Raises:
         UserError: the name is unknown, no published weights belong to the config, or the weights
@@ -50,7 +63,7 @@ def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str]
         raise UserError(
             f"No config has the model of the weights {name} ({row.what}): name a config."
         )
-    cfg = get_config(config, overrides)
+    cfg = get_config(config, overrides, allow_targets=allow_targets)
     weights = pretrained or ""
     if weights is True:
         weights = row.name if row else OmegaConf.select(cfg, "published.weights")

@@ -16,6 +16,7 @@ from mvit_det.data.custom.categories import categories_to_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.engine import (
     ConfigFile,
+    add_config_flags,
     apply_overrides,
     do_train,
     evaluate,
@@ -55,6 +56,7 @@ def argument_parser() -> ArgumentParser:
         metavar="N",
         help="samples per iteration, over all processes; with --eval-only per process",
     )
+    add_config_flags(parser)
     CustomFiles.add_flags(parser)
     return parser
 
@@ -89,7 +91,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     """
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
     args.opts = [*_flags_as_overrides(args), *args.opts]
-    cfg = load_config(args.config_file)
+    cfg = load_config(args.config_file, args.allow_target)
     args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     task, files = task_of(cfg), CustomFiles.from_args(args)
     if files:

@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 import mvit_det
 from mvit_det.benchmark import counts, subjects, table, timing
-from mvit_det.engine import apply_overrides, load_config, open_device
+from mvit_det.engine import add_config_flags, apply_overrides, load_config, open_device
 from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.tasks import task_of
 
@@ -53,6 +53,7 @@ def argument_parser() -> ArgumentParser:
     parser.add_argument(
         "--output", "--json", metavar="FILE", help="JSON file to write all figures to"
     )
+    add_config_flags(parser)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the config")
     return parser
 
@@ -80,7 +81,7 @@ def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
     """Count the models of many configs, print a Markdown table, and return the report."""
     if args.overrides or args.backbone_only:
         raise UserError("--table counts unchanged configs: drop --backbone-only and key=value.")
-    rows = table.make_rows(args.table, args.size, device)
+    rows = table.make_rows(args.table, args.size, device, args.allow_target)
     sizes = " or ".join({table.format_input_size(row): None for row in rows})
     print(f"FLOPs of {sizes} pixels {counts.CONVENTION}.\n", file=sys.stderr)
     print(table.format_table(rows))
@@ -93,7 +94,7 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
     Raises:
         UserError: the config has no model, or --backbone-only does not fit it.
     """
-    cfg = apply_overrides(load_config(args.config_file), args.overrides)
+    cfg = apply_overrides(load_config(args.config_file, args.allow_target), args.overrides)
     backbone_key = subjects.backbone_key(cfg)
     key = backbone_key if args.backbone_only else "model"
     recognizer = subjects.nominal_size(cfg) is not None

@@ -28,7 +28,10 @@ COUNTED = ("counted: parameters, M", "FLOPs, G")
 
 
 def make_rows(
-    paths: Sequence[str], size: Sequence[int] | None, device: torch.device
+    paths: Sequence[str],
+    size: Sequence[int] | None,
+    device: torch.device,
+    allow_targets: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Count each config's model, one after the other.
 
@@ -38,6 +41,7 @@ def make_rows(
         paths: config files.
         size: height and width of the input in pixels; None for each model's nominal size.
         device: where detectors are counted.
+        allow_targets: see `load_config`.
 
     Returns:
         One dict per config with its file, the values it states and the counts; sorted by FLOPs.
@@ -46,7 +50,7 @@ def make_rows(
         UserError: a config cannot be loaded or has no model.
     """
     # All configs are loaded first, so that a mistake in any of them shows early.
-    configs = {path: load_config(path) for path in paths}
+    configs = {path: load_config(path, allow_targets) for path in paths}
     shapes = {path: subjects.input_shape(cfg, 1, size) for path, cfg in configs.items()}
     rows = []
     for number, (path, cfg) in enumerate(configs.items(), 1):

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from numbers import Number
 from typing import Any
@@ -13,18 +14,44 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mvit_det.config_names import find_config
+from mvit_det.engine.config_values import check_sections, check_values
+from mvit_det.engine.yaml_config import read_yaml_config
 from mvit_det.errors import UserError
 
 
-def load_config(path: str) -> DictConfig:
+def load_config(path: str, allow_targets: Sequence[str] = ()) -> DictConfig:
     """Load a LazyConfig from a .py file, a saved .yaml, or by the name of a shipped config.
 
+    A .py file is executed, as any Python file is; a .yaml file is only read.
+
+    Args:
+        path: the file or name.
+        allow_targets: packages or modules whose classes and functions a .yaml may name besides
+            those of `mvit_det.engine.yaml_config.PACKAGES`.
+
     Raises:
-        UserError: ``path`` is empty, or the config does not exist.
+        UserError: ``path`` is empty, the config does not exist, or a .yaml cannot be read or names
+            an object that it may not.
     """
     if not path:
         raise UserError("No config was given: use --config-file quickstart to start.")
-    return LazyConfig.load(find_config(path))
+    file = find_config(path)
+    is_python = file.endswith(".py")
+    cfg = LazyConfig.load(file) if is_python else read_yaml_config(file, allow_targets)
+    check_sections(cfg)
+    return cfg
+
+
+def add_config_flags(parser: ArgumentParser) -> None:
+    """Add the flags of every command that takes a config."""
+    parser.add_argument(
+        "--allow-target",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="also build classes and functions of this package or module if a .yaml config names "
+        "them, such as those of custom code; may be repeated",
+    )
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -33,7 +60,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: a key is unknown to the config and to the constructor it configures (the message
             names the nearest known key; a ``+`` prefix adds the key anyway), or a value has
-            another type than the current one.
+            another type than the current one, or is not allowed for that key (`check_values`).
     """
     for text in overrides:
         if text.startswith("--"):
@@ -54,7 +81,9 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if not override.is_add():
             _check_key(cfg, override.key_or_group)
         _check_type(cfg, override.key_or_group, override.value())
-    return LazyConfig.apply_overrides(cfg, list(overrides))
+    cfg = LazyConfig.apply_overrides(cfg, list(overrides))
+    check_values(cfg)
+    return cfg
 
 
 def _check_key(cfg: DictConfig, key: str) -> None:

@@ -7,7 +7,8 @@ judged by the object that its path leads to, not by the spelling of the path.
 
 import pkgutil
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -95,6 +96,7 @@ def _parse(text: str, path: str, allow_targets: Sequence[str]) -> dict:
 
 def _check_values(plain: dict, where: str, allow_targets: Sequence[str]) -> None:
     """Refuse resolvers, and targets that a YAML config may not name."""
+    paths: dict[str, str] = {}  # of objects -> what a message calls them
     for key, value in _leaves(plain):
         is_target = key.rpartition(".")[2] == "_target_"
         if isinstance(value, str) and "${" in _REFERENCE.sub("", value):
@@ -105,7 +107,13 @@ def _check_values(plain: dict, where: str, allow_targets: Sequence[str]) -> None
         if is_target and (not isinstance(value, (str, type, FunctionType)) or "${" in str(value)):
             raise UserError(f"{where}: {key}={value!r} must be the path of a class or function.")
         if isinstance(value, str) and (is_target or key == "task"):
-            find_target(value, f"{where}: {key}={value!r}", allow_targets)
+            paths.setdefault(value, f"{where}: {key}={value!r}")
+    # all packages that a flag could allow in one message, before any is imported
+    unknown = {path: root for path in paths if (root := _root(path)) not in _roots(allow_targets)}
+    for path in unknown:
+        raise _refusal(paths[path], allow_targets, unknown.values())
+    for path, what in paths.items():
+        find_target(path, what, allow_targets)
 
 
 def find_target(path: str, where: str, allow_targets: Sequence[str] = ()) -> Any:
@@ -119,16 +127,9 @@ def find_target(path: str, where: str, allow_targets: Sequence[str] = ()) -> Any
     Raises:
         UserError: there is no such object, or its own module and name are not allowed.
     """
-    allowed = (*PACKAGES, *allow_targets)
-    roots = {package.partition(".")[0] for package in allowed}
-    refused = UserError(
-        f"{where} is not allowed in a YAML config, which may name classes of "
-        f"{shorten_list(allowed, 20)} and their functions that configs use; add --allow-target "
-        "PACKAGE if you trust the file, or write the config in Python."
-    )
     # Before the import, which runs the module's code.
-    if path.partition(".")[0] not in roots or any(part[:2] == "__" for part in path.split(".")):
-        raise refused
+    if _root(path) not in _roots(allow_targets) or "__" in {part[:2] for part in path.split(".")}:
+        raise _refusal(where, allow_targets, [_root(path)])
     try:
         found = pkgutil.resolve_name(path)
     except (ImportError, ValueError, AttributeError) as error:
@@ -138,8 +139,32 @@ def find_target(path: str, where: str, allow_targets: Sequence[str] = ()) -> Any
     kind = isinstance(found, type) and _is_within(module, PACKAGES)
     users = isinstance(found, (type, FunctionType)) and _is_within(module, allow_targets)
     if not (listed or kind or users):
-        raise refused
+        raise _refusal(where, allow_targets, [_root(str(module))])
     return found
+
+
+def _refusal(where: str, allow_targets: Sequence[str], packages: Iterable[str]) -> UserError:
+    """Build the error for an object of one of ``packages``, with the flags that would allow it."""
+    # Nobody's own code is in the standard library, or in __main__.
+    taken = {*_roots(()), *allow_targets, *sys.stdlib_module_names, "__main__", "None"}
+    offered = [package for package in dict.fromkeys(packages) if package not in taken]
+    flags = " ".join(f"--allow-target {package}" for package in offered)
+    advice = "name one of those, or write the config in Python, which is executed"
+    if offered:
+        advice = f"if you trust the file, add {flags} (in Python allow_targets={offered})"
+    return UserError(
+        f"{where} is not allowed in a YAML config, which may name classes of "
+        f"{shorten_list((*PACKAGES, *allow_targets), 20)} and their functions that configs use: "
+        f"{advice}."
+    )
+
+
+def _root(path: str) -> str:
+    return path.partition(".")[0]
+
+
+def _roots(allow_targets: Sequence[str]) -> set[str]:
+    return {_root(package) for package in (*PACKAGES, *allow_targets)}
 
 
 def _is_within(module: str | None, packages: Sequence[str]) -> bool:

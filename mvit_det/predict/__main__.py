@@ -42,6 +42,7 @@ def main(args: Namespace) -> int:
         args.config_file,
         args.weights,
         overrides=overrides,
+        allow_targets=args.allow_target,
         device=args.device,
         score_threshold=box_threshold(args) if args.proposals else args.score_threshold,
         batch_size=args.batch_size,

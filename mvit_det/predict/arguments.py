@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvit_det.engine import add_config_flags
 from mvit_det.errors import UserError
 from mvit_det.predict.person_boxes import EVERY, THRESHOLD
 
@@ -60,6 +61,7 @@ def argument_parser() -> ArgumentParser:
         help="a,b,c, or a file with one name per line, or a COCO .json; default: those of the "
         "config. For an action detector a label map: AVA's .pbtxt, or lines such as 12: stand",
     )
+    add_config_flags(parser)
     add_person_boxes(parser)
     parser.add_argument(
         "inputs",

@@ -228,7 +228,7 @@ def box_threshold(args: Namespace) -> float:
 
 def _detector(args: Namespace) -> Predictor:
     # before the weights are read, which may be those of the wrong model too
-    if not task_of(load_config(args.detector_config)).gives_boxes:
+    if not task_of(load_config(args.detector_config, args.allow_target)).gives_boxes:
         raise UserError(
             f"--detector-config {args.detector_config} is not the config of a detector: give one "
             "such as configs/mask_rcnn_mvitv2_t_3x.py."
@@ -236,6 +236,7 @@ def _detector(args: Namespace) -> Predictor:
     return Predictor(
         args.detector_config,
         args.detector_weights,
+        allow_targets=args.allow_target,
         device=args.device,
         score_threshold=box_threshold(args),
     )

@@ -59,6 +59,7 @@ class Predictor:
             name of published weights; by default the best or else the last checkpoint next to the
             config.yaml, or in the config's train.output_dir.
         overrides: ``key=value`` changes to the config.
+        allow_targets: see `mvit_det.get_config`.
         device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU if that is CUDA
             and this machine has none.
         score_threshold: from 0 to 1; detections (not classes) of a lower score are dropped. At 0
@@ -87,6 +88,7 @@ class Predictor:
         weights: str | os.PathLike | None = None,
         *,
         overrides: Sequence[str] = (),
+        allow_targets: Sequence[str] = (),
         device: str | None = None,
         score_threshold: float = 0.0,
         batch_size: int = 1,
@@ -94,7 +96,7 @@ class Predictor:
     ) -> None:
         check_share("Predictor", score_threshold=score_threshold)
         check_count("Predictor", batch_size=batch_size)
-        cfg = apply_overrides(load_config(os.fspath(config)), overrides)
+        cfg = apply_overrides(load_config(os.fspath(config), allow_targets), overrides)
         self.batch_size = batch_size
         self.task = task_of(cfg)
         self.inference: Any = self.task.inference(cfg, score_threshold)
