@@ -18,6 +18,7 @@ from mvit_det.engine import (
     ConfigFile,
     add_config_flags,
     apply_overrides,
+    check_run,
     do_train,
     evaluate,
     load_config,
@@ -102,6 +103,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         task.use_custom_data(cfg, files, processes)
     cfg = apply_overrides(cfg, args.opts)
     task.check_custom_data(cfg, files)
+    check_run(cfg, training=not args.eval_only)
     categories = task.data_categories(cfg)
     if categories:
         # so that config.yaml suffices for prediction

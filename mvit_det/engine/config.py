@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mvit_det.config_names import find_config
 from mvit_det.engine.config_values import check_sections, check_values
@@ -78,15 +79,23 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 f"Override {override.input_line!r}: a key cannot be deleted; set it to another "
                 "value, e.g. key=null."
             )
+        if override.is_sweep_override():
+            raise UserError(
+                f"Override {override.input_line!r} has several values: write a list as key=[1,2]."
+            )
         if not override.is_add():
-            _check_key(cfg, override.key_or_group)
+            check_key(cfg, override.key_or_group)
         _check_type(cfg, override.key_or_group, override.value())
-    cfg = LazyConfig.apply_overrides(cfg, list(overrides))
+    try:
+        cfg = LazyConfig.apply_overrides(cfg, list(overrides))
+    except (KeyError, IndexError, TypeError, ValueError, OmegaConfBaseException) as error:
+        detail = " ".join(str(error.args[0] if error.args else error).split())
+        raise UserError(f"The overrides {' '.join(overrides)} cannot be applied: {detail}") from error
     check_values(cfg)
     return cfg
 
 
-def _check_key(cfg: DictConfig, key: str) -> None:
+def check_key(cfg: DictConfig, key: str) -> None:
     """Refuse an unknown ``key``; its last part may be an argument that the config leaves unset."""
     node: Any = cfg
     walked: list[str] = []

@@ -75,6 +75,8 @@ def _list(check: Check, count: int | None = None) -> Check:
 
 
 def _or_list(check: Check) -> Check:
+    """Make a check of one value, or of all values of a list."""
+
     def check_either(owner: str, **values: Any) -> None:
         for name, value in values.items():
             (_list(check) if isinstance(value, list) else check)(owner, **{name: value})
@@ -82,7 +84,21 @@ def _or_list(check: Check) -> Check:
     return check_either
 
 
+def _are_categories(value: Any) -> bool:
+    rows = value if isinstance(value, list) else [value]
+    return isinstance(value, (str, type(None))) or all(
+        isinstance(row, dict)
+        and isinstance(row.get("id"), int)
+        and isinstance(row.get("name"), str)
+        for row in rows
+    )
+
+
 _SECTION = _check("a section of keys", lambda value: isinstance(value, (dict, DictConfig)))
+# Objects, such as a function, serve in place of a section that describes their call.
+_PART = _check(
+    "a section of keys", lambda value: not isinstance(value, (str, bool, int, float, list, type(None)))
+)
 _TEXT = _check("text", lambda value: isinstance(value, str))
 _FLAG = _check("true or false", lambda value: isinstance(value, bool))
 _DEVICE = _check(
@@ -110,6 +126,13 @@ _KEYS: list[tuple[Check, str]] = [
         "dataloader.test optimizer optimizer.params lr_multiplier",
     ),
     (_or_null(_SECTION), "train.ema"),
+    (_PART, "dataloader.train.dataset dataloader.train.mapper dataloader.test.dataset"),
+    (_PART, "dataloader.test.mapper"),
+    (_or_list(_PART), "dataloader.evaluator"),
+    (
+        _check("a list of {id: 1, name: dog}, or text with a name per line", _are_categories),
+        "categories",
+    ),
     (_TEXT, "train.output_dir"),
     (_or_null(_TEXT), "train.init_checkpoint train.best_metric dataloader.*.name"),
     (partial(check_choice, choices=INFLATIONS), "train.inflation"),
@@ -127,21 +150,26 @@ _KEYS: list[tuple[Check, str]] = [
         "model.*.residual_pooling model.*.qkv_bias model.*.use_abs_pos model.*.use_rel_pos "
         "model.*.rel_pos_zero_init model.*.use_act_checkpoint model.*.pretrain_use_cls_token "
         "model.*.coarse_global_kv model.*.fused_attention model.*.class_token "
-        "model.*.pyslowfast_init model.*.test_flip model.*.cls_agnostic_bbox_reg",
+        "model.*.pyslowfast_init model.*.test_flip model.*.cls_agnostic_bbox_reg dataloader.*.horizontal",
+    ),
+    (
+        partial(check_choice, choices=("attention", "mlp")),
+        "model.*.expand_in",
     ),
     (
         check_count,
         "train.max_iter train.gradient_accumulation train.log_period "
         "dataloader.train.total_batch_size dataloader.train.repeats dataloader.test.batch_size "
         "dataloader.*.clips dataloader.*.num_frames dataloader.*.num_images "
-        "dataloader.*.num_pictures dataloader.*.num_examples dataloader.*.erase_count "
+        "dataloader.*.num_pictures dataloader.*.num_examples dataloader.*.max_size dataloader.*.erase_count "
         "dataloader.*.target_height dataloader.*.target_width model.num_classes "
         "model.roi_heads.num_classes model.*.embed_dim model.*.depth model.*.num_heads "
         "model.*.in_chans model.*.pretrain_img_size model.*.roi_size model.*.out_channels "
         "model.*.batch_size_per_image model.*.test_topk_per_image model.*.test_max_size",
     ),
     (_or_null(check_count), "dataloader.*.num_classes model.*.max_views"),
-    (_or_list(check_count), "model.*.img_size"),
+    (_or_list(check_count), "model.*.img_size model.*.adaptive_kv_stride"),
+    (_or_list(check_count), "dataloader.*.short_edge_length"),
     (_list(check_count), "model.*.input_size model.*.patch_kernel model.*.patch_stride"),
     (_list(_whole(0)), "model.*.last_block_indexes model.*.patch_padding"),
     (_list(check_count, 2), "model.*.pre_nms_topk model.*.post_nms_topk"),
@@ -183,11 +211,14 @@ TABLE = {key: check for check, keys in _KEYS for key in keys.split()}
 _ABSENT = object()
 _PACKAGES = {"mvit_det", "detectron2", "fvcore", "torch"}
 
-# What the loop reads besides the arguments of classes.
+# What the loops read besides the arguments of classes.
+_EVALUATION = (
+    "model dataloader.test dataloader.evaluator train.output_dir train.init_checkpoint train.ddp "
+    "train.device"
+).split()
 _TRAINING = (
-    "model dataloader.train.total_batch_size dataloader.test dataloader.evaluator optimizer.params "
-    "lr_multiplier train.output_dir train.init_checkpoint train.max_iter train.amp.enabled "
-    "train.ddp train.checkpointer.period train.eval_period train.log_period train.device"
+    "dataloader.train.total_batch_size optimizer.params lr_multiplier train.max_iter "
+    "train.amp.enabled train.checkpointer.period train.eval_period train.log_period"
 ).split()
 
 
@@ -215,16 +246,16 @@ def check_sections(cfg: DictConfig) -> None:
             _SECTION(_OWNER, **{key: _resolve(cfg, key)})
 
 
-def check_training(cfg: DictConfig) -> None:
-    """Check that a config has all that a training needs, and `check_values`.
+def check_run(cfg: DictConfig, training: bool) -> None:
+    """Check that a config has all that a training or an evaluation needs, and `check_values`.
 
     Raises:
         UserError: a key is absent, or has a value that is not allowed.
     """
     check_values(cfg)
-    for key in _TRAINING:
+    for key in [*_EVALUATION, *_TRAINING] if training else _EVALUATION:
         if OmegaConf.select(cfg, key, default=_ABSENT) is _ABSENT:
-            raise UserError(f"The config has no {key}, which a training needs: add it.")
+            raise UserError(f"The config has no {key}: add it, as in configs/common/ or quickstart.")
 
 
 def _check_of(key: str, node: dict | list) -> Check | None:
@@ -260,6 +291,6 @@ def _resolve(cfg: DictConfig, key: str) -> Any:
     try:
         value = OmegaConf.select(cfg, key)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, RecursionError) as error:
         detail = str(error).splitlines()[0]
         raise UserError(f"{key} refers to another key, which has no value: {detail}.") from error

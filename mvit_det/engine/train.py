@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer
+from mvit_det.engine.config_values import check_run
 from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.folder import exclusive_output_dir, exclusive_test_dir
@@ -30,7 +31,7 @@ from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
-from mvit_det.errors import UserError, check_choice, check_count
+from mvit_det.errors import UserError, check_choice
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
             "--eval-only needs weights: add train.init_checkpoint=FILE, for example "
             f"{cfg.train.output_dir}/model_final.pth."
         )
-    _check_loaders(cfg)
+    check_run(cfg, training=False)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     inflation = cfg.train.get("inflation", "centre")
     checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation)
@@ -122,8 +123,7 @@ def do_train(
 def _train(
     cfg: DictConfig, resume: bool, stop: StopRequest, on_start: Callable[[], None]
 ) -> dict[str, Any]:
-    check_count("train", max_iter=cfg.train.max_iter)
-    _check_loaders(cfg)
+    check_run(cfg, training=True)
     # Data come first, so that their faults show before anything expensive is built. A fault in the
     # test mapper would otherwise show only at the first evaluation.
     instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
@@ -131,7 +131,7 @@ def _train(
     loader = _train_loader(cfg, parts)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     cfg.optimizer.params.model = model
-    optimizer = instantiate(cfg.optimizer)
+    optimizer = _build(cfg, "optimizer")
     average = _average(cfg, model)
     model = _distributed(cfg, model)
 
@@ -175,14 +175,6 @@ def _train(
     finally:
         trainer.close()
     return results
-
-
-def _check_loaders(cfg: DictConfig) -> None:
-    """Check worker counts and batch sizes early: torch would fail late, without naming the key."""
-    for name, least in (("train.num_workers", 0), ("test.num_workers", 0), ("test.batch_size", 1)):
-        number = OmegaConf.select(cfg, f"dataloader.{name}", default=least)
-        if not isinstance(number, int) or number < least:
-            raise UserError(f"dataloader.{name}={number} must be a whole number, {least} or more.")
 
 
 def _train_loader(cfg: DictConfig, parts: int) -> Any:
@@ -251,13 +243,21 @@ def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
     Raises:
         UserError: the constructor of the model refuses the config.
     """
-    try:
-        model = instantiate(cfg.model).to(device)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"The model of the config cannot be built: {error}") from error
+    model = _build(cfg, "model")
+    if not isinstance(model, nn.Module):
+        raise UserError(f"The model of the config is {model!r}: give a torch.nn.Module there.")
+    model = model.to(device)
     count = sum(p.numel() for p in model.parameters())
     logger.info("%s with %.2f M parameters on %s", type(model).__name__, count / 1e6, device)
     return model
+
+
+def _build(cfg: DictConfig, key: str) -> Any:
+    try:
+        return instantiate(OmegaConf.select(cfg, key))
+    except (TypeError, ValueError, ArithmeticError, AssertionError, LookupError, RuntimeError) as e:
+        detail = " ".join(str(e).split()) or type(e).__name__
+        raise UserError(f"The {key} of the config cannot be built: {detail}") from e
 
 
 def _on_cpu(cfg: DictConfig) -> bool:
@@ -295,7 +295,7 @@ def _hooks(
     train = cfg.train
     registered = [
         hooks.IterationTimer(),
-        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+        hooks.LRScheduler(scheduler=_build(cfg, "lr_multiplier")),
         checkpoints,
         Evaluations(test, train.eval_period, train.output_dir, train.get("best_metric", "")),
     ]

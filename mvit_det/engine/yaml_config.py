@@ -146,7 +146,7 @@ def find_target(path: str, where: str, allow_targets: Sequence[str] = ()) -> Any
 def _refusal(where: str, allow_targets: Sequence[str], packages: Iterable[str]) -> UserError:
     """Build the error for an object of one of ``packages``, with the flags that would allow it."""
     # Nobody's own code is in the standard library, or in __main__.
-    taken = {*_roots(()), *allow_targets, *sys.stdlib_module_names, "__main__", "None"}
+    taken = {*_roots(()), *allow_targets, *sys.stdlib_module_names, "__main__", "None", ""}
     offered = [package for package in dict.fromkeys(packages) if package not in taken]
     flags = " ".join(f"--allow-target {package}" for package in offered)
     advice = "name one of those, or write the config in Python, which is executed"
