@@ -90,7 +90,9 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         cfg = LazyConfig.apply_overrides(cfg, list(overrides))
     except (KeyError, IndexError, TypeError, ValueError, OmegaConfBaseException) as error:
         detail = " ".join(str(error.args[0] if error.args else error).split())
-        raise UserError(f"The overrides {' '.join(overrides)} cannot be applied: {detail}") from error
+        raise UserError(
+            f"The overrides {' '.join(overrides)} cannot be applied: {detail}"
+        ) from error
     check_values(cfg)
     return cfg
 

@@ -96,9 +96,8 @@ def _are_categories(value: Any) -> bool:
 
 _SECTION = _check("a section of keys", lambda value: isinstance(value, (dict, DictConfig)))
 # Objects, such as a function, serve in place of a section that describes their call.
-_PART = _check(
-    "a section of keys", lambda value: not isinstance(value, (str, bool, int, float, list, type(None)))
-)
+_PLAIN = (str, bool, int, float, list, type(None))
+_PART = _check("a section of keys", lambda value: not isinstance(value, _PLAIN))
 _TEXT = _check("text", lambda value: isinstance(value, str))
 _FLAG = _check("true or false", lambda value: isinstance(value, bool))
 _DEVICE = _check(
@@ -150,18 +149,17 @@ _KEYS: list[tuple[Check, str]] = [
         "model.*.residual_pooling model.*.qkv_bias model.*.use_abs_pos model.*.use_rel_pos "
         "model.*.rel_pos_zero_init model.*.use_act_checkpoint model.*.pretrain_use_cls_token "
         "model.*.coarse_global_kv model.*.fused_attention model.*.class_token "
-        "model.*.pyslowfast_init model.*.test_flip model.*.cls_agnostic_bbox_reg dataloader.*.horizontal",
+        "model.*.pyslowfast_init model.*.test_flip model.*.cls_agnostic_bbox_reg "
+        "dataloader.*.horizontal",
     ),
-    (
-        partial(check_choice, choices=("attention", "mlp")),
-        "model.*.expand_in",
-    ),
+    (partial(check_choice, choices=("attention", "mlp")), "model.*.expand_in"),
     (
         check_count,
         "train.max_iter train.gradient_accumulation train.log_period "
         "dataloader.train.total_batch_size dataloader.train.repeats dataloader.test.batch_size "
         "dataloader.*.clips dataloader.*.num_frames dataloader.*.num_images "
-        "dataloader.*.num_pictures dataloader.*.num_examples dataloader.*.max_size dataloader.*.erase_count "
+        "dataloader.*.num_pictures dataloader.*.num_examples dataloader.*.max_size "
+        "dataloader.*.erase_count "
         "dataloader.*.target_height dataloader.*.target_width model.num_classes "
         "model.roi_heads.num_classes model.*.embed_dim model.*.depth model.*.num_heads "
         "model.*.in_chans model.*.pretrain_img_size model.*.roi_size model.*.out_channels "
@@ -255,7 +253,7 @@ def check_run(cfg: DictConfig, training: bool) -> None:
     check_values(cfg)
     for key in [*_EVALUATION, *_TRAINING] if training else _EVALUATION:
         if OmegaConf.select(cfg, key, default=_ABSENT) is _ABSENT:
-            raise UserError(f"The config has no {key}: add it, as in configs/common/ or quickstart.")
+            raise UserError(f"The config has no {key}: add it, as in the config quickstart.")
 
 
 def _check_of(key: str, node: dict | list) -> Check | None:

@@ -186,7 +186,7 @@ def _expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value) of all that is neither a dict, a list nor a tuple."""
-    pairs = enumerate(value) if isinstance(value, (list, tuple)) else None
+    pairs: Any = enumerate(value) if isinstance(value, (list, tuple)) else None
     pairs = value.items() if isinstance(value, dict) else pairs
     if pairs is None:
         yield key, value
@@ -205,10 +205,13 @@ class _Loader(yaml.SafeLoader):
     def _where(self, node: yaml.Node) -> str:
         return f"Config {self.path}, line {node.start_mark.line + 1}"
 
+    def construct_tuple(self, node: yaml.SequenceNode) -> tuple:
+        return tuple(self.construct_sequence(node, deep=True))
+
     def construct_name(self, name: str, node: yaml.Node) -> Any:
         return find_target(name, f"{self._where(node)}: {name}", self.allow_targets)
 
-    def construct_partial(self, node: yaml.Node) -> partial:
+    def construct_partial(self, node: yaml.MappingNode) -> partial:
         try:
             func, args, keywords, _ = self.construct_mapping(node, deep=True)["state"]
             return partial(func, *args, **keywords)
@@ -224,9 +227,7 @@ class _Loader(yaml.SafeLoader):
         )
 
 
-_Loader.add_constructor(
-    _TAG + "tuple", lambda loader, node: tuple(loader.construct_sequence(node, True))
-)
+_Loader.add_constructor(_TAG + "tuple", _Loader.construct_tuple)
 _Loader.add_constructor(_TAG + "object/apply:functools.partial", _Loader.construct_partial)
 _Loader.add_multi_constructor(_TAG + "name:", _Loader.construct_name)
 _Loader.add_multi_constructor(_TAG, _Loader.refuse)

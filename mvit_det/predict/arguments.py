@@ -10,16 +10,19 @@ from mvit_det.errors import UserError
 from mvit_det.predict.person_boxes import EVERY, THRESHOLD
 
 
+_DESCRIPTION = (
+    "Detect objects in pictures and videos, or classify them, with the model of any config. A video "
+    "classifier predicts the classes of whole videos, an action detector the actions of each "
+    "person. Writes annotated pictures and videos, predictions.json (COCO's result format, or the "
+    "best classes of each input), and images.json (the file and frame of each image_id, and the "
+    "categories); for an action detector also detections.csv in AVA's format, with the scores of "
+    "all actions."
+)
+
+
 def argument_parser() -> ArgumentParser:
     """Build the parser of ``python -m mvit_det.predict``."""
-    parser = ArgumentParser(
-        description="Detect objects in pictures and videos, or classify them, with the model of "
-        "any config. A video classifier predicts the classes of whole videos, an action detector "
-        "the actions of each person. Writes annotated pictures and videos, predictions.json "
-        "(COCO's result format, or the best classes of each input), and images.json (the file and "
-        "frame of each image_id, and the categories); for an action detector also detections.csv "
-        "in AVA's format, with the scores of all actions.",
-    )
+    parser = ArgumentParser(description=_DESCRIPTION)
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="a .py, a .yaml or a config's name"
     )

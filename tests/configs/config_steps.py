@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.engine import load_config
+from mvit_det.engine import check_run, load_config
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.tasks import Task, task_of
 
@@ -35,9 +35,10 @@ def check_task(cfg: DictConfig, kind: type[Task]) -> None:
 
 
 def reloaded(path: Path, folder: Path) -> DictConfig:
-    """The config as it is read back from its saved file, which saves to the same text again."""
+    """The config as read back from its saved file: it passes, and saves to the same text."""
     LazyConfig.save(shipped_config(path), str(folder / "config.yaml"))
     cfg = load_config(str(folder / "config.yaml"))
+    check_run(cfg, training=True)
     LazyConfig.save(cfg, str(folder / "again.yaml"))
     assert (folder / "again.yaml").read_text() == (folder / "config.yaml").read_text()
     return cfg

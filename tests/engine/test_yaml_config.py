@@ -7,6 +7,7 @@ import pytest
 from detectron2.config import LazyConfig
 from omegaconf import OmegaConf
 
+from mvit_det.engine import check_run, load_config
 from mvit_det.engine.yaml_config import read_yaml_config
 from mvit_det.errors import UserError
 
@@ -21,7 +22,9 @@ def read(tmp_path, text, **options):
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
 def test_saved_configs_are_read_as_by_the_host(path):
-    assert repr(read_yaml_config(str(path))) == repr(LazyConfig.load(str(path)))
+    cfg = load_config(str(path))
+    assert repr(cfg) == repr(LazyConfig.load(str(path)))
+    check_run(cfg, training=True)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_objects_that_configs_do_not_build_are_refused(tmp_path, path, text):
 def test_a_module_of_another_package_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "payload.py").write_text("raise SystemExit('the payload has run')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(UserError, match="add --allow-target PACKAGE"):
+    with pytest.raises(UserError, match="add --allow-target payload "):
         read(tmp_path, "a: {_target_: payload.Model}")
     assert "payload" not in sys.modules
 

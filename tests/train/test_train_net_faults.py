@@ -116,12 +116,19 @@ def test_weights_that_are_not_finite_are_refused(detector, tmp_path):
 @pytest.mark.parametrize(
     "override, message",
     [
-        ("train.max_iter=0", "max_iter=0 of train must be a whole number of at least 1"),
-        ("train.device=gpu", "train.device=gpu cannot be used here"),
-        ("model.backbone.bottom_up.drop_path_rate=2", "drop_path_rate=2.* must be from 0 to 1"),
+        ("train.max_iter=0", "train.max_iter=0 of the config must be a whole number of at least 1"),
+        ("train.device=cuda:4321", "train.device=cuda:4321 cannot be used here"),
+        (
+            "model.backbone.bottom_up.out_features=[scale9]",
+            r"The model of the config cannot be built: out_features has \['scale9'\]",
+        ),
+        (
+            "lr_multiplier.scheduler.milestones=[9,3,5]",
+            "The lr_multiplier of the config cannot be built",
+        ),
     ],
 )
-def test_values_out_of_range_end_in_a_sentence(override, message, detector, tmp_path):
+def test_values_that_cannot_be_used_end_in_a_sentence(override, message, detector, tmp_path):
     with pytest.raises(UserError, match=message):
         start(detector, override, f"train.output_dir={tmp_path}")
 

@@ -91,15 +91,6 @@ def test_evaluation_repeats(videos, trained, tmp_path):
         assert np.array_equal(first[key], again[key])
 
 
-@pytest.mark.parametrize(
-    "setting, least",
-    [("train.num_workers=-1", 0), ("test.num_workers=-1", 0), ("test.batch_size=0", 1)],
-)
-def test_loaders_are_checked_before_the_first_batch(videos, tmp_path, setting, least):
-    with pytest.raises(UserError, match=f"{setting} must be a whole number, {least} or more"):
-        start(*custom_run(videos, tmp_path), f"dataloader.{setting}")
-
-
 def test_lists(videos, trained, tmp_path, caplog):
     """PySlowFast's lists, in a config for Something-Something-v2, started from other weights."""
     rows = {
