@@ -155,5 +155,5 @@ def read_json(path: str | os.PathLike, what: str) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(
             f"{what} {path} is not valid JSON: line {error.lineno}, column {error.colno}: "
-            f"{error.msg}; write the file anew."
+            f"{error.msg}; correct it there."
         ) from error

@@ -9,10 +9,9 @@ from mvit_det.engine import add_config_flags
 from mvit_det.errors import UserError
 from mvit_det.predict.person_boxes import EVERY, THRESHOLD
 
-
 _DESCRIPTION = (
-    "Detect objects in pictures and videos, or classify them, with the model of any config. A video "
-    "classifier predicts the classes of whole videos, an action detector the actions of each "
+    "Detect objects in pictures and videos, or classify them, with the model of any config. A "
+    "video classifier predicts the classes of whole videos, an action detector the actions of each "
     "person. Writes annotated pictures and videos, predictions.json (COCO's result format, or the "
     "best classes of each input), and images.json (the file and frame of each image_id, and the "
     "categories); for an action detector also detections.csv in AVA's format, with the scores of "

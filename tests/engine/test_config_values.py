@@ -13,8 +13,8 @@ from mvit_det.engine import apply_overrides, check_run
 from mvit_det.engine.config_values import TABLE, check_values
 from mvit_det.errors import UserError
 
-TASKS = ("quickstart", "quickstart_cascade", "quickstart_classification")
-TASKS += ("quickstart_video", "quickstart_actions")
+TASKS = ["quickstart", *(f"quickstart_{task}" for task in ("cascade", "classification"))]
+TASKS += ["quickstart_video", "quickstart_actions"]
 # what the values below are right for
 TEXTS = {"train.output_dir", "train.init_checkpoint", "train.best_metric", "dataloader.*.name"}
 TEXTS |= {"categories"}

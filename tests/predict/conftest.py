@@ -29,7 +29,9 @@ load_once = functools.cache(load_config)
 def configs_loaded_once(monkeypatch):
     """Parse each config once: that takes longer than a prediction of these models."""
     for module in (predictor, person_boxes):
-        monkeypatch.setattr(module, "load_config", lambda path: deepcopy(load_once(str(path))))
+        monkeypatch.setattr(
+            module, "load_config", lambda path, _=(): deepcopy(load_once(str(path)))
+        )
 
 
 @pytest.fixture
