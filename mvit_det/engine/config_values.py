@@ -126,7 +126,7 @@ _KEYS: list[tuple[Check, str]] = [
     ),
     (_or_null(_SECTION), "train.ema"),
     (_PART, "dataloader.train.dataset dataloader.train.mapper dataloader.test.dataset"),
-    (_PART, "dataloader.test.mapper"),
+    (_or_null(_PART), "dataloader.test.mapper"),
     (_or_list(_PART), "dataloader.evaluator"),
     (
         _check("a list of {id: 1, name: dog}, or text with a name per line", _are_categories),
