@@ -42,6 +42,14 @@ FUNCTIONS = {
     "mvit_det.data.video.transforms": {"clip_test_transform", "clip_train_transform"},
     "mvit_det.engine.param_groups": {"classification_parameters"},
 }
+# But not of these modules, which run configs or load pickles by the path of a file; and no argument
+# by which Detectron2's functions do.
+_LOADERS = (
+    *("mvit_det.predict", "detectron2.checkpoint", "detectron2.config", "detectron2.engine"),
+    *("detectron2.export", "timm.data.dataset", "timm.data.readers", "timm.task", "timm.utils"),
+    "torchvision.datasets",
+)
+_LOADING_ARGUMENTS = {"cfg", "proposal_files"}
 _MAX_BYTES, _MAX_NODES = 10 << 20, 200_000  # a config.yaml has 20 kB and 1,000 nodes
 _TAG = "tag:yaml.org,2002:python/"
 _REFERENCE = re.compile(r"\$\{[\w.\[\]]+\}")  # to another key; resolvers have a colon
@@ -104,6 +112,11 @@ def _check_values(plain: dict, where: str, allow_targets: Sequence[str]) -> None
                 f"{where}: {key}={value!r} calls a resolver, which YAML must not do: write "
                 "the value, or refer to another key, ${like.this}."
             )
+        if _LOADING_ARGUMENTS & set(key.split(".")):
+            raise UserError(
+                f"{where}: the key {key} is refused, since Detectron2 may load a pickle by it, "
+                "which could run code: write the config in Python."
+            )
         if is_target and (not isinstance(value, (str, type, FunctionType)) or "${" in str(value)):
             raise UserError(f"{where}: {key}={value!r} must be the path of a class or function.")
         if isinstance(value, str) and (is_target or key == "task"):
@@ -137,6 +150,7 @@ def find_target(path: str, where: str, allow_targets: Sequence[str] = ()) -> Any
     module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
     listed = isinstance(found, FunctionType) and name in FUNCTIONS.get(str(module), ())
     kind = isinstance(found, type) and _is_within(module, PACKAGES)
+    kind = kind and not _is_within(module, _LOADERS)
     users = isinstance(found, (type, FunctionType)) and _is_within(module, allow_targets)
     if not (listed or kind or users):
         raise _refusal(where, allow_targets, [_root(str(module))])

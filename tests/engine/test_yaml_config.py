@@ -41,6 +41,9 @@ def test_saved_configs_are_read_as_by_the_host(path):
         "torch.nn.Module.load_state_dict",  # a method
         "mvit_det.engine.do_train",  # a function that no config calls
         "mvit_det.data.loader.__class__",
+        "mvit_det.predict.Predictor",  # executes the Python config at a path
+        "torchvision.datasets.LSUN",  # loads a pickle
+        "timm.utils.ModelEma",
     ],
 )
 @pytest.mark.parametrize("text", ["a: [{{_target_: {}}}]", "a: !!python/name:{}", "task: {}"])
@@ -80,6 +83,11 @@ def test_a_package_that_the_user_allows_serves(tmp_path, monkeypatch):
         ("a: &a [*a]", "expands to more than 200,000 values"),
         ("[" * 5000, "nested too deeply"),
         ("a: " + "9" * 5000, "cannot be read as YAML"),
+        (
+            "d: {_target_: torch.nn.Linear, proposal_files: [a.pkl]}",
+            "d.proposal_files.0 is refused",
+        ),
+        ("d: {_target_: torch.nn.Linear, cfg: {MODEL: 3}}", "the key d.cfg.MODEL is refused"),
         ("{[1]: 2}", "found unhashable key"),
         ("a: b: c", "mapping values are not allowed here"),
         ("2024-01-01: 3", "Incompatible key type 'date'"),
