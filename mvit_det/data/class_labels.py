@@ -3,8 +3,9 @@
 import logging
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,13 +26,17 @@ logger = logging.getLogger(__name__)
 _SYNSET = re.compile(r"n\d{8}")
 
 
-def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str], list[str]]:
+Classes = Sequence[str | Mapping[str, Any]] | str | os.PathLike
+
+
+def given_classes(classes: Classes) -> tuple[list[str], list[str]]:
     """Return the class folders in the order of the labels, and their display names.
 
     Args:
-        classes: the folders; or a text file with one folder per line, optionally followed by a tab
-            and a display name; or a JSON file {name: class index}; or "imagenet-1k" or
-            "kinetics-400". Relative paths: see `resolve_path`.
+        classes: the folders; or dicts with "name" and, if it differs, "folder"; or a text file with
+            one folder per line, optionally followed by a tab and a display name, or its content of
+            several lines; or a JSON file {name: class index}; or "imagenet-1k" or "kinetics-400".
+            Relative paths: see `resolve_path`.
 
     Returns:
         K class folders and K display names; label k is the class at index k.
@@ -46,8 +51,14 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
         folders = list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
         return folders, folders
     if not isinstance(classes, (str, os.PathLike)):
+        if all(isinstance(each, Mapping) and "name" in each for each in classes):
+            names = [str(each["name"]) for each in classes]
+            folders = [str(each.get("folder", name)) for each, name in zip(classes, names)]
+            return _check_distinct(folders, "classes"), names
         folders = _check_distinct(list(map(str, classes)), "classes")
         return folders, display_names(folders)
+    if "\n" in str(classes):
+        return _parse_classes(str(classes), "classes")
     if str(classes).endswith(".json"):
         folders = numbered_classes(resolve_path(classes, "The list of classes"))
         return _check_distinct(folders, str(classes)), folders
@@ -58,8 +69,12 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
             f"The list of classes {classes} cannot be read ({error}): give the path of a text file "
             "with one folder name per line."
         ) from error
+    return _parse_classes(text, str(classes))
+
+
+def _parse_classes(text: str, source: str) -> tuple[list[str], list[str]]:
     rows = [line.strip().partition("\t") for line in text.splitlines() if line.strip()]
-    folders = _check_distinct([row[0].strip() for row in rows], str(classes))
+    folders = _check_distinct([row[0].strip() for row in rows], source)
     names = display_names(folders)
     return folders, [row[2].strip() or name for row, name in zip(rows, names)]
 
@@ -195,25 +210,37 @@ def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
                 f"classes, 0 to {len(folders) - 1}: correct them, or `classes`."
             )
         return part.numbers
-    order = {_normalise(folder): label for label, folder in enumerate(folders)}
-    if len(order) < len(folders):  # some names differ only in such characters
-        order = {}
-    order |= {folder: label for label, folder in enumerate(folders)}
-    labels = [order.get(folder, order.get(_normalise(folder))) for folder in part.folders]
+    labels = match_classes(part.folders, folders)
     unknown = [folder for folder, label in zip(part.folders, labels) if label is None]
     if unknown:
         raise UserError(
             f"{part.list_file or part.source} has {len(unknown)} class"
             f"{'(es)' if part.list_file else ' folder(s)'} that are not among the {len(folders)} "
-            f"classes of the model ({shorten_list(unknown)}; known are "
-            f"{shorten_list(folders, 3)}): rename or move them, or correct `classes`."
+            f"classes of the model ({shorten_list(unknown, 20)}; known are "
+            f"{shorten_list(folders, 20)}): rename or move them, or correct `classes`."
         )
     return np.array(labels, dtype=np.int64)[part.numbers]
 
 
+def match_classes(names: Sequence[str], folders: Sequence[str]) -> list[int | None]:
+    """Return the index in ``folders`` of each class; None: it is not among them.
+
+    Names that differ only in their Unicode form or in what copies of Kinetics change are the same,
+    and so are ImageNet's folders and their words.
+    """
+    order = {_normalise(folder): label for label, folder in enumerate(folders)}
+    if len(order) < len(folders):  # some names differ only in such characters
+        order = {}
+    order |= {folder: label for label, folder in enumerate(folders)}
+    return [
+        next((order[form] for form in (name, _normalise(name), word) if form in order), None)
+        for name, word in zip(names, display_names(names))
+    ]
+
+
 def _normalise(name: str) -> str:
-    """Undo what copies of Kinetics change in a class name, as in "air_drumming"."""
-    return name.replace("_", " ").replace('"', "")
+    """Undo what copies of Kinetics change in a class name, as in "air_drumming", and use NFC."""
+    return unicodedata.normalize("NFC", name).replace("_", " ").replace('"', "")
 
 
 def _log_class_sizes(
@@ -228,7 +255,8 @@ def _log_class_sizes(
     empty = [name for name, count in zip(names, counts) if not count]
     if empty:
         logger.warning(
-            "%s: %d classes have no %s: %s", title, len(empty), kind, shorten_list(empty)
+            "%s: %d of %d classes have no %s, so that the other %d are trained or evaluated: %s",
+            *(title, len(empty), len(names), kind, len(names) - len(empty), shorten_list(empty)),
         )
     for part in parts:
         if part.ignored:
