@@ -51,10 +51,10 @@ def given_classes(classes: Classes) -> tuple[list[str], list[str]]:
         folders = list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
         return folders, folders
     if not isinstance(classes, (str, os.PathLike)):
-        if all(isinstance(each, Mapping) and "name" in each for each in classes):
-            names = [str(each["name"]) for each in classes]
-            folders = [str(each.get("folder", name)) for each, name in zip(classes, names)]
-            return _check_distinct(folders, "classes"), names
+        named = [each for each in classes if isinstance(each, Mapping) and "name" in each]
+        if len(named) == len(classes):
+            folders = [str(each.get("folder", each["name"])) for each in named]
+            return _check_distinct(folders, "classes"), [str(each["name"]) for each in named]
         folders = _check_distinct(list(map(str, classes)), "classes")
         return folders, display_names(folders)
     if "\n" in str(classes):
@@ -255,8 +255,8 @@ def _log_class_sizes(
     empty = [name for name, count in zip(names, counts) if not count]
     if empty:
         logger.warning(
-            "%s: %d of %d classes have no %s, so that the other %d are trained or evaluated: %s",
-            *(title, len(empty), len(names), kind, len(names) - len(empty), shorten_list(empty)),
+            "%s: %d of the %d classes have no %s, so only the others are used: %s",
+            *(title, len(empty), len(names), kind, shorten_list(empty)),
         )
     for part in parts:
         if part.ignored:

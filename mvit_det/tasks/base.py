@@ -235,7 +235,7 @@ class Task:
         )
 
 
-def _check_order(given: list[Category], trained: list[Category] | None) -> None:
+def _check_order(given: Categories, trained: Categories | None) -> None:
     """Refuse the names of the trained classes in another order."""
     names, right = ([each["name"] for each in part] for part in (given, trained or []))
     if names != right and sorted(names) == sorted(right):

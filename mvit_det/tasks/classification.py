@@ -68,14 +68,15 @@ class Classification(Task):
         Those of the training data come first: the test data may have fewer, as for ImageNet-21K
         models that are tested on ImageNet-1K.
         """
-        return self._one_per_output(cfg, *(split_categories(cfg, s) for s in ("train", "test")))
+        found = (split_categories(cfg, split) for split in ("train", "test"))
+        return next(filter(None, (self._one_per_output(cfg, known) for known in found)), None)
 
     def _one_per_output(
-        self, cfg: DictConfig, *found: list[Category] | None
+        self, cfg: DictConfig, known: list[Category] | None
     ) -> list[Category] | None:
-        """Return the first of several lists of classes that has one per output of the model."""
+        """Return the classes if the model has an output for each, else None."""
         outputs = OmegaConf.select(cfg, self.num_classes_key)
-        return next((known for known in found if known and outputs in (None, len(known))), None)
+        return known if known and outputs in (None, len(known)) else None
 
     def settle_classes(self, cfg: DictConfig, training: bool, resume: bool = False) -> None:
         """Set ``categories`` to the trained classes, and label the test data by them.
@@ -90,9 +91,9 @@ class Classification(Task):
         run = None
         if resume or not training:
             trained = trained_config(cfg, resume and training)
-            run = self._one_per_output(cfg, trained and categories_from_config(trained))
-        data = self.data_categories(cfg)
-        if training and run and data and not _same(run, data):
+            run = trained and self._one_per_output(cfg, categories_from_config(trained))
+        data = self.data_categories(cfg) if training or not run else None
+        if run and data and not _same(run, data):
             raise UserError(_contradiction("The training data", data, run))
         known = run or data
         if not known:
@@ -111,7 +112,7 @@ class Classification(Task):
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Find the test files before training, so that faults do not surface at the first test."""
-        if "classes" in arguments_of(test_dataset(cfg)):  # not drawn by this package
+        if files:
             instantiate(cfg.dataloader.test.dataset)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
@@ -135,7 +136,8 @@ def test_dataset(cfg: DictConfig) -> DictConfig:
 
 def _follows(node: DictConfig) -> bool:
     """Return whether the classes of a node are those of the key ``categories``."""
-    return OmegaConf.to_container(node, resolve=False).get("classes") == _FOLLOWS
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    return raw.get("classes") == _FOLLOWS
 
 
 def _numbered(classes: list[Category]) -> bool:
@@ -145,8 +147,8 @@ def _numbered(classes: list[Category]) -> bool:
 
 def _same(first: list[Category], second: list[Category]) -> bool:
     """Return whether the classes are the same, by folder or by name, in the same order."""
-    by_name = ([category["name"] for category in part] for part in (first, second))
-    return class_folders_of(first) == class_folders_of(second) or next(by_name) == next(by_name)
+    by_name = [[category["name"] for category in part] for part in (first, second)]
+    return class_folders_of(first) == class_folders_of(second) or by_name[0] == by_name[1]
 
 
 def _contradiction(what: str, given: list[Category], trained: list[Category]) -> str:

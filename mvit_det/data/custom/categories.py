@@ -103,7 +103,7 @@ def numbered(names: Sequence[str], folders: Sequence[str] | None = None) -> list
 
 def class_folders_of(categories: Sequence[Category]) -> list[str]:
     """Return the folders of classes, in the same order."""
-    return [category.get("folder", category["name"]) for category in categories]
+    return [str(category.get("folder", category["name"])) for category in categories]
 
 
 def categories_to_config(categories: list[Category]) -> list[Category] | str:

@@ -92,9 +92,7 @@ def test_unusable_folders(tmp_path):
     with pytest.raises(UserError, match="The folder or list of videos no/where does not exist"):
         video_classes("no/where")
     root = touch(tmp_path / "set", ["a.mp4"])
-    with pytest.raises(
-        UserError, match="set has 1 videos, but no class folders: make one folder"
-    ):
+    with pytest.raises(UserError, match="set has 1 videos, but no class folders: make one folder"):
         video_classes(root)
     touch(root, ["cat/frame1.jpg", "cat/frame2.jpg"])
     with pytest.raises(
@@ -114,7 +112,10 @@ def test_a_class_without_videos_is_logged(tmp_path, caplog):
     assert len(video_classes(root)) == 2  # a folder of pictures is a video
     assert "not used are 4 files of other kinds (1 .gif, 1 .heic, 1 .jpg, 1 .txt)" in caplog.text
     touch(root, ["bird/readme.txt"])
-    assert len(video_classes(root)) == 2 and "1 classes have no video: bird" in caplog.text
+    assert (
+        len(video_classes(root)) == 2
+        and "1 of the 3 classes have no video, so only the others are used: bird" in caplog.text
+    )
     none = touch(tmp_path / "none", ["cat/a.gif", "cat/b.heic"])
     with pytest.raises(
         UserError, match=r"only 2 files of other kinds \(1 .gif, 1 .heic\): add some"
