@@ -22,6 +22,8 @@ from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
 
+# Names of the folders that data sets are divided into.
+_SPLITS = frozenset("train training val valid validation eval dev test testing".split())
 # ImageNet's class folders are named by WordNet's synsets.
 _SYNSET = re.compile(r"n\d{8}")
 
@@ -138,9 +140,11 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
         num_classes: number of classes if there are only indices; None: the largest index + 1.
 
     Raises:
-        UserError: some files have a class index and others a folder.
+        UserError: some files have a class index and others a folder, or the folders are those of
+            training and testing.
     """
     named = sorted({folder for part in parts for folder in part.folders})
+    _check_splits(parts)
     numbered = [part for part in parts if not part.folders and len(part.numbers)]
     if not numbered:
         return parts[0].folders if len(parts) == 1 and parts[0].ordered else named
@@ -151,6 +155,27 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
         )
     highest = max(part.numbers.max() for part in numbered)
     return [str(number) for number in range(1 + highest if num_classes is None else num_classes)]
+
+
+def _check_splits(parts: Sequence[FileIndex]) -> None:
+    """Refuse a folder whose class folders are "train" and "val"; warn of them among others."""
+    for part in parts:
+        splits = [folder for folder in part.folders if folder.lower() in _SPLITS]
+        if part.list_file or not splits:
+            continue
+        first = os.path.join(part.source, splits[0])
+        if len(splits) == len(part.folders):
+            raise UserError(
+                f"{part.source} has the folders {shorten_list(splits)}, the parts of a data set, "
+                f"in place of class folders: give {first}; if they are classes, list them as "
+                "`classes`."
+            )
+        if len(splits) > 1:
+            logger.warning(
+                "%s: %d of its %d class folders are named as parts of a data set (%s): if they "
+                "are, give %s.",
+                *(part.source, len(splits), len(part.folders), shorten_list(splits), first),
+            )
 
 
 def labelled(
@@ -195,6 +220,14 @@ def labelled(
             f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
         )
     labels = np.concatenate([_label_part(part, folders) for part in parts])
+    alike = Counter(unicodedata.normalize("NFC", folder).casefold() for folder in folders)
+    twins = [name for name, count in alike.items() if count > 1]
+    if twins:
+        logger.warning(
+            "%s: %d classes are written in several ways, which differ only in case or Unicode "
+            "form: %s: give one class one name.",
+            *(title, len(twins), shorten_list(twins)),
+        )
     _log_class_sizes(title, kind, parts, labels, names)
     return labels, folders, names
 
@@ -210,7 +243,7 @@ def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
                 f"classes, 0 to {len(folders) - 1}: correct them, or `classes`."
             )
         return part.numbers
-    labels = match_classes(part.folders, folders)
+    labels, known = match_classes(part.folders, folders), set(folders)
     unknown = [folder for folder, label in zip(part.folders, labels) if label is None]
     if unknown:
         raise UserError(
@@ -218,6 +251,12 @@ def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
             f"{'(es)' if part.list_file else ' folder(s)'} that are not among the {len(folders)} "
             f"classes of the model ({shorten_list(unknown, 20)}; known are "
             f"{shorten_list(folders, 20)}): rename or move them, or correct `classes`."
+        )
+    other = [folder for folder in part.folders if folder not in known]
+    if other:
+        logger.info(
+            "%s: %d classes are written in another way than the model's, and matched: %s",
+            *(part.list_file or part.source, len(other), shorten_list(other)),
         )
     return np.array(labels, dtype=np.int64)[part.numbers]
 

@@ -1,4 +1,4 @@
-"""Which classes a model was trained on decides how test data are labelled, in every way to give them."""
+"""Which classes a model was trained on decides the labels of test data, however those are given."""
 
 import shutil
 from pathlib import Path
@@ -51,7 +51,7 @@ def run(request, tmp_path, monkeypatch):
     return request.param, source, file
 
 
-def tested(run, way: str, folder: str, *classes: str):
+def labelled(run, way: str, folder: str, *classes: str):
     kind, source, file = run
     path = write_classes(Path(folder).absolute(), file, *classes)
     cfg = load_config("run/config.yaml" if "run's" in way else CONFIGS[kind][0])
@@ -68,7 +68,7 @@ WAYS = ["run's config, key", "run's config, flag", "flag, weights of the run"]
 
 @pytest.mark.parametrize("way", WAYS)
 def test_fewer_classes_keep_the_labels_of_the_run(run, way, caplog):
-    cfg, found = tested(run, way, "less", "green", "red")
+    cfg, found = labelled(run, way, "less", "green", "red")
     assert sorted(set(found.labels.tolist())) == [1, 2] and found.class_names == CLASSES
     assert cfg.model.num_classes == 3 and [c["name"] for c in cfg.categories] == CLASSES
     assert "1 of the 3 classes have no" in caplog.text and "used: blue" in caplog.text
@@ -77,7 +77,7 @@ def test_fewer_classes_keep_the_labels_of_the_run(run, way, caplog):
 @pytest.mark.parametrize("way", WAYS)
 def test_other_classes_are_refused_with_both_lists(run, way):
     with pytest.raises(UserError, match=r"azul, verde.* \(?(known are )?blue, green, red\)"):
-        tested(run, way, "renamed", "azul", "red", "verde")
+        labelled(run, way, "renamed", "azul", "red", "verde")
 
 
 def test_a_resumed_run_has_the_classes_that_it_began_with(run):
@@ -96,7 +96,7 @@ def test_a_resumed_run_has_the_classes_that_it_began_with(run):
 def test_without_a_run_the_order_of_the_folders_is_said(run, caplog):
     kind, _, file = run
     Path("run/config.yaml").unlink()
-    tested(run, "flag, weights of the run", "less", "green", "red")
+    labelled(run, "flag, weights of the run", "less", "green", "red")
     assert "must have been trained on the same classes in the same order" in caplog.text
 
 

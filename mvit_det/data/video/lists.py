@@ -25,6 +25,7 @@ _FRAME_LIST = "original_vido_id"  # with the published header's spelling
 _LABEL_COLUMN = {"label", "labels", "class"}
 # A larger number is assumed to be an id, since that many classes would fill the memory.
 _LARGEST_LABEL = 999_999
+_LARGEST_COUNT = 2**31  # of frames
 # Prefix of Something-Something-v2's files as first released, and as offered now.
 _SOMETHING = ("something-something-v2-", "")
 
@@ -80,7 +81,8 @@ def path_and_label(path: Path) -> FileIndex:
             raise UserError(_bad_row_message(path, number, line, separator)) from error
         rows.append((number, name, label))
     if separator and all(_ends_in_number(name, separator) for _, name, _ in rows[:100]):
-        rows = _remove_frame_counts(path, rows, separator)
+        rows, frames = _split_frame_counts(path, rows, separator)
+        return _index(path, rows, frames=np.array(frames, np.int64))
     return _index(path, rows)
 
 
@@ -217,9 +219,12 @@ def _bad_row_message(path: Path, number: int, line: str, separator: str | None) 
     )
 
 
-def _remove_frame_counts(path: Path, rows: Sequence[Row], separator: str) -> list[Row]:
-    """Remove the number of frames from rows; refuse similar lists with another meaning."""
+def _split_frame_counts(
+    path: Path, rows: Sequence[Row], separator: str
+) -> tuple[list[Row], list[int]]:
+    """Split off the number of frames of each row; refuse similar lists with another meaning."""
     folders: list[Row] = []
+    counts: list[int] = []
     for number, name, label in rows:
         folder, _, frames = name.rpartition(separator)
         folder = folder.strip()
@@ -230,13 +235,14 @@ def _remove_frame_counts(path: Path, rows: Sequence[Row], separator: str) -> lis
                 "video (several labels are not supported), or 'folder frames label'."
             )
         folders.append((number, folder, label))
+        counts.append(min(int(frames), _LARGEST_COUNT))
     if all(_ends_in_number(folder, separator) for _, folder, _ in folders):
         raise UserError(
             f"{path}, line {rows[0][0]}: there are three numbers after each folder; parts of a "
             "video (folder, first frame, frames, label) are not supported: give each part its "
             "folder; or, if these are parts of folder names, put tabs between the columns."
         )
-    return folders
+    return folders, counts
 
 
 def _something_row(path: Path, number: int, entry: Any) -> Row:
