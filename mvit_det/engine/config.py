@@ -20,7 +20,7 @@ def load_config(path: str) -> DictConfig:
     """Load a LazyConfig from a .py file, a saved .yaml, or by the name of a shipped config.
 
     Raises:
-        UserError: ``path`` is empty, or there is no such config.
+        UserError: ``path`` is empty, or the config does not exist.
     """
     if not path:
         raise UserError("No config was given: use --config-file quickstart to start.")
@@ -37,7 +37,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """
     for text in overrides:
         if text.startswith("--"):
-            raise UserError(f"The flag {text} must stand before the key=value overrides.")
+            raise UserError(f"The flag {text} must come before the key=value overrides.")
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from mvit_det.data.custom.categories import (
     dataset_categories,
     trained_config,
 )
-from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, not_finite, shorten_list
 from mvit_det.evaluation.classification.metrics import TOP, best_classes
 from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
@@ -48,16 +47,16 @@ class Classification(Task):
     files = ("images",)
     replace_data = staticmethod(use_custom_images)
     custom_data_command = (
-        "configs/imagenet/mvitv2_t_in1k.py",
+        "imagenet/mvitv2_t_in1k",
         "--train-images FOLDER --val-images FOLDER  (one folder per class)",
     )
     predict_inputs = "PICTURES"
     headlines = ("top1", "top5")
-    leaves = {
+    output_files = {
         "classification_predictions.npz": "the five best classes of each image (numpy.load)",
         "class_accuracy.csv": "accuracy of each class, and what it is taken for",
         "accuracy.png": "accuracy curves",
-        "pictures/overview.png": "predictions beside what is true",
+        "pictures/overview.png": "predictions next to the ground truth",
         "pictures/class_accuracy.png": "accuracy by class",
         "pictures/confusion.png": "which classes are taken for which",
     }
@@ -110,11 +109,6 @@ class Classification(Task):
             node.classes = _FOLLOWS
         cfg.categories = categories_to_config(known)
 
-    def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
-        """Find the test files before training, so that faults do not surface at the first test."""
-        if files:
-            instantiate(cfg.dataloader.test.dataset)
-
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""
         return ClassInference(instantiate(required_mapper(cfg, "transform").transform))
@@ -122,7 +116,7 @@ class Classification(Task):
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make images or clips of ``shape`` and labels (B,) of int64."""
         inputs = {"inputs": torch.randn(*shape, device=device)}
-        labels = torch.randint(model.num_classes, (shape[0],), device=device)
+        labels = torch.randint(cast(int, model.num_classes), (shape[0],), device=device)
         return inputs, {**inputs, "labels": labels}
 
 
@@ -161,10 +155,10 @@ def _contradiction(what: str, given: list[Category], trained: list[Category]) ->
 
 @dataclass
 class ClassInference:
-    """Classify images: results are the scores (K,) of all classes.
+    """Classify images: results are the probabilities (K,) of all classes.
 
     Attributes:
-        transform: maps an RGB image of Pillow to the model's input (3, H, W).
+        transform: maps an RGB Pillow image to the model's input (3, h, w).
     """
 
     transform: Callable[[Any], torch.Tensor]
@@ -178,15 +172,19 @@ class ClassInference:
         return {"inputs": torch.stack([pixels for pixels, _ in samples])}
 
     def results(self, outputs: torch.Tensor) -> list[torch.Tensor]:
-        """Return the scores (K,) of each image on the CPU; all must be finite."""
+        """Split scores (B, K) into those (K,) of each image, on the CPU.
+
+        Raises:
+            UserError: a score is not finite.
+        """
         return list(finite(outputs))
 
     def draw(self, image: np.ndarray, result: torch.Tensor, categories: Categories) -> np.ndarray:
-        """Draw the best classes and their scores in the top left corner."""
+        """Draw the best classes and their scores at the top left of an image (H, W, 3) BGR."""
         large = resize_image(image, enlargement(*image.shape[:2]))
         height, width = large.shape[:2]
-        named = best(result, categories)
-        lines = tuple(f"{score:.0%} {category['name']}" for category, score in named)
+        scored = best(result, categories)
+        lines = tuple(f"{score:.0%} {category['name']}" for category, score in scored)
         plate = panel(lines, (255, 255, 255), max(16, min(height, width) // 24), width)
         picture = Image.fromarray(large)
         picture.paste(plate, (0, 0), plate)
@@ -215,6 +213,6 @@ def finite(scores: torch.Tensor) -> torch.Tensor:
 
 
 def best(result: torch.Tensor, categories: Sequence[Category]) -> list[tuple[Category, float]]:
-    """Return the (class, score) pairs of the highest scores in (K,), best first."""
+    """Return (class, score) pairs of the `TOP` highest scores in (K,), best first."""
     scores, classes = best_classes(result[None])
     return [(categories[k], score) for k, score in zip(classes[0].tolist(), scores[0].tolist())]
