@@ -296,13 +296,15 @@ def test_a_header_alone(tmp_path):
     [
         ("1: stand\nsit\n", "line 2, is 'sit': it must be AVA's .pbtxt"),
         ("0: stand\n", "line 1, is '0: stand'"),
-        ("item {\n id: 1\n}\n", "the item {id: 1}, which lacks a name or an id from 1 on"),
+        ("item {\n id: 1\n}\n", "the item 'id: 1', which lacks a name or an id from 1 on"),
         ('item { name: "sit" }', "which lacks a name or an id"),
         ('item { name: "sit id: 4" }', "which lacks a name or an id"),
         ("1: stand\n1: sit\n", "has the id 1 more than once"),
         ("1: sit\n2: sit\n", "has the name sit more than once"),
         ("item {\n", "has no action"),
         ("# nothing\n", "has no action"),
+        ('item { name: "sit" id: 4 } item { name: "up" id: 5', "brackets or quotes that are not"),
+        ('item { name: "sit" id: 1.5 }', "which lacks a name or an id from 1 on"),
     ],
 )
 def test_invalid_label_maps(tmp_path, text, sentence):

@@ -17,7 +17,7 @@ from torchvision.models.video import MViT_V2_S_Weights
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, excerpt, printable, shorten_list
 from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,10 @@ def given_classes(classes: Classes) -> tuple[list[str], list[str]]:
 
 
 def _parse_classes(text: str, source: str) -> tuple[list[str], list[str]]:
-    rows = [line.strip().partition("\t") for line in text.splitlines() if line.strip()]
+    if "\0" in text:
+        raise UserError(f"{source} is not a text file: write one folder name per line.")
+    # not splitlines(): a name may have characters that it takes for ends of lines
+    rows = [line.strip().partition("\t") for line in text.split("\n") if line.strip()]
     folders = _check_distinct([row[0].strip() for row in rows], source)
     names = display_names(folders)
     return folders, [row[2].strip() or name for row, name in zip(rows, names)]
@@ -89,7 +92,7 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
     """
     table = read_json(path, "The list of classes")
     try:
-        order = sorted((int(number), name.replace('"', "")) for name, number in table.items())
+        order = sorted((whole_number(k), name.replace('"', "")) for name, k in table.items())
         if [number for number, _ in order] != list(range(len(order))):
             raise ValueError("the class indices are not 0, 1, 2, ...")
     except (AttributeError, TypeError, ValueError) as error:
@@ -100,8 +103,31 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
     return [name for _, name in order]
 
 
+def whole_number(text: Any) -> int:
+    """Return an integer from 0 on, or one written in digits alone.
+
+    Raises:
+        ValueError: it is of another kind (1.5, true, "1_000"), negative, or above 2**31.
+    """
+    digits = str(text).strip().strip('"') if isinstance(text, (str, int)) else ""
+    if isinstance(text, bool) or not re.fullmatch("[0-9]{1,10}", digits) or int(digits) > 2**31:
+        raise ValueError(f"{excerpt(text, 40)} is not a whole number from 0 on")
+    return int(digits)
+
+
+def check_names(names: Iterable[str], source: str) -> None:
+    """Refuse class names that are empty or cannot be written as UTF-8."""
+    strange = [name for name in names if not name or printable(name) != name or "\0" in name]
+    if strange:
+        raise UserError(
+            f"{source} has class names that are empty or not text in UTF-8 "
+            f"({shorten_list(excerpt(name, 40) for name in strange)}): correct them."
+        )
+
+
 def _check_distinct(folders: list[str], source: str) -> list[str]:
-    """Return ``folders``; refuse an empty list, and names that occur twice."""
+    """Return ``folders``; refuse an empty list, and names that occur twice or are not text."""
+    check_names(folders, source)
     twice = [folder for folder, count in Counter(folders).items() if count > 1]
     if twice or not folders:
         what = f"names {shorten_list(twice)} more than once" if twice else "names no class"

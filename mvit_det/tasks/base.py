@@ -203,7 +203,7 @@ class Task:
         if path.suffix == ".json":
             return coco_categories(path)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"Class names cannot be read from {path} ({error}): write one name per line."

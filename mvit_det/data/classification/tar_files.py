@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mvit_det.data.class_labels import whole_number
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import Skipped, is_hidden, is_image_name
 from mvit_det.data.packed_text import PackedText
@@ -151,7 +152,7 @@ def _read_label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
     file.seek(member.offset_data)
     text = file.read(member.size)
     try:
-        return int(text)
+        return whole_number(text.decode("utf-8-sig"))
     except ValueError as error:
         raise UserError(
             f"{shard}: {member.name} contains {text[:20]!r}: write the class index, 0, 1, ..."
