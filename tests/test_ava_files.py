@@ -234,7 +234,7 @@ def test_an_open_quotation_mark(tmp_path):
         ("actions", DETECTIONS, "has scores (1e-07, 0.25) where annotations have the person"),
         ("actions", PROPOSALS[1:3], "has scores (0.9) where annotations have the person"),
         ("proposals", DETECTIONS, "line 2, has the box of the row before with another score"),
-        ("proposals", [ACTIONS[0][:-1] + "7"], "is this a file of annotations"),
+        ("proposals", [ACTIONS[0][:-1] + "7"], "if this is a file of annotations"),
     ],
 )
 def test_csv_files_of_another_kind(tmp_path, kind, other, sentence):

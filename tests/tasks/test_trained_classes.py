@@ -179,3 +179,11 @@ def test_a_label_map_that_contradicts_the_run_is_refused(actions):
     with pytest.raises(UserError, match="1: sit, 3: stand, but .* with 1: stand, 3: sit: give the"):
         settled(actions, swapped)
     settled(actions, "dataloader.test.dataset.label_map=null")  # no names, no contradiction
+
+
+def test_an_id_that_would_fill_the_memory(actions):
+    Path("names.txt").write_text("1: stand\n999999999: sit\n")
+    paths = dict(train_actions="train.csv", val_actions="val.csv", label_map="names.txt")
+    files = CustomFiles(train_videos=".", val_videos=".", **paths)
+    with pytest.raises(UserError, match="names.txt has the id 999999999: number the actions 1, 2"):
+        settled(actions, files=files, training=True)

@@ -52,6 +52,11 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
     names = read_label_map(files.label_map) if files.label_map else None
     classes = OmegaConf.select(run, "model.num_classes") if run else None
     classes = classes or (max(names) if names else _largest_id(training or testing))
+    if classes > LARGEST_ID:
+        raise UserError(
+            f"The label map {files.label_map} has the id {classes}: number the actions 1, 2, ..., "
+            f"{LARGEST_ID} at most, since the model has an output for each."
+        )
     cfg.model.num_classes = classes
     data = cfg.dataloader
     if training:

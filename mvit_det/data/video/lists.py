@@ -235,7 +235,7 @@ def _split_frame_counts(
                 "'folder frames label'."
             )
         folders.append((number, folder, label))
-        counts.append(min(max(int(frames), 0), _LARGEST_COUNT))
+        counts.append(min(max(int(frames.strip()), 0), _LARGEST_COUNT))
     if all(_ends_in_number(folder, separator) for _, folder, _ in folders):
         raise UserError(
             f"{path}, line {rows[0][0]}: there are three numbers after each folder; parts of a "
