@@ -31,9 +31,10 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply overrides in Hydra's grammar (``key=value``, ``+key=value``).
 
     Raises:
-        UserError: a key is unknown to the config and to the constructor it configures (the message
-            names the nearest known key; a ``+`` prefix adds the key anyway), or a value has
-            another type than the current one.
+        UserError: an override cannot be parsed, is a flag or deletes a key; a key is unknown to the
+            config and to the constructor it configures (the message names the nearest known
+            key; a ``+`` prefix adds the key anyway); or a value has another type than the current
+            one.
     """
     for text in overrides:
         if text.startswith("--"):

@@ -71,7 +71,11 @@ class Checkpoints(HookBase):
             )
 
     def after_step(self) -> None:
-        """Save when due, or when the run is asked to stop."""
+        """Save when due, or when the run is asked to stop.
+
+        Raises:
+            Stopped: the run was asked to stop; its state is saved.
+        """
         self._last_ended = self.trainer.iter
         done = self.trainer.iter + 1
         final = done >= self.trainer.max_iter

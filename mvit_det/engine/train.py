@@ -91,7 +91,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     # the count of unreadable images is not a measurement
     measured = [task for task, numbers in results.items() if numbers and task != "unreadable"]
     if comm.is_main_process() and not measured:
-        raise UserError("Nothing was measured: the log above states what is wrong with the data.")
+        raise UserError("The evaluation has no metrics: correct the data faults in the log above.")
     return results
 
 

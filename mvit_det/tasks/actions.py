@@ -122,7 +122,7 @@ class People:
     """The people at a key frame as the model sees them.
 
     Attributes:
-        second: time in the video, from 0 on.
+        second: time in the video, at least 0.
         frame: index of the frame on screen at that time.
         size: (H, W) of the video's frames, in pixels.
         boxes: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame.
@@ -191,7 +191,7 @@ class ActionInference:
         return draw_people(large[..., ::-1], result.boxes, labels)[..., ::-1]
 
     def best(self, result: People, categories: Categories) -> list[list[tuple[Category, float]]]:
-        """Return (action, score) pairs of each box, best first, from the threshold on."""
+        """Return (action, score) pairs of each box, best first, at or above the threshold."""
         indices = [category["id"] - 1 for category in categories]
         actions = []
         for scores in result.scores[:, indices].tolist():
@@ -207,7 +207,7 @@ class ActionInference:
         return int((end <= start).any(axis=1).sum())
 
     def rows(self, result: People, image_id: int, categories: Categories) -> list[Row]:
-        """Return one entry per box with its actions from the threshold on, best first."""
+        """Return one entry per box with its actions at or above the threshold, best first."""
         height, width = result.size
         entries = []
         for number, actions in enumerate(self.best(result, categories)):

@@ -136,7 +136,7 @@ def test_an_evaluation_of_nothing_is_a_fault(images, tmp_path):
     folder.mkdir(parents=True)
     (folder / "a.png").write_text("no picture")
     start(*arguments(images, tmp_path / "run", "train.max_iter=1", "train.eval_period=0"))
-    with pytest.raises(UserError, match="Nothing was measured"):
+    with pytest.raises(UserError, match="The evaluation has no metrics"):
         start(
             "--eval-only",
             *arguments(images, tmp_path / "evaluation"),
