@@ -147,7 +147,6 @@ def parse_json(path: str | os.PathLike, what: str) -> Any:
     Raises:
         UserError: the file is absent, not UTF-8, or not valid JSON.
     """
-<<<<<<< HEAD
     encoding = "utf-8-sig"  # a byte order mark is skipped
     with (
         readable(path, what, "give the path of a JSON file"),
@@ -160,25 +159,14 @@ def parse_json(path: str | os.PathLike, what: str) -> Any:
         except json.JSONDecodeError as error:
             raise UserError(
                 f"{what} {path} is not valid JSON: line {error.lineno}, column {error.colno}: "
-                f"{error.msg}; write the file anew."
+                f"{error.msg}; correct it there."
             ) from error
         except (RecursionError, ValueError) as error:
             fault = "lists in lists" if isinstance(error, RecursionError) else "a number"
             raise UserError(
-                f"{what} {path} cannot be read: it has {fault} beyond any use ({error}); write "
-                "the file anew."
+                f"{what} {path} cannot be read: it has {fault} beyond any use ({error}); "
+                "regenerate the file."
             ) from error
 
 
 read_json = parsed_once(parse_json)
-=======
-    try:
-        with readable(path, what, "give the path of a JSON file"):
-            with open(path, encoding="utf-8") as file:
-                return json.load(file)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{what} {path} is not valid JSON: line {error.lineno}, column {error.colno}: "
-            f"{error.msg}; correct it there."
-        ) from error
->>>>>>> main

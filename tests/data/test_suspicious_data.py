@@ -66,10 +66,10 @@ def test_what_archives_of_a_mac_contain(layout, caplog):
     files = dict.fromkeys(names, jpeg(1))
     if layout == "tar":
         write_tar(Path("set.tar"), files)
-        found, said = image_classes("set.tar"), "set.tar: not used are 3 hidden files."
+        found, said = image_classes("set.tar"), "set.tar: ignored 3 hidden files."
     else:
         found = image_classes(write_folders(Path("set"), files))
-        said = "set: not used are 1 hidden files and the folder __MACOSX of the operating system."
+        said = "set: ignored 1 hidden files and the folder __MACOSX of the operating system."
     assert found.classes == ["cat", "dog"] and len(found) == 2
     assert warnings(caplog) == [said]
 

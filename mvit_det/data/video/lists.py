@@ -278,14 +278,8 @@ def _single_label(path: Path, number: int, fields: list[str]) -> int:
     label = fields[4].replace('"', "")
     if not re.fullmatch("[0-9]{1,6}", label):
         raise UserError(
-<<<<<<< HEAD
-            f"{path}, line {number}: the label {excerpt(fields[4], 40)} is not one number from 0 "
-            "on: put the files something-something-v2-labels.json, -train.json and "
+            f"{path}, line {number}: the label {excerpt(fields[4], 40)} is not a number of at "
+            "least 0: put the files something-something-v2-labels.json, -train.json and "
             "-validation.json, which have the labels of that data set, into the folder of the list."
-=======
-            f"{path}, line {number}: the label {fields[4]!r} is not a number of at least 0: put "
-            "the files something-something-v2-labels.json, -train.json and -validation.json, which "
-            "have the labels of that data set, into the folder of the list."
->>>>>>> main
         )
     return int(label)
