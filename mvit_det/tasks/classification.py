@@ -109,6 +109,9 @@ class Classification(Task):
             node.classes = _FOLLOWS
         cfg.categories = categories_to_config(known)
 
+    def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
+        """Accept the classes of the test data: `settle_classes` has compared their folders."""
+
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""
         return ClassInference(instantiate(required_mapper(cfg, "transform").transform))
