@@ -16,6 +16,7 @@ from torchvision.models.video import MViT_V2_S_Weights
 
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.discovery import FileIndex
+from mvit_det.data.file_kinds import is_image_name, is_video_name
 from mvit_det.data.paths import resolve_path
 from mvit_det.errors import UserError, excerpt, printable, shorten_list
 from mvit_det.files import read_json
@@ -170,7 +171,7 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
             training and testing.
     """
     named = sorted({folder for part in parts for folder in part.folders})
-    _check_splits(parts)
+    _check_splits(parts, named)
     numbered = [part for part in parts if not part.folders and len(part.numbers)]
     if not numbered:
         return parts[0].folders if len(parts) == 1 and parts[0].ordered else named
@@ -183,25 +184,27 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
     return [str(number) for number in range(1 + highest if num_classes is None else num_classes)]
 
 
-def _check_splits(parts: Sequence[FileIndex]) -> None:
-    """Refuse a folder whose class folders are "train" and "val"; warn of them among others."""
-    for part in parts:
-        splits = [folder for folder in part.folders if folder.lower() in _SPLITS]
-        if part.list_file or not splits:
-            continue
-        first = os.path.join(part.source, splits[0])
-        if len(splits) == len(part.folders):
-            raise UserError(
-                f"{part.source} has the folders {shorten_list(splits)}, the parts of a data set, "
-                f"in place of class folders: give {first}; if they are classes, list them as "
-                "`classes`."
-            )
-        if len(splits) > 1:
-            logger.warning(
-                "%s: %d of its %d class folders are named as parts of a data set (%s): if they "
-                "are, give %s.",
-                *(part.source, len(splits), len(part.folders), shorten_list(splits), first),
-            )
+def _check_splits(parts: Sequence[FileIndex], named: Sequence[str]) -> None:
+    """Refuse "train" and "val" with folders inside as classes; warn of them among others."""
+    folders = [part.source for part in parts if part.places is None and not part.list_file]
+    splits = [name for name in named if name.lower() in _SPLITS]
+    paths = [os.path.join(folder, name) for folder in folders for name in splits]
+    paths = [path for path in paths if os.path.isdir(path) and not _has_samples(path)]
+    if paths and len(splits) == len(named):
+        raise UserError(
+            f"{folders[0]} has the folders {shorten_list(splits)}, the parts of a data set, in "
+            f"place of class folders: give {paths[0]}; if they are classes, list them as `classes`."
+        )
+    if len(paths) > 1:
+        logger.warning(
+            "%s: %d of its %d class folders are named as parts of a data set (%s): if they are, "
+            "give %s.",
+            *(folders[0], len(splits), len(named), shorten_list(splits), paths[0]),
+        )
+
+
+def _has_samples(folder: str) -> bool:
+    return any(is_image_name(name) or is_video_name(name) for name in os.listdir(folder))
 
 
 def labelled(

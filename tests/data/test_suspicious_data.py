@@ -52,6 +52,7 @@ def test_good_data_warn_of_nothing(caplog):
         "images", "cat/a.jpg", "dog/b.jpg", "dog/.DS_Store", "train/c.jpg"
     )  # a means of transport
     assert image_classes("images").classes == ["cat", "dog", "train"]
+    assert image_classes(write("railways", "train/a.jpg")).classes == ["train"]
     shape_classes("train", num_train=24, num_val=4)
     assert len(video_classes(frames(FRAMES, 8))) == 3
     assert len(video_classes(frames(FRAMES, 7))) == 3  # published lists are off by one

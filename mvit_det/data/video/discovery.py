@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit_det.data.discovery import FileIndex, from_class_folders, walk
-from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
+from mvit_det.data.file_kinds import Skipped, is_hidden, is_image_name, is_video_name
 from mvit_det.data.image_files import absent_files
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root, resolve_path
@@ -181,7 +181,7 @@ def _search_folder(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str,
             if is_video_name(paths.get(stem, "")):
                 twice.append(paths[stem])
             paths[stem] = path
-        elif not entry.name.startswith(".") and entry.is_dir():
+        elif not is_hidden(entry.name) and entry.is_dir():
             if entry.name in wanted:
                 paths.setdefault(entry.name, path)
             else:
