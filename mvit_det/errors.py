@@ -2,10 +2,15 @@
 
 import math
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
+
+# Unicode categories of control characters, surrogates, and ends of lines and paragraphs.
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
+_LONGEST = 400  # characters of an item in a message
 
 
 class UserError(ValueError):
@@ -32,15 +37,34 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def printable(item: Any) -> str:
-    """Convert to text that can be encoded: file names may contain bytes that are not UTF-8."""
-    return str(item).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Convert to one line of text that can be encoded.
+
+    File names may contain bytes that are not UTF-8 and ends of lines, JSON lone surrogates.
+    """
+    text = str(item)
+    try:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if text.isprintable():
+        return text
+    escaped = (c if unicodedata.category(c) not in _UNSEEN else ascii(c)[1:-1] for c in text)
+    return "".join(escaped)
+
+
+def excerpt(item: Any, limit: int = 120) -> str:
+    """Return the quoted beginning of a text for a message, as `printable` does."""
+    text = printable(item)
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
 def shorten_list(items: Iterable[Any], limit: int = 5) -> str:
-    """Join the first ``limit`` items for a message: "3, 8, 9 and 14 more"."""
+    """Join the first ``limit`` items for a message: "3, 8, 9 and 14 more"; cut endless ones."""
     items = list(items)
     rest = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(printable(item) for item in items[:limit]) + rest
+    shown = [printable(item) for item in items[:limit]]
+    cut = (text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..." for text in shown)
+    return ", ".join(cut) + rest
 
 
 def check_number(owner: str, what: str, valid: Callable[[Any], bool], **values: Any) -> None:

@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 
 import mvit_det
 from mvit_det.config_names import find_config
-from mvit_det.data.custom.categories import categories_to_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.engine import (
     ConfigFile,
@@ -102,12 +101,10 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
         task.use_custom_data(cfg, files, processes)
     cfg = apply_overrides(cfg, args.opts)
-    task.check_custom_data(cfg, files)
     check_run(cfg, training=not args.eval_only)
-    categories = task.data_categories(cfg)
-    if categories:
-        # so that config.yaml suffices for prediction
-        cfg.categories = categories_to_config(categories)
+    task.settle_classes(cfg, training=not args.eval_only, resume=args.resume)
+    if not args.eval_only:
+        task.check_custom_data(cfg, files)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)
     config_file.hold()

@@ -234,7 +234,7 @@ def test_an_open_quotation_mark(tmp_path):
         ("actions", DETECTIONS, "has scores (1e-07, 0.25) where annotations have the person"),
         ("actions", PROPOSALS[1:3], "has scores (0.9) where annotations have the person"),
         ("proposals", DETECTIONS, "line 2, has the box of the row before with another score"),
-        ("proposals", [ACTIONS[0][:-1] + "7"], "is this a file of annotations"),
+        ("proposals", [ACTIONS[0][:-1] + "7"], "if this is a file of annotations"),
     ],
 )
 def test_csv_files_of_another_kind(tmp_path, kind, other, sentence):
@@ -296,13 +296,15 @@ def test_a_header_alone(tmp_path):
     [
         ("1: stand\nsit\n", "line 2, is 'sit': it must be AVA's .pbtxt"),
         ("0: stand\n", "line 1, is '0: stand'"),
-        ("item {\n id: 1\n}\n", "the item {id: 1}, which lacks a name or an id from 1 on"),
+        ("item {\n id: 1\n}\n", "the item 'id: 1', which lacks a name or an id from 1 on"),
         ('item { name: "sit" }', "which lacks a name or an id"),
         ('item { name: "sit id: 4" }', "which lacks a name or an id"),
         ("1: stand\n1: sit\n", "has the id 1 more than once"),
         ("1: sit\n2: sit\n", "has the name sit more than once"),
         ("item {\n", "has no action"),
         ("# nothing\n", "has no action"),
+        ('item { name: "sit" id: 4 } item { name: "up" id: 5', "brackets or quotes that are not"),
+        ('item { name: "sit" id: 1.5 }', "which lacks a name or an id from 1 on"),
     ],
 )
 def test_invalid_label_maps(tmp_path, text, sentence):

@@ -196,5 +196,5 @@ def _check_proposals(path: Path, table: BoxTable) -> None:
     if at is not None:
         raise UserError(
             f"{path}, line {table.line[at]}, has score={table.score[at]:g}: it must be between 0 "
-            "and 1; is this a file of annotations, which have the person there?"
+            "and 1; if this is a file of annotations, which have the person there, give proposals."
         )

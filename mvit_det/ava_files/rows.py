@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_det.errors import UserError, printable
+from mvit_det.errors import UserError, excerpt
 from mvit_det.files import parsed_once, readable
 
 # First bytes of compressed files.
@@ -79,9 +79,7 @@ class CsvRows:
 
     def cite(self, row: int) -> str:
         """Return the path, line number and content of row 0..N - 1, to begin a message."""
-        text = ",".join(self.fields[row])
-        excerpt = text if len(text) <= 120 else text[:117] + "..."
-        return f"{self.path}, line {self.lines[row]}, {printable(excerpt)!r},"
+        return f"{self.path}, line {self.lines[row]}, {excerpt(','.join(self.fields[row]))},"
 
     def numbers(self, text: Sequence[str], name: str) -> np.ndarray:
         """Parse a column, called ``name`` in messages, as finite numbers: float64 (N,).
@@ -90,13 +88,15 @@ class CsvRows:
             UserError: a field is not a finite number.
         """
         try:
+            if "_" in "".join(text):  # 1_5 is a number for Python alone
+                raise ValueError
             values = np.array(text, dtype=np.float64)
         except ValueError:
             values = np.array([float(each) if is_number(each) else np.nan for each in text])
         at = first_true(~np.isfinite(values))
         if at is not None:
             raise UserError(
-                f"{self.cite(at)} has {name}={printable(text[at])!r}: it must be a number; "
+                f"{self.cite(at)} has {name}={excerpt(text[at], 40)}: it must be a number; "
                 "correct or delete the row."
             )
         return values
@@ -136,7 +136,7 @@ def first_true(mask: np.ndarray) -> int | None:
 def is_number(text: str) -> bool:
     """Return whether a text is a finite number."""
     try:
-        return bool(np.isfinite(float(text)))
+        return "_" not in text and bool(np.isfinite(float(text)))
     except ValueError:
         return False
 
@@ -228,7 +228,7 @@ def _is_header(rows: CsvRows) -> bool:
             name in names for names in _COLUMN_NAMES[:column] + _COLUMN_NAMES[column + 1 :]
         ):
             raise UserError(
-                f"{rows.cite(0)} has the column {name!r}: columns are read by position: "
+                f"{rows.cite(0)} has the column {excerpt(name, 40)}: columns are read by position: "
                 "write video,second,x1,y1,x2,y2,..., with the corners of the boxes, in this order."
             )
     return True

@@ -13,7 +13,7 @@ from torch import nn
 
 from mvit_det.errors import UserError
 from mvit_det.tasks import Task
-from mvit_det.tasks.config import arguments_of
+from mvit_det.tasks.base import arguments_of
 
 DETECTOR_SIZE = (800, 1280)  # height and width of the paper's Table 5
 

@@ -3,8 +3,9 @@
 import logging
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,23 +16,30 @@ from torchvision.models.video import MViT_V2_S_Weights
 
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.discovery import FileIndex
+from mvit_det.data.file_kinds import is_image_name, is_video_name
 from mvit_det.data.paths import resolve_path
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, excerpt, printable, shorten_list
 from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
 
+# Names of the folders that data sets are divided into.
+_SPLITS = frozenset("train training val valid validation eval dev test testing".split())
 # ImageNet's class folders are named by WordNet's synsets.
 _SYNSET = re.compile(r"n\d{8}")
 
 
-def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str], list[str]]:
+Classes = Sequence[str | Mapping[str, Any]] | str | os.PathLike
+
+
+def given_classes(classes: Classes) -> tuple[list[str], list[str]]:
     """Return the class folders in the order of the labels, and their display names.
 
     Args:
-        classes: the folders; or a text file with one folder per line, optionally followed by a tab
-            and a display name; or a JSON file {name: class index}; or "imagenet-1k" or
-            "kinetics-400". Relative paths: see `resolve_path`.
+        classes: the folders; or dicts with "name" and, if it differs, "folder"; or a text file with
+            one folder per line, optionally followed by a tab and a display name, or its content of
+            several lines; or a JSON file {name: class index}; or "imagenet-1k" or "kinetics-400".
+            Relative paths: see `resolve_path`.
 
     Returns:
         K class folders and K display names; label k is the class at index k.
@@ -46,8 +54,14 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
         folders = list(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"])
         return folders, folders
     if not isinstance(classes, (str, os.PathLike)):
+        named = [each for each in classes if isinstance(each, Mapping) and "name" in each]
+        if len(named) == len(classes):
+            folders = [str(each.get("folder", each["name"])) for each in named]
+            return _check_distinct(folders, "classes"), [str(each["name"]) for each in named]
         folders = _check_distinct(list(map(str, classes)), "classes")
         return folders, display_names(folders)
+    if "\n" in str(classes):
+        return _parse_classes(str(classes), "classes")
     if str(classes).endswith(".json"):
         folders = numbered_classes(resolve_path(classes, "The list of classes"))
         return _check_distinct(folders, str(classes)), folders
@@ -58,8 +72,15 @@ def given_classes(classes: Sequence[str] | str | os.PathLike) -> tuple[list[str]
             f"The list of classes {classes} cannot be read ({error}): give the path of a text file "
             "with one folder name per line."
         ) from error
-    rows = [line.strip().partition("\t") for line in text.splitlines() if line.strip()]
-    folders = _check_distinct([row[0].strip() for row in rows], str(classes))
+    return _parse_classes(text, str(classes))
+
+
+def _parse_classes(text: str, source: str) -> tuple[list[str], list[str]]:
+    if "\0" in text:
+        raise UserError(f"{source} is not a text file: write one folder name per line.")
+    # not splitlines(): a name may have characters that it takes for ends of lines
+    rows = [line.strip().partition("\t") for line in text.split("\n") if line.strip()]
+    folders = _check_distinct([row[0].strip() for row in rows], source)
     names = display_names(folders)
     return folders, [row[2].strip() or name for row, name in zip(rows, names)]
 
@@ -72,7 +93,7 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
     """
     table = read_json(path, "The list of classes")
     try:
-        order = sorted((int(number), name.replace('"', "")) for name, number in table.items())
+        order = sorted((whole_number(k), name.replace('"', "")) for name, k in table.items())
         if [number for number, _ in order] != list(range(len(order))):
             raise ValueError("the class indices are not 0, 1, 2, ...")
     except (AttributeError, TypeError, ValueError) as error:
@@ -83,8 +104,31 @@ def numbered_classes(path: str | os.PathLike) -> list[str]:
     return [name for _, name in order]
 
 
+def whole_number(text: Any) -> int:
+    """Return an integer from 0 on, or one written in digits alone.
+
+    Raises:
+        ValueError: it is of another kind (1.5, true, "1_000"), negative, or above 2**31.
+    """
+    digits = str(text).strip().strip('"') if isinstance(text, (str, int)) else ""
+    if isinstance(text, bool) or not re.fullmatch("[0-9]{1,10}", digits) or int(digits) > 2**31:
+        raise ValueError(f"{excerpt(text, 40)} is not a whole number from 0 on")
+    return int(digits)
+
+
+def check_names(names: Iterable[str], source: str) -> None:
+    """Refuse class names that are empty or cannot be written as UTF-8."""
+    strange = [name for name in names if not name or printable(name) != name or "\0" in name]
+    if strange:
+        raise UserError(
+            f"{source} has class names that are empty or not text in UTF-8 "
+            f"({shorten_list(excerpt(name, 40) for name in strange)}): correct them."
+        )
+
+
 def _check_distinct(folders: list[str], source: str) -> list[str]:
-    """Return ``folders``; refuse an empty list, and names that occur twice."""
+    """Return ``folders``; refuse an empty list, and names that occur twice or are not text."""
+    check_names(folders, source)
     twice = [folder for folder, count in Counter(folders).items() if count > 1]
     if twice or not folders:
         what = f"names {shorten_list(twice)} more than once" if twice else "names no class"
@@ -123,9 +167,11 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
         num_classes: number of classes if there are only indices; None: the largest index + 1.
 
     Raises:
-        UserError: some files have a class index and others a folder.
+        UserError: some files have a class index and others a folder, or the folders are those of
+            training and testing.
     """
     named = sorted({folder for part in parts for folder in part.folders})
+    _check_splits(parts, named)
     numbered = [part for part in parts if not part.folders and len(part.numbers)]
     if not numbered:
         return parts[0].folders if len(parts) == 1 and parts[0].ordered else named
@@ -136,6 +182,29 @@ def classes_of(parts: Sequence[FileIndex], title: str, num_classes: int | None =
         )
     highest = max(part.numbers.max() for part in numbered)
     return [str(number) for number in range(1 + highest if num_classes is None else num_classes)]
+
+
+def _check_splits(parts: Sequence[FileIndex], named: Sequence[str]) -> None:
+    """Refuse "train" and "val" with folders inside as classes; warn of them among others."""
+    folders = [part.source for part in parts if part.places is None and not part.list_file]
+    splits = [name for name in named if name.lower() in _SPLITS]
+    paths = [os.path.join(folder, name) for folder in folders for name in splits]
+    paths = [path for path in paths if os.path.isdir(path) and not _has_samples(path)]
+    if paths and len(splits) == len(named):
+        raise UserError(
+            f"{folders[0]} has the folders {shorten_list(splits)}, the parts of a data set, in "
+            f"place of class folders: give {paths[0]}; if they are classes, list them as `classes`."
+        )
+    if len(paths) > 1:
+        logger.warning(
+            "%s: %d of its %d class folders are named as parts of a data set (%s): if they are, "
+            "give %s.",
+            *(folders[0], len(splits), len(named), shorten_list(splits), paths[0]),
+        )
+
+
+def _has_samples(folder: str) -> bool:
+    return any(is_image_name(name) or is_video_name(name) for name in os.listdir(folder))
 
 
 def labelled(
@@ -180,6 +249,14 @@ def labelled(
             f"model.num_classes={len(folders)}, or give the list of its classes as `classes`."
         )
     labels = np.concatenate([_label_part(part, folders) for part in parts])
+    alike = Counter(unicodedata.normalize("NFC", folder).casefold() for folder in folders)
+    twins = [name for name, count in alike.items() if count > 1]
+    if twins:
+        logger.warning(
+            "%s: %d classes are written in several ways, which differ only in case or Unicode "
+            "form: %s: give one class one name.",
+            *(title, len(twins), shorten_list(twins)),
+        )
     _log_class_sizes(title, kind, parts, labels, names)
     return labels, folders, names
 
@@ -195,25 +272,43 @@ def _label_part(part: FileIndex, folders: Sequence[str]) -> np.ndarray:
                 f"classes, 0 to {len(folders) - 1}: correct them, or `classes`."
             )
         return part.numbers
-    order = {_normalise(folder): label for label, folder in enumerate(folders)}
-    if len(order) < len(folders):  # some names differ only in such characters
-        order = {}
-    order |= {folder: label for label, folder in enumerate(folders)}
-    labels = [order.get(folder, order.get(_normalise(folder))) for folder in part.folders]
+    labels, known = match_classes(part.folders, folders), set(folders)
     unknown = [folder for folder, label in zip(part.folders, labels) if label is None]
     if unknown:
         raise UserError(
             f"{part.list_file or part.source} has {len(unknown)} class"
             f"{'(es)' if part.list_file else ' folder(s)'} that are not among the {len(folders)} "
-            f"classes of the model ({shorten_list(unknown)}; known are "
-            f"{shorten_list(folders, 3)}): rename or move them, or correct `classes`."
+            f"classes of the model ({shorten_list(unknown, 20)}; known are "
+            f"{shorten_list(folders, 20)}): rename or move them, or correct `classes`."
+        )
+    other = [folder for folder in part.folders if folder not in known]
+    if other:
+        logger.info(
+            "%s: %d classes are written in another way than the model's, and matched: %s",
+            *(part.list_file or part.source, len(other), shorten_list(other)),
         )
     return np.array(labels, dtype=np.int64)[part.numbers]
 
 
+def match_classes(names: Sequence[str], folders: Sequence[str]) -> list[int | None]:
+    """Return the index in ``folders`` of each class; None: it is not among them.
+
+    Names that differ only in their Unicode form or in what copies of Kinetics change are the same,
+    and so are ImageNet's folders and their words.
+    """
+    order = {_normalise(folder): label for label, folder in enumerate(folders)}
+    if len(order) < len(folders):  # some names differ only in such characters
+        order = {}
+    order |= {folder: label for label, folder in enumerate(folders)}
+    return [
+        next((order[form] for form in (name, _normalise(name), word) if form in order), None)
+        for name, word in zip(names, display_names(names))
+    ]
+
+
 def _normalise(name: str) -> str:
-    """Undo what copies of Kinetics change in a class name, as in "air_drumming"."""
-    return name.replace("_", " ").replace('"', "")
+    """Undo what copies of Kinetics change in a class name, as in "air_drumming", and use NFC."""
+    return unicodedata.normalize("NFC", name).replace("_", " ").replace('"', "")
 
 
 def _log_class_sizes(
@@ -228,7 +323,8 @@ def _log_class_sizes(
     empty = [name for name, count in zip(names, counts) if not count]
     if empty:
         logger.warning(
-            "%s: %d classes have no %s: %s", title, len(empty), kind, shorten_list(empty)
+            "%s: %d of the %d classes have no %s, so only the others are used: %s",
+            *(title, len(empty), len(names), kind, shorten_list(empty)),
         )
     for part in parts:
         if part.ignored:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_det.data.file_kinds import Skipped
+from mvit_det.data.file_kinds import Skipped, is_hidden
 from mvit_det.data.packed_text import PackedText
 from mvit_det.errors import UserError, printable, shorten_list
 
@@ -27,6 +27,7 @@ class FileIndex:
         rows: the word for a row of that list, such as "line", and (N,) the row of each file.
         ordered: True: the order of ``folders`` is that of the labels.
         stems: True: ``names`` lack the folder and the ending of the file.
+        frames: (N,) int64, number of frames in each folder by the list; None: it does not say.
     """
 
     source: str
@@ -39,6 +40,7 @@ class FileIndex:
     rows: tuple[str, np.ndarray] | None = None
     ordered: bool = False
     stems: bool = False
+    frames: np.ndarray | None = None
 
     def path(self, index: int) -> str:
         """Join the source and a file's name; in a tar file: its path, then the name inside it."""
@@ -53,13 +55,13 @@ class FileIndex:
 
 
 def list_folder(folder: Path) -> list[str]:
-    """Return the names in a folder, sorted, without hidden ones.
+    """Return the names in a folder, sorted, without hidden ones and those of operating systems.
 
     Raises:
         UserError: the folder cannot be read.
     """
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        return sorted(name for name in os.listdir(folder) if not is_hidden(name))
     except OSError as error:
         raise _unreadable_folder(error) from error
 
@@ -113,16 +115,23 @@ def from_class_folders(
     packed = [
         PackedText.of([] if names_only else files(root, folder, skipped)) for folder in folders
     ]
+    hidden = [name for name in os.listdir(root) if is_hidden(name)]
+    skipped.add_hidden(hidden)
+    system = [name for name in hidden if not name.startswith(".")]
     ignored = [f"{outside} {kind}s that are in no class folder" if outside else "", str(skipped)]
+    ignored += [f"the folder {name} of the operating system" for name in sorted(system)]
     both = " and ".join(filter(None, ignored))
     numbers = np.repeat(np.arange(len(folders)), list(map(len, packed)))
     return FileIndex(str(root), PackedText.joined(packed), numbers, folders, ignored=both)
 
 
-def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+def walk(
+    root: Path, folder: str, skipped: Skipped | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk like `os.walk` below ``folder`` in sorted order, without hidden files and folders.
 
     Yields folders relative to ``root``. Links are followed, except those to a folder above them.
+    Hidden pictures and videos are added to ``skipped``.
 
     Raises:
         UserError: a folder cannot be read.
@@ -136,9 +145,11 @@ def walk(root: Path, folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
         inside[:] = sorted(
             name
             for name in inside
-            if not name.startswith(".") and not _leads_back(os.path.join(here, name))
+            if not is_hidden(name) and not _leads_back(os.path.join(here, name))
         )
-        yield here[top:], inside, sorted(name for name in files if not name.startswith("."))
+        if skipped is not None:
+            skipped.add_hidden(files)
+        yield here[top:], inside, sorted(name for name in files if not is_hidden(name))
 
 
 def _leads_back(path: str) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 
 from mvit_det.ava_files import read_label_map
 from mvit_det.data.actions.custom import use_custom_actions
-from mvit_det.data.custom.categories import Category
+from mvit_det.data.custom.categories import Category, categories_from_config, trained_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
@@ -48,6 +48,27 @@ class ActionDetection(Task):
         "pictures/precision_recall.png": "precision over recall",
         "pictures/action_ap.png": "AP by action",
     }
+
+    def settle_classes(self, cfg: DictConfig, training: bool, resume: bool = False) -> None:
+        """Set ``categories`` to the evaluated actions, whose ids must be those of the run.
+
+        Raises:
+            UserError: the run that trained the weights has other names for the ids.
+        """
+        if resume or not training:
+            run = trained_config(cfg, resume and training)
+            trained = (run and categories_from_config(run)) or ()
+            names = {each["id"]: each["name"] for each in trained}
+            tested = {each["id"]: each["name"] for each in self.data_categories(cfg) or ()}
+            other = [k for k in tested.keys() & names if tested[k] != names[k]]
+            other = [k for k in other if f"action {k}" not in (tested[k], names[k])]  # without map
+            if other:
+                listed = (shorten_list(f"{k}: {n[k]}" for k in other) for n in (tested, names))
+                raise UserError(
+                    f"The label map names the actions {next(listed)}, but the model was trained "
+                    f"with {next(listed)}: give the label map of the run."
+                )
+        super().settle_classes(cfg, training, resume)
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Read the test data before training, so that faults do not surface at the first test."""

@@ -1,5 +1,6 @@
 """The interface of a task to training, custom data, prediction and the benchmark."""
 
+import inspect
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -8,19 +9,21 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.data.custom.categories import (
     Category,
     categories_from_config,
+    categories_to_config,
     dataset_categories,
     numbered,
 )
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.annotations import coco_categories
 from mvit_det.data.detection.coco import registered_categories
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +136,18 @@ class Task:
 
     # -------------------------------------------------------------------------------------- classes
 
+    def settle_classes(self, cfg: DictConfig, training: bool, resume: bool = False) -> None:
+        """Set the key ``categories`` of a config, so that config.yaml suffices for prediction.
+
+        Args:
+            cfg: complete, changed in place.
+            training: False: it is evaluated only.
+            resume: continue the run in ``train.output_dir``.
+        """
+        categories = self.data_categories(cfg)
+        if categories:
+            cfg.categories = categories_to_config(categories)
+
     def data_categories(self, cfg: DictConfig) -> list[Category] | None:
         """Return the classes of the data that a config names; None if unknown.
 
@@ -153,6 +168,8 @@ class Task:
         count = OmegaConf.select(cfg, self.num_classes_key)
         known = self.known_categories(cfg, class_names)
         if known is not None and count in (None, len(known)):
+            if class_names is not None:
+                _check_order(known, categories_from_config(cfg))
             return known
         if class_names is not None:
             given = len(known or ())
@@ -186,7 +203,7 @@ class Task:
         if path.suffix == ".json":
             return coco_categories(path)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"Class names cannot be read from {path} ({error}): write one name per line."
@@ -228,6 +245,16 @@ class Task:
         )
 
 
+def _check_order(given: Categories, trained: Categories | None) -> None:
+    """Refuse the names of the trained classes in another order."""
+    names, right = ([each["name"] for each in part] for part in (given, trained or []))
+    if names != right and sorted(names) == sorted(right):
+        raise UserError(
+            f"The class names {shorten_list(names, 20)} are those of the run in another order: "
+            f"give them as it was trained ({shorten_list(right, 20)}), or leave them out."
+        )
+
+
 def split_categories(cfg: DictConfig, split: str) -> list[Category] | None:
     """Return the classes of the "train" or "test" data that a config names; None if unknown."""
     node = OmegaConf.select(cfg, f"dataloader.{split}.dataset")
@@ -247,3 +274,15 @@ def required_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
             "how inputs are prepared for the model: add it."
         )
     return mapper
+
+
+def target_of(node: Mapping[str, Any]) -> Any:
+    """Resolve the target of a node, which a saved config holds as a path."""
+    target = node.get("_target_")
+    return get_object(target) if isinstance(target, str) else target
+
+
+def arguments_of(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of the target of a config node, by name."""
+    target = target_of(node)
+    return inspect.signature(target).parameters if callable(target) else {}

@@ -12,12 +12,30 @@ from PIL import Image
 from torch import nn
 
 from mvit_det.data.classification.custom import use_custom_images
-from mvit_det.data.custom.categories import Category
-from mvit_det.errors import not_finite
+from mvit_det.data.custom.categories import (
+    Category,
+    categories_from_config,
+    categories_to_config,
+    class_folders_of,
+    dataset_categories,
+    trained_config,
+)
+from mvit_det.errors import UserError, not_finite, shorten_list
 from mvit_det.evaluation.classification.metrics import TOP, best_classes
 from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
 from mvit_det.evaluation.drawing.labels import panel
-from mvit_det.tasks.base import Categories, Pair, Row, Task, required_mapper, split_categories
+from mvit_det.tasks.base import (
+    Categories,
+    Pair,
+    Row,
+    Task,
+    arguments_of,
+    required_mapper,
+    split_categories,
+)
+
+# value of the key ``classes`` of a data set that has the classes of the run
+_FOLLOWS = "${categories}"
 
 
 class Classification(Task):
@@ -46,12 +64,53 @@ class Classification(Task):
     def data_categories(self, cfg: DictConfig) -> list[Category] | None:
         """Return the classes of the data, one per output of the model; None if unknown.
 
-        If the test data have fewer classes than the model, as for ImageNet-21K models that are
-        tested on ImageNet-1K, the classes of the training data are returned.
+        Those of the training data come first: the test data may have fewer, as for ImageNet-21K
+        models that are tested on ImageNet-1K.
         """
+        found = (split_categories(cfg, split) for split in ("train", "test"))
+        return next(filter(None, (self._one_per_output(cfg, known) for known in found)), None)
+
+    def _one_per_output(
+        self, cfg: DictConfig, known: list[Category] | None
+    ) -> list[Category] | None:
+        """Return the classes if the model has an output for each, else None."""
         outputs = OmegaConf.select(cfg, self.num_classes_key)
-        candidates = (split_categories(cfg, split) for split in ("test", "train"))
-        return next((each for each in candidates if each and outputs in (None, len(each))), None)
+        return known if known and outputs in (None, len(known)) else None
+
+    def settle_classes(self, cfg: DictConfig, training: bool, resume: bool = False) -> None:
+        """Set ``categories`` to the trained classes, and label the test data by them.
+
+        They are those of the training data, or in an evaluation those of the run that trained the
+        weights (`trained_config`).
+
+        Raises:
+            UserError: the run that is resumed has other classes, or the config gives the test data
+                other ``classes``.
+        """
+        run = None
+        if resume or not training:
+            trained = trained_config(cfg, resume and training)
+            run = trained and self._one_per_output(cfg, categories_from_config(trained))
+        data = self.data_categories(cfg) if training or not run else None
+        if run and data and not _same(run, data):
+            raise UserError(_contradiction("The training data", data, run))
+        known = run or data
+        if not known:
+            return
+        node = test_dataset(cfg)
+        takes_classes = "classes" in arguments_of(node)
+        if takes_classes and node.get("classes") is not None and not _follows(node):
+            given = dataset_categories(node)
+            if given and not _same(given, known[: len(given)]):
+                if not _numbered(known):
+                    raise UserError(_contradiction("The test data", given, known))
+                known = self._one_per_output(cfg, given) or known  # names for the numbers
+        elif takes_classes and node.get("num_classes") in (None, len(known)):
+            node.classes = _FOLLOWS
+        cfg.categories = categories_to_config(known)
+
+    def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
+        """Accept the classes of the test data: `settle_classes` has compared their folders."""
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""
@@ -62,6 +121,39 @@ class Classification(Task):
         inputs = {"inputs": torch.randn(*shape, device=device)}
         labels = torch.randint(cast(int, model.num_classes), (shape[0],), device=device)
         return inputs, {**inputs, "labels": labels}
+
+
+def test_dataset(cfg: DictConfig) -> DictConfig:
+    """Return the node of the test data, in older configs inside `video_views`; {} if absent."""
+    node = OmegaConf.select(cfg, "dataloader.test.dataset") or OmegaConf.create()
+    while node.get("dataset"):
+        node = node.dataset
+    return node
+
+
+def _follows(node: DictConfig) -> bool:
+    """Return whether the classes of a node are those of the key ``categories``."""
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    return raw.get("classes") == _FOLLOWS
+
+
+def _numbered(classes: list[Category]) -> bool:
+    """Return whether the classes of a list of videos have no names."""
+    return class_folders_of(classes) == [str(number) for number in range(len(classes))]
+
+
+def _same(first: list[Category], second: list[Category]) -> bool:
+    """Return whether the classes are the same, by folder or by name, in the same order."""
+    by_name = [[category["name"] for category in part] for part in (first, second)]
+    return class_folders_of(first) == class_folders_of(second) or by_name[0] == by_name[1]
+
+
+def _contradiction(what: str, given: list[Category], trained: list[Category]) -> str:
+    listed = [shorten_list(class_folders_of(part), 20) for part in (given, trained)]
+    return (
+        f"{what} have the classes {listed[0]}, but the model was trained on {listed[1]}: give both "
+        "the same classes in the same order, or train another model on the new ones."
+    )
 
 
 @dataclass

@@ -1,17 +1,15 @@
 """The task that a config names, or that its structure implies."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from detectron2.config import instantiate
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from mvit_det.data.actions.mapper import ActionClipMapper
 from mvit_det.errors import UserError
 from mvit_det.tasks.actions import ActionDetection
-from mvit_det.tasks.base import Task
+from mvit_det.tasks.base import Task, arguments_of, target_of
 from mvit_det.tasks.classification import Classification
 from mvit_det.tasks.detection import Detection
 from mvit_det.tasks.video import VideoClassification
@@ -41,7 +39,7 @@ def _infer_task(cfg: DictConfig) -> Task:
     model, mapper = cfg.get("model") or {}, OmegaConf.select(cfg, "dataloader.test.mapper") or {}
     if "roi_heads" in model or {"augmentations", "image_format"} <= mapper.keys():
         return Detection()
-    kind = _target(mapper)
+    kind = target_of(mapper)
     maps_actions = inspect.isclass(kind) and issubclass(kind, ActionClipMapper)
     if maps_actions or "roi_size" in arguments_of(model):
         return ActionDetection()
@@ -52,15 +50,3 @@ def _infer_task(cfg: DictConfig) -> Task:
     if axes == 3 or {"sampling", "transform"} <= mapper.keys():
         return VideoClassification()
     return Classification() if axes == 2 or "transform" in mapper else Task()
-
-
-def _target(node: Mapping[str, Any]) -> Any:
-    """Resolve the target of a node, which a saved config holds as a path."""
-    target = node.get("_target_")
-    return get_object(target) if isinstance(target, str) else target
-
-
-def arguments_of(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of the target of a config node, by name."""
-    target = _target(node)
-    return inspect.signature(target).parameters if callable(target) else {}

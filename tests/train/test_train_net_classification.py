@@ -1,5 +1,6 @@
 """A small classification config end to end: train, evaluate, resume, EMA, 21K heads."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,25 @@ def test_evaluation_repeats_with_the_averaged_weights(trained, images, tmp_path)
     assert {key: found[key] for key in ("top1", "top5")} == {
         key: last[f"classification/{key}"] for key in ("top1", "top5")
     }
+
+
+def class_rows(output: Path) -> dict[str, list[str]]:
+    """The rows of class_accuracy.csv by class."""
+    lines = (output / "class_accuracy.csv").read_text().splitlines()
+    return {line.split(",")[1]: line.split(",") for line in lines}
+
+
+def test_a_run_is_evaluated_by_its_own_classes(trained, images, tmp_path, caplog):
+    weights = f"train.init_checkpoint={trained / 'averaged_final.pth'}"
+    for new, old in (("less/green", "green"), ("less/red", "red"), ("other/rouge", "red")):
+        shutil.copytree(images / "val" / old, tmp_path / new)
+    run = ["--eval-only", trained, weights, f"train.output_dir={tmp_path / 'out'}"]
+    start("--val-images", str(tmp_path / "less"), *run)
+    rows, expected = class_rows(tmp_path / "out"), class_rows(trained)
+    assert [rows[name] for name in CLASSES[1:]] == [expected[name] for name in CLASSES[1:]]
+    assert rows["blue"][2:4] == ["0", ""] and "1 of the 3 classes have no image" in caplog.text
+    with pytest.raises(UserError, match=r"the classes rouge, which .* \(blue, green, red\)"):
+        start("--val-images", str(tmp_path / "other"), *run)
 
 
 def test_the_first_outputs_of_a_larger_head_are_evaluated_alone(trained, images, tmp_path):

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from detectron2.config import LazyCall as L
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mvit_det.ava_files import BoxTable, read_boxes, read_label_map
 from mvit_det.data.actions.datasets import action_clips
 from mvit_det.data.actions.key_frames import seconds_of
+from mvit_det.data.custom.categories import trained_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import custom_batch, fit_schedule
 from mvit_det.errors import UserError, shorten_list
@@ -26,6 +28,9 @@ LARGEST_ID = 10_000
 def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) -> None:
     """Replace the data, the number of classes and the schedule of an action detection config.
 
+    Without training data, the number of classes and the label map, if none is given, are those of
+    the run that trained the weights (`trained_config`), if that is known.
+
     Args:
         cfg: config of an action detector, changed in place.
         files: per split a folder of videos (or of folders of frames) and a csv file of annotated
@@ -39,14 +44,24 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
             the test actions do not occur in training.
     """
     assert files.val_actions is not None  # checked by `CustomFiles.check`
-    names = read_label_map(files.label_map) if files.label_map else None
     training, testing = (_read_tables(files, split) for split in ("train", "val"))
-    classes = max(names) if names else _largest_id(training or testing)
+    run = None if training else trained_config(cfg)
+    if run and not files.label_map:
+        trained_map = OmegaConf.select(run, "dataloader.test.dataset.label_map")
+        files = replace(files, label_map=trained_map)
+    names = read_label_map(files.label_map) if files.label_map else None
+    classes = OmegaConf.select(run, "model.num_classes") if run else None
+    classes = classes or (max(names) if names else _largest_id(training or testing))
+    if classes > LARGEST_ID:
+        raise UserError(
+            f"The label map {files.label_map} has the id {classes}: number the actions 1, 2, ..., "
+            f"{LARGEST_ID} at most, since the model has an output for each."
+        )
     cfg.model.num_classes = classes
     data = cfg.dataloader
     if training:
-        tested = testing[files.val_actions]
-        _check_same_actions(training, files.val_actions, tested, names)
+        tested, table = next(iter(testing.items()))
+        _check_same_actions(training, tested, table, names)
         data.train.dataset = _dataset_node(files, "train")
         released = data.train.total_batch_size
         batch = custom_batch(CLIPS, released, processes)

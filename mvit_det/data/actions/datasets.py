@@ -38,6 +38,7 @@ from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.custom.categories import Category, Node, class_source
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import resolve_path
+from mvit_det.data.video.frame_folders import check_frame_folders
 from mvit_det.errors import UserError, check_number, check_positive, check_range, shorten_list
 
 logger = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ def action_clips(
     frames = frames.select(np.array([path is not None for path in found])[frames.video])
     paths = [path for path in found if path is not None]
     check_times(paths, frames.times(start), start=start, fps=fps)
+    check_frame_folders(shorten_list(tables), paths.__getitem__, len(paths))
     logger.info(
         "%s: %d key frames of %d videos with %d boxes, %d with an action.",
         *(shorten_list(tables), len(frames), len(paths)),

@@ -48,11 +48,9 @@ def evaluated_actions(
         {id: name} of the evaluated actions, ids from 1 to ``num_classes``.
     """
     names = action_names(label_map, num_classes)
-    if label_map is None:
-        return names
     ids = np.unique(np.concatenate([table.action for table in annotated.values()])).tolist()
-    unnamed = [number for number in ids if number not in names]
-    if ids and len(unnamed) == len(ids):
+    unnamed = [number for number in ids if number not in names] if label_map else []
+    if unnamed and len(unnamed) == len(ids):
         raise UserError(
             f"Not one action of {shorten_list(annotated)} ({shorten_list(ids)}) is in the label "
             f"map {label_map} ({shorten_list(names)}): give the label map of this data set."
@@ -62,7 +60,7 @@ def evaluated_actions(
             "%s: the actions %s are not in %s: they are trained, but not evaluated.",
             *(shorten_list(annotated), shorten_list(unnamed, 20), label_map),
         )
-    absent = [name for number, name in names.items() if number not in set(ids)]
+    absent = [names[number] for number in sorted(names.keys() - set(ids))]
     if absent:
         logger.warning("%s: no box shows %s.", shorten_list(annotated), shorten_list(absent, 10))
     return names

@@ -50,7 +50,7 @@ def find_images(root: Path, names_only: bool = False) -> list[FileIndex]:
 
 def _walk_images(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
     """Yield the images below a class folder, as paths relative to the root."""
-    for here, _, files in walk(root, folder):
+    for here, _, files in walk(root, folder, skipped):
         images = list(filter(is_image_name, files))
         yield from (os.path.join(here, name) for name in images)
         if len(images) < len(files):

@@ -13,13 +13,15 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from mvit_det.data.class_labels import whole_number
 from mvit_det.data.discovery import FileIndex
-from mvit_det.data.file_kinds import is_image_name
+from mvit_det.data.file_kinds import Skipped, is_hidden, is_image_name
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import UserError
@@ -28,7 +30,7 @@ from mvit_det.files import atomic_file
 logger = logging.getLogger(__name__)
 
 # Stored in each index: increase it whenever the format changes.
-_VERSION = 2
+_VERSION = 3
 _Members = dict[str, tarfile.TarInfo]  # by name
 _BLOCK = 512  # bytes; a tar file ends with blocks of zeros
 
@@ -95,11 +97,14 @@ def _load_index(path: Path, shard: Path, stamp: list[int]) -> FileIndex | None:
 def _read_headers(shard: Path) -> FileIndex:
     images: _Members = {}
     labels: dict[str, int] = {}  # by key
+    skipped = Skipped()
     try:
         with open(shard, "rb") as file:
             for member in _members(file):
-                hidden = os.path.basename(member.name).startswith(".")
-                if is_image_name(member.name) and not hidden:
+                hidden = any(map(is_hidden, os.path.normpath(member.name).split("/")))
+                if hidden:
+                    skipped.hidden += is_image_name(member.name)
+                elif is_image_name(member.name):
                     if not member.isreg() or member.issparse():
                         raise UserError(
                             f"{shard}: {member.name} is a link or a sparse file, which cannot be "
@@ -116,7 +121,8 @@ def _read_headers(shard: Path) -> FileIndex:
             f"{shard} is damaged, cut off or compressed ({error}): copy it again; a compressed one "
             "must be unpacked to a plain .tar, in which images can be found by position."
         ) from error
-    return _index_by_label(shard, images, labels) if labels else _index_by_folder(shard, images)
+    index = _index_by_label(shard, images, labels) if labels else _index_by_folder(shard, images)
+    return replace(index, ignored=" and ".join(filter(None, (index.ignored, str(skipped)))))
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -146,7 +152,7 @@ def _read_label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
     file.seek(member.offset_data)
     text = file.read(member.size)
     try:
-        return int(text)
+        return whole_number(text.decode("utf-8-sig"))
     except ValueError as error:
         raise UserError(
             f"{shard}: {member.name} contains {text[:20]!r}: write the class index, 0, 1, ..."

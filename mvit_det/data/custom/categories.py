@@ -4,8 +4,10 @@ A dataset function has a `class_source`, which reads the classes from a config's
 data set is not instantiated.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hydra.utils import get_object
@@ -14,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from mvit_det.data.class_labels import display_names, given_classes
 from mvit_det.errors import UserError
 
-# One class as in a COCO file: its "id" and "name". Lists have the order of the model's outputs.
+# One class as in a COCO file: its "id" and "name", and the "folder" of its files if that is named
+# otherwise. Lists have the order of the model's outputs.
 Category = dict[str, Any]
 Node = Mapping[str, Any]  # ``L(dataset)(...)`` of a config: its arguments, and "_target_"
 Dataset = TypeVar("Dataset", bound=Callable)
@@ -76,30 +79,75 @@ def folder_categories(
         UserError: the data are not found, or cannot be read.
     """
     if node.get("classes") is not None:
-        return numbered(given_classes(node["classes"])[1])
-    return numbered(display_names(folders(node.get("same_classes_as") or node[source])))
+        known, names = given_classes(node["classes"])
+    else:
+        known = folders(node.get("same_classes_as") or node[source])
+        names = display_names(known)
+    return numbered(names, known)
 
 
-def numbered(names: Sequence[str]) -> list[Category]:
-    """Convert class names to categories with the ids 1, 2, ..., in the same order."""
-    return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+def numbered(names: Sequence[str], folders: Sequence[str] | None = None) -> list[Category]:
+    """Convert class names to categories with the ids 1, 2, ..., in the same order.
+
+    Args:
+        names: of the classes.
+        folders: where their files are; None: they are named as the classes.
+    """
+    return [
+        {"id": number, "name": name}
+        if name == folder
+        else dict(id=number, name=name, folder=folder)
+        for number, (name, folder) in enumerate(zip(names, folders or names), start=1)
+    ]
+
+
+def class_folders_of(categories: Sequence[Category]) -> list[str]:
+    """Return the folders of classes, in the same order."""
+    return [str(category.get("folder", category["name"])) for category in categories]
 
 
 def categories_to_config(categories: list[Category]) -> list[Category] | str:
     """Convert classes to the value of the key ``categories`` of a config.
 
-    More than 1000 classes with the ids 1, 2, ... become one text with a name per line: a config
-    would take seconds to load and to copy as many entries.
+    More than 1000 classes with the ids 1, 2, ... become one text with a line per class, as in a
+    file of classes: a config would take seconds to load and to copy as many entries.
     """
-    names = [category["name"] for category in categories]
-    if len(names) <= MAX_ENTRIES or categories != numbered(names):
+    names, folders = [category["name"] for category in categories], class_folders_of(categories)
+    if len(names) <= MAX_ENTRIES or categories != numbered(names, folders):
         return categories
-    return "\n".join(names)
+    return "\n".join(f"{f}\t{n}" if f != n else n for f, n in zip(folders, names))
 
 
 def categories_from_config(cfg: DictConfig) -> list[Category] | None:
     """Convert the value of the key ``categories`` to classes; None if the key is absent."""
     stored = cfg.get("categories")
     if isinstance(stored, str):
-        return numbered(stored.split("\n"))
+        rows = [line.partition("\t") for line in stored.split("\n")]
+        return numbered([name or folder for folder, _, name in rows], [row[0] for row in rows])
     return cast(list[Category], OmegaConf.to_container(stored, resolve=True)) if stored else None
+
+
+def trained_config(cfg: DictConfig, resume: bool = False) -> DictConfig | None:
+    """Find the config that names the classes of the weights that ``cfg`` starts from.
+
+    Args:
+        cfg: of any task.
+        resume: True: the weights are those in ``train.output_dir``; False: those of
+            ``train.init_checkpoint``.
+
+    Returns:
+        The config.yaml next to the weights, or else ``cfg`` itself, if it has ``categories``; None
+        if neither has.
+    """
+    weights = str(OmegaConf.select(cfg, "train.init_checkpoint") or "")
+    if resume:
+        weights = os.path.join(
+            str(OmegaConf.select(cfg, "train.output_dir") or ""), "last_checkpoint"
+        )
+    saved = Path(weights).with_name("config.yaml") if os.path.isfile(weights) else None
+    if saved and saved.is_file():
+        with suppress(Exception):  # another program's file, which says nothing about classes
+            found = OmegaConf.load(saved)
+            if isinstance(found, DictConfig) and categories_from_config(found):
+                return found
+    return cfg if cfg.get("categories") else None

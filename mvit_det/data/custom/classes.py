@@ -8,6 +8,13 @@ from typing import Any
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
+from mvit_det.data.class_labels import match_classes
+from mvit_det.data.custom.categories import (
+    categories_from_config,
+    categories_to_config,
+    class_folders_of,
+    trained_config,
+)
 from mvit_det.data.custom.schedule import custom_batch, fit_schedule
 from mvit_det.errors import UserError, shorten_list
 
@@ -32,6 +39,9 @@ def use_custom_classes(
 ) -> None:
     """Replace the data, the number of classes and the schedule of a classification config.
 
+    The classes are those of ``train``; without it, those of the run that trained the weights
+    (`trained_config`), if they are known.
+
     Args:
         cfg: config of a classifier, changed in place.
         train: class folders, tar files of images, or a list of videos; None: evaluation only.
@@ -45,9 +55,11 @@ def use_custom_classes(
         more: arguments of ``dataset`` that can be overridden on the command line.
 
     Raises:
-        UserError: there is only one class, or ``val`` has a class that ``train`` lacks.
+        UserError: there is only one class, or ``val`` has a class that the others lack.
     """
-    folders = class_folders(train or val)
+    run = None if train else trained_config(cfg)
+    known = categories_from_config(run) if run else None
+    folders = class_folders_of(known) if known else class_folders(train or val)
     if len(folders) < 2:
         folder = ", each in a separate folder" if os.path.isdir(train or val) else ""
         raise UserError(
@@ -55,11 +67,23 @@ def use_custom_classes(
             f"{folder}."
         )
     # Checked now, since the test data are loaded only for the first evaluation.
-    unknown = [name for name in class_folders(val) if name not in set(folders)]
+    tested = class_folders(val)
+    numbers = known and tested == [str(number) for number in range(len(tested))]
+    labels = range(len(tested)) if numbers else match_classes(tested, folders)
+    unknown = [name for name, k in zip(tested, labels) if k is None or k >= len(folders)]
     if unknown:
         raise UserError(
-            f"{val} has the classes {shorten_list(unknown, 20)}, which {train} does not have "
-            f"({shorten_list(folders, 20)}): give both the same classes."
+            f"{val} has the classes {shorten_list(unknown, 20)}, which {train or 'the run'} does "
+            f"not have ({shorten_list(folders, 20)}): give both the same classes."
+        )
+    cfg.categories = None
+    if known:
+        cfg.categories, more["classes"] = categories_to_config(known), "${categories}"
+    if not train and not known:
+        logger.warning(
+            "The classes are taken from %s, since no config.yaml of a run is next to the weights: "
+            "they must have been trained on the same classes in the same order.",
+            val,
         )
     cfg.model.num_classes = len(folders)
     data, more = cfg.dataloader, dict(num_classes="${model.num_classes}", **more)

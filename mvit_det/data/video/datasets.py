@@ -17,9 +17,13 @@ from mvit_det.data.custom.categories import class_source, folder_categories
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import find_videos
+from mvit_det.data.video.frame_folders import check_frame_folders
 from mvit_det.errors import UserError, check_count, check_positive, shorten_list
 
 logger = logging.getLogger(__name__)
+
+# A larger share of missing videos is not explained by those that went offline.
+_MANY_MISSING = 0.1
 
 
 @dataclass(eq=False)
@@ -104,11 +108,15 @@ def video_classes(
         )
     options: Any = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
     labels, folders, names = labelled([index], title, "video", video_class_folders, **options)
+    check_frame_folders(title, index.path, len(labels), index.frames)
     if missing:
+        listed = len(missing) + len(labels)
+        hint = (
+            " (is that the folder of this list?)" if len(missing) > _MANY_MISSING * listed else ""
+        )
         logger.warning(
-            "%s: %d of %d videos are not in %s and are left out: %s",
-            *(title, len(missing), len(missing) + len(labels)),
-            *(index.source, shorten_list(missing, 3)),
+            "%s: %d of %d videos are not in %s%s and are left out: %s",
+            *(title, len(missing), listed, index.source, hint, shorten_list(missing, 3)),
         )
     if name is not None:
         register(name, folders, names, videos=len(labels), missing_videos=len(missing))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit_det.data.discovery import FileIndex, from_class_folders, walk
-from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
+from mvit_det.data.file_kinds import Skipped, is_hidden, is_image_name, is_video_name
 from mvit_det.data.image_files import absent_files
 from mvit_det.data.packed_text import PackedText
 from mvit_det.data.paths import datasets_root, resolve_path
@@ -67,12 +67,14 @@ def _select(rows: FileIndex, kept: list[int]) -> FileIndex:
     names = [rows.names[row] for row in kept]
     assert rows.rows is not None  # as in all lists
     word, numbers = rows.rows
-    return replace(rows, names=names, numbers=rows.numbers[kept], rows=(word, numbers[kept]))
+    frames = None if rows.frames is None else rows.frames[kept]
+    changed: Any = dict(names=names, numbers=rows.numbers[kept], rows=(word, numbers[kept]))
+    return replace(rows, frames=frames, **changed)
 
 
 def _videos(root: Path, folder: str, skipped: Skipped) -> Iterator[str]:
     """Yield the videos below a class folder; a folder of pictures there is one video."""
-    for here, subfolders, files in walk(root, folder):
+    for here, subfolders, files in walk(root, folder, skipped):
         videos = [os.path.join(here, name) for name in files if is_video_name(name)]
         yield from videos
         if videos or here == folder or not any(map(is_image_name, files)):
@@ -141,15 +143,23 @@ def find_by_stem(stems: Sequence[str], root: Path) -> list[str | None]:
     """
     wanted = set(stems)
     known: dict[str, str] = {}
+    repeated: set[str] = set()
     folders = [""]
     for _ in range(_DEPTH):
         paths, subfolders = zip(*(_search_folder(root, folder, wanted) for folder in folders))
         for part in paths:
+            repeated |= known.keys() & part
             known |= part
         folders = list(chain(*subfolders))
         # Do not search deeper: listing the frames of other videos would take minutes.
         if 2 * len(known) > len(wanted) or not folders:
             break
+    if repeated:
+        logger.warning(
+            "%s has %d videos in several folders, of which one is used, such as %s: move the "
+            "others away.",
+            *(root, len(repeated), shorten_list((known[stem] for stem in sorted(repeated)), 3)),
+        )
     return [known.get(stem) for stem in stems]
 
 
@@ -171,7 +181,7 @@ def _search_folder(root: Path, folder: str, wanted: set[str]) -> tuple[dict[str,
             if is_video_name(paths.get(stem, "")):
                 twice.append(paths[stem])
             paths[stem] = path
-        elif not entry.name.startswith(".") and entry.is_dir():
+        elif not is_hidden(entry.name) and entry.is_dir():
             if entry.name in wanted:
                 paths.setdefault(entry.name, path)
             else:

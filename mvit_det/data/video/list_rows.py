@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, excerpt
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -18,6 +18,11 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
         # File names may have bytes that are not valid UTF-8.
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
+                if "\0" in line:
+                    raise UserError(
+                        f"The list of videos {path} is not a text file (line {number} has a zero "
+                        "byte): give a list, or a folder."
+                    )
                 line = line.strip()
                 # a comment has a blank after "#"; "#20_clap.avi" is a video
                 if line and line.split(maxsplit=1)[0] != "#":
@@ -45,7 +50,7 @@ def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         fields = line.split()
         if len(fields) != 5 or not os.path.dirname(fields[3]):
             raise UserError(
-                f"{path}, line {number}, {line[:120]!r}, is not a row 'original_vido_id video_id "
+                f"{path}, line {number}, {excerpt(line)}, is not a row 'original_vido_id video_id "
                 "frame_id path labels' with a path folder/frame.jpg: correct the list."
             )
         previous = line[: line.index(fields[0]) + len(fields[0]) + 1]

@@ -6,17 +6,18 @@ comments that begin with "# ", a byte order mark, and the line ends of any syste
 
 import csv
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mvit_det.data.class_labels import numbered_classes
+from mvit_det.data.class_labels import check_names, numbered_classes, whole_number
 from mvit_det.data.discovery import FileIndex
 from mvit_det.data.file_kinds import is_video_name
 from mvit_det.data.video.list_rows import frame_list_rows, list_lines
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, excerpt, shorten_list
 from mvit_det.files import read_json
 
 # Column separators of a list; the last column is the label.
@@ -25,6 +26,7 @@ _FRAME_LIST = "original_vido_id"  # with the published header's spelling
 _LABEL_COLUMN = {"label", "labels", "class"}
 # A larger number is assumed to be an id, since that many classes would fill the memory.
 _LARGEST_LABEL = 999_999
+_LARGEST_COUNT = 2**31  # of frames
 # Prefix of Something-Something-v2's files as first released, and as offered now.
 _SOMETHING = ("something-something-v2-", "")
 
@@ -40,8 +42,6 @@ def read_video_list(path: Path) -> FileIndex:
     number, first = next(list_lines(path), (0, ""))
     if not number:
         raise UserError(f"The list of videos {path} is empty: write a row for each video.")
-    if "\0" in first:
-        raise UserError(f"The list of videos {path} is not a text file: give a list, or a folder.")
     if first[0] in ("[", "{") and _separator(first) is None:
         rows = something_json(path)
     elif first.startswith(_FRAME_LIST):
@@ -74,14 +74,15 @@ def path_and_label(path: Path) -> FileIndex:
     for number, line in lines:
         fields = [part.strip() for part in line.rsplit(separator, 1)]
         try:
-            name, label = fields[0].strip('"'), int(fields[1])
-            if not name or not 0 <= label <= _LARGEST_LABEL:
+            name, label = fields[0].strip('"'), whole_number(fields[1])
+            if not name or label > _LARGEST_LABEL:
                 raise ValueError
         except (ValueError, IndexError) as error:
             raise UserError(_bad_row_message(path, number, line, separator)) from error
         rows.append((number, name, label))
     if separator and all(_ends_in_number(name, separator) for _, name, _ in rows[:100]):
-        rows = _remove_frame_counts(path, rows, separator)
+        rows, frames = _split_frame_counts(path, rows, separator)
+        return _index(path, rows, frames=np.array(frames, np.int64))
     return _index(path, rows)
 
 
@@ -110,10 +111,12 @@ def kinetics_csv(path: Path) -> FileIndex:
             (fields,) = csv.reader([line])
             times = [int(float(fields[column])) for column in (start, end)]
             kind = fields[label].replace('"', "").strip()
+            if not kind or not fields[video]:
+                raise ValueError("an empty field")
         except (ValueError, OverflowError, IndexError, csv.Error) as error:
             raise UserError(
-                f"{path}, line {number}, {line!r}, does not have the columns {','.join(header)} "
-                "with times in seconds: correct it."
+                f"{path}, line {number}, {excerpt(line)}, does not have the columns "
+                f"{shorten_list(header, 9)} with times in seconds: correct it."
             ) from error
         rows.append((number, f"{fields[video]}_{times[0]:06d}_{times[1]:06d}", kind))
     return _index(path, rows, sorted({kind for _, _, kind in rows}), stems=True)
@@ -141,7 +144,7 @@ def something_json(path: Path) -> FileIndex:
     unknown = next((row for row in rows if classes and row[2] not in known), None)
     if unknown:
         raise UserError(
-            f"{path}, entry {unknown[0]}: {unknown[2]!r} is not among the classes of the "
+            f"{path}, entry {unknown[0]}: {excerpt(unknown[2])} is not among the classes of the "
             "labels.json in the same folder: put two files of the same release together."
         )
     of_rows = sorted({template for _, _, template in rows})
@@ -174,6 +177,7 @@ def _index(
     path: Path, rows: Sequence[Row], classes: Sequence[str] = (), word: str = "line", **more: Any
 ) -> FileIndex:
     """Convert rows to arrays; ``word`` names a row in messages: "line" or "entry"."""
+    check_names(classes or {label for *_, label in rows if isinstance(label, str)}, str(path))
     numbers, names, labels = zip(*rows) if rows else ((), (), ())
     if classes:
         order = {name: label for label, name in enumerate(classes)}
@@ -183,11 +187,7 @@ def _index(
 
 
 def _is_number(text: str) -> bool:
-    try:
-        int(text)
-    except ValueError:
-        return False
-    return True
+    return bool(re.fullmatch("-?[0-9]{1,4000}", text.strip()))
 
 
 def _ends_in_number(line: str, separator: str) -> bool:
@@ -211,40 +211,47 @@ def _bad_row_message(path: Path, number: int, line: str, separator: str | None) 
     used = next((each for each in (separator, *_SEPARATORS) if each and each in line), None)
     name, _, label = line.rpartition(used) if used else (line, "", "")
     both = name.strip(' "') and label.strip()
-    why = f"the label {label.strip()!r}" if both else "one column only"
+    why = f"the label {excerpt(label.strip(), 40)}" if both else "one column only"
     return (
-        f"{path}, line {number}, {line!r}, is not a row 'path label' or 'folder frames label', but "
+        f"{path}, line {number}, {excerpt(line)}, is not a row 'path label' or "
+        "'folder frames label', but "
         f"has {why}: correct it (labels are numbers from 0 to {_LARGEST_LABEL}, and come last)."
     )
 
 
-def _remove_frame_counts(path: Path, rows: Sequence[Row], separator: str) -> list[Row]:
-    """Remove the number of frames from rows; refuse similar lists with another meaning."""
+def _split_frame_counts(
+    path: Path, rows: Sequence[Row], separator: str
+) -> tuple[list[Row], list[int]]:
+    """Split off the number of frames of each row; refuse similar lists with another meaning."""
     folders: list[Row] = []
+    counts: list[int] = []
     for number, name, label in rows:
         folder, _, frames = name.rpartition(separator)
         folder = folder.strip()
         if not folder or not _is_number(frames) or is_video_name(folder):
             raise UserError(
-                f"{path}, line {number}: {name!r} is followed by a label, but not by a number of "
-                "frames as in the other rows, or it is a video file: write one 'path label' per "
-                "video (several labels are not supported), or 'folder frames label'."
+                f"{path}, line {number}: {excerpt(name)} is followed by a label, but not by a "
+                "number of frames as in the other rows, or it is a video file: write one "
+                "'path label' per video (several labels are not supported), or "
+                "'folder frames label'."
             )
         folders.append((number, folder, label))
+        counts.append(min(max(int(frames.strip()), 0), _LARGEST_COUNT))
     if all(_ends_in_number(folder, separator) for _, folder, _ in folders):
         raise UserError(
             f"{path}, line {rows[0][0]}: there are three numbers after each folder; parts of a "
             "video (folder, first frame, frames, label) are not supported: give each part its "
             "folder; or, if these are parts of folder names, put tabs between the columns."
         )
-    return folders
+    return folders, counts
 
 
 def _something_row(path: Path, number: int, entry: Any) -> Row:
-    if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
+    known = entry if isinstance(entry, dict) else {}
+    if type(known.get("id")) not in (str, int) or type(known.get("template")) is not str:
         raise UserError(
-            f"{path}, entry {number}: an id and a template are needed, as in the training and "
-            "validation files (the labels of the test set are in a separate file)."
+            f"{path}, entry {number}: an id and a template are needed as text, as in the "
+            "training and validation files (the labels of the test set are in a separate file)."
         )
     return number, str(entry["id"]), str(entry["template"]).replace("[", "").replace("]", "")
 
@@ -269,10 +276,10 @@ def _something_labels(path: Path) -> dict[str, str]:
 
 def _single_label(path: Path, number: int, fields: list[str]) -> int:
     label = fields[4].replace('"', "")
-    if not _is_number(label) or not 0 <= int(label) <= _LARGEST_LABEL:
+    if not re.fullmatch("[0-9]{1,6}", label):
         raise UserError(
-            f"{path}, line {number}: the label {fields[4]!r} is not a number of at least 0: put "
-            "the files something-something-v2-labels.json, -train.json and -validation.json, which "
-            "have the labels of that data set, into the folder of the list."
+            f"{path}, line {number}: the label {excerpt(fields[4], 40)} is not a number of at "
+            "least 0: put the files something-something-v2-labels.json, -train.json and "
+            "-validation.json, which have the labels of that data set, into the folder of the list."
         )
     return int(label)

@@ -148,7 +148,7 @@ def test_same_classes_as_another_root(tmp_path, caplog):
     val = write_folders(tmp_path / "val", {"eel/x.jpg": jpeg(1)})
     found = image_classes(val, same_classes_as=train, num_classes=3)
     assert found.labels.tolist() == [2] and found.classes == ["cat", "dog", "eel"]
-    assert "2 classes have no image: cat, dog" in caplog.text
+    assert "2 of the 3 classes have no image, so only the others are used: cat, dog" in caplog.text
     (val / "fox").mkdir()
     with pytest.raises(UserError, match=r"1 class folder\(s\) .* 3 classes of the model \(fox;"):
         image_classes(val, same_classes_as=train)
@@ -160,12 +160,13 @@ def test_classes_of_imagenet_without_its_data():
     assert folders[0] == "n01440764" and names[0] == "tench"
     assert names[134] == "crane (n02012849)" and names[517] == "crane (n03126707)"
     node = dict(_target_=image_classes, root="not/here", classes="imagenet-1k")
-    assert dataset_categories(node)[0] == {"id": 1, "name": "tench"}
+    assert dataset_categories(node)[0] == {"id": 1, "name": "tench", "folder": "n01440764"}
 
 
 @pytest.mark.parametrize("count", [3, 1001])
 def test_classes_in_a_saved_config(count):
-    categories = numbered([f"class: {i}" for i in range(count)])
+    names = [f"class: {i}" for i in range(count)]
+    categories = numbered(names, [f"n{i:08}" for i in range(count - 1)] + names[-1:])
     saved = OmegaConf.to_yaml(OmegaConf.create({"categories": categories_to_config(categories)}))
     assert categories_from_config(OmegaConf.create(saved)) == categories
     assert saved.count("id:") == (count if count == 3 else 0)

@@ -41,7 +41,8 @@ def test_damaged_tar(tmp_path, kind):
     [
         ({"a.jpg": b"", "a.png": b"", "a.cls": b"0"}, "more than one image with the key 'a'"),
         ({"a.jpg": b"", "a.cls": b"cat"}, "a.cls contains b'cat': write the class index"),
-        ({"a.jpg": b"", "a.cls": b"-1"}, "labels such as -1, .* 2 classes, 0 to 1"),
+        ({"a.jpg": b"", "a.cls": b"7"}, "labels such as 7, .* 2 classes, 0 to 1"),
+        ({"a.jpg": b"", "a.cls": b"-1"}, "a.cls contains b'-1': write the class index"),
         ({"a.jpg": b"", "a.cls": b"2"}, "labels such as 2, .* 2 classes, 0 to 1"),
         ({"fox/a.jpg": b""}, r"not among the 2 classes of the model \(fox; known are cat, dog\)"),
     ],

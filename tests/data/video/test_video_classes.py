@@ -112,7 +112,10 @@ def test_a_class_without_videos_is_logged(tmp_path, caplog):
     assert len(video_classes(root)) == 2  # a folder of pictures is a video
     assert "ignored 4 files of other kinds (1 .gif, 1 .heic, 1 .jpg, 1 .txt)" in caplog.text
     touch(root, ["bird/readme.txt"])
-    assert len(video_classes(root)) == 2 and "1 classes have no video: bird" in caplog.text
+    assert (
+        len(video_classes(root)) == 2
+        and "1 of the 3 classes have no video, so only the others are used: bird" in caplog.text
+    )
     none = touch(tmp_path / "none", ["cat/a.gif", "cat/b.heic"])
     with pytest.raises(
         UserError, match=r"only 2 files of other kinds \(1 .gif, 1 .heic\): add some"
