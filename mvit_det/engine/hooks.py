@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer, checkpoint_fault
 from mvit_det.engine.curves import draw_curves, read_curves
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import shorten_list
+from mvit_det.errors import check_number, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ class Checkpoints(HookBase):
 
     Attributes:
         resumed: set this to the result of `StrictCheckpointer.resume` before training.
+
+    Raises:
+        UserError: ``period`` or ``max_to_keep`` is negative or not a whole number.
     """
 
     checkpointer: StrictCheckpointer
@@ -51,6 +55,11 @@ class Checkpoints(HookBase):
     max_to_keep: int | None = None
     resumed: dict[str, Any] = field(default_factory=dict, init=False)
     _last_ended: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        numbers = {"period": self.period, "max_to_keep": self.max_to_keep or 0}
+        valid = lambda n: isinstance(n, Integral) and n >= 0  # noqa: E731
+        check_number("train.checkpointer", "a whole number, 0 or more", valid, **numbers)
 
     def before_train(self) -> None:
         """Restore loader, log history and random state; register before hooks that draw numbers."""

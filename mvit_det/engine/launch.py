@@ -5,7 +5,6 @@ import logging
 import multiprocessing
 import os
 import re
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf.errors import InterpolationResolutionError
 
-from mvit_det.engine.stop import SIGNALS, Stopped
+from mvit_det.engine.stop import Stopped, handle_signals
 from mvit_det.errors import UserError
 
 # how gloo and NCCL report that a peer process is gone
@@ -41,6 +40,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         _join_torchrun()
         _guarded(main, args)
         return
+    _check_processes(args)
     received: list[int] = []
 
     def forward_signal(number: int, frame: FrameType | None) -> None:
@@ -51,8 +51,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
                 os.kill(pid, number)
 
     if args.num_gpus * args.num_machines > 1:
-        for number in SIGNALS:
-            signal.signal(number, forward_signal)
+        handle_signals(forward_signal)
     try:
         launch(
             _guarded,
@@ -74,6 +73,24 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
             "continue from the last checkpoint with --resume.",
             code=1,
         )
+
+
+def _check_processes(args: Namespace) -> None:
+    """Exit with one sentence if there cannot be as many processes."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else args.num_gpus
+    wrong = ""
+    if args.num_gpus < 1:
+        wrong = f"--num-gpus {args.num_gpus} must be 1 or more (for a CPU: train.device=cpu)"
+    elif args.num_gpus > gpus:
+        wrong = f"--num-gpus {args.num_gpus} must be at most {gpus}, the GPUs of this machine"
+    elif args.num_machines < 1:
+        wrong = f"--num-machines {args.num_machines} must be 1 or more"
+    elif not 0 <= args.machine_rank < args.num_machines:
+        wrong = f"--machine-rank {args.machine_rank} must be from 0 to {args.num_machines - 1}"
+    elif args.num_machines > 1 and args.dist_url == "auto":
+        wrong = "--dist-url auto is for one machine: give tcp://ADDRESS_OF_MACHINE_0:PORT"
+    if wrong:
+        _end(f"{wrong}.", code=1)
 
 
 def _join_torchrun() -> None:
@@ -155,6 +172,7 @@ def _user_message(error: BaseException | None) -> str | None:
 
 
 def _end(message: str, code: int) -> None:
-    if message:
-        print(f"\nerror: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal was closed
+        if message:
+            print(f"\nerror: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -169,6 +169,7 @@ def _train(
             start,
             cfg.train.max_iter,
         )
+        checkpointer.complete_final(newest)
     on_start()
     try:
         trainer.train(start, cfg.train.max_iter)
