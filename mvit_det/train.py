@@ -14,6 +14,7 @@ import mvit_det
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.categories import categories_to_config
 from mvit_det.data.custom.files import CustomFiles
+from mvit_det.data.custom.schedule import log_schedule
 from mvit_det.engine import (
     ConfigFile,
     apply_overrides,
@@ -99,6 +100,8 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
         task.use_custom_data(cfg, files, processes)
     cfg = apply_overrides(cfg, args.opts)
+    if files and not args.eval_only:
+        log_schedule(cfg)
     task.check_custom_data(cfg, files)
     categories = task.data_categories(cfg)
     if categories:
