@@ -4,6 +4,7 @@ import logging
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
@@ -127,7 +128,9 @@ def main(args: Namespace) -> None:
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
     else:
-        summarize(cfg, do_train(args, cfg, on_start=config_file.replace), task_of(cfg))
+        task = task_of(cfg)
+        judge = partial(task.check_test_data, cfg)
+        summarize(cfg, do_train(args, cfg, config_file.replace, judge), task)
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:

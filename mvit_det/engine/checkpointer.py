@@ -33,11 +33,11 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     Saving writes a temporary file and renames it, so a crash never leaves a partial checkpoint.
     Resuming takes the file that the pointer ``last_checkpoint`` names or, if that is not a state of
-    the training, the undamaged one of the latest iteration. Loading accepts any published format, or the name of
-    a published file, never runs code from it, logs what was used, and raises an error where the
-    weights do not fit: a file to *start* from may lack heads or have heads for other classes, as
-    in fine-tuning, but at least 90 % of the backbone's tensors must fit; a file to *evaluate* must
-    fit completely; a file to *resume* from must fit without any change.
+    the training, the undamaged one of the latest iteration. Loading accepts any published format,
+    or the name of a published file, never runs code from it, logs what was used, and raises an
+    error where the weights do not fit: a file to *start* from may lack heads or have heads for
+    other classes, as in fine-tuning, but at least 90 % of the backbone's tensors must fit; a file
+    to *evaluate* must fit completely; a file to *resume* from must fit without any change.
 
     Args:
         model: the module to save and load.

@@ -113,7 +113,7 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     except KeyboardInterrupt:
         _end("Interrupted: continue from the last checkpoint with --resume.", code=130)
     except Exception as error:
-        message = _user_message(error)
+        message = user_message(error)
         if message is None:
             raise
         _end(message, code=1)
@@ -127,10 +127,10 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
 
 def _needs_a_traceback(record: logging.LogRecord) -> bool:
     """Return False for the traceback of a fault that is reported in one sentence."""
-    return not record.exc_info or _user_message(record.exc_info[1]) is None
+    return not record.exc_info or user_message(record.exc_info[1]) is None
 
 
-def _user_message(error: BaseException | None) -> str | None:
+def user_message(error: BaseException | None) -> str | None:
     """Describe a fault that the user can fix, in one sentence; None for a fault of the program."""
     text = str(error).strip()
     if isinstance(error, UserError):

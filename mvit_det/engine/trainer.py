@@ -18,30 +18,36 @@ from mvit_det.errors import UserError, check_positive, shorten_list
 MAX_NAMES = 64  # images named in an error message
 
 
+def sample_name(item: Any) -> str:
+    """Name a sample by its file and, if there is one, the id that an annotation file gives it."""
+    file, image_id = item.get("file_name", "?"), item.get("image_id")
+    return file if image_id is None else f"{file} (image_id {image_id})"
+
+
 class WatchedLoader:
     """Iterate over a loader and record file names since `forget`, for error messages."""
 
     def __init__(self, loader: Iterable):
         self.loader = loader
-        self._names: list[str] = []
+        self.names: list[str] = []
 
     def __iter__(self) -> Generator[Any, None, None]:
         for batch in self.loader:
             # detection has lists of dicts, recognition dicts of lists
             if isinstance(batch, dict):
-                self._names += batch.get("file_name", [])
+                self.names += batch.get("file_name", [])
             elif isinstance(batch, list):
-                self._names += [item.get("file_name", "?") for item in batch]
+                self.names += map(sample_name, batch)
             yield batch
 
     def forget(self) -> None:
         """Drop the recorded names, when a new iteration begins."""
-        self._names.clear()
+        self.names.clear()
 
     def describe(self) -> str:
         """Name the images of the current iteration, at most `MAX_NAMES`."""
-        images = f"the images {shorten_list(self._names, MAX_NAMES)}"
-        return images if self._names else "a batch of tensors"
+        images = f"the images {shorten_list(self.names, MAX_NAMES)}"
+        return images if self.names else "a batch of tensors"
 
 
 class Trainer(SimpleTrainer):

@@ -20,7 +20,7 @@ from mvit_det.data.custom.categories import (
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.annotations import coco_categories
 from mvit_det.data.detection.coco import registered_categories
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +130,26 @@ class Task:
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Check what else can be wrong, after overrides and before training starts."""
+
+    def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
+        """Judge the test data before the first iteration, by metadata and counts alone.
+
+        Args:
+            cfg: of the training.
+            dataset: what ``dataloader.test.dataset`` builds.
+
+        Raises:
+            UserError: the test data have classes that the training data lack.
+        """
+        trained, tested = (split_categories(cfg, split) for split in ("train", "test"))
+        names = [[each["name"] for each in classes or ()] for classes in (trained, tested)]
+        unknown = [name for name in names[1] if name not in set(names[0])]
+        if trained and unknown:
+            raise UserError(
+                f"dataloader.test.dataset has the classes {shorten_list(unknown, 20)}, which "
+                f"dataloader.train.dataset does not have ({shorten_list(names[0], 20)}): give both "
+                "the same classes."
+            )
 
     # -------------------------------------------------------------------------------------- classes
 
