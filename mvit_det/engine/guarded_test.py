@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from mvit_det.engine.frozen import SECONDS
 from mvit_det.engine.launch import user_message
 from mvit_det.engine.trainer import WatchedLoader, sample_name
 from mvit_det.errors import UserError, shorten_list
@@ -28,7 +29,7 @@ def guarded_test(cfg: DictConfig, model: nn.Module) -> tuple[Results, list[str]]
         processes, on each of them.
     """
     training, guard = model.training, _Guard()
-    loader = _Watched([])
+    loader = TestLoader([], cfg.train.get("timeout", SECONDS))
     results: Results = {}
     try:
         loader.loader = build_test_loader(cfg)
@@ -75,7 +76,7 @@ class _NamedMapper:
             ) from error
 
 
-class _Watched(WatchedLoader):
+class TestLoader(WatchedLoader):
     """A test loader that knows the names of the batch that the model has now."""
 
     def __len__(self) -> int:

@@ -17,12 +17,14 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf.errors import InterpolationResolutionError
 
+from mvit_det.engine.frozen import ENDS_FROZEN
 from mvit_det.engine.stop import Stopped, handle_signals
 from mvit_det.errors import UserError
 
 # how gloo and NCCL report that a peer process is gone
 _LOST_PEER = re.compile(
-    r"connection (closed|reset|refused)|remote process exited|NCCL|broken pipe", re.IGNORECASE
+    r"connection (closed|reset|refused)|remote process exited|NCCL|broken pipe|timed out waiting",
+    re.IGNORECASE,
 )
 
 
@@ -64,8 +66,8 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     except torch.multiprocessing.ProcessExitedException as error:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process reported why before it ended
-        if error.signal_name == "SIGTERM":
-            # torch ends the other processes this way when one has ended, which reported why
+        if error.signal_name in ("SIGTERM", ENDS_FROZEN.name):
+            # torch ends the other processes by SIGTERM when one has ended, which reported why
             sys.exit(128 + received[0] if received else 1)
         _end(
             f"Process {error.error_index} of {args.num_gpus} on this machine was ended by "
@@ -156,11 +158,6 @@ def user_message(error: BaseException | None) -> str | None:
             "A worker of the data loader was ended from outside (by the system if memory ran out): "
             "continue from the last checkpoint with --resume, with a lower "
             "dataloader.train.num_workers if memory is short."
-        )
-    if isinstance(error, RuntimeError) and text.startswith("DataLoader timed out"):
-        return (
-            f"A worker of the data loader gave no batch for {text.split()[4]} seconds: its disk or "
-            "an image holds it up; continue from the last checkpoint with --resume."
         )
     if dist.is_initialized() and isinstance(error, RuntimeError) and _LOST_PEER.search(text):
         return (

@@ -26,12 +26,13 @@ from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.folder import exclusive_output_dir, exclusive_test_dir
-from mvit_det.engine.guarded_test import Results, build_test_loader, guarded_test
+from mvit_det.engine.frozen import SECONDS, watched_processes
+from mvit_det.engine.guarded_test import Results, TestLoader, build_test_loader, guarded_test
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
-from mvit_det.errors import UserError, check_choice, check_count
+from mvit_det.errors import UserError, check_choice, check_count, check_positive
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def do_test(cfg: DictConfig, model: nn.Module) -> Results:
         task -> metric -> value in percent, e.g. ``{"bbox": {"AP": ..., "AP50": ...}}``; empty on
         all ranks but the first.
     """
-    loader = build_test_loader(cfg)
+    loader = TestLoader(build_test_loader(cfg), _timeout(cfg))
     return _run_test(model, loader, instantiate(cfg.dataloader.evaluator))
 
 
@@ -81,10 +82,10 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     checkpointer.load(cfg.train.init_checkpoint)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
-    with lock, StopRequest() as stop:
+    with lock, StopRequest() as stop, watched_processes(_timeout(cfg)):
         stop.interruptible = True
         try:
-            loader = test.loader(model, resume)
+            loader = TestLoader(test.loader(model, resume), _timeout(cfg))
             results = _run_test(_distributed(cfg, model), loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
@@ -122,7 +123,8 @@ def do_train(
             after the training, an evaluation was incomplete.
         Stopped: the run was asked to stop, and has saved a checkpoint.
     """
-    with exclusive_output_dir(cfg.train.output_dir, args.resume), StopRequest() as stop:
+    folder = exclusive_output_dir(cfg.train.output_dir, args.resume)
+    with folder, StopRequest() as stop, watched_processes(_timeout(cfg)):
         return _train(cfg, args.resume, stop, on_start, judge)
 
 
@@ -147,7 +149,7 @@ def _train(
 
     trainer = Trainer(
         model,
-        WatchedLoader(loader),
+        WatchedLoader(loader, _timeout(cfg)),
         optimizer,
         accumulation=parts,
         precision=_precision(cfg),
@@ -201,6 +203,13 @@ def _judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
             judge(test["dataset"])
         instantiate(test)
         instantiate(cfg.dataloader.evaluator)
+
+
+def _timeout(cfg: DictConfig) -> float:
+    """Return the seconds after which a process that does not answer counts as frozen."""
+    seconds = cfg.train.get("timeout", SECONDS)
+    check_positive("train", timeout=seconds)
+    return float(seconds)
 
 
 def _check_loaders(cfg: DictConfig) -> None:

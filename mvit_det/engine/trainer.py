@@ -13,9 +13,11 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.optim import Optimizer
 
+from mvit_det.engine.frozen import batch_deadline
 from mvit_det.errors import UserError, check_positive, shorten_list
 
 MAX_NAMES = 64  # images named in an error message
+_END = object()
 
 
 def sample_name(item: Any) -> str:
@@ -25,14 +27,26 @@ def sample_name(item: Any) -> str:
 
 
 class WatchedLoader:
-    """Iterate over a loader and record file names since `forget`, for error messages."""
+    """Iterate over a loader and record file names since `forget`, for error messages.
 
-    def __init__(self, loader: Iterable):
+    Args:
+        loader: yields batches.
+        seconds: for a batch, after which the workers of the loader count as frozen; 0: no limit.
+    """
+
+    def __init__(self, loader: Iterable, seconds: float = 0.0):
         self.loader = loader
+        self.seconds = seconds
         self.names: list[str] = []
 
     def __iter__(self) -> Generator[Any, None, None]:
-        for batch in self.loader:
+        batches = iter(self.loader)
+        limit = self.seconds if getattr(self.loader, "num_workers", 0) else 0.0
+        while True:
+            with batch_deadline(limit):
+                batch = next(batches, _END)
+            if batch is _END:
+                return
             # detection has lists of dicts, recognition dicts of lists
             if isinstance(batch, dict):
                 self.names += batch.get("file_name", [])

@@ -41,7 +41,6 @@ def whole(tmp_path_factory) -> Path:
             OSError(errno.EACCES, "Permission denied", "run"),
             "run cannot be used (Permission denied)",
         ),
-        (RuntimeError("DataLoader timed out after 600 seconds"), "no batch for 600 seconds"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "lower dataloader",
@@ -110,6 +109,15 @@ def test_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(wh
     assert start("nothing", tmp_path, "resume").returncode == 0
     assert toy.logged(tmp_path) == toy.logged(whole)
     assert toy.equal(toy.weights(whole), toy.weights(tmp_path))
+
+
+def test_a_stopped_process_is_named(tmp_path):
+    started = time.monotonic()
+    done = start("stop", tmp_path)
+    assert time.monotonic() - started < 60 and done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if "error:" in line)
+    assert "Process 1 of 2 (pid " in line and "is stopped by a signal" in line
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_fault_in_one_process_is_one_line(tmp_path):

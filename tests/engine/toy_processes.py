@@ -34,8 +34,11 @@ EVENTS = {
     "nothing": lambda: None,
     "compress": lambda: None,
     "average": lambda: None,
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "test": lambda: None,
 }
+
+TIMEOUT = {"stop": 6}
 
 
 def main(args: Namespace) -> None:
@@ -55,7 +58,9 @@ def main(args: Namespace) -> None:
         toy.Score.process = lambda *_: fail()
     ddp = dict(broadcast_buffers=False, fp16_compression=args.event == "compress")
     ema = dict(enabled=args.event == "average", decay=0.5)
-    cfg = toy.config(args.folder, seed=1 + comm.get_rank(), ddp=ddp, ema=ema)
+    cfg = toy.config(
+        args.folder, seed=1 + comm.get_rank(), ddp=ddp, ema=ema, timeout=TIMEOUT.get(args.event, 60)
+    )
     cfg.dataloader.train.total_batch_size = 4
     toy.train(cfg, resume=args.resume)
 
