@@ -132,7 +132,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         final = Path(self.save_dir) / FINAL
         if not comm.is_main_process() or Path(path) == final:
             return
-        if checkpoint_fault(final) or _iteration(final) < _iteration(Path(path)):
+        if checkpoint_fault(final) or iteration_of(final) < iteration_of(Path(path)):
             logger.info("Saving %s, a copy of %s", final, path)
             with atomic_file(final) as partial:
                 shutil.copyfile(path, partial)
@@ -214,7 +214,7 @@ def _newest_intact(folder: Path, parts: set[str]) -> tuple[str, list[str]]:
     pointer, skipped = folder / "last_checkpoint", []
     files = [path for path in folder.glob("model_*.pth") if _STATE.fullmatch(path.name)]
     # by iteration: a copied folder has other dates
-    files.sort(key=_iteration, reverse=True)
+    files.sort(key=iteration_of, reverse=True)
     if pointer.exists():
         try:
             name = pointer.read_text().strip()
@@ -240,7 +240,7 @@ def _content(path: Path) -> Any:
         return None
 
 
-def _iteration(path: Path) -> float:
+def iteration_of(path: Path) -> float:
     """Return the iteration of a checkpoint; infinity if unknown, so that the fault is reported."""
     name = _STATE.fullmatch(path.name)
     if name and name[1]:
