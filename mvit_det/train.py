@@ -18,6 +18,7 @@ from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import log_schedule
 from mvit_det.engine import (
     ConfigFile,
+    IncompleteEvaluation,
     apply_overrides,
     do_train,
     evaluate,
@@ -130,7 +131,12 @@ def main(args: Namespace) -> None:
     else:
         task = task_of(cfg)
         judge = partial(task.check_test_data, cfg)
-        summarize(cfg, do_train(args, cfg, config_file.replace, judge), task)
+        try:
+            results = do_train(args, cfg, config_file.replace, judge)
+        except IncompleteEvaluation as fault:
+            summarize(cfg, fault.results, task)
+            raise
+        summarize(cfg, results, task)
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:

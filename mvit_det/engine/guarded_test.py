@@ -51,11 +51,16 @@ def guarded_test(cfg: DictConfig, model: nn.Module) -> tuple[Results, list[str]]
 def build_test_loader(cfg: DictConfig) -> Any:
     """Build ``cfg.dataloader.test``; what its mapper raises names the file and the id."""
     parts = dict(cfg.dataloader.test)
-    if parts.get("mapper") is not None:
-        # the dataset first, since it may register class names that the mapper needs
+    if "dataset" in parts:  # first, since it may register class names that the mapper needs
         parts["dataset"] = instantiate(parts["dataset"])
-        parts["mapper"] = _NamedMapper(instantiate(parts["mapper"]))
-    return instantiate(parts)
+    return instantiate(with_named_mapper(parts))
+
+
+def with_named_mapper(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a test loader with a mapper whose errors name the file and the id."""
+    if parts.get("mapper") is None:
+        return parts
+    return {**parts, "mapper": _NamedMapper(instantiate(parts["mapper"]))}
 
 
 @dataclass

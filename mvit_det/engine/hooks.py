@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,7 +57,7 @@ class Checkpoints(HookBase):
 
     def __post_init__(self) -> None:
         numbers = {"period": self.period, "max_to_keep": self.max_to_keep or 0}
-        valid = lambda n: isinstance(n, Integral) and n >= 0  # noqa: E731
+        valid = lambda n: isinstance(n, int) and n >= 0  # noqa: E731
         check_number("train.checkpointer", "a whole number, 0 or more", valid, **numbers)
 
     def before_train(self) -> None:
@@ -124,6 +123,14 @@ class Checkpoints(HookBase):
             path.unlink()
 
 
+class IncompleteEvaluation(UserError):
+    """A training is complete, but not all of its evaluations; ``results`` are of the last one."""
+
+    def __init__(self, message: str, results: dict[str, Any]):
+        super().__init__(message)
+        self.results = results
+
+
 @dataclass(eq=False)
 class Evaluations(HookBase):
     """Evaluate like Detectron2's EvalHook, and repeat the evaluation in which a run was killed.
@@ -185,14 +192,15 @@ class Evaluations(HookBase):
         self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **metrics)
         comm.synchronize()  # processes with nothing to evaluate must not continue training
 
-    def raise_faults(self) -> None:
-        """Raise a `UserError` after a training of which an evaluation is incomplete."""
+    def raise_faults(self, results: dict[str, Any]) -> None:
+        """Raise `IncompleteEvaluation` with these results if an evaluation was incomplete."""
         if self.faults:
             iterations, first = shorten_list(self.faults), next(iter(self.faults.values()))
-            raise UserError(
+            raise IncompleteEvaluation(
                 "The training is complete and its weights are saved, but the evaluation at "
                 f"iteration {iterations} is incomplete ({first}): correct the test data, and "
-                "evaluate with --eval-only."
+                "evaluate with --eval-only.",
+                results,
             )
 
 

@@ -58,10 +58,10 @@ def summarize(cfg: DictConfig, results: dict[str, Any], task: TaskSummary) -> No
     lines = ["Done. " + ", ".join(scores) if scores else "Done."]
     lines += [f"  {path}  {what}" for path, what in files.items() if path.exists()]
     averaged = OmegaConf.select(cfg, "train.ema.enabled")  # then the average was evaluated
-    weights = output / f"{'averaged' if averaged else 'model'}_final.pth"
+    last = output / f"{'averaged' if averaged else 'model'}_final.pth"
     best = output / "model_best.pth"
     evaluated = not best.exists() or iteration_of(best) >= cfg.train.max_iter
-    weights = shlex.quote(str(best if best.exists() else weights))
+    weights = shlex.quote(str(best if best.exists() else last))
     config = shlex.quote(f"{output}/config.yaml")
     start = f"{command('train')} --config-file"
     lines.append("Next:")

@@ -119,8 +119,8 @@ def do_train(
         The results of the last evaluation as from `do_test`, on the main process.
 
     Raises:
-        UserError: the config, data or checkpoint cannot be used, or training has diverged; or,
-            after the training, an evaluation was incomplete.
+        UserError: the config, data or checkpoint cannot be used, or training has diverged.
+        IncompleteEvaluation: after the training, if an evaluation in it was incomplete.
         Stopped: the run was asked to stop, and has saved a checkpoint.
     """
     folder = exclusive_output_dir(cfg.train.output_dir, args.resume)
@@ -190,7 +190,7 @@ def _train(
         trainer.close()
     for hook in registered:
         if isinstance(hook, Evaluations):
-            hook.raise_faults()
+            hook.raise_faults(results)
     return results
 
 
