@@ -144,7 +144,8 @@ class Task:
         trained, tested = (split_categories(cfg, split) for split in ("train", "test"))
         names = [[each["name"] for each in classes or ()] for classes in (trained, tested)]
         unknown = [name for name in names[1] if name not in set(names[0])]
-        if trained and unknown:
+        named = not all(name.isdigit() for name in names[0])  # as the labels of a list are not
+        if named and unknown:
             raise UserError(
                 f"dataloader.test.dataset has the classes {shorten_list(unknown, 20)}, which "
                 f"dataloader.train.dataset does not have ({shorten_list(names[0], 20)}): give both "
