@@ -4,6 +4,7 @@ import logging
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
@@ -13,9 +14,9 @@ from omegaconf import DictConfig
 import mvit_det
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.files import CustomFiles
+from mvit_det.data.custom.schedule import log_schedule
 from mvit_det.engine import (
     ConfigFile,
-    add_config_flags,
     apply_overrides,
     check_run,
     do_train,
@@ -104,6 +105,8 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     check_run(cfg, training=not args.eval_only)
     task.settle_classes(cfg, training=not args.eval_only, resume=args.resume)
     if not args.eval_only:
+        if files:
+            log_schedule(cfg)
         task.check_custom_data(cfg, files)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)
@@ -125,7 +128,14 @@ def main(args: Namespace) -> None:
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
     else:
-        summarize(cfg, do_train(args, cfg, on_start=config_file.replace), task_of(cfg))
+        task = task_of(cfg)
+        judge = partial(task.check_test_data, cfg)
+        try:
+            results = do_train(args, cfg, config_file.replace, judge)
+        except IncompleteEvaluation as fault:
+            summarize(cfg, fault.results, task)
+            raise
+        summarize(cfg, results, task)
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:

@@ -88,3 +88,4 @@ def _rank(rank: int, function: Callable, *arguments) -> None:
 def _reset_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

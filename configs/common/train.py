@@ -23,5 +23,6 @@ train = dict(
     best_metric="bbox/AP",  # model_best.pth has the highest value of it; "" for none
     eval_period=5000,
     log_period=20,
+    timeout=600,  # seconds; a process or a loader's worker that is silent for longer is frozen
     device="cuda" if torch.cuda.is_available() else "cpu",
 )

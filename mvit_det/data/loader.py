@@ -7,6 +7,7 @@ a whole batch (mixup) are seeded by the position of its first sample.
 """
 
 import os
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
@@ -23,7 +24,6 @@ from mvit_det import randomness
 from mvit_det.errors import UserError, check_count
 
 MAX_TRIES = 1000
-TIMEOUT_SECONDS = 600  # for a batch, after which its worker counts as frozen
 _WHOLE_BATCH = 1  # makes the seed of a batch differ from that of its first sample
 
 
@@ -79,8 +79,32 @@ def build_train_loader(
     items: Any = dataset
     if not isinstance(dataset, Dataset):
         items = DatasetFromList(list(dataset))  # in memory that the workers share
+    # a batch of images is about five tensors for each, and of clips a few for all
+    _allow_files(num_workers, 5 * total_batch_size // world if collate is None else 16)
     samples, collate = _Samples(items, mapper, repeats), collate or list
     return TrainLoader(samples, collate, landscape, total_batch_size, num_workers, int(seed))
+
+
+def _allow_files(num_workers: int, tensors: int) -> None:
+    """Allow this process the files that loading needs, as far as the system does.
+
+    Args:
+        num_workers: each holds two batches ready, besides those in use.
+        tensors: in a batch; each is an open file while it is in shared memory.
+
+    Raises:
+        UserError: the system allows fewer files.
+    """
+    needed = 128 + (num_workers + 1) * (8 + 2 * tensors) if num_workers else 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UserError(
+            f"Loading with {num_workers} workers needs about {needed} open files and the system "
+            f"allows {hard}: raise the limit with ulimit -n {needed}, or lower "
+            "dataloader.train.num_workers or dataloader.train.total_batch_size."
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 @dataclass
@@ -110,7 +134,6 @@ class TrainLoader:
             collate_fn=_identity,
             num_workers=self.num_workers,
             worker_init_fn=_leave_process_group,
-            timeout=TIMEOUT_SECONDS if self.num_workers else 0,
             # stacked tensors go to the GPU while it computes; lists of images are small
             pin_memory=self.collate is not list and torch.cuda.is_available(),
             generator=torch.Generator(),  # the workers' seeds are not drawn from the model's stream

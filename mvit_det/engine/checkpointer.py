@@ -1,7 +1,10 @@
 """Write checkpoints whole or not at all, and load only those that fit the model."""
 
 import logging
+import math
 import os
+import pickle
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -21,16 +24,20 @@ from mvit_det.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
+FINAL = "model_final.pth"
+_STATE = re.compile(r"model_(?:(\d+)|final)\.pth")  # not model_best.pth, which holds weights alone
+
 
 class StrictCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with atomic writes and strict loading; the file format is the same.
 
     Saving writes a temporary file and renames it, so a crash never leaves a partial checkpoint.
-    Resuming takes the newest undamaged file. Loading accepts any published format, or the name of
-    a published file, never runs code from it, logs what was used, and raises an error where the
-    weights do not fit: a file to *start* from may lack heads or have heads for other classes, as
-    in fine-tuning, but at least 90 % of the backbone's tensors must fit; a file to *evaluate* must
-    fit completely; a file to *resume* from must fit without any change.
+    Resuming takes the file that the pointer ``last_checkpoint`` names or, if that is not a state of
+    the training, the undamaged one of the latest iteration. Loading accepts any published format,
+    or the name of a published file, never runs code from it, logs what was used, and raises an
+    error where the weights do not fit: a file to *start* from may lack heads or have heads for
+    other classes, as in fine-tuning, but at least 90 % of the backbone's tensors must fit; a file
+    to *evaluate* must fit completely; a file to *resume* from must fit without any change.
 
     Args:
         model: the module to save and load.
@@ -97,12 +104,14 @@ class StrictCheckpointer(DetectionCheckpointer):
             partial.write_text(last_filename_basename)
 
     def get_checkpoint_file(self) -> str:
-        """Return the path of the newest undamaged checkpoint; "" if the folder has none.
+        """Return the path of the undamaged checkpoint to resume from; "" if the folder has none.
 
         Raises:
             UserError: every checkpoint of the folder is damaged.
         """
-        newest = _newest_intact(Path(self.save_dir)) if comm.is_main_process() else None
+        newest = None
+        if comm.is_main_process():
+            newest = _newest_intact(Path(self.save_dir), set(self.checkpointables))
         path, damaged = comm.all_gather(newest)[0]  # all processes take the same file
         if damaged and comm.is_main_process():
             faults = shorten_list(damaged)
@@ -113,6 +122,21 @@ class StrictCheckpointer(DetectionCheckpointer):
                 )
             logger.warning("Skipped damaged checkpoints: %s; resuming from %s.", faults, path)
         return path
+
+    def complete_final(self, path: str) -> None:
+        """Copy the last checkpoint to model_final.pth if a kill has prevented that.
+
+        Args:
+            path: the checkpoint to resume from, after which no iteration is left.
+        """
+        final = Path(self.save_dir) / FINAL
+        if not comm.is_main_process() or Path(path) == final:
+            return
+        if checkpoint_fault(final) or iteration_of(final) < iteration_of(Path(path)):
+            logger.info("Saving %s, a copy of %s", final, path)
+            with atomic_file(final) as partial:
+                shutil.copyfile(path, partial)
+            self.tag_last_checkpoint(FINAL)
 
     def resume(self, path: str) -> dict[str, Any]:
         """Load a checkpoint of this run, which must fit unchanged; return the unused entries."""
@@ -180,21 +204,59 @@ def checkpoint_fault(path: str | os.PathLike) -> str | None:
     return f"checksum of {damaged} is wrong" if damaged else None
 
 
-def _newest_intact(folder: Path) -> tuple[str, list[str]]:
-    """Return the path of the checkpoint to resume from (or ""), and why others were skipped."""
-    tag = folder / "last_checkpoint"
-    tagged = tag.read_text().strip() if tag.exists() else ""
-    files = [path for path in folder.glob("model_*.pth") if path.name != "model_best.pth"]
-    files.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    if tagged:
-        files = [folder / tagged, *(path for path in files if path.name != tagged)]
-    damaged = [f"{tag} is empty"] if tag.exists() and not tagged else []
+def _newest_intact(folder: Path, parts: set[str]) -> tuple[str, list[str]]:
+    """Return the path of the checkpoint to resume from (or ""), and why others were skipped.
+
+    Args:
+        folder: of the run.
+        parts: entries of a checkpoint that training continues with.
+    """
+    pointer, skipped = folder / "last_checkpoint", []
+    files = [path for path in folder.glob("model_*.pth") if _STATE.fullmatch(path.name)]
+    # by iteration: a copied folder has other dates
+    files.sort(key=iteration_of, reverse=True)
+    if pointer.exists():
+        try:
+            name = pointer.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            name = ""
+        tagged = [path for path in files if path.name == name]
+        files = tagged + [path for path in files if path.name != name]
+        if not tagged:
+            skipped = [f"{pointer} names {name[:80]!r}, which is missing or no state of a training"]
     for path in files:
-        fault = checkpoint_fault(path)
+        fault = checkpoint_fault(path) or _missing_parts(path, parts)
         if fault is None:
-            return str(path), damaged
-        damaged.append(f"{path}: {fault}")
-    return "", damaged
+            return str(path), skipped
+        skipped.append(f"{path}: {fault}")
+    return "", skipped
+
+
+def _content(path: Path) -> Any:
+    """Return what a checkpoint holds, with tensors left on disk; None if it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return None
+
+
+def iteration_of(path: Path) -> float:
+    """Return the iteration of a checkpoint; infinity if unknown, so that the fault is reported."""
+    name = _STATE.fullmatch(path.name)
+    if name and name[1]:
+        return int(name[1])
+    content = _content(path)
+    iteration = content.get("iteration") if isinstance(content, dict) else None
+    return iteration if isinstance(iteration, int) else math.inf
+
+
+def _missing_parts(path: Path, parts: set[str]) -> str | None:
+    """Describe what a checkpoint lacks to resume from; None if it is complete."""
+    content = _content(path) if parts else {}
+    if not isinstance(content, dict):
+        return "not a checkpoint"
+    missing = sorted(parts - content.keys())
+    return f"no state of {', '.join(missing)}: weights alone" if missing else None
 
 
 def _non_finite_names(weights: dict[str, torch.Tensor]) -> list[str]:

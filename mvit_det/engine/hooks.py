@@ -17,7 +17,7 @@ from mvit_det import randomness
 from mvit_det.engine.checkpointer import StrictCheckpointer, checkpoint_fault
 from mvit_det.engine.curves import draw_curves, read_curves
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import shorten_list
+from mvit_det.errors import UserError, check_number, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ class Checkpoints(HookBase):
 
     Attributes:
         resumed: set this to the result of `StrictCheckpointer.resume` before training.
+
+    Raises:
+        UserError: ``period`` or ``max_to_keep`` is negative or not a whole number.
     """
 
     checkpointer: StrictCheckpointer
@@ -51,6 +54,11 @@ class Checkpoints(HookBase):
     max_to_keep: int | None = None
     resumed: dict[str, Any] = field(default_factory=dict, init=False)
     _last_ended: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        numbers = {"period": self.period, "max_to_keep": self.max_to_keep or 0}
+        valid = lambda n: isinstance(n, int) and n >= 0  # noqa: E731
+        check_number("train.checkpointer", "a whole number, 0 or more", valid, **numbers)
 
     def before_train(self) -> None:
         """Restore loader, log history and random state; register before hooks that draw numbers."""
@@ -119,21 +127,34 @@ class Checkpoints(HookBase):
             path.unlink()
 
 
+class IncompleteEvaluation(UserError):
+    """A training is complete, but not all of its evaluations; ``results`` are of the last one."""
+
+    def __init__(self, message: str, results: dict[str, Any]):
+        super().__init__(message)
+        self.results = results
+
+
 @dataclass(eq=False)
 class Evaluations(HookBase):
     """Evaluate like Detectron2's EvalHook, and repeat the evaluation in which a run was killed.
 
     Args:
-        test: returns task -> metric -> value on the main process.
+        test: returns task -> metric -> value on the main process, and sentences about faults.
         period: iterations between evaluations; 0 to evaluate at the end only.
         output_dir: its metrics.json records which evaluations were finished.
         metric: key in metrics.json that marks an evaluation, e.g. "bbox/AP"; "" to repeat none.
+
+    Attributes:
+        faults: iteration -> what its evaluation lacks, on the main process. The metric "partial"
+            of such an evaluation is 1.
     """
 
-    test: Callable[[], dict[str, Any]]
+    test: Callable[[], tuple[dict[str, Any], list[str]]]
     period: int
     output_dir: str
     metric: str
+    faults: dict[int, str] = field(default_factory=dict, init=False)
 
     def before_train(self) -> None:
         """Evaluate if the run resumes from a checkpoint whose evaluation is missing."""
@@ -159,7 +180,14 @@ class Evaluations(HookBase):
         return bool(self.metric) and self.trainer.start_iter - 1 not in iterations
 
     def _evaluate(self, iteration: int) -> None:
-        metrics = flatten_results_dict(self.test() or {})
+        results, faults = self.test()
+        metrics = flatten_results_dict(results)
+        counts = results.get("unreadable", {})
+        faults = [*faults, *(f"unreadable {what}: {number}" for what, number in counts.items())]
+        if faults and comm.is_main_process():
+            self.faults[iteration] = text = "; ".join(fault.rstrip(".") for fault in faults)
+            logger.error("The evaluation at iteration %d is incomplete: %s.", iteration, text)
+            metrics["partial"] = 1.0
         if metrics and self.metric and self.metric not in metrics:
             logger.warning(
                 "train.best_metric=%s is not among the metrics (%s): no best weights are kept.",
@@ -168,13 +196,24 @@ class Evaluations(HookBase):
         self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **metrics)
         comm.synchronize()  # processes with nothing to evaluate must not continue training
 
+    def raise_faults(self, results: dict[str, Any]) -> None:
+        """Raise `IncompleteEvaluation` with these results if an evaluation was incomplete."""
+        if self.faults:
+            iterations, first = shorten_list(self.faults), next(iter(self.faults.values()))
+            raise IncompleteEvaluation(
+                "The training is complete and its weights are saved, but the evaluation at "
+                f"iteration {iterations} is incomplete ({first}): correct the test data, and "
+                "evaluate with --eval-only.",
+                results,
+            )
+
 
 @dataclass(eq=False)
 class KeepBest(HookBase):
     """Keep the weights with the highest value of a metric as model_best.pth.
 
-    Register it after `Evaluations`. The file also holds the value, so that a resumed run knows
-    the best so far.
+    Incomplete evaluations do not count. Register it after `Evaluations`. The file also holds the
+    value, so that a resumed run knows the best so far.
 
     Args:
         checkpointer: saves the weights that are evaluated.
@@ -203,6 +242,8 @@ class KeepBest(HookBase):
         if iteration <= self._last_value_at:
             return
         self._last_value_at = iteration
+        if self.trainer.storage.latest().get("partial", (0, -1))[1] == iteration:
+            return  # its value is of other samples
         if value > self.best:
             self.best = value
             logger.info("%s = %.4f is the best so far.", self.metric, value)

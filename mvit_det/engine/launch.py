@@ -5,7 +5,6 @@ import logging
 import multiprocessing
 import os
 import re
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -18,12 +17,14 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf.errors import InterpolationResolutionError
 
-from mvit_det.engine.stop import SIGNALS, Stopped
+from mvit_det.engine.frozen import ENDS_FROZEN
+from mvit_det.engine.stop import Stopped, handle_signals
 from mvit_det.errors import UserError
 
 # how gloo and NCCL report that a peer process is gone
 _LOST_PEER = re.compile(
-    r"connection (closed|reset|refused)|remote process exited|NCCL|broken pipe", re.IGNORECASE
+    r"connection (closed|reset|refused)|remote process exited|NCCL|broken pipe|timed out waiting",
+    re.IGNORECASE,
 )
 
 
@@ -41,6 +42,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         _join_torchrun()
         _guarded(main, args)
         return
+    _check_processes(args)
     received: list[int] = []
 
     def forward_signal(number: int, frame: FrameType | None) -> None:
@@ -51,8 +53,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
                 os.kill(pid, number)
 
     if args.num_gpus * args.num_machines > 1:
-        for number in SIGNALS:
-            signal.signal(number, forward_signal)
+        handle_signals(forward_signal)
     try:
         launch(
             _guarded,
@@ -65,8 +66,8 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     except torch.multiprocessing.ProcessExitedException as error:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process reported why before it ended
-        if error.signal_name == "SIGTERM":
-            # torch ends the other processes this way when one has ended, which reported why
+        if error.signal_name in ("SIGTERM", ENDS_FROZEN.name):
+            # torch ends the other processes by SIGTERM when one has ended, which reported why
             sys.exit(128 + received[0] if received else 1)
         _end(
             f"Process {error.error_index} of {args.num_gpus} on this machine was ended by "
@@ -74,6 +75,24 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
             "continue from the last checkpoint with --resume.",
             code=1,
         )
+
+
+def _check_processes(args: Namespace) -> None:
+    """Exit with one sentence if there cannot be as many processes."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else args.num_gpus
+    wrong = ""
+    if args.num_gpus < 1:
+        wrong = f"--num-gpus {args.num_gpus} must be 1 or more (for a CPU: train.device=cpu)"
+    elif args.num_gpus > gpus:
+        wrong = f"--num-gpus {args.num_gpus} must be at most {gpus}, the GPUs of this machine"
+    elif args.num_machines < 1:
+        wrong = f"--num-machines {args.num_machines} must be 1 or more"
+    elif not 0 <= args.machine_rank < args.num_machines:
+        wrong = f"--machine-rank {args.machine_rank} must be from 0 to {args.num_machines - 1}"
+    elif args.num_machines > 1 and args.dist_url == "auto":
+        wrong = "--dist-url auto is for one machine: give tcp://ADDRESS_OF_MACHINE_0:PORT"
+    if wrong:
+        _end(f"{wrong}.", code=1)
 
 
 def _join_torchrun() -> None:
@@ -96,7 +115,7 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     except KeyboardInterrupt:
         _end("Interrupted: continue from the last checkpoint with --resume.", code=130)
     except Exception as error:
-        message = _user_message(error)
+        message = user_message(error)
         if message is None:
             raise
         _end(message, code=1)
@@ -110,10 +129,10 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
 
 def _needs_a_traceback(record: logging.LogRecord) -> bool:
     """Return False for the traceback of a fault that is reported in one sentence."""
-    return not record.exc_info or _user_message(record.exc_info[1]) is None
+    return not record.exc_info or user_message(record.exc_info[1]) is None
 
 
-def _user_message(error: BaseException | None) -> str | None:
+def user_message(error: BaseException | None) -> str | None:
     """Describe a fault that the user can fix, in one sentence; None for a fault of the program."""
     text = str(error).strip()
     if isinstance(error, UserError):
@@ -140,11 +159,6 @@ def _user_message(error: BaseException | None) -> str | None:
             "continue from the last checkpoint with --resume, with a lower "
             "dataloader.train.num_workers if memory is short."
         )
-    if isinstance(error, RuntimeError) and text.startswith("DataLoader timed out"):
-        return (
-            f"A worker of the data loader gave no batch for {text.split()[4]} seconds: its disk or "
-            "an image holds it up; continue from the last checkpoint with --resume."
-        )
     if dist.is_initialized() and isinstance(error, RuntimeError) and _LOST_PEER.search(text):
         return (
             f"Process {dist.get_rank()} of {dist.get_world_size()} ends because another one has "
@@ -155,6 +169,7 @@ def _user_message(error: BaseException | None) -> str | None:
 
 
 def _end(message: str, code: int) -> None:
-    if message:
-        print(f"\nerror: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal was closed
+        if message:
+            print(f"\nerror: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

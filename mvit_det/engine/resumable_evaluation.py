@@ -20,6 +20,8 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mvit_det.engine.guarded_test import with_named_mapper
+
 logger = logging.getLogger(__name__)
 
 # config keys that change the time or memory of a test, but not its result
@@ -44,6 +46,7 @@ class ResumableEvaluation:
         self._parts = dict(cfg.dataloader.test)
         if "dataset" in self._parts:
             self._parts["dataset"] = instantiate(self._parts["dataset"])
+        self._parts = with_named_mapper(self._parts)
         evaluators = instantiate(cfg.dataloader.evaluator)
         alone = isinstance(evaluators, DatasetEvaluator)
         self.evaluators = [evaluators] if alone else list(evaluators)

@@ -1,16 +1,23 @@
-"""Stop a training between two iterations, with a checkpoint, on Ctrl-C or SIGTERM."""
+"""Stop a training between two iterations, with a checkpoint, on Ctrl-C, SIGTERM or SIGHUP."""
 
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from detectron2.utils import comm
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
 # A terminal and a launcher may both deliver the same Ctrl-C.
 SAME_SIGNAL_SECONDS = 2.0
+
+
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Set the handler of all `SIGNALS`, and return the previous ones; nohup's choice is kept."""
+    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+    return {number: signal.signal(number, handler) for number in SIGNALS if number not in kept}
 
 
 class Stopped(KeyboardInterrupt):
@@ -44,7 +51,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # as Python requires
-            self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            self._previous = handle_signals(self._on_signal)
         return self
 
     def __exit__(self, *error: object) -> None:

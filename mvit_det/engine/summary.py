@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 
 from mvit_det.commands import command
+from mvit_det.engine.checkpointer import iteration_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ class TaskSummary(Protocol):
 def summarize(cfg: DictConfig, results: dict[str, Any], task: TaskSummary) -> None:
     """Log the main metrics, the existing files and the next commands, on the main process.
 
+    What the run has just done is not among the commands: the evaluation of its last weights, and
+    the training on custom data.
+
     Args:
         cfg: config of the run.
         results: task -> metric -> value, in percent.
@@ -54,17 +58,23 @@ def summarize(cfg: DictConfig, results: dict[str, Any], task: TaskSummary) -> No
     lines = ["Done. " + ", ".join(scores) if scores else "Done."]
     lines += [f"  {path}  {what}" for path, what in files.items() if path.exists()]
     averaged = OmegaConf.select(cfg, "train.ema.enabled")  # then the average was evaluated
-    weights = shlex.quote(f"{output}/{'averaged' if averaged else 'model'}_final.pth")
+    last = output / f"{'averaged' if averaged else 'model'}_final.pth"
+    best = output / "model_best.pth"
+    evaluated = not best.exists() or iteration_of(best) >= cfg.train.max_iter
+    weights = shlex.quote(str(best if best.exists() else last))
     config = shlex.quote(f"{output}/config.yaml")
     start = f"{command('train')} --config-file"
-    lines += ["Next:", f"  {start} {config} --eval-only train.init_checkpoint={weights}"]
+    lines.append("Next:")
+    if not evaluated:
+        lines.append(f"  {start} {config} --eval-only --weights {weights}")
     if task.predict_inputs:
         lines.append(
             f"  {command('predict')} --config-file {config} --weights {weights} "
             f"{task.predict_inputs} --output FOLDER"
         )
     lines.append(f"  tensorboard --logdir {shlex.quote(str(output))}")
-    if task.custom_data_command is not None:
+    custom = OmegaConf.select(cfg, "dataloader.train.dataset.name") == "custom_train"
+    if task.custom_data_command is not None and not custom:
         custom_config, flags = task.custom_data_command
         lines += [f"  custom data: {start} {custom_config} \\", f"      {flags}"]
     logger.info("\n".join(lines))

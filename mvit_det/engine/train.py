@@ -27,27 +27,29 @@ from mvit_det.engine.config_values import check_run
 from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.folder import exclusive_output_dir, exclusive_test_dir
+from mvit_det.engine.frozen import SECONDS, watched_processes
+from mvit_det.engine.guarded_test import Results, TestLoader, build_test_loader, guarded_test
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
-from mvit_det.errors import UserError, check_choice
+from mvit_det.errors import UserError, check_choice, check_positive
 
 logger = logging.getLogger(__name__)
 
 
-def do_test(cfg: DictConfig, model: nn.Module) -> dict[str, dict[str, float]]:
+def do_test(cfg: DictConfig, model: nn.Module) -> Results:
     """Evaluate ``model`` on ``cfg.dataloader.test`` with ``cfg.dataloader.evaluator``.
 
     Returns:
         task -> metric -> value in percent, e.g. ``{"bbox": {"AP": ..., "AP50": ...}}``; empty on
         all ranks but the first.
     """
-    loader = instantiate(cfg.dataloader.test)
+    loader = TestLoader(build_test_loader(cfg), _timeout(cfg))
     return _run_test(model, loader, instantiate(cfg.dataloader.evaluator))
 
 
-def _run_test(model: nn.Module, loader: Any, evaluators: Any) -> dict[str, dict[str, float]]:
+def _run_test(model: nn.Module, loader: Any, evaluators: Any) -> Results:
     results = inference_on_dataset(model, loader, evaluators)
     if comm.is_main_process():
         print_csv_format(results)
@@ -81,10 +83,10 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     checkpointer.load(cfg.train.init_checkpoint)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
-    with lock, StopRequest() as stop:
+    with lock, StopRequest() as stop, watched_processes(_timeout(cfg)):
         stop.interruptible = True
         try:
-            loader = test.loader(model, resume)
+            loader = TestLoader(test.loader(model, resume), _timeout(cfg))
             results = _run_test(_distributed(cfg, model), loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
@@ -97,7 +99,10 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
 
 
 def do_train(
-    args: Namespace, cfg: DictConfig, on_start: Callable[[], None] = lambda: None
+    args: Namespace,
+    cfg: DictConfig,
+    on_start: Callable[[], None] = lambda: None,
+    judge: Callable[[Any], None] = lambda dataset: None,
 ) -> dict[str, Any]:
     """Train, with the checkpoints, evaluations and curves of ``cfg.train``.
 
@@ -108,27 +113,34 @@ def do_train(
         cfg: has model, dataloader.{train,test,evaluator}, optimizer, lr_multiplier, and train with
             the keys of ``configs/common/train.py``.
         on_start: called after everything is built and loaded, before the first iteration.
+        judge: called with the test dataset before the model is built; raises a `UserError` for what
+            its metadata tell is wrong.
 
     Returns:
         The results of the last evaluation as from `do_test`, on the main process.
 
     Raises:
         UserError: the config, data or checkpoint cannot be used, or training has diverged.
+        IncompleteEvaluation: after the training, if an evaluation in it was incomplete.
         Stopped: the run was asked to stop, and has saved a checkpoint.
     """
-    with exclusive_output_dir(cfg.train.output_dir, args.resume), StopRequest() as stop:
-        return _train(cfg, args.resume, stop, on_start)
+    folder = exclusive_output_dir(cfg.train.output_dir, args.resume)
+    with folder, StopRequest() as stop, watched_processes(_timeout(cfg)):
+        return _train(cfg, args.resume, stop, on_start, judge)
 
 
 def _train(
-    cfg: DictConfig, resume: bool, stop: StopRequest, on_start: Callable[[], None]
+    cfg: DictConfig,
+    resume: bool,
+    stop: StopRequest,
+    on_start: Callable[[], None],
+    judge: Callable[[Any], None],
 ) -> dict[str, Any]:
     check_run(cfg, training=True)
-    # Data come first, so that their faults show before anything expensive is built. A fault in the
-    # test mapper would otherwise show only at the first evaluation.
-    instantiate(OmegaConf.select(cfg, "dataloader.test.mapper"))
+    # Data come first, so that their faults show before anything expensive is built.
     parts = cfg.train.get("gradient_accumulation", 1)
     loader = _train_loader(cfg, parts)
+    _judge_test(cfg, judge)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     cfg.optimizer.params.model = model
     optimizer = _build(cfg, "optimizer")
@@ -137,7 +149,7 @@ def _train(
 
     trainer = Trainer(
         model,
-        WatchedLoader(loader),
+        WatchedLoader(loader, _timeout(cfg)),
         optimizer,
         accumulation=parts,
         precision=_precision(cfg),
@@ -151,7 +163,8 @@ def _train(
     results: dict[str, Any] = {}
     eval_model = average.model if average else model
     test = _tester(cfg, eval_model, checkpoints, results)
-    trainer.register_hooks([average, *_hooks(cfg, test, checkpoints, eval_model)])
+    registered = _hooks(cfg, test, checkpoints, eval_model)
+    trainer.register_hooks([average, *registered])
     start = 0
     newest = checkpointer.get_checkpoint_file() if resume else ""
     if newest:
@@ -169,12 +182,34 @@ def _train(
             start,
             cfg.train.max_iter,
         )
+        checkpointer.complete_final(newest)
     on_start()
     try:
         trainer.train(start, cfg.train.max_iter)
     finally:
         trainer.close()
+    for hook in registered:
+        if isinstance(hook, Evaluations):
+            hook.raise_faults(results)
     return results
+
+
+def _judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
+    """Build all that an evaluation needs: its faults would otherwise show at the first one."""
+    with randomness.preserved():
+        test = dict(cfg.dataloader.test)
+        if "dataset" in test:
+            test["dataset"] = instantiate(test["dataset"])
+            judge(test["dataset"])
+        instantiate(test)
+        instantiate(cfg.dataloader.evaluator)
+
+
+def _timeout(cfg: DictConfig) -> float:
+    """Return the seconds after which a process that does not answer counts as frozen."""
+    seconds = cfg.train.get("timeout", SECONDS)
+    check_positive("train", timeout=seconds)
+    return float(seconds)
 
 
 def _train_loader(cfg: DictConfig, parts: int) -> Any:
@@ -215,16 +250,16 @@ def _reconfigure(optimizer: Optimizer, configured: list[dict[str, Any]]) -> None
 
 def _tester(
     cfg: DictConfig, model: nn.Module, checkpoints: Checkpoints, results: dict[str, Any]
-) -> Callable[[], dict[str, Any]]:
-    """Build an evaluation that does not affect training, even if it is interrupted."""
+) -> Callable[[], tuple[dict[str, Any], list[str]]]:
+    """Build an evaluation that does not affect training, even if it is interrupted or fails."""
     stop = checkpoints.stop
 
-    def test() -> dict[str, Any]:
+    def test() -> tuple[dict[str, Any], list[str]]:
         try:
             # A single process need not agree with others on where to stop.
             stop.interruptible = comm.get_world_size() == 1
             with randomness.preserved():
-                new = do_test(cfg, model)
+                new, faults = guarded_test(cfg, model)
             results.clear()  # an earlier evaluation may have more keys, such as "unreadable"
             results.update(new)
         except Stopped:
@@ -232,7 +267,7 @@ def _tester(
             raise
         finally:
             stop.interruptible = False
-        return results
+        return results, faults
 
     return test
 
@@ -286,7 +321,7 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
 
 
 def _hooks(
-    cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints, eval_model: nn.Module
+    cfg: DictConfig, test: Callable[[], tuple], checkpoints: Checkpoints, eval_model: nn.Module
 ) -> list:
     """List the hooks in the order they run: schedule, saving, evaluation, reports.
 

@@ -13,35 +13,55 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.optim import Optimizer
 
+from mvit_det.engine.frozen import batch_deadline
 from mvit_det.errors import UserError, check_positive, shorten_list
 
 MAX_NAMES = 64  # images named in an error message
+_END = object()
+
+
+def sample_name(item: Any) -> str:
+    """Name a sample by its file and, if there is one, the id that an annotation file gives it."""
+    file, image_id = item.get("file_name", "?"), item.get("image_id")
+    return file if image_id is None else f"{file} (image_id {image_id})"
 
 
 class WatchedLoader:
-    """Iterate over a loader and record file names since `forget`, for error messages."""
+    """Iterate over a loader and record file names since `forget`, for error messages.
 
-    def __init__(self, loader: Iterable):
+    Args:
+        loader: yields batches.
+        seconds: for a batch, after which the workers of the loader count as frozen; 0: no limit.
+    """
+
+    def __init__(self, loader: Iterable, seconds: float = 0.0):
         self.loader = loader
-        self._names: list[str] = []
+        self.seconds = seconds
+        self.names: list[str] = []
 
     def __iter__(self) -> Generator[Any, None, None]:
-        for batch in self.loader:
+        batches = iter(self.loader)
+        limit = self.seconds if getattr(self.loader, "num_workers", 0) else 0.0
+        while True:
+            with batch_deadline(limit):
+                batch = next(batches, _END)
+            if batch is _END:
+                return
             # detection has lists of dicts, recognition dicts of lists
             if isinstance(batch, dict):
-                self._names += batch.get("file_name", [])
+                self.names += batch.get("file_name", [])
             elif isinstance(batch, list):
-                self._names += [item.get("file_name", "?") for item in batch]
+                self.names += map(sample_name, batch)
             yield batch
 
     def forget(self) -> None:
         """Drop the recorded names, when a new iteration begins."""
-        self._names.clear()
+        self.names.clear()
 
     def describe(self) -> str:
         """Name the images of the current iteration, at most `MAX_NAMES`."""
-        images = f"the images {shorten_list(self._names, MAX_NAMES)}"
-        return images if self._names else "a batch of tensors"
+        images = f"the images {shorten_list(self.names, MAX_NAMES)}"
+        return images if self.names else "a batch of tensors"
 
 
 class Trainer(SimpleTrainer):

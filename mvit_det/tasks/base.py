@@ -134,6 +134,27 @@ class Task:
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Check what else can be wrong, after overrides and before training starts."""
 
+    def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
+        """Judge the test data before the first iteration, by metadata and counts alone.
+
+        Args:
+            cfg: of the training.
+            dataset: what ``dataloader.test.dataset`` builds.
+
+        Raises:
+            UserError: the test data have classes that the training data lack.
+        """
+        trained, tested = (split_categories(cfg, split) for split in ("train", "test"))
+        names = [[each["name"] for each in classes or ()] for classes in (trained, tested)]
+        unknown = [name for name in names[1] if name not in set(names[0])]
+        named = not all(name.isdigit() for name in names[0])  # as the labels of a list are not
+        if named and unknown:
+            raise UserError(
+                f"dataloader.test.dataset has the classes {shorten_list(unknown, 20)}, which "
+                f"dataloader.train.dataset does not have ({shorten_list(names[0], 20)}): give both "
+                "the same classes."
+            )
+
     # -------------------------------------------------------------------------------------- classes
 
     def settle_classes(self, cfg: DictConfig, training: bool, resume: bool = False) -> None:

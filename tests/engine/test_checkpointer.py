@@ -62,13 +62,16 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(damage, word, tmp_path, 
     assert checkpointer.resume(path)["number"] == 1
 
 
-@pytest.mark.parametrize("tag", ["", "model_0000099.pth", None])
-def test_a_tag_that_is_empty_dangling_or_absent(tag, tmp_path, caplog):
-    checkpointer = saved(tmp_path, "model_0000001", "model_0000003")
+@pytest.mark.parametrize(
+    "tag", [b"", b"model_0000099.pth", b"model_best.pth", b"\xff\x00\x80", b"../model_1.pth", None]
+)
+def test_a_tag_that_is_no_state_of_a_training(tag, tmp_path, caplog):
+    """The latest iteration is taken then, whatever the dates of the files are."""
+    checkpointer = saved(tmp_path, "model_0000003", "model_0000001", "model_best")
     if tag is None:
         (tmp_path / "last_checkpoint").unlink()
     else:
-        (tmp_path / "last_checkpoint").write_text(tag)
+        (tmp_path / "last_checkpoint").write_bytes(tag)
     with caplog.at_level(logging.WARNING):
         assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000003.pth")
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -41,7 +41,6 @@ def whole(tmp_path_factory) -> Path:
             OSError(errno.EACCES, "Permission denied", "run"),
             "run cannot be used (Permission denied)",
         ),
-        (RuntimeError("DataLoader timed out after 600 seconds"), "no batch for 600 seconds"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "lower dataloader",
@@ -70,6 +69,24 @@ def test_a_fault_of_the_program_keeps_its_traceback():
         run(main, Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto"))
 
 
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        (dict(num_gpus=0), "--num-gpus 0 must be 1 or more (for a CPU: train.device=cpu)"),
+        (dict(num_gpus=-2, num_machines=-1), "--num-gpus -2 must be 1 or more"),
+        (dict(num_machines=0), "--num-machines 0 must be 1 or more"),
+        (dict(num_machines=2, machine_rank=2), "--machine-rank 2 must be from 0 to 1"),
+        (dict(num_machines=2, dist_url="auto"), "--dist-url auto is for one machine"),
+    ],
+)
+def test_a_number_of_processes_that_cannot_be(given, sentence, capsys):
+    """Without the check, nothing is trained and the exit code is 0."""
+    args = dict(num_gpus=1, num_machines=1, machine_rank=0, dist_url="tcp://127.0.0.1:1") | given
+    with pytest.raises(SystemExit) as end:
+        run(lambda args: None, Namespace(**args))
+    assert end.value.code == 1 and sentence in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_spawned_processes_train_as_forked_ones(whole, tmp_path):
     """Those of a command line are spawned: the only test here that starts real ones."""
@@ -92,6 +109,15 @@ def test_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(wh
     assert start("nothing", tmp_path, "resume").returncode == 0
     assert toy.logged(tmp_path) == toy.logged(whole)
     assert toy.equal(toy.weights(whole), toy.weights(tmp_path))
+
+
+def test_a_stopped_process_is_named(tmp_path):
+    started = time.monotonic()
+    done = start("stop", tmp_path)
+    assert time.monotonic() - started < 60 and done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if "error:" in line)
+    assert "Process 1 of 2 (pid " in line and "is stopped by a signal" in line
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_fault_in_one_process_is_one_line(tmp_path):

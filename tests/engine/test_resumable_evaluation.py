@@ -264,7 +264,7 @@ def test_evaluations_within_a_training_keep_no_partial_results(tmp_path, monkeyp
     views = toy_views.config(tmp_path, "")
     cfg.dataloader.test, cfg.dataloader.evaluator = (
         views.dataloader.test,
-        views.dataloader.evaluator,
+        views.dataloader.evaluator[:1],  # without the count of unreadable views
     )
     with randomness.seeded(0):  # with other weights no video may be classified correctly
         results = do_train(Namespace(resume=False), cfg)

@@ -169,7 +169,50 @@ def test_parts_must_divide_the_batch(tmp_path):
         toy.train(toy.config(tmp_path, gradient_accumulation=3))
 
 
-@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_run_killed_while_the_last_file_is_written_is_completed(tmp_path, monkeypatch, caplog):
+    def config(folder):
+        return toy.config(folder, max_iter=6)
+
+    toy.train(config(tmp_path / "whole"))
+    folder = tmp_path / "killed"
+    original = torch.save
+
+    def save(data, file):
+        original(data, file) if "final" not in file.name else raise_killed()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(Killed):
+            toy.train(config(folder))
+    assert not (folder / "model_final.pth").exists()
+    toy.train(config(folder), resume=True)
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+    assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(folder))
+    before = (folder / "model_final.pth").stat().st_mtime_ns
+    toy.train(config(folder), resume=True)
+    assert (folder / "model_final.pth").stat().st_mtime_ns == before
+
+
+def test_weights_alone_are_not_resumed_from(tmp_path, caplog):
+    toy.train(toy.config(tmp_path, max_iter=6, checkpointer=dict(period=2)))
+    alone = {"model": toy.weights(tmp_path), "iteration": 5}
+    torch.save(alone, tmp_path / "model_final.pth")
+    os.replace(tmp_path / "model_final.pth", tmp_path / "model_0000005.pth")
+    (tmp_path / "last_checkpoint").write_text("model_0000005.pth")
+    with caplog.at_level(logging.WARNING):
+        toy.train(toy.config(tmp_path, max_iter=6), resume=True)
+    assert "no state of trainer: weights alone; resuming from" in caplog.text
+    assert "model_0000003.pth" in caplog.text
+    assert torch.load(tmp_path / "model_final.pth", weights_only=True)["iteration"] == 5
+
+
+@pytest.mark.parametrize("keep", [-1, 2.5, True])
+def test_a_number_of_files_to_keep_that_is_none(keep, tmp_path):
+    with pytest.raises(UserError, match="max_to_keep=.* of train.checkpointer must be a whole"):
+        toy.train(toy.config(tmp_path, checkpointer=dict(period=1, max_to_keep=keep)))
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
     name, code, tmp_path, monkeypatch
 ):

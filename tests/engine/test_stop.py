@@ -35,3 +35,13 @@ def test_an_ending_run_ignores_signals(monkeypatch):
                 stop.end("after iteration 4")
             finally:
                 ask(signal.SIGTERM)
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(monkeypatch):
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            ask(signal.SIGHUP)
+            assert stop.requested is None
+    finally:
+        signal.signal(signal.SIGHUP, previous)

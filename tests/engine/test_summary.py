@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from mvit_det.engine import summarize
@@ -19,12 +20,13 @@ def summary(tmp_path, caplog, monkeypatch):
     # Detectron2's setup_logger, which other tests call, keeps the log from caplog
     monkeypatch.setattr(logging.getLogger("mvit_det"), "propagate", True)
 
-    def run(task, results: dict, *files: str) -> str:
+    def run(task, results: dict, *files: str, **cfg) -> str:
         for name in files:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text("")
         with caplog.at_level(logging.INFO):
-            summarize(OmegaConf.create(dict(train=dict(output_dir=str(tmp_path)))), results, task)
+            train = dict(output_dir=str(tmp_path), max_iter=9)
+            summarize(OmegaConf.create(dict(train=train, **cfg)), results, task)
         return caplog.text
 
     return run
@@ -89,8 +91,25 @@ def test_next_commands_work_where_the_run_was_started(
     monkeypatch.setattr("sys.argv", [program])
     monkeypatch.chdir(folder)
     text = summary(Detection(), {})
-    assert f"\n  {train} --config-file" in text and f"\n  {predict} --config-file" in text
+    assert f"\n  {predict} --config-file" in text
     assert f"\n  custom data: {train} --config-file mask_rcnn_mvitv2_t_3x \\\n" in text
+
+
+def test_the_best_weights_are_named_and_what_was_done_is_not(summary, tmp_path, caplog):
+    """The run evaluated its last weights; the best ones may be those of an earlier iteration."""
+    text = summary(Detection(), {}, "model_final.pth")
+    assert "--eval-only" not in text and f"--weights {tmp_path}/model_final.pth PICT" in text
+    for iteration in (4, 9):
+        caplog.clear()
+        torch.save(dict(iteration=iteration, value=1.0, model={}), tmp_path / "model_best.pth")
+        text = summary(Detection(), {})
+        assert f"--weights {tmp_path}/model_best.pth PICTURES" in text
+        again = f"--eval-only --weights {tmp_path}/model_best.pth" in text
+        assert again == (iteration == 4)
+    assert "custom data: " in text
+    caplog.clear()
+    custom = dict(train=dict(dataset=dict(name="custom_train")))
+    assert "custom data: " not in summary(Detection(), {}, dataloader=custom)
 
 
 def test_unknown_task(summary):

@@ -34,7 +34,11 @@ EVENTS = {
     "nothing": lambda: None,
     "compress": lambda: None,
     "average": lambda: None,
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "test": lambda: None,
 }
+
+TIMEOUT = {"stop": 6}
 
 
 def main(args: Namespace) -> None:
@@ -50,9 +54,13 @@ def main(args: Namespace) -> None:
 
         eventful.calls = 0
         toy.Toy.forward = eventful
+    if args.event == "test" and comm.get_rank() == 1:
+        toy.Score.process = lambda *_: fail()
     ddp = dict(broadcast_buffers=False, fp16_compression=args.event == "compress")
     ema = dict(enabled=args.event == "average", decay=0.5)
-    cfg = toy.config(args.folder, seed=1 + comm.get_rank(), ddp=ddp, ema=ema)
+    cfg = toy.config(
+        args.folder, seed=1 + comm.get_rank(), ddp=ddp, ema=ema, timeout=TIMEOUT.get(args.event, 60)
+    )
     cfg.dataloader.train.total_batch_size = 4
     toy.train(cfg, resume=args.resume)
 

@@ -13,6 +13,7 @@ from shipped_configs import shipped_config
 from torch import nn
 
 from mvit_det.benchmark.__main__ import argument_parser, main
+from mvit_det.data import image_classes
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.engine import load_config
 from mvit_det.errors import UserError
@@ -136,3 +137,18 @@ def test_unknown_task():
     cfg.task = "detection"
     with pytest.raises(UserError, match="key `task` of this config is 'detection'"):
         task_of(cfg)
+
+
+def image_data(**classes: list[str]):
+    """Training and test data with the given classes, which need not be on disk."""
+    splits = {
+        split: dict(dataset=L(image_classes)(root="no", name=split, classes=names))
+        for split, names in classes.items()
+    }
+    return OmegaConf.create(dict(dataloader=splits), flags={"allow_objects": True})
+
+
+def test_test_data_with_a_class_that_is_not_trained():
+    Task().check_test_data(image_data(train=["cat", "dog"], test=["dog"]), None)
+    with pytest.raises(UserError, match=r"test.dataset has the classes fox, which .* \(cat, dog\)"):
+        Task().check_test_data(image_data(train=["cat", "dog"], test=["cat", "fox"]), None)

@@ -14,7 +14,7 @@ from mvit_det.data.actions.datasets import action_clips
 from mvit_det.data.actions.key_frames import seconds_of
 from mvit_det.data.custom.categories import trained_config
 from mvit_det.data.custom.files import CustomFiles
-from mvit_det.data.custom.schedule import custom_batch, fit_schedule
+from mvit_det.data.custom.schedule import fit_schedule
 from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
@@ -62,11 +62,9 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
     if training:
         tested, table = next(iter(testing.items()))
         _check_same_actions(training, tested, table, names)
-        data.train.dataset = _dataset_node(files, "train")
-        released = data.train.total_batch_size
-        batch = custom_batch(CLIPS, released, processes)
         clips = len(set().union(*map(seconds_of, training.values())))
-        fit_schedule(cfg, clips, batch, epochs=EPOCHS, released_batch=released)
+        fit_schedule(cfg, clips, CLIPS, processes, epochs=EPOCHS)
+        data.train.dataset = _dataset_node(files, "train")
     # without proposals, `action_clips` falls back to the annotated boxes
     data.test.dataset = _dataset_node(files, "val", annotated_boxes=False)
     known = list(names.values()) if names else range(1, classes + 1)

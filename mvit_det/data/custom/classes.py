@@ -15,7 +15,7 @@ from mvit_det.data.custom.categories import (
     class_folders_of,
     trained_config,
 )
-from mvit_det.data.custom.schedule import custom_batch, fit_schedule
+from mvit_det.data.custom.schedule import CUSTOM_TRAIN, fit_schedule
 from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,10 @@ def use_custom_classes(
     cfg.model.num_classes = len(folders)
     data, more = cfg.dataloader, dict(num_classes="${model.num_classes}", **more)
     if train:
-        data.train.dataset = L(dataset)(**{source: train}, name="custom_train", **more)
-        released = data.train.total_batch_size
-        batch = custom_batch(samples // data.train.get("repeats", 1), released, processes)
         epochs = EPOCHS_OF_FINE_TUNING if cfg.train.init_checkpoint else EPOCHS
-        fit_schedule(cfg, count(train), batch, epochs=epochs, released_batch=released)
+        samples //= data.train.get("repeats", 1)
+        fit_schedule(cfg, count(train), samples, processes, epochs=epochs)
+        data.train.dataset = L(dataset)(**{source: train}, name=CUSTOM_TRAIN, **more)
         more["same_classes_as"] = train
     if "clips" in data.test.dataset:  # of each video
         more["clips"] = data.test.dataset.clips

@@ -6,13 +6,13 @@ from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from mvit_det.data.custom.files import CustomFiles
-from mvit_det.data.custom.schedule import fit_schedule
+from mvit_det.data.custom.schedule import CUSTOM_TRAIN, fit_schedule
 from mvit_det.data.detection.annotations import check_coco_json
 from mvit_det.data.detection.coco import class_names, coco_dataset, uses_rle
 
 logger = logging.getLogger(__name__)
 
-EPOCHS, RELEASED_BATCH = 36, 64
+EPOCHS = 36
 IMAGES = 2  # per process and iteration
 
 
@@ -33,16 +33,16 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
     names = class_names(files.train_json or files.val_json)
     cfg.model.roi_heads.num_classes = len(names)
     if files.train_json:
+        count = len(check_coco_json(files.train_json)["images"])
+        fit_schedule(cfg, count, IMAGES, processes, epochs=EPOCHS)
         data.train.dataset = L(coco_dataset)(
-            name="custom_train",
+            name=CUSTOM_TRAIN,
             json_file=files.train_json,
             image_root=files.train_images,
             num_classes="${model.roi_heads.num_classes}",
         )
         if uses_rle(files.train_json):
             data.train.mapper.instance_mask_format = "bitmask"
-        count, batch = len(check_coco_json(files.train_json)["images"]), IMAGES * processes
-        fit_schedule(cfg, count, batch, epochs=EPOCHS, released_batch=RELEASED_BATCH)
     data.test.dataset = L(coco_dataset)(
         name="custom_val",
         json_file=files.val_json,

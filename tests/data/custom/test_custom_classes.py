@@ -174,7 +174,8 @@ def test_one_command_trains_and_evaluates(folders):
     output = folders / "output"
     flags = ["--train-images", str(folders / "train"), "--val-images", str(folders / "val")]
     arguments = ["--config-file", CONFIG, *flags, *TINY, f"train.output_dir={output}"]
-    train_net.main(train_net.argument_parser().parse_args(arguments))
+    with pytest.raises(UserError, match=r"is incomplete \(unreadable images: 1\)"):
+        train_net.main(train_net.argument_parser().parse_args(arguments))
     saved = read_config(str(output / "config.yaml"))
     assert [entry["name"] for entry in saved.categories] == ["cat", "dog", "eel"]
     rows = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]

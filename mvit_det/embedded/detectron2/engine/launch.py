@@ -31,7 +31,7 @@ def launch(
         ValueError: dist_url="auto" with several machines, or fewer GPUs than processes.
     """
     world_size = num_machines * num_gpus_per_machine
-    if world_size == 1:
+    if world_size <= 1:
         return main_func(*args)
     if dist_url == "auto":
         if num_machines > 1:
