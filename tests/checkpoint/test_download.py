@@ -204,7 +204,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(server, caplog):
 
 def test_a_partial_file_of_a_killed_process_does_no_harm(server, cache):
     url = server.on("/i.pth", answer)
-    partial = cache_path(url) + ".partial"
+    partial = f"{cache_path(url)}.{'0' * 16}.partial"
     os.makedirs(os.path.dirname(partial))
     with open(partial, "wb") as file:
         file.write(BODY + BODY)
