@@ -128,7 +128,9 @@ def clip_facts(weights: Weights, layout: Layout) -> dict[str, str]:
 
 def frame_interval(weights: Weights) -> int | None:
     """Find tau, in frames, in a PySlowFast file's config or the catalog; None if unknown."""
-    config = re.search(r"^ *SAMPLING_RATE: (\d+)", str(weights.companions.get("cfg")), re.MULTILINE)
+    text = weights.companions.get("cfg")
+    text = text if isinstance(text, str) else ""
+    config = re.search(r"^ *SAMPLING_RATE: (\d{1,4})", text, re.MULTILINE)
     row = find(Path(weights.path).name)
     match = config or (row and re.search(r"\b\d+x(\d+)\b", row.what))
     return int(match[1]) if match else None
