@@ -33,6 +33,11 @@ def argument_parser() -> ArgumentParser:
         help="a path, a URL or the name of published weights",
     )
     source.add_argument("file", nargs="?", default=SUPPRESS, metavar="FILE", help="the same")
+    parser.add_argument(
+        "--no-ema",
+        action="store_true",
+        help="take the weights, also where the file has their moving average (EMA)",
+    )
     parser.add_argument("--to", choices=FORMATS, help="the format to write")
     parser.add_argument("--output", metavar="FILE", help="the file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
@@ -52,7 +57,7 @@ def main(args: Namespace) -> Weights:
         raise UserError("--to and --output belong together: give both to convert, or neither.")
     if args.to:
         check_output(args.output, args.to, args.overwrite)
-    weights = read_weights(fetch(args.file))
+    weights = read_weights(fetch(args.file), average=not args.no_ema)
     print("\n".join(describe_weights(weights)))
     if args.to:
         tensors, renamed, left_out = translate(weights, args.to)
@@ -86,6 +91,8 @@ def describe_weights(weights: Weights) -> list[str]:
             "head": head_title(weights, layout),
         }
     facts["tensors"] = f"{len(weights.tensors)} of {numbers:,} numbers, {', '.join(dtypes)}"
+    if weights.average:
+        facts["taken"] = weights.average
     if weights.companions:
         facts["other entries"] = ", ".join(weights.companions)
     lines = [f"{name + ':':18}{fact}" for name, fact in facts.items()]

@@ -13,7 +13,7 @@ import pickletools
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def replace_arrays(content: Any) -> Any:
     return visit(content)
 
 
-def scan(file: BinaryIO) -> tuple[int, bool]:
+def scan(file: IO[bytes]) -> tuple[int, bool]:
     """Find the end of a pickle, or where it is damaged, without running it.
 
     It also checks that reading takes time and memory in proportion to these bytes. Two instructions

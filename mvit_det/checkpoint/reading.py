@@ -178,7 +178,7 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
 def _unsafe_name(path: Path, name: str) -> UserError:
     """Return the error for a file that refers to a name that weights do not need."""
     return UserError(
-        f"{path} is refused: it refers to {name[:200]}, which could run code of the file's author, and "
-        "weights need nothing but arrays, containers, strings and numbers; download it again from "
-        "its publisher, or save the state_dict alone with torch.save."
+        f"{path} is refused: it refers to {name[:200]}, which could run code of the file's author, "
+        "and weights need nothing but arrays, containers, strings and numbers; download it again "
+        "from its publisher, or save the state_dict alone with torch.save."
     )

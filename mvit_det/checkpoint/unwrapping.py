@@ -139,18 +139,18 @@ def _split(values: Mapping, path: str | Path) -> tuple[Network, dict[str, dict[s
             f"{path} holds {len(networks)} networks, {shorten_list(networks)}: save the state_dict "
             "of one of them alone."
         )
-    averages = {p: _under(p, named) for p in averaged if p not in networks}
-    wrapper = _wrapper(networks[0], named)
-    ours = _under(networks[0], named)
-    left_out = {}
+    ours = _wrapper(networks[0], named)
+    beside = tuple(_wrapper(prefix, named) for prefix in averaged if prefix not in networks)
+    network, left_out = _under(ours, named), {}
     for name, value in named.items():
-        if name.startswith(wrapper) or any(name.startswith(_wrapper(p, named)) for p in averages):
+        if name.startswith(ours) or name.startswith(beside):
             continue
-        if name in ours:
-            left_out[name] = f"a second {name}, next to {wrapper}{name}"
+        if name in network:
+            left_out[name] = f"a second {name}, next to {ours}{name}"
         else:
-            ours[name] = value
-    return Network(ours, left_out, {}), averages
+            network[name] = value
+    averages = {prefix.removesuffix("."): _under(prefix, named) for prefix in beside}
+    return Network(network, left_out, {}), averages
 
 
 def _prefixes(names: Mapping[str, Any]) -> list[str]:
@@ -172,9 +172,8 @@ def _wrapper(prefix: str, names: Mapping[str, Any]) -> str:
 
 
 def _under(prefix: str, named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the network with a prefix, without the part that wraps it."""
-    wrapper = _wrapper(prefix, named)
-    return {n.removeprefix(wrapper): value for n, value in named.items() if n.startswith(wrapper)}
+    """Return the values whose names have a prefix, without it."""
+    return {n.removeprefix(prefix): value for n, value in named.items() if n.startswith(prefix)}
 
 
 def _choose(network: Network, averages: Mapping[str, Mapping], average: bool) -> Network:

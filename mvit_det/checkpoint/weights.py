@@ -14,6 +14,7 @@ from mvit_det.checkpoint.layout import STEM, Layout, layout_of
 from mvit_det.checkpoint.reading import read_file
 from mvit_det.checkpoint.reasons import why_unknown
 from mvit_det.checkpoint.unwrapping import unwrap
+from mvit_det.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def from_content(content: Any, path: str | Path, average: bool = True) -> Weight
         else:
             file_tensors[name] = tensor
     form = recognise(file_tensors)
-    tensors, sources, unknown, layout = file_tensors, {name: name for name in file_tensors}, {}, None
+    tensors, sources = file_tensors, {name: name for name in file_tensors}
+    unknown: dict[str, str] = {}
+    layout = None
     if form:
         tensors, sources, unknown = _translate(file_tensors, FORMATS[form])
         layout = layout_of(tensors)
@@ -110,9 +113,25 @@ def as_tensor(value: Any) -> torch.Tensor | None:
                 return torch.from_numpy(native)
         except TypeError:  # a dtype that torch does not have
             return None
-    if not isinstance(value, torch.Tensor) or value.is_quantized:
+    if not isinstance(value, torch.Tensor) or value.is_quantized or value.layout != torch.strided:
         return None
-    return value.detach() if value.layout == torch.strided else None
+    # A few bytes, repeated by strides of 0, could stand for more than memory holds.
+    repeated = value.numel() * value.element_size() > value.untyped_storage().nbytes() + 2**20
+    return None if repeated else value.detach()
+
+
+def check_real(name: str, tensor: torch.Tensor, path: str) -> None:
+    """Check that a tensor of a network has floating-point numbers.
+
+    Raises:
+        UserError: they are complex or integer, of which another network would be made silently.
+    """
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{path} holds {kind} numbers in {name}, and weights are floating-point ones: it is "
+            "quantized, or of another program; give the file that it was made from."
+        )
 
 
 def _translate(

@@ -76,7 +76,8 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     _check_loaders(cfg)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     inflation = cfg.train.get("inflation", "centre")
-    checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation)
+    ema = cfg.train.get("init_ema", True)
+    checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation, ema=ema)
     checkpointer.load(cfg.train.init_checkpoint)
     test = ResumableEvaluation(cfg)
     claim = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
@@ -144,8 +145,9 @@ def _train(
         max_norm=cfg.train.get("clip_gradients"),
     )
     inflation = cfg.train.get("inflation", "centre")
+    ema = cfg.train.get("init_ema", True)
     checkpointer = StrictCheckpointer(
-        model, cfg.train.output_dir, inflation=inflation, trainer=trainer
+        model, cfg.train.output_dir, inflation=inflation, ema=ema, trainer=trainer
     )
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}
