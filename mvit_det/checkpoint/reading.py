@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from mvit_det.checkpoint import pickles
@@ -44,10 +45,7 @@ def read_file(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-            file.seek(max(os.path.getsize(path) - 1, 0))
-            last = file.read()
+        head, last = ends_of(path)
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder: give the weight file in it.") from error
     except OSError as error:
@@ -65,6 +63,41 @@ def read_file(path: str | Path) -> Any:
             f"Weight file {path} cannot be read ({reason}): it is damaged or incomplete, download "
             "it again."
         ) from error
+
+
+def ends_of(path: str | os.PathLike) -> tuple[bytes, bytes]:
+    """Read the first 512 bytes of a file and its last one, which tell what kind it is."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+        file.seek(max(os.path.getsize(path) - 1, 0))
+        return head, file.read()
+
+
+def describe_damage(path: str | os.PathLike) -> str | None:
+    """Describe why a file is no weight file, or is cut off, as far as its ends tell; else None."""
+    head, last = ends_of(path)
+    if not head:
+        return "it is an empty file"
+    if WEB_PAGE.match(head):
+        return "it is a web page, as a proxy or a login sends instead of a file"
+    try:
+        read = _reader(Path(path), head, last)
+    except UserError:
+        return f"it is not a weight file, it begins with {head[:40].decode('latin1')!r}"
+    return None if _is_whole(path, read, last) else "its end is missing"
+
+
+def _is_whole(path: str | os.PathLike, read: Callable, last: bytes) -> bool:
+    """Return whether the end of a file is there, for a file that ``read`` reads."""
+    if read is _read_torch_zip:
+        return zipfile.is_zipfile(path)
+    if read is load_file:
+        try:
+            with safe_open(path, "pt"):
+                return True
+        except SafetensorError:
+            return False
+    return read is not _read_pickle or last == b"."
 
 
 def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
