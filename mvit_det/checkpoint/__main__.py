@@ -6,6 +6,11 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvit_det.checkpoint.class_order import (
+    class_names,
+    describe_class_order,
+    write_class_names,
+)
 from mvit_det.checkpoint.converting import check_output, translate, write_weights
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.layout import Layout, absent_names
@@ -61,8 +66,14 @@ def main(args: Namespace) -> Weights:
     print("\n".join(describe_weights(weights)))
     if args.to:
         tensors, renamed, left_out = translate(weights, args.to)
+        names = class_names(weights) if weights.sources.get(HEADS[2]) in renamed else []
+        written = names and write_class_names(names, args.output, args.overwrite)
         write_weights(tensors, args.to, args.output, args.overwrite)
         print(f"\nWrote {len(tensors)} tensors for {FORMATS[args.to].title} to {args.output}.")
+        if written:
+            print(f"Wrote the {len(names)} class names to {written}.")
+        if note := describe_class_order(weights, names, args.to):
+            print(note)
         missing = [name for name in HEADS if name not in weights.tensors]
         if missing and args.to not in ("detectron2", "mvit_det"):
             print(f"Missing from the file, so not written: {', '.join(missing)}.")

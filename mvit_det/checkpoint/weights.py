@@ -16,6 +16,8 @@ from mvit_det.checkpoint.reasons import why_unknown
 from mvit_det.checkpoint.unwrapping import unwrap
 from mvit_det.errors import UserError
 
+MAX_REPEATED = 2**30  # bytes of a tensor whose numbers the file does not hold one by one
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -116,7 +118,7 @@ def as_tensor(value: Any) -> torch.Tensor | None:
     if not isinstance(value, torch.Tensor) or value.is_quantized or value.layout != torch.strided:
         return None
     # A few bytes, repeated by strides of 0, could stand for more than memory holds.
-    repeated = value.numel() * value.element_size() > value.untyped_storage().nbytes() + 2**20
+    repeated = value.nbytes > max(value.untyped_storage().nbytes(), MAX_REPEATED)
     return None if repeated else value.detach()
 
 
