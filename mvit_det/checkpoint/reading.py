@@ -138,6 +138,16 @@ def _read_pickle(path: Path) -> Any:
             raise _unsafe_name(path, str(error)) from None
 
 
+def is_compressed(archive: zipfile.ZipFile, path: str | os.PathLike) -> bool:
+    """Return whether an archive is compressed, or holds more bytes than its file.
+
+    torch.save writes neither, and then a few bytes could stand for more than memory holds.
+    """
+    members = archive.infolist()
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    return not stored or sum(member.file_size for member in members) > os.path.getsize(path)
+
+
 def _read_torch_zip(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         members = archive.namelist()
@@ -148,10 +158,7 @@ def _read_torch_zip(path: Path) -> Any:
                 f"{path} is an archive of {shorten_list(members, 3)}, not a weight file: unpack it "
                 "and give the weight file in it."
             )
-        # Not compressed as by torch.save, a few bytes could stand for more than memory holds.
-        stored = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
-        claimed = sum(member.file_size for member in archive.infolist())
-        if not stored or claimed > os.path.getsize(path):
+        if is_compressed(archive, path):
             raise UserError(
                 f"{path} is a compressed archive, which torch.save does not write: download it "
                 "again, or unpack it and archive it without compression (zip -0)."

@@ -16,7 +16,8 @@ from mvit_det.checkpoint import fit, read_weights
 from mvit_det.checkpoint.fitting import Report
 from mvit_det.checkpoint.inflation import check_inflation
 from mvit_det.checkpoint.published import fetch
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.checkpoint.reading import is_compressed
+from mvit_det.errors import UserError, check_choice, shorten_list
 from mvit_det.files import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         **checkpointables,
     ):
         check_inflation(inflation)
+        check_choice("train", (True, False), init_ema=ema)
         super().__init__(model, save_dir, **checkpointables)
         self.inflation = inflation
         self.complete = complete
@@ -189,6 +191,8 @@ def fault_of(path: str | os.PathLike) -> str | None:
     """Describe the damage of a checkpoint file, from its zip checksums; None if it is intact."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if is_compressed(archive, path):
+                return "compressed, as no checkpoint is"
             damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile) as error:
         return "missing" if not os.path.exists(path) else f"truncated or not a checkpoint ({error})"

@@ -206,6 +206,8 @@ def test_what_loads_weights_says_which_and_may_decline(tmp_path, caplog):
     StrictCheckpointer(model, ema=False).load(str(tmp_path / "a.pth"))
     assert model.weight.equal(state["weight"])
     assert "(EMA) in model_ema (train.init_ema=false)" in caplog.text
+    with pytest.raises(UserError, match="init_ema='no' of train must be one of True, False"):
+        StrictCheckpointer(model, ema="no")
     # a run goes on with its weights
     StrictCheckpointer(model).resume(str(tmp_path / "a.pth"))
     assert model.weight.equal(state["weight"])

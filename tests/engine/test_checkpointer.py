@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -34,6 +35,12 @@ def flip(path) -> None:
     content = bytearray(path.read_bytes())
     content[2000:2064] = bytes(byte ^ 255 for byte in content[2000:2064])
     path.write_bytes(content)
+
+
+def test_a_compressed_file_is_no_checkpoint_to_resume_from(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model_0000001.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(2**20))
+    assert fault_of(tmp_path / "model_0000001.pth") == "compressed, as no checkpoint is"
 
 
 def test_saving_leaves_the_file_its_tag_and_nothing_else(tmp_path):
