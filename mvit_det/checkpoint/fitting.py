@@ -10,6 +10,7 @@ from mvit_det.checkpoint.layout import BACKBONE, Layout, backbone_prefix, layout
 from mvit_det.checkpoint.reasons import is_configured, why_dropped, why_missing
 from mvit_det.checkpoint.report import format_notes
 from mvit_det.checkpoint.resize import OTHER_CLASSES, ShapeMismatch, adapt
+from mvit_det.checkpoint.unwrapping import INSERTED
 from mvit_det.checkpoint.weights import Weights, check_real
 from mvit_det.errors import UserError
 
@@ -112,8 +113,9 @@ def fit(
             unknown, or a tensor that the model needs is not of floating-point numbers.
     """
     check_inflation(inflation)
-    prefix = backbone_prefix(model_state)
-    ours = {_strip_prefix(name, prefix): name for name in model_state}
+    plain = {INSERTED.sub("", name): name for name in model_state}  # as in what is read
+    prefix = backbone_prefix(plain)
+    ours = {_strip_prefix(name, prefix): full for name, full in plain.items()}
     model = layout_of({name: model_state[full] for name, full in ours.items()})
     _check_expansion(weights, model, prefix)
 

@@ -264,7 +264,7 @@ def recognise(tensors: Mapping[str, torch.Tensor]) -> str | None:
     Args:
         tensors: name in the file -> tensor.
     """
-    names = set(tensors)
+    names = tensors.keys()
     if "conv_proj.weight" in names:
         return "torchvision"
     if any(name.endswith("patch_embed.projection.weight") for name in names):

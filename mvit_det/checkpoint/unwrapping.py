@@ -27,6 +27,7 @@ SWAPPED = {"current_model_state": "averaging_state", "ema_state_dict": "message_
 # What torch inserts into the names of a module that it wraps, at any depth.
 INSERTED = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 PARALLEL = re.compile(r"(?<![^.])module\.")
+BACKBONES = ("backbone.bottom_up.", "backbone.")  # prefixes that are part of a format
 # The first convolution, in all formats.
 STEMS = (STEM, "patch_embed.projection.weight", "conv_proj.weight")
 
@@ -127,13 +128,14 @@ def _split(values: Mapping, path: str | Path) -> tuple[Network, dict[str, dict[s
     """
     named = {INSERTED.sub("", str(name)): value for name, value in values.items()}
     prefixes = _prefixes(named)
-    if prefixes:
+    if any(map(PARALLEL.search, prefixes)):
         named = {PARALLEL.sub("", name): value for name, value in named.items()}
         prefixes = _prefixes(named)
-    elif all(name.startswith("module.") for name in named):
+    elif not prefixes and all(name.startswith("module.") for name in named):
         named = {name.removeprefix("module."): value for name, value in named.items()}
     averaged = [p for p in prefixes if any(map(AVERAGE.fullmatch, p.split(".")[:-1]))]
-    networks = [p for p in prefixes if p not in averaged] or averaged[:1] or [""]
+    usual = [p for p in prefixes if p in ("", *BACKBONES)]  # a second network is a part of it
+    networks = usual[:1] or [p for p in prefixes if p not in averaged] or averaged[:1] or [""]
     if len(networks) > 1:
         raise UserError(
             f"{path} holds {len(networks)} networks, {shorten_list(networks)}: save the state_dict "
@@ -165,7 +167,7 @@ def _wrapper(prefix: str, names: Mapping[str, Any]) -> str:
     What users call a backbone, but has a head, is a network that they wrapped.
     """
     inside = tuple(prefix + part for part in ("head.", "norm.", "stages."))
-    for part in ("backbone.bottom_up.", "backbone."):
+    for part in BACKBONES:
         if f".{prefix}".endswith(f".{part}") and not any(n.startswith(inside) for n in names):
             return prefix.removesuffix(part)
     return prefix

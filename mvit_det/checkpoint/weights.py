@@ -14,7 +14,7 @@ from mvit_det.checkpoint.layout import STEM, Layout, layout_of
 from mvit_det.checkpoint.reading import read_file
 from mvit_det.checkpoint.reasons import why_unknown
 from mvit_det.checkpoint.unwrapping import unwrap
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, shorten_list
 
 MAX_REPEATED = 2**30  # bytes of a tensor whose numbers the file does not hold one by one
 
@@ -56,7 +56,14 @@ def read_weights(path: str | Path, average: bool = True) -> Weights:
         UserError: it cannot be read, refers to more than arrays, or holds no tensors, or those of
             more than one network.
     """
-    return from_content(read_file(path), path, average)
+    weights = from_content(read_file(path), path, average)
+    empty = [weights.sources[name] for name, tensor in weights.tensors.items() if tensor.is_meta]
+    if empty:
+        raise UserError(
+            f"{path} has only the shapes of {shorten_list(empty, 3)}, saved on torch's meta "
+            "device: give a file with their numbers."
+        )
+    return weights
 
 
 def from_content(content: Any, path: str | Path, average: bool = True) -> Weights:
@@ -115,7 +122,9 @@ def as_tensor(value: Any) -> torch.Tensor | None:
                 return torch.from_numpy(native)
         except TypeError:  # a dtype that torch does not have
             return None
-    if not isinstance(value, torch.Tensor) or value.is_quantized or value.layout != torch.strided:
+    if not isinstance(value, torch.Tensor) or value.is_quantized or value.is_nested:
+        return None
+    if value.layout != torch.strided:
         return None
     # A few bytes, repeated by strides of 0, could stand for more than memory holds.
     repeated = value.nbytes > max(value.untyped_storage().nbytes(), MAX_REPEATED)

@@ -86,6 +86,9 @@ def test_a_part_that_was_compiled_alone_is_found():
         for name, value in state.items()
     }
     assert inserted.keys() != state.keys() and fit(read(inserted), state).report.complete
+    # the model may have been compiled as well, or alone
+    assert fit(read(inserted), inserted).report.complete
+    assert fit(read(state), inserted).report.used == list(inserted)
     # also of a network that is no MViT
     assert read({"a._orig_mod.b": torch.ones(1)}).tensors.keys() == {"a.b"}
 
@@ -192,6 +195,10 @@ def test_two_networks_are_refused_by_their_names():
     both = {f"{which}.{n}": v for which in ("student", "teacher") for n, v in state.items()}
     with pytest.raises(UserError, match=r"holds 2 networks, student\., teacher\.: save .* alone"):
         read(both)
+    # but a part of a model may be a network, and have any names
+    model = classifier().state_dict()
+    model |= {f"flow.{n}": v for n, v in state.items()} | {"flow.module.w": torch.ones(1)}
+    assert fit(read({"model": model}), model).report.used == list(model)
 
 
 def test_what_loads_weights_says_which_and_may_decline(tmp_path, caplog):
@@ -235,6 +242,17 @@ def test_a_repeated_number_is_not_a_dense_tensor(tmp_path):
     weights = read_weights(tmp_path / "a.pth")
     assert "not a dense tensor" in weights.left_out["a"] and list(weights.tensors) == ["b"]
     describe_weights(weights)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_tensors_without_numbers_of_their_own_end_in_one_sentence(tmp_path):
+    torch.save({"a": torch.empty(2, device="meta"), "b": torch.ones(2)}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="a.pth has only the shapes of a, saved on torch's meta"):
+        read_weights(tmp_path / "a.pth")
+    jagged = torch.nested.nested_tensor([torch.ones(1)], layout=torch.jagged)
+    rows = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])
+    found = read({"a": rows, "b": torch.ones(2), "c": jagged, "d": torch.ones(2).to_sparse()})
+    assert list(found.tensors) == ["b"] and found.left_out.keys() == {"a", "c", "d"}
 
 
 def test_block_numbers_beyond_any_network_are_not_counted_up_to():
