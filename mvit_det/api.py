@@ -76,5 +76,7 @@ def build(
     model = build_model(cfg, "cpu").eval()
     if weights:
         inflation = OmegaConf.select(cfg, "train.inflation") or "centre"
-        StrictCheckpointer(model, complete=True, inflation=inflation).load(os.fspath(weights))
+        ema = OmegaConf.select(cfg, "train.init_ema", default=True)
+        checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation, ema=ema)
+        checkpointer.load(os.fspath(weights))
     return model

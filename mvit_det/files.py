@@ -1,8 +1,11 @@
 """Files and folders that are written completely or not at all; a cache of parsed files."""
 
+import fcntl
 import functools
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -14,6 +17,7 @@ from typing import Any, TypeVar, cast
 from mvit_det.errors import UserError
 
 PARTIAL = ".partial"
+_STALE = re.compile(r"\.[0-9a-f]{16}\.partial$")
 KEPT_BYTES = 1 << 26  # total size of cached files; parsed JSON takes five times as much memory
 _RECENT = 2 * 10**9  # ns: the coarsest resolution of modification times among file systems
 
@@ -26,14 +30,16 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     The content reaches the disk before the name does, so that after a crash or a power failure
-    ``path`` has the old content or the new one, never a part. After an exception the temporary
-    file is removed; after ``kill -9`` it stays, ends in ``.partial``, and is overwritten next time.
+    ``path`` has the old content or the new one, never a part. The temporary file is new and its
+    name is random, so that nobody can have put a link there. After an exception it is removed;
+    after ``kill -9`` it stays until another process writes to that folder.
 
     Raises:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(path.name + PARTIAL)
+    _remove_stale(path.parent.absolute())
+    partial, lock = _create(path)
     try:
         yield partial
         _flush(partial)
@@ -42,7 +48,39 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(lock)
     _flush(path.parent)  # the new name as well
+
+
+def _create(path: Path) -> tuple[Path, int]:
+    """Create a temporary file for ``path``, and lock it for as long as it is being written."""
+    while True:
+        # A name has at most 255 bytes, of which a character takes up to four.
+        partial = path.with_name(f"{path.name[:50]}.{secrets.token_hex(8)}{PARTIAL}")
+        lock = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with suppress(OSError):  # some file systems have no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(partial):
+            return partial, lock
+        os.close(lock)  # another process took it for stale before the lock
+
+
+@functools.cache
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed processes left in a folder, once per process; not what others write."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return  # which the caller's own attempt explains
+    for name in filter(_STALE.search, names):
+        with suppress(OSError):  # raised by the lock if somebody writes the file
+            lock = os.open(folder / name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(folder / name)
+            finally:
+                os.close(lock)
 
 
 def _flush(path: Path) -> None:

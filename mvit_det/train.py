@@ -17,6 +17,8 @@ from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import log_schedule
 from mvit_det.engine import (
     ConfigFile,
+    IncompleteEvaluation,
+    add_config_flags,
     apply_overrides,
     check_run,
     do_train,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mvit_det.files import atomic_file
+from mvit_det.files import _remove_stale, atomic_file
 
 
 def test_content_is_renamed_at_the_end(tmp_path):
@@ -44,3 +44,44 @@ def test_a_killed_writer_leaves_the_old_content(tmp_path):
     with atomic_file(path) as partial:
         partial.write_text("new")
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_link_that_someone_planted_is_not_followed(tmp_path):
+    """Every temporary name is new: a link at the name of an earlier one changes nothing."""
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    path = tmp_path / "a.txt"
+    (tmp_path / "a.txt.partial").symlink_to(precious)
+    names = set()
+    for _ in range(2):
+        with atomic_file(path) as partial:
+            names.add(partial.name)
+            assert partial.parent == tmp_path and partial.is_file() and not partial.is_symlink()
+            partial.write_text("new")
+        partial.symlink_to(precious)
+    assert precious.read_text() == "kept" and path.read_text() == "new" and len(names) == 2
+
+
+def test_what_a_killed_process_left_goes_but_not_what_another_is_writing(tmp_path):
+    left = tmp_path / f"old.bin.{'0' * 16}.partial"
+    left.touch()
+    outside = tmp_path / "other.partial"
+    outside.touch()
+    with atomic_file(tmp_path / "big.bin") as first:
+        assert not left.exists() and outside.exists()
+        _remove_stale.cache_clear()
+        with atomic_file(tmp_path / "b.txt") as second:
+            second.write_text("b")
+        first.write_text("big")
+    assert (tmp_path / "big.bin").read_text() == "big"
+
+
+def test_files_get_the_usual_permissions_and_names_may_be_as_long_as_possible(tmp_path):
+    path = tmp_path / ("\u6f22" * 85)  # 255 bytes
+    before = os.umask(0o022)
+    try:
+        with atomic_file(path) as partial:
+            partial.write_text("x")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644

@@ -5,6 +5,7 @@ import torch
 train = dict(
     output_dir="./output",
     init_checkpoint="",
+    init_ema=True,  # take the moving average of the weights, where init_checkpoint has one
     inflation="centre",  # of image weights in a model for clips: "centre", "mean" or "repeat"
     max_iter=90000,
     seed=-1,  # a fixed seed makes runs repeatable; -1 draws one

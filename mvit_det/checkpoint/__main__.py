@@ -6,6 +6,11 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvit_det.checkpoint.class_order import (
+    class_names,
+    describe_class_order,
+    write_class_names,
+)
 from mvit_det.checkpoint.converting import check_output, translate, write_weights
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.layout import Layout, absent_names
@@ -33,6 +38,11 @@ def argument_parser() -> ArgumentParser:
         help="a path, a URL or the name of published weights",
     )
     source.add_argument("file", nargs="?", default=SUPPRESS, metavar="FILE", help="the same")
+    parser.add_argument(
+        "--no-ema",
+        action="store_true",
+        help="take the weights, also where the file has their moving average (EMA)",
+    )
     parser.add_argument("--to", choices=FORMATS, help="the format to write")
     parser.add_argument("--output", metavar="FILE", help="the file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
@@ -52,12 +62,18 @@ def main(args: Namespace) -> Weights:
         raise UserError("--to and --output belong together: give both to convert, or neither.")
     if args.to:
         check_output(args.output, args.to, args.overwrite)
-    weights = read_weights(fetch(args.file))
+    weights = read_weights(fetch(args.file), average=not args.no_ema)
     print("\n".join(describe_weights(weights)))
     if args.to:
         tensors, renamed, left_out = translate(weights, args.to)
+        names = class_names(weights) if weights.sources.get(HEADS[2]) in renamed else []
+        written = names and write_class_names(names, args.output, args.overwrite)
         write_weights(tensors, args.to, args.output, args.overwrite)
         print(f"\nWrote {len(tensors)} tensors for {FORMATS[args.to].title} to {args.output}.")
+        if written:
+            print(f"Wrote the {len(names)} class names to {written}.")
+        if note := describe_class_order(weights, names, args.to):
+            print(note)
         missing = [name for name in HEADS if name not in weights.tensors]
         if missing and args.to not in ("detectron2", "mvit_det"):
             print(f"Missing from the file, so not written: {', '.join(missing)}.")
@@ -86,6 +102,8 @@ def describe_weights(weights: Weights) -> list[str]:
             "head": head_title(weights, layout),
         }
     facts["tensors"] = f"{len(weights.tensors)} of {numbers:,} numbers, {', '.join(dtypes)}"
+    if weights.average:
+        facts["taken"] = weights.average
     if weights.companions:
         facts["other entries"] = ", ".join(weights.companions)
     lines = [f"{name + ':':18}{fact}" for name, fact in facts.items()]
@@ -128,7 +146,9 @@ def clip_facts(weights: Weights, layout: Layout) -> dict[str, str]:
 
 def frame_interval(weights: Weights) -> int | None:
     """Find tau, in frames, in a PySlowFast file's config or the catalog; None if unknown."""
-    config = re.search(r"^ *SAMPLING_RATE: (\d+)", str(weights.companions.get("cfg")), re.MULTILINE)
+    text = weights.companions.get("cfg")
+    text = text if isinstance(text, str) else ""
+    config = re.search(r"^ *SAMPLING_RATE: (\d{1,4})", text, re.MULTILINE)
     row = find(Path(weights.path).name)
     match = config or (row and re.search(r"\b\d+x(\d+)\b", row.what))
     return int(match[1]) if match else None

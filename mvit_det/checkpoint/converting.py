@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from mvit_det.checkpoint.formats import FORMATS
 from mvit_det.checkpoint.layout import Layout
-from mvit_det.checkpoint.reasons import DETECTOR
-from mvit_det.checkpoint.weights import Weights
+from mvit_det.checkpoint.reasons import DETECTOR, is_configured
+from mvit_det.checkpoint.weights import Weights, check_real
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import atomic_file
 
@@ -34,7 +34,8 @@ def translate(
         out.
 
     Raises:
-        UserError: models of the target format cannot represent this network.
+        UserError: models of the target format cannot represent this network, or its numbers are
+            not floating-point ones.
     """
     form, layout = FORMATS[target], _check_convertible(weights, target)
     detector = [name for name in weights.tensors if DETECTOR.fullmatch(name)]
@@ -42,6 +43,9 @@ def translate(
     if "{other}" in form.rows and detector:
         pyramid = any(name.startswith("backbone.fpn_") for name in detector)
         prefix = "backbone.bottom_up." if pyramid else "backbone."
+    for name, tensor in weights.tensors.items():
+        if not is_configured(name):
+            check_real(weights.sources[name], tensor, weights.path)
     theirs = form.from_canonical(weights.tensors, layout, prefix)
     left_out, impossible = {}, []
     for name in weights.tensors:

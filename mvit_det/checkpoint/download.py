@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import time
-import zipfile
 from collections.abc import Iterator
 from http.client import HTTPException
 from urllib.error import HTTPError
@@ -21,7 +20,7 @@ import portalocker
 from iopath.common.file_io import file_lock, get_cache_dir
 from tqdm import tqdm
 
-from mvit_det.checkpoint.reading import WEB_PAGE
+from mvit_det.checkpoint import reading
 from mvit_det.errors import UserError
 from mvit_det.files import atomic_file
 
@@ -111,26 +110,20 @@ def cache_path(url: str) -> str:
 def describe_damage(path: str | os.PathLike, checksum: str = "") -> str | None:
     """Describe how a downloaded file differs from the published one; None if it does not.
 
-    Besides a wrong checksum, this detects a web page that a proxy sent instead of the file, and a
-    truncated archive, as after a lost connection whose server had announced no length.
+    Besides a wrong checksum, this detects a message that a server sent instead of the file (a web
+    page, JSON, text), and a truncated file, as after a lost connection whose server had announced
+    no length.
 
     Args:
         path: existing file.
         checksum: as for `download`.
     """
+    damage = reading.describe_damage(path)
+    if damage or not checksum:
+        return damage
+    algorithm, expected = checksum.split(":")
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
-        start = file.read(512)
-        if not start:
-            return "it is an empty file"
-        if WEB_PAGE.match(start):
-            return "it is a web page, as a proxy or a login sends instead of a file"
-        if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
-            return "its end is missing"
-        if not checksum:
-            return None
-        algorithm, expected = checksum.split(":")
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        file.seek(0)
         while block := file.read(BLOCK_SIZE):
             digest.update(block)
     actual = digest.hexdigest()[: len(expected)]

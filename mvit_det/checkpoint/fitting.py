@@ -9,8 +9,9 @@ from mvit_det.checkpoint.inflation import check_inflation, starts_at_zero
 from mvit_det.checkpoint.layout import BACKBONE, Layout, backbone_prefix, layout_of
 from mvit_det.checkpoint.reasons import is_configured, why_dropped, why_missing
 from mvit_det.checkpoint.report import format_notes
-from mvit_det.checkpoint.resize import ShapeMismatch, adapt
-from mvit_det.checkpoint.weights import Weights
+from mvit_det.checkpoint.resize import OTHER_CLASSES, ShapeMismatch, adapt
+from mvit_det.checkpoint.unwrapping import INSERTED
+from mvit_det.checkpoint.weights import Weights, check_real
 from mvit_det.errors import UserError
 
 
@@ -39,6 +40,13 @@ class Report:
     dropped: dict[str, str] = field(default_factory=dict)
     configured: list[str] = field(default_factory=list)
     backbone: list[str] = field(default_factory=list)
+
+    @property
+    def other_classes(self) -> tuple[str, str] | None:
+        """Classes of the file and of the model, if nothing else differs; else None."""
+        reasons = set(self.mismatched.values())
+        match = OTHER_CLASSES.fullmatch(next(iter(reasons), ""))
+        return (match[1], match[2]) if match and len(reasons) == 1 and not self.missing else None
 
     @property
     def complete(self) -> bool:
@@ -101,12 +109,13 @@ def fit(
             ``inflation.INFLATIONS``.
 
     Raises:
-        UserError: file and model widen their channels in different places, or the inflation is
-            unknown.
+        UserError: file and model widen their channels in different places, the inflation is
+            unknown, or a tensor that the model needs is not of floating-point numbers.
     """
     check_inflation(inflation)
-    prefix = backbone_prefix(model_state)
-    ours = {_strip_prefix(name, prefix): name for name in model_state}
+    plain = {INSERTED.sub("", name): name for name in model_state}  # as in what is read
+    prefix = backbone_prefix(plain)
+    ours = {_strip_prefix(name, prefix): full for name, full in plain.items()}
     model = layout_of({name: model_state[full] for name, full in ours.items()})
     _check_expansion(weights, model, prefix)
 
@@ -119,8 +128,10 @@ def fit(
             report.dropped[source] = why_dropped(name, weights.layout, model, ours)
             continue
         full = ours[name]
+        target = model_state[full]
+        if target.is_floating_point():
+            check_real(source, tensor, weights.path)
         try:
-            target = model_state[full]
             state[full], note = adapt(name, tensor, target, weights.layout, model, inflation)
         except ShapeMismatch as error:
             report.mismatched[full] = str(error)

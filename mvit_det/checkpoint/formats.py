@@ -24,9 +24,9 @@ from mvit_det.checkpoint.reasons import DETECTOR
 
 PLACEHOLDERS = {
     "vit": r"(?:.+\.)?",
-    "n": r"\d+",
-    "s": r"\d+",
-    "b": r"\d+",
+    "n": r"\d{1,3}",  # no more, since what a file lacks is listed by counting up to its blocks
+    "s": r"\d",
+    "b": r"\d{1,3}",
     "i": r"\d",
     "x": "[qkv]",
     "a": "[thw]",
@@ -110,7 +110,7 @@ class Format:
         prefix = next((match.groupdict().get("vit", "") for match in stems), "")
         blocks: dict[int, int] = {}  # per stage, where blocks are counted within stages
         for name in names:
-            if match := re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name):
+            if match := re.match(r"stages\.(\d)\.blocks\.(\d{1,3})\.", name):
                 stage, block = map(int, match.groups())
                 blocks[stage] = max(blocks.get(stage, 0), block + 1)
 
@@ -264,7 +264,7 @@ def recognise(tensors: Mapping[str, torch.Tensor]) -> str | None:
     Args:
         tensors: name in the file -> tensor.
     """
-    names = set(tensors)
+    names = tensors.keys()
     if "conv_proj.weight" in names:
         return "torchvision"
     if any(name.endswith("patch_embed.projection.weight") for name in names):

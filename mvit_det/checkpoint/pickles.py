@@ -9,14 +9,17 @@ numbers into memory addresses.
 """
 
 import pickle
+import pickletools
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 
 Order = Literal["C", "F"]
+MAX_ITEMS = 10**5  # of a tuple and its tuples, counted as often as they occur
+MEMO_GAP = 1000  # Python numbers what it remembers without gaps; some old files skip a few
 
 
 class Forbidden(Exception):
@@ -122,10 +125,102 @@ def array_builders() -> dict[str, Callable]:
 
 
 def replace_arrays(content: Any) -> Any:
-    """Replace every `PickledArray` in nested containers by its numpy array."""
-    if isinstance(content, PickledArray):
-        return content.array
-    if type(content) in (dict, OrderedDict):
-        return {key: replace_arrays(value) for key, value in content.items()}
-    kept = type(content) not in (list, tuple)
-    return content if kept else type(content)(map(replace_arrays, content))
+    """Replace every `PickledArray` in nested containers by its numpy array, in place.
+
+    Each container is visited once: a few bytes can describe lists that hold each other so often
+    that visiting them from each place they are in would never end.
+    """
+    replaced: dict[int, Any] = {}
+
+    def visit(item: Any) -> Any:
+        if isinstance(item, PickledArray):
+            return item.array
+        if type(item) not in (dict, OrderedDict, list, tuple):
+            return item
+        if id(item) not in replaced:
+            replaced[id(item)] = item
+            if isinstance(item, tuple):
+                replaced[id(item)] = tuple(map(visit, item))
+            else:
+                pairs = item.items() if isinstance(item, dict) else enumerate(item)
+                for key, value in list(pairs):
+                    item[key] = visit(value)
+        return replaced[id(item)]
+
+    return visit(content)
+
+
+def scan(file: IO[bytes]) -> tuple[int, bool]:
+    """Find the end of a pickle, or where it is damaged, without running it.
+
+    It also checks that reading takes time and memory in proportion to these bytes. Two instructions
+    could take more: to remember an object at a high number, for which a table of that length is
+    made, and to look up a tuple whose items are shared tuples of shared tuples.
+
+    Args:
+        file: at the beginning of the pickle; afterwards at its end, unless it is damaged.
+
+    Returns:
+        The position in the file, in bytes, and whether it is the end.
+
+    Raises:
+        UnpicklingError: reading would take more.
+    """
+    sound, objects = file.tell(), _Objects()
+    try:
+        for instruction, argument, position in pickletools.genops(file):
+            sound = position or 0
+            objects.follow(instruction, argument)
+    except (ValueError, LookupError, TypeError):
+        return sound, False
+    return file.tell(), True
+
+
+class _Objects:
+    """The objects on the stack and in the memo of a pickle, each as its number of items."""
+
+    def __init__(self) -> None:
+        self.stack: list[int] = []
+        self.marks: list[int] = []  # lengths of the stack
+        self.memo: dict[int, int] = {}
+
+    def follow(self, instruction: pickletools.OpcodeInfo, argument: Any) -> None:
+        """Follow one instruction; an error of lookup means that the pickle is damaged."""
+        name, stack = instruction.name, self.stack
+        if name in _REMEMBER:
+            number = len(self.memo) if name == "MEMOIZE" else argument
+            if number > 2 * len(self.memo) + MEMO_GAP:
+                raise pickle.UnpicklingError(f"it remembers an object as number {number}")
+            self.memo[number] = stack[-1]
+        elif name in _RECALL:
+            stack.append(self.memo[argument])
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "MARK":
+            self.marks.append(len(stack))
+        elif name == "POP" and self.marks and self.marks[-1] == len(stack):
+            self.marks.pop()
+        else:
+            self._replace(name, instruction.stack_before, len(instruction.stack_after))
+
+    def _replace(self, name: str, taken: list, given: int) -> None:
+        """Take what an instruction uses from the stack, and put its result there."""
+        start, below = len(self.stack), len(taken)
+        if pickletools.markobject in taken:
+            start, below = self.marks.pop(), taken.index(pickletools.markobject)
+        start -= below
+        if start < 0:
+            raise LookupError("nothing is on the stack")
+        items = self.stack[start:]
+        del self.stack[start:]
+        size = 1 + sum(items) if "TUPLE" in name or name == "FROZENSET" else 1
+        if size > MAX_ITEMS:
+            raise pickle.UnpicklingError("it holds tuples within tuples, of too many items in all")
+        if name in _CHANGE:
+            size = items[0]  # the object that is changed, or not even that
+        self.stack += [size] * given
+
+
+_REMEMBER = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
+_RECALL = {"GET", "BINGET", "LONG_BINGET"}
+_CHANGE = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}

@@ -1,5 +1,6 @@
 """Open a weight file of any kind, detected from its content, without running code from it."""
 
+import io
 import os
 import pickle
 import re
@@ -7,9 +8,10 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from mvit_det.checkpoint import pickles
@@ -25,7 +27,8 @@ WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 # They become blank objects, so it is harmless that some of these names could be misused.
 BLANKED_NAMES = re.compile(
     r"(argparse\.Namespace|builtins\.getattr|datetime\.\w+|functools\.partial|pathlib\.\w+"
-    r"|(mmengine|mmcv|mmaction|yacs|fvcore|iopath|omegaconf|slowfast|detectron2)\..+)"
+    r"|(mmengine|mmcv|mmaction|yacs|fvcore|iopath|omegaconf|slowfast|detectron2"
+    r"|lightning|pytorch_lightning|lightning_fabric|torchmetrics|timm|hydra)\..+)"
 )
 
 
@@ -42,10 +45,7 @@ def read_file(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-            file.seek(max(os.path.getsize(path) - 1, 0))
-            last = file.read()
+        head, last = ends_of(path)
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder: give the weight file in it.") from error
     except OSError as error:
@@ -58,11 +58,46 @@ def read_file(path: str | Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # damaged files fail in many ways
-        reason = re.split(r"\n|\. ", f"{type(error).__name__}: {error}")[0]
+        reason = re.split(r"\n|\. ", f"{type(error).__name__}: {error}")[0][:200]
         raise UserError(
             f"Weight file {path} cannot be read ({reason}): it is damaged or incomplete, download "
             "it again."
         ) from error
+
+
+def ends_of(path: str | os.PathLike) -> tuple[bytes, bytes]:
+    """Read the first 512 bytes of a file and its last one, which tell what kind it is."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+        file.seek(max(os.path.getsize(path) - 1, 0))
+        return head, file.read()
+
+
+def describe_damage(path: str | os.PathLike) -> str | None:
+    """Describe why a file is no weight file, or is cut off, as far as its ends tell; else None."""
+    head, last = ends_of(path)
+    if not head:
+        return "it is an empty file"
+    if WEB_PAGE.match(head):
+        return "it is a web page, as a proxy or a login sends instead of a file"
+    try:
+        read = _reader(Path(path), head, last)
+    except UserError:
+        return f"it is not a weight file, it begins with {head[:40].decode('latin1')!r}"
+    return None if _is_whole(path, read, last) else "its end is missing"
+
+
+def _is_whole(path: str | os.PathLike, read: Callable, last: bytes) -> bool:
+    """Return whether the end of a file is there, for a file that ``read`` reads."""
+    if read is _read_torch_zip:
+        return zipfile.is_zipfile(path)
+    if read is load_file:
+        try:
+            with safe_open(path, "pt"):
+                return True
+        except SafetensorError:
+            return False
+    return read is not _read_pickle or last == b"."
 
 
 def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
@@ -72,7 +107,7 @@ def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
     if head.startswith(b"PK\x03\x04"):
         return _read_torch_zip
     if head[0] == 0x80:
-        return _read_torch if head[2:].startswith(LEGACY_TORCH) else _read_pickle
+        return _read_legacy_torch if head[2:].startswith(LEGACY_TORCH) else _read_pickle
     if re.match(rb"[(\]}cdl]", head) and last == b".":  # protocols 0 and 1 begin like text
         return _read_pickle
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_SAFETENSORS_HEADER:
@@ -93,10 +128,24 @@ def _reader(path: Path, head: bytes, last: bytes) -> Callable[[Path], Any]:
 
 def _read_pickle(path: Path) -> Any:
     with open(path, "rb") as file:
+        end, whole = pickles.scan(file)
+        file.seek(0)
+        # what precedes the damage may have a name to refuse
+        sound = file if whole else io.BytesIO(file.read(end))
         try:
-            return pickles.ArrayUnpickler(file).load()
+            return pickles.ArrayUnpickler(sound).load()
         except pickles.Forbidden as error:
             raise _unsafe_name(path, str(error)) from None
+
+
+def is_compressed(archive: zipfile.ZipFile, path: str | os.PathLike) -> bool:
+    """Return whether an archive is compressed, or holds more bytes than its file.
+
+    torch.save writes neither, and then a few bytes could stand for more than memory holds.
+    """
+    members = archive.infolist()
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    return not stored or sum(member.file_size for member in members) > os.path.getsize(path)
 
 
 def _read_torch_zip(path: Path) -> Any:
@@ -109,10 +158,31 @@ def _read_torch_zip(path: Path) -> Any:
                 f"{path} is an archive of {shorten_list(members, 3)}, not a weight file: unpack it "
                 "and give the weight file in it."
             )
+        if is_compressed(archive, path):
+            raise UserError(
+                f"{path} is a compressed archive, which torch.save does not write: download it "
+                "again, or unpack it and archive it without compression (zip -0)."
+            )
         damaged = archive.testzip()
-    if damaged:
-        raise UserError(f"{path} is damaged (checksum of {damaged}): download it again.")
+        if damaged:
+            raise UserError(f"{path} is damaged (checksum of {damaged}): download it again.")
+        with archive.open(next(name for name in members if name.endswith("data.pkl"))) as file:
+            _check_sound(file)
     return _read_torch(path, mmap=True)
+
+
+def _read_legacy_torch(path: Path) -> Any:
+    with open(path, "rb") as file:
+        # format, its version, sizes of numbers; the content; the names of the arrays that follow
+        for _ in range(5):
+            _check_sound(file)
+    return _read_torch(path)
+
+
+def _check_sound(file: IO[bytes]) -> None:
+    """Raise an error unless the pickle at the file's position is whole and ordinary."""
+    if not pickles.scan(file)[1]:
+        raise pickle.UnpicklingError("the list of its contents is cut off")
 
 
 def _read_torch(path: Path, mmap: bool = False) -> Any:
@@ -148,7 +218,7 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
 def _unsafe_name(path: Path, name: str) -> UserError:
     """Return the error for a file that refers to a name that weights do not need."""
     return UserError(
-        f"{path} is refused: it refers to {name}, which could run code of the file's author, and "
-        "weights need nothing but arrays, containers, strings and numbers; download it again from "
-        "its publisher, or save the state_dict alone with torch.save."
+        f"{path} is refused: it refers to {name[:200]}, which could run code of the file's author, "
+        "and weights need nothing but arrays, containers, strings and numbers; download it again "
+        "from its publisher, or save the state_dict alone with torch.save."
     )

@@ -51,7 +51,7 @@ def merge_names(names: list[str]) -> list[str]:
 def _brace(values: list[str]) -> str:
     if len(values) == 1:
         return values[0]
-    if all(re.fullmatch(r"\d+", value) for value in values):
+    if all(re.fullmatch(r"\d{1,9}", value) for value in values):
         numbers = sorted(map(int, values))
         # within a run of consecutive numbers, number minus index is constant
         runs = [

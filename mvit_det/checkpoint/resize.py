@@ -5,6 +5,7 @@ of other sizes: the model then computes what it would have computed with the fil
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,15 @@ import torch
 from mvit_det.backbone.position import absolute_position, resize_table
 from mvit_det.checkpoint.inflation import inflate
 from mvit_det.checkpoint.layout import Layout
+
+# Canonical names of what has rows for classes -> rows of each class, and rows besides.
+CLASS_HEADS = {
+    r"head\.projection\.(weight|bias)": (1, 0),
+    r"roi_heads\.box_predictor(\.\d)?\.cls_score\.(weight|bias)": (1, 1),
+    r"roi_heads\.box_predictor(\.\d)?\.bbox_pred\.(weight|bias)": (4, 0),
+    r"roi_heads\.mask_head\.predictor\.(weight|bias)": (1, 0),
+}
+OTHER_CLASSES = re.compile(r"(\d+) classes, the model has (\d+)")
 
 
 class ShapeMismatch(Exception):
@@ -45,7 +55,7 @@ def adapt(
     """
     if source is None or model is None:
         if tensor.shape != target.shape:
-            raise _mismatch(tensor, target)
+            raise _mismatch(name, tensor, target)
         return tensor, None
     leaf = name.rpartition(".")[2]
     # two grids may have equally many rows
@@ -57,20 +67,18 @@ def adapt(
     if leaf.startswith("pos_embed") and tensor.shape[-1] == target.shape[-1]:
         return _adapt_absolute(leaf, tensor, target, source, model)
     if {tensor.ndim, target.ndim} == {4, 5}:
-        return _adapt_convolution(tensor, target, inflation)
-    if name.startswith("head.projection.") and tensor.shape[1:] == target.shape[1:]:
-        raise ShapeMismatch(f"{len(tensor)} classes, the model has {len(target)}")
-    raise _mismatch(tensor, target)
+        return _adapt_convolution(name, tensor, target, inflation)
+    raise _mismatch(name, tensor, target)
 
 
 def _adapt_convolution(
-    tensor: torch.Tensor, target: torch.Tensor, inflation: str
+    name: str, tensor: torch.Tensor, target: torch.Tensor, inflation: str
 ) -> tuple[torch.Tensor, str]:
     """Turn a kernel over (h, w) into one over (t, h, w); the reverse only if it has one frame."""
     flat = [(*kernel.shape[:2], *kernel.shape[-2:]) for kernel in (tensor, target)]
     frames = max(tensor, target, key=torch.Tensor.dim).shape[2]
     if flat[0] != flat[1]:
-        raise _mismatch(tensor, target)
+        raise _mismatch(name, tensor, target)
     if frames == 1:
         adapted, note = tensor.reshape(target.shape), "the same convolution"
     elif tensor.ndim == 4:
@@ -125,7 +133,13 @@ def _grid_of(table: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], int]
     raise ShapeMismatch(f"a position embedding of {rows} rows, which are not a square grid")
 
 
-def _mismatch(tensor: torch.Tensor, target: torch.Tensor) -> ShapeMismatch:
+def _mismatch(name: str, tensor: torch.Tensor, target: torch.Tensor) -> ShapeMismatch:
+    """Explain shapes that differ: by the numbers of classes, if that is all."""
+    per_class = [rows for head, rows in CLASS_HEADS.items() if re.fullmatch(head, name)]
+    if per_class and tensor.ndim and tensor.shape[1:] == target.shape[1:]:
+        each, more = per_class[0]
+        file, model = ((len(table) - more) // each for table in (tensor, target))
+        return ShapeMismatch(f"{file} classes, the model has {model}")
     return ShapeMismatch(f"shape {_format(tensor.shape)}, the model has {_format(target.shape)}")
 
 

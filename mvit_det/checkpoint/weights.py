@@ -13,10 +13,10 @@ from mvit_det.checkpoint.formats import FORMATS, Format, recognise
 from mvit_det.checkpoint.layout import STEM, Layout, layout_of
 from mvit_det.checkpoint.reading import read_file
 from mvit_det.checkpoint.reasons import why_unknown
-from mvit_det.errors import UserError
+from mvit_det.checkpoint.unwrapping import unwrap
+from mvit_det.errors import UserError, shorten_list
 
-# Keys under which training programs put the tensors of their model.
-WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict")
+MAX_REPEATED = 2**30  # bytes of a tensor whose numbers the file does not hold one by one
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Weights:
         left_out: name in the file -> why it is not among ``tensors``.
         layout: the network; None if it is not an MViT.
         companions: other entries of the file, such as the optimizer state.
+        average: how the moving average of the weights was treated; "" if the file has none.
     """
 
     path: str
@@ -41,49 +42,66 @@ class Weights:
     left_out: dict[str, str]
     layout: Layout | None
     companions: dict[str, Any] = field(default_factory=dict, repr=False)
+    average: str = ""
 
 
-def read_weights(path: str | Path) -> Weights:
+def read_weights(path: str | Path, average: bool = True) -> Weights:
     """Read a weight file of any known format, without running code from it.
 
     Args:
         path: file on this machine.
+        average: whether to take the moving average (EMA) of the weights, where the file has one.
 
     Raises:
-        UserError: it cannot be read, refers to more than arrays, or holds no tensors.
+        UserError: it cannot be read, refers to more than arrays, or holds no tensors, or those of
+            more than one network.
     """
-    return from_content(read_file(path), path)
+    weights = from_content(read_file(path), path, average)
+    empty = [weights.sources[name] for name, tensor in weights.tensors.items() if tensor.is_meta]
+    if empty:
+        raise UserError(
+            f"{path} has only the shapes of {shorten_list(empty, 3)}, saved on torch's meta "
+            "device: give a file with their numbers."
+        )
+    return weights
 
 
-def from_content(content: Any, path: str | Path) -> Weights:
+def from_content(content: Any, path: str | Path, average: bool = True) -> Weights:
     """Extract the weights from the content of a file.
 
     Args:
-        content: as from `read_file`: tensors by name, at the top level or under one of
-            ``WRAPPERS``.
+        content: as from `read_file`: tensors by name, at the top level or under the keys of
+            training programs (`unwrap`).
         path: name of the file, for messages.
+        average: as for `read_weights`.
 
     Raises:
-        UserError: the content holds no tensors.
+        UserError: the content holds no tensors, or those of more than one network.
     """
-    entries, companions = _unwrap(content, path)
-    # distributed training may prefix every name with that of the wrapper
-    if entries and all(str(name).startswith("module.") for name in entries):
-        entries = {name.removeprefix("module."): value for name, value in entries.items()}
-    file_tensors, left_out = {}, {}
-    for name, value in entries.items():
+    network = unwrap(content, path, average)
+    file_tensors, left_out = {}, network.left_out
+    for name, value in network.values.items():
         tensor = as_tensor(value)
         if tensor is None:
-            left_out[str(name)] = f"not a dense tensor of numbers, but {type(value).__name__}"
+            left_out[name] = f"not a dense tensor of numbers, but {type(value).__name__}"
         else:
-            file_tensors[str(name)] = tensor
+            file_tensors[name] = tensor
     form = recognise(file_tensors)
-    if form is None:
-        sources = {name: name for name in file_tensors}
-        return Weights(str(path), None, file_tensors, sources, left_out, None, companions)
-    tensors, sources, unknown = _translate(file_tensors, FORMATS[form])
+    tensors, sources = file_tensors, {name: name for name in file_tensors}
+    unknown: dict[str, str] = {}
+    layout = None
+    if form:
+        tensors, sources, unknown = _translate(file_tensors, FORMATS[form])
+        layout = layout_of(tensors)
     return Weights(
-        str(path), form, tensors, sources, left_out | unknown, layout_of(tensors), companions
+        str(path),
+        form,
+        tensors,
+        sources,
+        left_out | unknown,
+        layout,
+        network.companions,
+        network.average,
     )
 
 
@@ -104,31 +122,27 @@ def as_tensor(value: Any) -> torch.Tensor | None:
                 return torch.from_numpy(native)
         except TypeError:  # a dtype that torch does not have
             return None
-    if not isinstance(value, torch.Tensor) or value.is_quantized:
+    if not isinstance(value, torch.Tensor) or value.is_quantized or value.is_nested:
         return None
-    return value.detach() if value.layout == torch.strided else None
+    if value.layout != torch.strided:
+        return None
+    # A few bytes, repeated by strides of 0, could stand for more than memory holds.
+    repeated = value.nbytes > max(value.untyped_storage().nbytes(), MAX_REPEATED)
+    return None if repeated else value.detach()
 
 
-def _unwrap(content: Any, path: str | Path) -> tuple[Mapping, dict[str, Any]]:
-    """Split the content of a file into the model's values by name, and the other entries."""
-    if isinstance(content, Mapping):
-        for key in WRAPPERS:
-            inner = content.get(key)
-            if isinstance(inner, Mapping) and _has_tensors(inner):
-                return inner, {str(k): v for k, v in content.items() if k != key}
-        if _has_tensors(content):
-            return content, {}
-    kind = type(content).__name__
-    names = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else ""
-    keys = f" with {names}" if names else ""
-    raise UserError(
-        f"{path} holds a {kind}{keys} and not weights: give a file that has tensors by name, at "
-        f"its top level or under one of {', '.join(WRAPPERS)}."
-    )
+def check_real(name: str, tensor: torch.Tensor, path: str) -> None:
+    """Check that a tensor of a network has floating-point numbers.
 
-
-def _has_tensors(content: Mapping) -> bool:
-    return any(as_tensor(value) is not None for value in content.values())
+    Raises:
+        UserError: they are complex or integer, of which another network would be made silently.
+    """
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{path} holds {kind} numbers in {name}, and weights are floating-point ones: it is "
+            "quantized, or of another program; give the file that it was made from."
+        )
 
 
 def _translate(

@@ -19,7 +19,8 @@ from mvit_det.checkpoint import fit, read_weights
 from mvit_det.checkpoint.fitting import Report
 from mvit_det.checkpoint.inflation import check_inflation
 from mvit_det.checkpoint.published import fetch
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.checkpoint.reading import is_compressed
+from mvit_det.errors import UserError, check_choice, shorten_list
 from mvit_det.files import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         save_dir: folder of the checkpoints; "" to save nothing.
         complete: whether every tensor of the model must be in the file.
         inflation: how image weights become clip weights (`mvit_det.checkpoint.inflation`).
+        ema: whether to load the moving average of the weights, where a file has one beside them.
         checkpointables: objects with ``state_dict`` and ``load_state_dict``, saved by name.
     """
 
@@ -56,12 +58,15 @@ class StrictCheckpointer(DetectionCheckpointer):
         *,
         complete: bool = False,
         inflation: str = "centre",
+        ema: bool = True,
         **checkpointables,
     ):
         check_inflation(inflation)
+        check_choice("train", (True, False), init_ema=ema)
         super().__init__(model, save_dir, **checkpointables)
         self.inflation = inflation
         self.complete = complete
+        self.ema = ema
         self.unchanged = False  # whether nothing may be resized or inflated
 
     def save(self, name: str, *, tag: bool = True, **contents: Any) -> None:
@@ -141,6 +146,7 @@ class StrictCheckpointer(DetectionCheckpointer):
     def resume(self, path: str) -> dict[str, Any]:
         """Load a checkpoint of this run, which must fit unchanged; return the unused entries."""
         self.complete = self.unchanged = True
+        self.ema = False
         return self.load(path)
 
     def load(self, path: str, checkpointables=None) -> dict[str, Any]:
@@ -159,9 +165,14 @@ class StrictCheckpointer(DetectionCheckpointer):
             raise UserError(f"{error} {hint}") from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        weights = read_weights(filename)
+        weights = read_weights(filename, average=self.ema)
         fitted = fit(weights, self.model.state_dict(), self.inflation)
         self._check_fit(fitted.report)
+        if weights.average and not self.unchanged:
+            logger.info(
+                "%s: taking %s (train.init_ema=%s).",
+                *(self._source, weights.average, str(self.ema).lower()),
+            )
         bad = _non_finite_names(fitted.state)
         if bad:
             raise UserError(
@@ -181,6 +192,13 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     def _check_fit(self, report: Report) -> None:
         wrong = report.mismatched | (report.resized | report.zeroed if self.unchanged else {})
+        if self.complete and report.other_classes:
+            file, model = report.other_classes
+            raise UserError(
+                f"Checkpoint {self._source} has {file} classes and the model {model}, and all else "
+                "fits: use the config that it was trained with, or train from it "
+                f"(train.init_checkpoint) for these {model} classes first."
+            )
         too_few = report.backbone_share < self.MIN_BACKBONE_SHARE
         if too_few or (self.complete and (report.missing or wrong)):
             raise UserError(
@@ -198,6 +216,8 @@ def checkpoint_fault(path: str | os.PathLike) -> str | None:
     """Describe the damage of a checkpoint file, from its zip checksums; None if it is intact."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if is_compressed(archive, path):
+                return "compressed, as no checkpoint is"
             damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile) as error:
         return "missing" if not os.path.exists(path) else f"truncated or not a checkpoint ({error})"

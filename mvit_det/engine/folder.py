@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 from detectron2.utils import comm
 
@@ -109,7 +110,7 @@ def _folder_lock(folder: Path, name: str) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / name, "a+") as lock:
+    with _open_lock(folder / name) as lock:
         try:
             # fcntl, not flock: the loader's workers must not inherit the lock
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,3 +124,14 @@ def _folder_lock(folder: Path, name: str) -> Iterator[None]:
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
         yield
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """Open a file whose content will be replaced, so never through a link to another one."""
+    try:
+        return open(path, "a+", opener=lambda *at: os.open(at[0], at[1] | os.O_NOFOLLOW, 0o666))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be opened as the lock of its folder ({error.strerror}): remove it, or "
+            "choose another train.output_dir."
+        ) from error

@@ -79,7 +79,8 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     check_run(cfg, training=False)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     inflation = cfg.train.get("inflation", "centre")
-    checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation)
+    ema = cfg.train.get("init_ema", True)
+    checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation, ema=ema)
     checkpointer.load(cfg.train.init_checkpoint)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
@@ -156,8 +157,9 @@ def _train(
         max_norm=cfg.train.get("clip_gradients"),
     )
     inflation = cfg.train.get("inflation", "centre")
+    ema = cfg.train.get("init_ema", True)
     checkpointer = StrictCheckpointer(
-        model, cfg.train.output_dir, inflation=inflation, trainer=trainer
+        model, cfg.train.output_dir, inflation=inflation, ema=ema, trainer=trainer
     )
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}

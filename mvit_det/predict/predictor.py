@@ -103,7 +103,8 @@ class Predictor:
         self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
         self.model = _build_on_device(cfg, device)
-        StrictCheckpointer(self.model, complete=True).load(path)
+        ema = OmegaConf.select(cfg, "train.init_ema", default=True)
+        StrictCheckpointer(self.model, complete=True, ema=ema).load(path)
         logger.info("Weights: %s", path)
 
     @property

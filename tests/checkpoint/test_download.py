@@ -5,6 +5,7 @@ import http.server
 import io
 import multiprocessing
 import os
+import pickle
 import socket
 import struct
 import tempfile
@@ -13,12 +14,15 @@ import time
 import zipfile
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from mvit_det.checkpoint import download as module
 from mvit_det.checkpoint.download import cache_path, download
 from mvit_det.errors import UserError
 
-BODY = bytes(range(256)) * 400
+BODY = pickle.dumps(bytes(range(256)) * 400, 4)
+OTHER = pickle.dumps(bytes(range(255, -1, -1)) * 400, 4)
 LENGTH = len(BODY)
 SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()[:8]}"
 
@@ -129,8 +133,8 @@ def test_a_whole_file_is_fetched_once_and_found_in_the_cache(server, cache, capf
 
 FAULTS = {
     "cut off": (lambda h: answer(h, cut=5000), "reset"),
-    "shorter than announced": (lambda h: answer(h, BODY[:5000]), "after 5000 of 102400 bytes"),
-    "another content": (lambda h: answer(h, BODY[::-1]), "its sha256 starts with"),
+    "shorter than announced": (lambda h: answer(h, BODY[:5000]), f"after 5000 of {LENGTH} bytes"),
+    "another content": (lambda h: answer(h, OTHER), "its sha256 starts with"),
     "empty": (lambda h: answer(h, b"", announced=0), "empty file"),
     "overloaded": (lambda h: answer(h, b"", status=503, announced=0), "HTTP 503"),
     "a page": (lambda h: answer(h, b"\n<!DOCTYPE html><p>Log in", announced=None), "a web page"),
@@ -152,15 +156,41 @@ def test_a_permanent_fault_ends_in_one_sentence(server, fault):
     assert len(server.asked) == module.ATTEMPTS
 
 
-def test_a_truncated_archive_is_refused_without_an_announced_length(server):
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("data.pkl", BODY)
-    whole = archive.getvalue()
+def archive() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data.pkl", BODY)
+    return file.getvalue()
+
+
+WHOLE = {
+    "archive": archive(),
+    "pickle": BODY,
+    "safetensors": save({"w": torch.ones(99)}),
+}
+
+
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_a_truncated_file_is_refused_without_an_announced_length(server, whole):
     bad = server.on("/bad.pth", lambda h: answer(h, whole[:-200], announced=None))
     assert "its end is missing" in message(bad)
     good = server.on("/good.pth", lambda h: answer(h, whole, announced=None))
     assert content(download(good)) == whole
+
+
+@pytest.mark.parametrize(
+    "page",
+    [b'{"error": "rate limit", "retry": 60}', b'\n[{"message": "log in"}]', b"Not available yet\n"],
+)
+def test_a_message_with_status_200_is_not_kept_as_weights(server, page):
+    url = server.on("/n.pth", lambda h: answer(h, page, announced=len(page)))
+    assert "it is not a weight file, it begins with" in message(url)
+    # nor one that is in the cache since before it was checked
+    os.makedirs(os.path.dirname(cache_path(url)), exist_ok=True)
+    with open(cache_path(url), "wb") as file:
+        file.write(page)
+    server.on("/n.pth", answer)
+    assert content(download(url)) == BODY
 
 
 def test_a_stalled_connection_is_closed(server, monkeypatch):
@@ -204,7 +234,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(server, caplog):
 
 def test_a_partial_file_of_a_killed_process_does_no_harm(server, cache):
     url = server.on("/i.pth", answer)
-    partial = cache_path(url) + ".partial"
+    partial = f"{cache_path(url)}.{'0' * 16}.partial"
     os.makedirs(os.path.dirname(partial))
     with open(partial, "wb") as file:
         file.write(BODY + BODY)

@@ -116,7 +116,7 @@ def test_a_detector_for_other_classes_and_with_other_heads():
     del model["roi_heads.mask_head.predictor.bias"]
     report = fitted(state, model).report
     assert report.mismatched == {
-        "roi_heads.box_predictor.cls_score.weight": "shape 81x8, the model has 4x8"
+        "roi_heads.box_predictor.cls_score.weight": "80 classes, the model has 3"
     }
     assert report.dropped == {"roi_heads.mask_head.predictor.bias": "the model has other heads"}
 

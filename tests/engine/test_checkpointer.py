@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import resource
+import zipfile
 
 import forked
 import pytest
@@ -33,6 +34,12 @@ def flip(path) -> None:
     content = bytearray(path.read_bytes())
     content[2000:2064] = bytes(byte ^ 255 for byte in content[2000:2064])
     path.write_bytes(content)
+
+
+def test_a_compressed_file_is_not_a_checkpoint_to_resume_from(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model_0000001.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(2**20))
+    assert checkpoint_fault(tmp_path / "model_0000001.pth") == "compressed, as no checkpoint is"
 
 
 def test_saving_writes_the_file_and_its_tag_only(tmp_path):

@@ -164,6 +164,16 @@ def test_a_folder_in_use_is_refused(tmp_path):
         os.killpg(holder.pid, signal.SIGKILL)
 
 
+def test_a_lock_that_is_a_link_to_another_file_is_refused(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (tmp_path / ".lock").symlink_to(other)
+    with pytest.raises(UserError, match=r"\.lock cannot be opened as the lock .*: remove it, or"):
+        with exclusive_output_dir(tmp_path, resume=False):
+            pass
+    assert other.read_text() == "kept"
+
+
 def test_parts_must_divide_the_batch(tmp_path):
     with pytest.raises(UserError, match=r"gradient_accumulation=3.*must divide .*=2"):
         toy.train(toy.config(tmp_path, gradient_accumulation=3))
