@@ -141,19 +141,32 @@ def readable(path: str | os.PathLike, what: str, fix: str) -> Iterator[None]:
         raise UserError(f"{what} {path} cannot be read as text ({error}): {fix}.") from error
 
 
-@parsed_once
-def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Parse a JSON file, cached by `parsed_once`; error messages begin with ``what``.
+def parse_json(path: str | os.PathLike, what: str) -> Any:
+    """Parse a JSON file, with or without a byte order mark; error messages begin with ``what``.
 
     Raises:
         UserError: the file is absent, not UTF-8, or not valid JSON.
     """
-    try:
-        with readable(path, what, "give the path of a JSON file"):
-            with open(path, encoding="utf-8") as file:
-                return json.load(file)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{what} {path} is not valid JSON: line {error.lineno}, column {error.colno}: "
-            f"{error.msg}; write the file anew."
-        ) from error
+    encoding = "utf-8-sig"  # a byte order mark is skipped
+    with (
+        readable(path, what, "give the path of a JSON file"),
+        open(path, encoding=encoding) as file,
+    ):
+        try:
+            return json.load(file)
+        except UnicodeDecodeError:
+            raise
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{what} {path} is not valid JSON: line {error.lineno}, column {error.colno}: "
+                f"{error.msg}; write the file anew."
+            ) from error
+        except (RecursionError, ValueError) as error:
+            fault = "lists in lists" if isinstance(error, RecursionError) else "a number"
+            raise UserError(
+                f"{what} {path} cannot be read: it has {fault} beyond any use ({error}); write "
+                "the file anew."
+            ) from error
+
+
+read_json = parsed_once(parse_json)

@@ -20,13 +20,14 @@ RULES = {
     "detection": (True, {"backbone"}),
     "recognition": (True, {"backbone"}),
     "checkpoint": (False, {"backbone", "files"}),
-    "data": (True, {"ava_files", "files", "randomness"}),
-    "evaluation": (True, {"ava_files", "files"}),
+    "data": (True, {"ava_files", "coco_files", "files", "randomness"}),
+    "evaluation": (True, {"ava_files", "coco_files", "files"}),
     "engine": (True, {"checkpoint", "config_names", "files", "randomness"}),
     "tasks": (True, {"data", "evaluation", "ava_files"}),
     "benchmark": (True, {"tasks", "engine", "checkpoint"}),
     "predict": (True, {"tasks", "engine", "evaluation", "data", "ava_files", "files"}),
     "ava_files": (False, {"files"}),
+    "coco_files": (False, {"files"}),
     "errors": (False, set()),
     "files": (False, set()),
     "randomness": (False, set()),
@@ -151,7 +152,9 @@ def names_in_strings(path: Path) -> Iterator[str]:
 
 def test_strings_that_name_a_module_or_what_is_in_it_are_right():
     saved = (ROOT / "tests" / "golden").rglob("*.yaml")
-    found = {n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())}
+    found = {
+        n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())
+    }
     found |= {name for path in [*OURS, *SCRIPTS, *TESTS] for name in names_in_strings(path)}
     assert len(found) > 20
     for name in sorted(found - set(logger_names())):

@@ -18,6 +18,7 @@ from mvit_det.evaluation import ClassificationAccuracy
 from mvit_det.evaluation.__main__ import argument_parser, main
 
 ROOT = Path(__file__).resolve().parents[2]
+KEYS = ("image_id", "category_id", "bbox")
 
 
 @pytest.fixture
@@ -190,13 +191,13 @@ TRUTH_FAULTS = {
     "no categories": (lambda t: truth_without(t, "categories"), "lacks 'categories'"),
     "no annotations": (lambda t: truth_without(t, "annotations"), "no 'annotations'"),
     "a list": (lambda t: [t], "lacks 'images', 'categories'"),
-    "no images": (lambda t: {**t, "images": []}, "lacks 'images'"),
+    "no images": (lambda t: {**t, "images": []}, "'images' is empty"),
     "twice": (lambda t: {**t, "images": t["images"] * 2}, "'images' has more than one .* id"),
     "nameless": (lambda t: {**t, "categories": [dict(id=1)]}, "'name'"),
     "mixed ids": (lambda t: {**t, "images": [*t["images"], dict(id="a")]}, "all numbers or all"),
     "no box": (
-        lambda t: {**t, "annotations": [truth_without(t["annotations"][0], "bbox")]},
-        "each annotation needs",
+        lambda t: {**t, "annotations": [dict(t["annotations"][0], bbox=None, segmentation=[])]},
+        "has no 'bbox'",
     ),
 }
 
@@ -277,3 +278,17 @@ def test_options_that_do_not_fit_together(files, classified, tmp_path):
         UserError, match="other.npz is not a file of predictions: it lacks class_names"
     ):
         run(["--predictions", str(tmp_path / "other.npz")])
+
+
+@pytest.mark.parametrize(
+    "value", [dict(area=None), dict(iscrowd="0"), dict(area="9", iscrowd=None)]
+)
+@pytest.mark.usefixtures("no_plots")
+def test_values_of_the_wrong_kind_do_not_change_the_metric(files, value):
+    truth, _, arguments = files
+    truth["annotations"] = [{**a, "iscrowd": 0} for a in truth["annotations"]]
+    found = [dict({k: a[k] for k in KEYS}, score=1.0) for a in truth["annotations"]]
+    changed = {**truth, "annotations": [{**a, **value} for a in truth["annotations"]]}
+    Path(arguments[1]).write_text(json.dumps(changed))
+    Path(arguments[3]).write_text(json.dumps(found))
+    assert run(arguments)["bbox"]["AP"] == pytest.approx(100)

@@ -81,7 +81,7 @@ def uses_rle(json_file: str | os.PathLike) -> bool:
     """
     return any(
         isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd")
-        for annotation in read_coco_json(json_file)["annotations"]
+        for annotation in read_coco_json(json_file).get("annotations", [])
     )
 
 
@@ -241,39 +241,34 @@ def _convert_annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dic
 
 
 def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str]:
-    """Return content and path of a file that the COCO metric can read: as given, or completed.
+    """Return content and path of a file that any COCO metric can read: as given, or completed.
 
-    The metric needs 'area' and 'iscrowd', and counts an object with id 0 as not found. Many
+    pycocotools needs 'area' and 'iscrowd', and counts an object with id 0 as not found. Many
     exporters leave out both keys and count from 0. The completed copy is stored in the datasets
     folder.
     """
-    changes: set[str] = set()
-    annotations = []
-    for annotation in coco["annotations"]:
-        added = dict(area=annotation["bbox"][2] * annotation["bbox"][3], iscrowd=0)
-        added = {key: value for key, value in added.items() if key not in annotation}
-        changes.update(added)
-        if annotation["id"] == 0:
-            added["id"] = 1 + max(entry["id"] for entry in coco["annotations"])
-            changes.add("an id other than 0")
-        annotations.append({**annotation, **added})
+    changes = [f"{key} ({count})" for key, count in sorted(coco.get("completed", {}).items())]
+    annotations = coco["annotations"]
+    if any(entry["id"] == 0 for entry in annotations):
+        changes.append("an id other than 0")
+        free = 1 + max(entry["id"] for entry in annotations)
+        annotations = [{**entry, "id": entry["id"] or free} for entry in annotations]
     if not changes:
         return coco, json_file
     coco = {**coco, "annotations": annotations}
+    coco.pop("completed", None)
     text = json.dumps(coco)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}"
     if not folder.exists():
-        what = f"a completed copy of {json_file}, which lacks {shorten_list(sorted(changes))},"
+        what = f"a completed copy of {json_file}, which lacks {shorten_list(changes)},"
         fix = (
             "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
         )
         with atomic_folder(folder, what, fix) as draft:
             (draft / "annotations.json").write_text(text)
     copy = str(folder / "annotations.json")
-    logger.info(
-        "%s lacks %s: using the completed copy %s", json_file, shorten_list(sorted(changes)), copy
-    )
+    logger.info("%s lacks %s: using the completed copy %s", json_file, shorten_list(changes), copy)
     return coco, copy
 
 
