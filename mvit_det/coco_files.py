@@ -170,11 +170,11 @@ def mask_rle(mask: Any, height: int | None, width: int | None) -> dict[str, Any]
                 raise ValueError(f"its size is {mask.get('size')!r}, the image's {size}")
             coco_mask.area(mask)  # raises if it is malformed
             return mask
-        if None in size:
+        if height is None or width is None:
             raise ValueError("polygons need the image's height and width")
         if min(map(len, mask)) < 6:
             raise ValueError("a polygon needs 3 points or more")
-        return coco_mask.merge(coco_mask.frPyObjects(mask, *size))
+        return coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
     except (TypeError, OverflowError) as error:
         raise ValueError(str(error)) from error
 
@@ -242,7 +242,7 @@ def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> 
             raise ValueError(f"has {key}={annotation[key]!r}: write a number or text")
     mask = annotation.get("segmentation")
     _check_mask_form(mask)
-    box = annotation.get("bbox")
+    box: Any = annotation.get("bbox")
     changes: dict[str, Any] = {}
     if mask and (box is None or box == []):
         box = changes["bbox"] = _mask_box(mask)
@@ -255,11 +255,14 @@ def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> 
         raise ValueError(f"has iscrowd={crowd!r}: write 0, or 1 for a group of objects")
     if type(annotation.get("iscrowd")) is not int:
         changes["iscrowd"] = _CROWD[crowd]
-    area = annotation.get("area")
-    if not is_real(area) or not 0 <= area < math.inf:
+    if not _is_area(annotation.get("area")):
         changes["area"] = _area(mask, box, *sizes.get(annotation["image_id"], (None, None)))
     completed.update(changes.keys())
     return changes
+
+
+def _is_area(value: Any) -> bool:
+    return is_real(value) and 0 <= value < math.inf
 
 
 def _check_mask_form(mask: Any) -> None:

@@ -152,9 +152,7 @@ def names_in_strings(path: Path) -> Iterator[str]:
 
 def test_strings_that_name_a_module_or_what_is_in_it_are_right():
     saved = (ROOT / "tests" / "golden").rglob("*.yaml")
-    found = {
-        n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())
-    }
+    found = {n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())}
     found |= {name for path in [*OURS, *SCRIPTS, *TESTS] for name in names_in_strings(path)}
     assert len(found) > 20
     for name in sorted(found - set(logger_names())):
