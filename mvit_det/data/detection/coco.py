@@ -73,6 +73,16 @@ def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | Non
     return [{"id": number, "name": name} for number, name in zip(ids, classes)]
 
 
+def has_masks(json_file: str | os.PathLike) -> bool:
+    """Return whether an annotation has a mask; True if there are no annotations at all.
+
+    Raises:
+        UserError: as for `read_coco_json`.
+    """
+    annotations = read_coco_json(json_file).get("annotations")
+    return not annotations or any(entry.get("segmentation") for entry in annotations)
+
+
 def uses_rle(json_file: str | os.PathLike) -> bool:
     """Return whether a trainable mask is RLE, so that the mapper needs ``"bitmask"`` masks.
 
@@ -107,7 +117,8 @@ def coco_dataset(
         filter_empty: True, for training: drop images without a usable annotation, and bad image
             files. False, for testing: keep them, since the evaluator reads all images from the
             file, so that the objects of a missing image count as not found.
-        masks: True: masks are trained, and an annotation without one is bad.
+        masks: True: masks are trained, and an annotation without one is bad. False: masks are not
+            read.
         max_bad_share: largest share (0..1) of bad image files, and of bad annotations, that is
             dropped with a warning.
         same_classes_as: another annotation file, such as the training file for a test file, which
@@ -130,13 +141,15 @@ def coco_dataset(
     faults = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for annotation in coco["annotations"]:
-        mask, size = annotation.get("segmentation"), sizes[annotation["image_id"]]
-        fault = annotation_fault(annotation["bbox"], mask, *size, masks)
+        mask = annotation.get("segmentation") if masks else None
+        fault = annotation_fault(
+            annotation["bbox"], mask, *sizes[annotation["image_id"]], masks
+        )
         if fault:
             faults[fault].append(annotation["id"])
     bad_ids = set(chain.from_iterable(faults.values()))
 
-    _register(name, source, image_root, bad_ids)
+    _register(name, source, image_root, bad_ids, masks)
     _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
     dicts = get_detection_dataset_dicts([name], filter_empty=False)
     return _select_images(name, dicts, faults, image_root, filter_empty, max_bad_share)
@@ -177,6 +190,8 @@ def named_dataset(
         for index, annotation in enumerate(image.get("annotations", [])):
             box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)
             size = image.get("width", float("inf")), image.get("height", float("inf"))
+            if not masks:
+                annotation = {k: v for k, v in annotation.items() if k != "segmentation"}
             fault = annotation_fault(box, annotation.get("segmentation"), *size, masks)
             if fault:
                 faults[fault].append(f"#{index} of {os.path.basename(image['file_name'])}")
@@ -191,11 +206,12 @@ def named_dataset(
     return _select_images(title, dicts, faults, root, filter_empty, max_bad_share)
 
 
-def _register(name: str, json_file: str, image_root: str, bad_ids: set) -> None:
+def _register(name: str, json_file: str, image_root: str, bad_ids: set, masks: bool) -> None:
     """Register a data set in Detectron2's catalogs, or replace an entry of this package."""
     free_name(name)
     labels = {entry["id"]: label for label, entry in enumerate(coco_categories(json_file))}
-    DatasetCatalog.register(name, partial(_load_dicts, json_file, image_root, labels, bad_ids))
+    load = partial(_load_dicts, json_file, image_root, labels, bad_ids, masks)
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         thing_classes=class_names(json_file),
         thing_dataset_id_to_contiguous_id=labels,
@@ -206,7 +222,9 @@ def _register(name: str, json_file: str, image_root: str, bad_ids: set) -> None:
     )
 
 
-def _load_dicts(json_file: str, root: str, labels: Mapping[Any, int], bad_ids: set) -> list[dict]:
+def _load_dicts(
+    json_file: str, root: str, labels: Mapping[Any, int], bad_ids: set, masks: bool
+) -> list[dict[str, Any]]:
     """Build the dataset dicts without the bad annotations; called by the catalog.
 
     They equal those of Detectron2's `load_coco_json`, which would parse the file again.
@@ -218,15 +236,19 @@ def _load_dicts(json_file: str, root: str, labels: Mapping[Any, int], bad_ids: s
         dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
     for entry in coco["annotations"]:
         if entry["id"] not in bad_ids:
-            dicts[entry["image_id"]]["annotations"].append(_convert_annotation(entry, labels))
+            dicts[entry["image_id"]]["annotations"].append(
+                _convert_annotation(entry, labels, masks)
+            )
     return list(dicts.values())
 
 
-def _convert_annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, Any]:
+def _convert_annotation(
+    entry: dict[str, Any], labels: Mapping[Any, int], masks: bool
+) -> dict[str, Any]:
     """Convert a good annotation to the format of Detectron2's dataset dicts."""
     known = ("iscrowd", "bbox", "keypoints", "category_id", "id")
     result = {key: entry[key] for key in known if key in entry}
-    mask = entry.get("segmentation")
+    mask = entry.get("segmentation") if masks else None
     if isinstance(mask, list):
         mask = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
     elif mask and isinstance(mask["counts"], list):
@@ -318,8 +340,8 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
         kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
         raise UserError(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
-            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or train "
-            "without masks if masks are missing."
+            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if masks "
+            "are missing, train boxes alone with model.masks=false."
         )
 
 
