@@ -290,3 +290,35 @@ def test_values_of_the_wrong_kind_do_not_change_the_metric(files, value):
     Path(arguments[1]).write_text(json.dumps(changed))
     Path(arguments[3]).write_text(json.dumps(found))
     assert run(arguments)["bbox"]["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.usefixtures("no_plots")
+def test_more_objects_than_count(files, caplog, masks):
+    """300 objects of a class in an image, detected perfectly; the limit of COCO is 100."""
+    _, _, arguments = files
+    places = [[20 * (k % 20), 20 * (k // 20), 10, 10] for k in range(300)]
+    square = [[(x, y), (x + 9, y), (x + 9, y + 9), (x, y + 9)] for x, y, _, _ in places]
+    objects = [dict(image_id=7, category_id=1, bbox=box) for box in places]
+    if masks:
+        for item, corners in zip(objects, square):
+            item["segmentation"] = [np.ravel(corners).tolist()]
+    truth = dict(
+        images=[dict(id=7, file_name="7.png", width=400, height=300)],
+        categories=[dict(id=1, name="cell")],
+        annotations=objects,
+    )
+    Path(arguments[1]).write_text(json.dumps(truth))
+    Path(arguments[3]).write_text(json.dumps([{**item, "score": 0.9} for item in objects]))
+    task = "segm" if masks else "bbox"
+    assert run(arguments)[task]["AP"] == pytest.approx(33.7, abs=0.1)
+    assert (
+        "up to 300 objects of a class in an image ('cell' in image 7), but only the 100 best"
+        in (caplog.text)
+    )
+    caplog.clear()
+    metrics = run([*arguments, "--max-detections", "300"])[task]
+    assert metrics["AP"] == metrics["AR300"] == pytest.approx(100) and "AR100" not in metrics
+    assert "objects of a class" not in caplog.text
+    with pytest.raises(UserError, match="--max-detections 9 must be 100 or more"):
+        run([*arguments, "--max-detections", "9"])

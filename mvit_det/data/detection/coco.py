@@ -142,9 +142,7 @@ def coco_dataset(
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for annotation in coco["annotations"]:
         mask = annotation.get("segmentation") if masks else None
-        fault = annotation_fault(
-            annotation["bbox"], mask, *sizes[annotation["image_id"]], masks
-        )
+        fault = annotation_fault(annotation["bbox"], mask, *sizes[annotation["image_id"]], masks)
         if fault:
             faults[fault].append(annotation["id"])
     bad_ids = set(chain.from_iterable(faults.values()))

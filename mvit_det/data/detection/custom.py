@@ -38,7 +38,9 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
             "%s has no masks ('segmentation'): the model detects boxes alone (model.masks=false).",
             files.train_json or files.val_json,
         )
-    shared = dict(num_classes="${model.roi_heads.num_classes}", masks="${oc.select:model.masks,true}")
+    shared = dict(
+        num_classes="${model.roi_heads.num_classes}", masks="${oc.select:model.masks,true}"
+    )
     if files.train_json:
         data.train.dataset = L(coco_dataset)(
             name="custom_train",

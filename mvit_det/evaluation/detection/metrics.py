@@ -72,7 +72,9 @@ def compute_coco_scores(
     stats, results = np.asarray(evaluation.stats), evaluation.eval
     assert results is not None  # since `accumulate`
     curves = results["precision"][..., 0, -1]  # all areas, largest number of detections
-    summary = dict(zip(metric_names(max_detections), np.where(stats < 0, np.nan, stats * 100).tolist()))
+    summary = dict(
+        zip(metric_names(max_detections), np.where(stats < 0, np.nan, stats * 100).tolist())
+    )
     lost = evaluation.tide_errors()["delta_ap"] if task == "bbox" else {}
     errors = {kind: 100 * ap for kind, ap in lost.items()}
     return CocoScores(summary, np.where(curves < 0, np.nan, curves), errors)

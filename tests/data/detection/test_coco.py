@@ -332,3 +332,11 @@ def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
     assert "coco/annotations/instances_train2017.json, " in text and "coco/train2017" in text
     assert "python train_net.py --config-file configs/quickstart.py" in text
     assert (repr(value) if value else f"is not set, so {tmp_path / 'datasets'}") in text
+
+
+def test_without_masks_nothing_of_a_mask_is_read(toy, registered, monkeypatch):
+    toy.annotations[0]["segmentation"] = [[1, 1, 9, 9]]  # broken
+    assert sum(len(d["annotations"]) for d in coco_dataset("toy_train", *toy.arguments())) == 23
+    dicts = coco_dataset("toy_train", *toy.arguments(), masks=False)
+    assert sum(len(d["annotations"]) for d in dicts) == 24
+    assert not any("segmentation" in a for d in dicts for a in d["annotations"])
