@@ -17,7 +17,8 @@ from mvit_det.evaluation.actions.files import read_detections, read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report_actions
 from mvit_det.evaluation.classification.report import report_classes
-from mvit_det.evaluation.detection.files import CocoTruth, read_results
+from mvit_det.evaluation.detection.files import CocoTruth
+from mvit_det.evaluation.detection.identities import read_results
 from mvit_det.evaluation.detection.metrics import MAX_DETECTIONS
 from mvit_det.evaluation.detection.report import report_detections
 from mvit_det.evaluation.video.files import read_scores

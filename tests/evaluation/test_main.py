@@ -322,3 +322,15 @@ def test_more_objects_than_count(files, caplog, masks):
     assert "objects of a class" not in caplog.text
     with pytest.raises(UserError, match="--max-detections 9 must be 100 or more"):
         run([*arguments, "--max-detections", "9"])
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_two_categories_of_one_name_have_an_ap_each(files):
+    truth, _, arguments = files
+    ids = sorted(category["id"] for category in truth["categories"])
+    for category in truth["categories"][:2]:
+        category["name"] = "same"
+    Path(arguments[1]).write_text(json.dumps(truth))
+    twins = {f"AP-same ({category['id']})" for category in truth["categories"][:2]}
+    names = {name for name in run(arguments)["bbox"] if name.startswith("AP-")}
+    assert len(names) == len(ids) and twins < names

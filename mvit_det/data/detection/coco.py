@@ -361,17 +361,16 @@ def _select_images(
             f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
             f"max_bad_share={max_bad_share} allows: repair them, or correct the path {image_root}."
         )
-    empty = [
-        image["file_name"]
-        for image in dicts
-        if all(entry.get("iscrowd") for entry in image.get("annotations", []))
-    ]
-    unused = {*bad, *empty}
-    kept = [image for image in dicts if not (filter_empty and image["file_name"] in unused)]
-    table = defaultdict(list)
-    for path, reason in (dict.fromkeys(empty, "no annotation to learn") | bad).items():
-        verb = "dropped" if filter_empty else "kept"
-        table[f"images {verb}: {reason}"].append(os.path.basename(path))
+    kept, table = [], defaultdict(list)
+    for image in dicts:  # a file may be listed under several ids
+        path, annotations = image["file_name"], image.get("annotations", [])
+        is_empty = all(entry.get("iscrowd") for entry in annotations)
+        reason = bad.get(path) or ("no annotation to learn" if is_empty else None)
+        if reason:
+            verb = "dropped" if filter_empty else "kept"
+            table[f"images {verb}: {reason}"].append(os.path.basename(path))
+        if not (reason and filter_empty):
+            kept.append(image)
     table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
     if table:
         level = logging.WARNING if faults or bad else logging.INFO

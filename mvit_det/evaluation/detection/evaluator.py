@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from hotcoco import mask as coco_mask
 
+from mvit_det.coco_files import distinct_names
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
 from mvit_det.evaluation.detection.metrics import MAX_DETECTIONS
@@ -61,10 +62,12 @@ class CocoMetrics(DatasetEvaluator):
         labels = labels or {c: i for i, c in enumerate(self._truth.category_ids)}
         names = metadata.get("thing_classes", None)
         self._category_ids = {label: category_id for category_id, label in labels.items()}
-        self._names = [
-            names[labels[category_id]] if names and category_id in labels else name
-            for category_id, name in zip(self._truth.category_ids, self._truth.names)
-        ]
+        self._names = distinct_names(
+            [
+                dict(id=id_, name=names[labels[id_]] if names and id_ in labels else name)
+                for id_, name in zip(self._truth.category_ids, self._truth.names)
+            ]
+        )
         self.reset()
 
     def reset(self) -> None:

@@ -7,7 +7,7 @@ numbered by ascending id, so that ids may be strings, have gaps, and be in any o
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from hotcoco import mask as coco_mask
 
 from mvit_det.coco_files import distinct_names, is_box, is_real, mask_rle, read_coco_json
 from mvit_det.errors import UserError, shorten_list
-from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +61,7 @@ class CocoTruth:
         names: of the classes, by class index.
         image_index: image id -> index.
         label: category id -> class index.
+        file_names: of the images, by index; "" if the file does not have it.
         objects: annotations of known images and classes in COCO's form, with indices instead of
             ids, and without masks. Object i has the id i + 1.
 
@@ -80,6 +80,7 @@ class CocoTruth:
         self.category_ids = [entry["id"] for entry in categories]
         self.image_index = {each: index for index, each in enumerate(self.image_ids)}
         self.label = {each: index for index, each in enumerate(self.category_ids)}
+        self.file_names = [entry.get("file_name", "") for entry in images]
         self._sizes = [(entry.get("height"), entry.get("width")) for entry in images]
         self.images = [{"id": index} for index in range(len(images))]
         self.categories = [{"id": k, "name": name} for k, name in enumerate(self.names)]
@@ -144,29 +145,30 @@ class CocoTruth:
         return objects, shapes
 
 
-def read_results(path: str | os.PathLike, truth: CocoTruth) -> Detections:
-    """Read the detections of a result file in COCO format, with masks if all results have one.
+def parse_results(
+    results: Any,
+    truth: CocoTruth,
+    path: str | os.PathLike,
+    image_index: Mapping[Any, int | None] | None = None,
+    label: Mapping[Any, int | None] | None = None,
+) -> Detections:
+    """Convert a parsed JSON result file to detections, with masks if all results have one.
 
     Format: https://cocodataset.org/#format-results.
-
-    Raises:
-        UserError: the file or one of its entries is malformed, or has an image or class that the
-            annotation file does not list.
-    """
-    return parse_results(read_json(path, "Result file"), truth, path)
-
-
-def parse_results(results: Any, truth: CocoTruth, path: str | os.PathLike) -> Detections:
-    """Convert a parsed JSON result file to detections.
 
     Args:
         results: content of the file.
         truth: the annotation file.
         path: of the file, for messages.
+        image_index: image index of each image id of the results, None for those to leave out; by
+            default that of the annotation file.
+        label: the same for class indices and category ids.
 
     Raises:
-        UserError: as `read_results`.
+        UserError: the file or one of its entries is malformed, or has an image or class that the
+            annotation file does not list.
     """
+    indices = image_index or truth.image_index, label or truth.label
     if not isinstance(results, list):
         raise UserError(
             f"Result file {path} contains a {type(results).__name__} instead of a list: write a "
@@ -181,15 +183,30 @@ def parse_results(results: Any, truth: CocoTruth, path: str | os.PathLike) -> De
     rows = []
     for number, entry in enumerate(results):
         try:
-            rows.append(_row(entry, truth, has_masks))
+            row = _row(entry, truth, *indices, has_masks)
         except ValueError as error:
             raise UserError(f"Result file {path}: entry {number} {error}.") from error
+        if row is not None:
+            rows.append(row)
+    if not rows:
+        raise UserError(
+            f"Result file {path} has no detections in the pictures of {truth.json_file}: give the "
+            "annotation file of these results."
+        )
     image, label, box, score = (np.array([row[column] for row in rows]) for column in range(4))
     return Detections(image, label, box, score, [row[4] for row in rows] if has_masks else None)
 
 
-def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, float, Any]:
+def _row(
+    entry: Any,
+    truth: CocoTruth,
+    image_index: Mapping[Any, int | None],
+    labels: Mapping[Any, int | None],
+    has_masks: bool,
+) -> tuple[int, int, Any, float, Any] | None:
     """Return image index, class index, box (4,), score and mask of an entry of a result file.
+
+    None: its image or class is left out.
 
     Raises:
         ValueError: the entry is malformed; the message states the reason and the fix.
@@ -207,7 +224,9 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
     if not is_box(box) or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
         raise ValueError(f"has bbox={box!r}: write [x, y, width, height]")
     indices = []
-    for key, index in (("image_id", truth.image_index), ("category_id", truth.label)):
+    maps: tuple[tuple[str, Mapping], ...]
+    maps = ("image_id", image_index), ("category_id", labels)
+    for key, index in maps:
         try:
             if isinstance(entry[key], bool):
                 raise TypeError
@@ -218,6 +237,8 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
                 f"{shorten_list(map(repr, index), 20)}): give the annotation file of these results"
             ) from None
     image, label = indices
+    if image is None or label is None:
+        return None
     if not has_masks:
         return image, label, np.array(box, float), float(entry["score"]), None
     if "segmentation" not in entry:

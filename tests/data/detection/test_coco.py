@@ -340,3 +340,18 @@ def test_without_masks_nothing_of_a_mask_is_read(toy, registered, monkeypatch):
     dicts = coco_dataset("toy_train", *toy.arguments(), masks=False)
     assert sum(len(d["annotations"]) for d in dicts) == 24
     assert not any("segmentation" in a for d in dicts for a in d["annotations"])
+
+
+def test_a_picture_under_two_ids_keeps_its_annotations(toy, registered, caplog):
+    """LIVECell lists pictures again, without annotations."""
+    toy.coco["images"].append(dict(toy.coco["images"][0], id=99))
+    with caplog.at_level(logging.INFO, logger="mvit_det"):
+        dicts = coco_dataset("toy_train", *toy.arguments())
+    assert [d["image_id"] for d in dicts] == list(range(1, 13))
+    assert "1  images dropped: no annotation to learn (001.png)" in caplog.text
+
+
+def test_two_categories_of_one_name_are_told_apart(toy, registered):
+    toy.coco["categories"][0]["name"] = "date"
+    coco_dataset("toy_train", *toy.arguments())
+    assert MetadataCatalog.get("toy_train").thing_classes == ["date (3)", "date (7)"]
