@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from coco_mutations import mutated, sound
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from mvit_det.data import TolerantMapper
@@ -16,7 +17,7 @@ from mvit_det.evaluation.__main__ import _detections
 
 @pytest.fixture
 def use(tmp_path, monkeypatch):
-    """Return a function that trains on, and evaluates, the files of a seed, up to the model."""
+    """Yield a function that trains on, and evaluates, the files of a seed, up to the model."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
     truth, results = tmp_path / "truth.json", tmp_path / "results.json"
     for image in sound()[0]["images"]:
@@ -59,7 +60,11 @@ def use(tmp_path, monkeypatch):
                 outcome.append(text)
         return outcome
 
-    return run
+    yield run
+    for name in ("fuzz_train", "fuzz_val"):
+        for catalog in (DatasetCatalog, MetadataCatalog):
+            if name in catalog.list():
+                catalog.remove(name)
 
 
 def check(use, seeds):

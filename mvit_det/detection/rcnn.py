@@ -22,7 +22,7 @@ Input = Mapping[str, Any]
 
 
 class GeneralizedRCNN(modeling.GeneralizedRCNN):
-    """``detectron2.modeling.GeneralizedRCNN`` without masks on request, and with options for testing.
+    """``detectron2.modeling.GeneralizedRCNN``, optionally without masks, and options for testing.
 
     Training, parameters and, without these options, testing are the parent's. The RoI heads are
     Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.

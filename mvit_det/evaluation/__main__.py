@@ -99,8 +99,10 @@ def _kind(args: Namespace) -> str:
             "Give either --ground-truth FILE and --results FILE (detections), or --actions CSV and "
             "--results CSV (actions), or --predictions FILE (classes)."
         )
-    options = {"actions": ("label_map", "excluded", "seconds", "mode")}
-    options["ground_truth"] = ("max_detections",)
+    options: dict[str, tuple[str, ...]] = {
+        "actions": ("label_map", "excluded", "seconds", "mode"),
+        "ground_truth": ("max_detections",),
+    }
     for kind, names in options.items():
         unrelated = [name for name in names if getattr(args, name) is not None]
         if unrelated and given != [kind]:

@@ -28,6 +28,7 @@ from mvit_det.data.detection.annotations import (
     coco_categories,
     read_coco_json,
 )
+from mvit_det.data.detection.suspicions import split_suspicion, suspicions
 from mvit_det.data.image_files import missing_files, unreadable_files
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import UserError, shorten_list
@@ -105,6 +106,7 @@ def coco_dataset(
     max_bad_share: float = 0.1,
     same_classes_as: str | os.PathLike | None = None,
     num_classes: int | None = None,
+    max_detections: int | None = None,
 ) -> list[dict[str, Any]]:
     """Register a custom COCO file under ``name``, check and clean it, and return its dicts.
 
@@ -124,6 +126,8 @@ def coco_dataset(
         same_classes_as: another annotation file, such as the training file for a test file, which
             must have the same classes; None: not checked.
         num_classes: number of classes the model is built for; None: not checked.
+        max_detections: detections of an image that the model returns, to warn of more objects;
+            None: 100.
 
     Returns:
         Detectron2's dataset dicts.
@@ -136,6 +140,8 @@ def coco_dataset(
     coco = check_coco_json(json_file)
     if same_classes_as is not None:
         _check_same_classes(json_file, str(same_classes_as))
+    for suspicion in suspicions(coco, filter_empty, max_detections):
+        logger.warning("%s: %s.", json_file, suspicion)
     _check_num_classes(json_file, len(coco["categories"]), num_classes)
     coco, source = _complete(coco, json_file)
     faults = defaultdict(list)
@@ -299,6 +305,9 @@ def _check_same_classes(json_file: str, other: str) -> None:
             f"{json_file} has the classes {shorten_list(names, 20)}, but {other} has "
             f"{shorten_list(other_names, 20)}: give both files the same 'categories'."
         )
+    suspicion = split_suspicion(json_file, other)
+    if suspicion:
+        logger.warning("%s: %s.", json_file, suspicion)
 
 
 def _check_num_classes(title: str, count: int, num_classes: int | None) -> None:
@@ -338,8 +347,8 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
         kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
         raise UserError(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
-            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if masks "
-            "are missing, train boxes alone with model.masks=false."
+            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
+            "masks are missing, train boxes alone with model.masks=false."
         )
 
 

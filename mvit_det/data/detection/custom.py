@@ -39,7 +39,9 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
             files.train_json or files.val_json,
         )
     shared = dict(
-        num_classes="${model.roi_heads.num_classes}", masks="${oc.select:model.masks,true}"
+        num_classes="${model.roi_heads.num_classes}",
+        masks="${oc.select:model.masks,true}",
+        max_detections="${oc.select:model.max_detections,null}",
     )
     if files.train_json:
         data.train.dataset = L(coco_dataset)(

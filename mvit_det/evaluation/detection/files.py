@@ -150,7 +150,7 @@ def parse_results(
     truth: CocoTruth,
     path: str | os.PathLike,
     image_index: Mapping[Any, int | None] | None = None,
-    label: Mapping[Any, int | None] | None = None,
+    labels: Mapping[Any, int | None] | None = None,
 ) -> Detections:
     """Convert a parsed JSON result file to detections, with masks if all results have one.
 
@@ -162,13 +162,13 @@ def parse_results(
         path: of the file, for messages.
         image_index: image index of each image id of the results, None for those to leave out; by
             default that of the annotation file.
-        label: the same for class indices and category ids.
+        labels: the same for class indices and category ids.
 
     Raises:
         UserError: the file or one of its entries is malformed, or has an image or class that the
             annotation file does not list.
     """
-    indices = image_index or truth.image_index, label or truth.label
+    indices = image_index or truth.image_index, labels or truth.label
     if not isinstance(results, list):
         raise UserError(
             f"Result file {path} contains a {type(results).__name__} instead of a list: write a "
