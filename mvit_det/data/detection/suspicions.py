@@ -36,13 +36,12 @@ def suspicions(
             f"{crowds} of {len(annotations)} annotations have iscrowd=1, so that they are neither "
             "trained nor counted (CVAT's brush writes it): set iscrowd=0 for single objects"
         )
-    names = {entry["id"]: entry["name"] for entry in coco["categories"]}
-    unused = names.keys() - {entry["category_id"] for entry in annotations}
+    used = {entry["category_id"] for entry in annotations}
+    unused = [entry["name"] for entry in coco["categories"] if entry["id"] not in used]
     if training and unused:
         yield (
-            f"no annotation has the class {shorten_list(names[key] for key in names if key in unused)}"
-            " (Roboflow adds such a parent class): remove it from 'categories' of all files, or "
-            "annotate it"
+            f"no annotation has the class {shorten_list(unused)} (Roboflow adds such a parent "
+            "class): remove it from 'categories' of all files, or annotate it"
         )
     objects = Counter(entry["image_id"] for entry in annotations if not entry["iscrowd"])
     limit = max_detections or COCO_LIMIT
@@ -91,8 +90,8 @@ def _boxes(coco: Mapping[str, Any]) -> Iterator[str]:
     corners = ((second > first) & (second <= size + 1)).all(axis=1)
     if beyond.mean() > _BEYOND and corners.mean() >= _FIT:
         yield (
-            f"{beyond.sum()} of {len(box)} boxes reach beyond their pictures, and all look like x1, "
-            "y1, x2, y2: write x, y, width, height"
+            f"{beyond.sum()} of {len(box)} boxes reach beyond their pictures, and all look like "
+            "x1, y1, x2, y2: write x, y, width, height"
         )
 
 

@@ -86,8 +86,8 @@ class CocoTruth:
         self.categories = [{"id": k, "name": name} for k, name in enumerate(self.names)]
         self.objects, self._shapes = self._read(coco.get("annotations", []))
         if "completed" in coco:
-            counts = (f"{key} of {count}" for key, count in coco["completed"].items())
-            logger.info("%s: completed are %s entries.", json_file, shorten_list(counts))
+            counts = (f"{key} ({count})" for key, count in coco["completed"].items())
+            logger.info("%s lacks %s, which were completed.", json_file, shorten_list(counts))
 
     def coco(self, objects: list[dict[str, Any]]) -> COCO:
         """Convert some of `objects`, with masks or without, to a hotcoco dataset."""
