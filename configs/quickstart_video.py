@@ -1,7 +1,7 @@
 """Minutes on two CPU cores: a small MViTv2 learns to classify motions, on generated clips.
 
 A single frame, or a set of frames without their order, gives no more than chance accuracy:
-mvit_det/data/synthetic/motion_clips.py says why, benchmarks/motion.py shows it. Data, views and
+mvit_det/data/synthetic/motion_clips.py explains why, benchmarks/motion.py shows it. Data, views and
 evaluation are those of Kinetics.
 """
 

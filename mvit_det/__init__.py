@@ -1,8 +1,8 @@
 """MViTv2 (Li et al., CVPR 2022) for detection and recognition, as a plugin of Detectron2.
 
-Importing this package makes ``import detectron2`` work. The real Detectron2 is used wherever it is
-installed; otherwise the embedded host, this project's implementation of the part of its API that it
-uses, is appended to the end of ``sys.path``. Nothing is patched and nothing is shadowed.
+Importing this package makes ``import detectron2`` work. The real Detectron2 is used if it is
+installed; otherwise the embedded host, this project's implementation of the part of Detectron2's
+API that it uses, is appended to ``sys.path``. Nothing is patched and nothing is shadowed.
 
 Set the environment variable ``MVIT_DET_HOST=embedded`` to use the embedded host even where the real
 one is installed (``MVIT_DET_HOST=real`` refuses to fall back).
@@ -39,12 +39,12 @@ def _select_host() -> None:
     choice = os.environ.get("MVIT_DET_HOST", "")
     if choice not in ("", "real", "embedded"):
         raise ImportError(
-            f"MVIT_DET_HOST={choice!r} is not known: use 'real', 'embedded', or leave it unset."
+            f"MVIT_DET_HOST={choice!r} is unknown: use 'real', 'embedded', or leave it unset."
         )
     if choice == "embedded":
         if "detectron2" in sys.modules and host() != "embedded":
             raise ImportError(
-                "MVIT_DET_HOST=embedded comes too late: detectron2 is imported already; "
+                "MVIT_DET_HOST=embedded is set too late: detectron2 is already imported; "
                 "import mvit_det first."
             )
         if _EMBEDDED not in sys.path:
@@ -54,13 +54,13 @@ def _select_host() -> None:
         if choice == "real":
             raise ImportError(
                 "MVIT_DET_HOST=real, but Detectron2 is not installed: install it as its "
-                "INSTALL.md says, or unset MVIT_DET_HOST to use the embedded host."
+                "INSTALL.md describes, or unset MVIT_DET_HOST to use the embedded host."
             )
         sys.path.append(_EMBEDDED)
 
 
 def host() -> str:
-    """Return which Detectron2 ``import detectron2`` finds: ``"real"`` or ``"embedded"``."""
+    """Return "real" or "embedded": which Detectron2 ``import detectron2`` finds."""
     spec = importlib.util.find_spec("detectron2")
     return "embedded" if spec and spec.origin and spec.origin.startswith(_EMBEDDED) else "real"
 

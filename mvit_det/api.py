@@ -21,7 +21,7 @@ def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
         overrides: changes in Hydra's grammar, such as ``["model.num_classes=5"]``.
 
     Raises:
-        UserError: there is no such config, or an override does not fit it.
+        UserError: the config does not exist, or an override does not fit it.
     """
     return apply_overrides(load_config(name), overrides)
 
@@ -46,7 +46,7 @@ def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str]
     names = config_names()
     row = None if name in names else find(name)
     config = row.config if row else name
-    if not config:
+    if row and not row.config:
         raise UserError(
             f"No config has the model of the weights {name} ({row.what}): name a config."
         )
@@ -56,9 +56,9 @@ def build(name: str, *, pretrained: bool | str = False, overrides: Sequence[str]
         weights = row.name if row else OmegaConf.select(cfg, "published.weights")
         if not weights:
             raise UserError(
-                f"No published weights fill the model of config {name}: give pretrained a path, a "
-                "URL or a name of `python -m mvit_det.checkpoint.published`, or False for random "
-                "weights."
+                f"No published weights fit the model of config {name}: set pretrained to a path, a "
+                "URL or a name of `python -m mvit_det.checkpoint.published`, or to False for "
+                "random weights."
             )
     model = build_model(cfg, "cpu").eval()
     if weights:

@@ -10,9 +10,12 @@ import mvit_det
 # subcommand -> (module with `run_command`, what it does)
 COMMANDS = {
     "train": ("mvit_det.train", "train or evaluate the model of a config"),
-    "predict": ("mvit_det.predict.__main__", "detect or classify what is in pictures and videos"),
-    "evaluate": ("mvit_det.evaluation.__main__", "measure saved predictions, without a model"),
-    "benchmark": ("mvit_det.benchmark.__main__", "count and time the model of a config"),
+    "predict": ("mvit_det.predict.__main__", "detect or classify what is in images and videos"),
+    "evaluate": ("mvit_det.evaluation.__main__", "evaluate saved predictions, without a model"),
+    "benchmark": (
+        "mvit_det.benchmark.__main__",
+        "measure the FLOPs, time and memory of the model of a config",
+    ),
     "checkpoint": ("mvit_det.checkpoint.__main__", "describe or convert a file of weights"),
 }
 
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     """Run ``mvit-det COMMAND ...``.
 
     Args:
-        arguments: the words after ``mvit-det``; default: those of this process.
+        arguments: the words after ``mvit-det``; by default those of this process.
 
     Returns:
         The exit status; None for success.

@@ -28,7 +28,7 @@ def find_config(spelling: str) -> str:
             without its folder: ``"imagenet/mvitv2_t_in1k"`` or ``"mvitv2_t_in1k"``.
 
     Raises:
-        UserError: there is no such file or name; the message names the nearest.
+        UserError: the file or name does not exist; the message names the nearest.
     """
     names = config_names()
     if spelling in names:

@@ -118,7 +118,7 @@ def check_size(owner: str, axes: str, size: Any) -> tuple[int, ...]:
     sides = tuple(size) if isinstance(size, Sequence) else ()
     if len(sides) != len(axes.split(",")) or min(sides) < 1:
         raise UserError(
-            f"size={size} of {owner} must be [{axes}] with sides in pixels, as must "
-            "model.backbone.input_size."
+            f"size={size} of {owner} must be [{axes}], each at least 1: set it and "
+            "model.backbone.input_size in pixels."
         )
     return sides

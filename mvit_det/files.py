@@ -159,7 +159,7 @@ def parse_json(path: str | os.PathLike, what: str) -> Any:
         except json.JSONDecodeError as error:
             raise UserError(
                 f"{what} {path} is not valid JSON: line {error.lineno}, column {error.colno}: "
-                f"{error.msg}; write the file anew."
+                f"{error.msg}; correct it there."
             ) from error
         except (RecursionError, ValueError) as error:
             fault = "lists in lists" if isinstance(error, RecursionError) else "a number"

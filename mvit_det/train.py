@@ -46,14 +46,14 @@ def argument_parser() -> ArgumentParser:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="start from them, or evaluate them: a path, a URL or the name of published weights",
+        help="weights to start from or to evaluate: a path, a URL or the name of published weights",
     )
-    parser.add_argument("--output", metavar="FOLDER", help="what the run leaves goes there")
+    parser.add_argument("--output", metavar="FOLDER", help="folder for all files of the run")
     parser.add_argument(
         "--batch-size",
         type=int,
         metavar="N",
-        help="samples of an iteration, of all processes together; with --eval-only of each process",
+        help="samples per iteration, over all processes; with --eval-only per process",
     )
     CustomFiles.add_flags(parser)
     return parser
@@ -69,12 +69,10 @@ def _flags_as_overrides(args: Namespace) -> list[str]:
         if name == "batch_size" and args.eval_only:
             key = "dataloader.test.batch_size"
         for text in args.opts:
-            other, _, given = text.lstrip("+").partition("=")
-            if other == key and given.strip("'\"") != str(value):
+            other_key, _, other = text.lstrip("+").partition("=")
+            if other_key == key and other.strip("'\"") != str(value):
                 flag = f"--{name.replace('_', '-')}"
-                raise UserError(
-                    f"{flag} {value} and {text} contradict each other: give one of them."
-                )
+                raise UserError(f"{flag} {value} and {text} contradict each other: use one.")
         quoted = str(value).replace("'", "\\'")
         overrides.append(f"{key}={value}" if name == "batch_size" else f"{key}='{quoted}'")
     return overrides
@@ -116,7 +114,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         distributed_rank=comm.get_rank(),
         configure_stdout=False,
     )
-    logger.info("Detectron2: the %s one serves this run", mvit_det.host())
+    logger.info("This run uses the %s Detectron2", mvit_det.host())
     return cfg, config_file
 
 

@@ -2,8 +2,10 @@
 
 import os
 
-# Small models on many short tests: more threads cost more than they bring. Before torch is imported.
+# More threads would slow down small models. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 
@@ -17,3 +19,25 @@ def datasets_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def quick_pictures():
+    """Write plots as empty files and other pictures uncompressed: half of the time of small runs.
+
+    For modules of tests whose subject is not the pictures.
+    """
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    save = Image.Image.save
+
+    def save_uncompressed(self, path, *arguments, **options):
+        if str(path).endswith(".png"):
+            options["compress_level"] = 0
+        save(self, path, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).touch())
+        patch.setattr(Image.Image, "save", save_uncompressed)
+        yield

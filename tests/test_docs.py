@@ -1,4 +1,4 @@
-"""README, docs/ and other pages: their commands work, and their links lead somewhere."""
+"""README, docs/ and other pages: their commands work, and their links exist."""
 
 import csv
 import glob
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import LazyConfig
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 import mvit_det.tasks
@@ -40,7 +39,7 @@ COMMANDS = {
     "mvit_det.benchmark": benchmark,
     "mvit_det.checkpoint": checkpoint,
 }
-# of other projects, or of the shell; what they do is not ours to test
+# of other projects, or of the shell; not tested here
 FOREIGN = {"pip", "pytest", "pre-commit", "ruff", "mypy", "export", "tensorboard", "ffmpeg"}
 
 SHORT = ["train.max_iter=1", "train.eval_period=0", "train.log_period=1"]
@@ -83,7 +82,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 def in_full(_: str, name: str, *rest: str) -> list[str]:
-    """What ``mvit-det NAME`` stands for."""
+    """The command that ``mvit-det NAME`` abbreviates."""
     if name == "train":
         return ["python", "train_net.py", *rest]
     return ["python", "-m", f"mvit_det.{name.replace('evaluate', 'evaluation')}", *rest]
@@ -105,7 +104,7 @@ def check_weights(given: str | None) -> None:
     if ours:
         assert glob.glob(f"configs/**/{ours[1]}.py", recursive=True), f"no config makes {given}"
     elif given and not given.endswith((".pth", ".pyth")):
-        assert find(given), f"{given} is no published name"
+        assert find(given), f"{given} is not a published name"
 
 
 def parsed(parse: Callable[[list[str]], Namespace], words: list[str]) -> Namespace:
@@ -144,7 +143,7 @@ def check_module(name: str, words: list[str]):
 
 
 def check_script(path: str, words: list[str]) -> None:
-    """The flags of a script whose parser is not to be had without running it."""
+    """The flags of a script, whose parser exists only when it runs."""
     source = (ROOT / path).read_text()
     strays = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
     assert not strays, f"{path} has no {strays}"
@@ -228,29 +227,28 @@ class Sandbox:
 
 
 def save_config(cfg: DictConfig, args) -> None:
-    """Of Detectron2's `default_setup` what later commands need."""
+    """The part of Detectron2's `default_setup` that later commands need."""
     LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory):
+def sandbox(quick_pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("DETECTRON2_DATASETS", str(folder / "data"))
         body = sys.modules[train_net.setup.__module__]
         patch.setattr(body, "default_setup", save_config)  # without its logs and seeds
-        patch.setattr(Figure, "savefig", lambda self, *_, **__: None)  # half of the time
         yield Sandbox(folder)
 
 
 def check(words: list[str]) -> None:
-    """Whatever can be known of a command without its data."""
+    """Check a command without its data."""
     if words[0] == "torchrun":
         words = ["python", *words[words.index("train_net.py") :]]
     if words[0] in FOREIGN:
         return
-    assert words[0] == "python", f"{words[0]} is none of the commands that are known here"
+    assert words[0] == "python", f"{words[0]} is not a known command"
     if words[1] == "train_net.py":
         check_training(words[2:])
     elif words[1] == "-m":
@@ -279,7 +277,7 @@ def test_every_file_of_a_run_is_described(sandbox):
     named = [re.sub("NAME|VIDEO|SECOND|[*]", ".+", one) for one in listed]
     named = [re.sub(r"\d{2,}", r"\\d+", one) for one in named]
     tasks = vars(mvit_det.tasks).values()
-    files = [name for task in tasks for name in getattr(task, "leaves", ())]
+    files = [name for task in tasks for name in getattr(task, "output_files", ())]
     for output in Path("output").iterdir():
         files += [str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()]
     strays = [name for name in files if not any(re.fullmatch(one, name) for one in named)]

@@ -20,9 +20,9 @@ RULES = {
     "detection": (True, {"backbone"}),
     "recognition": (True, {"backbone"}),
     "checkpoint": (False, {"backbone", "files"}),
-    "data": (True, {"ava_files", "coco_files", "files", "randomness"}),
+    "data": (True, {"ava_files", "coco_files", "commands", "files", "randomness"}),
     "evaluation": (True, {"ava_files", "coco_files", "files"}),
-    "engine": (True, {"checkpoint", "config_names", "files", "randomness"}),
+    "engine": (True, {"checkpoint", "commands", "config_names", "files", "randomness"}),
     "tasks": (True, {"data", "evaluation", "ava_files"}),
     "benchmark": (True, {"tasks", "engine", "checkpoint"}),
     "predict": (True, {"tasks", "engine", "evaluation", "data", "ava_files", "files"}),
@@ -33,6 +33,7 @@ RULES = {
     "randomness": (False, set()),
     "__init__": (False, {"api", "config_names"}),
     "config_names": (False, set()),
+    "commands": (False, set()),
     "api": (False, {"engine", "checkpoint", "config_names"}),
     "train": (True, {"tasks", "engine", "data", "config_names"}),
     "cli": (False, {"train", "predict", "evaluation", "benchmark", "checkpoint"}),
@@ -84,7 +85,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Absolute names of all modules that a file imports, wherever in it; relative ones are left out."""
+    """Absolute names of all modules that a file imports, also within functions."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -116,7 +117,7 @@ def test_each_part_imports_only_what_it_may(path):
         assert top != "mvit_det" or not rest or rest[0] in others, f"{name} in {path}"
         if part == "backbone":
             assert top in BACKBONE_PACKAGES | sys.stdlib_module_names, f"{name} in {path}"
-        # a part's public names are for others: files of its own go straight to each other
+        # a part's public names are for other parts; its files import each other directly
         assert part not in ROOMS or name != f"mvit_det.{part}", f"{name} in {path}"
         if part in ROOMS and rest[:1] == [part] and rest[1:2] and rest[1] in ROOMS[part]:
             here = inside[0] if len(inside) > 1 else ""
@@ -126,13 +127,13 @@ def test_each_part_imports_only_what_it_may(path):
 
 
 @pytest.mark.parametrize("rooms", [{k: v[1] for k, v in RULES.items()}, *ROOMS.values()])
-def test_the_tables_have_no_circle(rooms):
-    left = dict(rooms)
-    while left:
-        free = [name for name, others in left.items() if not others & left.keys()]
-        assert free, f"a circle among {sorted(left)}"
+def test_the_tables_have_no_cycle(rooms):
+    remaining = dict(rooms)
+    while remaining:
+        free = [name for name, others in remaining.items() if not others & remaining.keys()]
+        assert free, f"a cycle among {sorted(remaining)}"
         for name in free:
-            del left[name]
+            del remaining[name]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
@@ -144,23 +145,25 @@ def test_scripts_and_configs_import_only_what_they_may(path):
 
 
 def names_in_strings(path: Path) -> Iterator[str]:
-    """Strings that are dotted names below mvit_det: targets of patches and of configs, and the like."""
+    """Strings that are dotted names below mvit_det, such as targets of patches and of configs."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from re.findall(r"^mvit_det(?:\.\w+)+$", node.value)
 
 
-def test_strings_that_name_a_module_or_what_is_in_it_are_right():
+def test_strings_that_look_like_names_of_this_package_resolve():
     saved = (ROOT / "tests" / "golden").rglob("*.yaml")
-    found = {n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())}
+    found = {
+        n for path in saved for n in re.findall(r"_target_: (mvit_det[\w.]+)", path.read_text())
+    }
     found |= {name for path in [*OURS, *SCRIPTS, *TESTS] for name in names_in_strings(path)}
     assert len(found) > 20
     for name in sorted(found - set(logger_names())):
-        assert resolves(name), f"{name} is named in a string, and is nothing"
+        assert resolves(name), f"{name} occurs in a string and does not exist"
 
 
 def logger_names() -> Iterator[str]:
-    """Names that are given to getLogger, which need be no module."""
+    """Names that are passed to getLogger, which may differ from modules."""
     for path in TESTS:
         yield from re.findall(r"getLogger\(\"(mvit_det[\w.]*)\"\)", path.read_text())
 
@@ -181,7 +184,7 @@ def resolves(name: str) -> bool:
 
 
 @pytest.mark.parametrize("path", EMBEDDED, ids=lambda p: str(p.relative_to(PACKAGE / "embedded")))
-def test_the_embedded_host_knows_nothing_of_us(path):
+def test_the_embedded_host_does_not_import_this_package(path):
     assert not any(name.startswith("mvit_det") for name in imports(path))
 
 

@@ -1,4 +1,4 @@
-"""What users call: names of `mvit_det`, configs by name, the console command, a wheel."""
+"""Public names: those of `mvit_det`, configs by name, the console command, a wheel."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from golden.make_checkpoint_keys import read_keys
+from shipped_configs import CONFIGS, shipped_config
 
 import mvit_det
 from mvit_det import api, cli
@@ -27,7 +28,6 @@ from mvit_det.train import argument_parser as train_parser
 from mvit_det.train import setup
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "configs"
 KEYS = read_keys()
 WITHOUT_CONFIG = {"mvitv1_b_32x3_k400", "mvitv1_b_32x3_k600", "torchvision/mvit_v1_b"}
 # Weights without a head; the configs of these names start from them.
@@ -38,7 +38,9 @@ SMALL = ["model.backbone.embed_dim=8", "model.num_classes=5"]
 def test_the_package_exports_its_names_and_does_not_import_torch_for_them():
     program = (
         "import sys, mvit_det; names = mvit_det.list_configs(); assert 'quickstart' in names\n"
-        "assert set(mvit_det.__all__) <= set(dir(mvit_det))\n"
+        "assert sorted(mvit_det.__all__) == [\n"
+        "    '__version__', 'build', 'get_config', 'host', 'list_configs']\n"
+        "assert all(name in dir(mvit_det) for name in mvit_det.__all__)\n"
         "assert not {'torch', 'numpy', 'omegaconf', 'detectron2'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -87,13 +89,14 @@ def loaded(monkeypatch):
         def load(self, name):
             names.append(name)
 
+    monkeypatch.setattr(api, "load_config", shipped_config)
     monkeypatch.setattr(api, "StrictCheckpointer", Recorder)
     monkeypatch.setattr(api, "build_model", lambda cfg, device: torch.nn.Identity())
     return names
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in PRETRAINING])
-def test_published_weights_choose_the_config_whose_model_they_fill(name, loaded):
+def test_published_weights_select_the_config_of_their_model(name, loaded):
     row = PUBLISHED[name]
     if name in WITHOUT_CONFIG:
         with pytest.raises(UserError, match="No config has the model of the weights"):
@@ -101,7 +104,7 @@ def test_published_weights_choose_the_config_whose_model_they_fill(name, loaded)
         return
     model = mvit_det.build(name, pretrained=True)
     assert loaded == [name] and not model.training
-    cfg = mvit_det.get_config(row.config)
+    cfg = shipped_config(row.config)
     if name in KEYS:
         with torch.device("meta"):
             state = instantiate(cfg.model).state_dict()
@@ -109,16 +112,16 @@ def test_published_weights_choose_the_config_whose_model_they_fill(name, loaded)
         weights = from_content({FORMATS[row.format].wrapper: tensors}, name)
         assert fit(weights, state).report.complete
     else:  # the same network and classes as what is released for the config
-        own = PUBLISHED[cfg.published.weights]
-        assert row.what.split(", copy")[0].replace("16x4, ", "") == own.what.replace("16x4, ", "")
+        released = PUBLISHED[cfg.published.weights].what.replace("16x4, ", "")
+        assert row.what.split(", copy")[0].replace("16x4, ", "") == released
 
 
-def test_a_config_takes_its_own_published_weights_if_there_are_any(loaded):
+def test_a_config_takes_its_published_weights(loaded):
     mvit_det.build("kinetics/mvitv2_l_40x3_312_in21k_k400", pretrained=True)
     mvit_det.build("mvitv2_h_in1k")
     assert loaded == ["mvitv2_l_40x3_k400"]
     for name in ("mvitv2_h_in1k", *PRETRAINING):
-        with pytest.raises(UserError, match=f"No published weights fill .* config {name}: give"):
+        with pytest.raises(UserError, match=f"No published weights fit .* config {name}: set"):
             mvit_det.build(name, pretrained=True)
 
 
@@ -137,7 +140,7 @@ def test_a_built_model_has_the_weights_of_the_file_and_refuses_others(tmp_path):
         mvit_det.build(config, pretrained=str(path), overrides=[*SMALL, "model.num_classes=6"])
 
 
-def test_flags_that_every_command_has_set_the_keys_of_the_config(tmp_path):
+def test_shared_flags_set_the_keys_of_the_config(tmp_path):
     output = tmp_path / "it's, a=b {folder}"
     given = ["--config-file", "quickstart", "--output", str(output), "--batch-size", "6"]
     args = train_parser().parse_args([*given, "--weights", "mvitv2_t_in1k", "train.seed=3"])
@@ -169,7 +172,7 @@ def test_former_spellings_of_flags_mean_the_same(parser, old, new):
 
 
 @pytest.mark.parametrize("word", cli.COMMANDS)
-def test_each_word_of_the_console_command_shows_its_own_flags(word, capsys):
+def test_each_subcommand_has_a_help(word, capsys):
     with pytest.raises(SystemExit) as status:
         cli.main([word, "--help"])
     assert status.value.code == 0

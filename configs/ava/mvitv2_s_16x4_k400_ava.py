@@ -16,6 +16,6 @@ train.best_metric = "actions/mAP50"
 train.init_checkpoint = "mvitv2_s_16x4_k400"
 train.output_dir = "output/mvitv2_s_16x4_k400_ava"
 
-# What the paper says of this row: mAP in the centre and of full frames, millions of parameters,
+# The paper's figures of this row: mAP in the centre and of full frames, millions of parameters,
 # GFLOPs in the centre.
 published = dict(table="A.2", center=26.8, full=27.6, parameters=34.3, flops=64.5)

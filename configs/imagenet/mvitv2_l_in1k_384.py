@@ -4,7 +4,7 @@ from .mvitv2_t_in1k_384 import dataloader, lr_multiplier, optimizer, train
 
 model.backbone.input_size = (384, 384)
 without_mixup(dataloader)
-# NOTE: the paper says 5e-4 per 64 images (B.2), 50 times the rate of T, S and B per image, which
+# NOTE: the paper has 5e-4 per 64 images (B.2), 50 times the rate of T, S and B per image, which
 # looks like a typo. We take the 7e-5 per 64 that it gives for the same models, epochs and
 # augmentation after ImageNet-21K. The paper's value is optimizer.lr=4e-3
 optimizer.lr = 7e-5 * 512 / 64

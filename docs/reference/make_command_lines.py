@@ -23,7 +23,7 @@ COMMANDS = {
 }
 HEAD = """# Command lines
 
-`docs/reference/make_command_lines.py` writes this page from the parsers; `--help` says the same.
+`docs/reference/make_command_lines.py` writes this page from the parsers; `--help` prints the same.
 After the flags, `key=value` changes the config: see [Config keys](config_keys.md).
 """
 # Detectron2's own flags, whose words differ between the real one and the embedded host
@@ -46,7 +46,7 @@ def row(action: Action, of_detectron2: bool) -> str:
     unset = action.default in (None, SUPPRESS, "", []) or action.default is False
     default = "" if unset else f"`{action.default}`"
     if action.dest == "dist_url":
-        default = "a local port of the user's own"
+        default = "a local port derived from the user"
     text = action.help or ""
     if of_detectron2:
         text = DETECTRON2.get((action.option_strings or [action.dest])[-1], text)

@@ -37,9 +37,9 @@ class BoxTable:
         video: (N,) int32, indices into ``videos``.
         second: (N,) float64, time of the key frame in the video.
         box: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame, as written.
-        action: (N,) int64, action id from 1 on; 0 if the row has none.
+        action: (N,) int64, action id at least 1; 0 if the row has none.
         score: (N,) float64; for annotations the person id. NaN if the file has none.
-        line: (N,) int64, line number from 1 on.
+        line: (N,) int64, line number at least 1.
         empty: key frames (video, second) that the file lists without a box.
     """
 

@@ -21,7 +21,7 @@ def detections_table(
     Args:
         frames: (video, second, boxes (N, 4) as fractions of the frame, scores (N, K)) of each key
             frame; at least one.
-        actions: the K action ids, from 1 on.
+        actions: the K action ids, at least 1.
 
     Returns:
         The rows in the order of the key frames, their boxes, and ``actions``; ``line`` is 0.

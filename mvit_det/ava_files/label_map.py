@@ -20,7 +20,7 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
     """Read action names by id from AVA's .pbtxt (id or label_id), or lines "id: name".
 
     Returns:
-        {id: name}, sorted by id; ids are from 1 on and may have gaps.
+        {id: name}, sorted by id; ids are at least 1 and may have gaps.
 
     Raises:
         UserError: the file has neither format, or an id or a name occurs twice.

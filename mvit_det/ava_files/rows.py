@@ -41,7 +41,7 @@ class CsvRows:
 
     Attributes:
         path: of the file.
-        lines: (N,) line numbers, from 1 on.
+        lines: (N,) line numbers, at least 1.
         text: the unparsed rows.
     """
 
@@ -105,7 +105,7 @@ class CsvRows:
         """Parse (video, second) from the first two columns of each of the N rows.
 
         Raises:
-            UserError: a video name is empty, or a second is not a number from 0 on.
+            UserError: a video name is empty, or a second is not a number of at least 0.
         """
         names = [row[0].strip() for row in self.fields]
         seconds = self.numbers([row[1] for row in self.fields], "second")
@@ -124,7 +124,7 @@ class CsvRows:
         if at is not None:
             raise UserError(
                 f"{self.cite(at)} has second={seconds[at]:g}: write the second of the video, "
-                "from 0 on."
+                "of at least 0."
             )
 
 

@@ -232,7 +232,7 @@ def _log_class_sizes(
         )
     for part in parts:
         if part.ignored:
-            logger.warning("%s: not used are %s.", part.list_file or part.source, part.ignored)
+            logger.warning("%s: ignored %s.", part.list_file or part.source, part.ignored)
 
 
 def register(name: str, folders: Sequence[str], names: Sequence[str], **more: int) -> None:

@@ -82,6 +82,9 @@ class SampleMapper(ABC):
     def repeated(self, item: dict[str, Any], count: int) -> list[dict[str, Any]] | None:
         """Return ``count`` samples of one item, which is read once and transformed for each.
 
+        In training, the result is None for a file that cannot be read, which is counted and logged;
+        in evaluation, its samples are zeros, and "unreadable" is the reason.
+
         Raises:
             MapperFault: the transform fails on a file that can be read.
             UserError: in training, too many files are bad.

@@ -75,11 +75,12 @@ class StrictCheckpointer(DetectionCheckpointer):
         data.update({key: object_.state_dict() for key, object_ in self.checkpointables.items()})
         data.update(contents)
         path = Path(self.save_dir) / f"{name}.pth"
-        bad = _not_finite(data["model"])
+        bad = _non_finite_names(data["model"])
         if bad:
             raise UserError(
-                f"Training has diverged: {path} is not written, since {shorten_list(bad, 3)} are not "
-                "finite; lower optimizer.lr and go on from the last checkpoint with --resume."
+                f"Training has diverged: {path} is not written, since {shorten_list(bad, 3)} are "
+                "not finite; lower optimizer.lr, and continue from the last checkpoint with "
+                "--resume."
             )
         logger.info("Saving %s", path)
         try:
@@ -88,7 +89,7 @@ class StrictCheckpointer(DetectionCheckpointer):
             if tag:
                 self.tag_last_checkpoint(path.name)
         except (OSError, RuntimeError) as error:
-            raise UserError(_why_not_written(path, data, error)) from error
+            raise UserError(_write_failure(path, data, error)) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Record the file name that ``--resume`` continues from."""
@@ -101,16 +102,16 @@ class StrictCheckpointer(DetectionCheckpointer):
         Raises:
             UserError: every checkpoint of the folder is damaged.
         """
-        chosen = _newest_sound(Path(self.save_dir)) if comm.is_main_process() else None
-        path, damaged = comm.all_gather(chosen)[0]  # all processes take the same file
+        newest = _newest_intact(Path(self.save_dir)) if comm.is_main_process() else None
+        path, damaged = comm.all_gather(newest)[0]  # all processes take the same file
         if damaged and comm.is_main_process():
-            listed = shorten_list(damaged)
+            faults = shorten_list(damaged)
             if not path:
                 raise UserError(
-                    f"No checkpoint in {self.save_dir} can be read ({listed}): start without "
+                    f"No checkpoint in {self.save_dir} can be read ({faults}): start without "
                     "--resume in another train.output_dir."
                 )
-            logger.warning("Skipped damaged checkpoints: %s; resuming from %s.", listed, path)
+            logger.warning("Skipped damaged checkpoints: %s; resuming from %s.", faults, path)
         return path
 
     def resume(self, path: str) -> dict[str, Any]:
@@ -136,17 +137,17 @@ class StrictCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         weights = read_weights(filename)
         fitted = fit(weights, self.model.state_dict(), self.inflation)
-        self._judge(fitted.report)
-        bad = _not_finite(fitted.state)
+        self._check_fit(fitted.report)
+        bad = _non_finite_names(fitted.state)
         if bad:
             raise UserError(
-                f"Checkpoint {self._source} holds numbers that are not finite, in {shorten_list(bad, 3)}: "
-                "it comes from a training that had diverged, or is damaged; take another."
+                f"Checkpoint {self._source} holds values that are not finite, in "
+                f"{shorten_list(bad, 3)}: it is damaged, or its training has diverged; use another."
             )
         if self.complete and fitted.report.zeroed:
             logger.warning(
-                "%s is of images, and what it becomes for clips is untrained: the order of frames "
-                "means nothing to it.",
+                "%s was trained on images: inflated to clips without training, the model ignores "
+                "the order of frames.",
                 self._source,
             )
         return {**weights.companions, "model": fitted.state}
@@ -154,7 +155,7 @@ class StrictCheckpointer(DetectionCheckpointer):
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         """Log nothing: the report of `_load_file` has the details."""
 
-    def _judge(self, report: Report) -> None:
+    def _check_fit(self, report: Report) -> None:
         wrong = report.mismatched | (report.resized | report.zeroed if self.unchanged else {})
         too_few = report.backbone_share < self.MIN_BACKBONE_SHARE
         if too_few or (self.complete and (report.missing or wrong)):
@@ -163,13 +164,13 @@ class StrictCheckpointer(DetectionCheckpointer):
                 f"of {len(report.backbone)} backbone tensors fit; missing: "
                 f"{shorten_list(report.missing, 3) or 'none'}; unexpected: "
                 f"{shorten_list(report.dropped, 3) or 'none'}; mismatched: "
-                f"{shorten_list((f'{name} ({why})' for name, why in wrong.items()), 3) or 'none'}. Use the "
-                "config that it was trained with, or another checkpoint."
+                f"{shorten_list((f'{key} ({why})' for key, why in wrong.items()), 3) or 'none'}. "
+                "Use the config that it was trained with, or another checkpoint."
             )
         logger.info("%s", report)
 
 
-def fault_of(path: str | os.PathLike) -> str | None:
+def checkpoint_fault(path: str | os.PathLike) -> str | None:
     """Describe the damage of a checkpoint file, from its zip checksums; None if it is intact."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -179,7 +180,7 @@ def fault_of(path: str | os.PathLike) -> str | None:
     return f"checksum of {damaged} is wrong" if damaged else None
 
 
-def _newest_sound(folder: Path) -> tuple[str, list[str]]:
+def _newest_intact(folder: Path) -> tuple[str, list[str]]:
     """Return the path of the checkpoint to resume from (or ""), and why others were skipped."""
     tag = folder / "last_checkpoint"
     tagged = tag.read_text().strip() if tag.exists() else ""
@@ -189,26 +190,26 @@ def _newest_sound(folder: Path) -> tuple[str, list[str]]:
         files = [folder / tagged, *(path for path in files if path.name != tagged)]
     damaged = [f"{tag} is empty"] if tag.exists() and not tagged else []
     for path in files:
-        fault = fault_of(path)
+        fault = checkpoint_fault(path)
         if fault is None:
             return str(path), damaged
         damaged.append(f"{path}: {fault}")
     return "", damaged
 
 
-def _not_finite(weights: dict[str, torch.Tensor]) -> list[str]:
+def _non_finite_names(weights: dict[str, torch.Tensor]) -> list[str]:
     """Name the tensors that hold an infinity or NaN."""
     # A sum is not finite if any element is not, and it needs no mask of the tensor's size.
     floats = {name: value for name, value in weights.items() if value.is_floating_point()}
     return [name for name, value in floats.items() if not value.double().sum().isfinite()]
 
 
-def _why_not_written(path: Path, data: dict[str, Any], error: Exception) -> str:
+def _write_failure(path: Path, data: dict[str, Any], error: Exception) -> str:
     needed = sum(x.nbytes for x in tree_leaves(data) if isinstance(x, torch.Tensor))
     free = shutil.disk_usage(path.parent).free
     reason = "no space is left on the device" if free < needed else str(error).split("\n")[0]
     return (
         f"Checkpoint {path} cannot be written: {reason} (it needs {needed / 2**20:.1f} MiB, and "
-        f"{free / 2**20:.1f} MiB are free there); the checkpoints before it are kept, so make room "
-        "and go on with --resume."
+        f"{free / 2**20:.1f} MiB are free there); earlier checkpoints are kept, so make room and "
+        "continue with --resume."
     )

@@ -20,7 +20,7 @@ def load_config(path: str) -> DictConfig:
     """Load a LazyConfig from a .py file, a saved .yaml, or by the name of a shipped config.
 
     Raises:
-        UserError: ``path`` is empty, or there is no such config.
+        UserError: ``path`` is empty, or the config does not exist.
     """
     if not path:
         raise UserError("No config was given: use --config-file quickstart to start.")
@@ -31,13 +31,14 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply overrides in Hydra's grammar (``key=value``, ``+key=value``).
 
     Raises:
-        UserError: a key is unknown to the config and to the constructor it configures (the message
-            names the nearest known key; a ``+`` prefix adds the key anyway), or a value has
-            another type than the current one.
+        UserError: an override cannot be parsed, is a flag or deletes a key; a key is unknown to the
+            config and to the constructor it configures (the message names the nearest known
+            key; a ``+`` prefix adds the key anyway); or a value has another type than the current
+            one.
     """
     for text in overrides:
         if text.startswith("--"):
-            raise UserError(f"The flag {text} must stand before the key=value overrides.")
+            raise UserError(f"The flag {text} must come before the key=value overrides.")
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:

@@ -39,7 +39,7 @@ def read_curves(metrics_json: str | os.PathLike) -> dict[str, tuple[np.ndarray, 
     }
 
 
-def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
     """Average (N,) values over a centred window of about ``share`` x N points; returns (N,).
 
     The window shrinks symmetrically towards both ends.
@@ -47,8 +47,8 @@ def smoothed(values: np.ndarray, share: float = 0.05) -> np.ndarray:
     half = int(len(values) * share / 2 + 0.5)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
-    reach = np.minimum(half, np.minimum(index, index[::-1]))
-    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+    radius = np.minimum(half, np.minimum(index, index[::-1]))
+    return (sums[index + radius + 1] - sums[index - radius]) / (2 * radius + 1)
 
 
 def draw_curves(metrics_json: str | os.PathLike, output_dir: str | os.PathLike) -> list[Path]:
@@ -81,7 +81,7 @@ def _draw_losses(figure, curves: dict) -> bool:
     ):
         for key in keys:
             iterations, values = curves[key]
-            (line,) = axes.plot(iterations, smoothed(values), label=key, linewidth=2)
+            (line,) = axes.plot(iterations, smooth(values), label=key, linewidth=2)
             axes.plot(iterations, values, color=line.get_color(), alpha=0.3, linewidth=0.8)
         axes.set(title=title, xlabel="iteration", ylabel="loss")
         axes.set_ylim(bottom=0)

@@ -43,18 +43,18 @@ class AveragedWeights(HookBase):
             raise UserError(f"train.ema.decay={decay} must be at least 0 and less than 1.")
         self._weights = model
         self._decay = decay
-        self._average = AveragedModel(model, multi_avg_fn=_averaging(decay), use_buffers=True)
+        self._average = AveragedModel(model, multi_avg_fn=_ema_update(decay), use_buffers=True)
         self.model: nn.Module = self._average.module.requires_grad_(False)
         self._checkpointer = StrictCheckpointer(self.model, output_dir)
 
     def before_train(self) -> None:
-        """Start from the loaded weights, unless the checkpoint had an average."""
-        reach = 1 / (1 - self._decay)
-        if self.trainer.max_iter < reach:
+        """Start from the loaded weights if the checkpoint has no average."""
+        span = 1 / (1 - self._decay)
+        if self.trainer.max_iter < span:
             logger.warning(
                 "train.ema.decay=%g averages over about %d iterations, and this run has %d: lower "
-                "it, or what is evaluated stays near the weights that it began with.",
-                *(self._decay, reach, self.trainer.max_iter),
+                "it, or the average stays near the weights that the run began with.",
+                *(self._decay, span, self.trainer.max_iter),
             )
         if self._average.n_averaged == 0:
             self._average.update_parameters(self._weights)
@@ -74,7 +74,7 @@ class AveragedWeights(HookBase):
         self._average.load_state_dict(state)
 
 
-def _averaging(decay: float) -> Callable[..., None]:
+def _ema_update(decay: float) -> Callable[..., None]:
     """Build the update for lists of tensors of one type: floats are averaged, integers copied."""
     average = get_ema_multi_avg_fn(decay)
 

@@ -19,8 +19,8 @@ class ConfigFile:
 
     Detectron2's `default_setup` overwrites it even if the run is then refused. Create this object
     before that call, call `hold` after it, and `replace` when training begins: a run that is
-    refused, or that only evaluates, then leaves the old file in place. If there was no file, the
-    new one stays.
+    refused, or that only evaluates, then keeps the old file. If there was no file, the new one
+    stays.
 
     Args:
         output_dir: created if absent.
@@ -31,7 +31,7 @@ class ConfigFile:
 
     def __init__(self, output_dir: str | os.PathLike):
         self.path = Path(output_dir) / "config.yaml"
-        _make(os.fspath(output_dir))
+        _create_folder(os.fspath(output_dir))
         self.old = self._read()
         self.new: bytes | None = None
 
@@ -53,7 +53,7 @@ class ConfigFile:
                 partial.write_bytes(content)
 
 
-def _make(folder: str) -> None:
+def _create_folder(folder: str) -> None:
     if not folder:
         raise UserError("train.output_dir is empty: name a folder to write to.")
     try:
@@ -80,13 +80,13 @@ def exclusive_output_dir(output_dir: str | os.PathLike, resume: bool) -> Iterato
             is not set, so that a later ``--resume`` would be ambiguous.
     """
     folder = Path(output_dir)
-    with _locked(folder, ".lock"):
+    with _folder_lock(folder, ".lock"):
         if comm.is_main_process():
             checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
             if checkpoints and not resume:
                 raise UserError(
-                    f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): go on "
-                    "with it by --resume, or choose another train.output_dir."
+                    f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): continue "
+                    "it with --resume, or choose another train.output_dir."
                 )
             for stale in folder.glob(f"model_*{PARTIAL}"):  # a run was killed while it saved
                 stale.unlink()
@@ -99,11 +99,11 @@ def exclusive_test_dir(output_dir: str | os.PathLike) -> AbstractContextManager[
     Raises:
         UserError: another process evaluates into the folder.
     """
-    return _locked(Path(output_dir), ".test.lock")
+    return _folder_lock(Path(output_dir), ".test.lock")
 
 
 @contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def _folder_lock(folder: Path, name: str) -> Iterator[None]:
     """Hold a lock on the main process; raise a `UserError` if another run has it."""
     if not comm.is_main_process():
         yield

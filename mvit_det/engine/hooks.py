@@ -14,7 +14,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
 from mvit_det import randomness
-from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
+from mvit_det.engine.checkpointer import StrictCheckpointer, checkpoint_fault
 from mvit_det.engine.curves import draw_curves, read_curves
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import shorten_list
@@ -50,7 +50,7 @@ class Checkpoints(HookBase):
     period: int
     max_to_keep: int | None = None
     resumed: dict[str, Any] = field(default_factory=dict, init=False)
-    _ended: int | None = field(default=None, init=False)
+    _last_ended: int | None = field(default=None, init=False)
 
     def before_train(self) -> None:
         """Restore loader, log history and random state; register before hooks that draw numbers."""
@@ -65,14 +65,18 @@ class Checkpoints(HookBase):
         elif self.resumed:
             logger.warning(
                 "The checkpoint holds the random states of %d processes and this run has %d: it "
-                "goes on with other random numbers than an uninterrupted run.",
+                "continues with other random numbers than an uninterrupted run.",
                 len(states),
                 comm.get_world_size(),
             )
 
     def after_step(self) -> None:
-        """Save when due, or when the run is asked to stop."""
-        self._ended = self.trainer.iter
+        """Save when due, or when the run is asked to stop.
+
+        Raises:
+            Stopped: the run was asked to stop; its state is saved.
+        """
+        self._last_ended = self.trainer.iter
         done = self.trainer.iter + 1
         final = done >= self.trainer.max_iter
         stopping = self.stop.agreed() and not final
@@ -85,18 +89,18 @@ class Checkpoints(HookBase):
 
     def save_between_steps(self) -> None:
         """Save if an evaluation after an iteration is interrupted."""
-        if self._ended == self.trainer.iter:
-            self.save(f"model_{self._ended:07d}")
+        if self._last_ended == self.trainer.iter:
+            self.save(f"model_{self._last_ended:07d}")
 
     def save(self, name: str) -> None:
         """Save the state after this iteration as ``name``.pth; all processes must call it."""
         states = comm.gather(randomness.get_state())
         if comm.is_main_process():
-            contents = dict(random=states, history=self._history())
+            contents: dict[str, Any] = {"random": states, "history": self._history()}
             if hasattr(self.loader, "state_dict"):
                 contents["loader"] = self.loader.state_dict()
             self.checkpointer.save(name, iteration=self.trainer.iter, **contents)
-            self._drop_old()
+            self._delete_old()
         comm.synchronize()  # no process ends or continues while the file is being written
 
     def _history(self) -> dict[str, Any]:
@@ -108,7 +112,7 @@ class Checkpoints(HookBase):
             if history.values()[-1][1] == iteration
         }
 
-    def _drop_old(self) -> None:
+    def _delete_old(self) -> None:
         folder = Path(self.checkpointer.save_dir)
         numbered = [p for p in folder.glob("model_*.pth") if re.fullmatch(r"model_\d+", p.stem)]
         for path in sorted(numbered)[: -self.max_to_keep] if self.max_to_keep else []:
@@ -117,14 +121,13 @@ class Checkpoints(HookBase):
 
 @dataclass(eq=False)
 class Evaluations(HookBase):
-    """Evaluate like Detectron2's EvalHook, and make up for an evaluation that a killed run missed.
+    """Evaluate like Detectron2's EvalHook, and repeat the evaluation in which a run was killed.
 
     Args:
         test: returns task -> metric -> value on the main process.
         period: iterations between evaluations; 0 to evaluate at the end only.
         output_dir: its metrics.json records which evaluations were finished.
-        metric: key in metrics.json that marks an evaluation, e.g. "bbox/AP"; "" to make up for
-            none.
+        metric: key in metrics.json that marks an evaluation, e.g. "bbox/AP"; "" to repeat none.
     """
 
     test: Callable[[], dict[str, Any]]
@@ -134,12 +137,12 @@ class Evaluations(HookBase):
 
     def before_train(self) -> None:
         """Evaluate if the run resumes from a checkpoint whose evaluation is missing."""
-        if self._due(self.trainer.start_iter) and comm.all_gather(self._missed())[0]:
+        if self._due(self.trainer.start_iter) and comm.all_gather(self._is_missing())[0]:
             logger.info("The evaluation after the checkpoint was not finished: doing it now.")
             self._evaluate(self.trainer.start_iter - 1)
 
     def after_step(self) -> None:
-        """Evaluate when due; the last iteration is left to `after_train`."""
+        """Evaluate when due; `after_train` evaluates the last iteration."""
         if self._due(self.trainer.iter + 1):
             self._evaluate(self.trainer.iter)
 
@@ -151,19 +154,19 @@ class Evaluations(HookBase):
     def _due(self, done: int) -> bool:
         return self.period > 0 and 0 < done < self.trainer.max_iter and done % self.period == 0
 
-    def _missed(self) -> bool:
+    def _is_missing(self) -> bool:
         iterations, _ = read_curves(f"{self.output_dir}/metrics.json").get(self.metric, ([], []))
         return bool(self.metric) and self.trainer.start_iter - 1 not in iterations
 
     def _evaluate(self, iteration: int) -> None:
-        found = flatten_results_dict(self.test() or {})
-        if found and self.metric and self.metric not in found:
+        metrics = flatten_results_dict(self.test() or {})
+        if metrics and self.metric and self.metric not in metrics:
             logger.warning(
                 "train.best_metric=%s is not among the metrics (%s): no best weights are kept.",
-                *(self.metric, shorten_list(found)),
+                *(self.metric, shorten_list(metrics)),
             )
-        self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **found)
-        comm.synchronize()  # those with nothing to evaluate must not run ahead into training
+        self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **metrics)
+        comm.synchronize()  # processes with nothing to evaluate must not continue training
 
 
 @dataclass(eq=False)
@@ -183,23 +186,23 @@ class KeepBest(HookBase):
     checkpointer: StrictCheckpointer
     metric: str
     best: float = field(default=-math.inf, init=False)
-    _seen: int = field(default=-1, init=False)
+    _last_value_at: int = field(default=-1, init=False)
 
     def before_train(self) -> None:
         """Read the best value so far, if this run is resumed."""
         path = Path(self.checkpointer.save_dir) / f"{self.NAME}.pth"
-        if self.trainer.start_iter > 0 and fault_of(path) is None:
+        if self.trainer.start_iter > 0 and checkpoint_fault(path) is None:
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
             if content.get("metric") == self.metric:
                 self.best = content["value"]
-        self.after_step()  # there may have been an evaluation to make up for
+        self.after_step()  # `Evaluations` may have repeated one
 
     def after_step(self) -> None:
         """Save if there was a new evaluation, and it is the best."""
         value, iteration = self.trainer.storage.latest().get(self.metric, (-math.inf, -1))
-        if iteration <= self._seen:
+        if iteration <= self._last_value_at:
             return
-        self._seen = iteration
+        self._last_value_at = iteration
         if value > self.best:
             self.best = value
             logger.info("%s = %.4f is the best so far.", self.metric, value)

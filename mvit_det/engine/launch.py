@@ -35,24 +35,24 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     Args:
         main: the body of each process.
         args: Detectron2's ``num_gpus``, ``num_machines``, ``machine_rank`` and ``dist_url``, and
-            whatever ``main`` reads.
+            any further arguments of ``main``.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _join_torchrun()
         _guarded(main, args)
         return
-    asked: list[int] = []
+    received: list[int] = []
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        """Pass a signal on: the training processes save and exit, and this one waits for them."""
-        asked.append(number)
-        for process in multiprocessing.active_children():
+    def forward_signal(number: int, frame: FrameType | None) -> None:
+        """Forward a signal: the training processes save and exit, and this one waits for them."""
+        received.append(number)
+        for pid in [child.pid for child in multiprocessing.active_children() if child.pid]:
             with suppress(ProcessLookupError):  # it has just ended
-                os.kill(process.pid, number)
+                os.kill(pid, number)
 
     if args.num_gpus * args.num_machines > 1:
         for number in SIGNALS:
-            signal.signal(number, pass_on)
+            signal.signal(number, forward_signal)
     try:
         launch(
             _guarded,
@@ -64,14 +64,14 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         )
     except torch.multiprocessing.ProcessExitedException as error:
         if error.signal_name is None:
-            sys.exit(error.exit_code)  # the process has said why before it ended
+            sys.exit(error.exit_code)  # the process reported why before it ended
         if error.signal_name == "SIGTERM":
-            # torch ends the other processes this way when one has ended, which has said why
-            sys.exit(128 + asked[0] if asked else 1)
+            # torch ends the other processes this way when one has ended, which reported why
+            sys.exit(128 + received[0] if received else 1)
         _end(
             f"Process {error.error_index} of {args.num_gpus} on this machine was ended by "
-            f"{error.signal_name} (by the system, where memory runs out), so the others were ended "
-            "too: start again with --resume to go on from the last checkpoint.",
+            f"{error.signal_name} (by the system if memory ran out), so the others were ended too: "
+            "continue from the last checkpoint with --resume.",
             code=1,
         )
 
@@ -94,12 +94,12 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     except Stopped as stopped:
         _end(str(stopped) if comm.is_main_process() else "", code=stopped.exit_code)
     except KeyboardInterrupt:
-        _end("Interrupted: start again with --resume to go on from the last checkpoint.", code=130)
+        _end("Interrupted: continue from the last checkpoint with --resume.", code=130)
     except Exception as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        message = _user_message(error)
+        if message is None:
             raise
-        _end(sentence, code=1)
+        _end(message, code=1)
     if dist.is_initialized():
         # At interpreter exit, gloo's threads may abort a process that has finished its work.
         dist.destroy_process_group()
@@ -110,10 +110,10 @@ def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
 
 def _needs_a_traceback(record: logging.LogRecord) -> bool:
     """Return False for the traceback of a fault that is reported in one sentence."""
-    return not record.exc_info or _sentence(record.exc_info[1]) is None
+    return not record.exc_info or _user_message(record.exc_info[1]) is None
 
 
-def _sentence(error: BaseException | None) -> str | None:
+def _user_message(error: BaseException | None) -> str | None:
     """Describe a fault that the user can fix, in one sentence; None for a fault of the program."""
     text = str(error).strip()
     if isinstance(error, UserError):
@@ -121,35 +121,35 @@ def _sentence(error: BaseException | None) -> str | None:
         return text.rsplit("UserError: ", 1)[-1] if "Original Traceback" in text else text
     if isinstance(error, InterpolationResolutionError):
         return (
-            f"A value of the config refers to another that cannot be had ({text.splitlines()[0]}): "
-            "correct the override of the latter."
+            "A value of the config refers to another that cannot be resolved "
+            f"({text.splitlines()[0]}): correct the override of the latter."
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"No space is left for {error.filename or 'the output folder'}: the checkpoints so far "
-            "are kept, so make room and go on with --resume."
+            "are kept, so make room and continue with --resume."
         )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
             f"{error.filename} cannot be used ({error.strerror}): correct its permissions, or "
-            "choose another train.output_dir if it lies there."
+            "choose another train.output_dir if it is in there."
         )
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid"):
         return (
-            "A worker of the data loader was ended from outside (by the system, where memory runs "
-            "out): go on from the last checkpoint with --resume, with a lower "
+            "A worker of the data loader was ended from outside (by the system if memory ran out): "
+            "continue from the last checkpoint with --resume, with a lower "
             "dataloader.train.num_workers if memory is short."
         )
     if isinstance(error, RuntimeError) and text.startswith("DataLoader timed out"):
         return (
             f"A worker of the data loader gave no batch for {text.split()[4]} seconds: its disk or "
-            "an image holds it up; go on from the last checkpoint with --resume."
+            "an image holds it up; continue from the last checkpoint with --resume."
         )
     if dist.is_initialized() and isinstance(error, RuntimeError) and _LOST_PEER.search(text):
         return (
             f"Process {dist.get_rank()} of {dist.get_world_size()} ends because another one has "
-            "ended or cannot be reached (its own output says why): start all of them again with "
-            "--resume to go on from the last checkpoint."
+            "ended or cannot be reached (the output of that process states why): start all of them "
+            "again with --resume to continue from the last checkpoint."
         )
     return None
 

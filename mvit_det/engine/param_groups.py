@@ -23,7 +23,7 @@ def classification_parameters(
     ``configs/common/optim.py``.) Works by parameter name, for classifiers and detectors.
 
     Args:
-        model: frozen parameters are left out.
+        model: frozen parameters are omitted.
         base_lr: learning rate of the last norm and the head; of everything if ``layer_decay=1``.
         layer_decay: learning rate of each layer relative to the next one, in (0, 1]. Layers are
             counted as in facebookresearch/mvit: see `layer_ids`.
@@ -37,23 +37,25 @@ def classification_parameters(
         UserError: ``layer_decay`` is out of range, or is below 1 for a model without an MViT.
     """
     if not 0.0 < layer_decay <= 1.0:
-        raise UserError(f"optimizer.params.layer_decay={layer_decay} must be in (0, 1]; 1 is none.")
+        raise UserError(
+            f"optimizer.params.layer_decay={layer_decay} must be in (0, 1]; 1 turns it off."
+        )
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    below = dict.fromkeys(trained, 0)
+    depths = dict.fromkeys(trained, 0)  # layers between the parameter and the head
     if layer_decay < 1.0:
         ids = layer_ids(trained)
-        below = {name: max(ids.values()) - layer for name, layer in ids.items()}
+        depths = {name: max(ids.values()) - layer for name, layer in ids.items()}
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in trained.items():
-        spared = (
+        no_decay = (
             parameter.ndim <= 1
             or name.endswith(".bias")
             or (not decay_positions and _POSITIONS.search(name) is not None)
         )
         group = groups.setdefault(
-            (below[name], spared), {"params": [], "lr": base_lr * layer_decay ** below[name]}
+            (depths[name], no_decay), {"params": [], "lr": base_lr * layer_decay ** depths[name]}
         )
-        if spared:
+        if no_decay:
             group["weight_decay"] = 0.0
         group["params"].append(parameter)
     return list(groups.values())
@@ -73,14 +75,14 @@ def layer_ids(names: Iterable[str]) -> dict[str, int]:
     prefix = backbone_prefix(names)
     if prefix is None:
         raise UserError(
-            "optimizer.params.layer_decay below 1 needs an MViT, whose blocks it counts, and this "
-            "model has none that trains: set optimizer.params.layer_decay=1."
+            "optimizer.params.layer_decay below 1 counts the blocks of an MViT, and this model has "
+            "no trainable MViT: set optimizer.params.layer_decay=1."
         )
     inside = {name: name.removeprefix(prefix) for name in names if name.startswith(prefix)}
     blocks = {name: int(m[1]) for name, rest in inside.items() if (m := _BLOCK.match(rest))}
-    behind = max(blocks.values()) + 2
+    after_blocks = max(blocks.values()) + 2
     ids = {}
     for name in names:
         stem = inside.get(name, "").startswith(("patch_embed.", "cls_token", "pos_embed"))
-        ids[name] = 0 if stem else blocks.get(name, behind - 1) + 1
+        ids[name] = 0 if stem else blocks.get(name, after_blocks - 1) + 1
     return ids

@@ -1,9 +1,9 @@
-"""Continue an interrupted evaluation with the samples that are left.
+"""Continue an interrupted evaluation with the remaining samples.
 
 The evaluators know which samples are done. One that writes its results to disk as they come has a
 method ``keep(items, test, resume)``: given the dataset and the description of the test, it returns
-the indices of the samples that are left. Other evaluators then see only those samples, which they
-must allow by ``needs_all = False``.
+the indices of the remaining samples. Other evaluators then see only those samples, which they must
+allow by ``needs_all = False``.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from torch import nn
 logger = logging.getLogger(__name__)
 
 # config keys that change the time or memory of a test, but not its result
-_NO_MATTER = ("batch_size", "num_workers", "max_views", "use_act_checkpoint", "fused_attention")
+_IRRELEVANT = ("batch_size", "num_workers", "max_views", "use_act_checkpoint", "fused_attention")
 
 
 class ResumableEvaluation:
@@ -56,7 +56,7 @@ class ResumableEvaluation:
         self.keeps = bool(self._keepers) and not self._others
 
     def loader(self, model: nn.Module, resume: bool) -> Any:
-        """Build the loader of the samples that are left for this process.
+        """Build the loader of the remaining samples of this process.
 
         Args:
             model: with its weights, which identify the test.
@@ -68,31 +68,31 @@ class ResumableEvaluation:
         if not self.keeps:
             if resume:
                 names = ", ".join(self._others) or "no evaluator"
-                logger.warning("Starting anew: with %s a test cannot go on.", names)
+                logger.warning("Starting a new test: with %s a test cannot be resumed.", names)
             return instantiate(self._parts)
         test = description(self._cfg, model)
         items = self._parts["dataset"]
-        left = set().union(*(each.keep(items, test, resume) for each in self._keepers))
-        share = np.array_split(sorted(left), comm.get_world_size())[comm.get_rank()]
-        mine = share.astype(int).tolist()
-        # an empty list where nothing is left: Detectron2 cannot build a loader of no samples
-        return instantiate({**self._parts, "sampler": mine}) if mine else []
+        remaining = set().union(*(each.keep(items, test, resume) for each in self._keepers))
+        share = np.array_split(sorted(remaining), comm.get_world_size())[comm.get_rank()]
+        indices = share.astype(int).tolist()
+        # Detectron2 cannot build a loader without samples
+        return instantiate({**self._parts, "sampler": indices}) if indices else []
 
     def progress(self) -> str:
-        """Say how much is done and how to continue, for the message of an interrupted test."""
+        """Describe how much is done and how to continue, for the message of an interrupted test."""
         done = [text for each in self._keepers if (text := each.progress())] if self.keeps else []
         if not done:
-            return "nothing of the test is kept; start it again"
-        return f"{', '.join(done)}; go on with --eval-only --resume"
+            return "no results of the test are kept; start it again"
+        return f"{', '.join(done)}; continue with --eval-only --resume"
 
 
 def description(cfg: DictConfig, model: nn.Module) -> dict[str, str]:
     """Describe a test by name -> value: digest of the weights, and config of model and data."""
     nodes = {"model": cfg.model, "dataloader.test": cfg.dataloader.test}
-    found = {"weights": _digest(model)}
+    values = {"weights": _digest(model)}
     for name, node in nodes.items():
-        found |= dict(_flat(OmegaConf.to_container(node, resolve=True), name))
-    return found
+        values |= dict(_leaves(OmegaConf.to_container(node, resolve=True), name))
+    return values
 
 
 def _digest(model: nn.Module) -> str:
@@ -103,24 +103,24 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _flat(node: Any, name: str) -> Iterator[tuple[str, str]]:
+def _leaves(node: Any, name: str) -> Iterator[tuple[str, str]]:
     """Yield (dotted key, JSON) for each leaf of a config; the text is the same in every run."""
     if isinstance(node, list) and any(isinstance(value, (dict, list)) for value in node):
         node = dict(enumerate(node))
     if isinstance(node, dict):
         for key, value in node.items():
-            if key not in _NO_MATTER:
-                yield from _flat(value, f"{name}.{key}")
+            if key not in _IRRELEVANT:
+                yield from _leaves(value, f"{name}.{key}")
     elif name.endswith("._target_"):
         # a saved config.yaml has the full name as a string
-        yield name, node.rsplit(".", 1)[-1] if isinstance(node, str) else _named(node)
+        yield name, node.rsplit(".", 1)[-1] if isinstance(node, str) else _qualified_name(node)
     else:
-        yield name, json.dumps(node, default=_named)
+        yield name, json.dumps(node, default=_qualified_name)
 
 
-def _named(thing: Any) -> str:
+def _qualified_name(thing: Any) -> str:
     """Return the name of a class or function, or of an object's class: its repr has an address.
 
-    The module is left out: for what a config file defines, its name differs in every run.
+    The module is omitted: the name of a config file's module differs in every run.
     """
     return (thing if hasattr(thing, "__qualname__") else type(thing)).__qualname__

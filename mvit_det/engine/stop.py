@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from types import FrameType
+from typing import Any
 
 from detectron2.utils import comm
 
@@ -37,12 +38,12 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested: int | None = None
         self.interruptible = False
-        self._since = 0.0
+        self._requested_at = 0.0
         self._ending = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}  # signal -> handler
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():  # as Python demands
+        if threading.current_thread() is threading.main_thread():  # as Python requires
             self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
@@ -53,11 +54,11 @@ class StopRequest:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._ending:  # torch signals the remaining processes when the first has ended
             return
-        again = self.requested and time.monotonic() - self._since >= SAME_SIGNAL_SECONDS
+        again = self.requested and time.monotonic() - self._requested_at >= SAME_SIGNAL_SECONDS
         if self.requested is None:
-            self.requested, self._since = number, time.monotonic()
+            self.requested, self._requested_at = number, time.monotonic()
         if again or self.interruptible:
-            self.end("on the spot")
+            self.end("immediately")
 
     def agreed(self) -> bool:
         """Return whether any process was asked to stop; all processes must call this together."""
@@ -67,8 +68,7 @@ class StopRequest:
 
     def end(self, when: str) -> None:
         """Raise `Stopped`; ``when`` completes the sentence "Stopped by SIGINT ..."."""
+        assert self.requested is not None, "call it after a signal"
         self._ending = True
         name = signal.Signals(self.requested).name
-        raise Stopped(
-            f"Stopped by {name} {when}; start again with --resume to go on.", 128 + self.requested
-        )
+        raise Stopped(f"Stopped by {name} {when}; continue with --resume.", 128 + self.requested)

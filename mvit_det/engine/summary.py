@@ -2,12 +2,14 @@
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
+
+from mvit_det.commands import command
 
 logger = logging.getLogger(__name__)
 
@@ -21,22 +23,22 @@ _FILES = {
 }
 
 
-class Task(Protocol):
-    """What the summary of a run needs from its task."""
+class TaskSummary(Protocol):
+    """The part of `mvit_det.tasks.Task` that the summary of a run needs."""
 
-    headlines: Sequence[str]  # names of metrics, the main one first
-    leaves: Mapping[str, str]  # files that evaluations write -> what they hold
-    custom_data_command: tuple[str, str] | None  # config to train on custom data, and its flags
-    predict_inputs: str  # inputs of the predict command; "" if the task has none
+    headlines: ClassVar[tuple[str, ...]]
+    output_files: ClassVar[Mapping[str, str]]
+    custom_data_command: ClassVar[tuple[str, str] | None]
+    predict_inputs: ClassVar[str]
 
 
-def summarize(cfg: DictConfig, results: dict[str, Any], task: Task) -> None:
+def summarize(cfg: DictConfig, results: dict[str, Any], task: TaskSummary) -> None:
     """Log the main metrics, the existing files and the next commands, on the main process.
 
     Args:
         cfg: config of the run.
         results: task -> metric -> value, in percent.
-        task: see `Task`.
+        task: names the metrics, the files and the commands.
     """
     if not comm.is_main_process():
         return
@@ -48,26 +50,21 @@ def summarize(cfg: DictConfig, results: dict[str, Any], task: Task) -> None:
         for metric in task.headlines
         if metric in metrics
     ]
-    files = {output / name: what for name, what in {**_FILES, **task.leaves}.items()}
+    files = {output / name: what for name, what in {**_FILES, **task.output_files}.items()}
     lines = ["Done. " + ", ".join(scores) if scores else "Done."]
     lines += [f"  {path}  {what}" for path, what in files.items() if path.exists()]
-    averaged = OmegaConf.select(cfg, "train.ema.enabled")  # which is then what was evaluated
-    weights = output / ("averaged_final.pth" if averaged else "model_final.pth")
-    config, weights = shlex.quote(str(output / "config.yaml")), shlex.quote(str(weights))
-    lines += [
-        "Next:",
-        f"  python train_net.py --config-file {config} --eval-only train.init_checkpoint={weights}",
-    ]
+    averaged = OmegaConf.select(cfg, "train.ema.enabled")  # then the average was evaluated
+    weights = shlex.quote(f"{output}/{'averaged' if averaged else 'model'}_final.pth")
+    config = shlex.quote(f"{output}/config.yaml")
+    start = f"{command('train')} --config-file"
+    lines += ["Next:", f"  {start} {config} --eval-only train.init_checkpoint={weights}"]
     if task.predict_inputs:
         lines.append(
-            f"  python -m mvit_det.predict --config-file {config} --weights {weights} "
+            f"  {command('predict')} --config-file {config} --weights {weights} "
             f"{task.predict_inputs} --output FOLDER"
         )
     lines.append(f"  tensorboard --logdir {shlex.quote(str(output))}")
     if task.custom_data_command is not None:
         custom_config, flags = task.custom_data_command
-        lines += [
-            f"  your own data: python train_net.py --config-file {custom_config} \\",
-            f"      {flags}",
-        ]
+        lines += [f"  custom data: {start} {custom_config} \\", f"      {flags}"]
     logger.info("\n".join(lines))

@@ -43,10 +43,10 @@ def do_test(cfg: DictConfig, model: nn.Module) -> dict[str, dict[str, float]]:
         all ranks but the first.
     """
     loader = instantiate(cfg.dataloader.test)
-    return _measured(model, loader, instantiate(cfg.dataloader.evaluator))
+    return _run_test(model, loader, instantiate(cfg.dataloader.evaluator))
 
 
-def _measured(model: nn.Module, loader: Any, evaluators: Any) -> dict[str, dict[str, float]]:
+def _run_test(model: nn.Module, loader: Any, evaluators: Any) -> dict[str, dict[str, float]]:
     results = inference_on_dataset(model, loader, evaluators)
     if comm.is_main_process():
         print_csv_format(results)
@@ -79,26 +79,26 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation)
     checkpointer.load(cfg.train.init_checkpoint)
     test = ResumableEvaluation(cfg)
-    claim = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
-    with claim, StopRequest() as stop:
+    lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
+    with lock, StopRequest() as stop:
         stop.interruptible = True
         try:
             loader = test.loader(model, resume)
-            results = _measured(_distributed(cfg, model), loader, test.evaluators)
+            results = _run_test(_distributed(cfg, model), loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
             raise Stopped(f"Stopped by {name}: {test.progress()}.", stopped.exit_code) from None
     # the count of unreadable images is not a measurement
     measured = [task for task, numbers in results.items() if numbers and task != "unreadable"]
     if comm.is_main_process() and not measured:
-        raise UserError("Nothing was measured: the log above says what is wrong with the data.")
+        raise UserError("The evaluation has no metrics: correct the data faults in the log above.")
     return results
 
 
 def do_train(
     args: Namespace, cfg: DictConfig, on_start: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Train, with checkpoints, evaluations and curves as ``cfg.train`` says.
+    """Train, with the checkpoints, evaluations and curves of ``cfg.train``.
 
     Args:
         args: from the command line; only ``args.resume`` is read. A resumed run continues exactly:
@@ -149,19 +149,19 @@ def _train(
     )
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}
-    judged = average.model if average else model
-    test = _tester(cfg, judged, checkpoints, results)
-    trainer.register_hooks([average, *_hooks(cfg, test, checkpoints, judged)])
+    eval_model = average.model if average else model
+    test = _tester(cfg, eval_model, checkpoints, results)
+    trainer.register_hooks([average, *_hooks(cfg, test, checkpoints, eval_model)])
     start = 0
     newest = checkpointer.get_checkpoint_file() if resume else ""
     if newest:
         configured = [dict(group) for group in optimizer.param_groups]
         checkpoints.resumed = checkpointer.resume(newest)
-        start = trainer.iter + 1  # the checkpoint holds the iteration that had just ended
+        start = trainer.iter + 1  # the checkpoint holds the iteration after which it was saved
         _reconfigure(optimizer, configured)
     else:
         if resume:
-            logger.warning("No checkpoint is in %s yet: starting anew.", cfg.train.output_dir)
+            logger.warning("No checkpoint is in %s yet: starting a new run.", cfg.train.output_dir)
         checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
     if start >= cfg.train.max_iter:
         logger.warning(
@@ -178,7 +178,7 @@ def _train(
 
 
 def _check_loaders(cfg: DictConfig) -> None:
-    """Refuse bad numbers of loaders early; torch would do so late and without naming the key."""
+    """Check worker counts and batch sizes early: torch would fail late, without naming the key."""
     for name, least in (("train.num_workers", 0), ("test.num_workers", 0), ("test.batch_size", 1)):
         number = OmegaConf.select(cfg, f"dataloader.{name}", default=least)
         if not isinstance(number, int) or number < least:
@@ -193,16 +193,16 @@ def _train_loader(cfg: DictConfig, parts: int) -> Any:
         raise UserError(
             f"train.gradient_accumulation={parts}, the number of parts of a batch that go through "
             f"the model one by one, must divide dataloader.train.total_batch_size={batch} into "
-            f"equal shares for {world} process(es): choose another of the two."
+            f"equal shares for {world} process(es): change one of the two."
         )
-    cut = deepcopy(cfg)
-    cut.dataloader.train.total_batch_size = batch // parts
-    return instantiate(cut.dataloader.train)
+    copy = deepcopy(cfg)
+    copy.dataloader.train.total_batch_size = batch // parts
+    return instantiate(copy.dataloader.train)
 
 
 def _average(cfg: DictConfig, model: nn.Module) -> AveragedWeights | None:
     """Build the moving average of the weights; None if ``train.ema`` is off."""
-    ema = cfg.train.get("ema") or {}
+    ema: Any = cfg.train.get("ema") or {}
     if not ema.get("enabled", False):
         return None
     return AveragedWeights(model, ema.decay, cfg.train.output_dir)
@@ -211,9 +211,9 @@ def _average(cfg: DictConfig, model: nn.Module) -> AveragedWeights | None:
 def _reconfigure(optimizer: Optimizer, configured: list[dict[str, Any]]) -> None:
     """Restore learning rates, decay and betas of this run's config over the checkpoint's."""
     changed = set()
-    for group, wanted in zip(optimizer.param_groups, configured):
-        wanted["initial_lr"] = wanted["lr"]  # which the schedule multiplies
-        for key, value in wanted.items():
+    for group, settings in zip(optimizer.param_groups, configured):
+        settings["initial_lr"] = settings["lr"]  # which the schedule multiplies
+        for key, value in settings.items():
             if key not in ("params", "lr") and group.get(key) != value:
                 changed.add(f"{key.replace('initial_', '')}: {group.get(key)} -> {value}")
                 group[key] = value
@@ -232,9 +232,9 @@ def _tester(
             # A single process need not agree with others on where to stop.
             stop.interruptible = comm.get_world_size() == 1
             with randomness.preserved():
-                found = do_test(cfg, model)
+                new = do_test(cfg, model)
             results.clear()  # an earlier evaluation may have more keys, such as "unreadable"
-            results.update(found)
+            results.update(new)
         except Stopped:
             checkpoints.save_between_steps()
             raise
@@ -286,11 +286,11 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
 
 
 def _hooks(
-    cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints, judged: nn.Module
+    cfg: DictConfig, test: Callable[[], dict], checkpoints: Checkpoints, eval_model: nn.Module
 ) -> list:
     """List the hooks in the order they run: schedule, saving, evaluation, reports.
 
-    ``judged`` is the model that ``test`` evaluates.
+    ``eval_model`` is the one that ``test`` evaluates; the best of its weights are kept.
     """
     train = cfg.train
     registered = [
@@ -301,7 +301,7 @@ def _hooks(
     ]
     if comm.is_main_process():
         if train.get("best_metric"):
-            weights_only = StrictCheckpointer(judged, train.output_dir)
+            weights_only = StrictCheckpointer(eval_model, train.output_dir)
             registered.append(KeepBest(weights_only, train.best_metric))
         writers = default_writers(train.output_dir, train.max_iter)
         registered.append(hooks.PeriodicWriter(writers, period=train.log_period))

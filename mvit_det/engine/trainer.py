@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -25,7 +25,7 @@ class WatchedLoader:
         self.loader = loader
         self._names: list[str] = []
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Generator[Any, None, None]:
         for batch in self.loader:
             # detection has lists of dicts, recognition dicts of lists
             if isinstance(batch, dict):
@@ -40,8 +40,8 @@ class WatchedLoader:
 
     def describe(self) -> str:
         """Name the images of the current iteration, at most `MAX_NAMES`."""
-        known = f"the images {shorten_list(self._names, MAX_NAMES)}"
-        return known if self._names else "a batch of tensors"
+        images = f"the images {shorten_list(self._names, MAX_NAMES)}"
+        return images if self._names else "a batch of tensors"
 
 
 class Trainer(SimpleTrainer):
@@ -58,8 +58,10 @@ class Trainer(SimpleTrainer):
             no limit.
 
     Raises:
-        UserError: a loss or gradient is not finite; the weights are unchanged by that iteration.
+        UserError: ``max_norm`` is not positive.
     """
+
+    data_loader: WatchedLoader
 
     def __init__(
         self,
@@ -78,54 +80,54 @@ class Trainer(SimpleTrainer):
         self.precision = precision
         self.max_norm = max_norm
         self.grad_scaler = torch.amp.GradScaler("cuda", enabled=precision is torch.float16)
-        self._stream: Iterator | None = None
+        self._batches: Generator[Any, None, None] | None = None
 
     def run_step(self) -> None:
         """Run one iteration.
 
         Raises:
-            UserError: a loss or gradient is not finite.
+            UserError: a loss or gradient is not finite; the weights are not changed.
         """
         self.optimizer.zero_grad()
         self.data_loader.forget()
-        losses: Counter = Counter()
-        waited = 0.0
+        losses: Any = Counter()  # sums tensors, which its type does not know
+        no_sync: Any = getattr(self.model, "no_sync", nullcontext)
+        data_time = 0.0
         for part in range(self.accumulation):
             started = time.perf_counter()
             batch = self._next_batch()
-            waited += time.perf_counter() - started
+            data_time += time.perf_counter() - started
             # Processes exchange gradients once per iteration.
-            alone = part < self.accumulation - 1 and hasattr(self.model, "no_sync")
-            with self.model.no_sync() if alone else nullcontext():
+            with no_sync() if part < self.accumulation - 1 else nullcontext():
                 losses.update(self._forward_backward(batch))
         self.after_backward()
         self.grad_scaler.unscale_(self.optimizer)
         norm = self._gradient_norm()
         means = {name: value / self.accumulation for name, value in losses.items()}
         self._check(means, norm)
-        self.write_metrics(means, waited, self.iter)
+        self.write_metrics(means, data_time, self.iter)
         if self.max_norm is not None:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.max_norm, norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
     def _next_batch(self) -> Any:
-        if self._stream is None:  # created late, since it starts the loader's workers
-            self._stream = iter(self.data_loader)
-        return next(self._stream)
+        if self._batches is None:  # created late, since it starts the loader's workers
+            self._batches = iter(self.data_loader)
+        return next(self._batches)
 
     def close(self) -> None:
         """End the loader's workers now; the garbage collector may take seconds to do so."""
-        if self._stream is not None:
-            self._stream.close()
+        if self._batches is not None:
+            self._batches.close()
 
     def _forward_backward(self, batch: Any) -> dict[str, torch.Tensor]:
-        precise = self.precision is None
-        with nullcontext() if precise else torch.autocast("cuda", dtype=self.precision):
+        full = self.precision is None
+        with nullcontext() if full else torch.autocast("cuda", dtype=self.precision):
             try:
                 output = self.model(batch)
             except FloatingPointError as error:  # detected inside the model
-                raise UserError(self._explain(str(error).split("\n")[0])) from error
+                raise UserError(self._divergence(str(error).split("\n")[0])) from error
             losses = output if isinstance(output, dict) else {"total_loss": output}
             total = sum(losses.values()) / self.accumulation
         self.grad_scaler.scale(total).backward()
@@ -139,23 +141,23 @@ class Trainer(SimpleTrainer):
     def _check(self, losses: dict[str, torch.Tensor], norm: torch.Tensor) -> None:
         """Raise an error if a loss or ``norm`` is not finite; else record ``grad_norm``."""
         # The only place where an iteration waits for the GPU: one transfer for all values.
-        *values, norm = torch.stack([v.float() for v in (*losses.values(), norm)]).tolist()
+        *values, total_norm = torch.stack([v.float() for v in (*losses.values(), norm)]).tolist()
         terms = [f"{name}={value:.4g}" for name, value in zip(losses, values)]
         bad = [term for term, value in zip(terms, values) if not math.isfinite(value)]
         if bad:
-            raise UserError(self._explain(", ".join(bad)))
-        if math.isfinite(norm):
-            get_event_storage().put_scalar("grad_norm", norm, cur_iter=self.iter)
+            raise UserError(self._divergence(", ".join(bad)))
+        if math.isfinite(total_norm):
+            get_event_storage().put_scalar("grad_norm", total_norm, cur_iter=self.iter)
         elif not self.grad_scaler.is_enabled():
             # The scaler, if enabled, skips a step that overflows, and lowers its scale.
-            raise UserError(self._explain(f"a gradient is not finite ({', '.join(terms)})"))
+            raise UserError(self._divergence(f"a gradient is not finite ({', '.join(terms)})"))
 
-    def _explain(self, what: str) -> str:
+    def _divergence(self, what: str) -> str:
         rates = sorted({group["lr"] for group in self.optimizer.param_groups})
         return (
             f"Training has diverged at iteration {self.iter}: {what}, on "
             f"{self.data_loader.describe()}; lower optimizer.lr (the rate is {rates[-1]:.3g} now) "
-            "or lengthen the warm-up, and go on from the last checkpoint with --resume."
+            "or lengthen the warm-up, and continue from the last checkpoint with --resume."
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -176,8 +178,8 @@ class Trainer(SimpleTrainer):
         except ValueError as error:
             raise UserError(
                 f"The state of the optimizer does not fit ({error}): resume with the "
-                "optimizer.params that the run began with, or start another one from its weights "
-                "by train.init_checkpoint and another train.output_dir."
+                "optimizer.params that the run began with, or start another run from its weights "
+                "with train.init_checkpoint and another train.output_dir."
             ) from error
         if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

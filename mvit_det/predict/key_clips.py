@@ -17,7 +17,7 @@ class KeyClip:
     """The frames around a key frame.
 
     Attributes:
-        second: time in the video, from 0 on.
+        second: time in the video, at least 0.
         frame: index of the key frame.
         clip: (T, H, W, 3) uint8, RGB.
         picture: (H, W, 3) uint8, RGB, the key frame.
@@ -39,7 +39,7 @@ def key_clips(
 
     Args:
         video: an open video.
-        seconds: times of the key frames, from 0 on.
+        seconds: times of the key frames, at least 0.
         sampling: chooses the frames of a clip, as `KeyFrameSampling` does.
         on_fault: called with a second around which a frame cannot be decoded, and the error; unless
             it raises, that second is skipped. By default it raises the error.

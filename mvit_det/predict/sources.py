@@ -46,7 +46,7 @@ class Frame:
 
     Attributes:
         source: file or folder it is from.
-        index: frame index in the source, from 0 on.
+        index: frame index in the source, at least 0.
         image: (H, W, 3) uint8, BGR.
         seconds: time from the start of the file; None for an image.
     """

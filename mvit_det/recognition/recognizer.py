@@ -117,7 +117,9 @@ class Recognizer(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """Dropout and one linear layer, named as in PySlowFast.
+    """Dropout and one linear layer, named as PySlowFast's TransformerBasicHead.
+
+    See slowfast/models/head_helper.py in facebookresearch/SlowFast.
 
     Args:
         dim: channels C of the input.

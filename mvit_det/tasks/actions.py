@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_map
 from mvit_det.tasks.classification import class_rows, finite
 from mvit_det.tasks.random_inputs import random_boxes
 
-SHOWN = 4  # actions at a box in a picture
+_MAX_LABELS = 4  # actions drawn at a box
 
 
 class ActionDetection(Task):
@@ -36,15 +36,15 @@ class ActionDetection(Task):
     more_files = ("proposals", "label_map")
     replace_data = staticmethod(use_custom_actions)
     custom_data_command = (
-        "configs/ava/mvitv2_s_16x4_k400_ava.py",
+        "ava/mvitv2_s_16x4_k400_ava",
         "--train-videos FOLDER --train-actions CSV --val-videos FOLDER --val-actions CSV",
     )
     predict_inputs = "VIDEOS --boxes CSV"
     headlines = ("mAP50",)
-    leaves = {
+    output_files = {
         "action_detections.csv": "the scores of each box and action, in AVA's format",
         "map.png": "mAP curve",
-        "pictures/overview.png": "predictions beside what is true",
+        "pictures/overview.png": "predictions next to the ground truth",
         "pictures/precision_recall.png": "precision over recall",
         "pictures/action_ap.png": "AP by action",
     }
@@ -62,11 +62,11 @@ class ActionDetection(Task):
         """
         if class_names is None or isinstance(class_names, (str, os.PathLike)):
             known, count = self.known_categories(cfg, class_names), cfg.model.num_classes
-            strays = [each["id"] for each in known or () if not 1 <= each["id"] <= count]
-            if strays:
+            bad_ids = [each["id"] for each in known or () if not 1 <= each["id"] <= count]
+            if bad_ids:
                 raise UserError(
-                    f"Actions with the ids {shorten_list(strays)} were named, but the model has {count} "
-                    "actions, whose ids are 1 and following: correct the label map, or "
+                    f"Actions with the ids {shorten_list(bad_ids)} were named, but the model has "
+                    f"{count} actions, with the ids 1 to {count}: correct the label map or "
                     "model.num_classes."
                 )
             if known:
@@ -75,10 +75,9 @@ class ActionDetection(Task):
 
     def given_categories(self, names: Names) -> list[Category]:
         """Read actions named by the user, as `Task` does, except that text files are label maps."""
-        is_file = isinstance(names, (str, os.PathLike))
-        if not is_file or str(names).endswith(".json"):
-            return super().given_categories(names)
-        return [{"id": number, "name": name} for number, name in read_label_map(names).items()]
+        if isinstance(names, (str, os.PathLike)) and not str(names).endswith(".json"):
+            return [{"id": number, "name": name} for number, name in read_label_map(names).items()]
+        return super().given_categories(names)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ActionInference":
         """Build `ActionInference` from the sampling and transform of the test mapper."""
@@ -90,10 +89,11 @@ class ActionDetection(Task):
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make clips (B, 3, T, H, W) with one box each, and labels (1, K) for each box."""
         pixels = torch.randn(*shape, device=device)
-        boxes = [random_boxes(1, tuple(shape[-2:])).tensor.to(device) for _ in range(shape[0])]
-        labels = list(torch.randint(2, (shape[0], 1, model.num_classes), device=device))
+        count, *_, height, width = shape
+        boxes = [random_boxes(1, (height, width)).tensor.to(device) for _ in range(count)]
+        labels = torch.randint(2, (count, 1, cast(int, model.num_classes)), device=device)
         inputs = {"inputs": pixels, "boxes": boxes}
-        return inputs, {**inputs, "labels": labels}
+        return inputs, {**inputs, "labels": list(labels)}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class People:
     """The people at a key frame as the model sees them.
 
     Attributes:
-        second: time in the video, from 0 on.
+        second: time in the video, at least 0.
         frame: index of the frame on screen at that time.
         size: (H, W) of the video's frames, in pixels.
         boxes: (N, 4) float64, x1, y1, x2, y2 as fractions of the frame.
@@ -133,7 +133,7 @@ class ActionInference:
     """
 
     sampling: Any
-    transform: Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+    transform: Any
     num_actions: int
     score_threshold: float
     fps: float | None
@@ -148,38 +148,45 @@ class ActionInference:
         return {"inputs": torch.stack(clips), "boxes": list(boxes)}
 
     def results(self, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the scores (N_i, K) of each clip on the CPU; all must be finite."""
+        """Return the scores (N_i, K) of each clip on the CPU.
+
+        Raises:
+            UserError: a score is not finite.
+        """
         return [finite(scores) for scores in outputs]
 
     def draw(self, image: np.ndarray, result: People | None, categories: Categories) -> np.ndarray:
-        """Draw boxes with the best actions; return the image alone if ``result`` is None."""
+        """Draw boxes with their best actions on a copy of an image (H, W, 3) BGR.
+
+        Small images are enlarged. Nothing is drawn if ``result`` is None.
+        """
         large = resize_image(image, enlargement(*image.shape[:2]))
         if result is None:
             return large
         labels = [
-            [f"{score:.0%} {category['name']}" for category, score in actions[:SHOWN]]
+            [f"{score:.0%} {category['name']}" for category, score in actions[:_MAX_LABELS]]
             for actions in self.best(result, categories)
         ]
         return draw_people(large[..., ::-1], result.boxes, labels)[..., ::-1]
 
     def best(self, result: People, categories: Categories) -> list[list[tuple[Category, float]]]:
-        """Return (action, score) pairs from the threshold on for each box, best first."""
-        named = [category["id"] - 1 for category in categories]
-        found = []
-        for scores in result.scores[:, named].tolist():
+        """Return (action, score) pairs of each box, best first, at or above the threshold."""
+        indices = [category["id"] - 1 for category in categories]
+        actions = []
+        for scores in result.scores[:, indices].tolist():
             kept = [pair for pair in zip(categories, scores) if pair[1] >= self.score_threshold]
-            found.append(sorted(kept, key=lambda pair: -pair[1]))
-        return found
+            actions.append(sorted(kept, key=lambda pair: -pair[1]))
+        return actions
 
     def unseen(self, result: People) -> int:
         """Count boxes outside the part of the frame that the model sees; ignore their scores."""
-        part = np.array(self.transform.visible_area(*result.size))
-        start = np.maximum(result.boxes[:, :2], part[:2])
-        end = np.minimum(result.boxes[:, 2:], part[2:])
+        visible = np.array(self.transform.visible_area(*result.size))
+        start = np.maximum(result.boxes[:, :2], visible[:2])
+        end = np.minimum(result.boxes[:, 2:], visible[2:])
         return int((end <= start).any(axis=1).sum())
 
     def rows(self, result: People, image_id: int, categories: Categories) -> list[Row]:
-        """Return one entry per box with its actions from the threshold on, best first."""
+        """Return one entry per box with its actions at or above the threshold, best first."""
         height, width = result.size
         entries = []
         for number, actions in enumerate(self.best(result, categories)):

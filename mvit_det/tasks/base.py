@@ -39,9 +39,11 @@ class Inference(Protocol):
     """
 
     def prepare(self, *given: Any) -> tuple[torch.Tensor, Any]:
-        """Make the model's input and its companion data, as the config's test mapper does.
+        """Return the model's input for one sample, and its companion data, as the test mapper does.
 
-        Takes an image, or for key frames a clip (T, H, W, 3) RGB and boxes (N, 4) in [0, 1].
+        Args:
+            *given: an image; or for key frames a clip (T, H, W, 3) uint8 RGB and boxes (N, 4), x1,
+                y1, x2, y2 in [0, 1].
         """
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, Any]]) -> Any:
@@ -65,8 +67,8 @@ class Task:
 
     A config names its task next to its model, ``task = L(Detection)()``; train_net.py,
     `mvit_det.predict` and `mvit_det.benchmark` depend on that object alone. For a custom task,
-    write a subclass in any importable module and name it in the config: there is no registry. The
-    commands report whatever a subclass does not implement as unavailable.
+    write a subclass in any importable module and name it in the config, without any registry. A
+    command that needs a method which the subclass lacks raises a `UserError`.
 
     Attributes:
         model: what the model is, for messages: "this config is of a detector".
@@ -82,12 +84,12 @@ class Task:
         custom_data_command: a config, and the flags, of the command that trains on custom data.
         predict_inputs: the arguments of ``python -m mvit_det.predict``.
         headlines: the most important metrics, in this order.
-        leaves: what evaluations leave in the output folder: file -> description.
+        output_files: what evaluations write to the output folder: file -> description.
         two_stages: the model has Detectron2's two-stage interface. FLOPs are then counted per part,
             on the conventional number of boxes; otherwise for one evaluation of the whole model.
     """
 
-    model: ClassVar[str] = "no task that is known"
+    model: ClassVar[str] = "an unknown task"
     kind: ClassVar[str] = "model"
     num_classes_key: ClassVar[str] = "model.num_classes"
     inputs: ClassVar[str] = ""
@@ -97,7 +99,7 @@ class Task:
     custom_data_command: ClassVar[tuple[str, str] | None] = None
     predict_inputs: ClassVar[str] = ""
     headlines: ClassVar[tuple[str, ...]] = ()
-    leaves: ClassVar[Mapping[str, str]] = {}
+    output_files: ClassVar[Mapping[str, str]] = {}
     two_stages: ClassVar[bool] = False
 
     # ---------------------------------------------------------------------------------- custom data
@@ -111,6 +113,9 @@ class Task:
             cfg: changed in place; overrides from the command line are applied later, so they win.
             files: the custom data of both splits.
             processes: number of training processes (``--num-gpus`` times ``--num-machines``).
+
+        Raises:
+            UserError: a required file is not named, or a flag is for another task.
         """
         files.check(self.model, self.files, self.more_files)
         self.replace_data(cfg, files.absolute(), processes)
@@ -121,7 +126,7 @@ class Task:
 
     @staticmethod
     def replace_data(cfg: DictConfig, files: CustomFiles, processes: int) -> None:
-        """Replace the data in ``cfg`` (a static method); the test data get the name "custom_val"."""
+        """Replace the data in ``cfg``, without an object; name the test data "custom_val"."""
 
     def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
         """Check what else can be wrong, after overrides and before training starts."""
@@ -150,15 +155,14 @@ class Task:
         if known is not None and count in (None, len(known)):
             return known
         if class_names is not None:
-            raise UserError(
-                f"{len(known)} class names were given, but the model has {count} classes."
-            )
+            given = len(known or ())
+            raise UserError(f"{given} class names were given, but the model has {count} classes.")
         if count is None:
-            raise UserError("The classes of this model are not known: give --class-names.")
-        logger.warning("The names of the classes are not known: use --class-names to give them.")
+            raise UserError("The classes of this model are unknown: use --class-names.")
+        logger.warning("The names of the classes are unknown: use --class-names to name them.")
         return numbered([f"class {number}" for number in range(1, count + 1)])
 
-    def known_categories(self, cfg: DictConfig, class_names: Names | None) -> Categories | None:
+    def known_categories(self, cfg: DictConfig, class_names: Names | None) -> list[Category] | None:
         """Return the classes as `categories` does, but without comparing them with the model."""
         if class_names is not None:
             return self.given_categories(class_names)
@@ -198,8 +202,11 @@ class Task:
             cfg: with ``dataloader.test.mapper``.
             score_threshold: from 0 to 1; results of a lower score are dropped, if the task has an
                 arbitrary number of results.
+
+        Raises:
+            UserError: the config has no such parts, or its task cannot predict.
         """
-        raise self._unknown("predict with")
+        raise self._unsupported("predict with")
 
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make random inputs in the form that the model takes: for evaluation, and for training.
@@ -208,10 +215,13 @@ class Task:
             model: takes the inputs.
             shape: (B, 3, H, W), or (B, 3, T, H, W) for clips.
             device: of the tensors.
-        """
-        raise self._unknown("benchmark")
 
-    def _unknown(self, what: str) -> UserError:
+        Raises:
+            UserError: the task cannot make inputs, or not for this model.
+        """
+        raise self._unsupported("benchmark")
+
+    def _unsupported(self, what: str) -> UserError:
         return UserError(
             f"This config is of {self.model}, so there is no way to {what} its model: name the "
             "task next to the model, such as `task = L(Detection)()` (see mvit_det.tasks)."
@@ -225,8 +235,12 @@ def split_categories(cfg: DictConfig, split: str) -> list[Category] | None:
 
 
 def required_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
-    """Return the node that prepares test data; refuse a config in which it lacks a key."""
-    mapper = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
+    """Return ``dataloader.test.mapper``, which prepares test data.
+
+    Raises:
+        UserError: the config has no such node, or it lacks one of ``keys``.
+    """
+    mapper: Any = OmegaConf.select(cfg, "dataloader.test.mapper") or {}
     if not set(keys) <= mapper.keys():
         raise UserError(
             f"This config has no dataloader.test.mapper with {' and '.join(keys)}, which define "

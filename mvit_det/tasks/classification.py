@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,16 +29,16 @@ class Classification(Task):
     files = ("images",)
     replace_data = staticmethod(use_custom_images)
     custom_data_command = (
-        "configs/imagenet/mvitv2_t_in1k.py",
+        "imagenet/mvitv2_t_in1k",
         "--train-images FOLDER --val-images FOLDER  (one folder per class)",
     )
     predict_inputs = "PICTURES"
     headlines = ("top1", "top5")
-    leaves = {
+    output_files = {
         "classification_predictions.npz": "the five best classes of each image (numpy.load)",
         "class_accuracy.csv": "accuracy of each class, and what it is taken for",
         "accuracy.png": "accuracy curves",
-        "pictures/overview.png": "predictions beside what is true",
+        "pictures/overview.png": "predictions next to the ground truth",
         "pictures/class_accuracy.png": "accuracy by class",
         "pictures/confusion.png": "which classes are taken for which",
     }
@@ -50,8 +50,8 @@ class Classification(Task):
         tested on ImageNet-1K, the classes of the training data are returned.
         """
         outputs = OmegaConf.select(cfg, self.num_classes_key)
-        found = (split_categories(cfg, split) for split in ("test", "train"))
-        return next((known for known in found if known and outputs in (None, len(known))), None)
+        candidates = (split_categories(cfg, split) for split in ("test", "train"))
+        return next((each for each in candidates if each and outputs in (None, len(each))), None)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""
@@ -60,16 +60,16 @@ class Classification(Task):
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make images or clips of ``shape`` and labels (B,) of int64."""
         inputs = {"inputs": torch.randn(*shape, device=device)}
-        labels = torch.randint(model.num_classes, (shape[0],), device=device)
+        labels = torch.randint(cast(int, model.num_classes), (shape[0],), device=device)
         return inputs, {**inputs, "labels": labels}
 
 
 @dataclass
 class ClassInference:
-    """Classify images: results are the scores (K,) of all classes.
+    """Classify images: results are the probabilities (K,) of all classes.
 
     Attributes:
-        transform: maps an RGB image of Pillow to the model's input (3, H, W).
+        transform: maps an RGB Pillow image to the model's input (3, h, w).
     """
 
     transform: Callable[[Any], torch.Tensor]
@@ -83,15 +83,19 @@ class ClassInference:
         return {"inputs": torch.stack([pixels for pixels, _ in samples])}
 
     def results(self, outputs: torch.Tensor) -> list[torch.Tensor]:
-        """Return the scores (K,) of each image on the CPU; all must be finite."""
+        """Split scores (B, K) into those (K,) of each image, on the CPU.
+
+        Raises:
+            UserError: a score is not finite.
+        """
         return list(finite(outputs))
 
     def draw(self, image: np.ndarray, result: torch.Tensor, categories: Categories) -> np.ndarray:
-        """Draw the best classes and their scores in the top left corner."""
+        """Draw the best classes and their scores at the top left of an image (H, W, 3) BGR."""
         large = resize_image(image, enlargement(*image.shape[:2]))
         height, width = large.shape[:2]
-        named = best(result, categories)
-        lines = tuple(f"{score:.0%} {category['name']}" for category, score in named)
+        scored = best(result, categories)
+        lines = tuple(f"{score:.0%} {category['name']}" for category, score in scored)
         plate = panel(lines, (255, 255, 255), max(16, min(height, width) // 24), width)
         picture = Image.fromarray(large)
         picture.paste(plate, (0, 0), plate)
@@ -120,6 +124,6 @@ def finite(scores: torch.Tensor) -> torch.Tensor:
 
 
 def best(result: torch.Tensor, categories: Sequence[Category]) -> list[tuple[Category, float]]:
-    """Return the (class, score) pairs of the highest scores in (K,), best first."""
+    """Return (class, score) pairs of the `TOP` highest scores in (K,), best first."""
     scores, classes = best_classes(result[None])
     return [(categories[k], score) for k, score in zip(classes[0].tolist(), scores[0].tolist())]

@@ -22,25 +22,28 @@ def task_of(cfg: DictConfig) -> Task:
 
     For configs saved before that key existed, the task is derived from their structure; if that is
     not possible, it is a bare `Task`.
+
+    Raises:
+        UserError: ``task`` is not a `Task`.
     """
     if cfg.get("task") is None:
-        return _shown_task(cfg)
+        return _infer_task(cfg)
     task = instantiate(cfg.task)
     if not isinstance(task, Task):
         raise UserError(
-            f"The key `task` of this config stands for {task!r}, not an mvit_det.tasks.Task: "
+            f"The key `task` of this config is {task!r}, not an mvit_det.tasks.Task: "
             "name one, such as `task = L(Detection)()`, or rename the key."
         )
     return task
 
 
-def _shown_task(cfg: DictConfig) -> Task:
+def _infer_task(cfg: DictConfig) -> Task:
     model, mapper = cfg.get("model") or {}, OmegaConf.select(cfg, "dataloader.test.mapper") or {}
     if "roi_heads" in model or {"augmentations", "image_format"} <= mapper.keys():
         return Detection()
     kind = _target(mapper)
-    of_actions = inspect.isclass(kind) and issubclass(kind, ActionClipMapper)
-    if of_actions or "roi_size" in arguments_of(model):
+    maps_actions = inspect.isclass(kind) and issubclass(kind, ActionClipMapper)
+    if maps_actions or "roi_size" in arguments_of(model):
         return ActionDetection()
     backbone = model.get("backbone") or (model if "num_classes" in model else {})
     size = arguments_of(backbone).get("input_size")

@@ -33,16 +33,16 @@ class Detection(Task):
     files = ("json", "images")
     replace_data = staticmethod(use_custom_boxes)
     custom_data_command = (
-        "configs/mask_rcnn_mvitv2_t_3x.py",
+        "mask_rcnn_mvitv2_t_3x",
         "--train-json FILE --train-images FOLDER --val-json FILE --val-images FOLDER",
     )
     predict_inputs = "PICTURES"
     headlines = ("AP", "AP50")
-    leaves = {
+    output_files = {
         "coco_instances_results.json": "the detections, in COCO format",
         "error_analysis.json": "what costs AP (TIDE), and detections that contradict annotations",
         "ap.png": "AP curves",
-        "pictures/overview.png": "predictions beside what is true",
+        "pictures/overview.png": "predictions next to the ground truth",
         "pictures/precision_recall.png": "precision over recall",
         "pictures/confusion.png": "which classes are taken for which",
     }
@@ -59,15 +59,17 @@ class Detection(Task):
         Raises:
             UserError: the model is not a two-stage detector.
         """
-        if not hasattr(model, "roi_heads"):
+        heads: Any = getattr(model, "roi_heads", None)
+        if heads is None:
             raise UserError(
                 f"{type(model).__name__} is not a two-stage detector, which the benchmark needs: "
                 "try --backbone-only."
             )
-        size, classes = tuple(shape[2:]), model.roi_heads.num_classes
+        height, width = shape[2:]
         images = torch.randint(0, 256, tuple(shape), dtype=torch.uint8, device=device)
-        inputs = [{"image": image, "height": size[0], "width": size[1]} for image in images]
-        return inputs, [{**x, "instances": random_instances(size, classes)} for x in inputs]
+        inputs = [{"image": image, "height": height, "width": width} for image in images]
+        truth = [random_instances((height, width), heads.num_classes) for _ in images]
+        return inputs, [{**x, "instances": instances} for x, instances in zip(inputs, truth)]
 
 
 @dataclass
@@ -85,14 +87,14 @@ class BoxInference:
     score_threshold: float = 0.0
 
     def prepare(self, image: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:
-        """Resize an image (H, W, 3) BGR; its original size is returned with it."""
+        """Resize an image (H, W, 3) uint8 BGR to (C, h, w), with its original height and width."""
         height, width = image.shape[:2]
         if self.image_format != "BGR":
             image = np.asarray(Image.fromarray(image[:, :, ::-1]).convert(self.image_format))
             image = image.reshape(height, width, -1)
-        given = T.AugInput(image)
-        self.augmentations(given)
-        channels_first = np.ascontiguousarray(given.image.transpose(2, 0, 1))
+        augmented = T.AugInput(image)
+        self.augmentations(augmented)
+        channels_first = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
         return torch.as_tensor(channels_first), {"height": height, "width": width}
 
     def batch(self, samples: Sequence[tuple[torch.Tensor, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -101,11 +103,11 @@ class BoxInference:
 
     def results(self, outputs: list[dict[str, Instances]]) -> list[Instances]:
         """Return the `Instances` of each image on the CPU, without scores below the threshold."""
-        found = [output["instances"].to("cpu") for output in outputs]
-        return [one[one.scores >= self.score_threshold] for one in found]
+        detected = [output["instances"].to("cpu") for output in outputs]
+        return [each[each.scores >= self.score_threshold] for each in detected]
 
     def draw(self, image: np.ndarray, result: Instances, categories: Categories) -> np.ndarray:
-        """Draw boxes, masks and labels; small images are enlarged."""
+        """Draw boxes, masks and labels on a copy of an image (H, W, 3) BGR; enlarge small ones."""
         names = [category["name"] for category in categories]
         large = resize_image(image, enlargement(*image.shape[:2]))
         return overlay(large[:, :, ::-1], result, names)[:, :, ::-1]

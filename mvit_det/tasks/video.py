@@ -1,6 +1,6 @@
 """Video classification: the best classes of a whole video, or of each window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,13 @@ class VideoClassification(Classification):
     files = ("videos",)
     replace_data = staticmethod(use_custom_videos)
     custom_data_command = (
-        "configs/kinetics/mvitv2_s_16x4_k400.py",
+        "kinetics/mvitv2_s_16x4_k400",
         "--train-videos FOLDER --val-videos FOLDER  (one folder per class)",
     )
     predict_inputs = "VIDEOS"
-    leaves = {
+    output_files = {
         "video_scores.npz": "the scores of each video, averaged over its views (numpy.load)",
-        **Classification.leaves,
+        **Classification.output_files,
     }
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
@@ -60,7 +60,7 @@ class Span:
 
 @dataclass
 class ClipInference(ClassInference):
-    """Classify videos: results are the scores (K,) of all classes, averaged over a clip's crops.
+    """Classify videos: results are the probabilities (K,) of a clip, averaged over its crops.
 
     Attributes:
         transform: maps frames (T, H, W, 3) RGB to the model's input (crops, 3, T, h, w).
@@ -80,8 +80,8 @@ class ClipInference(ClassInference):
             indices = self.sampling.test(times - times[0], clip, self.clips) + part.start
             yield self.transform(video.frames(indices))
 
-    def rows(self, result: Sequence[Span], image_id: int, categories: Categories) -> list[Row]:
-        """Return one entry per span with its best classes, best first."""
+    def rows(self, result: Any, image_id: int, categories: Categories) -> list[Row]:
+        """Return one entry per `Span` of the sequence ``result``, with its best classes first."""
         entries = []
         for span in result:
             [entry] = super().rows(span.scores, image_id, categories)

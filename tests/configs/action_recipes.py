@@ -1,4 +1,4 @@
-"""What each config of configs/ava is to be, written down by hand."""
+"""The expected values of each config of configs/ava, written by hand."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ KEY_FRAMES = 211_000  # of training
 
 
 class Recipe(NamedTuple):
-    """What tells one config from another."""
+    """What distinguishes one config from another."""
 
     variant: str
     size: tuple[int, int, int]

@@ -1,4 +1,4 @@
-"""What the tests do with every config of a recognizer: look at it, save and reload it, train a step."""
+"""Checks of configs: the row in the README, saving and reloading, a training step, schedules."""
 
 import math
 from collections.abc import Sequence
@@ -9,25 +9,34 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig
+from shipped_configs import shipped_config
 from torch import nn
 from torch.optim import Optimizer
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.engine import load_config
 from mvit_det.engine.trainer import Trainer, WatchedLoader
+from mvit_det.tasks import Task, task_of
 
 
 def readme_row(path: Path) -> list[str]:
-    """The cells of the one row that the README beside a config has for it."""
+    """The cells of the one row for a config in the README of its folder."""
     text = (path.parent / "README.md").read_text()
     rows = [line for line in text.splitlines() if f"]({path.name})" in line]
     assert len(rows) == 1, f"make the table of {path.parent.name}/README.md again: {rows}"
     return [cell.strip() for cell in rows[0].strip("|").split("|")]
 
 
+def check_task(cfg: DictConfig, kind: type[Task]) -> None:
+    """Expect a task, which also configs that were saved without it imply."""
+    assert type(task_of(cfg)) is kind
+    del cfg.task
+    assert type(task_of(cfg)) is kind
+
+
 def reloaded(path: Path, folder: Path) -> DictConfig:
     """The config as it is read back from its saved file, which saves to the same text again."""
-    LazyConfig.save(load_config(str(path)), str(folder / "config.yaml"))
+    LazyConfig.save(shipped_config(path), str(folder / "config.yaml"))
     cfg = load_config(str(folder / "config.yaml"))
     LazyConfig.save(cfg, str(folder / "again.yaml"))
     assert (folder / "again.yaml").read_text() == (folder / "config.yaml").read_text()
@@ -35,7 +44,7 @@ def reloaded(path: Path, folder: Path) -> DictConfig:
 
 
 def trained_a_step(cfg: DictConfig, samples: list[dict]) -> nn.Module:
-    """The config's model behind one step on these samples: every parameter has had a gradient."""
+    """The config's model after a step on these samples that gives each parameter a gradient."""
     model = instantiate(cfg.model)
     cfg.optimizer.params.model = model
     collate = instantiate(cfg.dataloader.train.collate)
@@ -55,13 +64,13 @@ def trained_a_step(cfg: DictConfig, samples: list[dict]) -> nn.Module:
 
 
 def meta_model(cfg: DictConfig) -> nn.Module:
-    """The config's model without numbers: L and H need no memory so."""
+    """The config's model on the meta device, where L and H need no memory."""
     with torch.device("meta"):
         return instantiate(cfg.model)
 
 
 def check_backbone_of_clips(vit: DictConfig, variant: str, size: Sequence[int]) -> None:
-    """It is that row of the paper's Table 1, in the form of the released video models."""
+    """Compare a backbone with its row of the paper's Table 1, in the form of the video models."""
     row = VARIANTS[variant]
     assert (vit.embed_dim, vit.num_heads) == (row.embed_dim, row.num_heads)
     assert tuple(vit.last_block_indexes) == row.last_block_indexes
@@ -74,7 +83,7 @@ def check_backbone_of_clips(vit: DictConfig, variant: str, size: Sequence[int]) 
 
 
 def check_is_sgd(optimizer: Optimizer) -> None:
-    """It is what PySlowFast calls sgd."""
+    """Compare an optimizer with PySlowFast's "sgd"."""
     assert type(optimizer) is torch.optim.SGD
     defaults = optimizer.defaults
     assert (defaults["momentum"], defaults["dampening"], defaults["nesterov"]) == (0.9, 0, True)
@@ -83,7 +92,7 @@ def check_is_sgd(optimizer: Optimizer) -> None:
 def check_schedule(
     cfg: DictConfig, *, epochs: int, warmup: float, start: float, end: float
 ) -> None:
-    """A linear warm-up from ``start``, then half a cosine to ``end``, shares of the learning rate.
+    """Expect a linear warm-up from ``start``, then half a cosine to ``end``, as shares of the rate.
 
     Args:
         warmup: in epochs.

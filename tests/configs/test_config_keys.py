@@ -8,8 +8,9 @@ from pathlib import Path
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from shipped_configs import shipped_config
 
-from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine import apply_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = ROOT / "docs/reference/config_keys.md"
@@ -58,14 +59,14 @@ def arguments(target) -> list[dict]:
 
 
 def leaves(node, prefix: str = ""):
-    """All keys of a config that hold a value, and arguments of our own that it leaves unset."""
+    """All keys of a config that hold a value, and unset arguments of this package's functions."""
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
         target = node.get("_target_")
         target = get_object(target) if isinstance(target, str) else target
         if target is not None and target.__module__.startswith("mvit_det"):
-            for own in arguments(target)[:1]:
+            for known in arguments(target)[:1]:
                 # the run sets the model of an optimizer
-                unset = own.keys() - node.keys() - {"self", "arguments", "options", "model"}
+                unset = known.keys() - node.keys() - {"self", "arguments", "options", "model"}
                 yield from (f"{prefix}{name}" for name in unset)
         for name in node.keys() - {"_target_"}:
             yield from leaves(node._get_node(name), f"{prefix}{name}.")
@@ -78,7 +79,7 @@ def leaves(node, prefix: str = ""):
 
 def test_config_keys_exist_with_their_defaults():
     for config, rows in tables():
-        cfg = load_config(str(ROOT / config))
+        cfg = shipped_config(ROOT / config)
         assert rows
         for key, default, _ in rows:
             if re.fullmatch("`[^`]+`", default):
@@ -101,7 +102,7 @@ def listed_as(key: str) -> set[str]:
 def test_all_config_keys_are_listed():
     listed = listed_keys()
     for config, _ in tables():
-        cfg = load_config(str(ROOT / config))
+        cfg = shipped_config(ROOT / config)
         assert set(cfg) <= {key.partition(".")[0] for key in listed}, config
         found = set(leaves(cfg))
         assert not [key for key in sorted(found) if not listed_as(key) & listed], config

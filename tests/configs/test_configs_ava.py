@@ -1,15 +1,16 @@
-"""Every AVA config is its recipe, builds its model, and trains and tests a shrunken one."""
+"""AVA configs: each equals its recipe and reloads; one per structure trains a step."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from action_recipes import KEY_FRAMES, RECIPES
+from action_recipes import KEY_FRAMES, RECIPES, Recipe
 from config_steps import (
     check_backbone_of_clips,
     check_is_sgd,
     check_schedule,
+    check_task,
     meta_model,
     readme_row,
     reloaded,
@@ -17,44 +18,53 @@ from config_steps import (
 )
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
-from video_files import numbered_frames, write_video  # noqa: E402
+from shipped_configs import CONFIGS, shipped_config
+from video_files import numbered_frames, write_video
 
 from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
-from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine import apply_overrides
+from mvit_det.tasks import ActionDetection
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted((CONFIGS / "ava").glob("*.py"))
-
-every_config = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 
 
 def test_every_config_has_a_recipe_here():
     assert {path.stem for path in FILES} == set(RECIPES) and len(FILES) == 5
 
 
-@every_config
-def test_model_is_the_papers(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_config(path, tmp_path):
+    """It reloads as it was saved, and equals its recipe and its row in the README."""
+    recipe = RECIPES[path.stem]
+    check_task(reloaded(path, tmp_path), ActionDetection)
+    cfg = shipped_config(path)
+    model = meta_model(cfg)
+    check_model(cfg, model, recipe)
+    check_training(path.stem, cfg, recipe)
+    check_data(cfg.dataloader)
+    check_readme(path, cfg, recipe)
+    check_sizes(shipped_config(path), recipe)
+    check_optimizer(cfg, model)
+
+
+def check_model(cfg, model, recipe: Recipe) -> None:
     vit = cfg.model.backbone
     check_backbone_of_clips(vit, recipe.variant, recipe.size)
     assert vit.drop_path_rate == 0.4 and vit.get("expand_in", "attention") == "attention"
-    model = meta_model(cfg)
     assert model.num_classes == model.head.projection.out_features == 80
     assert (model.roi_size, model.stride, model.head.dropout.p) == (7, 32, 0.5)
     assert counts.count_parameters(model) / 1e6 == pytest.approx(recipe.parameters, abs=6e-4)
     assert recipe.parameters == pytest.approx(recipe.paper[0], abs=0.05)
-    said = {"table": "A.2", "center": recipe.center, "full": recipe.full}
-    assert cfg.published == {**said, "parameters": recipe.paper[0], "flops": recipe.paper[1]}
+    paper = {"table": "A.2", "center": recipe.center, "full": recipe.full}
+    assert cfg.published == {**paper, "parameters": recipe.paper[0], "flops": recipe.paper[1]}
 
 
-@every_config
-def test_optimizer_and_schedule_are_the_recipes(path):
-    cfg = load_config(str(path))
+def check_optimizer(cfg, model) -> None:
     assert cfg.optimizer.lr == 0.6 and cfg.optimizer.weight_decay == 1e-8
     assert cfg.dataloader.train.total_batch_size == 64 * 8
     assert cfg.optimizer.params.layer_decay == 1.0 and cfg.optimizer.params.decay_positions
-    cfg.optimizer.params.model = meta_model(cfg)
+    cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     check_is_sgd(optimizer)
     assert {group["lr"] for group in optimizer.param_groups} == {0.6}
@@ -64,20 +74,18 @@ def test_optimizer_and_schedule_are_the_recipes(path):
     check_schedule(cfg, epochs=30, warmup=5, start=0.000125 / 0.1, end=0.0)
 
 
-@every_config
-def test_training_and_data_are_the_recipes(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+def check_training(name: str, cfg, recipe: Recipe) -> None:
     train = cfg.train
     assert train.clip_gradients is None and train.gradient_accumulation == 1
     assert not train.ema.enabled and not train.amp.enabled
-    assert train.best_metric == "actions/mAP50" and train.output_dir == f"output/{path.stem}"
+    assert train.best_metric == "actions/mAP50" and train.output_dir == f"output/{name}"
     assert train.init_checkpoint == recipe.init
     if recipe.init in PUBLISHED:
         start = CONFIGS / "kinetics" / f"{recipe.init}.py"
     else:  # that config makes it
         start = CONFIGS / "kinetics" / f"{Path(recipe.init).parts[1]}.py"
-        assert load_config(str(start)).train.output_dir == str(Path(recipe.init).parent)
-    kinetics = load_config(str(start))
+        assert shipped_config(start).train.output_dir == str(Path(recipe.init).parent)
+    kinetics = shipped_config(start)
     # The clips, the colours and the network of the model that it starts from.
     assert kinetics.model.backbone.input_size == cfg.model.backbone.input_size
     sampling = cfg.dataloader.train.mapper.sampling
@@ -96,9 +104,8 @@ def test_training_and_data_are_the_recipes(path):
     assert cfg.dataloader.test.batch_size == recipe.batch
 
 
-@every_config
-def test_data_are_the_published_files(path):
-    data = load_config(str(path)).dataloader
+def check_data(data) -> None:
+    """The files are the published ones."""
     train, val = data.train.dataset, data.test.dataset
     boxes = "ava/annotations/person_box_67091280_iou90/ava_detection_"
     for node, split in ((train, "train"), (val, "val")):
@@ -119,7 +126,7 @@ def test_data_are_the_published_files(path):
 
 def test_overrides_of_the_readmes():
     """One key is that of training and test alike, where both must agree."""
-    cfg = load_config(str(FILES[-1]))
+    cfg = shipped_config(FILES[-1])
     apply_overrides(
         cfg,
         [
@@ -137,9 +144,8 @@ def test_overrides_of_the_readmes():
     assert cfg.dataloader.evaluator[0].mode == "pyslowfast"
 
 
-@every_config
-def test_clips_come_in_the_size_of_the_model(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+def check_sizes(cfg, recipe: Recipe) -> None:
+    """Clips and boxes have the size of the model."""
     side = recipe.size[1]
     frames, boxes = np.zeros((2, 90, 160, 3), np.uint8), np.array([[0, 0, 1, 1]], np.float32)
     train, test = cfg.dataloader.train.mapper.transform, cfg.dataloader.test.mapper.transform
@@ -172,22 +178,23 @@ def sample(boxes: int) -> dict:
     return {"inputs": clip, "boxes": places, "labels": labels, "file_name": "a.mp4"}
 
 
-@every_config
-def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
-    cfg = reloaded(path, tmp_path)
+@pytest.mark.parametrize("path", [FILES[0], FILES[-1]], ids=lambda p: p.stem)
+def test_a_training_step_and_a_test(path):
+    """L checkpoints its activations."""
+    cfg = shipped_config(path)
     shrink(cfg)
     samples = [sample(boxes) for boxes in (2, 0, 3, 1)]
     model = trained_a_step(cfg, samples)
-    wide = {**samples[0], "inputs": torch.randn(3, 4, 32, 64)}  # as full frames come
-    batch = instantiate(cfg.dataloader.test.collate_fn)([*samples, wide])
+    full = {**samples[0], "inputs": torch.randn(3, 4, 32, 64)}  # a full frame
+    batch = instantiate(cfg.dataloader.test.collate_fn)([*samples, full])
     with torch.no_grad():
-        found = model(batch)
-    assert [scores.shape for scores in found] == [(n, 80) for n in (2, 0, 3, 1, 2)]
-    assert all(((scores > 0) & (scores < 1)).all() for scores in found)
+        results = model(batch)
+    assert [scores.shape for scores in results] == [(n, 80) for n in (2, 0, 3, 1, 2)]
+    assert all(((scores > 0) & (scores < 1)).all() for scores in results)
 
 
 def write_ava(folder: Path) -> None:
-    """A movie to train on and one to test on, seconds 900 to 906, with the published files' names."""
+    """A movie to train on and one to test on, seconds 900 to 906, with published file names."""
     (folder / "videos").mkdir(parents=True)
     boxes = folder / "annotations" / "person_box_67091280_iou90"
     boxes.mkdir(parents=True)
@@ -220,7 +227,7 @@ def write_ava(folder: Path) -> None:
 def test_movies_go_through_a_config(crop, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     write_ava(tmp_path / "ava")
-    cfg = load_config(str(FILES[-1]))
+    cfg = shipped_config(FILES[-1])
     shrink(cfg)
     cfg.train.output_dir = str(tmp_path / "output")
     cfg.dataloader.train.update(total_batch_size=2, num_workers=0)
@@ -247,13 +254,11 @@ def test_movies_go_through_a_config(crop, tmp_path, monkeypatch):
     assert len([row for row in rows if row.count(",") > 1]) == 4
 
 
-@every_config
-def test_readme_has_a_row_for_every_config(path):
-    cfg, cells = load_config(str(path)), readme_row(path)
-    recipe = RECIPES[path.stem]
+def check_readme(path: Path, cfg, recipe: Recipe) -> None:
+    cells = readme_row(path)
     assert cells[1] == " x ".join(map(str, recipe.size))
-    said = ["A.2", recipe.center, recipe.full, *recipe.paper]
-    assert cells[2:7] == [str(value) for value in said]
+    paper = ["A.2", recipe.center, recipe.full, *recipe.paper]
+    assert cells[2:7] == [str(value) for value in paper]
     assert float(cells[7]) == pytest.approx(recipe.parameters, abs=6e-4)
     assert float(cells[8]) == pytest.approx(recipe.flops, abs=6e-4)
     assert (PUBLISHED[recipe.init].url if recipe.init in PUBLISHED else recipe.init) in cells[9]

@@ -1,26 +1,34 @@
-"""Every classification config is its recipe, builds its model, and trains and tests a shrunken one."""
+"""Classification configs: each equals its recipe and reloads; one per structure trains a step."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
-from config_steps import check_schedule, meta_model, readme_row, reloaded, trained_a_step
+from config_steps import (
+    check_schedule,
+    check_task,
+    meta_model,
+    readme_row,
+    reloaded,
+    trained_a_step,
+)
 from detectron2.config import instantiate
 from PIL import Image
+from shipped_configs import CONFIGS, shipped_config
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.checkpoint.published import PUBLISHED
-from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine import apply_overrides
+from mvit_det.tasks import Classification
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "imagenet"
-FILES = sorted(CONFIGS.glob("*.py"))
+FILES = sorted((CONFIGS / "imagenet").glob("*.py"))
 IN1K, IN21K = 1281167, 14_200_000  # training images; the latter as the paper has it
 MILLION = 1e6
 
 
 class Recipe(NamedTuple):
-    """What tells one config from another."""
+    """What distinguishes one config from another."""
 
     variant: str
     parameters: float  # millions, as counted in the released code's model where it has this one
@@ -118,16 +126,30 @@ PAPER = {
     "mvitv2_h_in21k_to_in1k_512": ("3", 88.3, 88.8, 667, 763.5),
 }
 
-every_config = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+# one config per structure: mean or class token, widening, checkpointing
+STRUCTURES = ["mvitv2_t_in1k", "mvitv2_s_in21k", "mvitv2_l_in1k", "mvitv2_h_in1k_384"]
 
 
 def test_every_config_has_a_recipe_here():
     assert {path.stem for path in FILES} == set(RECIPES)
 
 
-@every_config
-def test_model_is_the_papers(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_config(path, tmp_path):
+    """It reloads as it was saved, and equals its recipe and its row in the README."""
+    recipe = RECIPES[path.stem]
+    check_task(reloaded(path, tmp_path), Classification)
+    cfg = shipped_config(path)
+    model = meta_model(cfg)
+    check_model(cfg, model, recipe)
+    check_training(path.stem, cfg, recipe)
+    check_data(cfg, recipe)
+    check_readme(path, cfg, recipe)
+    check_sizes(shipped_config(path), recipe.size)
+    check_optimizer(path.stem, cfg, model, recipe)
+
+
+def check_model(cfg, model, recipe: Recipe) -> None:
     row, vit = VARIANTS[recipe.variant], cfg.model.backbone
     assert (vit.embed_dim, vit.num_heads) == (row.embed_dim, row.num_heads)
     assert tuple(vit.last_block_indexes) == row.last_block_indexes
@@ -136,7 +158,6 @@ def test_model_is_the_papers(path):
     assert vit.get("expand_in", "attention") == recipe.expand_in
     assert vit.get("use_act_checkpoint", False) == (recipe.variant == "H")
     assert cfg.model.num_classes == recipe.classes
-    model = meta_model(cfg)
     assert (model.backbone.cls_token is not None) == recipe.class_token
     assert model.readout == ("class_token" if recipe.class_token else "mean")
     assert model.head.dropout.p == 0
@@ -147,48 +168,46 @@ def test_model_is_the_papers(path):
         assert abs(parameters - cfg.published.parameters) < 0.6
 
 
-@every_config
-def test_optimizer_and_schedule_are_the_recipes(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+def check_optimizer(name: str, cfg, model, recipe: Recipe) -> None:
     assert cfg.dataloader.train.total_batch_size == recipe.batch
     lr = recipe.lr_per_256 * recipe.batch / 256
     assert cfg.optimizer.lr == pytest.approx(lr)
-    cfg.optimizer.params.model = meta_model(cfg)
+    cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     assert type(optimizer) is torch.optim.AdamW
     assert (optimizer.defaults["eps"], tuple(optimizer.defaults["betas"])) == (1e-8, (0.9, 0.999))
-    decaying, spared = optimizer.param_groups
-    assert (decaying["weight_decay"], spared["weight_decay"]) == (recipe.weight_decay, 0.0)
-    assert decaying["lr"] == spared["lr"] == cfg.optimizer.lr
+    decaying, no_decay = optimizer.param_groups
+    assert (decaying["weight_decay"], no_decay["weight_decay"]) == (recipe.weight_decay, 0.0)
+    assert decaying["lr"] == no_decay["lr"] == cfg.optimizer.lr
 
     per_epoch = recipe.images // recipe.batch
     assert cfg.train.max_iter == recipe.epochs * per_epoch
     check_schedule(cfg, epochs=recipe.epochs, warmup=recipe.warmup, start=4e-5, end=4e-3)
     schedule = instantiate(cfg.lr_multiplier)
-    if path.stem.endswith("_in1k") and recipe.images == IN1K and recipe.epochs == 300:
+    if name.endswith("_in1k") and recipe.images == IN1K and recipe.epochs == 300:
         assert lr * schedule(0.0) == pytest.approx(8e-8)
         assert lr * schedule(70 / 300) == pytest.approx(2e-3)
         assert lr * schedule(1.0) == pytest.approx(8e-6)
 
 
-@every_config
-def test_training_and_data_are_the_recipes(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+def check_training(name: str, cfg, recipe: Recipe) -> None:
     train = cfg.train
     assert train.clip_gradients == 1.0 and train.gradient_accumulation == 1
     assert not train.ema.enabled and not train.amp.enabled
     assert train.best_metric == "classification/top1"
     assert train.init_checkpoint == recipe.start
-    assert train.output_dir == f"output/{path.stem}"
+    assert train.output_dir == f"output/{name}"
     if recipe.start.startswith("output/"):  # another config makes it
         assert Path(recipe.start).parts[1] in RECIPES
     else:
         assert not recipe.start or recipe.start in PUBLISHED
-    assert cfg.published.get("weights") in {None, path.stem} | set(PUBLISHED)
+    assert cfg.published.get("weights") in {None, name} | set(PUBLISHED)
     keys = ("table", "top1", "top1_resize", "parameters", "flops")
-    expected = PAPER.get(path.stem, (None,) * 5)
+    expected = PAPER.get(name, (None,) * 5)
     assert tuple(cfg.published.get(key) for key in keys) == expected
 
+
+def check_data(cfg, recipe: Recipe) -> None:
     loader = cfg.dataloader.train
     mix = (0.8, 1.0, 0.1) if recipe.mixup else (0.0, 0.0, 0.0)
     collate = loader.collate
@@ -210,9 +229,8 @@ def test_training_and_data_are_the_recipes(path):
     assert cfg.dataloader.test.dataset.classes == "imagenet-1k"
 
 
-@every_config
-def test_images_come_in_the_size_of_the_model(path):
-    cfg, side = load_config(str(path)), RECIPES[path.stem].size
+def check_sizes(cfg, side: int) -> None:
+    """Images have the size of the model, by both protocols of a test."""
     photo = Image.new("RGB", (100, 60), (255, 0, 0))
     photo.paste((0, 0, 255), (0, 0, 6, 60))  # a blue rim, which the central crop cuts off
     train, test = cfg.dataloader.train.mapper, cfg.dataloader.test.mapper
@@ -235,9 +253,9 @@ def shrink(cfg) -> None:
     cfg.model.num_classes = 5
 
 
-@every_config
-def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
-    cfg = reloaded(path, tmp_path)
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_training_step_and_a_test(name):
+    cfg = shipped_config(name)
     shrink(cfg)
     samples = [
         dict(inputs=torch.randn(3, 32, 32), labels=label, file_name=f"{label}.jpg")
@@ -249,10 +267,8 @@ def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
         torch.testing.assert_close(model(batch).sum(1), torch.ones(4))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_readme_has_a_row_for_every_config(path):
-    cfg, cells = load_config(str(path)), readme_row(path)
-    recipe = RECIPES[path.stem]
+def check_readme(path: Path, cfg, recipe: Recipe) -> None:
+    cells = readme_row(path)
     assert cells[1] == f"{recipe.size} x {recipe.size}"
     keys = ("table", "top1", "top1_resize", "parameters", "flops")
     assert cells[2:7] == [str(cfg.published.get(key, "-")) for key in keys]

@@ -1,4 +1,4 @@
-"""Every video config is its recipe, builds its model, and trains and tests a shrunken one."""
+"""Video configs: each equals its recipe and reloads; one per structure trains a step."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from config_steps import (
     check_backbone_of_clips,
     check_is_sgd,
     check_schedule,
+    check_task,
     meta_model,
     readme_row,
     reloaded,
@@ -17,78 +18,96 @@ from config_steps import (
 )
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
-from video_files import numbered_frames, write_video  # noqa: E402
-from video_recipes import FINE_TUNED, PAPER, RECIPES, STRONG, VIDEOS, WEAK, trained  # noqa: E402
+from shipped_configs import CONFIGS, shipped_config
+from video_files import numbered_frames, write_video
+from video_recipes import FINE_TUNED, PAPER, RECIPES, STRONG, VIDEOS, WEAK, Recipe, trained
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.data import DenseSampling, SegmentSampling
-from mvit_det.engine import apply_overrides, load_config
-from mvit_det.tasks import task_of
+from mvit_det.engine import apply_overrides
+from mvit_det.tasks import VideoClassification, task_of
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path for folder in ("kinetics", "ssv2") for path in (CONFIGS / folder).glob("*.py"))
 
-every_config = pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+# one config per structure: token or mean, widening, layer decay, checkpointing, AdamW or SGD
+STRUCTURES = [
+    "mvitv2_s_16x4_k400",
+    "mvitv2_l_16x4_maskfeat_k400",
+    "mvitv2_b_32x3_ssv2",
+    "mvitv2_l_40x3_312_in21k_k400",
+]
 
 
 def test_every_config_has_a_recipe_here():
     assert {path.stem for path in FILES} == set(RECIPES) and len(FILES) == len(RECIPES)
 
 
-@every_config
-def test_model_is_the_papers(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_config(path, tmp_path):
+    """It reloads as it was saved, and equals its recipe and its row in the README."""
+    name, recipe = path.stem, RECIPES[path.stem]
+    check_task(reloaded(path, tmp_path), VideoClassification)
+    cfg = shipped_config(path)
+    model = meta_model(cfg)
+    check_model(name, cfg, model, recipe)
+    check_training(name, cfg, recipe)
+    check_data(name, cfg, recipe)
+    check_readme(path, cfg, recipe)
+    check_sizes(shipped_config(path), recipe)
+    check_optimizer(cfg, model, recipe)
+
+
+def check_model(name: str, cfg, model, recipe: Recipe) -> None:
     vit = cfg.model.backbone
     check_backbone_of_clips(vit, recipe.variant, recipe.size)
     assert vit.drop_path_rate == recipe.drop_path
     assert vit.get("expand_in", "attention") == recipe.expand_in
     assert cfg.model.num_classes == recipe.classes
-    model = meta_model(cfg)
     assert model.backbone.cls_token is not None and cfg.model.max_views >= 1
-    feat = path.stem in FINE_TUNED
+    feat = name in FINE_TUNED
     assert model.readout == ("mean_before_norm" if feat else "class_token")
     assert model.head.dropout.p == (0.0 if feat else 0.5)
     assert cfg.model.get("head_init_scale", 1.0) == (0.001 if feat else 1.0)
     assert counts.count_parameters(model) / 1e6 == pytest.approx(recipe.parameters, abs=6e-4)
-    if path.stem in PAPER and (recipe.variant != "L" or feat):
+    if name in PAPER and (recipe.variant != "L" or feat):
         assert abs(recipe.parameters - cfg.published.parameters) < 0.6
 
 
-# Not all: those of the long ones take seconds.
+SLOW = pytest.mark.slow  # seconds each
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        "kinetics/mvitv2_s_16x4_k400",
-        "kinetics/mvitv2_b_32x3_k600",
-        "kinetics/mvitv2_l_40x3_in21k_k400",
-        "kinetics/mvitv2_l_40x3_352_in21k_k600",
-        "kinetics/mvitv2_s_16x4_maskfeat_k400",
-        "ssv2/mvitv2_l_40x3_312_ssv2",
+        "mvitv2_s_16x4_k400",
+        "mvitv2_b_32x3_k600",
+        "mvitv2_s_16x4_maskfeat_k400",
+        pytest.param("mvitv2_l_40x3_in21k_k400", marks=SLOW),
+        pytest.param("mvitv2_l_40x3_352_in21k_k600", marks=SLOW),
+        pytest.param("mvitv2_l_40x3_312_ssv2", marks=SLOW),
     ],
 )
 def test_flops_are_the_papers(name):
-    stem, cfg = Path(name).name, load_config(str(CONFIGS / f"{name}.py"))
+    cfg = shipped_config(name)
     cfg.model.backbone.fused_attention = False
     shape = (1, 3, *cfg.model.backbone.input_size)
-    found = counts.count(meta_model(cfg), task_of(cfg), shape)
-    assert found["not_counted"] == {}
-    flops = found["flops"] / 1e9
-    assert flops == pytest.approx(RECIPES[stem].flops, abs=6e-4)
-    # Its 206 contradicts its 225 of the same model, and its 1127 is of the other L.
-    if stem in PAPER and PAPER[stem][-1] not in (206, 1127):
-        assert abs(flops - PAPER[stem][-1]) < 1
+    counted = counts.count(meta_model(cfg), task_of(cfg), shape)
+    assert counted["not_counted"] == {}
+    flops = counted["flops"] / 1e9
+    assert flops == pytest.approx(RECIPES[name].flops, abs=6e-4)
+    # The paper's 206 contradicts its 225 of the same model, and its 1127 is of the other L.
+    if PAPER[name][-1] not in (206, 1127):
+        assert abs(flops - PAPER[name][-1]) < 1
 
 
-@every_config
-def test_optimizer_and_schedule_are_the_recipes(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+def check_optimizer(cfg, model, recipe: Recipe) -> None:
     assert cfg.optimizer.lr == pytest.approx(recipe.lr)
     assert cfg.optimizer.weight_decay == recipe.weight_decay
     assert cfg.optimizer.params.layer_decay == recipe.layer_decay
     assert cfg.optimizer.params.decay_positions is True
-    cfg.optimizer.params.model = meta_model(cfg)
+    cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     if recipe.classes == 174:
         check_is_sgd(optimizer)
@@ -111,15 +130,13 @@ def test_optimizer_and_schedule_are_the_recipes(path):
     )
 
 
-@every_config
-def test_training_and_data_are_the_recipes(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+def check_training(name: str, cfg, recipe: Recipe) -> None:
     train = cfg.train
     assert train.clip_gradients == recipe.clip and train.gradient_accumulation == 1
     assert not train.ema.enabled and not train.amp.enabled
     assert train.inflation == "centre" and train.best_metric == "classification/top1"
     assert train.init_checkpoint == recipe.init
-    assert train.output_dir == f"output/{path.stem}"
+    assert train.output_dir == f"output/{name}"
     if recipe.init.startswith("output/"):  # another config makes it
         folder = "imagenet" if recipe.init == trained("mvitv2_s_in21k") else "kinetics"
         assert (CONFIGS / folder / f"{Path(recipe.init).parts[1]}.py").is_file()
@@ -127,8 +144,10 @@ def test_training_and_data_are_the_recipes(path):
         assert not recipe.init or recipe.init in PUBLISHED
     assert cfg.published.get("weights") in {None, *PUBLISHED}
     keys = ("table", "top1", "top5", "parameters", "flops")
-    assert tuple(cfg.published.get(key) for key in keys) == PAPER.get(path.stem, (None,) * 5)
+    assert tuple(cfg.published.get(key) for key in keys) == PAPER.get(name, (None,) * 5)
 
+
+def check_data(name: str, cfg, recipe: Recipe) -> None:
     loader = cfg.dataloader.train
     assert (loader.total_batch_size, loader.repeats) == (recipe.batch, recipe.repeats)
     collate = loader.collate
@@ -136,7 +155,7 @@ def test_training_and_data_are_the_recipes(path):
     assert (collate.prob, collate.switch_prob) == (recipe.mixup, 0.5)
     assert collate.num_classes == recipe.classes
     transform = loader.mapper.transform
-    assert transform.auto_augment == (WEAK if path.stem in FINE_TUNED else STRONG)
+    assert transform.auto_augment == (WEAK if name in FINE_TUNED else STRONG)
     assert transform.erase_prob == 0.25
     if recipe.rate:
         assert transform.crop == "inception" and transform.hflip == 0.5
@@ -163,9 +182,8 @@ def test_training_and_data_are_the_recipes(path):
     assert cfg.dataloader.evaluator[0].dataset_name == cfg.dataloader.test.dataset.name
 
 
-@every_config
-def test_clips_come_in_the_size_of_the_model(path):
-    cfg, recipe = load_config(str(path)), RECIPES[path.stem]
+def check_sizes(cfg, recipe: Recipe) -> None:
+    """Clips have the size of the model, with the crops of a test."""
     side = recipe.size[1]
     # A column of light at each end of the frames, which the crop in the middle cuts off.
     frames = np.zeros((2, 90, 160, 3), np.uint8)
@@ -194,9 +212,9 @@ def shrink(cfg) -> None:
     cfg.model.num_classes = 5
 
 
-@every_config
-def test_config_saves_reloads_and_trains_a_step(path, tmp_path):
-    cfg = reloaded(path, tmp_path)
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_training_step_and_a_test(name):
+    cfg = shipped_config(name)
     shrink(cfg)
     samples = [
         dict(inputs=torch.randn(3, 4, 32, 32), labels=label, file_name=f"{label}.mp4")
@@ -229,13 +247,12 @@ def write_data(folder: Path, ssv2: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"),
-    [("kinetics/mvitv2_b_32x3_k700", "kinetics700"), ("ssv2/mvitv2_b_32x3_ssv2", "ssv2")],
+    ("name", "folder"), [("mvitv2_b_32x3_k700", "kinetics700"), ("mvitv2_b_32x3_ssv2", "ssv2")]
 )
 def test_videos_go_through_a_config(name, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     write_data(tmp_path / folder, folder == "ssv2")
-    cfg, recipe = load_config(str(CONFIGS / f"{name}.py")), RECIPES[Path(name).name]
+    cfg, recipe = shipped_config(name), RECIPES[name]
     classes = cfg.model.num_classes
     shrink(cfg)
     cfg.model.num_classes = classes
@@ -259,16 +276,14 @@ def test_videos_go_through_a_config(name, folder, tmp_path, monkeypatch):
     assert (2, classes) in {array.shape for array in scores.values()}
 
 
-@every_config
-def test_readme_has_a_row_for_every_config(path):
-    cfg, cells = load_config(str(path)), readme_row(path)
-    recipe = RECIPES[path.stem]
+def check_readme(path: Path, cfg, recipe: Recipe) -> None:
+    cells = readme_row(path)
     assert cells[1] == " x ".join(map(str, recipe.size))
     keys = ("table", "top1", "top5", "parameters")
     assert cells[2:6] == [str(cfg.published.get(key, "-")) for key in keys]
     views = "{} x {}".format(*recipe.views)
-    said = f"{cfg.published.flops} x {views}" if "flops" in cfg.published else "-"
-    assert cells[6] == said
+    paper = f"{cfg.published.flops} x {views}" if "flops" in cfg.published else "-"
+    assert cells[6] == paper
     assert float(cells[7]) == pytest.approx(recipe.parameters, abs=6e-4)
     assert cells[8] == f"{recipe.flops:.3f} x {views}"
     for name in (recipe.init, cfg.published.get("weights")):

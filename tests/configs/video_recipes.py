@@ -1,4 +1,4 @@
-"""What each config of configs/kinetics and configs/ssv2 is to be, written down by hand."""
+"""The expected values of each config of configs/kinetics and configs/ssv2, written by hand."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ STRONG, WEAK = "rand-m7-n4-mstd0.5-inc1", "rand-m7-mstd0.5-inc1"
 
 
 class Recipe(NamedTuple):
-    """What tells one config from another; rates are those of the whole batch."""
+    """What distinguishes one config from another; rates are those of the whole batch."""
 
     variant: str
     size: tuple[int, int, int]

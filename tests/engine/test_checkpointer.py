@@ -1,19 +1,18 @@
-"""Checkpoints are whole or not there, and the newest undamaged one is resumed from."""
+"""Checkpoints are whole or absent, and runs resume from the newest undamaged one."""
 
 import errno
 import logging
 import os
 import resource
-import subprocess
-import sys
 
+import forked
 import pytest
 import torch
 import toy
 from torch import nn
 
 from mvit_det.checkpoint import fit
-from mvit_det.engine.checkpointer import StrictCheckpointer, fault_of
+from mvit_det.engine.checkpointer import StrictCheckpointer, checkpoint_fault
 from mvit_det.errors import UserError
 
 
@@ -36,11 +35,11 @@ def flip(path) -> None:
     path.write_bytes(content)
 
 
-def test_saving_leaves_the_file_its_tag_and_nothing_else(tmp_path):
+def test_saving_writes_the_file_and_its_tag_only(tmp_path):
     saved(tmp_path, "model_0000004")
     assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000004.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000004.pth"
-    assert fault_of(tmp_path / "model_0000004.pth") is None
+    assert checkpoint_fault(tmp_path / "model_0000004.pth") is None
 
 
 def test_untagged_files_are_not_resumed_from(tmp_path):
@@ -53,7 +52,7 @@ def test_untagged_files_are_not_resumed_from(tmp_path):
 
 
 @pytest.mark.parametrize("damage, word", [(truncate, "truncated"), (flip, "checksum")])
-def test_a_damaged_checkpoint_is_skipped_with_a_word(damage, word, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(damage, word, tmp_path, caplog):
     checkpointer = saved(tmp_path, "model_0000001", "model_0000003", "model_0000005")
     damage(tmp_path / "model_0000005.pth")
     with caplog.at_level(logging.WARNING):
@@ -64,7 +63,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_word(damage, word, tmp_path, cap
 
 
 @pytest.mark.parametrize("tag", ["", "model_0000099.pth", None])
-def test_a_tag_that_is_empty_dangling_or_gone(tag, tmp_path, caplog):
+def test_a_tag_that_is_empty_dangling_or_absent(tag, tmp_path, caplog):
     checkpointer = saved(tmp_path, "model_0000001", "model_0000003")
     if tag is None:
         (tmp_path / "last_checkpoint").unlink()
@@ -84,7 +83,7 @@ def test_all_damaged(tmp_path):
         checkpointer.get_checkpoint_file()
 
 
-def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_old_files(tmp_path, monkeypatch):
     checkpointer = saved(tmp_path, "model_final")
     before = (tmp_path / "model_final.pth").read_bytes()
 
@@ -99,27 +98,24 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_final.pth"]
 
 
+def save_with_limit(folder: str) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+    try:
+        StrictCheckpointer(nn.Linear(64, 64), folder).save("model_0000001")
+    except UserError as error:
+        print(error)
+
+
 def test_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
-    """The system refuses files above 8 KiB; torch's writer fails in its own way then."""
-    program = (
-        "import sys, mvit_det\n"
-        "from torch import nn\n"
-        "from mvit_det.engine.checkpointer import StrictCheckpointer\n"
-        "from mvit_det.errors import UserError\n"
-        "try: StrictCheckpointer(nn.Linear(64, 64), sys.argv[1]).save('model_0000001')\n"
-        "except UserError as error: print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
-    )
+    """The system refuses files above 8 KiB, and torch's writer does not raise an OSError then."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    done = forked.run(save_with_limit, str(folder), output=tmp_path / "printed")
     assert "cannot be written" in done.stdout and "Traceback" not in done.stderr, done.stderr
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(folder) == []
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     checkpointer = saved(tmp_path, "model_0000001")
     checkpointer.model.weight.data[3, 5] = float("nan")
     with pytest.raises(UserError, match="has diverged: .*model_0000003.pth is not written.*weight"):
@@ -132,7 +128,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     checkpointer.save("model_0000003")
 
 
-def test_a_training_starts_from_images_as_its_config_says(tmp_path, monkeypatch):
+def test_a_training_inflates_images_by_the_rule_of_its_config(tmp_path, monkeypatch):
     toy.train(toy.config(tmp_path / "first", max_iter=3))
     start = str(tmp_path / "first" / "model_final.pth")
     rules = []

@@ -1,10 +1,12 @@
+"""The curves of metrics.json: read, smoothed and drawn."""
+
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mvit_det.engine.curves import draw_curves, read_curves, smoothed
+from mvit_det.engine.curves import draw_curves, read_curves, smooth
 
 
 def write(path, rows, tail=""):
@@ -12,7 +14,7 @@ def write(path, rows, tail=""):
     return path
 
 
-def test_later_lines_win_and_broken_ones_are_passed_over(tmp_path):
+def test_later_lines_count_and_broken_ones_are_skipped(tmp_path):
     rows = [
         {"iteration": 19, "total_loss": 4.0, "lr": 0.1},
         {"iteration": 39, "total_loss": 3.0, "lr": 0.1},
@@ -32,13 +34,13 @@ def test_later_lines_win_and_broken_ones_are_passed_over(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
 def test_smoothing_keeps_straight_lines(count):
     line = np.linspace(3, 1, count)
-    assert np.allclose(smoothed(line), line)
-    assert smoothed(line, share=0.5).shape == (count,)
+    assert np.allclose(smooth(line), line)
+    assert smooth(line, share=0.5).shape == (count,)
 
 
 def test_smoothing_is_a_centred_mean():
     values = np.array([0.0, 0, 0, 9, 0, 0, 0])
-    assert np.allclose(smoothed(values, share=0.3), [0, 0, 3, 3, 3, 0, 0])
+    assert np.allclose(smooth(values, share=0.3), [0, 0, 3, 3, 3, 0, 0])
 
 
 def test_pictures_are_drawn(tmp_path):
@@ -55,7 +57,7 @@ def test_pictures_are_drawn(tmp_path):
             assert min(image.size) > 400 and np.asarray(image.convert("L")).std() > 10
 
 
-def test_only_what_was_measured(tmp_path):
+def test_only_curves_with_data_are_drawn(tmp_path):
     path = write(tmp_path / "metrics.json", [{"iteration": 9, "my_set/bbox/AP": 30.0}])
     assert [p.name for p in draw_curves(path, tmp_path)] == ["ap.png"]
     path = write(tmp_path / "metrics.json", [{"iteration": 9, "total_loss": 1.0}])
@@ -67,11 +69,16 @@ def test_only_what_was_measured(tmp_path):
 @pytest.mark.parametrize(
     ("task", "name", "metrics", "labels"),
     [
-        ("classification", "accuracy.png", {"top1": 40.0, "top5": 80.0}, ["top1, 59.0 at the end", "top5, 99.0 at the end"]),
+        (
+            "classification",
+            "accuracy.png",
+            {"top1": 40.0, "top5": 80.0},
+            ["top1, 59.0 at the end", "top5, 99.0 at the end"],
+        ),
         ("actions", "map.png", {"mAP50": 26.0}, ["mAP50, 45.0 at the end"]),
     ],
 )
-def test_curves_of_what_a_task_is_judged_by(task, name, metrics, labels, tmp_path, monkeypatch):
+def test_curves_of_the_main_metrics_of_a_task(task, name, metrics, labels, tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 
     drawn = []

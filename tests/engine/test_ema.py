@@ -1,4 +1,4 @@
-"""The moving average: its values, what is evaluated, what is saved, and that it resumes exactly."""
+"""The moving average: its values, its evaluation, its files, and that it resumes exactly."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_it_begins_with_the_weights_that_were_loaded(tmp_path):
 
 
 class Spy(toy.Score):
-    """Keeps what the model says in each evaluation."""
+    """Keeps the outputs of the model in each evaluation."""
 
     outputs: list[float] = []
 
@@ -68,7 +68,7 @@ class Spy(toy.Score):
         Spy.outputs += outputs
 
 
-def test_the_average_is_what_is_evaluated_and_kept_as_the_best(tmp_path):
+def test_the_average_is_evaluated_and_kept_as_the_best(tmp_path):
     Spy.outputs, Spy.scores = [], [50.0, 40.0]
     cfg = config(tmp_path, max_iter=4, eval_period=2, checkpointer=dict(period=2))
     cfg.dataloader.evaluator[0]["_target_"] = Spy
@@ -79,12 +79,12 @@ def test_the_average_is_what_is_evaluated_and_kept_as_the_best(tmp_path):
     assert equal(final["model"], average(tmp_path, "model_final"))
     assert not equal(final["model"], toy.weights(tmp_path))
     model = toy.Toy().eval()
-    for state, said in ((best["model"], Spy.outputs[:2]), (final["model"], Spy.outputs[2:])):
+    for state, outputs in ((best["model"], Spy.outputs[:2]), (final["model"], Spy.outputs[2:])):
         model.load_state_dict(state)
-        assert [model(batch)[0] for batch in toy.scored_batches(2)] == said
+        assert [model(batch)[0] for batch in toy.scored_batches(2)] == outputs
 
 
-def test_a_resumed_run_goes_on_with_the_average(tmp_path, monkeypatch):
+def test_a_resumed_run_continues_the_average(tmp_path, monkeypatch):
     toy.train(config(tmp_path / "whole"))
     with monkeypatch.context() as patch:
         killed_before(7, patch)
@@ -100,7 +100,7 @@ def test_a_resumed_run_goes_on_with_the_average(tmp_path, monkeypatch):
     )
 
 
-def test_it_can_be_turned_on_and_off_where_a_run_resumes(tmp_path):
+def test_it_can_be_turned_on_and_off_when_a_run_resumes(tmp_path):
     toy.train(toy.config(tmp_path, max_iter=3))
     before = toy.weights(tmp_path)
     toy.train(config(tmp_path, max_iter=4), resume=True)
@@ -111,7 +111,7 @@ def test_it_can_be_turned_on_and_off_where_a_run_resumes(tmp_path):
     assert "AveragedWeights" not in checkpoint(tmp_path, "model_final")["trainer"].get("hooks", {})
 
 
-def test_off_it_changes_nothing(tmp_path):
+def test_turned_off_it_changes_nothing(tmp_path):
     toy.train(toy.config(tmp_path / "without", ema=dict(enabled=False, decay=DECAY)))
     toy.train(config(tmp_path / "with"))
     assert equal(toy.weights(tmp_path / "without"), toy.weights(tmp_path / "with"))

@@ -85,7 +85,7 @@ def test_positions_and_class_token_are_spared_by_one_switch():
 def test_there_are_no_more_groups_than_needed():
     model = classifier()
     assert len(classification_parameters(model, 0.1)) == 2
-    # two for each of: what is below the blocks, four blocks, what is behind them
+    # two for each of: the stem, four blocks, everything after them
     assert len(classification_parameters(model, 0.1, layer_decay=0.5)) == 12
     model.backbone.requires_grad_(False)
     assert sum(len(g["params"]) for g in classification_parameters(model, 0.1)) == 4
@@ -100,8 +100,8 @@ def test_layers_of_a_detector_are_those_of_its_backbone():
     for block in range(4):
         rate = rates[f"backbone.bottom_up.blocks.{block}.mlp.fc1.weight"]
         assert rate == 0.5 * 0.5 ** (4 - block)
-    behind = ("bottom_up.scale2_norm.weight", "fpn_lateral2.weight", "fpn_output3.bias")
-    assert {rates[f"backbone.{name}"] for name in behind} == {rates["roi_heads.bias"]} == {0.5}
+    after = ("bottom_up.scale2_norm.weight", "fpn_lateral2.weight", "fpn_output3.bias")
+    assert {rates[f"backbone.{name}"] for name in after} == {rates["roi_heads.bias"]} == {0.5}
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.5, -0.1])
@@ -112,5 +112,5 @@ def test_a_decay_out_of_range_is_refused(decay):
 
 def test_a_model_without_blocks_has_no_layers():
     assert len(classification_parameters(nn.Linear(2, 2), 0.1)) == 2
-    with pytest.raises(UserError, match="needs an MViT.*layer_decay=1"):
+    with pytest.raises(UserError, match="has no trainable MViT.*layer_decay=1"):
         classification_parameters(nn.Linear(2, 2), 0.1, layer_decay=0.5)

@@ -1,14 +1,14 @@
-"""A test that is killed, stopped or out of disk space, and then goes on: as one that was not."""
+"""A resumed test, after a kill, a stop or a full disk, equals an undisturbed one."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -24,7 +24,6 @@ from mvit_det.engine.stop import Stopped
 from mvit_det.engine.train import do_train
 from mvit_det.errors import UserError
 
-SCRIPT = Path(__file__).with_name("toy_views.py")
 RESULTS = ("results.txt", "video_scores.npz", "view_scores.npz", "class_accuracy.csv")
 ITEMS = toy_views.VIDEOS * toy_views.CLIPS
 
@@ -47,15 +46,8 @@ def whole(weights, tmp_path_factory) -> Path:
 
 
 def start(processes, folder, weights, event="", at=0, rank=0, *resume):
-    arguments = map(str, (processes, folder, weights, event, at, rank, *resume))
-    path = os.pathsep.join(map(str, [SCRIPT.parent, *sys.path]))
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
-        env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    arguments = processes, str(folder), str(weights), event, at, rank, *resume
+    return forked.run(toy_views.launch, *arguments, output=folder / "printed")
 
 
 def same(folder: Path, whole: Path) -> bool:
@@ -67,7 +59,7 @@ def errors(done: subprocess.CompletedProcess) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_a_killed_test_goes_on_in_two_processes(whole, weights, tmp_path):
+def test_a_killed_test_continues_in_two_processes(whole, weights, tmp_path):
     done = start(1, tmp_path, weights, "kill", 6)
     assert done.returncode == -signal.SIGKILL and not (tmp_path / "results.txt").exists()
     (path,) = (tmp_path / "unfinished_test").glob("*.scores")
@@ -80,12 +72,14 @@ def test_a_killed_test_goes_on_in_two_processes(whole, weights, tmp_path):
     assert same(tmp_path, whole) and not path.parent.exists()
 
 
-def test_two_stopped_processes_are_gone_on_with_by_one(whole, weights, tmp_path):
+def test_one_process_continues_the_test_of_two_stopped_ones(whole, weights, tmp_path):
     done = start(2, tmp_path, weights, "interrupt launcher", 6)
     assert done.returncode == 130
     (line,) = errors(done)
-    told = rf"error: Stopped by SIGINT: (\d+) of {ITEMS} clips are done; go on with .* --resume\."
-    assert 8 <= int(re.fullmatch(told, line)[1]) < ITEMS
+    message = (
+        rf"error: Stopped by SIGINT: (\d+) of {ITEMS} clips are done; continue with .*--resume\."
+    )
+    assert 8 <= int(re.fullmatch(message, line)[1]) < ITEMS
     assert len(list((tmp_path / "unfinished_test").glob("process*.scores"))) == 2
     resumed(weights, tmp_path)
     assert same(tmp_path, whole)
@@ -94,9 +88,10 @@ def test_two_stopped_processes_are_gone_on_with_by_one(whole, weights, tmp_path)
 def test_a_full_disk_costs_the_scores_but_not_the_numbers(whole, weights, tmp_path):
     done = start(1, tmp_path, weights, "full", 6)
     assert done.returncode == 0 and not errors(done)
-    said = done.stdout + done.stderr
-    assert said.count("are no longer stored in") == 1 and "video_scores.npz cannot be written" in said
-    assert "view_scores.npz is not written: the scores of" in said
+    printed = done.stdout + done.stderr
+    assert printed.count("are no longer stored in") == 1
+    assert "video_scores.npz cannot be written" in printed
+    assert "view_scores.npz is not written: the scores of" in printed
     assert (tmp_path / "results.txt").read_bytes() == (whole / "results.txt").read_bytes()
     # what did reach the disk is not done again
     done = start(1, tmp_path, weights, "", 0, 0, "resume")
@@ -107,7 +102,7 @@ def test_a_full_disk_costs_the_scores_but_not_the_numbers(whole, weights, tmp_pa
 def interrupted(weights, folder, monkeypatch, at=6, resume=False) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(toy_views.Toy.__init__, "__defaults__", (6, "interrupt", at, 0))
-        with pytest.raises(Stopped, match=f"of {ITEMS} clips are done; go on with --eval-only"):
+        with pytest.raises(Stopped, match=f"of {ITEMS} clips are done; continue with --eval-only"):
             evaluate(toy_views.config(folder, weights), resume=resume)
 
 
@@ -134,7 +129,7 @@ def other_weights(cfg, folder):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         (
             other_protocol,
@@ -144,12 +139,12 @@ def other_weights(cfg, folder):
         (other_weights, r"\(weights: [0-9a-f]{16} there, [0-9a-f]{16} now\)"),
     ],
 )
-def test_another_test_is_refused_and_nothing_lost(weights, tmp_path, monkeypatch, change, told):
+def test_another_test_is_refused_and_nothing_lost(weights, tmp_path, monkeypatch, change, message):
     interrupted(weights, tmp_path, monkeypatch)
     before = content(tmp_path)
     cfg = toy_views.config(tmp_path, weights)
     change(cfg, tmp_path)
-    with pytest.raises(UserError, match=told) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         evaluate(cfg, resume=True)
     assert "\n" not in str(caught.value) and content(tmp_path) == before
 
@@ -157,7 +152,7 @@ def test_another_test_is_refused_and_nothing_lost(weights, tmp_path, monkeypatch
 def test_without_resume_nothing_is_mixed_in(whole, weights, tmp_path, monkeypatch):
     interrupted(weights, tmp_path, monkeypatch)
     before = content(tmp_path)
-    with pytest.raises(UserError, match="continue it with --eval-only --resume, choose another"):
+    with pytest.raises(UserError, match="--eval-only --resume, (or )?choose another"):
         evaluate(toy_views.config(tmp_path, weights))
     assert content(tmp_path) == before
     interrupted(weights, tmp_path, monkeypatch, at=3, resume=True)
@@ -166,7 +161,7 @@ def test_without_resume_nothing_is_mixed_in(whole, weights, tmp_path, monkeypatc
     assert repr(evaluate(cfg, resume=True)) == (whole / "results.txt").read_text()
 
 
-def test_a_test_of_which_nothing_is_left_does_not_run_the_model(
+def test_a_test_without_remaining_clips_does_not_run_the_model(
     whole, weights, tmp_path, monkeypatch
 ):
     cfg = toy_views.config(tmp_path, weights)
@@ -197,7 +192,7 @@ def test_damaged_records_are_done_again(whole, weights, tmp_path, monkeypatch, c
     assert same(tmp_path, whole)
 
 
-def test_nothing_to_go_on_with(whole, weights, tmp_path, caplog):
+def test_resume_without_an_interrupted_test(whole, weights, tmp_path, caplog):
     results = evaluate(toy_views.config(tmp_path, weights), resume=True)
     assert "contains no interrupted test" in caplog.text
     assert repr(results) == (whole / "results.txt").read_text()
@@ -207,57 +202,56 @@ class Count(DatasetEvaluator):
     """Needs all of a test."""
 
     def reset(self):
-        self.seen = 0
+        self.count = 0
 
     def process(self, inputs, outputs):
-        self.seen += len(outputs)
+        self.count += len(outputs)
 
     def evaluate(self):
-        return {"count": {"seen": self.seen}}
+        return {"count": {"clips": self.count}}
 
 
-def test_beside_an_evaluator_that_needs_all_a_test_begins_anew(weights, tmp_path, caplog):
+def test_with_an_evaluator_that_needs_all_clips_a_new_test_starts(weights, tmp_path, caplog):
     cfg = toy_views.config(tmp_path, weights)
     cfg.dataloader.evaluator.append(dict(_target_=Count))
     results = evaluate(cfg, resume=True)
-    assert results["count"] == {"seen": ITEMS}
-    assert "Starting anew: with Count a test cannot go on." in caplog.text
+    assert results["count"] == {"clips": ITEMS}
+    assert "Starting a new test: with Count a test cannot be resumed." in caplog.text
     assert not (tmp_path / "unfinished_test").exists()
 
 
-def test_stopping_what_is_not_kept(weights, tmp_path, monkeypatch):
+def test_stopping_a_test_that_cannot_be_resumed(weights, tmp_path, monkeypatch):
     cfg = toy_views.config(tmp_path, weights)
     cfg.dataloader.evaluator = [dict(_target_=Count)]
     monkeypatch.setattr(toy_views.Toy.__init__, "__defaults__", (6, "terminate", 3, 0))
     with pytest.raises(
-        Stopped, match="SIGTERM: nothing of the test is kept; start it again"
+        Stopped, match="SIGTERM: no results of the test are kept; start it again"
     ) as end:
         evaluate(cfg)
     assert end.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def hold_test_dir(folder: str) -> None:
+    with exclusive_test_dir(folder):
+        Path(folder, "held").touch()
+        time.sleep(60)
+
+
 def test_one_test_at_a_time(weights, tmp_path):
-    code = (
-        "import sys, mvit_det; from mvit_det.engine.folder import exclusive_test_dir\n"
-        "with exclusive_test_dir(sys.argv[1]): print('has it', flush=True); sys.stdin.read()"
-    )
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as other:
-        other.stdout.readline()
-        with pytest.raises(UserError, match=f"is in use by process {other.pid} on"):
-            evaluate(toy_views.config(tmp_path, weights))
-        other.stdin.close()
+    other = forked.start(hold_test_dir, str(tmp_path), output=tmp_path / "printed")
+    while not (tmp_path / "held").exists():
+        assert other.is_alive()
+        time.sleep(0.01)
+    with pytest.raises(UserError, match=f"is in use by process {other.pid} on"):
+        evaluate(toy_views.config(tmp_path, weights))
+    other.kill()
+    other.join()
     with exclusive_test_dir(tmp_path):
         pass
 
 
-def test_evaluations_within_a_training_leave_no_part_behind(tmp_path, monkeypatch):
+def test_evaluations_within_a_training_keep_no_partial_results(tmp_path, monkeypatch):
     monkeypatch.setattr("mvit_det.engine.hooks.draw_curves", lambda *_: [])
     monkeypatch.setattr(toy.Toy, "forward", probabilities_when_tested(toy.Toy.forward))
     cfg = toy.config(
@@ -272,7 +266,7 @@ def test_evaluations_within_a_training_leave_no_part_behind(tmp_path, monkeypatc
         views.dataloader.test,
         views.dataloader.evaluator,
     )
-    with randomness.seeded(0):  # other weights may be right about no video
+    with randomness.seeded(0):  # with other weights no video may be classified correctly
         results = do_train(Namespace(resume=False), cfg)
     best = torch.load(tmp_path / "model_best.pth", weights_only=True)
     assert best["metric"] == "classification/top1"
@@ -293,7 +287,7 @@ def probabilities_when_tested(forward):
     return both
 
 
-def test_what_describes_a_test(weights, tmp_path):
+def test_description_of_a_test(weights, tmp_path):
     cfg = toy_views.config(tmp_path, weights)
     here = description(cfg, toy_views.Toy())
     assert here["dataloader.test.mapper"] == '"noise"'
@@ -311,7 +305,7 @@ def test_what_describes_a_test(weights, tmp_path):
     assert description(cfg, model)["weights"] != before["weights"]
 
 
-def test_views_are_read_in_two_lines_of_numpy(whole):
+def test_numpy_reads_the_scores_of_views(whole):
     file = np.load(whole / "view_scores.npz")
     top1 = (np.nanmean(file["scores"], axis=(1, 2)).argmax(1) == file["label"]).mean()
     assert f"'top1': {100 * top1}" in (whole / "results.txt").read_text()

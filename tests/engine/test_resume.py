@@ -3,9 +3,10 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
+import time
+from pathlib import Path
 
+import forked
 import pytest
 import torch
 import toy
@@ -27,7 +28,7 @@ def raise_killed(*_) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_killed_run_goes_on_bit_for_bit(workers, parts, tmp_path, monkeypatch):
+def test_a_killed_run_continues_bit_for_bit(workers, parts, tmp_path, monkeypatch):
     def config(folder):
         cfg = toy.config(folder, gradient_accumulation=parts, eval_period=2)
         cfg.dataloader.train.num_workers = workers
@@ -53,7 +54,7 @@ def test_evaluation_leaves_no_trace_in_training(tmp_path):
     assert toy.equal(toy.weights(tmp_path / "without"), toy.weights(tmp_path / "with"))
 
 
-def test_without_a_checkpoint_resume_starts_anew_and_says_so(tmp_path, caplog):
+def test_resume_without_a_checkpoint_starts_a_new_run_with_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         toy.train(toy.config(tmp_path), resume=True)
     assert "No checkpoint" in caplog.text and (tmp_path / "model_final.pth").exists()
@@ -72,7 +73,7 @@ def test_the_config_of_the_resumed_run_is_honoured(tmp_path, caplog):
     assert toy.logged(tmp_path)[7]["lr"] == pytest.approx(1e-4)
 
 
-def test_more_parts_of_a_batch_keep_the_position_in_the_data(tmp_path, monkeypatch):
+def test_more_parts_of_a_batch_keep_the_position_in_the_data(tmp_path):
     cfg = toy.config(tmp_path / "a", max_iter=3)
     cfg.dataloader.train.total_batch_size = 4
     toy.train(cfg)
@@ -84,8 +85,8 @@ def test_more_parts_of_a_batch_keep_the_position_in_the_data(tmp_path, monkeypat
     assert state == {"seed": 3, "samples": 16}
 
 
-def test_retention_and_best_survive_a_resume(tmp_path, monkeypatch):
-    """Neither is started anew: Detectron2 keeps six files here, and the worse weights."""
+def test_a_resumed_run_keeps_count_and_best(tmp_path):
+    """Detectron2 forgets both: it keeps six files here, and the worse weights."""
 
     def config(max_iter):
         keep = dict(period=1, max_to_keep=2)
@@ -106,13 +107,13 @@ def test_retention_and_best_survive_a_resume(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("missed", [True, False])
-def test_an_evaluation_that_the_kill_has_cost_is_made_up_for(missed, tmp_path, monkeypatch):
+def test_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(missed, tmp_path, monkeypatch):
     def config():
         return toy.config(tmp_path, eval_period=3, best_metric="toy/score")
 
     toy.Score.scores = [70.0]
     with monkeypatch.context() as patch:
-        if missed:  # killed in the evaluation behind iteration 2
+        if missed:  # killed in the evaluation after iteration 2
             patch.setattr(toy.Score, "process", raise_killed)
         else:
             killed_before(3, patch)
@@ -136,25 +137,27 @@ def test_a_used_folder_is_refused(tmp_path):
     assert (tmp_path / "model_final.pth").read_bytes() == before
 
 
+def hold_output_dir(folder: str) -> None:
+    with exclusive_output_dir(folder, resume=False):
+        if os.fork():  # the child is like a worker of a loader
+            Path(folder, "held").touch()
+        time.sleep(60)
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     """Until the process that holds it ends; workers that outlive it do not count."""
-    hold = (
-        "import os, sys, time, mvit_det\n"
-        "from mvit_det.engine.folder import exclusive_output_dir\n"
-        "with exclusive_output_dir(sys.argv[1], resume=False):\n"
-        "    os.fork() or time.sleep(60)\n"
-        "    print('held', flush=True)\n"
-        "    time.sleep(60)\n"
+    holder = forked.start(
+        hold_output_dir, str(tmp_path), output=tmp_path / "printed", new_session=True
     )
-    command = [sys.executable, "-c", hold, str(tmp_path)]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        assert holder.stdout.readline() == "held\n"
+        while not (tmp_path / "held").exists():
+            assert holder.is_alive()
+            time.sleep(0.01)
         with pytest.raises(UserError, match=rf"in use by process {holder.pid} on "):
             with exclusive_output_dir(tmp_path, resume=True):
                 pass
         holder.kill()
-        holder.wait()
+        holder.join()
         with exclusive_output_dir(tmp_path, resume=True):
             pass
     finally:
@@ -167,7 +170,7 @@ def test_parts_must_divide_the_batch(tmp_path):
 
 
 @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_signal_ends_the_run_behind_an_iteration_with_a_checkpoint(
+def test_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
     name, code, tmp_path, monkeypatch
 ):
     toy.train(toy.config(tmp_path / "whole"))
@@ -196,14 +199,14 @@ def test_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypat
 
     def process(self, inputs, outputs):
         os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("the evaluation went on")
+        raise AssertionError("the evaluation continues")
 
     with monkeypatch.context() as patch:
         patch.setattr(toy.Score, "process", process)
         with pytest.raises(Stopped):
             toy.train(toy.config(tmp_path / "stopped", eval_period=5))
         assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"
-        # once more, in the evaluation that the resumed run makes up for
+        # once more, in the evaluation that the resumed run repeats
         with pytest.raises(Stopped):
             toy.train(toy.config(tmp_path / "stopped", eval_period=5), resume=True)
         assert (tmp_path / "stopped" / "last_checkpoint").read_text() == "model_0000004.pth"

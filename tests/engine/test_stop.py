@@ -1,4 +1,4 @@
-"""A run that is asked to stop."""
+"""Requests to stop a run."""
 
 import os
 import signal
@@ -15,18 +15,18 @@ def ask(number: signal.Signals = signal.SIGINT) -> None:
     time.sleep(0.01)  # Python calls the handler between two steps
 
 
-def test_the_first_signal_is_remembered_and_a_late_second_one_ends_the_run(monkeypatch):
+def test_a_late_second_signal_ends_the_run(monkeypatch):
     with StopRequest() as stop:
         ask()
         ask()  # the same Ctrl-C, passed on by another
         assert stop.requested == signal.SIGINT
         monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", 0.0)
-        with pytest.raises(Stopped, match="SIGINT on the spot") as stopped:
+        with pytest.raises(Stopped, match="SIGINT immediately") as stopped:
             ask(signal.SIGTERM)
     assert stopped.value.exit_code == 130
 
 
-def test_a_run_that_is_ending_is_not_ended_again(monkeypatch):
+def test_an_ending_run_ignores_signals(monkeypatch):
     monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", 0.0)
     with StopRequest() as stop:
         ask()

@@ -1,6 +1,7 @@
-"""The last lines of a run: what they have from the task."""
+"""The last lines of a run, which depend on the task."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,8 @@ from omegaconf import OmegaConf
 
 from mvit_det.engine import summarize
 from mvit_det.tasks import ActionDetection, Classification, Detection, Task, VideoClassification
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def summary(tmp_path, caplog, monkeypatch):
 def test_what_the_task_names_and_what_exists(summary, tmp_path):
     task = SimpleNamespace(
         headlines=("b", "a"),
-        leaves={"a.png": "curves", "sub/b.csv": "table", "c.csv": "not there"},
+        output_files={"a.png": "curves", "sub/b.csv": "table", "c.csv": "not there"},
         custom_data_command=("configs/x.py", "--flags F"),
         predict_inputs="THINGS",
     )
@@ -48,18 +51,48 @@ def test_what_the_task_names_and_what_exists(summary, tmp_path):
     "task, metrics, headline, config, flag",
     [
         (Detection(), {"AP": 50.04, "AP75": 3}, "AP 50.0", "mask_rcnn", "--train-json FILE"),
-        (Classification(), {"top1": 81.2, "top5": 95}, "top1 81.2, x/top5 95.0", "imagenet", "--train-images"),
+        (
+            Classification(),
+            {"top1": 81.2, "top5": 95},
+            "top1 81.2, x/top5 95.0",
+            "imagenet",
+            "--train-images",
+        ),
         (VideoClassification(), {"top1": 81.2}, "top1 81.2", "kinetics", "--train-videos"),
-        (ActionDetection(), {"mAP50": 26.84, "AP-stand": 80}, "mAP50 26.8", "ava", "--train-actions"),
+        (
+            ActionDetection(),
+            {"mAP50": 26.84, "AP-stand": 80},
+            "mAP50 26.8",
+            "ava",
+            "--train-actions",
+        ),
     ],
-)  # fmt: skip
-def test_each_task_tells_its_own(summary, tmp_path, task, metrics, headline, config, flag):
-    text = summary(task, {"x": metrics}, *task.leaves)
+)
+def test_summary_of_each_task(summary, tmp_path, task, metrics, headline, config, flag):
+    text = summary(task, {"x": metrics}, *task.output_files)
     assert f"Done. x/{headline}\n" in text
-    assert all(f"  {tmp_path / name}  {what}\n" in text for name, what in task.leaves.items())
-    assert f"--config-file configs/{config}" in text and flag in text
+    assert all(f"  {tmp_path / name}  {what}\n" in text for name, what in task.output_files.items())
+    assert f"--config-file {config}" in text and flag in text
 
 
-def test_of_no_task_that_is_known(summary):
+@pytest.mark.parametrize(
+    "program, folder, train, predict",
+    [
+        ("train_net.py", ROOT, "python train_net.py", "python -m mvit_det.predict"),
+        ("/usr/bin/mvit-det", ROOT, "mvit-det train", "mvit-det predict"),
+        ("/site-packages/mvit_det/train.py", "/", "mvit-det train", "mvit-det predict"),
+    ],
+)
+def test_next_commands_work_where_the_run_was_started(
+    summary, monkeypatch, program, folder, train, predict
+):
+    monkeypatch.setattr("sys.argv", [program])
+    monkeypatch.chdir(folder)
+    text = summary(Detection(), {})
+    assert f"\n  {train} --config-file" in text and f"\n  {predict} --config-file" in text
+    assert f"\n  custom data: {train} --config-file mask_rcnn_mvitv2_t_3x \\\n" in text
+
+
+def test_unknown_task(summary):
     text = summary(Task(), {})
-    assert "Done.\n" in text and "predict" not in text and "your own data" not in text
+    assert "Done.\n" in text and "predict" not in text and "custom data" not in text

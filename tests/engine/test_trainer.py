@@ -95,7 +95,7 @@ def test_gradients_are_scaled_down_to_the_norm_and_never_up(share):
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), "much"])
-def test_a_limit_that_is_none_is_refused(limit):
+def test_a_limit_that_is_not_positive_is_refused(limit):
     with pytest.raises(UserError, match=f"clip_gradients={limit!r} of train .or null"):
         stepped(stacked(1, 8), max_norm=limit)
 
@@ -132,13 +132,13 @@ def test_gradients_of_earlier_iterations_do_not_add_up():
 
 
 @pytest.mark.parametrize("place, words", [("x", "loss_square=inf"), ("grad", "gradient is not")])
-def test_divergence_names_the_images_and_leaves_the_weights(place, words):
+def test_divergence_names_the_images_and_keeps_the_weights(place, words):
     data = batches(4, 2)
     if place == "x":
         data[3][1]["x"].fill_(1e30)
     torch.manual_seed(0)
     model = toy.Toy(dropout=0.0, norm=False)
-    if place == "grad":  # a finite loss with a gradient that is none
+    if place == "grad":  # a finite loss with a gradient that is not
         model.layers[0].weight.register_hook(lambda gradient: gradient * float("nan"))
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0 if place == "x" else 0.1)
@@ -169,7 +169,7 @@ def test_mixed_precision_trains(precision):
     assert ("grad_scaler" in trainer.state_dict()) == (precision is torch.float16)
 
 
-def test_an_evaluation_tells_nothing_of_the_one_before(monkeypatch):
+def test_results_of_an_evaluation_replace_those_of_the_last(monkeypatch):
     found = iter([{"task": {"a": 1}, "unreadable": {"images": 2}}, {"task": {"a": 3}}])
     monkeypatch.setattr(train, "do_test", lambda *_: next(found))
     results = {}

@@ -1,4 +1,4 @@
-"""A config of a model that trains in milliseconds and draws random numbers wherever one can."""
+"""A config of a model that trains in milliseconds and draws random numbers everywhere."""
 
 import json
 import random
@@ -108,13 +108,13 @@ def config(output_dir, **train) -> OmegaConf:
 
 
 def train(cfg, resume: bool = False) -> dict:
-    """Train a config; seeded anew, as `default_setup` does."""
+    """Train a config after seeding, as `default_setup` does."""
     seed_all_rng(cfg.train.seed)
     return do_train(Namespace(resume=resume), cfg)
 
 
 def logged(output_dir) -> dict[int, dict[str, float]]:
-    """iteration -> what metrics.json says of it, without times; the later of two lines counts."""
+    """iteration -> its values in metrics.json, without times; the later of two lines counts."""
     rows: dict[int, dict[str, float]] = {}
     for line in (output_dir / "metrics.json").read_text().splitlines():
         row = json.loads(line)
@@ -128,11 +128,11 @@ def weights(output_dir, name: str = "model_final") -> dict[str, torch.Tensor]:
 
 
 class Killed(BaseException):
-    """Stands for kill -9, which tests/test_train_net.py tries on a real process."""
+    """In place of kill -9, which tests/train/test_train_net.py sends to a real process."""
 
 
 def killed_before(iteration: int, monkeypatch) -> None:
-    """From now on the training ends where that iteration begins."""
+    """End the training before that iteration."""
     original = Trainer.run_step
 
     def run_step(self):

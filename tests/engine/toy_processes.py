@@ -1,4 +1,4 @@
-"""A script: trains the toy in two processes, in one of which something happens."""
+"""Train the toy in two processes, in one of which something happens; also a script."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import mvit_det  # noqa: F401  before detectron2
 import toy
 from detectron2.utils import comm
 
-from mvit_det.engine import run
+from mvit_det.engine import hooks, run
 from mvit_det.errors import UserError
 
 
@@ -20,7 +20,7 @@ def kill_myself() -> None:
 
 
 def fail() -> None:
-    raise UserError("Nothing is right with 42: mend it.")
+    raise UserError("The value 42 is wrong: correct it.")
 
 
 def interrupt_launcher() -> None:
@@ -38,6 +38,7 @@ EVENTS = {
 
 
 def main(args: Namespace) -> None:
+    hooks.draw_curves = lambda *_: []
     if comm.get_rank() == 1:
         forward = toy.Toy.forward
 
@@ -56,8 +57,8 @@ def main(args: Namespace) -> None:
     toy.train(cfg, resume=args.resume)
 
 
-if __name__ == "__main__":
-    event, folder, *resume = sys.argv[1:]
+def launch(event: str, folder: str, resume: str = "") -> None:
+    """Run `main` in two new processes and exit as a command line does."""
     run(
         main,
         Namespace(
@@ -70,3 +71,7 @@ if __name__ == "__main__":
             dist_url="auto",
         ),
     )
+
+
+if __name__ == "__main__":
+    launch(*sys.argv[1:])

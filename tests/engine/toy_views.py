@@ -1,9 +1,8 @@
-"""A script: tests a toy model on the views of videos that nobody sees, in one process or two."""
+"""Test a toy model on the views of generated videos, in one process or two."""
 
 import os
 import resource
 import signal
-import sys
 import time
 import zlib
 from argparse import Namespace
@@ -82,7 +81,7 @@ def kill_myself() -> None:
 
 def interrupt_launcher() -> None:
     """As soon as both processes have something on disk."""
-    folder = Path(sys.argv[2], "unfinished_test")
+    folder = Path(os.environ["TOY_FOLDER"], "unfinished_test")
     while len(list(folder.glob("*.scores"))) < 2:
         time.sleep(0.05)
     os.kill(os.getppid(), signal.SIGINT)
@@ -138,18 +137,21 @@ def main(args: Namespace) -> None:
         Path(args.folder, "results.txt").write_text(repr(results))
 
 
-if __name__ == "__main__":
-    processes, folder, weights, event, at, rank, *resume = sys.argv[1:]
+def launch(
+    processes: int, folder: str, weights: str, event: str, at: int, rank: int, resume: str = ""
+) -> None:
+    """Run `main` in so many processes and exit as a command line does."""
+    os.environ["TOY_FOLDER"] = folder
     run(
         main,
         Namespace(
             folder=folder,
             weights=weights,
             event=event,
-            at=int(at),
-            rank=int(rank),
+            at=at,
+            rank=rank,
             resume=bool(resume),
-            num_gpus=int(processes),
+            num_gpus=processes,
             num_machines=1,
             machine_rank=0,
             dist_url="auto",

@@ -1,4 +1,4 @@
-"""What the tests of the video quickstarts have in common."""
+"""Shared by the tests of the video quickstarts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +16,11 @@ def two_iterations(config: str, overrides: list[str], folder: Path) -> Path:
     return folder
 
 
-def check_arrangements(seen: Mapping[str, np.ndarray], plain: np.ndarray) -> None:
-    """The frame numbers of each arrangement of a clip's frames, against those of the clip."""
-    assert np.array_equal(seen["as they are"], plain)
-    assert np.array_equal(seen["backwards"], plain[::-1])
-    assert not np.array_equal(seen["shuffled"], plain)
-    assert np.array_equal(np.sort(seen["shuffled"]), plain)
-    (one,) = set(seen["one of them, repeated"].tolist())
-    assert one in plain
+def check_arrangements(indices: Mapping[str, np.ndarray], plain: np.ndarray) -> None:
+    """Compare the frame indices of each arrangement of a clip with those of the clip."""
+    assert np.array_equal(indices["unchanged"], plain)
+    assert np.array_equal(indices["backwards"], plain[::-1])
+    assert not np.array_equal(indices["shuffled"], plain)
+    assert np.array_equal(np.sort(indices["shuffled"]), plain)
+    (repeated,) = set(indices["one frame, repeated"].tolist())
+    assert repeated in plain

@@ -1,4 +1,4 @@
-"""The quickstart of action detection: files, loaders and evaluation of AVA; nothing that mirrors."""
+"""The quickstart of action detection: files, loaders and evaluation of AVA; no mirroring."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ TINY = [
 ]
 TINY += ["dataloader.train.total_batch_size=2"]
 
-pytestmark = pytest.mark.usefixtures("datasets_folder")
+pytestmark = pytest.mark.usefixtures("datasets_folder", "quick_pictures")
 
 
 def config(*overrides: str):
@@ -39,7 +39,7 @@ def config(*overrides: str):
 
 
 @pytest.fixture(scope="module")
-def output(datasets_folder, tmp_path_factory) -> Path:
+def output(datasets_folder, quick_pictures, tmp_path_factory) -> Path:
     return two_iterations(CONFIG, TINY, tmp_path_factory.mktemp("run"))
 
 
@@ -53,7 +53,7 @@ def test_it_trains_and_reports_by_action(output):
 
 
 def test_training_clips_are_those_of_the_files():
-    """Where all of a frame is taken: all frames around the key frame, in order, never mirrored."""
+    """Without cropping: all frames around the key frame, in order, never mirrored."""
     cfg = config("dataloader.train.mapper.transform.short_side=[128,128]")
     mapper, data = (instantiate(cfg.dataloader.train[key]) for key in ("mapper", "dataset"))
     assert len(data) == 12  # four key frames of each video
@@ -65,13 +65,13 @@ def test_training_clips_are_those_of_the_files():
             assert len(video) == 51 and round(video.fps, 6) == 10
             middle = round(10 * item["second"])
             frames = torch.from_numpy(video.frames(range(middle - 4, middle + 4)) / 255)
-        seen = sample["inputs"].movedim(0, -1) * 0.225 + 0.45
-        assert (seen - frames).abs().max() < 1e-3
-        wanted = torch.from_numpy(item["boxes"]) * 128
-        assert (sample["boxes"] - wanted).abs().max() <= 1
+        inputs = sample["inputs"].movedim(0, -1) * 0.225 + 0.45
+        assert (inputs - frames).abs().max() < 1e-3
+        expected = torch.from_numpy(item["boxes"]) * 128
+        assert (sample["boxes"] - expected).abs().max() <= 1
 
 
-def test_the_model_scores_each_box_of_the_found_ones():
+def test_the_model_scores_each_detected_box():
     cfg = config()
     model = instantiate(cfg.model).eval()
     assert model.stride == 16 and model.num_classes == 8
@@ -80,12 +80,12 @@ def test_the_model_scores_each_box_of_the_found_ones():
         scores = model(batch)
     assert [each.shape for each in scores] == [(len(boxes), 8) for boxes in batch["boxes"]]
     assert all((0 < each).all() and (each < 1).all() for each in scores)
-    # found: none is annotated, and none of a score below 0.8 is there
+    # detected boxes, without annotations, of scores from 0.8 on
     assert not any(labels.any() for labels in batch["labels"])
     assert 2 <= min(map(len, scores)) and max(map(len, scores)) <= 5
 
 
-def test_one_override_leaves_a_single_frame():
+def test_one_override_repeats_a_single_frame():
     cfg = config(*motion.ONE_FRAME)
     for loader in (cfg.dataloader.train, cfg.dataloader.test):
         inputs = next(iter(instantiate(loader)))["inputs"]
@@ -97,27 +97,27 @@ def test_one_override_leaves_a_single_frame():
 def test_rearranged_frames_around_a_key_frame():
     times = np.arange(51) / 10
     sampling = instantiate(config().dataloader.train.mapper.sampling)
-    seen = {
+    indices = {
         name: motion.Rearranged(sampling, name).around(times, 2.0) for name in motion.ARRANGEMENTS
     }
     plain = np.arange(16, 24)
-    check_arrangements(seen, plain)
+    check_arrangements(indices, plain)
 
 
 def test_the_ablation_measures_as_the_evaluation_does(output, monkeypatch, capsys):
     reported = json.loads((output / "metrics.json").read_text().splitlines()[-1])
     final = output / "model_final.pth"
-    mean, _ = motion.tested(motion.OF_ACTIONS, config(), final, "as they are")
+    mean, _ = motion.measure_arrangement(motion.ACTION_CLIPS, config(), final, "unchanged")
     assert mean == pytest.approx(reported["actions/mAP50"])
     monkeypatch.setattr(sys, "argv", ["motion.py", "--actions", "--weights", str(final), *TINY])
     motion.main()
     table = capsys.readouterr().out
     assert all(name in table for name in motion.ARRANGEMENTS)
-    assert "25 in the mean" in table
+    assert "25 on average" in table
 
 
-def test_the_ablation_tells_an_action_from_its_opposite():
-    """With a model that knows the labels, and one that names the opposite of each."""
+def test_the_ablation_distinguishes_an_action_from_its_opposite():
+    """With a model that knows the labels, and one that predicts the opposite of each."""
     cfg = config("dataloader.test.dataset.split=train")  # whose boxes come with their labels
 
     class Knowing(torch.nn.Module):
@@ -128,7 +128,7 @@ def test_the_ablation_tells_an_action_from_its_opposite():
         def forward(self, batch):
             return [labels[:, self.columns] for labels in batch["labels"]]
 
-    right = motion.detected(cfg, Knowing(list(range(8))))
-    wrong = motion.detected(cfg, Knowing(motion.OPPOSITE_ACTION.tolist()))
-    # no more, as annotated and found boxes of one figure are both there
+    right = motion.measure_detection(cfg, Knowing(list(range(8))))
+    wrong = motion.measure_detection(cfg, Knowing(motion.OPPOSITE_ACTION.tolist()))
+    # no more, since each figure has an annotated and a detected box
     assert right[0] == wrong[1] > 50 and right[1] == wrong[0] < 25

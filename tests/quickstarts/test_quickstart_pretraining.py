@@ -26,7 +26,7 @@ def tiny_data(split_size: int) -> list[str]:
     ]
 
 
-pytestmark = pytest.mark.usefixtures("datasets_folder")
+pytestmark = pytest.mark.usefixtures("datasets_folder", "quick_pictures")
 
 
 def start(config: str, output: Path, *overrides: str) -> None:
@@ -40,7 +40,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory) -> Path:
+def classifier(datasets_folder, quick_pictures, tmp_path_factory) -> Path:
     """The output folder of one iteration."""
     output = tmp_path_factory.mktemp("classifier")
     start(CLASSIFICATION, output, "dataloader.train.total_batch_size=4", *tiny_data(4))

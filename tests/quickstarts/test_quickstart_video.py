@@ -1,4 +1,4 @@
-"""The video quickstart: true files, views and evaluation; nothing that would turn a motion round."""
+"""The video quickstart: real files, views and evaluation; nothing that reverses a motion."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ TINY = [
 TINY += ["dataloader.train.num_workers=0", "dataloader.test.num_workers=0"]
 TINY += ["dataloader.train.total_batch_size=4"]
 
-pytestmark = pytest.mark.usefixtures("datasets_folder")
+pytestmark = pytest.mark.usefixtures("datasets_folder", "quick_pictures")
 
 
 def config(*overrides: str):
@@ -35,7 +35,7 @@ def config(*overrides: str):
 
 
 @pytest.fixture(scope="module")
-def output(datasets_folder, tmp_path_factory) -> Path:
+def output(datasets_folder, quick_pictures, tmp_path_factory) -> Path:
     return two_iterations(CONFIG, TINY, tmp_path_factory.mktemp("run"))
 
 
@@ -48,20 +48,20 @@ def test_it_trains_and_reports_by_class(output):
 
 
 def test_training_clips_are_those_of_the_files():
-    """Where a whole clip is taken: never mirrored, which would make another class of it."""
+    """Without cropping: never mirrored, which would change the class."""
     overrides = ("scale=[1,1]", "ratio=[1.25,1.25]")
     cfg = config(*(f"dataloader.train.mapper.transform.{text}" for text in overrides))
     mapper, data = (instantiate(cfg.dataloader.train[key]) for key in ("mapper", "dataset"))
     for item in list(data)[:8]:
-        seen = mapper(item)["inputs"]
-        assert seen.shape == (3, 8, 64, 64)
+        inputs = mapper(item)["inputs"]
+        assert inputs.shape == (3, 8, 64, 64)
         with open_video(item["file_name"]) as video:
             assert len(video) == 36 and round(video.fps, 6) == 30
             frames = torch.from_numpy(video.frames(range(36)) / 255).permute(0, 3, 1, 2)
         whole = torch.nn.functional.interpolate(frames.float(), size=(64, 64), mode="bilinear")
-        first = seen[:, 0] * 0.225 + 0.45
+        first = inputs[:, 0] * 0.225 + 0.45
         straight, mirrored = (
-            (first - wanted).abs().mean(dim=(1, 2, 3)).min() for wanted in (whole, whole.flip(-1))
+            (first - frames).abs().mean(dim=(1, 2, 3)).min() for frames in (whole, whole.flip(-1))
         )
         assert straight < 0.03 and mirrored > 2 * straight
 
@@ -79,7 +79,7 @@ def test_clips_of_a_video_have_two_places_and_three_crops():
     assert scores.shape == (16, 3, 10)
 
 
-def test_one_override_leaves_a_single_frame():
+def test_one_override_repeats_a_single_frame():
     cfg = config(*motion.ONE_FRAME)
     train, test = next(iter(instantiate(cfg.dataloader.train))), instantiate(cfg.dataloader.test)
     for inputs in (train["inputs"], next(iter(test))["inputs"][:, 1]):
@@ -92,21 +92,23 @@ def test_rearranged_frames():
     times = np.arange(48) / 30
     sampling = instantiate(config().dataloader.train.mapper.sampling)
     plain = sampling.test(times, 1, 2)
-    seen = {
+    indices = {
         name: motion.Rearranged(sampling, name).test(times, 1, 2) for name in motion.ARRANGEMENTS
     }
-    check_arrangements(seen, plain)
+    check_arrangements(indices, plain)
 
 
 def test_the_ablation_counts_right_and_opposite_answers(output, monkeypatch, capsys):
-    """With a model that knows the labels, and one that names the opposite of each."""
+    """With a model that knows the labels, and one that predicts the opposite of each."""
     moves = list(MOTIONS.values())
     opposite = np.array([moves.index((dial, -way)) for dial, way in moves])
     labels = np.arange(10).repeat(2)
     final = output / "model_final.pth"
-    for known, expected in ((labels, (100, 0)), (opposite[labels], (0, 100))):
-        monkeypatch.setattr(motion, "answers", lambda cfg, model: (labels, known))
-        assert motion.tested(motion.OF_VIDEOS, config(), final, "backwards") == expected
+    for answers, expected in ((labels, (100, 0)), (opposite[labels], (0, 100))):
+        monkeypatch.setattr(
+            motion, "predict_classes", lambda *_, answers=answers: (labels, answers)
+        )
+        assert motion.measure_arrangement(motion.VIDEOS, config(), final, "backwards") == expected
     monkeypatch.undo()
     arguments = ["motion.py", "--weights", str(output / "model_final.pth"), *TINY]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -118,5 +120,7 @@ def test_the_ablation_counts_right_and_opposite_answers(output, monkeypatch, cap
 
 def test_the_ablation_measures_as_the_evaluation_does(output):
     reported = json.loads((output / "metrics.json").read_text().splitlines()[-1])
-    right, _ = motion.tested(motion.OF_VIDEOS, config(), output / "model_final.pth", "as they are")
+    right, _ = motion.measure_arrangement(
+        motion.VIDEOS, config(), output / "model_final.pth", "unchanged"
+    )
     assert right == pytest.approx(reported["classification/top1"])

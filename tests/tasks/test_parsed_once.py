@@ -1,4 +1,4 @@
-"""Files of annotations are parsed once by a run, whoever asks for their content, and stay as parsed."""
+"""A run parses each annotation file once, and nothing changes the parsed content."""
 
 import builtins
 import json
@@ -77,14 +77,16 @@ def train(config: str, *words: str) -> None:
     train_net.main(train_net.argument_parser().parse_args(line))
 
 
-def test_a_run_parses_each_coco_file_once(tmp_path, parses, datasets_folder):
+def test_a_run_parses_each_coco_file_once(tmp_path, parses, quick_pictures):
     flags = []
     for split, count in (("train", 2), ("val", 3)):
         generate_shapes(tmp_path / split, count, seed=count, image_size=96, object_size=(20, 50))
         flags += [f"--{split}-json", str(tmp_path / split / "annotations.json")]
         flags += [f"--{split}-images", str(tmp_path / split / "images")]
     settle(tmp_path)
-    before = {split: (tmp_path / split / "annotations.json").read_text() for split in ("train", "val")}
+    before = {
+        split: (tmp_path / split / "annotations.json").read_text() for split in ("train", "val")
+    }
     train("mask_rcnn_mvitv2_t_3x.py", *flags, *DETECTOR, f"train.output_dir={tmp_path / 'out'}")
     found = {key: n for key, n in parses.items() if key[1] == "annotations.json"}
     assert found == {("train", "annotations.json"): 1, ("val", "annotations.json"): 1}
@@ -92,7 +94,7 @@ def test_a_run_parses_each_coco_file_once(tmp_path, parses, datasets_folder):
         assert read_coco_json(tmp_path / split / "annotations.json") == json.loads(text)
 
 
-def test_a_run_parses_each_csv_once(tmp_path, parses, datasets_folder):
+def test_a_run_parses_each_csv_once(tmp_path, parses, quick_pictures):
     flags = ["--label-map", str(tmp_path / "train" / "label_map.pbtxt")]
     for split in ("train", "val"):
         generate_moving_figures(tmp_path / split, 2, 3, 3, 128, split == "train")
@@ -102,7 +104,9 @@ def test_a_run_parses_each_csv_once(tmp_path, parses, datasets_folder):
     settle(tmp_path)
     ava = "ava/mvitv2_s_16x4_k400_ava.py"
     train(ava, *flags, *ACTIONS, f"train.output_dir={tmp_path / 'out'}")
-    names = [(split, f"{kind}.csv") for split in ("train", "val") for kind in ("actions", "proposals")]
+    names = [
+        (split, f"{kind}.csv") for split in ("train", "val") for kind in ("actions", "proposals")
+    ]
     assert {key: n for key, n in parses.items() if key in names} == dict.fromkeys(names, 1)
     table = read_boxes(str(tmp_path / "val" / "actions.csv"), "actions")
     with pytest.raises(ValueError, match="read-only"):

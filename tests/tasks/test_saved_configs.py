@@ -1,4 +1,4 @@
-"""Configs that runs saved before a config named its task: they still train, evaluate and predict."""
+"""Configs saved before configs named their task still train, evaluate and predict."""
 
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def test_each_quickstart(name, datasets_folder, tmp_path):
     assert "task" not in cfg
     task = task_of(cfg)
     assert type(task) is kind
-    # what was saved and what the data tell are the same
-    assert task.data_categories(cfg) == task.categories(cfg) and len(task.categories(cfg)) == classes
+    categories = task.categories(cfg)  # saved ones, which are those of the data
+    assert task.data_categories(cfg) == categories and len(categories) == classes
     assert "17" in task.inference(cfg, 0.5).summary(17)
     instantiate(cfg.model)
     cfg.train.output_dir = str(tmp_path)

@@ -1,4 +1,4 @@
-"""A tiny detector that was trained, and shapes as one's own data."""
+"""A tiny trained detector, and shapes as custom data."""
 
 from pathlib import Path
 
@@ -6,6 +6,11 @@ import pytest
 from train_runs import QUICKSTART, SMALL_DATA, TINY, start
 
 from mvit_det.data.synthetic.shapes import generate_shapes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_plots(quick_pictures):
+    """Apply `quick_pictures` to all tests of this folder."""
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +32,9 @@ def detector(datasets_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_files(tmp_path_factory) -> Path:
-    """Shapes as one's own data: {train,val}/annotations.json and images; three classes are used."""
-    folder = tmp_path_factory.mktemp("own")
+def custom_files(tmp_path_factory) -> Path:
+    """Shapes as custom data: {train,val}/annotations.json and images, with three classes."""
+    folder = tmp_path_factory.mktemp("custom")
     for name, count in (("train", 6), ("val", 3)):
         generate_shapes(folder / name, count, seed=count, image_size=96, object_size=(20, 50))
     return folder

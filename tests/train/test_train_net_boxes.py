@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from train_runs import QUICKSTART, TINY, lines, own_flags, start
+from train_runs import QUICKSTART, TINY, custom_flags, lines, start
 
 from mvit_det.predict.__main__ import argument_parser, main
 
@@ -11,11 +11,11 @@ pytestmark = pytest.mark.usefixtures("datasets_folder")
 
 
 def test_a_file_without_masks_trains_resumes_evaluates_and_predicts_boxes(
-    own_files, tmp_path, capsys
+    custom_files, tmp_path, capsys
 ):
-    flags = own_flags(own_files)
+    flags = custom_flags(custom_files)
     for index, split in ((1, "train"), (5, "val")):
-        coco = json.loads((own_files / split / "annotations.json").read_text())
+        coco = json.loads((custom_files / split / "annotations.json").read_text())
         for annotation in coco["annotations"]:
             annotation["segmentation"] = []
         path = tmp_path / f"{split}.json"
@@ -40,7 +40,7 @@ def test_a_file_without_masks_trains_resumes_evaluates_and_predicts_boxes(
     assert results and not any("segmentation" in row for row in results)
 
     words = ["--config-file", output / "config.yaml", "--weights", weights]
-    words += [own_files / "val" / "images", "--output", tmp_path / "found"]
+    words += [custom_files / "val" / "images", "--output", tmp_path / "found"]
     main(argument_parser().parse_args(list(map(str, words + ["--score-threshold", "0"]))))
     found = json.loads((tmp_path / "found" / "predictions.json").read_text())
     assert found and not any("segmentation" in row for row in found)

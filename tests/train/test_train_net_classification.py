@@ -1,4 +1,4 @@
-"""A released classification config, shrunken, end to end: train, evaluate, resume, EMA, 21K heads."""
+"""A small classification config end to end: train, evaluate, resume, EMA, 21K heads."""
 
 from pathlib import Path
 
@@ -68,19 +68,20 @@ def trained(images, tmp_path_factory) -> Path:
     return output
 
 
-def test_it_trains_and_leaves_its_files(trained):
+def test_it_trains_and_writes_its_files(trained):
     names = {path.name for path in trained.iterdir()}
-    assert {"config.yaml", "model_final.pth", "averaged_final.pth", "model_best.pth"} <= names
+    for name in ("config.yaml", "model_final", "averaged_final", "model_best"):
+        assert name in names or f"{name}.pth" in names
     assert "classification_predictions.npz" in names
     rows = logged(trained)
     assert set(rows) == {0, 1, 2, 3, 4, 5}
     for iteration in range(5):
-        assert {"total_loss", "grad_norm", "lr"} <= set(rows[iteration])
+        assert all(rows[iteration][key] > 0 for key in ("total_loss", "grad_norm", "lr"))
     assert rows[0]["lr"] == pytest.approx(2e-3 * 4e-5) and rows[4]["lr"] < 2e-3
-    assert {"classification/top1", "classification/top5"} <= set(rows[5])
+    assert 0 <= rows[5]["classification/top1"] <= rows[5]["classification/top5"] == 100
 
 
-def test_a_resumed_run_is_the_one_that_was_not_stopped(trained, images, tmp_path, monkeypatch):
+def test_a_resumed_run_equals_a_whole_one(trained, images, tmp_path):
     stopped_at(3, *arguments(images, tmp_path))
     config, *overrides = arguments(images, tmp_path)[1:]
     start("--config-file", config, "--resume", *overrides)
@@ -105,7 +106,7 @@ def test_evaluation_repeats_with_the_averaged_weights(trained, images, tmp_path)
 
 
 def test_the_first_outputs_of_a_larger_head_are_evaluated_alone(trained, images, tmp_path):
-    """As a model of ImageNet-21K is on ImageNet-1K: what other outputs say does not count."""
+    """As a model of ImageNet-21K on ImageNet-1K: the other outputs are ignored."""
     state = weights(trained, "averaged_final")
     for key in ("head.projection.weight", "head.projection.bias"):
         extra = torch.full_like(state[key], 5.0)
@@ -123,7 +124,7 @@ def test_the_first_outputs_of_a_larger_head_are_evaluated_alone(trained, images,
     assert found == small
 
 
-def test_what_is_wrong_with_the_test_images_shows_before_training(images, tmp_path):
+def test_a_fault_of_the_test_data_is_reported_before_training(images, tmp_path):
     wrong = "dataloader.test.mapper.transform.protocol=centre"
     with pytest.raises(UserError, match="protocol='centre'"):
         start(*arguments(images, tmp_path, wrong))
@@ -135,7 +136,7 @@ def test_an_evaluation_of_nothing_is_a_fault(images, tmp_path):
     folder.mkdir(parents=True)
     (folder / "a.png").write_text("no picture")
     start(*arguments(images, tmp_path / "run", "train.max_iter=1", "train.eval_period=0"))
-    with pytest.raises(UserError, match="Nothing was measured"):
+    with pytest.raises(UserError, match="The evaluation has no metrics"):
         start(
             "--eval-only",
             *arguments(images, tmp_path / "evaluation"),

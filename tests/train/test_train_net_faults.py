@@ -1,11 +1,11 @@
-"""How faults of a training's user end: in one sentence that names the value and the fix."""
+"""Faults that a user can fix end in one sentence with the value and the fix."""
 
 import json
 import re
 
 import pytest
 import torch
-from train_runs import QUICKSTART, ROOT, own_flags, start
+from train_runs import QUICKSTART, ROOT, custom_flags, start
 
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("datasets_folder")
         ("train.max_iter=abc", "train.max_iter=abc must be a number"),
         ("train.amp.enabled=3", "train.amp.enabled=3 must be true or false"),
         ("train.max_iter 2", "write key=value without spaces"),
-        ("--eval-only", "must stand before"),
+        ("--eval-only", "must come before"),
         ("~train.seed", "a key cannot be deleted"),
     ],
 )
@@ -43,7 +43,7 @@ def test_right_overrides_pass(tmp_path):
             "optimizer.eps=1e-6",  # an argument that the config leaves at its default
             "model.backbone.bottom_up.use_act_checkpoint=True",
             "dataloader.test.mapper.augmentations.0.short_edge_length=64",
-            "dataloader.train.mapper.recompute_boxes=true",  # one that goes on to the base class
+            "dataloader.train.mapper.recompute_boxes=true",  # an argument of the base class
             "model.soft_nms=linear",
             "model.test_short_sides=[96,128]",
             "+train.note=mine",
@@ -71,9 +71,11 @@ def test_a_dataset_that_is_not_on_disk(tmp_path):
         )
 
 
-def test_half_of_ones_own_data(own_files):
+def test_custom_data_without_images(custom_files):
     with pytest.raises(UserError, match="--train-images is missing"):
-        start("--config-file", QUICKSTART, "--train-json", "a.json", *own_flags(own_files)[4:])
+        start(
+            "--config-file", QUICKSTART, "--train-json", "a.json", *custom_flags(custom_files)[4:]
+        )
 
 
 DEEPER = [
@@ -82,7 +84,7 @@ DEEPER = [
 ]
 
 
-def test_what_is_refused_or_only_evaluates_leaves_the_config_of_the_run(detector):
+def test_refused_and_evaluating_runs_keep_the_config_of_the_folder(detector):
     before = (detector / "config.yaml").read_bytes()
     arguments = [detector, f"train.output_dir={detector}"]
     with pytest.raises(UserError, match="holds the checkpoints of another run"):
@@ -99,7 +101,7 @@ def test_what_is_refused_or_only_evaluates_leaves_the_config_of_the_run(detector
     assert (detector / "config.yaml").read_bytes() == before
 
 
-def test_weights_that_are_no_numbers_are_refused(detector, tmp_path):
+def test_weights_that_are_not_finite_are_refused(detector, tmp_path):
     weights = torch.load(detector / "model_0000003.pth", weights_only=True)["model"]
     weights["roi_heads.mask_head.predictor.bias"].fill_(float("nan"))
     torch.save({"model": weights}, tmp_path / "nan.pth")
@@ -112,20 +114,20 @@ def test_weights_that_are_no_numbers_are_refused(detector, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "override, told",
+    "override, message",
     [
         ("train.max_iter=0", "max_iter=0 of train must be a whole number of at least 1"),
         ("train.device=gpu", "train.device=gpu cannot be used here"),
         ("model.backbone.bottom_up.drop_path_rate=2", "drop_path_rate=2.* must be from 0 to 1"),
     ],
 )
-def test_values_out_of_range_end_in_a_sentence(override, told, detector, tmp_path):
-    with pytest.raises(UserError, match=told):
+def test_values_out_of_range_end_in_a_sentence(override, message, detector, tmp_path):
+    with pytest.raises(UserError, match=message):
         start(detector, override, f"train.output_dir={tmp_path}")
 
 
 @pytest.mark.parametrize(
-    "weights, overrides, told",
+    "weights, overrides, message",
     [
         ("nowhere.pth", [], "nowhere.pth do not exist"),
         ("", [], "--eval-only needs weights"),
@@ -134,17 +136,17 @@ def test_values_out_of_range_end_in_a_sentence(override, told, detector, tmp_pat
         ("model_0000003.pth", DEEPER, "another architecture.*missing.*unexpected.*mismatched"),
     ],
 )
-def test_weights_that_cannot_be_evaluated(weights, overrides, told, detector, tmp_path):
+def test_weights_that_cannot_be_evaluated(weights, overrides, message, detector, tmp_path):
     if isinstance(weights, bytes):
         (tmp_path / "page.pth").write_bytes(weights)
         weights = tmp_path / "page.pth"
     weights = weights and detector / weights
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         start(detector, "--eval-only", f"train.init_checkpoint={weights}", *overrides)
 
 
 def test_starting_from_another_architecture_is_refused_but_other_classes_are_not(
-    detector, own_files, tmp_path
+    detector, custom_files, tmp_path
 ):
     common = [
         detector,
@@ -156,12 +158,12 @@ def test_starting_from_another_architecture_is_refused_but_other_classes_are_not
     with pytest.raises(UserError, match="9 classes.*5 classes|5 classes.*9"):
         start(*common, "model.roi_heads.num_classes=9")
     # fewer classes: the heads are new, the backbone fits
-    single = json.loads((own_files / "train" / "annotations.json").read_text())
+    single = json.loads((custom_files / "train" / "annotations.json").read_text())
     single["categories"] = [dict(id=1, name="thing")]
     for annotation in single["annotations"]:
         annotation["category_id"] = 1
     (tmp_path / "single.json").write_text(json.dumps(single))
-    flags = own_flags(own_files)
+    flags = custom_flags(custom_files)
     flags[1] = flags[5] = str(tmp_path / "single.json")
     flags[7] = flags[3]
     start(*flags, *common)

@@ -1,4 +1,4 @@
-"""Released video configs, shrunken, end to end: train on one's own videos, resume, evaluate, lists."""
+"""Small video configs end to end: train on custom videos, evaluate, lists."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def brightening(rng: np.random.Generator, up: bool) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    """{train,val}/CLASS/NUMBER.mp4, of which one is damaged; and a folder of frames."""
+    """{train,val}/CLASS/NUMBER.mp4, one of them damaged, and a folder of frames."""
     root, rng = tmp_path_factory.mktemp("videos"), np.random.default_rng(0)
     for split, count in (("train", 3), ("val", 2)):
         for name in CLASSES:
@@ -56,7 +56,7 @@ def videos(tmp_path_factory) -> Path:
     return root
 
 
-def own(videos: Path, output: Path) -> list[str]:
+def custom_run(videos: Path, output: Path) -> list[str]:
     flags = ["--train-videos", str(videos / "train"), "--val-videos", str(videos / "val")]
     return ["--config-file", KINETICS, *flags, *TINY, f"train.output_dir={output}"]
 
@@ -64,7 +64,7 @@ def own(videos: Path, output: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def trained(videos, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("run")
-    start(*own(videos, output))
+    start(*custom_run(videos, output))
     return output
 
 
@@ -82,7 +82,7 @@ def test_one_command_trains_and_evaluates(trained):
 
 def test_evaluation_repeats(videos, trained, tmp_path):
     weights = f"train.init_checkpoint={trained / 'model_final.pth'}"
-    arguments = own(videos, tmp_path)
+    arguments = custom_run(videos, tmp_path)
     flags = [arguments[0], arguments[1], *arguments[4:]]  # the folder for testing is enough
     start("--eval-only", *flags, weights)
     first, again = (np.load(folder / "video_scores.npz") for folder in (trained, tmp_path))
@@ -95,9 +95,9 @@ def test_evaluation_repeats(videos, trained, tmp_path):
     "setting, least",
     [("train.num_workers=-1", 0), ("test.num_workers=-1", 0), ("test.batch_size=0", 1)],
 )
-def test_loaders_are_judged_before_the_first_batch(videos, tmp_path, setting, least):
+def test_loaders_are_checked_before_the_first_batch(videos, tmp_path, setting, least):
     with pytest.raises(UserError, match=f"{setting} must be a whole number, {least} or more"):
-        start(*own(videos, tmp_path), f"dataloader.{setting}")
+        start(*custom_run(videos, tmp_path), f"dataloader.{setting}")
 
 
 def test_lists(videos, trained, tmp_path, caplog):
@@ -127,7 +127,7 @@ def test_lists(videos, trained, tmp_path, caplog):
     assert "classification/top1" in logged(tmp_path / "run")[2]
 
 
-def test_a_config_whose_data_are_not_there(tmp_path, monkeypatch):
+def test_a_config_whose_data_are_absent(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     with pytest.raises(
         UserError, match="list of videos kinetics400/train.csv does not exist .*READ"

@@ -1,4 +1,4 @@
-"""What the tests of train_net.py have in common: starting it, stopping it, and what it logs."""
+"""Shared by the tests of train_net.py: start it, stop it, read its log."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 import train_net  # noqa: E402  the script, as a module
 from mvit_det.engine.trainer import Trainer
+from mvit_det.train import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
@@ -39,6 +40,14 @@ def start(*arguments: str | Path) -> None:
     train_net.main(train_net.argument_parser().parse_args(words(*arguments)))
 
 
+def command(*arguments: str) -> None:
+    """train_net.py as a command, for a forked process; without drawing plots."""
+    from matplotlib.figure import Figure
+
+    Figure.savefig = lambda *_, **__: None
+    run_command(arguments, "train_net.py")
+
+
 def stopped_at(iteration: int, *arguments: str) -> None:
     """The same, ended by an exception before that iteration."""
     original = Trainer.run_step
@@ -67,7 +76,7 @@ def logged(output: Path) -> dict[int, dict[str, float]]:
     return rows
 
 
-def own_flags(folder: Path) -> list[str]:
+def custom_flags(folder: Path) -> list[str]:
     """The four flags of such data, each with its value."""
     return [
         argument

@@ -9,7 +9,7 @@ from .recognizer import mvitv2
 
 model = L(ActionDetector)(
     backbone=mvitv2("S", (16, 224, 224), drop_path_rate=0.4),
-    num_classes=80,  # actions of AVA, of which 60 are evaluated
+    num_classes=80,  # AVA's actions; 60 of them are evaluated
     roi_size=7,
     head_dropout=0.5,
 )

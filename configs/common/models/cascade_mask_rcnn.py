@@ -12,7 +12,7 @@ from .mask_rcnn import model as mask_rcnn
 # Per stage: IoU from which a box is foreground; weights of the centre and of the size in the
 # regression target, which grow as offsets shrink.
 stages = [(0.5, 10, 5), (0.6, 20, 10), (0.7, 30, 15)]
-# Batch norm over all GPUs that counts each region once. Unlike torch's own SyncBatchNorm it takes
+# Batch norm over all GPUs that counts each region once. Unlike torch's SyncBatchNorm it takes
 # empty batches, which the mask head gets if no proposal matches an object.
 norm = "naiveSyncBN_N"
 

@@ -248,7 +248,7 @@ def _check_consistency(
         unknown = set().union(*map(seconds_of, proposed.values())) - seconds
         if unknown:
             logger.warning(
-                "%s: %d key frames are not annotated in %s; people count as doing nothing: %s",
+                "%s: %d key frames are not annotated in %s; their boxes train as negatives: %s",
                 *(shorten_list(proposed), len(unknown)),
                 *(shorten_list(annotated), shorten_list(sorted(unknown), 3)),
             )

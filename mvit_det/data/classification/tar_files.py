@@ -113,7 +113,7 @@ def _read_headers(shard: Path) -> FileIndex:
                     labels[_sample_key(member.name)] = _read_label(shard, file, member)
     except (OSError, tarfile.TarError) as error:
         raise UserError(
-            f"{shard} is damaged, cut off or compressed ({error}): copy it anew; a compressed one "
+            f"{shard} is damaged, cut off or compressed ({error}): copy it again; a compressed one "
             "must be unpacked to a plain .tar, in which images can be found by position."
         ) from error
     return _index_by_label(shard, images, labels) if labels else _index_by_folder(shard, images)

@@ -19,7 +19,7 @@ _WHOLE = 0.95
 
 
 class VideoError(ValueError):
-    """Error of an unusable video or frame; the message is the reason, without the path."""
+    """A video or frame cannot be read; the message is the reason, without the path."""
 
 
 class VideoStream:

@@ -21,6 +21,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
+from mvit_det.commands import command
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.detection.annotations import (
     annotation_fault,
@@ -337,7 +338,7 @@ def _check_available(name: str) -> None:
         raise UserError(
             f"Dataset {name!r} is not on disk: looked for {shorten_list(absent)} "
             f"(DETECTRON2_DATASETS {state}): download it as described in datasets/README.md, or "
-            "start with `python train_net.py --config-file configs/quickstart.py`."
+            f"start with `{command('train')} --config-file quickstart`."
         )
 
 

@@ -63,7 +63,8 @@ def path_and_label(path: Path) -> FileIndex:
     are class indices from 0 to 999,999.
 
     Raises:
-        UserError: a row does not fit the format.
+        UserError: the file cannot be read, or a row does not fit the format; "folder first frames
+            label", a part of a folder, is refused as well.
     """
     lines = list(list_lines(path))
     if _separator(lines[0][1]) is None and _is_header(lines[0][1]):
@@ -270,8 +271,8 @@ def _single_label(path: Path, number: int, fields: list[str]) -> int:
     label = fields[4].replace('"', "")
     if not _is_number(label) or not 0 <= int(label) <= _LARGEST_LABEL:
         raise UserError(
-            f"{path}, line {number}: the label {fields[4]!r} is not one number from 0 on: put the "
-            "files something-something-v2-labels.json, -train.json and -validation.json, which "
+            f"{path}, line {number}: the label {fields[4]!r} is not a number of at least 0: put "
+            "the files something-something-v2-labels.json, -train.json and -validation.json, which "
             "have the labels of that data set, into the folder of the list."
         )
     return int(label)

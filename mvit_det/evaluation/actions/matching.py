@@ -4,7 +4,7 @@ Within a key frame and an action, a detection is a true positive if its IoU with
 enough and no earlier detection has matched the same box; it never takes the second best box. So
 detections depend on each other only through their order, and all are matched at once.
 
-Letters: N labelled boxes of the ground truth, D detections, P pairs of a box and a detection in the
+Legend: N labelled boxes of the ground truth, D detections, P pairs of a box and a detection in the
 same key frame and of the same action.
 """
 
@@ -84,7 +84,7 @@ def _official_rank(truth: ActionBoxes, detection: np.ndarray, target: np.ndarray
 
 
 def true_positives(target: np.ndarray) -> np.ndarray:
-    """Return (D,) whether a detection is the first one with its target (D,), which is not -1."""
+    """Return a mask (D,): True for the first detection of each target; -1 is not a target."""
     rows = np.flatnonzero(target >= 0)
     _, first = np.unique(target[rows], return_index=True)
     result = np.zeros(len(target), bool)

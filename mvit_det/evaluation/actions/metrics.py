@@ -1,7 +1,7 @@
 """Frame AP of actions, the metric of AVA.
 
 A detection is a true positive if it overlaps a box of its action in its key frame with IoU >= 0.5
-(see `matching`). The detections of an action in all key frames, sorted by falling score, give a
+(see `matching`). The detections of an action in all key frames, sorted by descending score, give a
 precision-recall curve; AP is the area below it, with the precision at each recall replaced by the
 maximum precision at that recall or beyond.
 
@@ -11,7 +11,7 @@ detections at key frames that are not in the ground truth are ignored. "pyslowfa
 PySlowFast reports in its logs (slowfast/utils/ava_eval_helper.py): all detections count, in the
 order of the rows, and those at other key frames are false positives.
 
-Letters: N labelled boxes of the truth, D detections, K actions, R points of recall.
+Legend: N labelled boxes of the truth, D detections, K actions, R points of recall.
 """
 
 from collections.abc import Collection, Sequence
@@ -149,7 +149,7 @@ def frame_ap(
     Args:
         truth: boxes; those of other actions than ``class_ids`` are ignored.
         found: detections; those of other actions are ignored.
-        class_ids: the K action ids, from 1 on.
+        class_ids: the K action ids, at least 1.
         mode: one of `MODES`.
         iou: minimum IoU of a true positive, above 0.
     """

@@ -73,6 +73,6 @@ def draw_action_curves(path: Path, scores: ActionScores, names: Sequence[str]) -
 
 
 def _best_first(scores: ActionScores) -> np.ndarray:
-    """Return the indices of the classes that have ground truth, by falling AP."""
+    """Return the indices of the classes that have ground truth, in descending order of AP."""
     order = np.argsort(-scores.ap, kind="stable")
     return order[np.isfinite(scores.ap[order])]

@@ -1,7 +1,7 @@
 """Which detections of a key frame AVA's official scorer keeps, and in which order.
 
 It reads a file row by row into one bounded heap per key frame, where a row of a higher score
-replaces the smallest entry, and then sorts the entries by falling score. Among equal scores the
+replaces the smallest entry, and then sorts the entries by descending score. Among equal scores the
 heap decides which ones stay and which come first: here key frames with equal scores go through
 Python's heap too, and the other key frames are sorted.
 """
@@ -24,7 +24,7 @@ class ActionBoxes:
     """Labelled boxes, one row each: a box with three actions has three rows.
 
     Attributes:
-        frame: (N,) key frame number, from 0 on.
+        frame: (N,) index of the key frame.
         box: (N, 4) x1, y1, x2, y2, in any unit.
         action: (N,) action id.
         score: (N,); for ground truth as in the official scorer the person id, or 1 without one,
@@ -56,7 +56,7 @@ def rank_in_group(group: np.ndarray) -> np.ndarray:
 
 
 def official_order(found: ActionBoxes) -> np.ndarray:
-    """Return the indices of rows that count, by key frame and falling score.
+    """Return the indices of rows that count, by key frame and descending score.
 
     Args:
         found: detections whose ``frame`` ascends.

@@ -134,7 +134,7 @@ def save_classes(path: Path, predictions: Predictions, accuracy: Accuracy) -> No
         UserError: the file cannot be written.
     """
     true, predicted, count = predictions.mistakes()
-    # pairs are sorted by falling frequency, so the first one of a class is the most frequent
+    # pairs are sorted by descending frequency, so the first one of a class is the most frequent
     classes, first = np.unique(true, return_index=True)
     confused = {k: (predictions.names[predicted[i]], count[i]) for k, i in zip(classes, first)}
     content = io.StringIO()

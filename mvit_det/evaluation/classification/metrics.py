@@ -1,6 +1,6 @@
 """Accuracy from the best classes per image.
 
-Letters: N images, K classes, k <= K best classes.
+Legend: N images, K classes, k <= K best classes.
 """
 
 from collections import Counter

@@ -20,19 +20,20 @@ def confusion_matrix(
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Count pairs of true class and predicted class, and list annotations that look wrong.
 
-    Detections are matched by falling score, first with objects of the same class, as for the
-    metric; then the unmatched detections and objects are matched across classes.
+    Detections with a score of at least `MIN_SCORE` are matched in descending order of score, by an
+    IoU of at least 0.5, first with objects of the same class, as for the metric; then the unmatched
+    detections and objects are matched across classes.
 
     NOTE: hotcoco's confusion matrix is not used: it matches all classes at once, so that it
     confuses a rider with the horse where both are detected, and counts detections on a crowd as
     false. Its matching runs twice here instead.
 
     Returns:
-        (K + 1, K + 1) int counts, true classes in rows; the last row counts false detections, the
-        last column missed objects; detections on a crowd do not count. And the detections of score
-        0.8 or more that match no object, or one of another class, by falling score: dicts with
-        "image_id", "bbox" (x, y, width, height in pixels), "score", "detected" and "annotated"
-        (class names, the latter None if there is no object).
+        (K + 1, K + 1) int counts for K classes, true classes in rows; the last row counts false
+        detections, the last column missed objects; detections on a crowd do not count. And the
+        detections of score 0.8 or more that match no object, or one of another class, in descending
+        order of score: dicts with "image_id", "bbox" (x, y, width, height in pixels), "score",
+        "detected" and "annotated" (class names, the latter None if there is no object).
     """
     rows = np.flatnonzero(detections.score >= MIN_SCORE)
     within = _match(truth, truth.objects, detections, rows, use_cats=True)

@@ -156,7 +156,8 @@ def detection_columns(instances: Instances) -> dict[str, Any]:
     """Convert instances of one image to COCO's conventions.
 
     Args:
-        instances: pred_boxes, pred_classes, scores, optionally pred_masks (N, H, W); on the CPU.
+        instances: pred_boxes (N, 4) x1, y1, x2, y2 in pixels, pred_classes, scores, optionally
+            pred_masks (N, H, W) bool; on the CPU.
 
     Returns:
         "box" (N, 4) float64: x, y, width, height in pixels; "label" (N,) int64; "score" (N,)

@@ -1,6 +1,6 @@
 """COCO's average precision and recall, computed by hotcoco: equal to pycocotools, but faster.
 
-Definition: https://cocodataset.org/#detection-eval. Letters: T IoU thresholds, R points of recall,
+Definition: https://cocodataset.org/#detection-eval. Legend: T IoU thresholds, R points of recall,
 K classes.
 """
 

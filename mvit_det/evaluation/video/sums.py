@@ -4,7 +4,7 @@ The last bit of a sum of floats depends on their order, so that results would de
 processes and interruptions. Sums of integers do not: probabilities are converted to multiples of
 2^-48, exactly if they are above 3e-8. 64 bits hold the sum of 32 thousand views.
 
-Letters: N videos, V views (clips x crops) of one, K classes.
+Legend: N videos, V views (clips x crops) of one, K classes.
 """
 
 from collections.abc import Iterable

@@ -116,7 +116,7 @@ def test_other_files_are_skipped_and_counted(tmp_path, caplog):
     write_folders(root, extra)
     assert image_classes(root).labels.tolist() == LABELS
     assert (
-        "not used are 1 images that are in no class folder and 3 files of other kinds (1 .heic, "
+        "ignored 1 images that are in no class folder and 3 files of other kinds (1 .heic, "
         "1 .mp4, 1 .txt)"
     ) in caplog.text
 

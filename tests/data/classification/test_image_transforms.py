@@ -113,7 +113,7 @@ def test_protocols_and_sizes_out_of_range():
     with pytest.raises(UserError, match=r"protocol='centre' .* one of center, resize"):
         make_test_transform((32, 32), protocol="centre")
     for size in ((32,), (8, 32, 32), (0, 4)):
-        with pytest.raises(UserError, match="must be .height,width. with sides in pixels"):
+        with pytest.raises(UserError, match="must be .height,width., each at least 1"):
             train_transform(size)
     with pytest.raises(UserError, match="must be .height,width."):
         train_transform(32)

@@ -31,7 +31,7 @@ DAMAGE = {
 def test_damaged_tar(tmp_path, kind):
     shard = write_tar(tmp_path / "a.tar", {name: jpeg(9)[:700] for name in PICTURES})
     shard.write_bytes(DAMAGE[kind](shard.read_bytes()))
-    sentence = r"a.tar is damaged, cut off or compressed \(.*copy it anew"
+    sentence = r"a.tar is damaged, cut off or compressed \(.*copy it again"
     with pytest.raises(UserError, match=sentence):
         image_classes(shard)
 
@@ -62,7 +62,7 @@ def test_a_member_that_occurs_twice(tmp_path):
 def test_images_without_label_and_mixed_kinds(tmp_path, caplog):
     write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.cls": b"1", "2.jpg": b"y"})
     assert image_classes(tmp_path / "a.tar").labels.tolist() == [1]
-    assert "not used are 1 images without a label" in caplog.text
+    assert "ignored 1 images without a label" in caplog.text
     write_tar(tmp_path / "b.tar", {"cat/1.jpg": b"x"})
     sentence = "some images have a class index as label .* others a class folder"
     with pytest.raises(UserError, match=sentence):

@@ -330,7 +330,7 @@ def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
         named_dataset("coco_2017_train")
     text = str(caught.value)
     assert "coco/annotations/instances_train2017.json, " in text and "coco/train2017" in text
-    assert "python train_net.py --config-file configs/quickstart.py" in text
+    assert "`mvit-det train --config-file quickstart`" in text
     assert (repr(value) if value else f"is not set, so {tmp_path / 'datasets'}") in text
 
 

@@ -264,7 +264,7 @@ def test_invalid_arguments_of_training(message):
 def test_invalid_sizes(make, size):
     with pytest.raises(
         UserError,
-        match="must be .frames,height,width. with sides in pixels, as must model.backbone",
+        match="must be .frames,height,width., each at least 1",
     ):
         make(size)
 

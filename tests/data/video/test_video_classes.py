@@ -58,7 +58,7 @@ def test_class_folders(tmp_path, caplog):
     assert items(found) == [(f"{root}/{name}", label) for name, label in zip(names, (0, 0, 1, 2))]
     assert found.classes == found.class_names == video_class_folders(root) == ["cat", "dog", "eel"]
     assert count_videos(root) == len(found) == 4 and found.missing == 0
-    assert "not used are 1 videos that are in no class folder" in caplog.text
+    assert "ignored 1 videos that are in no class folder" in caplog.text
 
 
 def test_a_picture_above_videos_is_not_a_video(tmp_path):
@@ -92,9 +92,7 @@ def test_unusable_folders(tmp_path):
     with pytest.raises(UserError, match="The folder or list of videos no/where does not exist"):
         video_classes("no/where")
     root = touch(tmp_path / "set", ["a.mp4"])
-    with pytest.raises(
-        UserError, match="set has 1 videos, but no class folders: make one folder"
-    ):
+    with pytest.raises(UserError, match="set has 1 videos, but no class folders: make one folder"):
         video_classes(root)
     touch(root, ["cat/frame1.jpg", "cat/frame2.jpg"])
     with pytest.raises(
@@ -112,7 +110,7 @@ def test_a_class_without_videos_is_logged(tmp_path, caplog):
     root = touch(tmp_path / "set", ["cat/a.mp4", "dog/readme.txt", "dog/b.gif", "dog/x/c.gif"])
     touch(root, ["cat/a.heic", "cat/cover.jpg"])
     assert len(video_classes(root)) == 2  # a folder of pictures is a video
-    assert "not used are 4 files of other kinds (1 .gif, 1 .heic, 1 .jpg, 1 .txt)" in caplog.text
+    assert "ignored 4 files of other kinds (1 .gif, 1 .heic, 1 .jpg, 1 .txt)" in caplog.text
     touch(root, ["bird/readme.txt"])
     assert len(video_classes(root)) == 2 and "1 classes have no video: bird" in caplog.text
     none = touch(tmp_path / "none", ["cat/a.gif", "cat/b.heic"])
@@ -237,7 +235,7 @@ def test_repeated_rows(tmp_path, caplog):
     root = touch(tmp_path / "set", FILES)
     path = listed(tmp_path, "cat/a.mp4 0\neel/e 1\ncat/a.mp4 0\n")
     assert video_classes(path, root=root).labels.tolist() == [0, 1]
-    assert "not used are 1 rows that repeat a video" in caplog.text
+    assert "ignored 1 rows that repeat a video" in caplog.text
     path = listed(tmp_path, "cat/a.mp4 0\neel/e 1\ncat/a.mp4 2\n")
     with pytest.raises(UserError, match="a.mp4 has the label 0 in line 1 and 2 in line 3: delete"):
         video_classes(path, root=root)

@@ -151,7 +151,7 @@ def test_a_frame_list_with_labels(tmp_path):
     assert rows(found) == [("7", 4), ("73", 4)] and not found.folders
     for labels in ('""', '"4,5"', "-1", "99999999999999999999"):
         with pytest.raises(
-            UserError, match="train.csv, line 2: the label .* is not one number from 0 on: put"
+            UserError, match="train.csv, line 2: the label .* is not a number of at least 0: put"
         ):
             read(tmp_path / "train.csv", frames_of(["7"], labels))
 

@@ -60,7 +60,7 @@ def batched_nms(
     """Suppress boxes (N, 4) XYXY that overlap a box of higher score and equal ``idxs``.
 
     ``scores`` and ``idxs`` (classes or levels) are (N,). Returns the indices of the remaining
-    boxes, by falling score.
+    boxes, in descending order of score.
     """
     # float: half precision cannot distinguish neighbouring pixels of a large image
     return box_ops.batched_nms(boxes.float(), scores.float(), idxs, iou_threshold)
