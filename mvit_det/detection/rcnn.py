@@ -22,7 +22,7 @@ Input = Mapping[str, Any]
 
 
 class GeneralizedRCNN(modeling.GeneralizedRCNN):
-    """``detectron2.modeling.GeneralizedRCNN`` with four options for testing.
+    """``detectron2.modeling.GeneralizedRCNN``, optionally without masks, and options for testing.
 
     Training, parameters and, without these options, testing are the parent's. The RoI heads are
     Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.
@@ -49,6 +49,9 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
             input.
         test_max_size: limit of the long side in pixels, as in ``ResizeShortestEdge``.
         test_flip: also test the mirror image of each view.
+        masks: False: detect boxes alone; a mask head of ``roi_heads`` is left out.
+        max_detections: largest number of detections of an image, best scores first, in place of the
+            box predictor's ``test_topk_per_image``; None: that one.
         **arguments: those of the parent.
 
     Raises:
@@ -62,6 +65,8 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         test_short_sides: Sequence[int] = (),
         test_max_size: int = 1333,
         test_flip: bool = False,
+        masks: bool = True,
+        max_detections: int | None = None,
         **arguments: Any,
     ):
         super().__init__(**arguments)
@@ -83,6 +88,12 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         check_count(owner, test_max_size=test_max_size)
         self.test_max_size = test_max_size
         self.test_flip = test_flip
+        if not masks:
+            self.roi_heads.mask_on = False
+            self.roi_heads.mask_head = self.roi_heads.mask_pooler = None
+        if max_detections is not None:
+            check_count(type(self).__name__, max_detections=max_detections)
+            self._box_predictor().test_topk_per_image = max_detections
 
     def inference(
         self,

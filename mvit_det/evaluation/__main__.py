@@ -17,7 +17,9 @@ from mvit_det.evaluation.actions.files import read_detections, read_truth
 from mvit_det.evaluation.actions.metrics import MODES
 from mvit_det.evaluation.actions.report import report_actions
 from mvit_det.evaluation.classification.report import report_classes
-from mvit_det.evaluation.detection.files import CocoTruth, read_results
+from mvit_det.evaluation.detection.files import CocoTruth
+from mvit_det.evaluation.detection.identities import read_results
+from mvit_det.evaluation.detection.metrics import MAX_DETECTIONS
 from mvit_det.evaluation.detection.report import report_detections
 from mvit_det.evaluation.video.files import read_scores
 from mvit_det.evaluation.video.report import log_by_views
@@ -54,6 +56,8 @@ def argument_parser() -> ArgumentParser:
         help="official (default), or pyslowfast, which also counts detections at key frames "
         "without ground truth, and more than 50 per key frame",
     )
+    limit = "detections that count per image and class (100, as COCO, or more)"
+    parser.add_argument("--max-detections", metavar="N", type=int, help=limit)
     predictions = "classification_predictions.npz, video_scores.npz or view_scores.npz"
     parser.add_argument("--predictions", metavar="FILE", help=predictions)
     output = "folder of {coco,action,classification}_metrics.json and pictures/, created if needed"
@@ -95,11 +99,16 @@ def _kind(args: Namespace) -> str:
             "Give either --ground-truth FILE and --results FILE (detections), or --actions CSV and "
             "--results CSV (actions), or --predictions FILE (classes)."
         )
-    options = ("label_map", "excluded", "seconds", "mode")
-    unrelated = [name for name in options if getattr(args, name)]
-    if unrelated and given != ["actions"]:
-        flags = shorten_list("--" + name.replace("_", "-") for name in unrelated)
-        raise UserError(f"{flags} belong to --actions: remove them, or give --actions.")
+    options: dict[str, tuple[str, ...]] = {
+        "actions": ("label_map", "excluded", "seconds", "mode"),
+        "ground_truth": ("max_detections",),
+    }
+    for kind, names in options.items():
+        unrelated = [name for name in names if getattr(args, name) is not None]
+        if unrelated and given != [kind]:
+            flags = shorten_list("--" + name.replace("_", "-") for name in unrelated)
+            owner = "--" + kind.replace("_", "-")
+            raise UserError(f"{flags} belong to {owner}: remove them, or give {owner}.")
     return given[0]
 
 
@@ -109,8 +118,11 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
         raise UserError(
             f"{args.ground_truth} has no 'annotations' to evaluate against: give a file with them."
         )
+    limit = MAX_DETECTIONS if args.max_detections is None else args.max_detections
+    if limit < MAX_DETECTIONS:
+        raise UserError(f"--max-detections {limit} must be {MAX_DETECTIONS} or more.")
     detections = read_results(args.results, truth)
-    return report_detections(truth, detections, truth.names, folder)
+    return report_detections(truth, detections, truth.names, folder, limit)
 
 
 def _actions(args: Namespace, folder: Path | None) -> dict[str, dict[str, float]]:

@@ -19,6 +19,7 @@ from toy_model import toy_inputs, toy_mask_rcnn
 from mvit_det.detection import GeneralizedRCNN, SoftNMS
 from mvit_det.detection.views import plan_views
 from mvit_det.engine import apply_overrides, load_config
+from mvit_det.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MODELS = {
@@ -298,3 +299,35 @@ def test_the_protocol_config_differs_from_its_parent_in_testing_only():
         cfg.model.backbone.bottom_up.norm_layer = None  # a partial equals only itself
     containers = [OmegaConf.to_container(cfg) for cfg in (base, protocol)]
     assert containers[0] == containers[1]
+
+
+@pytest.mark.parametrize("kind", ["mask", "cascade"])
+def test_boxes_without_masks_are_those_of_the_same_weights(kind):
+    model, inputs = parent(kind), toy_inputs(2, SIZES)
+    expected = [result["instances"] for result in run(model, inputs)]
+    boxes = ours(model, masks=False)
+    assert not any("mask" in name for name in boxes.state_dict())
+    for result, wanted in zip(run(boxes, inputs), expected):
+        assert wanted.has("pred_masks")
+        wanted.remove("pred_masks")
+        assert_same(result["instances"], wanted)
+    for x, result in zip(inputs, expected):
+        size = tuple(x["image"].shape[-2:])
+        x["instances"] = Instances(
+            size, gt_boxes=result.pred_boxes[:3], gt_classes=result.pred_classes[:3]
+        )
+    with EventStorage():
+        losses = boxes.train()(inputs)
+    assert losses and not any("mask" in name for name in losses)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_max_detections_of_an_image(kind):
+    model, inputs = parent(kind), toy_inputs(2, SIZES)
+    expected = [len(result["instances"]) for result in run(model, inputs)]
+    assert max(expected) == 20  # the limit of the box predictor
+    last_predictor(model).test_score_thresh = 0.0
+    more = [len(result["instances"]) for result in run(ours(model, max_detections=40), inputs)]
+    assert more == [40, 40]
+    with pytest.raises(UserError, match="max_detections=0 of GeneralizedRCNN must be a whole"):
+        ours(model, max_detections=0)

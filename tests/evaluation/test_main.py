@@ -18,6 +18,7 @@ from mvit_det.evaluation import ClassificationAccuracy
 from mvit_det.evaluation.__main__ import argument_parser, main
 
 ROOT = Path(__file__).resolve().parents[2]
+KEYS = ("image_id", "category_id", "bbox")
 
 
 @pytest.fixture
@@ -190,13 +191,13 @@ TRUTH_FAULTS = {
     "no categories": (lambda t: truth_without(t, "categories"), "lacks 'categories'"),
     "no annotations": (lambda t: truth_without(t, "annotations"), "no 'annotations'"),
     "a list": (lambda t: [t], "lacks 'images', 'categories'"),
-    "no images": (lambda t: {**t, "images": []}, "lacks 'images'"),
+    "no images": (lambda t: {**t, "images": []}, "'images' is empty"),
     "twice": (lambda t: {**t, "images": t["images"] * 2}, "'images' has more than one .* id"),
     "nameless": (lambda t: {**t, "categories": [dict(id=1)]}, "'name'"),
     "mixed ids": (lambda t: {**t, "images": [*t["images"], dict(id="a")]}, "all numbers or all"),
     "no box": (
-        lambda t: {**t, "annotations": [truth_without(t["annotations"][0], "bbox")]},
-        "each annotation needs",
+        lambda t: {**t, "annotations": [dict(t["annotations"][0], bbox=None, segmentation=[])]},
+        "has no 'bbox'",
     ),
 }
 
@@ -277,3 +278,59 @@ def test_options_that_do_not_fit_together(files, classified, tmp_path):
         UserError, match="other.npz is not a file of predictions: it lacks class_names"
     ):
         run(["--predictions", str(tmp_path / "other.npz")])
+
+
+@pytest.mark.parametrize("value", [dict(area=None), dict(iscrowd="0"), dict(iscrowd=None)])
+@pytest.mark.usefixtures("no_plots")
+def test_values_of_the_wrong_kind_do_not_change_the_metric(files, value):
+    truth, _, arguments = files
+    truth["annotations"] = [{**a, "iscrowd": 0} for a in truth["annotations"]]
+    found = [dict({k: a[k] for k in KEYS}, score=1.0) for a in truth["annotations"]]
+    changed = {**truth, "annotations": [{**a, **value} for a in truth["annotations"]]}
+    Path(arguments[1]).write_text(json.dumps(changed))
+    Path(arguments[3]).write_text(json.dumps(found))
+    assert run(arguments)["bbox"]["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.usefixtures("no_plots")
+def test_more_objects_than_count(files, caplog, masks):
+    """300 objects of a class in an image, detected perfectly; the limit of COCO is 100."""
+    _, _, arguments = files
+    places = [[20 * (k % 20), 20 * (k // 20), 10, 10] for k in range(300)]
+    square = [[(x, y), (x + 9, y), (x + 9, y + 9), (x, y + 9)] for x, y, _, _ in places]
+    objects = [dict(image_id=7, category_id=1, bbox=box) for box in places]
+    if masks:
+        for item, corners in zip(objects, square):
+            item["segmentation"] = [np.ravel(corners).tolist()]
+    truth = dict(
+        images=[dict(id=7, file_name="7.png", width=400, height=300)],
+        categories=[dict(id=1, name="cell")],
+        annotations=objects,
+    )
+    Path(arguments[1]).write_text(json.dumps(truth))
+    Path(arguments[3]).write_text(json.dumps([{**item, "score": 0.9} for item in objects]))
+    task = "segm" if masks else "bbox"
+    assert run(arguments)[task]["AP"] == pytest.approx(33.7, abs=0.1)
+    assert (
+        "up to 300 objects of a class in an image ('cell' in image 7), but only the 100 best"
+        in (caplog.text)
+    )
+    caplog.clear()
+    metrics = run([*arguments, "--max-detections", "300"])[task]
+    assert metrics["AP"] == metrics["AR300"] == pytest.approx(100) and "AR100" not in metrics
+    assert "objects of a class" not in caplog.text
+    with pytest.raises(UserError, match="--max-detections 9 must be 100 or more"):
+        run([*arguments, "--max-detections", "9"])
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_two_categories_of_one_name_have_an_ap_each(files):
+    truth, _, arguments = files
+    ids = sorted(category["id"] for category in truth["categories"])
+    for category in truth["categories"][:2]:
+        category["name"] = "same"
+    Path(arguments[1]).write_text(json.dumps(truth))
+    twins = {f"AP-same ({category['id']})" for category in truth["categories"][:2]}
+    names = {name for name in run(arguments)["bbox"] if name.startswith("AP-")}
+    assert len(names) == len(ids) and twins < names

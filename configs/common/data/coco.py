@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 from mvit_det.data import TolerantMapper, build_train_loader, named_dataset
 from mvit_det.evaluation import CocoMetrics, PredictionPictures, UnreadableImages
 
+# as the model's, where it has this key
+masks = "${oc.select:model.masks,true}"
 num_workers = min(4, os.cpu_count() or 1)
 
 
@@ -34,7 +36,9 @@ random_crop = L(T.RandomApply)(
 dataloader = OmegaConf.create()
 
 dataloader.train = L(build_train_loader)(
-    dataset=L(named_dataset)(names="coco_2017_train", num_classes="${model.roi_heads.num_classes}"),
+    dataset=L(named_dataset)(
+        names="coco_2017_train", num_classes="${model.roi_heads.num_classes}", masks=masks
+    ),
     mapper=L(TolerantMapper)(
         is_train=True,
         augmentations=[
@@ -43,7 +47,7 @@ dataloader.train = L(build_train_loader)(
             L(T.RandomFlip)(horizontal=True),
         ],
         image_format="RGB",
-        use_instance_mask=True,
+        use_instance_mask=masks,
     ),
     total_batch_size=64,
     num_workers=num_workers,
@@ -51,7 +55,10 @@ dataloader.train = L(build_train_loader)(
 
 dataloader.test = L(build_detection_test_loader)(
     dataset=L(named_dataset)(
-        names="coco_2017_val", filter_empty=False, num_classes="${model.roi_heads.num_classes}"
+        names="coco_2017_val",
+        filter_empty=False,
+        num_classes="${model.roi_heads.num_classes}",
+        masks=masks,
     ),
     mapper=L(TolerantMapper)(
         is_train=False,
@@ -63,7 +70,9 @@ dataloader.test = L(build_detection_test_loader)(
 
 dataloader.evaluator = [
     L(CocoMetrics)(
-        dataset_name="${dataloader.test.dataset.names}", output_dir="${train.output_dir}"
+        dataset_name="${dataloader.test.dataset.names}",
+        output_dir="${train.output_dir}",
+        max_detections="${oc.select:model.max_detections,null}",
     ),
     L(PredictionPictures)(
         dataset_name="${dataloader.test.dataset.names}", output_dir="${train.output_dir}"

@@ -3,7 +3,7 @@
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
-from .coco import dataloader
+from .coco import dataloader, masks
 
 image_size = 1024
 
@@ -17,5 +17,5 @@ dataloader.train.mapper.augmentations = [
     # (RLE, or instance_mask_format="bitmask"). Polygons are not padded.
     L(T.FixedSizeCrop)(crop_size=(image_size, image_size), pad_value=128, seg_pad_value=0),
 ]
-# A cropped object gets the box of its visible part.
-dataloader.train.mapper.recompute_boxes = True
+# A cropped object gets the box of its visible part, if it has a mask.
+dataloader.train.mapper.recompute_boxes = masks

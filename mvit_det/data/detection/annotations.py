@@ -7,43 +7,24 @@ empty polygon), `annotation_fault` names the reason, and the caller may drop it 
 
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
+from mvit_det.coco_files import (
+    check_fields,
+    check_ids,
+    check_lists,
+    describe,
+    distinct_names,
+    is_real,
+    mask_rle,
+    read_coco_json,
+)
 from mvit_det.errors import UserError, shorten_list
-from mvit_det.files import read_json
 
-_FIELDS = {
-    "images": ("id", "file_name", "width", "height"),
-    "categories": ("id", "name"),
-    "annotations": ("id", "image_id", "category_id", "bbox"),
-}
-_SINGULAR = {"images": "image", "categories": "category", "annotations": "annotation"}
-
-
-def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
-    """Parse a COCO annotation file.
-
-    The result is shared by all callers (`mvit_det.files.parsed_once`): do not change it.
-
-    Raises:
-        UserError: the file is absent, is not JSON, lacks one of the lists of a COCO detection file,
-            or has no images or categories.
-    """
-    coco = read_json(json_file, "Annotation file")
-    lacking = [key for key in _FIELDS if not isinstance(coco, dict) or key not in coco]
-    if lacking:
-        raise UserError(
-            f"{json_file} is not a COCO detection file, since it lacks "
-            f"{shorten_list(map(repr, lacking))}: it must be one JSON object with the lists "
-            "'images', 'annotations' and 'categories'."
-        )
-    for key in ("images", "categories"):
-        if not coco[key]:
-            raise UserError(f"{json_file}: the list '{key}' is empty: add at least one entry.")
-    return coco
+_FIELDS = {"images": ("file_name", "width", "height"), "annotations": ("id",)}
+# pixels; rasterizing takes time and memory in proportion to the coordinates of a polygon
+_FARTHEST = 10**6
 
 
 def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
@@ -53,7 +34,8 @@ def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
         UserError: as for `read_coco_json`.
     """
     entries = sorted(read_coco_json(json_file)["categories"], key=lambda entry: entry["id"])
-    return [{"id": entry["id"], "name": entry["name"]} for entry in entries]
+    names = distinct_names(entries)
+    return [{"id": entry["id"], "name": name} for entry, name in zip(entries, names)]
 
 
 def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
@@ -62,53 +44,22 @@ def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
     The result is shared by all callers, as for `read_coco_json`.
 
     Raises:
-        UserError: as for `read_coco_json`; or an entry lacks a field, an id occurs twice or is not
-            defined, an image has no valid size, or a box or a mask is malformed.
+        UserError: as for `read_coco_json`; or an entry lacks a field that training needs, an id of
+            an annotation occurs twice, one of an image or category is not defined, or a mask has
+            another size than its image.
     """
     coco = read_coco_json(json_file)
+    check_lists(json_file, coco)
     for key, fields in _FIELDS.items():
-        _check_entries(json_file, key, fields, coco[key])
+        check_fields(json_file, key, fields, coco[key])
+    check_ids(json_file, "annotations", coco["annotations"])
     images = {image["id"]: image for image in coco["images"]}
     _check_references(json_file, coco, images)
-    for image in coco["images"]:
-        for side in ("width", "height"):
-            if not _is_real(image[side]) or not image[side] > 0:
-                raise UserError(
-                    f"{json_file}: {_describe('images', image)} has {side}={image[side]!r}: write "
-                    "the picture's size in pixels."
-                )
     for annotation in coco["annotations"]:
         problem = _format_fault(annotation, images[annotation["image_id"]])
         if problem:
-            raise UserError(f"{json_file}: {_describe('annotations', annotation)} {problem}.")
+            raise UserError(f"{json_file}: {describe('annotations', annotation)} {problem}.")
     return coco
-
-
-def _describe(key: str, entry: dict[str, Any]) -> str:
-    name = f" ({entry['file_name']!r})" if "file_name" in entry else ""
-    return f"{_SINGULAR[key]} {entry['id']!r}{name}"
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _check_entries(json_file, key: str, fields: Sequence[str], entries: list) -> None:
-    """Refuse entries that lack a field, and ids that occur twice."""
-    for index, entry in enumerate(entries):
-        lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-        if lacking:
-            known = isinstance(entry, dict) and "id" in entry
-            name = _describe(key, entry) if known else f"{key}[{index}]"
-            raise UserError(
-                f"{json_file}: {name} has no {shorten_list(map(repr, lacking))}: add it."
-            )
-    repeated = [i for i, count in Counter(entry["id"] for entry in entries).items() if count > 1]
-    if repeated:
-        raise UserError(
-            f"{json_file}: the list '{key}' has more than one entry with id "
-            f"{shorten_list(map(repr, repeated))}: give each a different one."
-        )
 
 
 def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
@@ -128,26 +79,18 @@ def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
 
 
 def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
-    """Describe what is malformed in an annotation, with the fix; None if it is well-formed."""
-    box = annotation["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_real, box)):
-        return f"has bbox={box!r}: it must be four numbers [x, y, width, height] in pixels"
+    """Describe what training cannot take in an annotation, with the fix; None if it can."""
     if annotation.get("ignore"):
         return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
+    points = annotation.get("keypoints") or []
+    if not isinstance(points, list) or not all(map(is_real, points)):
+        return f"has keypoints={points!r}: write numbers [x1, y1, visibility1, ...]"
     mask = annotation.get("segmentation")
-    if isinstance(mask, dict) and mask:
-        if not {"counts", "size"} <= mask.keys():
-            return "has an RLE mask without 'counts' or 'size': write both"
-        if list(mask["size"]) != [image["height"], image["width"]]:
-            return (
-                f"has an RLE mask of size {mask['size']} in an image of height {image['height']} "
-                f"and width {image['width']}: correct one of them"
-            )
-    elif mask and not (
-        isinstance(mask, list)
-        and all(isinstance(part, list) and all(map(_is_real, part)) for part in mask)
-    ):
-        return "has a segmentation that is not a list of polygons [[x1, y1, x2, y2, ...], ...]"
+    if isinstance(mask, dict) and mask and mask["size"] != [image["height"], image["width"]]:
+        return (
+            f"has an RLE mask of size {mask['size']!r} in an image of height {image['height']} "
+            f"and width {image['width']}: correct one of them"
+        )
     return None
 
 
@@ -181,4 +124,17 @@ def annotation_fault(
         return "polygon of fewer than 3 points or of odd length"
     if not all(math.isfinite(value) for part in polygons for value in part):
         return "polygon with NaN or infinity"
+    if any(abs(value) > _FARTHEST for part in polygons for value in part):
+        return "polygon far outside the image"
+    if isinstance(mask, dict) and mask and not _is_whole_rle(mask):
+        return "broken RLE mask"
     return "no segmentation" if need_mask and not mask else None
+
+
+def _is_whole_rle(mask: dict[str, Any]) -> bool:
+    """Return whether counts can be decoded; uncompressed ones must cover the image as well."""
+    try:
+        mask_rle(mask, None, None)
+    except ValueError:
+        return False
+    return not isinstance(mask["counts"], list) or sum(mask["counts"]) == math.prod(mask["size"])

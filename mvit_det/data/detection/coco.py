@@ -29,6 +29,7 @@ from mvit_det.data.detection.annotations import (
     coco_categories,
     read_coco_json,
 )
+from mvit_det.data.detection.suspicions import split_suspicion, suspicions
 from mvit_det.data.image_files import missing_files, unreadable_files
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import UserError, shorten_list
@@ -74,6 +75,16 @@ def registered_categories(node: Mapping[str, Any]) -> list[dict[str, Any]] | Non
     return [{"id": number, "name": name} for number, name in zip(ids, classes)]
 
 
+def has_masks(json_file: str | os.PathLike) -> bool:
+    """Return whether an annotation has a mask; True if there are no annotations at all.
+
+    Raises:
+        UserError: as for `read_coco_json`.
+    """
+    annotations = read_coco_json(json_file).get("annotations")
+    return not annotations or any(entry.get("segmentation") for entry in annotations)
+
+
 def uses_rle(json_file: str | os.PathLike) -> bool:
     """Return whether a trainable mask is RLE, so that the mapper needs ``"bitmask"`` masks.
 
@@ -82,7 +93,7 @@ def uses_rle(json_file: str | os.PathLike) -> bool:
     """
     return any(
         isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd")
-        for annotation in read_coco_json(json_file)["annotations"]
+        for annotation in read_coco_json(json_file).get("annotations", [])
     )
 
 
@@ -96,6 +107,7 @@ def coco_dataset(
     max_bad_share: float = 0.1,
     same_classes_as: str | os.PathLike | None = None,
     num_classes: int | None = None,
+    max_detections: int | None = None,
 ) -> list[dict[str, Any]]:
     """Register a custom COCO file under ``name``, check and clean it, and return its dicts.
 
@@ -108,12 +120,15 @@ def coco_dataset(
         filter_empty: True, for training: drop images without a usable annotation, and bad image
             files. False, for testing: keep them, since the evaluator reads all images from the
             file, so that the objects of a missing image count as not found.
-        masks: True: masks are trained, and an annotation without one is bad.
+        masks: True: masks are trained, and an annotation without one is bad. False: masks are not
+            read.
         max_bad_share: largest share (0..1) of bad image files, and of bad annotations, that is
             dropped with a warning.
         same_classes_as: another annotation file, such as the training file for a test file, which
             must have the same classes; None: not checked.
         num_classes: number of classes the model is built for; None: not checked.
+        max_detections: detections of an image that the model returns, to warn of more objects;
+            None: 100.
 
     Returns:
         Detectron2's dataset dicts.
@@ -126,18 +141,20 @@ def coco_dataset(
     coco = check_coco_json(json_file)
     if same_classes_as is not None:
         _check_same_classes(json_file, str(same_classes_as))
+    for suspicion in suspicions(coco, filter_empty, max_detections):
+        logger.warning("%s: %s.", json_file, suspicion)
     _check_num_classes(json_file, len(coco["categories"]), num_classes)
     coco, source = _complete(coco, json_file)
     faults = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for annotation in coco["annotations"]:
-        mask, size = annotation.get("segmentation"), sizes[annotation["image_id"]]
-        fault = annotation_fault(annotation["bbox"], mask, *size, masks)
+        mask = annotation.get("segmentation") if masks else None
+        fault = annotation_fault(annotation["bbox"], mask, *sizes[annotation["image_id"]], masks)
         if fault:
             faults[fault].append(annotation["id"])
     bad_ids = set(chain.from_iterable(faults.values()))
 
-    _register(name, source, image_root, bad_ids)
+    _register(name, source, image_root, bad_ids, masks)
     _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
     dicts = get_detection_dataset_dicts([name], filter_empty=False)
     return _select_images(name, dicts, faults, image_root, filter_empty, max_bad_share)
@@ -178,6 +195,8 @@ def named_dataset(
         for index, annotation in enumerate(image.get("annotations", [])):
             box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)
             size = image.get("width", float("inf")), image.get("height", float("inf"))
+            if not masks:
+                annotation = {k: v for k, v in annotation.items() if k != "segmentation"}
             fault = annotation_fault(box, annotation.get("segmentation"), *size, masks)
             if fault:
                 faults[fault].append(f"#{index} of {os.path.basename(image['file_name'])}")
@@ -192,11 +211,12 @@ def named_dataset(
     return _select_images(title, dicts, faults, root, filter_empty, max_bad_share)
 
 
-def _register(name: str, json_file: str, image_root: str, bad_ids: set) -> None:
+def _register(name: str, json_file: str, image_root: str, bad_ids: set, masks: bool) -> None:
     """Register a data set in Detectron2's catalogs, or replace an entry of this package."""
     free_name(name)
     labels = {entry["id"]: label for label, entry in enumerate(coco_categories(json_file))}
-    DatasetCatalog.register(name, partial(_load_dicts, json_file, image_root, labels, bad_ids))
+    load = partial(_load_dicts, json_file, image_root, labels, bad_ids, masks)
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         thing_classes=class_names(json_file),
         thing_dataset_id_to_contiguous_id=labels,
@@ -207,7 +227,9 @@ def _register(name: str, json_file: str, image_root: str, bad_ids: set) -> None:
     )
 
 
-def _load_dicts(json_file: str, root: str, labels: Mapping[Any, int], bad_ids: set) -> list[dict]:
+def _load_dicts(
+    json_file: str, root: str, labels: Mapping[Any, int], bad_ids: set, masks: bool
+) -> list[dict[str, Any]]:
     """Build the dataset dicts without the bad annotations; called by the catalog.
 
     They equal those of Detectron2's `load_coco_json`, which would parse the file again.
@@ -219,15 +241,19 @@ def _load_dicts(json_file: str, root: str, labels: Mapping[Any, int], bad_ids: s
         dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
     for entry in coco["annotations"]:
         if entry["id"] not in bad_ids:
-            dicts[entry["image_id"]]["annotations"].append(_convert_annotation(entry, labels))
+            dicts[entry["image_id"]]["annotations"].append(
+                _convert_annotation(entry, labels, masks)
+            )
     return list(dicts.values())
 
 
-def _convert_annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dict[str, Any]:
+def _convert_annotation(
+    entry: dict[str, Any], labels: Mapping[Any, int], masks: bool
+) -> dict[str, Any]:
     """Convert a good annotation to the format of Detectron2's dataset dicts."""
     known = ("iscrowd", "bbox", "keypoints", "category_id", "id")
     result = {key: entry[key] for key in known if key in entry}
-    mask = entry.get("segmentation")
+    mask = entry.get("segmentation") if masks else None
     if isinstance(mask, list):
         mask = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
     elif mask and isinstance(mask["counts"], list):
@@ -242,39 +268,34 @@ def _convert_annotation(entry: dict[str, Any], labels: Mapping[Any, int]) -> dic
 
 
 def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str]:
-    """Return content and path of a file that the COCO metric can read: as given, or completed.
+    """Return content and path of a file that any COCO metric can read: as given, or completed.
 
-    The metric needs 'area' and 'iscrowd', and counts an object with id 0 as not found. Many
+    pycocotools needs 'area' and 'iscrowd', and counts an object with id 0 as not found. Many
     exporters leave out both keys and count from 0. The completed copy is stored in the datasets
     folder.
     """
-    changes: set[str] = set()
-    annotations = []
-    for annotation in coco["annotations"]:
-        added = dict(area=annotation["bbox"][2] * annotation["bbox"][3], iscrowd=0)
-        added = {key: value for key, value in added.items() if key not in annotation}
-        changes.update(added)
-        if annotation["id"] == 0:
-            added["id"] = 1 + max(entry["id"] for entry in coco["annotations"])
-            changes.add("an id other than 0")
-        annotations.append({**annotation, **added})
+    changes = [f"{key} ({count})" for key, count in sorted(coco.get("completed", {}).items())]
+    annotations = coco["annotations"]
+    if any(entry["id"] == 0 for entry in annotations):
+        changes.append("an id other than 0")
+        free = 1 + max(entry["id"] for entry in annotations)
+        annotations = [{**entry, "id": entry["id"] or free} for entry in annotations]
     if not changes:
         return coco, json_file
     coco = {**coco, "annotations": annotations}
+    coco.pop("completed", None)
     text = json.dumps(coco)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}"
     if not folder.exists():
-        what = f"a completed copy of {json_file}, which lacks {shorten_list(sorted(changes))},"
+        what = f"a completed copy of {json_file}, which lacks {shorten_list(changes)},"
         fix = (
             "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
         )
         with atomic_folder(folder, what, fix) as draft:
             (draft / "annotations.json").write_text(text)
     copy = str(folder / "annotations.json")
-    logger.info(
-        "%s lacks %s: using the completed copy %s", json_file, shorten_list(sorted(changes)), copy
-    )
+    logger.info("%s lacks %s: using the completed copy %s", json_file, shorten_list(changes), copy)
     return coco, copy
 
 
@@ -285,6 +306,9 @@ def _check_same_classes(json_file: str, other: str) -> None:
             f"{json_file} has the classes {shorten_list(names, 20)}, but {other} has "
             f"{shorten_list(other_names, 20)}: give both files the same 'categories'."
         )
+    suspicion = split_suspicion(json_file, other)
+    if suspicion:
+        logger.warning("%s: %s.", json_file, suspicion)
 
 
 def _check_num_classes(title: str, count: int, num_classes: int | None) -> None:
@@ -324,8 +348,8 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
         kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
         raise UserError(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
-            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or train "
-            "without masks if masks are missing."
+            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
+            "masks are missing, train boxes alone with model.masks=false."
         )
 
 
@@ -347,17 +371,16 @@ def _select_images(
             f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
             f"max_bad_share={max_bad_share} allows: repair them, or correct the path {image_root}."
         )
-    empty = [
-        image["file_name"]
-        for image in dicts
-        if all(entry.get("iscrowd") for entry in image.get("annotations", []))
-    ]
-    unused = {*bad, *empty}
-    kept = [image for image in dicts if not (filter_empty and image["file_name"] in unused)]
-    table = defaultdict(list)
-    for path, reason in (dict.fromkeys(empty, "no annotation to learn") | bad).items():
-        verb = "dropped" if filter_empty else "kept"
-        table[f"images {verb}: {reason}"].append(os.path.basename(path))
+    kept, table = [], defaultdict(list)
+    for image in dicts:  # a file may be listed under several ids
+        path, annotations = image["file_name"], image.get("annotations", [])
+        is_empty = all(entry.get("iscrowd") for entry in annotations)
+        reason = bad.get(path) or ("no annotation to learn" if is_empty else None)
+        if reason:
+            verb = "dropped" if filter_empty else "kept"
+            table[f"images {verb}: {reason}"].append(os.path.basename(path))
+        if not (reason and filter_empty):
+            kept.append(image)
     table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
     if table:
         level = logging.WARNING if faults or bad else logging.INFO

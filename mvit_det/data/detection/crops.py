@@ -6,7 +6,7 @@ A detector and the classifier that it starts from can then use the same photogra
 
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ def crop_objects(
         raise UserError(f"{json_file} has no usable box of {min_side} pixels: annotate objects.")
     counts = dict.fromkeys([*names, *[BACKGROUND] * background], 0)
     unreadable = []
+    written: Counter[str] = Counter()  # crops by the beginning of their names
     with atomic_folder(folder, "the crops", "name a folder that is writable.") as draft:
         for name in counts:
             (draft / name).mkdir()
@@ -84,7 +85,9 @@ def crop_objects(
             except Exception as error:  # decoders fail in many ways
                 unreadable.append(f"{image['file_name']} ({error})")
                 continue
-            _write_crops(draft, pixels, crops, size, image["file_name"])
+            stem = Path(image["file_name"]).with_suffix("").as_posix().replace("/", "_")
+            _write_crops(draft, pixels, crops, size, stem, written[stem])
+            written[stem] += len(crops)
             for name, _ in crops:
                 counts[name] += 1
         if len(unreadable) == len(plan):
@@ -202,11 +205,10 @@ def _free_places(
 
 
 def _write_crops(
-    folder: Path, pixels: np.ndarray, crops: list[Crop], size: int | None, file_name: str
+    folder: Path, pixels: np.ndarray, crops: list[Crop], size: int | None, stem: str, first: int
 ) -> None:
-    """Save crops as ``folder/<class>/<image>-<number>.jpg``."""
-    stem = Path(file_name).with_suffix("").as_posix().replace("/", "_")
-    for number, (name, (left, top, side)) in enumerate(crops):
+    """Save crops as ``folder/<class>/<stem>-<number>.jpg``, numbered from ``first``."""
+    for number, (name, (left, top, side)) in enumerate(crops, start=first):
         picture = Image.fromarray(pixels[top : top + side, left : left + side].copy())
         if size is not None:
             picture = picture.resize((size, size), Image.Resampling.BILINEAR)

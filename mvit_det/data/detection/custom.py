@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import CUSTOM_TRAIN, fit_schedule
 from mvit_det.data.detection.annotations import check_coco_json
-from mvit_det.data.detection.coco import class_names, coco_dataset, uses_rle
+from mvit_det.data.detection.coco import class_names, coco_dataset, has_masks, uses_rle
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,17 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
     assert files.val_json  # see `CustomFiles.check`
     names = class_names(files.train_json or files.val_json)
     cfg.model.roi_heads.num_classes = len(names)
+    if cfg.model.get("masks") and not has_masks(files.train_json or files.val_json):
+        cfg.model.masks = False
+        logger.info(
+            "%s has no masks ('segmentation'): the model detects boxes alone (model.masks=false).",
+            files.train_json or files.val_json,
+        )
+    shared = dict(
+        num_classes="${model.roi_heads.num_classes}",
+        masks="${oc.select:model.masks,true}",
+        max_detections="${oc.select:model.max_detections,null}",
+    )
     if files.train_json:
         count = len(check_coco_json(files.train_json)["images"])
         fit_schedule(cfg, count, IMAGES, processes, epochs=EPOCHS)
@@ -39,7 +50,7 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
             name=CUSTOM_TRAIN,
             json_file=files.train_json,
             image_root=files.train_images,
-            num_classes="${model.roi_heads.num_classes}",
+            **shared,
         )
         if uses_rle(files.train_json):
             data.train.mapper.instance_mask_format = "bitmask"
@@ -48,7 +59,7 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
         json_file=files.val_json,
         image_root=files.val_images,
         filter_empty=False,
-        num_classes="${model.roi_heads.num_classes}",
+        **shared,
     )
     if files.train_json:
         data.test.dataset.same_classes_as = files.train_json

@@ -15,8 +15,10 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from hotcoco import mask as coco_mask
 
+from mvit_det.coco_files import distinct_names
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
+from mvit_det.evaluation.detection.metrics import MAX_DETECTIONS
 from mvit_det.evaluation.detection.report import report_detections
 from mvit_det.evaluation.writing import log_write_errors, write_atomic
 
@@ -36,12 +38,17 @@ class CocoMetrics(DatasetEvaluator):
         output_dir: gets ``coco_instances_results.json`` (COCO's result format),
             ``error_analysis.json`` (see `report_detections`), and in ``pictures/`` the
             precision-recall curves and the confusion matrix.
+        max_detections: number of detections that count per image and class, best scores first, if
+            it is more than the 100 that COCO counts.
 
     Raises:
         UserError: the dataset has no annotation file, or it cannot be used.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
+    def __init__(
+        self, dataset_name: str, output_dir: str | None = None, max_detections: int | None = None
+    ) -> None:
+        self._limit = max(MAX_DETECTIONS, max_detections or 0)
         metadata = MetadataCatalog.get(dataset_name)
         json_file = metadata.get("json_file", None)
         if not json_file:
@@ -55,10 +62,12 @@ class CocoMetrics(DatasetEvaluator):
         labels = labels or {c: i for i, c in enumerate(self._truth.category_ids)}
         names = metadata.get("thing_classes", None)
         self._category_ids = {label: category_id for category_id, label in labels.items()}
-        self._names = [
-            names[labels[category_id]] if names and category_id in labels else name
-            for category_id, name in zip(self._truth.category_ids, self._truth.names)
-        ]
+        self._names = distinct_names(
+            [
+                dict(id=id_, name=names[labels[id_]] if names and id_ in labels else name)
+                for id_, name in zip(self._truth.category_ids, self._truth.names)
+            ]
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -107,7 +116,9 @@ class CocoMetrics(DatasetEvaluator):
             logger.info("%s has no annotations, so there are no metrics.", self._truth.json_file)
             return {}
         detections = self._detections(images)
-        return report_detections(self._truth, detections, self._names, self._output_dir)
+        return report_detections(
+            self._truth, detections, self._names, self._output_dir, self._limit
+        )
 
     def _check_labels(self, images: list[dict[str, Any]]) -> None:
         unknown = {label for image in images for label in image["label"].tolist()}

@@ -7,7 +7,7 @@ numbered by ascending id, so that ids may be strings, have gaps, and be in any o
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ import numpy as np
 from hotcoco import COCO
 from hotcoco import mask as coco_mask
 
+from mvit_det.coco_files import distinct_names, is_box, is_real, mask_rle, read_coco_json
 from mvit_det.errors import UserError, shorten_list
-from mvit_det.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class CocoTruth:
         names: of the classes, by class index.
         image_index: image id -> index.
         label: category id -> class index.
+        file_names: of the images, by index; "" if the file does not have it.
         objects: annotations of known images and classes in COCO's form, with indices instead of
             ids, and without masks. Object i has the id i + 1.
 
@@ -70,44 +71,23 @@ class CocoTruth:
 
     def __init__(self, json_file: str | os.PathLike) -> None:
         self.json_file = json_file
-        coco = read_json(json_file, "Annotation file")
-        lists = coco if isinstance(coco, dict) else {}
-        lacking = [key for key in ("images", "categories") if not lists.get(key)]
-        if lacking:
-            raise UserError(
-                f"{json_file} is not a COCO annotation file: it lacks "
-                f"{shorten_list(map(repr, lacking))}; add the lists 'images', 'annotations' and "
-                "'categories'."
-            )
-        try:
-            images = sorted(coco["images"], key=lambda entry: entry["id"])
-            categories = sorted(coco["categories"], key=lambda entry: entry["id"])
-            self.names = [entry["name"] for entry in categories]
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{json_file}: each image needs an 'id' and each category an 'id' and a 'name'; "
-                f"the ids of a list must be all numbers or all strings ({error!r}): correct the "
-                "entries."
-            ) from error
+        coco = read_coco_json(json_file)
+        images = sorted(coco["images"], key=lambda entry: entry["id"])
+        categories = sorted(coco["categories"], key=lambda entry: entry["id"])
+        self.names = distinct_names(categories)
         self.annotated = "annotations" in coco
         self.image_ids = [entry["id"] for entry in images]
         self.category_ids = [entry["id"] for entry in categories]
-        self.image_index = self._indices(self.image_ids, "images")
-        self.label = self._indices(self.category_ids, "categories")
+        self.image_index = {each: index for index, each in enumerate(self.image_ids)}
+        self.label = {each: index for index, each in enumerate(self.category_ids)}
+        self.file_names = [entry.get("file_name", "") for entry in images]
         self._sizes = [(entry.get("height"), entry.get("width")) for entry in images]
         self.images = [{"id": index} for index in range(len(images))]
-        self.categories = [{"id": k, "name": str(name)} for k, name in enumerate(self.names)]
+        self.categories = [{"id": k, "name": name} for k, name in enumerate(self.names)]
         self.objects, self._shapes = self._read(coco.get("annotations", []))
-
-    def _indices(self, ids: list[Any], key: str) -> dict[Any, int]:
-        """Return id -> position in ``ids``, which are sorted."""
-        repeated = [first for first, second in zip(ids, ids[1:]) if first == second]
-        if repeated:
-            raise UserError(
-                f"{self.json_file}: the list '{key}' has more than one entry with id "
-                f"{shorten_list(map(repr, dict.fromkeys(repeated)))}: make the ids unique."
-            )
-        return {each: index for index, each in enumerate(ids)}
+        if "completed" in coco:
+            counts = (f"{key} ({count})" for key, count in coco["completed"].items())
+            logger.info("%s lacks %s, which were completed.", json_file, shorten_list(counts))
 
     def coco(self, objects: list[dict[str, Any]]) -> COCO:
         """Convert some of `objects`, with masks or without, to a hotcoco dataset."""
@@ -130,62 +110,32 @@ class CocoTruth:
         return objects
 
     def rle(self, shape: Any, image: int) -> dict[str, Any]:
-        """Convert a mask, given as polygons in pixels or as RLE, plain or compressed, to RLE.
-
-        Args:
-            shape: the "segmentation" of an annotation or a result.
-            image: image index.
-
-        Returns:
-            A dict with "size" [height, width] in pixels and "counts".
+        """Convert a mask of the image with an index to RLE, as `mask_rle` does.
 
         Raises:
             ValueError: the mask is malformed or of another size; the message states the reason.
         """
-        size = list(self._sizes[image])
-        if not shape or not isinstance(shape, (dict, list)):
-            raise ValueError(f"{shape!r} is neither polygons nor RLE")
-        try:
-            if isinstance(shape, dict):
-                if None not in size and shape.get("size") != size:
-                    raise ValueError(f"its size is {shape.get('size')}, the image's {size}")
-                coco_mask.area(shape)  # raises if it is malformed
-                return shape
-            if None in size:
-                raise ValueError("polygons need the image's height and width")
-            if min(map(len, shape)) < 6:
-                raise ValueError("a polygon needs 3 points or more")
-            return coco_mask.merge(coco_mask.frPyObjects(shape, *size))
-        except TypeError as error:
-            raise ValueError(str(error)) from error
+        return mask_rle(shape, *self._sizes[image])
 
     def _read(self, annotations: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
         """Return `objects`, and their segmentations as in the file."""
         objects: list[dict[str, Any]] = []
         shapes = []
-        try:
-            for entry in annotations:
-                image, label = entry["image_id"], entry["category_id"]
-                if image not in self.image_index or label not in self.label:
-                    continue
-                x, y, width, height = map(float, entry["bbox"])
-                area = entry.get("area")
-                objects.append(
-                    dict(
-                        id=len(objects) + 1,
-                        image_id=self.image_index[image],
-                        category_id=self.label[label],
-                        bbox=[x, y, width, height],
-                        area=width * height if area is None else float(area),
-                        iscrowd=int(bool(entry.get("iscrowd", 0))),
-                    )
+        for entry in annotations:
+            image, label = entry["image_id"], entry["category_id"]
+            if image not in self.image_index or label not in self.label:
+                continue
+            objects.append(
+                dict(
+                    id=len(objects) + 1,
+                    image_id=self.image_index[image],
+                    category_id=self.label[label],
+                    bbox=[float(value) for value in entry["bbox"]],
+                    area=float(entry["area"]),
+                    iscrowd=entry["iscrowd"],
                 )
-                shapes.append(entry.get("segmentation"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.json_file}: each annotation needs an 'image_id', a 'category_id' and a "
-                f"'bbox' of four numbers ({error!r}): correct the entries."
-            ) from error
+            )
+            shapes.append(entry.get("segmentation"))
         if len(objects) < len(annotations):
             logger.warning(
                 "%s: %d of %d annotations are left out: the file does not list their image or "
@@ -195,29 +145,30 @@ class CocoTruth:
         return objects, shapes
 
 
-def read_results(path: str | os.PathLike, truth: CocoTruth) -> Detections:
-    """Read the detections of a result file in COCO format, with masks if all results have one.
+def parse_results(
+    results: Any,
+    truth: CocoTruth,
+    path: str | os.PathLike,
+    image_index: Mapping[Any, int | None] | None = None,
+    labels: Mapping[Any, int | None] | None = None,
+) -> Detections:
+    """Convert a parsed JSON result file to detections, with masks if all results have one.
 
     Format: https://cocodataset.org/#format-results.
-
-    Raises:
-        UserError: the file or one of its entries is malformed, or has an image or class that the
-            annotation file does not list.
-    """
-    return parse_results(read_json(path, "Result file"), truth, path)
-
-
-def parse_results(results: Any, truth: CocoTruth, path: str | os.PathLike) -> Detections:
-    """Convert a parsed JSON result file to detections.
 
     Args:
         results: content of the file.
         truth: the annotation file.
         path: of the file, for messages.
+        image_index: image index of each image id of the results, None for those to leave out; by
+            default that of the annotation file.
+        labels: the same for class indices and category ids.
 
     Raises:
-        UserError: as `read_results`.
+        UserError: the file or one of its entries is malformed, or has an image or class that the
+            annotation file does not list.
     """
+    indices = image_index or truth.image_index, labels or truth.label
     if not isinstance(results, list):
         raise UserError(
             f"Result file {path} contains a {type(results).__name__} instead of a list: write a "
@@ -232,15 +183,30 @@ def parse_results(results: Any, truth: CocoTruth, path: str | os.PathLike) -> De
     rows = []
     for number, entry in enumerate(results):
         try:
-            rows.append(_row(entry, truth, has_masks))
+            row = _row(entry, truth, *indices, has_masks)
         except ValueError as error:
             raise UserError(f"Result file {path}: entry {number} {error}.") from error
+        if row is not None:
+            rows.append(row)
+    if not rows:
+        raise UserError(
+            f"Result file {path} has no detections in the pictures of {truth.json_file}: give the "
+            "annotation file of these results."
+        )
     image, label, box, score = (np.array([row[column] for row in rows]) for column in range(4))
     return Detections(image, label, box, score, [row[4] for row in rows] if has_masks else None)
 
 
-def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, float, Any]:
+def _row(
+    entry: Any,
+    truth: CocoTruth,
+    image_index: Mapping[Any, int | None],
+    labels: Mapping[Any, int | None],
+    has_masks: bool,
+) -> tuple[int, int, Any, float, Any] | None:
     """Return image index, class index, box (4,), score and mask of an entry of a result file.
+
+    None: its image or class is left out.
 
     Raises:
         ValueError: the entry is malformed; the message states the reason and the fix.
@@ -254,12 +220,16 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
         raise ValueError("has neither 'bbox' nor 'segmentation': add one")
     if not _finite(entry["score"]):
         raise ValueError(f"has score={entry['score']!r}: write a finite number")
-    box = entry.get("bbox", (0, 0, 0, 0))
-    if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_finite, box)):
+    box = entry.get("bbox", [0, 0, 0, 0])
+    if not is_box(box) or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
         raise ValueError(f"has bbox={box!r}: write [x, y, width, height]")
     indices = []
-    for key, index in (("image_id", truth.image_index), ("category_id", truth.label)):
+    maps: tuple[tuple[str, Mapping], ...]
+    maps = ("image_id", image_index), ("category_id", labels)
+    for key, index in maps:
         try:
+            if isinstance(entry[key], bool):
+                raise TypeError
             indices.append(index[entry[key]])
         except (KeyError, TypeError):
             raise ValueError(
@@ -267,6 +237,8 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
                 f"{shorten_list(map(repr, index), 20)}): give the annotation file of these results"
             ) from None
     image, label = indices
+    if image is None or label is None:
+        return None
     if not has_masks:
         return image, label, np.array(box, float), float(entry["score"]), None
     if "segmentation" not in entry:
@@ -280,4 +252,4 @@ def _row(entry: Any, truth: CocoTruth, has_masks: bool) -> tuple[int, int, Any, 
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return is_real(value) and math.isfinite(value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mvit_det.evaluation.detection.confusion import MIN_SCORE, OVERLAP, confusion_matrix
 from mvit_det.evaluation.detection.files import CocoTruth, Detections
-from mvit_det.evaluation.detection.metrics import METRICS, CocoScores, compute_coco_scores
+from mvit_det.evaluation.detection.metrics import MAX_DETECTIONS, CocoScores, compute_coco_scores
 from mvit_det.evaluation.detection.plots import TITLES, draw_coco_curves, draw_detection_confusion
 from mvit_det.evaluation.tables import class_table, percent_table
 from mvit_det.evaluation.writing import log_write_errors, write_atomic
@@ -30,7 +30,11 @@ _ERRORS = {
 
 
 def report_detections(
-    truth: CocoTruth, detections: Detections, names: Sequence[str], folder: str | os.PathLike | None
+    truth: CocoTruth,
+    detections: Detections,
+    names: Sequence[str],
+    folder: str | os.PathLike | None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, dict[str, float]]:
     """Compute COCO's metrics of detections, log the tables, and draw into ``folder``/pictures.
 
@@ -42,6 +46,7 @@ def report_detections(
         detections: detections.
         names: of the K classes, by class index.
         folder: output folder; None to write nothing.
+        max_detections: number of detections that count per image and class, best scores first.
 
     Returns:
         By task ("bbox", and "segm" if there are masks), the 12 COCO metrics and "AP-<name>" of each
@@ -50,7 +55,8 @@ def report_detections(
     if not len(detections):
         logger.warning("There are no detections at all.")
     tasks = ["bbox"] if detections.masks is None else ["bbox", "segm"]
-    scores = {task: compute_coco_scores(truth, detections, task) for task in tasks}
+    _log_uncounted(truth, names, max_detections)
+    scores = {t: compute_coco_scores(truth, detections, t, max_detections) for t in tasks}
     results = {task: dict(score.summary) for task, score in scores.items()}
     if len(names) > 1:
         for task, score in scores.items():
@@ -61,10 +67,25 @@ def report_detections(
     return results
 
 
+def _log_uncounted(truth: CocoTruth, names: Sequence[str], max_detections: int) -> None:
+    """Warn if an image has more objects of a class than detections that count."""
+    objects = Counter((item["image_id"], item["category_id"]) for item in truth.objects)
+    crowded = {key: count for key, count in objects.items() if count > max_detections}
+    if crowded:
+        (image, label), most = max(crowded.items(), key=lambda item: item[1])
+        logger.warning(
+            "%s: up to %d objects of a class in an image (%r in image %r), but only the %d best "
+            "detections count, so that perfect ones would not reach 100 %% (%d cases): set "
+            "model.max_detections=%d, or --max-detections %d of the evaluation.",
+            *(truth.json_file, most, names[label], truth.image_ids[image], max_detections),
+            *(len(crowded), most, most),
+        )
+
+
 def _log_coco_tables(truth: CocoTruth, scores: dict[str, CocoScores], names: Sequence[str]) -> None:
     """Log three tables: metrics, AP50 lost by kind of error, and AP by class."""
     rows = [[TITLES[task], *score.summary.values()] for task, score in scores.items()]
-    table = percent_table(["percent", *METRICS], rows)
+    table = percent_table(["percent", *next(iter(scores.values())).summary], rows)
     logger.info("COCO metrics (nan: nothing to evaluate):\n%s", table)
     errors = [scores["bbox"].errors[kind] for kind in _ERRORS]
     table = percent_table(["percent", *_ERRORS.values()], [["boxes", *errors]])

@@ -96,10 +96,16 @@ REFUSED = {
     "no width": (_drop("images", 1, "width"), r"image 2 \('002.png'\) has no 'width'"),
     "zero height": (_set("images", 1, height=0), r"image 2 \('002.png'\) has height=0"),
     "no id": (_drop("annotations", 1, "id"), r"annotations\[1\] has no 'id'"),
-    "no box": (_drop("annotations", 1, "bbox"), "annotation 2 has no 'bbox'"),
+    "no box": (
+        lambda coco: coco["annotations"].__setitem__(1, dict(id=2, image_id=1, category_id=3)),
+        "annotation 2 has no 'bbox'",
+    ),
     "box with text": (_set("annotations", 1, bbox=[1, 2, "3", 4]), r"annotation 2 has bbox=\[1, 2"),
     "box of five numbers": (_set("annotations", 1, bbox=[1, 2, 3, 4, 5]), "must be four numbers"),
-    "empty box": (_set("annotations", 1, bbox=[]), "annotation 2 has bbox=.*four numbers"),
+    "empty box": (
+        _set("annotations", 1, bbox=[], segmentation=[]),
+        "annotation 2 has bbox=.*four numbers",
+    ),
     "flat polygon": (_set("annotations", 1, segmentation=[1, 1, 9, 1, 9, 9]), "list of polygons"),
     "RLE of another size": (
         _set("annotations", 1, segmentation={"size": [64, 48], "counts": [64 * 48]}),
@@ -279,7 +285,7 @@ def test_missing_files_lists_each_folder_once(toy, monkeypatch):
 
 def test_incomplete_files_are_completed_for_the_metric(toy, registered, caplog):
     toy.annotations[0]["id"] = 0
-    toy.annotations[5]["bbox"] = [4, 4, 0, 8]
+    toy.annotations[5].update(bbox=[4, 4, 0, 8], segmentation=[])
     for annotation in toy.annotations:
         del annotation["area"], annotation["iscrowd"]
     with caplog.at_level(logging.INFO, logger="mvit_det"):
@@ -326,3 +332,26 @@ def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
     assert "coco/annotations/instances_train2017.json, " in text and "coco/train2017" in text
     assert "`mvit-det train --config-file quickstart`" in text
     assert (repr(value) if value else f"is not set, so {tmp_path / 'datasets'}") in text
+
+
+def test_without_masks_nothing_of_a_mask_is_read(toy, registered, monkeypatch):
+    toy.annotations[0]["segmentation"] = [[1, 1, 9, 9]]  # broken
+    assert sum(len(d["annotations"]) for d in coco_dataset("toy_train", *toy.arguments())) == 23
+    dicts = coco_dataset("toy_train", *toy.arguments(), masks=False)
+    assert sum(len(d["annotations"]) for d in dicts) == 24
+    assert not any("segmentation" in a for d in dicts for a in d["annotations"])
+
+
+def test_a_picture_under_two_ids_keeps_its_annotations(toy, registered, caplog):
+    """LIVECell lists pictures again, without annotations."""
+    toy.coco["images"].append(dict(toy.coco["images"][0], id=99))
+    with caplog.at_level(logging.INFO, logger="mvit_det"):
+        dicts = coco_dataset("toy_train", *toy.arguments())
+    assert [d["image_id"] for d in dicts] == list(range(1, 13))
+    assert "1  images dropped: no annotation to learn (001.png)" in caplog.text
+
+
+def test_two_categories_of_one_name_are_told_apart(toy, registered):
+    toy.coco["categories"][0]["name"] = "date"
+    coco_dataset("toy_train", *toy.arguments())
+    assert MetadataCatalog.get("toy_train").thing_classes == ["date (3)", "date (7)"]

@@ -156,3 +156,9 @@ def test_the_script(scenes, tmp_path, monkeypatch, capsys):
     assert lines == [["1", f"{out}/fig"], ["11", f"{out}/date"]]
     with pytest.raises(SystemExit, match="out exists already: remove it"):
         runpy.run_path(script, run_name="__main__")
+
+
+def test_a_picture_under_two_ids_keeps_all_its_crops(scenes, tmp_path):
+    scenes.coco["images"][1]["file_name"] = scenes.coco["images"][2]["file_name"]
+    crop_objects(*scenes.arguments(), tmp_path / "out", background=False)
+    assert {"date/003-0.jpg", "date/003-1.jpg"} < set(crops(tmp_path / "out"))
