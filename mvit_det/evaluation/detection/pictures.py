@@ -1,9 +1,11 @@
 """Predictions next to ground truth, as PNG files, drawn while a test set is evaluated."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import annotations_to_instances, read_image
 from detectron2.evaluation import DatasetEvaluator
@@ -99,10 +101,27 @@ class PredictionPictures(DatasetEvaluator):
 def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:
     """Convert the annotations of a dataset dict to `Instances` as predicted, without scores."""
     annotations = [dict(a) for a in item.get("annotations", []) if not a.get("iscrowd")]
-    if not all(a.get("segmentation") for a in annotations):
-        annotations = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
-    truth = annotations_to_instances(annotations, image_size, mask_format="bitmask")
+    boxes = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
+    truth = annotations_to_instances(boxes, image_size)
     result = Instances(image_size, pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
-    if truth.has("gt_masks"):
-        result.set("pred_masks", truth.gt_masks.tensor)
+    if annotations and all(a.get("segmentation") for a in annotations):
+        result.set("pred_masks", _Masks(annotations, image_size))
     return result
+
+
+class _Masks:
+    """Masks of annotations, rasterized one at a time: all of a large image may not fit."""
+
+    def __init__(self, annotations: list[dict[str, Any]], image_size: tuple[int, int]) -> None:
+        self._annotations, self._size = annotations, image_size
+
+    def __len__(self) -> int:
+        return len(self._annotations)
+
+    def __getitem__(self, order: torch.Tensor) -> "_Masks":
+        return _Masks([self._annotations[index] for index in order.tolist()], self._size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for annotation in self._annotations:
+            one = annotations_to_instances([annotation], self._size, mask_format="bitmask")
+            yield one.gt_masks.tensor[0]
