@@ -36,11 +36,7 @@ def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterato
         with PathManager.open(path, "rb") as file:
             file.seek(offset)
             with Image.open(file if size is None else io.BytesIO(file.read(size))) as image:
-                if image.mode not in _EIGHT_BIT_MODES:
-                    raise ValueError(
-                        f"pixels of type {image.mode!r} have no fixed range: convert the picture "
-                        "to 8 bits per channel"
-                    )
+                check_mode(image)
                 yield image
     except FileNotFoundError as error:
         raise ValueError("the file does not exist") from error
@@ -48,6 +44,15 @@ def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterato
         raise ValueError(
             "the file is not a picture that can be read (empty, or a web page under this name?)"
         ) from error
+
+
+def check_mode(image: Image.Image) -> None:
+    """Raise a `ValueError` for pixels of more than 8 bits per channel."""
+    if image.mode not in _EIGHT_BIT_MODES:
+        raise ValueError(
+            f"pixels of type {image.mode!r} have no fixed range: convert the picture to 8 bits per "
+            "channel"
+        )
 
 
 def check_image_file(path: str) -> None:

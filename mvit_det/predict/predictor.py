@@ -26,7 +26,8 @@ from mvit_det.predict.key_clips import (
     parse_boxes,
     split_seconds,
 )
-from mvit_det.predict.open_frames import check_bgr, open_frames, raise_error
+from mvit_det.predict.open_frames import open_frames, raise_error
+from mvit_det.predict.pictures import to_bgr
 from mvit_det.predict.spans import check_window, split_windows
 from mvit_det.tasks import task_of
 from mvit_det.tasks.actions import People
@@ -113,16 +114,18 @@ class Predictor:
         """Detect objects in an image, or classify an image or a video; or each of a list.
 
         Args:
-            image: (H, W, 3) uint8, BGR, as ``cv2.imread`` returns and Detectron2's predictor takes.
-                From RGB: ``image[:, :, ::-1]``. For a video classifier the path of a video or of a
-                folder of its frames, or all frames (N, H, W, 3) uint8, BGR as well.
+            image: the path of a picture; a picture of Pillow; an array (H, W, 3) uint8, BGR, as
+                ``cv2.imread`` returns and Detectron2's predictor takes (from RGB:
+                ``image[:, :, ::-1]``); or a tensor (3, H, W) uint8, RGB, as torchvision reads. For
+                a video classifier the path of a video or of a folder of its frames, or all frames
+                (N, H, W, 3) uint8, BGR.
             fps: frames per second of frames; 30 by default. Video files specify theirs.
 
         Returns:
             From a detector Detectron2's `Instances`, on the CPU, in pixels of the given image:
             pred_boxes (XYXY), scores, pred_classes and, if the model has masks, pred_masks (N, H,
-            W); best score first. From a classifier the scores (K,) of all classes, a tensor on the
-            CPU that sums to 1. For a list, one result per image or video.
+            W), see `PastedMasks`; best score first. From a classifier the scores (K,) of all
+            classes, a tensor on the CPU that sums to 1. For a list, one result per image or video.
 
         Raises:
             UserError: the input has another form, or a video cannot be read.
@@ -133,7 +136,7 @@ class Predictor:
             if isinstance(image, (list, tuple)):
                 return [self(video, fps=fps) for video in image]
             return self.over_time(image, fps=fps)[0].scores
-        if isinstance(image, np.ndarray):
+        if not isinstance(image, (list, tuple, Iterator)):
             return self([image])[0]
         inputs = [self._prepare(each) for each in image]
         # NOTE: only images resized to equal shapes share a batch. Padding to a common size changes
@@ -273,9 +276,9 @@ class Predictor:
                 size = clip.picture.shape[:2]
                 yield People(clip.second, clip.frame, size, boxes, scores, box_scores)
 
-    def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
-        """Prepare an image (H, W, 3) as the test mapper does: the model's input and companions."""
-        check_bgr(image, 3, "A picture must be an array (H, W, 3)")
+    def _prepare(self, image: Any) -> tuple[torch.Tensor, Any]:
+        """Prepare an image as the test mapper does: the model's input and its companions."""
+        image = to_bgr(image)
         _check_aspect(image.shape[:2], "A picture")
         return self.inference.prepare(image)
 
