@@ -60,6 +60,13 @@ def argument_parser() -> ArgumentParser:
         help="a,b,c, or a file with one name per line, or a COCO .json; default: those of the "
         "config. For an action detector a label map: AVA's .pbtxt, or lines such as 12: stand",
     )
+    parser.add_argument(
+        "--ids-from",
+        metavar="COCO.json",
+        help="number pictures and classes as this COCO file does, by file name and by class name, "
+        "so that predictions.json can be evaluated against it; default: pictures 1, 2, ... in the "
+        "order of the inputs",
+    )
     add_person_boxes(parser)
     parser.add_argument(
         "inputs",
