@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+from mvit_det.evaluation.drawing.fonts import drawable
 from mvit_det.evaluation.drawing.labels import Colour, panel
 
 # pixels: a small image is enlarged to this short side, so that labels are legible, but at most to
@@ -70,7 +71,7 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
     corners = instances.pred_boxes.tensor * scale - torch.tensor([0, 0, 1, 1])
     corners[:, 2:] = corners[:, 2:].maximum(corners[:, :2])
     picture = draw_bounding_boxes(picture, corners, colors=colours, width=line)
-    texts = [names[label] if names else str(label) for label in classes]
+    texts = [drawable(names[k], str(k)) if names else str(k) for k in classes]
     if instances.has("scores"):
         texts = [f"{text} {score:.0%}" for text, score in zip(texts, instances.scores.tolist())]
     return _draw_labels(picture.permute(1, 2, 0).numpy(), texts, corners, colours)
