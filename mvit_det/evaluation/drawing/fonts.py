@@ -77,7 +77,7 @@ def _charmap(path: str) -> frozenset[int]:
     """Return the code points that a font file has; none if it cannot be drawn at any size."""
     from matplotlib.ft2font import FT2Font
 
-    source = path or getattr(ImageFont.load_default(10), "path", None)
+    source: Any = path or getattr(ImageFont.load_default(10), "path", None)
     try:
         if not path:
             source.seek(0)  # a file in memory

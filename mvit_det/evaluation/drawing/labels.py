@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -32,7 +33,8 @@ def panel(lines: tuple[str, ...], colour: Colour, letters: int, max_width: int) 
     picture = Image.new("RGBA", (width, pitch * len(wrapped) + margin), (0, 0, 0, 200))
     draw = ImageDraw.Draw(picture)
     tint = tuple((2 * 255 + channel) // 3 for channel in colour)
-    baseline = ImageFont.load_default(size=letters).getmetrics()[0]
+    default: Any = ImageFont.load_default(size=letters)
+    baseline = default.getmetrics()[0]
     for number, (part, font) in enumerate(wrapped):
         draw.text((margin, number * pitch + baseline), part, fill=tint, font=font, anchor="ls")
     return picture
