@@ -3,6 +3,7 @@
 import logging
 import unicodedata
 from functools import cache, lru_cache
+from typing import Any
 
 from PIL import ImageFont
 
