@@ -5,15 +5,17 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from detectron2.config import instantiate
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import mvit_det
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.categories import categories_to_config
 from mvit_det.data.custom.files import CustomFiles
+from mvit_det.data.image_files import use_pictures
 from mvit_det.engine import (
     ConfigFile,
     apply_overrides,
@@ -123,6 +125,8 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
     cfg, config_file = setup(args)
+    pictures = OmegaConf.select(cfg, "dataloader.pictures")
+    use_pictures(instantiate(pictures) if pictures else None)
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
     else:

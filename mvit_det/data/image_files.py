@@ -1,61 +1,244 @@
-"""Opening image files, and checks of them that do not decode the pixels."""
+"""Reading image files, and checks of them that do not decode the pixels."""
 
 import io
+import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, BinaryIO
 
+import cv2
+import numpy as np
+from detectron2.data import detection_utils
+from detectron2.data.detection_utils import read_image as host_read_image
 from detectron2.utils.file_io import PathManager
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_count, check_range
+
+logger = logging.getLogger(__name__)
 
 # Pillow's modes of at most 8 bits per channel, which it converts to RGB without loss of range.
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_ORIENTATION = 0x0112  # tag of EXIF
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """What is read from image files: the keys ``dataloader.pictures`` of a config.
+
+    Args:
+        value_range: values that become 0 and 255, in files of more than 8 bits per channel; values
+            outside are clipped. None: such gray files are refused, since they do not define which
+            value is white, and colour files have the range of their type.
+        max_pixels: files of more pixels are refused, since a small file may claim any number; None
+            for Pillow's limit, 178,956,970.
+
+    Raises:
+        UserError: a value is of the wrong type.
+    """
+
+    value_range: Sequence[float] | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.value_range is not None:
+            check_range("dataloader.pictures", value_range=self.value_range)
+            if self.value_range[0] == self.value_range[1]:
+                raise UserError(
+                    f"value_range={self.value_range} of dataloader.pictures must be two different "
+                    "values."
+                )
+        if self.max_pixels is not None:
+            check_count("dataloader.pictures", max_pixels=self.max_pixels)
+
+    def check_mode(self, image: Image.Image) -> bool:
+        """Return whether pixels must be converted to 8 bits per channel, without decoding them.
+
+        Raises:
+            ValueError: there are too many pixels, or they cannot be converted.
+        """
+        if self.max_pixels is not None and image.width * image.height > self.max_pixels:
+            raise ValueError(_too_large(image.width * image.height, self.max_pixels))
+        if image.mode in _EIGHT_BIT_MODES:
+            deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+            if deep and self.value_range is None:
+                _log_deep_colour()
+            return deep and self.value_range is not None
+        if image.mode not in _DEEP_MODES:
+            raise ValueError(f"colours of type {image.mode!r} are not known: convert them to RGB")
+        if self.value_range is None:
+            raise ValueError(
+                f"pixels of type {image.mode!r} have no fixed range: set "
+                "dataloader.pictures.value_range, such as [0,65535], or convert the picture to 8 "
+                "bits per channel"
+            )
+        return True
+
+    def to_8_bits(self, image: Image.Image, file: BinaryIO | None = None) -> Image.Image:
+        """Convert a picture to at most 8 bits per channel; its EXIF orientation is kept.
+
+        Args:
+            image: of Pillow.
+            file: its encoded form; without it, colours of 16 bits per channel are as Pillow
+                converts them.
+        """
+        if not self.check_mode(image) or (file is None and image.mode in _EIGHT_BIT_MODES):
+            return image
+        if file is None or image.mode in _DEEP_MODES:
+            values = np.asarray(image)
+        else:  # Pillow drops the lower 8 bits
+            file.seek(0)
+            encoded = np.frombuffer(file.read(), np.uint8)
+            decoded = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+            if decoded is None or decoded.ndim != 3 or decoded.shape[2] < 3:
+                raise ValueError("its 16 bits per channel cannot be decoded: convert it to 8 bits")
+            values = decoded[..., 2::-1]
+        assert self.value_range is not None
+        low, high = self.value_range
+        scaled = (values.astype(np.float32) - low) * (255 / (high - low))
+        pixels = np.nan_to_num(scaled, nan=0).clip(0, 255).round().astype(np.uint8)
+        converted = Image.fromarray(np.ascontiguousarray(pixels))
+        converted.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+        return converted
+
+    def read(self, path: str, format: str | None = None) -> np.ndarray:
+        """Read an image file as Detectron2's `read_image` does, which reads those of 8 bits.
+
+        Returns:
+            (H, W, C) uint8, turned upright by its EXIF orientation; ``format`` is "RGB", "BGR",
+            "L", or None for that of the file.
+
+        Raises:
+            ValueError: as for `open_picture`.
+            OSError: as for `open_picture`.
+        """
+        with open_picture(path, format=self, convert=False) as image:
+            deep = self.check_mode(image)
+        if not deep:
+            with _pixel_limit(self):
+                return host_read_image(path, format)
+        with open_picture(path, format=self) as image:
+            upright = ImageOps.exif_transpose(image).convert("L" if format == "L" else "RGB")
+        pixels = np.asarray(upright)
+        return pixels[..., ::-1] if format == "BGR" else pixels.reshape(*pixels.shape[:2], -1)
+
+    @contextmanager
+    def in_host(self) -> Iterator[None]:
+        """Let Detectron2's `DatasetMapper` read with `read` in the block."""
+        detection_utils.read_image = self.read  # type: ignore[assignment]  # its first name differs
+        try:
+            yield
+        finally:
+            detection_utils.read_image = host_read_image
+
+
+def _too_large(pixels: int, limit: int) -> str:
+    return (
+        f"its {pixels} pixels exceed the limit of {limit}: if the file is trusted, raise "
+        "dataloader.pictures.max_pixels"
+    )
+
+
+@lru_cache(maxsize=1)  # once per process
+def _log_deep_colour() -> None:
+    logger.warning(
+        "There are pictures of 16 bits per channel, read with the range 0 to 65535: set "
+        "dataloader.pictures.value_range if theirs is another."
+    )
 
 
 @contextmanager
-def open_picture(path: str, offset: int = 0, size: int | None = None) -> Iterator[Image.Image]:
-    """Open a picture of at most 8 bits per channel for a ``with`` block.
+def _pixel_limit(format: PictureFormat) -> Iterator[None]:
+    """Disable Pillow's limit in the block, if the format has one."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if format.max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
-    Modes with more bits ("I;16", "I", "F") are refused: the file does not define which value is
-    white, and a plain conversion would make the picture all white or all black.
+
+_current = PictureFormat()
+
+
+def use_pictures(pictures: PictureFormat | None) -> None:
+    """Set the format of all image files that this process reads; None for the default."""
+    global _current
+    _current = pictures or PictureFormat()
+
+
+def current_pictures() -> PictureFormat:
+    """Return the format that `use_pictures` has set."""
+    return _current
+
+
+@contextmanager
+def open_picture(
+    path: str,
+    offset: int = 0,
+    size: int | None = None,
+    *,
+    format: PictureFormat | None = None,
+    convert: bool = True,
+) -> Iterator[Image.Image]:
+    """Open a picture for a ``with`` block, with at most 8 bits per channel.
 
     Args:
         path: a file, or a path that Detectron2's `PathManager` opens.
         offset: position in bytes at which the picture begins in the file.
         size: its size in bytes; None: the whole file.
+        format: by default that of `use_pictures`.
+        convert: whether to decode and convert pixels of more than 8 bits.
 
     Raises:
-        ValueError: the file does not exist, is not a picture, or has more than 8 bits per channel;
-            the message is the reason, without the path.
+        ValueError: the file does not exist, is not a picture, has more pixels than allowed, or more
+            than 8 bits per channel and no `PictureFormat.value_range`; the message is the reason,
+            without the path.
         OSError: the file cannot be read.
     """
+    format = format or _current
     try:
-        with PathManager.open(path, "rb") as file:
+        with PathManager.open(path, "rb") as file, _pixel_limit(format):
             file.seek(offset)
-            with Image.open(file if size is None else io.BytesIO(file.read(size))) as image:
-                check_mode(image)
-                yield image
+            part = file if size is None else io.BytesIO(file.read(size))
+            with Image.open(part) as image:
+                format.check_mode(image)
+                yield format.to_8_bits(image, part) if convert else image
     except FileNotFoundError as error:
         raise ValueError("the file does not exist") from error
+    except Image.DecompressionBombError as error:
+        # "Image size (N pixels) exceeds limit of M pixels, ..."
+        pixels, limit = map(int, re.findall(r"\d+", str(error))[:2])
+        raise ValueError(_too_large(pixels, limit)) from error
     except UnidentifiedImageError as error:
-        raise ValueError(
-            "the file is not a picture that can be read (empty, or a web page under this name?)"
-        ) from error
+        with PathManager.open(path, "rb") as file:
+            file.seek(offset)
+            raise ValueError(_what_it_is(file)) from error
 
 
-def check_mode(image: Image.Image) -> None:
-    """Raise a `ValueError` for pixels of more than 8 bits per channel."""
-    if image.mode not in _EIGHT_BIT_MODES:
-        raise ValueError(
-            f"pixels of type {image.mode!r} have no fixed range: convert the picture to 8 bits per "
-            "channel"
-        )
+def _what_it_is(file: Any) -> str:
+    """Describe a file that Pillow cannot identify."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        bands, bits = tags[277], max(tags[258])
+    except Exception:  # it is no TIFF
+        return "the file is not a picture that can be read (empty, or a web page under this name?)"
+    return (
+        f"a TIFF of {bands} bands of {bits} bits cannot be decoded: write three of them to another "
+        "file, e.g. gdal_translate -b 4 -b 3 -b 2 -ot Byte -scale IN.tif OUT.png"
+    )
 
 
-def check_image_file(path: str) -> None:
+def check_image_file(path: str, format: PictureFormat | None = None) -> None:
     """Check that a file is a picture that `open_picture` accepts, without decoding its pixels.
 
     Raises:
@@ -63,7 +246,7 @@ def check_image_file(path: str) -> None:
         OSError: as for `open_picture`.
         SyntaxError: a checksum of a PNG file is wrong.
     """
-    with open_picture(path) as image:
+    with open_picture(path, format=format, convert=False) as image:
         # NOTE: after the EXIF tags of a damaged PNG are read, Pillow hides the damage, and
         # Detectron2 would continue with a black picture. Checking the checksums takes 1 ms.
         if image.format == "PNG":

@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.utils.logger import setup_logger
 
+from mvit_det.data.image_files import use_pictures
 from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, exit_on_user_error, shorten_list
 from mvit_det.predict.arguments import argument_parser, parse_class_names, split_overrides
@@ -53,6 +54,7 @@ def main(args: Namespace) -> int:
         raise UserError(
             "--window needs a video classifier, which this config's model is not: drop it."
         )
+    use_pictures(predictor.pictures)
     people = person_boxes(args, predictor)
     image_ids = use_coco_ids(args, predictor, sources) if args.ids_from else {}
     # the first Ctrl-C ends the loop and completes the files; a second one ends the run at once

@@ -8,19 +8,20 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from mvit_det.data.image_files import check_mode
+from mvit_det.data.image_files import PictureFormat
 from mvit_det.errors import UserError, printable
 from mvit_det.predict.open_frames import check_bgr
 from mvit_det.predict.sources import Picture
 
 
-def to_bgr(image: Any) -> np.ndarray:
+def to_bgr(image: Any, pictures: PictureFormat) -> np.ndarray:
     """Return a picture as an array (H, W, 3) uint8, BGR.
 
     Args:
         image: the path of an image file; a picture of Pillow; an array (H, W, 3) uint8, BGR; or a
             tensor (3, H, W) uint8, RGB. Files and pictures of Pillow are rotated by their EXIF
             orientation, and converted as in training.
+        pictures: the format of files and of pictures of Pillow.
 
     Raises:
         UserError: it has another type or form, or the file cannot be read.
@@ -28,14 +29,14 @@ def to_bgr(image: Any) -> np.ndarray:
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
         try:
-            (frame,) = Picture(path).frames()
+            (frame,) = Picture(path, pictures).frames()
         except UserError as error:
             raise UserError(f"Picture {printable(path)} cannot be used: {error}.") from error
         return frame.image
     if isinstance(image, Image.Image):
         try:
-            check_mode(image)
-            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            upright = ImageOps.exif_transpose(pictures.to_8_bits(image))
+            pixels = np.asarray(upright.convert("RGB"))
             return np.ascontiguousarray(pixels[..., ::-1])
         except (OSError, ValueError) as error:  # a truncated file is decoded here
             raise UserError(f"A picture of Pillow cannot be used: {error}.") from error

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.data.custom.categories import Category
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
+from mvit_det.data.image_files import PictureFormat
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
@@ -75,6 +77,7 @@ class Predictor:
             ``pred_classes`` or of the scores. For an action detector the evaluated actions;
             scores[:, id - 1] belongs to an id.
         task: the task of the config, an object of `mvit_det.tasks`.
+        pictures: what is read from image files, the config's ``dataloader.pictures``.
         inference: how the task prepares inputs and handles results, an `Inference` with what the
             task adds to it.
 
@@ -98,6 +101,8 @@ class Predictor:
         cfg = apply_overrides(load_config(os.fspath(config)), overrides)
         self.batch_size = batch_size
         self.task = task_of(cfg)
+        pictures = OmegaConf.select(cfg, "dataloader.pictures")
+        self.pictures: PictureFormat = instantiate(pictures) if pictures else PictureFormat()
         self.inference: Any = self.task.inference(cfg, score_threshold)
         self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
@@ -278,7 +283,7 @@ class Predictor:
 
     def _prepare(self, image: Any) -> tuple[torch.Tensor, Any]:
         """Prepare an image as the test mapper does: the model's input and its companions."""
-        image = to_bgr(image)
+        image = to_bgr(image, self.pictures)
         _check_aspect(image.shape[:2], "A picture")
         return self.inference.prepare(image)
 

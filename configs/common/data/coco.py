@@ -6,7 +6,7 @@ from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
 from omegaconf import OmegaConf
 
-from mvit_det.data import TolerantMapper, build_train_loader, named_dataset
+from mvit_det.data import PictureFormat, TolerantMapper, build_train_loader, named_dataset
 from mvit_det.evaluation import CocoMetrics, PredictionPictures, UnreadableImages
 
 num_workers = min(4, os.cpu_count() or 1)
@@ -32,6 +32,8 @@ random_crop = L(T.RandomApply)(
 )
 
 dataloader = OmegaConf.create()
+
+dataloader.pictures = L(PictureFormat)(value_range=None, max_pixels=None)  # of all image files
 
 dataloader.train = L(build_train_loader)(
     dataset=L(named_dataset)(names="coco_2017_train", num_classes="${model.roi_heads.num_classes}"),
@@ -66,7 +68,9 @@ dataloader.evaluator = [
         dataset_name="${dataloader.test.dataset.names}", output_dir="${train.output_dir}"
     ),
     L(PredictionPictures)(
-        dataset_name="${dataloader.test.dataset.names}", output_dir="${train.output_dir}"
+        dataset_name="${dataloader.test.dataset.names}",
+        output_dir="${train.output_dir}",
+        pictures="${dataloader.pictures}",
     ),
     L(UnreadableImages)(),
 ]

@@ -31,6 +31,7 @@ class PredictionPictures(DatasetEvaluator):
         output_dir: gets ``pictures/00_<name of the image>.png`` ...
         num_images: number of images to draw.
         score_threshold: from 0 to 1; detections of a lower score are not drawn.
+        pictures: a `mvit_det.data.PictureFormat`, which reads the files; None for Detectron2.
 
     Raises:
         UserError: ``num_images`` is not a whole number of at least 1.
@@ -43,12 +44,14 @@ class PredictionPictures(DatasetEvaluator):
         *,
         num_images: int = 8,
         score_threshold: float = 0.5,
+        pictures: Any = None,
     ) -> None:
         check_count("PredictionPictures", num_images=num_images)
         self.dataset_name = dataset_name
         self.folder = Path(output_dir) / "pictures"
         self.num_images = num_images
         self.score_threshold = score_threshold
+        self._read = pictures.read if pictures else read_image
         self._chosen: dict[Any, tuple[Path, dict[str, Any]]] = {}
 
     def reset(self) -> None:
@@ -87,7 +90,7 @@ class PredictionPictures(DatasetEvaluator):
         return {}
 
     def _side_by_side(self, item: dict[str, Any], instances: Instances) -> np.ndarray:
-        image = read_image(item["file_name"], format="RGB")
+        image = self._read(item["file_name"], format="RGB")
         height, width = image.shape[:2]
         # reduce a large image, as two of them must fit on a screen
         scale = min(enlargement(height, width), LONG_SIDE / max(height, width))
