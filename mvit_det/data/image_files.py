@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 import re
 from collections import defaultdict
@@ -16,8 +17,9 @@ import numpy as np
 from detectron2.data import detection_utils
 from detectron2.data.detection_utils import read_image as host_read_image
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mvit_det.data.tiff_bands import TiffBands
 from mvit_det.errors import UserError, check_count, check_range
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 # Pillow's modes of at most 8 bits per channel, which it converts to RGB without loss of range.
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION = 0x0112  # tag of EXIF
 
 
@@ -36,6 +39,8 @@ class PictureFormat:
         value_range: values that become 0 and 255, in files of more than 8 bits per channel; values
             outside are clipped. None: such gray files are refused, since they do not define which
             value is white, and colour files have the range of their type.
+        bands: of TIFF files, the numbers (from 1) of the bands that become red, green and blue.
+            None: TIFF files of more than four bands are refused.
         max_pixels: files of more pixels are refused, since a small file may claim any number; None
             for Pillow's limit, 178,956,970.
 
@@ -44,6 +49,7 @@ class PictureFormat:
     """
 
     value_range: Sequence[float] | None = None
+    bands: Sequence[int] | None = None
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
@@ -53,6 +59,13 @@ class PictureFormat:
                 raise UserError(
                     f"value_range={self.value_range} of dataloader.pictures must be two different "
                     "values."
+                )
+        if self.bands is not None:
+            numbers = list(self.bands) if isinstance(self.bands, Sequence) else []
+            if len(numbers) != 3 or any(type(k) is not int or k < 1 for k in numbers):
+                raise UserError(
+                    f"bands={self.bands} of dataloader.pictures must be three numbers from 1, of "
+                    "red, green and blue, such as [4,3,2]."
                 )
         if self.max_pixels is not None:
             check_count("dataloader.pictures", max_pixels=self.max_pixels)
@@ -72,13 +85,25 @@ class PictureFormat:
             return deep and self.value_range is not None
         if image.mode not in _DEEP_MODES:
             raise ValueError(f"colours of type {image.mode!r} are not known: convert them to RGB")
+        self._check_range(f"type {image.mode!r}")
+        return True
+
+    def _check_range(self, kind: str) -> None:
         if self.value_range is None:
             raise ValueError(
-                f"pixels of type {image.mode!r} have no fixed range: set "
-                "dataloader.pictures.value_range, such as [0,65535], or convert the picture to 8 "
-                "bits per channel"
+                f"pixels of {kind} have no fixed range: set dataloader.pictures.value_range, such "
+                "as [0,65535], or convert the picture to 8 bits per channel"
             )
-        return True
+
+    def check_bands(self, tiff: TiffBands) -> None:
+        """Raise a `ValueError` if the bands of a file cannot be read."""
+        limit = self.max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or math.inf)
+        if tiff.size[0] * tiff.size[1] > limit:
+            raise ValueError(_too_large(tiff.size[0] * tiff.size[1], limit))
+        assert self.bands is not None
+        tiff.check(self.bands)
+        if not tiff.is_8_bit:
+            self._check_range(f"{tiff.bits} bits")
 
     def to_8_bits(self, image: Image.Image, file: BinaryIO | None = None) -> Image.Image:
         """Convert a picture to at most 8 bits per channel; its EXIF orientation is kept.
@@ -99,13 +124,23 @@ class PictureFormat:
             if decoded is None or decoded.ndim != 3 or decoded.shape[2] < 3:
                 raise ValueError("its 16 bits per channel cannot be decoded: convert it to 8 bits")
             values = decoded[..., 2::-1]
+        converted = self._scaled(values)
+        converted.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+        return converted
+
+    def from_bands(self, tiff: TiffBands) -> Image.Image:
+        """Decode `bands` to RGB of 8 bits."""
+        assert self.bands is not None
+        with _pixel_limit(off=True):  # it has been checked
+            values = tiff.read(self.bands)
+        return Image.fromarray(values) if tiff.is_8_bit else self._scaled(values)
+
+    def _scaled(self, values: np.ndarray) -> Image.Image:
         assert self.value_range is not None
         low, high = self.value_range
         scaled = (values.astype(np.float32) - low) * (255 / (high - low))
         pixels = np.nan_to_num(scaled, nan=0).clip(0, 255).round().astype(np.uint8)
-        converted = Image.fromarray(np.ascontiguousarray(pixels))
-        converted.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
-        return converted
+        return Image.fromarray(np.ascontiguousarray(pixels))
 
     def read(self, path: str, format: str | None = None) -> np.ndarray:
         """Read an image file as Detectron2's `read_image` does, which reads those of 8 bits.
@@ -118,10 +153,10 @@ class PictureFormat:
             ValueError: as for `open_picture`.
             OSError: as for `open_picture`.
         """
-        with open_picture(path, format=self, convert=False) as image:
-            deep = self.check_mode(image)
-        if not deep:
-            with _pixel_limit(self):
+        with _opened(path, self) as (image, _):
+            as_is = isinstance(image, Image.Image) and not self.check_mode(image)
+        if as_is:
+            with _pixel_limit(off=self.max_pixels is not None):
                 return host_read_image(path, format)
         with open_picture(path, format=self) as image:
             upright = ImageOps.exif_transpose(image).convert("L" if format == "L" else "RGB")
@@ -138,7 +173,7 @@ class PictureFormat:
             detection_utils.read_image = host_read_image
 
 
-def _too_large(pixels: int, limit: int) -> str:
+def _too_large(pixels: int, limit: float) -> str:
     return (
         f"its {pixels} pixels exceed the limit of {limit}: if the file is trusted, raise "
         "dataloader.pictures.max_pixels"
@@ -154,10 +189,10 @@ def _log_deep_colour() -> None:
 
 
 @contextmanager
-def _pixel_limit(format: PictureFormat) -> Iterator[None]:
-    """Disable Pillow's limit in the block, if the format has one."""
+def _pixel_limit(*, off: bool) -> Iterator[None]:
+    """Disable Pillow's limit in the block, or not."""
     limit = Image.MAX_IMAGE_PIXELS
-    if format.max_pixels is not None:
+    if off:
         Image.MAX_IMAGE_PIXELS = None
     try:
         yield
@@ -181,12 +216,7 @@ def current_pictures() -> PictureFormat:
 
 @contextmanager
 def open_picture(
-    path: str,
-    offset: int = 0,
-    size: int | None = None,
-    *,
-    format: PictureFormat | None = None,
-    convert: bool = True,
+    path: str, offset: int = 0, size: int | None = None, *, format: PictureFormat | None = None
 ) -> Iterator[Image.Image]:
     """Open a picture for a ``with`` block, with at most 8 bits per channel.
 
@@ -195,22 +225,40 @@ def open_picture(
         offset: position in bytes at which the picture begins in the file.
         size: its size in bytes; None: the whole file.
         format: by default that of `use_pictures`.
-        convert: whether to decode and convert pixels of more than 8 bits.
 
     Raises:
-        ValueError: the file does not exist, is not a picture, has more pixels than allowed, or more
-            than 8 bits per channel and no `PictureFormat.value_range`; the message is the reason,
-            without the path.
+        ValueError: the file does not exist, is not a picture, or does not suit the format; the
+            message is the reason, without the path.
         OSError: the file cannot be read.
     """
     format = format or _current
+    with _opened(path, format, offset, size) as (image, file):
+        if isinstance(image, TiffBands):
+            yield format.from_bands(image)
+        else:
+            yield format.to_8_bits(image, file)
+
+
+@contextmanager
+def _opened(
+    path: str, format: PictureFormat, offset: int = 0, size: int | None = None
+) -> Iterator[tuple[Image.Image | TiffBands, BinaryIO]]:
+    """Open and check a picture as `open_picture` does, but do not decode it; yield its file too."""
+    own = format.max_pixels is not None
     try:
-        with PathManager.open(path, "rb") as file, _pixel_limit(format):
+        with PathManager.open(path, "rb") as file, _pixel_limit(off=own):
             file.seek(offset)
             part = file if size is None else io.BytesIO(file.read(size))
+            if format.bands is not None and part.read(4) in _TIFF:
+                part.seek(offset if size is None else 0)
+                tiff = TiffBands(part)
+                format.check_bands(tiff)
+                yield tiff, part
+                return
+            part.seek(offset if size is None else 0)
             with Image.open(part) as image:
                 format.check_mode(image)
-                yield format.to_8_bits(image, part) if convert else image
+                yield image, part
     except FileNotFoundError as error:
         raise ValueError("the file does not exist") from error
     except Image.DecompressionBombError as error:
@@ -219,22 +267,18 @@ def open_picture(
         raise ValueError(_too_large(pixels, limit)) from error
     except UnidentifiedImageError as error:
         with PathManager.open(path, "rb") as file:
-            file.seek(offset)
             raise ValueError(_what_it_is(file)) from error
 
 
 def _what_it_is(file: Any) -> str:
     """Describe a file that Pillow cannot identify."""
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
-        file.seek(tags.next)
-        tags.load(file)
-        bands, bits = tags[277], max(tags[258])
-    except Exception:  # it is no TIFF
+        tiff = TiffBands(file)
+    except ValueError:
         return "the file is not a picture that can be read (empty, or a web page under this name?)"
     return (
-        f"a TIFF of {bands} bands of {bits} bits cannot be decoded: write three of them to another "
-        "file, e.g. gdal_translate -b 4 -b 3 -b 2 -ot Byte -scale IN.tif OUT.png"
+        f"it is a TIFF of {tiff.count} bands of {tiff.bits} bits: choose three of them by "
+        "dataloader.pictures.bands, such as [4,3,2]"
     )
 
 
@@ -246,10 +290,10 @@ def check_image_file(path: str, format: PictureFormat | None = None) -> None:
         OSError: as for `open_picture`.
         SyntaxError: a checksum of a PNG file is wrong.
     """
-    with open_picture(path, format=format, convert=False) as image:
+    with _opened(path, format or _current) as (image, _):
         # NOTE: after the EXIF tags of a damaged PNG are read, Pillow hides the damage, and
         # Detectron2 would continue with a black picture. Checking the checksums takes 1 ms.
-        if image.format == "PNG":
+        if isinstance(image, Image.Image) and image.format == "PNG":
             image.verify()
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -132,21 +133,110 @@ def test_the_limit_of_pixels(tmp_path, monkeypatch, recwarn):
     assert Image.MAX_IMAGE_PIXELS == 300 and not recwarn.list
 
 
+def tiff(
+    values: np.ndarray,
+    *,
+    planar: int = 1,
+    predictor: int = 1,
+    rows: int = 5,
+    tile: int | None = None,
+    order: str = "<",
+    deflate: bool = True,
+) -> bytes:
+    """A TIFF of values (H, W, C) in strips of ``rows`` rows, or in square tiles."""
+    height, width, count = values.shape
+    side = tile or width
+    planes = [values] if planar == 1 else list(values[..., None].transpose(2, 0, 1, 3))
+    parts = []
+    for plane in planes:
+        for top in range(0, height, tile or rows):
+            for left in range(0, width, side):
+                part = plane[top : top + (tile or rows), left : left + side]
+                if tile:
+                    gap = [(0, tile - part.shape[0]), (0, tile - part.shape[1]), (0, 0)]
+                    part = np.pad(part, gap)
+                if predictor == 2:
+                    bits = part.view(f"u{part.itemsize}")
+                    bits = np.diff(bits, axis=1, prepend=np.zeros_like(bits[:, :1]))
+                    part = bits.view(part.dtype)
+                data = np.ascontiguousarray(part)
+                data = (data if order == "<" else data.byteswap()).tobytes()
+                parts.append(zlib.compress(data) if deflate else data)
+    kind = dict(u=1, i=2, f=3)[values.dtype.kind]
+    tags = {256: [width], 257: [height], 258: [8 * values.itemsize] * count, 262: [1]}
+    tags |= {259: [8 if deflate else 1], 277: [count], 284: [planar], 317: [predictor]}
+    tags |= {339: [kind] * count, 338: [0] * (count - 1)}
+    places, sizes = (324, 325) if tile else (273, 279)
+    tags |= {322: [tile], 323: [tile]} if tile else {278: [rows]}
+    tags |= {places: [0] * len(parts), sizes: [len(part) for part in parts]}
+    start = 8 + 2 + 12 * len(tags) + 4
+    ends = np.cumsum([start + sum(4 * len(v) for v in tags.values()), *tags[sizes]])
+    tags[places] = ends[:-1].tolist()
+    directory, extra = struct.pack(order + "H", len(tags)), b""
+    for tag, numbers in sorted(tags.items()):
+        encoded = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(encoded) > 4:
+            extra, encoded = extra + encoded, struct.pack(order + "I", start + len(extra))
+        directory += struct.pack(order + "HHI", tag, 4, len(numbers)) + encoded.ljust(4, b"\0")
+    magic = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    gap = bytes(ends[0] - start - len(extra))
+    return magic + directory + bytes(4) + extra + gap + b"".join(parts)
+
+
 def _tiff(bands: int, bits: int) -> bytes:
-    """A TIFF of 2 x 1 pixels, with the tags that describe its pixels."""
-    tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: 1, 277: bands, 278: 1}
-    start = 10 + 12 * (len(tags) + 2) + 4
-    tags |= {273: start, 279: 2 * bands * bits // 8}
-    rows = [struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags)]
-    content = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + b"".join(rows) + bytes(4)
-    return content + bytes(tags[279])
+    return tiff(np.zeros((2, 3, bands), f"u{bits // 8}"))
+
+
+WAYS = {
+    "plain": dict(deflate=False),
+    "strips": {},
+    "differences": dict(predictor=2),
+    "tiles": dict(tile=16, predictor=2),
+    "band by band": dict(planar=2, predictor=2),
+    "tiles of bands": dict(planar=2, tile=16),
+    "big-endian": dict(order=">", predictor=2),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("type", ["u1", "u2", "i2", "f4", "f8"])
+def test_bands_of_a_tiff(tmp_path, way, type):
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(1).integers(0, 250, (24, 32, 7)).astype(type)
+    path.write_bytes(tiff(values, **WAYS[way]))
+    use_pictures(PictureFormat(bands=[4, 7, 1], value_range=[50, 101]))
+    check_image_file(str(path))
+    expected = values[..., [3, 6, 0]].astype(float)
+    if type != "u1":
+        expected = ((expected - 50) * 5).clip(0, 255)
+    for task, pixels in readers(path).items():
+        assert np.array_equal(pixels, expected), task
+
+
+@pytest.mark.parametrize(
+    "keys, options, message",
+    [
+        (dict(bands=[1, 2, 9]), {}, r"it has 5 bands, and not bands=\[1, 2, 9\]"),
+        (dict(bands=[1, 2, 3]), {}, "pixels of 16 bits have no fixed range: set"),
+        (dict(bands=[1, 2, 3], max_pixels=100), {}, "its 768 pixels exceed the limit of 100"),
+        (dict(bands=[1, 2, 3]), dict(predictor=3), "with predictor 3 cannot be decoded: convert"),
+    ],
+)
+def test_bands_that_cannot_be_read(tmp_path, keys, options, message):
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(np.zeros((24, 32, 5), np.uint16), **options))
+    use_pictures(PictureFormat(**keys))
+    with pytest.raises(ValueError, match=message):
+        check_image_file(str(path))
+    for reason in readers(path).values():
+        assert reason is None or isinstance(reason, str)
 
 
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (_tiff(8, 16), "a TIFF of 8 bands of 16 bits cannot be decoded: write three of them"),
-        (_tiff(13, 8), "a TIFF of 13 bands of 8 bits cannot be decoded: write three of them"),
+        (_tiff(8, 16), r"it is a TIFF of 8 bands of 16 bits: choose three of them by .* \[4,3,2\]"),
+        (_tiff(13, 8), "it is a TIFF of 13 bands of 8 bits: choose three of them by"),
         (_pillow(EXPECTED, "png")[:9], "the file is not a picture that can be read"),
     ],
 )
@@ -167,6 +257,9 @@ def test_the_real_cause_is_named(tmp_path, content, reason):
         ({"value_range": [5, 5]}, "must be two different values"),
         ({"value_range": [9, 5]}, "a smallest and a largest"),
         ({"value_range": 255}, "must be two numbers"),
+        ({"bands": [1, 2]}, r"bands=\[1, 2\] of dataloader.pictures must be three numbers from 1"),
+        ({"bands": [0, 1, 2]}, "must be three numbers from 1"),
+        ({"bands": 3}, "must be three numbers from 1"),
         ({"max_pixels": 0}, "max_pixels=0 of dataloader.pictures must be a whole number"),
         ({"max_pixels": 1e9}, "max_pixels=1000000000.0 .* must be a whole number"),
     ],

@@ -33,7 +33,7 @@ random_crop = L(T.RandomApply)(
 
 dataloader = OmegaConf.create()
 
-dataloader.pictures = L(PictureFormat)(value_range=None, max_pixels=None)  # of all image files
+dataloader.pictures = L(PictureFormat)(value_range=None, bands=None, max_pixels=None)  # all files
 
 dataloader.train = L(build_train_loader)(
     dataset=L(named_dataset)(names="coco_2017_train", num_classes="${model.roi_heads.num_classes}"),

@@ -30,7 +30,7 @@ mixup = L(Mixup)(
 
 dataloader = OmegaConf.create()
 
-dataloader.pictures = L(PictureFormat)(value_range=None, max_pixels=None)  # of all image files
+dataloader.pictures = L(PictureFormat)(value_range=None, bands=None, max_pixels=None)  # all files
 
 # The augmentations are those of the paper, appendix B.2; their numbers those of released configs.
 dataloader.train = L(build_train_loader)(
