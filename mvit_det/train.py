@@ -5,17 +5,16 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from detectron2.config import instantiate
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import mvit_det
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.categories import categories_to_config
 from mvit_det.data.custom.files import CustomFiles
-from mvit_det.data.image_files import use_pictures
+from mvit_det.data.image_files import configured_pictures, use_pictures
 from mvit_det.engine import (
     ConfigFile,
     apply_overrides,
@@ -125,8 +124,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
     cfg, config_file = setup(args)
-    pictures = OmegaConf.select(cfg, "dataloader.pictures")
-    use_pictures(instantiate(pictures) if pictures else None)
+    use_pictures(configured_pictures(cfg))
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
     else:

@@ -17,6 +17,7 @@ import numpy as np
 from detectron2.data import detection_utils
 from detectron2.data.detection_utils import read_image as host_read_image
 from detectron2.utils.file_io import PathManager
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mvit_det.data.tiff_bands import TiffBands
@@ -203,10 +204,16 @@ def _pixel_limit(*, off: bool) -> Iterator[None]:
 _current = PictureFormat()
 
 
-def use_pictures(pictures: PictureFormat | None) -> None:
-    """Set the format of all image files that this process reads; None for the default."""
+def use_pictures(pictures: PictureFormat) -> None:
+    """Set the format of all image files that this process reads."""
     global _current
-    _current = pictures or PictureFormat()
+    _current = pictures
+
+
+def configured_pictures(cfg: DictConfig) -> PictureFormat:
+    """Return the format of a config, its ``dataloader.pictures``; the default if it has none."""
+    node = OmegaConf.select(cfg, "dataloader.pictures") or {}
+    return PictureFormat(**{key: node[key] for key in node if key != "_target_"})
 
 
 def current_pictures() -> PictureFormat:

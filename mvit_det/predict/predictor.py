@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.data.custom.categories import Category
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
-from mvit_det.data.image_files import PictureFormat
+from mvit_det.data.image_files import configured_pictures
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
@@ -101,8 +100,7 @@ class Predictor:
         cfg = apply_overrides(load_config(os.fspath(config)), overrides)
         self.batch_size = batch_size
         self.task = task_of(cfg)
-        pictures = OmegaConf.select(cfg, "dataloader.pictures")
-        self.pictures: PictureFormat = instantiate(pictures) if pictures else PictureFormat()
+        self.pictures = configured_pictures(cfg)
         self.inference: Any = self.task.inference(cfg, score_threshold)
         self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))

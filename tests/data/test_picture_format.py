@@ -28,7 +28,7 @@ GRAY = np.repeat(EXPECTED[..., :1], 3, axis=2)
 @pytest.fixture(autouse=True)
 def default_format():
     yield
-    use_pictures(None)
+    use_pictures(PictureFormat())
     image_files._log_deep_colour.cache_clear()
 
 
@@ -122,7 +122,7 @@ def test_the_limit_of_pixels(tmp_path, monkeypatch, recwarn):
     path = tmp_path / "a.png"
     Image.fromarray(EXPECTED).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
-    for format, limit in ((None, 600), (PictureFormat(max_pixels=767), 767)):
+    for format, limit in ((PictureFormat(), 600), (PictureFormat(max_pixels=767), 767)):
         use_pictures(format)
         for reason in readers(path).values():
             sentence = f"its 768 pixels exceed the limit of {limit}: if the file is trusted, raise"
@@ -269,7 +269,7 @@ def test_keys_of_the_wrong_kind(keys, message):
         PictureFormat(**keys)
 
 
-@pytest.mark.parametrize("node", [L(PictureFormat)(value_range=[0, 4095]), None])
+@pytest.mark.parametrize("node", [L(PictureFormat)(value_range=[0, 4095]), {}])
 def test_a_run_uses_the_format_of_its_config(monkeypatch, node):
     cfg = OmegaConf.create({"dataloader": {"pictures": node} if node else {}})
     seen = []
@@ -278,5 +278,5 @@ def test_a_run_uses_the_format_of_its_config(monkeypatch, node):
     train.main(SimpleNamespace(eval_only=True, resume=False))
     assert seen == [PictureFormat(value_range=[0, 4095] if node else None)]
     mapper = TolerantMapper(is_train=True, augmentations=[], image_format="RGB")
-    use_pictures(None)
+    use_pictures(PictureFormat())
     assert mapper.pictures == seen[0]  # also where a process of the loader does not inherit it
