@@ -54,6 +54,21 @@ def argument_parser() -> ArgumentParser:
         "window gets as many clips as the config tests a video with "
         "(dataloader.test.dataset.clips)",
     )
+    add_names(parser)
+    add_person_boxes(parser)
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="input",
+        help="pictures, videos, folders (including subfolders) and quoted glob patterns; for video "
+        "models, several pictures in a folder are the frames of one video. Then key=value changes "
+        "to the config",
+    )
+    return parser
+
+
+def add_names(parser: ArgumentParser) -> None:
+    """Add the options for names and ids of classes and pictures."""
     parser.add_argument(
         "--class-names",
         metavar="NAMES",
@@ -67,16 +82,6 @@ def argument_parser() -> ArgumentParser:
         "so that predictions.json can be evaluated against it; default: pictures 1, 2, ... in the "
         "order of the inputs",
     )
-    add_person_boxes(parser)
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="input",
-        help="pictures, videos, folders (including subfolders) and quoted glob patterns; for video "
-        "models, several pictures in a folder are the frames of one video. Then key=value changes "
-        "to the config",
-    )
-    return parser
 
 
 def add_person_boxes(parser: ArgumentParser) -> None:
