@@ -25,6 +25,8 @@ class PastedMasks:
         size: (H, W) of the image.
     """
 
+    dtype = torch.bool
+
     def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
         self.masks, self.boxes, self.size = masks, boxes, size
 
@@ -37,6 +39,11 @@ class PastedMasks:
     def shape(self) -> torch.Size:
         """(N, H, W), as that of `tensor`."""
         return torch.Size((len(self), *self.size))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the probabilities, on which masks are pasted."""
+        return self.masks.device
 
     def to(self, *args: Any, **kwargs: Any) -> "PastedMasks":
         """Return a copy on another device, as `torch.Tensor.to`; a dtype cannot be given."""
@@ -77,11 +84,10 @@ class PastedMasks:
         cls, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Call a function of PyTorch on the tensors of masks among its arguments."""
-        args, kwargs = torch.utils._pytree.tree_map_only(cls, cls._all, (args, kwargs or {}))
+        args, kwargs = torch.utils._pytree.tree_map_only(
+            cls, lambda masks: masks.tensor, (args, kwargs or {})
+        )
         return function(*args, **kwargs)
-
-    def _all(self) -> Tensor:
-        return self.tensor
 
     def __eq__(self, other: Any) -> Any:
         return self.tensor == other
