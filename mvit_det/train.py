@@ -15,6 +15,7 @@ import mvit_det
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import log_schedule
+from mvit_det.data.image_files import configured_pictures, use_pictures
 from mvit_det.engine import (
     ConfigFile,
     IncompleteEvaluation,
@@ -127,6 +128,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
     cfg, config_file = setup(args)
+    use_pictures(configured_pictures(cfg))
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
     else:

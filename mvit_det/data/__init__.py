@@ -10,6 +10,7 @@ from mvit_det.data.collate import Mixup, StackActionClips, StackSamples
 from mvit_det.data.decoding.reader import VideoError, open_video
 from mvit_det.data.detection.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.detection.mapper import TolerantMapper
+from mvit_det.data.image_files import PictureFormat
 from mvit_det.data.loader import build_train_loader
 from mvit_det.data.synthetic.motion_clips import motion_clips
 from mvit_det.data.synthetic.moving_figures import moving_figures

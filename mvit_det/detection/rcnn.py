@@ -12,6 +12,7 @@ from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
+from mvit_det.detection.pasted_masks import PastedMasks
 from mvit_det.detection.soft_nms import SoftNMS
 from mvit_det.detection.views import View, plan_views
 from mvit_det.errors import UserError, check_count
@@ -24,8 +25,9 @@ Input = Mapping[str, Any]
 class GeneralizedRCNN(modeling.GeneralizedRCNN):
     """``detectron2.modeling.GeneralizedRCNN``, optionally without masks, and options for testing.
 
-    Training, parameters and, without these options, testing are the parent's. The RoI heads are
-    Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.
+    Training, parameters and, without these options, testing are the parent's; masks of results are
+    `PastedMasks`, since a tensor of all masks of a large image may not fit into memory. The RoI
+    heads are Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.
 
     With Soft-NMS or several views, every box above the score threshold is a candidate, and NMS runs
     once on the candidates of all views. This differs from Detectron2's
@@ -112,14 +114,14 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         Returns:
             With ``do_postprocess`` {"instances": Instances} per image; else Instances in the size
             of the first view. Fields: ``pred_boxes`` (N, 4) XYXY in pixels, ``scores`` (N,),
-            ``pred_classes`` (N,) and, with masks, ``pred_masks``: (N, height, width) bool, or
-            probabilities (N, 1, M, M) without ``do_postprocess``.
+            ``pred_classes`` (N,) and, with masks, ``pred_masks``: `PastedMasks`, or probabilities
+            (N, 1, M, M) without ``do_postprocess``.
         """
+        assert not self.training, "Call eval() first: inference is for evaluation."
         uses_views = len(self.test_short_sides) > 0 or self.test_flip
         if not uses_views and (self.soft_nms is None or detected_instances is not None):
-            return super().inference(batched_inputs, detected_instances, do_postprocess)
-        assert not self.training, "Call eval() first: inference is for evaluation."
-        if not uses_views:
+            results = super().inference(batched_inputs, detected_instances, False)
+        elif not uses_views:
             results = self._detect(batched_inputs)
         elif detected_instances is None:
             results = [self._detect_in_views(x) for x in batched_inputs]
@@ -129,12 +131,9 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
             results = [self._add_masks(x, boxes) for x, boxes in zip(batched_inputs, copies)]
         if not do_postprocess:
             return results
-        processed = []
-        for x, result in zip(batched_inputs, results):
-            height, width = x["image"].shape[-2:]
-            size = x.get("height", height), x.get("width", width)
-            processed.append({"instances": detector_postprocess(result, *size)})
-        return processed
+        return [
+            {"instances": _postprocess(x, result)} for x, result in zip(batched_inputs, results)
+        ]
 
     @torch.no_grad()
     def _detect(self, batched_inputs: Sequence[Input]) -> list[Instances]:
@@ -211,6 +210,22 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         _, features = self._extract([_view_of(x, view)])
         (in_view,) = self.roi_heads.forward_with_given_boxes(features, [in_view])
         return view.masks_to_frame(in_view.pred_masks)
+
+
+def _postprocess(x: Input, result: Instances) -> Instances:
+    """Scale the detections of one image to its "height" and "width", as Detectron2 does."""
+    height, width = x["image"].shape[-2:]
+    height, width = int(x.get("height", height)), int(x.get("width", width))
+    if result.has("pred_masks"):
+        # under this name, they are selected with the boxes, but not pasted
+        result.set("mask_probabilities", result.pred_masks[:, 0])
+        result.remove("pred_masks")
+    result = detector_postprocess(result, height, width)
+    if result.has("mask_probabilities"):
+        masks, boxes = result.mask_probabilities, result.pred_boxes.tensor
+        result.remove("mask_probabilities")
+        result.set("pred_masks", PastedMasks(masks, boxes, (height, width)))
+    return result
 
 
 def _view_of(x: Input, view: View) -> Input:

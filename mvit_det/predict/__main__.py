@@ -5,18 +5,21 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.utils.logger import setup_logger
 
+from mvit_det.data.image_files import use_pictures
 from mvit_det.engine.stop import StopRequest
-from mvit_det.errors import UserError, exit_on_user_error
+from mvit_det.errors import UserError, exit_on_user_error, shorten_list
 from mvit_det.predict.arguments import argument_parser, parse_class_names, split_overrides
+from mvit_det.predict.coco_ids import coco_ids
 from mvit_det.predict.frames import predict_frames
 from mvit_det.predict.key_frames import ActionRunner, ProposalRunner
 from mvit_det.predict.person_boxes import box_threshold, person_boxes
 from mvit_det.predict.predictor import Predictor
 from mvit_det.predict.run import Run
-from mvit_det.predict.sources import find_sources
+from mvit_det.predict.sources import Source, find_sources
 from mvit_det.predict.spans import check_window, video_paths
 from mvit_det.predict.windows import predict_windows
 from mvit_det.predict.writers import make_folder, open_results
@@ -52,10 +55,13 @@ def main(args: Namespace) -> int:
         raise UserError(
             "--window needs a video classifier, which this config's model is not: drop it."
         )
+    use_pictures(predictor.pictures)
     people = person_boxes(args, predictor)
+    image_ids = use_coco_ids(args, predictor, sources) if args.ids_from else {}
     # the first Ctrl-C ends the loop and completes the files; a second one ends the run at once
     files = [source.path for source in sources]
     with StopRequest() as stop, open_results(folder, predictor, files) as results:
+        results.image_ids = image_ids
         run = Run(predictor, results, stop)
         if predictor.task.inputs == "pictures" and people is None:
             predict_frames(run, sources)
@@ -68,6 +74,27 @@ def main(args: Namespace) -> int:
                 runner(run, people).predict_videos(videos)
     logger.info(summary(run))
     return 128 + stop.requested if stop.requested else int(bool(run.faults))
+
+
+def use_coco_ids(
+    args: Namespace, predictor: Predictor, sources: Sequence[Source]
+) -> dict[Path, Any]:
+    """Give the predictor's classes the ids of --ids-from; return the id of each picture.
+
+    Raises:
+        UserError: the file, the inputs and the model do not fit each other.
+    """
+    if predictor.task.inputs != "pictures" or args.proposals:
+        raise UserError("--ids-from is for models of pictures: drop it.")
+    videos = [source.path for source in sources if source.fps is not None]
+    if videos:
+        raise UserError(
+            f"--ids-from has the ids of pictures, but {shorten_list(videos)} is a video: leave it "
+            "out, or drop --ids-from."
+        )
+    paths = [source.path for source in sources]
+    ids, predictor.categories = coco_ids(args.ids_from, paths, predictor.categories)
+    return ids
 
 
 def summary(run: Run) -> str:

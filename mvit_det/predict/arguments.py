@@ -57,12 +57,7 @@ def argument_parser() -> ArgumentParser:
         "window gets as many clips as the config tests a video with "
         "(dataloader.test.dataset.clips)",
     )
-    parser.add_argument(
-        "--class-names",
-        metavar="NAMES",
-        help="a,b,c, or a file with one name per line, or a COCO .json; default: those of the "
-        "config. For an action detector a label map: AVA's .pbtxt, or lines such as 12: stand",
-    )
+    add_names(parser)
     add_config_flags(parser)
     add_person_boxes(parser)
     parser.add_argument(
@@ -74,6 +69,23 @@ def argument_parser() -> ArgumentParser:
         "to the config",
     )
     return parser
+
+
+def add_names(parser: ArgumentParser) -> None:
+    """Add the options for names and ids of classes and pictures."""
+    parser.add_argument(
+        "--class-names",
+        metavar="NAMES",
+        help="a,b,c, or a file with one name per line, or a COCO .json; default: those of the "
+        "config. For an action detector a label map: AVA's .pbtxt, or lines such as 12: stand",
+    )
+    parser.add_argument(
+        "--ids-from",
+        metavar="COCO.json",
+        help="number pictures and classes as this COCO file does, by file name and by class name, "
+        "so that predictions.json can be evaluated against it; default: pictures 1, 2, ... in the "
+        "order of the inputs",
+    )
 
 
 def add_person_boxes(parser: ArgumentParser) -> None:

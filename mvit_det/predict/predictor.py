@@ -16,6 +16,7 @@ from torch import nn
 
 from mvit_det.data.custom.categories import Category
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
+from mvit_det.data.image_files import configured_pictures
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
@@ -26,7 +27,8 @@ from mvit_det.predict.key_clips import (
     parse_boxes,
     split_seconds,
 )
-from mvit_det.predict.open_frames import check_bgr, open_frames, raise_error
+from mvit_det.predict.open_frames import open_frames, raise_error
+from mvit_det.predict.pictures import to_bgr
 from mvit_det.predict.spans import check_window, split_windows
 from mvit_det.tasks import task_of
 from mvit_det.tasks.actions import People
@@ -75,6 +77,7 @@ class Predictor:
             ``pred_classes`` or of the scores. For an action detector the evaluated actions;
             scores[:, id - 1] belongs to an id.
         task: the task of the config, an object of `mvit_det.tasks`.
+        pictures: what is read from image files, the config's ``dataloader.pictures``.
         inference: how the task prepares inputs and handles results, an `Inference` with what the
             task adds to it.
 
@@ -99,6 +102,7 @@ class Predictor:
         cfg = apply_overrides(load_config(os.fspath(config), allow_targets), overrides)
         self.batch_size = batch_size
         self.task = task_of(cfg)
+        self.pictures = configured_pictures(cfg)
         self.inference: Any = self.task.inference(cfg, score_threshold)
         self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
@@ -116,16 +120,18 @@ class Predictor:
         """Detect objects in an image, or classify an image or a video; or each of a list.
 
         Args:
-            image: (H, W, 3) uint8, BGR, as ``cv2.imread`` returns and Detectron2's predictor takes.
-                From RGB: ``image[:, :, ::-1]``. For a video classifier the path of a video or of a
-                folder of its frames, or all frames (N, H, W, 3) uint8, BGR as well.
+            image: the path of a picture; a picture of Pillow; an array (H, W, 3) uint8, BGR, as
+                ``cv2.imread`` returns and Detectron2's predictor takes (from RGB:
+                ``image[:, :, ::-1]``); or a tensor (3, H, W) uint8, RGB, as torchvision reads. For
+                a video classifier the path of a video or of a folder of its frames, or all frames
+                (N, H, W, 3) uint8, BGR.
             fps: frames per second of frames; 30 by default. Video files specify theirs.
 
         Returns:
             From a detector Detectron2's `Instances`, on the CPU, in pixels of the given image:
             pred_boxes (XYXY), scores, pred_classes and, if the model has masks, pred_masks (N, H,
-            W); best score first. From a classifier the scores (K,) of all classes, a tensor on the
-            CPU that sums to 1. For a list, one result per image or video.
+            W), see `PastedMasks`; best score first. From a classifier the scores (K,) of all
+            classes, a tensor on the CPU that sums to 1. For a list, one result per image or video.
 
         Raises:
             UserError: the input has another form, or a video cannot be read.
@@ -136,7 +142,7 @@ class Predictor:
             if isinstance(image, (list, tuple)):
                 return [self(video, fps=fps) for video in image]
             return self.over_time(image, fps=fps)[0].scores
-        if isinstance(image, np.ndarray):
+        if not isinstance(image, (list, tuple, Iterator)):
             return self([image])[0]
         inputs = [self._prepare(each) for each in image]
         # NOTE: only images resized to equal shapes share a batch. Padding to a common size changes
@@ -276,9 +282,9 @@ class Predictor:
                 size = clip.picture.shape[:2]
                 yield People(clip.second, clip.frame, size, boxes, scores, box_scores)
 
-    def _prepare(self, image: np.ndarray) -> tuple[torch.Tensor, Any]:
-        """Prepare an image (H, W, 3) as the test mapper does: the model's input and companions."""
-        check_bgr(image, 3, "A picture must be an array (H, W, 3)")
+    def _prepare(self, image: Any) -> tuple[torch.Tensor, Any]:
+        """Prepare an image as the test mapper does: the model's input and its companions."""
+        image = to_bgr(image, self.pictures)
         _check_aspect(image.shape[:2], "A picture")
         return self.inference.prepare(image)
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 
 from mvit_det.data.decoding.stream import VideoError, VideoStream
 from mvit_det.data.discovery import walk
 from mvit_det.data.file_kinds import Skipped, is_image_name, is_video_name
-from mvit_det.data.image_files import check_image_file
+from mvit_det.data.image_files import PictureFormat, check_image_file, current_pictures
 from mvit_det.errors import UserError, printable, shorten_list
 
 logger = logging.getLogger(__name__)
@@ -61,14 +60,14 @@ class Picture(Source):
     """An image file (its first image, if it has several).
 
     It is rotated by its EXIF orientation and converted to 8 bits and three channels as in training:
-    gray becomes colour, transparency is dropped. More than 8 bits per channel are refused, since
-    the file does not specify which value is white.
+    gray becomes colour, transparency is dropped; see `PictureFormat` for more than 8 bits.
     """
 
     count = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pictures: PictureFormat | None = None) -> None:
         super().__init__(path, fps=None)
+        self._pictures = pictures
 
     def frames(self) -> Iterator[Frame]:
         """Yield the image.
@@ -77,8 +76,9 @@ class Picture(Source):
             UserError: it cannot be decoded.
         """
         try:
-            check_image_file(str(self.path))
-            image = read_image(str(self.path), format="BGR")
+            pictures = self._pictures or current_pictures()
+            check_image_file(str(self.path), pictures)
+            image = pictures.read(str(self.path), "BGR")
         except Exception as error:  # decoders fail in many ways
             raise UserError(str(error) or type(error).__name__) from error
         yield Frame(self, 0, np.ascontiguousarray(image))

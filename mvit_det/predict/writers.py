@@ -83,6 +83,7 @@ class Results:
         self.folder = folder
         self.images: list[dict[str, Any]] = []
         self.pictures = self.videos = self.frames = self.rows = 0
+        self.image_ids: dict[Path, Any] = {}  # of all pictures, or none: 1, 2, ...
         self.csv_files: list[str] = []  # names of csv files written to the folder
         self._predictions = predictions
         self._predictor = predictor
@@ -124,7 +125,7 @@ class Results:
         """Record the result of the last image or video drawn; images.json gets ``entries`` too."""
         height, width = frame.image.shape[:2]
         image = dict(
-            id=len(self.images) + 1,
+            id=self.image_ids.get(frame.source.path, len(self.images) + 1),
             file_name=str(frame.source.path),
             width=width,
             height=height,

@@ -66,8 +66,7 @@ def assert_same(actual, expected, exactly=True):
     tolerance = dict(rtol=0, atol=0) if exactly else {}
     for name, value in actual.get_fields().items():
         wanted = expected.get(name)
-        if isinstance(value, Boxes):
-            value, wanted = value.tensor, wanted.tensor
+        value, wanted = getattr(value, "tensor", value), getattr(wanted, "tensor", wanted)
         torch.testing.assert_close(value, wanted, **tolerance)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from omegaconf import OmegaConf
+from PIL import Image
 from predict_scenes import QUICKSTART, TINY, picture
 
 from mvit_det.data import coco_dataset, named_dataset
@@ -84,6 +86,21 @@ def test_a_list_gives_the_results_of_each_image_alone(run, predictor):
     assert many([]) == []
 
 
+def test_a_picture_in_any_form(predictor, tmp_path):
+    pixels = picture(64, 80)
+    path = tmp_path / "picture.png"
+    # turned by its EXIF orientation, as in training
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(pixels[..., ::-1])))
+    turned.getexif()[274] = 6
+    turned.save(path, exif=turned.getexif())
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1)))
+    forms = [pixels, path, str(path), Image.open(path), tensor]
+    expected = predictor(pixels)
+    assert len(expected) > 0
+    found = [*(predictor(form) for form in forms), *predictor(forms), *predictor(iter(forms))]
+    assert len(found) == 15 and all(equal(each, expected) for each in found)
+
+
 def test_score_threshold(run, predictor):
     image = picture(64, 80)
     scores = predictor(image).scores
@@ -107,7 +124,15 @@ def test_any_size(predictor, shape):
         (np.zeros((4, 4, 4), np.uint8), r"not uint8 of shape \(4, 4, 4\)"),
         (np.zeros((0, 4, 3), np.uint8), r"not uint8 of shape \(0, 4, 3\)"),
         (np.zeros((4, 4, 3), np.float32), "not float32 of shape"),
-        ([None], "not NoneType"),
+        ([None], "takes the path of a picture, .* not NoneType"),
+        (None, "takes the path of a picture, .* not NoneType"),
+        ({"image": 1}, "takes the path of a picture, .* not dict"),
+        (7, "takes the path of a picture, .* not int"),
+        ("nowhere.png", "Picture nowhere.png cannot be used: the file does not exist"),
+        (Path(__file__), "test_predictor.py cannot be used: the file is not a picture"),
+        (Image.new("I;16", (9, 9)), "picture of Pillow cannot be used: pixels of type 'I;16'"),
+        (torch.zeros(3, 9, 9), r"not torch.float32 of shape \(3, 9, 9\): convert"),
+        (torch.zeros(1, 3, 9, 9).byte(), r"not torch.uint8 of shape \(1, 3, 9, 9\): .* a list"),
         (np.zeros((2, 201, 3), np.uint8), "2 x 201 .* no side is more than 100 times the other"),
     ],
 )

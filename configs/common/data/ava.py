@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from mvit_det.data import (
     ActionClipMapper,
     KeyFrameSampling,
+    PictureFormat,
     StackActionClips,
     action_clips,
     action_test_transform,
@@ -25,6 +26,8 @@ _ANNOTATIONS = "ava/annotations"
 _PERSONS = f"{_ANNOTATIONS}/person_box_67091280_iou90/ava_detection"
 
 dataloader = OmegaConf.create()
+
+dataloader.pictures = L(PictureFormat)(value_range=None, bands=None, max_pixels=None)  # frames
 
 dataloader.train = L(build_train_loader)(
     dataset=L(action_clips)(

@@ -6,7 +6,7 @@ from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
 from omegaconf import OmegaConf
 
-from mvit_det.data import TolerantMapper, build_train_loader, named_dataset
+from mvit_det.data import PictureFormat, TolerantMapper, build_train_loader, named_dataset
 from mvit_det.evaluation import CocoMetrics, PredictionPictures, UnreadableImages
 
 # as the model's, where it has this key
@@ -34,6 +34,8 @@ random_crop = L(T.RandomApply)(
 )
 
 dataloader = OmegaConf.create()
+
+dataloader.pictures = L(PictureFormat)(value_range=None, bands=None, max_pixels=None)  # all files
 
 dataloader.train = L(build_train_loader)(
     dataset=L(named_dataset)(
@@ -75,7 +77,9 @@ dataloader.evaluator = [
         max_detections="${oc.select:model.max_detections,null}",
     ),
     L(PredictionPictures)(
-        dataset_name="${dataloader.test.dataset.names}", output_dir="${train.output_dir}"
+        dataset_name="${dataloader.test.dataset.names}",
+        output_dir="${train.output_dir}",
+        pictures="${dataloader.pictures}",
     ),
     L(UnreadableImages)(),
 ]

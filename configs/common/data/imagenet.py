@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from mvit_det.data import (
     ImageMapper,
     Mixup,
+    PictureFormat,
     StackSamples,
     build_train_loader,
     image_classes,
@@ -28,6 +29,8 @@ mixup = L(Mixup)(
 )
 
 dataloader = OmegaConf.create()
+
+dataloader.pictures = L(PictureFormat)(value_range=None, bands=None, max_pixels=None)  # all files
 
 # The augmentations are those of the paper, appendix B.2; their numbers those of released configs.
 dataloader.train = L(build_train_loader)(

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from mvit_det.data import (
     ClipMapper,
     DenseSampling,
+    PictureFormat,
     StackSamples,
     build_train_loader,
     clip_test_transform,
@@ -50,6 +51,8 @@ def use_imagenet_colours(dataloader):
 
 
 dataloader = OmegaConf.create()
+
+dataloader.pictures = L(PictureFormat)(value_range=None, bands=None, max_pixels=None)  # frames
 
 # The augmentations are those of the paper, appendix B.4; their numbers those of released configs.
 dataloader.train = L(build_train_loader)(

@@ -4,15 +4,15 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from mvit_det.data.image_files import open_picture
+from mvit_det.data.image_files import current_pictures, open_picture
 from mvit_det.data.sample_mapper import SampleMapper
 
 
 class ImageMapper(SampleMapper):
     """Reads an image from its file or tar file, decodes it to RGB, and transforms it.
 
-    An image is bad if it is missing, cannot be decoded, exceeds Pillow's limit of pixels, or has
-    more than 8 bits per channel; see `SampleMapper` for how bad images are handled.
+    An image is bad if it is missing, cannot be decoded, or does not suit the `PictureFormat`
+    (number of pixels, more than 8 bits per channel); see `SampleMapper` for how it is handled.
 
     Args:
         transform: from an RGB picture of Pillow to a float tensor (3, H, W).
@@ -27,6 +27,7 @@ class ImageMapper(SampleMapper):
     def __init__(self, is_train: bool, *, exif_transpose: bool = False, **options: Any):
         super().__init__(is_train, **options)
         self.exif_transpose = exif_transpose
+        self.pictures = current_pictures()  # processes of the loader may not inherit it
 
     def read(self, item: dict[str, Any]) -> Image.Image:
         """Decode the image of an item to an RGB picture of Pillow.
@@ -35,7 +36,8 @@ class ImageMapper(SampleMapper):
             ValueError: the image is bad, like all other errors of Pillow; see `open_picture`.
         """
         path = item.get("shard", item["file_name"])
-        with open_picture(path, item.get("offset", 0), item.get("size")) as image:
+        part = item.get("offset", 0), item.get("size")
+        with open_picture(path, *part, format=self.pictures) as image:
             if self.exif_transpose:
                 ImageOps.exif_transpose(image, in_place=True)
             return image.convert("RGB")

@@ -1,22 +1,22 @@
 """Detectron2's `DatasetMapper`, which skips bad images in training and tests blank ones."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from detectron2.data import DatasetMapper
-from detectron2.data.detection_utils import read_image
 
 from mvit_det.data.bad_samples import BadSamples
-from mvit_det.data.image_files import check_image_file
+from mvit_det.data.image_files import PictureFormat, check_image_file, current_pictures
 from mvit_det.errors import UserError
 
 
 class TolerantMapper(DatasetMapper):
     """Maps a dataset dict like `DatasetMapper`, and continues if an image is bad.
 
-    An image is bad if it is missing, cannot be decoded, has another size than annotated, exceeds
-    Pillow's limit of pixels, has more than 8 bits per channel, or vanishes when resized. Each is
-    logged once, with file, image id and reason.
+    An image is bad if it is missing, cannot be decoded, has another size than annotated, does not
+    suit the `PictureFormat` (number of pixels, more than 8 bits per channel), or vanishes when
+    resized. Each is logged once, with file, image id and reason.
 
     * In training the result is None, and Detectron2's loader takes another image. After
       ``min_seen`` requests, a share of bad files (among the different files so far) above
@@ -40,6 +40,7 @@ class TolerantMapper(DatasetMapper):
         self.bad_samples = BadSamples(
             "image", is_train, max_bad_share, min_seen, "tested as a blank image"
         )
+        self.pictures = current_pictures()  # processes of the loader may not inherit it
 
     def __call__(  # type: ignore[override]  # as `MapDataset` of Detectron2 allows
         self, dataset_dict: dict[str, Any]
@@ -54,8 +55,10 @@ class TolerantMapper(DatasetMapper):
         self.bad_samples.count_request(file_name)
         self._refuse_rle(dataset_dict)
         try:
-            check_image_file(file_name)
-            return super().__call__(dataset_dict)
+            check_image_file(file_name, self.pictures)
+            plain = self.pictures == PictureFormat()
+            with nullcontext() if plain else self.pictures.in_host():
+                return super().__call__(dataset_dict)
         except Exception as error:
             # Decoders fail in many ways; resizing an image to nothing raises ValueError, too.
             if not isinstance(error, (OSError, ValueError)) and self._is_readable(file_name):
@@ -81,8 +84,8 @@ class TolerantMapper(DatasetMapper):
 
     def _is_readable(self, file_name: str) -> bool:
         try:
-            check_image_file(file_name)
-            read_image(file_name, self.image_format)
+            check_image_file(file_name, self.pictures)
+            self.pictures.read(file_name, self.image_format)
         except Exception:
             return False
         return True

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mvit_det.evaluation.drawing.boxes import resize_image, to_pixels
+from mvit_det.evaluation.drawing.fonts import drawable, load_font
 from mvit_det.evaluation.drawing.labels import Colour
 from mvit_det.evaluation.drawing.side_by_side import add_caption, tile_grid
 from mvit_det.evaluation.example_selection import lowest_keys
@@ -134,13 +135,14 @@ def _tile(example: Example, names: Sequence[str], size: tuple[int, int]) -> Imag
     tile = Image.new("RGB", (size[0], size[1] + _CAPTION), "white")
     height, width = example.picture.shape[:2]
     tile.paste(Image.fromarray(example.picture), ((size[0] - width) // 2, (size[1] - height) // 2))
-    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(size=14)
+    draw = ImageDraw.Draw(tile)
     colour = _GREEN if example.label == example.predicted else _RED
     lines: tuple[tuple[str, str | Colour], ...] = (
-        (f"true: {names[example.label]}", "black"),
-        (f"{example.score:.0%} {names[example.predicted]}", colour),
+        (f"true: {drawable(names[example.label])}", "black"),
+        (f"{example.score:.0%} {drawable(names[example.predicted])}", colour),
     )
     for line, (text, fill) in enumerate(lines):
+        font = load_font(text, 14)
         while draw.textlength(text, font=font) > size[0]:
             text = text[:-4] + "..."
         draw.text((0, size[1] + 2 + 18 * line), text, fill=fill, font=font)

@@ -1,9 +1,11 @@
 """Predictions next to ground truth, as PNG files, drawn while a test set is evaluated."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import annotations_to_instances, read_image
 from detectron2.evaluation import DatasetEvaluator
@@ -29,6 +31,7 @@ class PredictionPictures(DatasetEvaluator):
         output_dir: gets ``pictures/00_<name of the image>.png`` ...
         num_images: number of images to draw.
         score_threshold: from 0 to 1; detections of a lower score are not drawn.
+        pictures: a `mvit_det.data.PictureFormat`, which reads the files; None for Detectron2.
 
     Raises:
         UserError: ``num_images`` is not a whole number of at least 1.
@@ -41,12 +44,14 @@ class PredictionPictures(DatasetEvaluator):
         *,
         num_images: int = 8,
         score_threshold: float = 0.5,
+        pictures: Any = None,
     ) -> None:
         check_count("PredictionPictures", num_images=num_images)
         self.dataset_name = dataset_name
         self.folder = Path(output_dir) / "pictures"
         self.num_images = num_images
         self.score_threshold = score_threshold
+        self._read = pictures.read if pictures else read_image
         self._chosen: dict[Any, tuple[Path, dict[str, Any]]] = {}
 
     def reset(self) -> None:
@@ -85,7 +90,7 @@ class PredictionPictures(DatasetEvaluator):
         return {}
 
     def _side_by_side(self, item: dict[str, Any], instances: Instances) -> np.ndarray:
-        image = read_image(item["file_name"], format="RGB")
+        image = self._read(item["file_name"], format="RGB")
         height, width = image.shape[:2]
         # reduce a large image, as two of them must fit on a screen
         scale = min(enlargement(height, width), LONG_SIDE / max(height, width))
@@ -99,10 +104,27 @@ class PredictionPictures(DatasetEvaluator):
 def _ground_truth(item: dict[str, Any], image_size: tuple[int, int]) -> Instances:
     """Convert the annotations of a dataset dict to `Instances` as predicted, without scores."""
     annotations = [dict(a) for a in item.get("annotations", []) if not a.get("iscrowd")]
-    if not all(a.get("segmentation") for a in annotations):
-        annotations = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
-    truth = annotations_to_instances(annotations, image_size, mask_format="bitmask")
+    boxes = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
+    truth = annotations_to_instances(boxes, image_size)
     result = Instances(image_size, pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
-    if truth.has("gt_masks"):
-        result.set("pred_masks", truth.gt_masks.tensor)
+    if annotations and all(a.get("segmentation") for a in annotations):
+        result.set("pred_masks", _Masks(annotations, image_size))
     return result
+
+
+class _Masks:
+    """Masks of annotations, rasterized one at a time: all of a large image may not fit."""
+
+    def __init__(self, annotations: list[dict[str, Any]], image_size: tuple[int, int]) -> None:
+        self._annotations, self._size = annotations, image_size
+
+    def __len__(self) -> int:
+        return len(self._annotations)
+
+    def __getitem__(self, order: torch.Tensor) -> "_Masks":
+        return _Masks([self._annotations[index] for index in order.tolist()], self._size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for annotation in self._annotations:
+            one = annotations_to_instances([annotation], self._size, mask_format="bitmask")
+            yield one.gt_masks.tensor[0]

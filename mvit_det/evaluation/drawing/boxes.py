@@ -1,7 +1,7 @@
 """Draw instances onto an image, for evaluation and prediction."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -11,11 +11,14 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+from mvit_det.evaluation.drawing.fonts import drawable
 from mvit_det.evaluation.drawing.labels import Colour, panel
 
 # pixels: a small image is enlarged to this short side, so that labels are legible, but at most to
 # this long side
 SHORT_SIDE, LONG_SIDE = 480, 1280
+
+_STRIP = 256  # rows that are blended at a time
 
 
 def enlargement(height: int, width: int) -> float:
@@ -68,26 +71,37 @@ def overlay(image: np.ndarray, instances: Instances, names: list[str] | None) ->
     corners = instances.pred_boxes.tensor * scale - torch.tensor([0, 0, 1, 1])
     corners[:, 2:] = corners[:, 2:].maximum(corners[:, :2])
     picture = draw_bounding_boxes(picture, corners, colors=colours, width=line)
-    texts = [names[label] if names else str(label) for label in classes]
+    texts = [drawable(names[k], str(k)) if names else str(k) for k in classes]
     if instances.has("scores"):
         texts = [f"{text} {score:.0%}" for text, score in zip(texts, instances.scores.tolist())]
     return _draw_labels(picture.permute(1, 2, 0).numpy(), texts, corners, colours)
 
 
-def _blend_masks(picture: Tensor, masks: Tensor, colours: Sequence[Colour]) -> Tensor:
-    """Blend masks (N, h, w) into an image (3, H, W) uint8, later ones over earlier ones."""
-    owner, edge = np.full(picture.shape[1:], -1), np.zeros(picture.shape[1:], np.uint8)
-    # one by one: all masks of a large image as floats may not fit into memory
+def _blend_masks(picture: Tensor, masks: Iterable[Tensor], colours: Sequence[Colour]) -> Tensor:
+    """Blend masks (N, h, w) into a copy of an image (3, H, W) uint8, later ones over earlier."""
+    height, width = picture.shape[1:]
+    owner, edge = np.full((height, width), -1, np.int32), np.zeros((height, width), np.uint8)
+    # one by one: all masks of a large image may not fit into memory
     for index, mask in enumerate(masks):
-        inside = (cv2.resize(mask.float().numpy(), owner.shape[::-1]) > 0.5).astype(np.uint8)
-        owner[inside > 0] = index
-        edge[inside > 0] = (inside - cv2.erode(inside, np.ones((3, 3))))[inside > 0]
+        inside = mask.numpy()
+        if inside.shape != owner.shape:
+            inside = cv2.resize(inside.astype(np.float32), (width, height)) > 0.5
+        x, y, w, h = cv2.boundingRect(inside.astype(np.uint8))
+        region = slice(max(y - 1, 0), y + h + 1), slice(max(x - 1, 0), x + w + 1)
+        part = inside[region].astype(np.uint8)
+        owner[region][part > 0] = index
+        edge[region][part > 0] = (part - cv2.erode(part, np.ones((3, 3))))[part > 0]
     kinds = list(dict.fromkeys(colours))
-    kind = np.array([kinds.index(colour) for colour in colours] + [-1])[owner]
-    # torchvision turns overlapping masks black, so each pixel belongs to one mask
-    for part, alpha in ((kind, 0.35), (np.where(edge, kind, -1), 0.8)):
-        flat = torch.from_numpy(part == np.arange(len(kinds))[:, None, None])
-        picture = draw_segmentation_masks(picture, flat, alpha=alpha, colors=kinds)
+    kind_of = np.array([kinds.index(colour) for colour in colours] + [-1])
+    picture = picture.clone()
+    # in strips, since each class takes a bitmap of the strip
+    for rows in (slice(start, start + _STRIP) for start in range(0, height, _STRIP)):
+        kind = kind_of[owner[rows]]
+        # torchvision turns overlapping masks black, so each pixel belongs to one mask
+        for part, alpha in ((kind, 0.35), (np.where(edge[rows], kind, -1), 0.8)):
+            flat = torch.from_numpy(part == np.arange(len(kinds))[:, None, None])
+            strip = draw_segmentation_masks(picture[:, rows], flat, alpha=alpha, colors=kinds)
+            picture[:, rows] = strip
     return picture
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from mvit_det.evaluation.drawing.fonts import drawable, find_font
+
 # maximum number of classes whose rows are distinguishable in one plot
 MANY_ROWS = 30
 
@@ -22,13 +24,25 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a PNG file; create its folder."""
+    """Write a PNG file; create its folder. Text that needs another font gets it."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        file = find_font(text.get_text())
+        if file:
+            fontManager.addfont(file)
+            text.set_fontfamily([*text.get_fontfamily(), fontManager.ttflist[-1].name])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 def truncate_name(name: str) -> str:
-    """Truncate a name to 25 characters, and escape dollar signs, which start a formula."""
+    """Truncate a name to 25 characters, and escape dollar signs, which start a formula.
+
+    Characters that no font has become code points.
+    """
+    name = drawable(name)
     name = name if len(name) <= 24 else f"{name[:22]}..."
     return name.replace("$", r"\$")
 

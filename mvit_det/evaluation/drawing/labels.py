@@ -2,8 +2,11 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
+
+from mvit_det.evaluation.drawing.fonts import Font, drawable, load_font
 
 Colour = tuple[int, int, int]  # 0 to 255, in the channel order of the image
 
@@ -18,20 +21,26 @@ def panel(lines: tuple[str, ...], colour: Colour, letters: int, max_width: int) 
         letters: font size in pixels.
         max_width: in pixels; a longer word is not broken.
     """
-    font = ImageFont.load_default(size=letters)
     margin = max(3, letters // 4)
-    wrapped = [part for line in lines for part in _wrap(line, font, max_width - 2 * margin)]
+    wrapped = [
+        (part, font)
+        for line in map(drawable, lines)
+        for font in [load_font(line, letters)]
+        for part in _wrap(line, font, max_width - 2 * margin)
+    ]
     pitch = round(1.2 * letters)
-    width = math.ceil(max(font.getlength(part) for part in wrapped)) + 2 * margin
+    width = math.ceil(max(font.getlength(part) for part, font in wrapped)) + 2 * margin
     picture = Image.new("RGBA", (width, pitch * len(wrapped) + margin), (0, 0, 0, 200))
     draw = ImageDraw.Draw(picture)
     tint = tuple((2 * 255 + channel) // 3 for channel in colour)
-    for number, part in enumerate(wrapped):
-        draw.text((margin, number * pitch), part, fill=tint, font=font)
+    default: Any = ImageFont.load_default(size=letters)
+    baseline = default.getmetrics()[0]
+    for number, (part, font) in enumerate(wrapped):
+        draw.text((margin, number * pitch + baseline), part, fill=tint, font=font, anchor="ls")
     return picture
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+def _wrap(text: str, font: Font, width: float) -> list[str]:
     """Wrap between words at a width in pixels; indent continuation lines."""
     parts: list[str] = []
     for word in text.split():

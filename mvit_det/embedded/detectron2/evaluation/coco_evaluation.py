@@ -165,9 +165,10 @@ def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, 
         score=instances.scores.tolist(),
     )
     if instances.has("pred_masks"):
-        # (N, H, W) -> (H, W, N) in column order, for pycocotools
-        masks = np.asfortranarray(instances.pred_masks.numpy().transpose(1, 2, 0), dtype=np.uint8)
-        columns["segmentation"] = [
-            dict(size=rle["size"], counts=rle["counts"].decode()) for rle in coco_mask.encode(masks)
+        # one by one: all masks of a large image may not fit into memory
+        rles = [
+            coco_mask.encode(np.asfortranarray(mask.numpy(), dtype=np.uint8))
+            for mask in instances.pred_masks
         ]
+        columns["segmentation"] = [dict(rle, counts=rle["counts"].decode()) for rle in rles]
     return [dict(zip(("image_id", *columns), (img_id, *row))) for row in zip(*columns.values())]
