@@ -283,7 +283,7 @@ def test_a_checkpoint_that_differs_in_its_classes_alone_says_just_that(tmp_path,
     with pytest.raises(UserError, match=f"x.pth has {numbers}, and all else fits: use the config"):
         checkpointer = StrictCheckpointer(nn.Linear(1, 1), complete=True)
         checkpointer._source = "x.pth"
-        checkpointer._judge(report)
+        checkpointer._check_fit(report)
     # anything else that differs is another architecture
     more = {"backbone.blocks.9.norm1.weight": torch.ones(1)}
     assert fit(read(state), state | small | more).report.other_classes is None
