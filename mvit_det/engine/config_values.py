@@ -141,8 +141,8 @@ _KEYS: list[tuple[Check, str]] = [
     (_or_null(_SEED), "dataloader.train.seed"),
     (
         _FLAG,
-        "train.amp.enabled train.ema.enabled train.ddp.broadcast_buffers "
-        "train.ddp.find_unused_parameters train.ddp.fp16_compression "
+        "train.init_ema model.masks train.amp.enabled train.ema.enabled "
+        "train.ddp.broadcast_buffers train.ddp.find_unused_parameters train.ddp.fp16_compression "
         "optimizer.*.nesterov optimizer.*.decay_positions dataloader.train.aspect_ratio_grouping "
         "dataloader.*.filter_empty dataloader.*.masks dataloader.*.is_train "
         "dataloader.*.use_instance_mask dataloader.*.recompute_boxes dataloader.*.annotated_boxes "
@@ -165,7 +165,8 @@ _KEYS: list[tuple[Check, str]] = [
         "model.*.in_chans model.*.pretrain_img_size model.*.roi_size model.*.out_channels "
         "model.*.batch_size_per_image model.*.test_topk_per_image model.*.test_max_size",
     ),
-    (_or_null(check_count), "dataloader.*.num_classes model.*.max_views"),
+    (_or_null(check_count), "dataloader.*.num_classes model.*.max_views model.max_detections"),
+    (_or_null(check_count), "dataloader.*.max_detections dataloader.*.max_pixels"),
     (_or_list(check_count), "model.*.img_size model.*.adaptive_kv_stride"),
     (_or_list(check_count), "dataloader.*.short_edge_length"),
     (_list(check_count), "model.*.input_size model.*.patch_kernel model.*.patch_stride"),
@@ -177,7 +178,7 @@ _KEYS: list[tuple[Check, str]] = [
     (_PROCESSES, "dataloader.train.num_workers dataloader.test.num_workers"),
     (_or_null(check_positive), "train.clip_gradients dataloader.*.fps"),
     (check_positive, "dataloader.*.target_fps dataloader.*.min_scale dataloader.*.max_scale"),
-    (check_positive, "model.*.mlp_ratio optimizer.*.eps"),
+    (check_positive, "train.timeout model.*.mlp_ratio optimizer.*.eps"),
     (_NOT_NEGATIVE, "optimizer.lr optimizer.*.weight_decay optimizer.*.momentum"),
     (_NOT_NEGATIVE, "lr_multiplier.*.start_value lr_multiplier.*.end_value"),
     (_NOT_NEGATIVE, "lr_multiplier.*.warmup_factor model.*.smooth_l1_beta"),

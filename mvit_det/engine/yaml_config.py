@@ -52,7 +52,8 @@ _LOADERS = (
 _LOADING_ARGUMENTS = {"cfg", "proposal_files"}
 _MAX_BYTES, _MAX_NODES = 10 << 20, 200_000  # a config.yaml has 20 kB and 1,000 nodes
 _TAG = "tag:yaml.org,2002:python/"
-_REFERENCE = re.compile(r"\$\{[\w.\[\]]+\}")  # to another key; resolvers have a colon
+# To another key, with a default if it is absent; other resolvers may read the environment.
+_REFERENCE = re.compile(r"\$\{(oc\.select:)?[\w.\[\]]+(?(1)(,\s*[\w.]+)?)\}")
 
 
 def read_yaml_config(path: str, allow_targets: Sequence[str] = ()) -> DictConfig:

@@ -76,6 +76,8 @@ def test_a_package_that_the_user_allows_serves(tmp_path, monkeypatch):
         ("a: !!python/object/apply:functools.partial {state: 3}", "not a saved functools.partial"),
         ("a: '${oc.env:HOME}'", "a='${oc.env:HOME}' calls a resolver"),
         ("a: '${oc.create:{_target_:os.system}}'", "calls a resolver"),
+        ("a: '${oc.select:${b}}'", "calls a resolver"),
+        ("a: '${oc.select:b,${oc.env:HOME}}'", "calls a resolver"),
         ("b: oc.env\na: '${${b}:HOME}'", "calls a resolver"),
         ("b: os.system\na: {_target_: '${b}'}", "must be the path of a class or function"),
         ("a: {_target_: 3}", "a._target_=3 must be the path"),
@@ -111,5 +113,5 @@ def test_aliases_that_multiply_are_refused_before_they_are_copied(tmp_path):
 
 
 def test_references_to_other_keys_and_a_byte_order_mark_are_read(tmp_path):
-    cfg = read(tmp_path, "\ufeffa: {b: 3}\nc: '${a.b}'\nd: ['${..c}']")
-    assert cfg.c == 3 and OmegaConf.to_container(cfg, resolve=True)["d"] == [3]
+    cfg = read(tmp_path, "\ufeffa: {b: 3}\nc: '${a.b}'\nd: ['${..c}']\ne: '${oc.select:f.g,true}'")
+    assert (cfg.c, cfg.e) == (3, True) and OmegaConf.to_container(cfg, resolve=True)["d"] == [3]

@@ -107,7 +107,7 @@ def fifth_task(tmp_path, monkeypatch):
 
 
 def test_a_custom_task_needs_no_registry(fifth_task, capsys):
-    predictor = Predictor(fifth_task)
+    predictor = Predictor(fifth_task, allow_targets=["my_colours"])
     assert predictor.class_names == ["blue", "green", "red"]
     image = torch.zeros(4, 4, 3, dtype=torch.uint8)
     image[..., 0] = 255
@@ -115,8 +115,9 @@ def test_a_custom_task_needs_no_registry(fifth_task, capsys):
     with pytest.raises(UserError, match="Person boxes need an action detector"):
         predictor.actions("a.mp4", {1.0: [[0, 0, 1, 1]]})
     words = f"--config-file {fifth_task} --size 8 8 --repeats 0 --device cpu".split()
+    words += ["--allow-target", "my_colours"]
     assert main(argument_parser().parse_args(words))["parameters"] == 3
-    cfg = load_config(str(fifth_task))
+    cfg = load_config(str(fifth_task), ["my_colours"])
     task_of(cfg).use_custom_data(cfg, CustomFiles(val_images="below"))
     assert cfg.images == str(Path("below").absolute())
     assert cfg.dataloader.evaluator[0].dataset_name == "custom_val"
