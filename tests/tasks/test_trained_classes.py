@@ -100,6 +100,19 @@ def test_without_a_run_the_order_of_the_folders_is_said(run, caplog):
     assert "must have been trained on the same classes in the same order" in caplog.text
 
 
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi")
+)
+
+
+@pytest.mark.parametrize("text", [BOMB + "categories: *i", "categories: 3", "[" * 9999, "\0", "a"])
+def test_a_config_of_another_program_next_to_the_weights(run, text):
+    kind, _, file = run
+    Path("run/config.yaml").write_text(text)
+    _, found = labelled(run, "flag, weights of the run", "less", "green", "red")
+    assert found.class_names == ["green", "red"]
+
+
 def folders(tmp_path: Path, *more: str):
     """The released config on folders that its keys name: what lacks a class is tested."""
     train = write_classes(tmp_path / "train", "1.jpg", *CLASSES)

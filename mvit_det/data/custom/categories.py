@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import yaml
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +23,8 @@ Category = dict[str, Any]
 Node = Mapping[str, Any]  # ``L(dataset)(...)`` of a config: its arguments, and "_target_"
 Dataset = TypeVar("Dataset", bound=Callable)
 MAX_ENTRIES = 1000
+# What is read of the config.yaml of a run, besides its classes.
+_NUM_CLASSES, _LABEL_MAP = "model.num_classes", "dataloader.test.dataset.label_map"
 
 
 def class_source(
@@ -145,9 +148,35 @@ def trained_config(cfg: DictConfig, resume: bool = False) -> DictConfig | None:
             str(OmegaConf.select(cfg, "train.output_dir") or ""), "last_checkpoint"
         )
     saved = Path(weights).with_name("config.yaml") if os.path.isfile(weights) else None
-    if saved and saved.is_file():
-        with suppress(Exception):  # another program's file, which says nothing about classes
-            found = OmegaConf.load(saved)
-            if isinstance(found, DictConfig) and categories_from_config(found):
-                return found
-    return cfg if cfg.get("categories") else None
+    found = _read_classes(saved) if saved and saved.is_file() else None
+    return found or (cfg if cfg.get("categories") else None)
+
+
+def _read_classes(path: Path) -> DictConfig | None:
+    """Read what a config.yaml says about classes; None for a file of another program.
+
+    Only values of the expected kinds are copied to the result, so that no alias or interpolation
+    in the file is expanded.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            read = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        stored = read["categories"]
+        if not isinstance(stored, str):
+            keys = ("id", "name", "folder")
+            stored = [{key: each[key] for key in keys if key in each} for each in stored]
+            flat = all(isinstance(x, (str, int)) for each in stored for x in each.values())
+            if not (stored and flat and all({"id", "name"} <= each.keys() for each in stored)):
+                return None
+        if "${" in str(stored):
+            return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
+        return None
+    kept = OmegaConf.create({"categories": stored})
+    for dotted, kind in ((_NUM_CLASSES, int), (_LABEL_MAP, str)):
+        value: Any = read
+        for key in dotted.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, kind) and "${" not in str(value):
+            OmegaConf.update(kept, dotted, value, force_add=True)
+    return kept
