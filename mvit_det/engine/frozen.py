@@ -122,9 +122,9 @@ def _watch(pids: dict[int, int], me: int, world: int, limit: float, done: thread
             for rank in frozen:
                 print(
                     f"\nerror: Process {rank} of {world} (pid {pids[rank]} on "
-                    f"{socket.gethostname()}) is stopped by a signal since {limit:g} seconds, half "
-                    "of train.timeout, so the run is ended: continue from the last checkpoint with "
-                    "--resume.",
+                    f"{socket.gethostname()}) has been stopped by a signal for {limit:g} seconds, "
+                    "half of train.timeout, so the run is ended: continue from the last checkpoint "
+                    "with --resume.",
                     file=sys.stderr,
                     flush=True,
                 )

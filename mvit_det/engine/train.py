@@ -179,11 +179,8 @@ def _train(
             logger.warning("No checkpoint is in %s yet: starting a new run.", cfg.train.output_dir)
         checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
     if start >= cfg.train.max_iter:
-        logger.warning(
-            "Nothing to train: the checkpoint is of iteration %d and train.max_iter is %d.",
-            start,
-            cfg.train.max_iter,
-        )
+        text = "Nothing to train: the checkpoint is of iteration %d and train.max_iter is %d."
+        logger.warning(text, start, cfg.train.max_iter)
         checkpointer.complete_final(newest)
     on_start()
     try:

@@ -116,7 +116,7 @@ def test_a_stopped_process_is_named(tmp_path):
     done = start("stop", tmp_path)
     assert time.monotonic() - started < 60 and done.returncode == 1
     (line,) = (line for line in done.stderr.splitlines() if "error:" in line)
-    assert "Process 1 of 2 (pid " in line and "is stopped by a signal" in line
+    assert "Process 1 of 2 (pid " in line and "has been stopped by a signal" in line
     assert "Traceback" not in done.stdout + done.stderr
 
 
