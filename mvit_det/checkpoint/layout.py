@@ -64,6 +64,7 @@ class Layout:
 
 def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout | None:
     """Infer the network from tensors with canonical names (`formats`); None if not an MViT's."""
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor.ndim}
     stem = tensors.get(STEM)
     blocks = {int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", name) for name in tensors) if m}
     if stem is None or not blocks or stem.ndim not in (4, 5):

@@ -62,9 +62,10 @@ def adapt(
     other_grid = leaf.startswith("pos_embed") and None not in (source.grid, model.grid)
     if tensor.shape == target.shape and not (other_grid and source.grid != model.grid):
         return tensor, None
-    if leaf.startswith("rel_pos_") and tensor.ndim == 2 and tensor.shape[1] == target.shape[1]:
+    same_kind = tensor.ndim == target.ndim and tensor.numel() > 0
+    if same_kind and leaf.startswith("rel_pos_") and tensor.shape[1] == target.shape[1]:
         return resize_table(tensor, len(target)), f"{len(tensor)} -> {len(target)} rows, linear"
-    if leaf.startswith("pos_embed") and tensor.shape[-1] == target.shape[-1]:
+    if same_kind and leaf.startswith("pos_embed") and tensor.shape[-1] == target.shape[-1]:
         return _adapt_absolute(leaf, tensor, target, source, model)
     if {tensor.ndim, target.ndim} == {4, 5}:
         return _adapt_convolution(name, tensor, target, inflation)

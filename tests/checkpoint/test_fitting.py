@@ -57,6 +57,25 @@ def test_a_head_for_other_classes_is_named_with_both_numbers():
     assert "  head.projection.{weight,bias}: 19 classes, the model has 7" in str(result.report)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "patch_embed.proj.weight",
+        "blocks.0.attn.rel_pos_h",
+        "blocks.1.attn.proj.weight",
+        "head.projection.weight",
+        "pos_embed",
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (0, 16), (1, 0, 16)])
+def test_a_tensor_of_an_impossible_shape_does_not_fit(name, shape):
+    model = classifier(use_abs_pos=True).state_dict()
+    state = {key.removeprefix("backbone."): value for key, value in model.items()}
+    state[name] = torch.ones(shape)
+    report = fitted(state, model).report
+    assert not report.complete and (name in report.dropped or report.mismatched)
+
+
 def test_a_class_token_is_dropped_or_missing():
     with_token, without = classifier(class_token=True), classifier()
     result = fitted(mvit_names(with_token), without.state_dict())
