@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -308,11 +309,17 @@ def test_named_datasets_are_cleaned(toy, registered, caplog):
     bad = dict(annotation, bbox=[9, 9, 1, 1], segmentation=SQUARE)
     image = dict(file_name=str(toy.root / "001.png"), height=48, width=64, image_id=1)
     dicts = [dict(image, annotations=[good] * 10 + [bad])]
-    DatasetCatalog.register("toy_named", lambda: dicts)
+    DatasetCatalog.register("toy_named", lambda: deepcopy(dicts))
     MetadataCatalog.get("toy_named").set(thing_classes=["fig"])
     loaded = named_dataset("toy_named")
     assert len(loaded[0]["annotations"]) == 10
     assert "box of negative width or height (#10 of 001.png)" in caplog.text
+    del good["segmentation"]
+    with pytest.raises(UserError, match="no segmentation.* with model.masks=false"):
+        named_dataset("toy_named")
+    good["segmentation"] = [[1, 1, 9, 9]]  # broken
+    (image,) = named_dataset("toy_named", masks=False)
+    assert len(image["annotations"]) == 10 and "segmentation" not in image["annotations"][0]
 
 
 def test_unknown_name():

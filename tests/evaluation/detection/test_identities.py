@@ -16,14 +16,20 @@ BOXES = [[10 * k, 0, 5, 5] for k in range(4)]
 def read(tmp_path):
     """Return a function of annotated and predicted files and classes, by id; image k has box k."""
 
-    def run(annotated, predicted, classes=(("fig", 7), ("date", 3)), own=(("date", 1), ("fig", 2))):
+    def run(
+        annotated,
+        predicted,
+        classes=(("fig", 7), ("date", 3)),
+        own=(("date", 1), ("fig", 2)),
+        key="annotated",
+    ):
         truth = dict(
             images=[dict(id=i, file_name=name) for i, name in annotated],
             categories=[dict(id=i, name=name) for name, i in own],
             annotations=[dict(image_id=annotated[0][0], category_id=own[0][1], bbox=BOXES[0])],
         )
         images = dict(
-            images=[dict(id=i, file_name=name, annotated="x.png") for i, name in predicted],
+            images=[{"id": i, "file_name": name, key: "x.png"} for i, name in predicted],
             categories=[dict(id=i, name=name) for name, i in classes],
         )
         results = [
@@ -65,6 +71,12 @@ def test_the_same_ids_are_not_spoken_of(read, caplog):
     same = (("date", 1), ("fig", 2))
     assert read([(1, "a.jpg"), (2, "b.jpg")], [(2, "/d/b.jpg"), (1, "a.jpg")], same) == {2: 0, 1: 1}
     assert "by name" not in caplog.text
+
+
+def test_another_file_of_that_name_is_not_used(read):
+    same = (("date", 1), ("fig", 2))
+    swapped = [(1, "b.jpg"), (2, "a.jpg")], [(1, "a.jpg"), (2, "b.jpg")]
+    assert read(*swapped, same, key="license") == {1: 0, 2: 1}
 
 
 def test_a_picture_that_is_listed_again_without_annotations(read):
