@@ -218,7 +218,7 @@ def test_weights_alone_are_not_resumed_from(tmp_path, caplog):
 
 @pytest.mark.parametrize("keep", [-1, 2.5, True])
 def test_a_number_of_files_to_keep_that_is_none(keep, tmp_path):
-    with pytest.raises(UserError, match="max_to_keep=.* of train.checkpointer must be a whole"):
+    with pytest.raises(UserError, match="max_to_keep=.* must be a whole"):
         toy.train(toy.config(tmp_path, checkpointer=dict(period=1, max_to_keep=keep)))
 
 
