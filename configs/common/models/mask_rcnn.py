@@ -118,8 +118,6 @@ model = L(GeneralizedRCNN)(
     pixel_mean=[123.675, 116.28, 103.53],
     pixel_std=[58.395, 57.12, 57.375],
     input_format="RGB",
-    masks=True,
-    max_detections=None,
 )
 
 # what is specific to the task: custom data, prediction, class names

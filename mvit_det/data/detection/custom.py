@@ -32,7 +32,8 @@ def use_custom_boxes(cfg: DictConfig, files: CustomFiles, processes: int = 1) ->
     assert files.val_json  # see `CustomFiles.check`
     names = class_names(files.train_json or files.val_json)
     cfg.model.roi_heads.num_classes = len(names)
-    if cfg.model.get("masks") and not has_masks(files.train_json or files.val_json):
+    masks = cfg.model.get("masks", True) and cfg.model.roi_heads.get("mask_head")
+    if masks and not has_masks(files.train_json or files.val_json):
         cfg.model.masks = False
         logger.info(
             "%s has no masks ('segmentation'): the model detects boxes alone (model.masks=false).",
