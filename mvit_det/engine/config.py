@@ -2,6 +2,8 @@
 
 import difflib
 import inspect
+import os
+import traceback
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from numbers import Number
@@ -31,16 +33,38 @@ def load_config(path: str, allow_targets: Sequence[str] = ()) -> DictConfig:
             those of `mvit_det.engine.yaml_config.PACKAGES`.
 
     Raises:
-        UserError: ``path`` is empty, the config does not exist, or a .yaml cannot be read or names
-            an object that it may not.
+        UserError: ``path`` is empty, the config does not exist, a .py fails, or a .yaml cannot be
+            read or names an object that it may not.
     """
     if not path:
         raise UserError("No config was given: use --config-file quickstart to start.")
     file = find_config(path)
     is_python = file.endswith(".py")
-    cfg = LazyConfig.load(file) if is_python else read_yaml_config(file, allow_targets)
+    cfg = _run_config(file) if is_python else read_yaml_config(file, allow_targets)
     check_sections(cfg)
     return cfg
+
+
+def _run_config(file: str) -> DictConfig:
+    """Execute a Python config; the message of a fault has its file and line."""
+    try:
+        return LazyConfig.load(file)
+    except UserError:
+        raise
+    except Exception as error:
+        # The real Detectron2 wraps a syntax error in one that has the file, but not the line.
+        fault = error.__cause__ if isinstance(error.__cause__, SyntaxError) else error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [(frame.filename, frame.lineno) for frame in frames if frame.name == "<module>"]
+        name, line = lines[-1] if lines else (file, None)  # of this config or one that it imports
+        if isinstance(fault, SyntaxError):
+            wrapped = str(error).removeprefix("Config file ").removesuffix(" has syntax error!")
+            name, line = wrapped if fault is not error else fault.filename or file, fault.lineno
+        where = file if not os.path.isfile(name) else name
+        raise UserError(
+            f"Config {where}, line {line}, cannot be run: "
+            f"{type(fault).__name__}: {' '.join(str(fault.args[0] if fault.args else '').split())}."
+        ) from error
 
 
 def add_config_flags(parser: ArgumentParser) -> None:

@@ -115,3 +115,21 @@ def test_aliases_that_multiply_are_refused_before_they_are_copied(tmp_path):
 def test_references_to_other_keys_and_a_byte_order_mark_are_read(tmp_path):
     cfg = read(tmp_path, "\ufeffa: {b: 3}\nc: '${a.b}'\nd: ['${..c}']\ne: '${oc.select:f.g,true}'")
     assert (cfg.c, cfg.e) == (3, True) and OmegaConf.to_container(cfg, resolve=True)["d"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("\nx = (", "bad.py, line 2, cannot be run: SyntaxError: '(' was never closed"),
+        ("from nowhere import x", "bad.py, line 1, cannot be run: ModuleNotFoundError: No module"),
+        ("a = dict(b=1)\nc = a['d']", "bad.py, line 2, cannot be run: KeyError: d"),
+    ],
+)
+def test_a_python_config_that_fails_ends_in_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(UserError) as raised:
+        load_config(str(tmp_path / "bad.py"))
+    assert sentence in str(raised.value) and "\n" not in str(raised.value)
+    (tmp_path / "good.py").write_text("from .bad import c")
+    with pytest.raises(UserError, match="bad.py, line"):  # not the importing config
+        load_config(str(tmp_path / "good.py"))
