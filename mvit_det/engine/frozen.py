@@ -15,11 +15,23 @@ from types import FrameType
 
 import torch.distributed as dist
 from detectron2.utils import comm
+from omegaconf import DictConfig
 
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_positive
 
 SECONDS = 600.0  # default of the key train.timeout
 ENDS_FROZEN = signal.SIGUSR1  # sent to a stopped process whose fault has been reported
+
+
+def time_limit(cfg: DictConfig) -> float:
+    """Return the seconds after which a process that does not answer counts as frozen.
+
+    Raises:
+        UserError: ``train.timeout`` is not a number above 0.
+    """
+    seconds = cfg.train.get("timeout", SECONDS)
+    check_positive("train", timeout=seconds)
+    return float(seconds)
 
 
 def is_stopped(pid: int | None) -> bool:

@@ -11,7 +11,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
-from mvit_det.engine.frozen import SECONDS
+from mvit_det.engine.frozen import time_limit
 from mvit_det.engine.launch import user_message
 from mvit_det.engine.trainer import WatchedLoader, sample_name
 from mvit_det.errors import UserError, shorten_list
@@ -29,7 +29,7 @@ def guarded_test(cfg: DictConfig, model: nn.Module) -> tuple[Results, list[str]]
         processes, on each of them.
     """
     training, guard = model.training, _Guard()
-    loader = TestLoader([], cfg.train.get("timeout", SECONDS))
+    loader = TestLoader([], time_limit(cfg))
     results: Results = {}
     try:
         loader.loader = build_test_loader(cfg)
@@ -48,11 +48,15 @@ def guarded_test(cfg: DictConfig, model: nn.Module) -> tuple[Results, list[str]]
     return results or {}, guard.faults
 
 
-def build_test_loader(cfg: DictConfig) -> Any:
-    """Build ``cfg.dataloader.test``; what its mapper raises names the file and the id."""
+def build_test_loader(cfg: DictConfig, judge: Callable[[Any], None] = lambda dataset: None) -> Any:
+    """Build ``cfg.dataloader.test``; what its mapper raises names the file and the id.
+
+    ``judge`` is called with the test dataset before the rest is built.
+    """
     parts = dict(cfg.dataloader.test)
     if "dataset" in parts:  # first, since it may register class names that the mapper needs
         parts["dataset"] = instantiate(parts["dataset"])
+        judge(parts["dataset"])
     return instantiate(with_named_mapper(parts))
 
 

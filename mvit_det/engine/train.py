@@ -27,13 +27,13 @@ from mvit_det.engine.config_values import check_run
 from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.folder import exclusive_output_dir, exclusive_test_dir
-from mvit_det.engine.frozen import SECONDS, watched_processes
+from mvit_det.engine.frozen import time_limit, watched_processes
 from mvit_det.engine.guarded_test import Results, TestLoader, build_test_loader, guarded_test
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
-from mvit_det.errors import UserError, check_choice, check_positive
+from mvit_det.errors import UserError, check_choice
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def do_test(cfg: DictConfig, model: nn.Module) -> Results:
         task -> metric -> value in percent, e.g. ``{"bbox": {"AP": ..., "AP50": ...}}``; empty on
         all ranks but the first.
     """
-    loader = TestLoader(build_test_loader(cfg), _timeout(cfg))
+    loader = TestLoader(build_test_loader(cfg), time_limit(cfg))
     return _run_test(model, loader, instantiate(cfg.dataloader.evaluator))
 
 
@@ -84,10 +84,10 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     checkpointer.load(cfg.train.init_checkpoint)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
-    with lock, StopRequest() as stop, watched_processes(_timeout(cfg)):
+    with lock, StopRequest() as stop, watched_processes(time_limit(cfg)):
         stop.interruptible = True
         try:
-            loader = TestLoader(test.loader(model, resume), _timeout(cfg))
+            loader = TestLoader(test.loader(model, resume), time_limit(cfg))
             results = _run_test(_distributed(cfg, model), loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
@@ -126,7 +126,7 @@ def do_train(
         Stopped: the run was asked to stop, and has saved a checkpoint.
     """
     folder = exclusive_output_dir(cfg.train.output_dir, args.resume)
-    with folder, StopRequest() as stop, watched_processes(_timeout(cfg)):
+    with folder, StopRequest() as stop, watched_processes(time_limit(cfg)):
         return _train(cfg, args.resume, stop, on_start, judge)
 
 
@@ -150,7 +150,7 @@ def _train(
 
     trainer = Trainer(
         model,
-        WatchedLoader(loader, _timeout(cfg)),
+        WatchedLoader(loader, time_limit(cfg)),
         optimizer,
         accumulation=parts,
         precision=_precision(cfg),
@@ -196,19 +196,8 @@ def _train(
 def _judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
     """Build all that an evaluation needs: its faults would otherwise show at the first one."""
     with randomness.preserved():
-        test = dict(cfg.dataloader.test)
-        if "dataset" in test:
-            test["dataset"] = instantiate(test["dataset"])
-            judge(test["dataset"])
-        instantiate(test)
+        build_test_loader(cfg, judge)
         instantiate(cfg.dataloader.evaluator)
-
-
-def _timeout(cfg: DictConfig) -> float:
-    """Return the seconds after which a process that does not answer counts as frozen."""
-    seconds = cfg.train.get("timeout", SECONDS)
-    check_positive("train", timeout=seconds)
-    return float(seconds)
 
 
 def _train_loader(cfg: DictConfig, parts: int) -> Any:

@@ -1,14 +1,13 @@
 """Ids of pictures and classes as in a COCO file, to evaluate predictions against it."""
 
 import os
-import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from mvit_det.data.custom.categories import Category
 from mvit_det.errors import UserError, shorten_list
+from mvit_det.evaluation.detection.identities import PictureNames
 from mvit_det.files import read_json
 
 
@@ -35,7 +34,7 @@ def coco_ids(
     """
     coco = read_json(json_file, "The file of --ids-from")
     try:
-        names = [(_parts(image["file_name"]), image["id"]) for image in coco["images"]]
+        names = PictureNames((image["file_name"], image["id"]) for image in coco["images"])
         classes = [(category["name"], category["id"]) for category in coco["categories"]]
         used = {entry["image_id"] for entry in coco.get("annotations", ())}
     except (AttributeError, KeyError, TypeError) as error:
@@ -43,10 +42,7 @@ def coco_ids(
             f"--ids-from {json_file} is not a COCO file ({error!r}): it needs 'images' with 'id' "
             "and 'file_name', and 'categories' with 'id' and 'name'."
         ) from error
-    by_name = defaultdict(list)
-    for parts, image_id in names:
-        by_name[parts[-1:]].append((parts, image_id))
-    pictures = [(path, _ids_of(path, by_name, used)) for path in paths]
+    pictures = [(path, _ids_of(path, names, used)) for path in paths]
     ids = dict(zip(paths, _only(json_file, "pictures", pictures)))
     of_classes = []
     for category in categories:
@@ -64,20 +60,9 @@ def coco_ids(
     return ids, [{**category, "id": number} for category, number in zip(categories, numbers)]
 
 
-def _parts(path: str | os.PathLike) -> tuple[str, ...]:
-    """Split a path; names that differ by their Unicode form only are equal."""
-    text = unicodedata.normalize("NFC", os.fspath(path)).replace("\\", "/")
-    return PurePath(os.path.normpath(text)).parts
-
-
-def _ids_of(path: Path, by_name: dict[tuple, list], used: set) -> list[Any]:
+def _ids_of(path: Path, names: PictureNames, used: set) -> list[Any]:
     """Return the ids of the entries that fit a path best: none or several are faults."""
-    parts = _parts(os.path.abspath(path))
-    entries = by_name.get(parts[-1:], [])
-    fitting = [entry for entry in entries if parts[-len(entry[0]) :] == entry[0]]
-    longest = max((len(name) for name, _ in fitting), default=0)
-    ids = [image_id for name, image_id in fitting if len(name) == longest]
-    ids = ids or [image_id for _, image_id in entries]
+    ids = names.ids(os.path.abspath(path)) or names.ids_of_last_part(path)
     annotated = [image_id for image_id in ids if image_id in used]
     return annotated if len(annotated) == 1 else ids
 

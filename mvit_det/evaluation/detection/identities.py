@@ -7,8 +7,9 @@ and class each id stands for (images.json): they are found by name.
 import logging
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -56,6 +57,39 @@ def read_results(path: str | os.PathLike, truth: CocoTruth) -> Detections:
     return parse_results(results, truth, path, indices, labels)
 
 
+class PictureNames:
+    """Find pictures of a COCO file by path; names that differ by Unicode form only are equal.
+
+    Args:
+        names: (file_name, image id) of each picture; ids may repeat.
+    """
+
+    def __init__(self, names: Iterable[tuple[str, Any]]) -> None:
+        self._by_name = defaultdict(list)
+        for name, image_id in names:
+            parts = _parts(name)
+            self._by_name[parts[-1:]].append((parts, image_id))
+
+    def ids(self, path: str | os.PathLike) -> list[Any]:
+        """Return the ids of the longest file names that the path ends with; [] if there is none."""
+        parts = _parts(path)
+        fitting = [entry for entry in self._same(parts) if parts[-len(entry[0]) :] == entry[0]]
+        longest = max((len(name) for name, _ in fitting), default=0)
+        return [image_id for name, image_id in fitting if len(name) == longest]
+
+    def ids_of_last_part(self, path: str | os.PathLike) -> list[Any]:
+        """Return the ids of all pictures with the last part of the path, in whatever folder."""
+        return [image_id for _, image_id in self._same(_parts(path))]
+
+    def _same(self, parts: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+        return self._by_name.get(parts[-1:], [])
+
+
+def _parts(path: str | os.PathLike) -> tuple[str, ...]:
+    text = unicodedata.normalize("NFC", os.fspath(path)).replace("\\", "/")
+    return PurePath(os.path.normpath(text)).parts
+
+
 def _written_by_predict(
     companion: Path, truth: CocoTruth
 ) -> tuple[dict[Any, str], list[dict[str, Any]]] | None:
@@ -74,18 +108,11 @@ def _written_by_predict(
 
 def _images(files: Mapping[Any, str], truth: CocoTruth, companion: Path) -> dict[Any, Any]:
     """Return predicted id -> id of the annotation file, by the longest common end of the path."""
-    by_name = defaultdict(list)
-    for image_id, name in zip(truth.image_ids, truth.file_names):
-        by_name[PurePath(name).name].append((PurePath(name).parts, image_id))
+    names = PictureNames(zip(truth.file_names, truth.image_ids))
     annotated_images = {item["image_id"] for item in truth.objects}
     found, unclear = {}, []
     for id_, file in files.items():
-        parts = PurePath(file).parts
-        candidates = [
-            entry for entry in by_name[PurePath(file).name] if _ends_with(parts, entry[0])
-        ]
-        longest = max((len(own) for own, _ in candidates), default=0)
-        ids = [image_id for own, image_id in candidates if len(own) == longest]
+        ids = names.ids(file)
         if len(ids) > 1:  # a picture may be listed again without its annotations
             ids = [each for each in ids if truth.image_index[each] in annotated_images] or ids[:1]
         if len(ids) > 1:
@@ -104,10 +131,6 @@ def _images(files: Mapping[Any, str], truth: CocoTruth, companion: Path) -> dict
             "give the annotation file of these pictures, or predict with its ids."
         )
     return found
-
-
-def _ends_with(parts: Sequence[str], end: Sequence[str]) -> bool:
-    return tuple(parts[len(parts) - len(end) :]) == tuple(end)
 
 
 def _classes(
