@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mvit_det.backbone.chunked_attention import attend
 from mvit_det.backbone.partition import Full, Windows
 from mvit_det.backbone.plan import BlockOptions, BlockSpec, divide
 from mvit_det.backbone.pooling import build_pool, pool_heads
 from mvit_det.backbone.position import relative_position
+from mvit_det.backbone.products import Linear, linear
 
 AXIS_NAMES = {2: ("h", "w"), 3: ("t", "h", "w")}
 
@@ -43,8 +45,8 @@ class MultiScaleAttention(nn.Module):
         self.residual_pooling = options.residual_pooling
         self.fused = options.fused_attention
 
-        self.qkv = nn.Linear(spec.dim_in, 3 * spec.dim_attention, bias=options.qkv_bias)
-        self.proj = nn.Linear(spec.dim_attention, spec.dim_attention)
+        self.qkv = Linear(spec.dim_in, 3 * spec.dim_attention, bias=options.qkv_bias)
+        self.proj = Linear(spec.dim_attention, spec.dim_attention)
         for name, stride in (("q", spec.stride_q), ("k", spec.stride_kv), ("v", spec.stride_kv)):
             self.add_module(f"pool_{name}", build_pool(head_dim, options.pool_kernel, stride))
             self.add_module(f"norm_{name}", options.norm_layer(head_dim))
@@ -106,7 +108,7 @@ class MultiScaleAttention(nn.Module):
         weights = self.qkv.weight.chunk(3)
         biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
         for name, weight, bias in zip("qkv", weights, biases):
-            tokens = F.linear(x, weight, bias)
+            tokens = linear(x, weight, bias)
             tokens = pool_heads(tokens, getattr(self, f"pool_{name}"), self.num_heads)
             pooled.append(self.normalise(tokens, name))
         return pooled
@@ -194,17 +196,14 @@ class MultiScaleAttention(nn.Module):
             q = torch.cat([q, *axis_terms(q, positions), zeros], dim=-1)
             code = F.pad(coordinate_code(extent, k), (0, spare))
             k = torch.cat([k, code.expand(*k.shape[:-1], -1)], dim=-1)
-            # fused kernels require equal widths of q, k and v
-            v = F.pad(v, (0, q.shape[-1] - head_dim))
         class_out = None
         if class_qkv is not None:
             padding = (0, q.shape[-1] - head_dim)
-            class_q, class_k, class_v = (F.pad(token, padding) for token in class_qkv)
+            class_q, class_k = (F.pad(token, padding) for token in class_qkv[:2])
             k = torch.cat([class_k * self.scale, k], dim=2)
-            v = torch.cat([class_v, v], dim=2)
-            class_out = F.scaled_dot_product_attention(class_q, k, v, scale=1.0)[..., :head_dim]
-        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :head_dim]
-        return out, class_out
+            v = torch.cat([class_qkv[2], v], dim=2)
+            class_out = attend(class_q, k, v)
+        return attend(q, k, v), class_out
 
     def attend_plain(
         self,

@@ -10,6 +10,7 @@ from mvit_det.backbone.cpu import map_chunks
 from mvit_det.backbone.layers import DropPath, Mlp
 from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.pooling import max_pool
+from mvit_det.backbone.products import Linear
 
 
 class MultiScaleBlock(nn.Module):
@@ -36,7 +37,7 @@ class MultiScaleBlock(nn.Module):
         hidden = int(spec.dim_attention * options.mlp_ratio)
         self.mlp = Mlp(spec.dim_attention, hidden, spec.dim_out, options.act_layer)
         if self.widens_attention or self.widens_mlp:
-            self.proj = nn.Linear(spec.dim_in, spec.dim_out)
+            self.proj = Linear(spec.dim_in, spec.dim_out)
 
     def forward(
         self, x: torch.Tensor, class_token: torch.Tensor | None = None

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from mvit_det.backbone.products import Linear
+
 Convolution = nn.Conv2d | nn.Conv3d
 # number of axes of the token grid -> convolution
 CONVOLUTIONS: dict[int, Callable[..., Convolution]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -59,9 +61,9 @@ class Mlp(nn.Module):
 
     def __init__(self, dim_in: int, hidden: int, dim_out: int, act_layer: Callable[[], nn.Module]):
         super().__init__()
-        self.fc1 = nn.Linear(dim_in, hidden)
+        self.fc1 = Linear(dim_in, hidden)
         self.act = act_layer()
-        self.fc2 = nn.Linear(hidden, dim_out)
+        self.fc2 = Linear(hidden, dim_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., dim_in) to (..., dim_out)."""
