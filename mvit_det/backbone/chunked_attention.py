@@ -11,15 +11,16 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 
+from mvit_det.backbone.cpu import is_eager_cpu
 from mvit_det.backbone.products import multiply, multiply_transposed, slow_linear_layers
 
 CHUNK = 1 << 18  # logits of a chunk: 1 MiB in float32
 FEWEST_ROWS = 256  # of one head, for products by convolutions in float32
 
 
-def _runs_in_chunks(q: torch.Tensor) -> bool:
+def _runs_in_chunks(q: torch.Tensor, k: torch.Tensor) -> bool:
     """Return whether `attend` is faster than torch's fused attention for these queries."""
-    if q.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if not is_eager_cpu(q) or 0 in (q.numel(), k.numel()):
         return False
     if q.dtype == torch.bfloat16:
         return has_fast_bfloat16()
@@ -43,7 +44,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     Returns:
         (G, heads, Nq, D), in memory (G, Nq, heads, D).
     """
-    if _runs_in_chunks(q):
+    if _runs_in_chunks(q, k):
         return _Attention.apply(q, k, v)
     # fused kernels require equal widths of q, k and v
     padded = F.pad(v, (0, q.shape[-1] - v.shape[-1]))

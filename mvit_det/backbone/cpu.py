@@ -5,14 +5,16 @@ from collections.abc import Callable
 import torch
 
 
+def is_eager_cpu(x: torch.Tensor) -> bool:
+    """Return whether a tensor is on a CPU, without tracing or compilation."""
+    return not (
+        x.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling()
+    )
+
+
 def is_cpu_inference(x: torch.Tensor) -> bool:
     """Return whether this is inference on a CPU, without autograd, tracing or compilation."""
-    return not (
-        torch.is_grad_enabled()
-        or x.device.type != "cpu"
-        or torch.jit.is_tracing()
-        or torch.compiler.is_compiling()
-    )
+    return not torch.is_grad_enabled() and is_eager_cpu(x)
 
 
 def map_chunks(

@@ -42,6 +42,15 @@ def pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Tens
     Returns:
         (B, *pooled grid, num_heads, head_dim), contiguous; a grid of n gives ceil(n / stride).
     """
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and max(pool.stride) > 1:
+        # torch's gradients of a strided depthwise convolution in bfloat16 take up to 60 times as
+        # long as in float32; the weight's is uninitialised memory if the output is one token wide.
+        with torch.autocast("cpu", enabled=False):
+            return _pool_heads(x.float(), pool, num_heads)
+    return _pool_heads(x, pool, num_heads)
+
+
+def _pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Tensor:
     # All heads at once: heads stay in the channel axis and tokens stay channels-last in memory, so
     # nothing is permuted. Only the small weight is repeated, once per head.
     weight = pool.weight.repeat(num_heads, *(1,) * (pool.weight.ndim - 1))

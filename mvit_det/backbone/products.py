@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.grad import conv2d_weight
 
+from mvit_det.backbone.cpu import is_eager_cpu
+
 FEWEST_TOKENS = 64  # below, calling a convolution costs more than it saves
 GRADIENT_CHUNK = 3200  # tokens whose products with a weight's gradient stay in the cache
 
@@ -48,13 +50,11 @@ def linear(
 def _by_onednn(x: torch.Tensor) -> bool:
     """Return whether `linear` is a convolution for this input."""
     return (
-        x.device.type == "cpu"
+        is_eager_cpu(x)
         and x.dtype == torch.float32
         and x.numel() >= FEWEST_TOKENS * x.shape[-1] > 0
+        and not torch.is_autocast_enabled("cpu")  # its bfloat16 calls oneDNN anyway
         and slow_linear_layers()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()
-        and not torch.compiler.is_compiling()
     )
 
 

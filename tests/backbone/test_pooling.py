@@ -85,3 +85,15 @@ def test_patches_of_images_and_clips():
     torch.testing.assert_close(tokens, expected.permute(0, 2, 3, 1))
     clip_stem = PatchEmbed((3, 7, 7), (2, 4, 4), (1, 3, 3), 3, 8)
     assert clip_stem(torch.randn(1, 3, 7, 33, 70)).shape == (1, 4, 9, 18, 8)
+
+
+@pytest.mark.parametrize("size", [(7, 3), (2, 1), (8, 8)], ids=str)
+def test_gradients_of_strided_pooling_under_autocast(size):
+    # torch's bfloat16 gradient is uninitialised memory where the output is one token wide
+    pool = build_pool(64, (3, 3), (8, 8))
+    x = torch.randn(2, *size, 64, generator=torch.Generator().manual_seed(0))
+    expected = torch.autograd.grad(pool_heads(x, pool, 1).pow(2).sum(), pool.weight)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = pool_heads(x, pool, 1)
+    ours = torch.autograd.grad(pooled.float().pow(2).sum(), pool.weight)[0]
+    torch.testing.assert_close(ours, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
