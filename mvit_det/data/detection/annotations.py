@@ -7,7 +7,7 @@ empty polygon), `annotation_fault` names the reason, and the caller may drop it 
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mvit_det.coco_files import (
@@ -33,15 +33,25 @@ def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
         UserError: as for `read_coco_json`.
     """
-    entries = sorted(read_coco_json(json_file)["categories"], key=lambda entry: entry["id"])
+    entries = sorted_categories(read_coco_json(json_file))
     names = distinct_names(entries)
     return [{"id": entry["id"], "name": name} for entry, name in zip(entries, names)]
 
 
-def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
+def sorted_categories(coco: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the categories of a file by ascending id."""
+    return sorted(coco["categories"], key=lambda entry: entry["id"])
+
+
+def check_coco_json(json_file: str | os.PathLike, annotated: bool = True) -> dict[str, Any]:
     """Parse a COCO annotation file, and check all entries and references.
 
     The result is shared by all callers, as for `read_coco_json`.
+
+    Args:
+        json_file: path of the file.
+        annotated: False: "annotations" may be absent, as in COCO's image_info files, and are then
+            an empty list in the result.
 
     Raises:
         UserError: as for `read_coco_json`; or an entry lacks a field that training needs, an id of
@@ -49,6 +59,8 @@ def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
             another size than its image.
     """
     coco = read_coco_json(json_file)
+    if not annotated:
+        coco = {"annotations": [], **coco}
     check_lists(json_file, coco)
     for key, fields in _FIELDS.items():
         check_fields(json_file, key, fields, coco[key])

@@ -11,16 +11,18 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import BoxMode
+from detectron2.utils.file_io import PathManager
 from pycocotools import mask as coco_mask
 
+from mvit_det.coco_files import distinct_names
 from mvit_det.commands import command
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.detection.annotations import (
@@ -28,6 +30,7 @@ from mvit_det.data.detection.annotations import (
     check_coco_json,
     coco_categories,
     read_coco_json,
+    sorted_categories,
 )
 from mvit_det.data.detection.suspicions import split_suspicion, suspicions
 from mvit_det.data.image_files import missing_files, unreadable_files
@@ -36,6 +39,10 @@ from mvit_det.errors import UserError, shorten_list
 from mvit_det.files import atomic_folder
 
 logger = logging.getLogger(__name__)
+
+Dicts = list[dict[str, Any]]
+# what Detectron2's reader takes of an annotation, besides its mask
+_HOST_KEYS = ("iscrowd", "bbox", "keypoints", "category_id")
 
 
 def class_names(json_file: str | os.PathLike) -> list[str]:
@@ -154,7 +161,18 @@ def coco_dataset(
             faults[fault].append(annotation["id"])
     bad_ids = set(chain.from_iterable(faults.values()))
 
-    _register(name, source, image_root, bad_ids, masks)
+    free_name(name)
+    labels, names = _labels(coco)
+    load = _loader(coco, source, image_root, labels, (*_HOST_KEYS, "id"), bad_ids, masks)
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        thing_classes=names,
+        thing_dataset_id_to_contiguous_id=labels,
+        json_file=source,
+        image_root=image_root,
+        evaluator_type="coco",
+        registered_by=OWNER,
+    )
     _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
     dicts = get_detection_dataset_dicts([name], filter_empty=False)
     return _select_images(name, dicts, faults, image_root, filter_empty, max_bad_share)
@@ -167,8 +185,13 @@ def named_dataset(
     masks: bool = True,
     max_bad_share: float = 0.1,
     num_classes: int | None = None,
+    max_detections: int | None = None,
 ) -> list[dict[str, Any]]:
     """Load and clean data sets that are registered by name, such as "coco_2017_train".
+
+    The files of Detectron2's `register_coco_instances` are read, checked and completed as by
+    `coco_dataset`, for which the function in the catalog is replaced by another that returns the
+    same. Data sets that are registered with other functions are loaded by these.
 
     Args:
         names: one or several entries of Detectron2's catalogs; data sets are joined.
@@ -176,6 +199,7 @@ def named_dataset(
         masks: as for `coco_dataset`.
         max_bad_share: as for `coco_dataset`.
         num_classes: as for `coco_dataset`.
+        max_detections: as for `coco_dataset`.
 
     Returns:
         Detectron2's dataset dicts.
@@ -186,6 +210,8 @@ def named_dataset(
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
         _check_available(name)
+        if _is_read_by_host(name):
+            _replace_reader(name, filter_empty, max_detections)
     dicts = get_detection_dataset_dicts(names, filter_empty=False)
     for name in names:
         _check_num_classes(name, len(MetadataCatalog.get(name).thing_classes), num_classes)
@@ -211,51 +237,87 @@ def named_dataset(
     return _select_images(title, dicts, faults, root, filter_empty, max_bad_share)
 
 
-def _register(name: str, json_file: str, image_root: str, bad_ids: set, masks: bool) -> None:
-    """Register a data set in Detectron2's catalogs, or replace an entry of this package."""
-    free_name(name)
-    labels = {entry["id"]: label for label, entry in enumerate(coco_categories(json_file))}
-    load = partial(_load_dicts, json_file, image_root, labels, bad_ids, masks)
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(
-        thing_classes=class_names(json_file),
-        thing_dataset_id_to_contiguous_id=labels,
-        json_file=json_file,
-        image_root=image_root,
-        evaluator_type="coco",
-        registered_by=OWNER,
-    )
+def _is_read_by_host(name: str) -> bool:
+    """Return whether a data set was registered with Detectron2's `register_coco_instances`."""
+    function, of_host = DatasetCatalog[name], register_coco_instances
+    where = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    # NOTE: COCO's "minival" files repeat ids of annotations; Detectron2 makes the same exception.
+    is_minival = "minival" in str(MetadataCatalog.get(name).get("json_file", ""))
+    of_function = f"{of_host.__qualname__}.<locals>.<lambda>"
+    return where == (of_host.__module__, of_function) and not is_minival
 
 
-def _load_dicts(
-    json_file: str, root: str, labels: Mapping[Any, int], bad_ids: set, masks: bool
-) -> list[dict[str, Any]]:
-    """Build the dataset dicts without the bad annotations; called by the catalog.
+def _replace_reader(name: str, training: bool, max_detections: int | None) -> None:
+    """Let the catalog read the file of a name as `coco_dataset` does, and check the file now.
 
-    They equal those of Detectron2's `load_coco_json`, which would parse the file again.
+    Raises:
+        UserError: as for `check_coco_json`, or the name was registered with other classes.
     """
-    coco, dicts = read_coco_json(json_file), {}
-    for image in sorted(coco["images"], key=lambda image: image["id"]):
-        known = dict(image_id=image["id"], height=image["height"], width=image["width"])
-        path = os.path.join(root, image["file_name"])
-        dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
-    for entry in coco["annotations"]:
-        if entry["id"] not in bad_ids:
-            dicts[entry["image_id"]]["annotations"].append(
-                _convert_annotation(entry, labels, masks)
-            )
-    return list(dicts.values())
+    metadata = MetadataCatalog.get(name)
+    json_file = PathManager.get_local_path(os.fspath(metadata.json_file))
+    coco = check_coco_json(json_file, annotated=False)
+    for suspicion in suspicions(coco, training, max_detections):
+        logger.warning("%s: %s.", json_file, suspicion)
+    labels, names = _labels(coco)
+    in_file = [str(entry["name"]) for entry in sorted_categories(coco)]
+    known = metadata.get("thing_classes", names)
+    if list(known) not in (names, in_file):
+        raise UserError(
+            f"Dataset {name!r} is registered with the classes {shorten_list(known, 20)}, but "
+            f"{json_file} has {shorten_list(in_file, 20)}, by ascending id: leave thing_classes "
+            "out of the registration, or correct it."
+        )
+    metadata.set(thing_classes=known, thing_dataset_id_to_contiguous_id=labels)
+    load = _loader(coco, json_file, os.fspath(metadata.image_root), labels, _HOST_KEYS)
+    DatasetCatalog.remove(name)
+    DatasetCatalog.register(name, load)
+
+
+def _labels(coco: Mapping[str, Any]) -> tuple[dict[Any, int], list[str]]:
+    """Return the class index of each category id, and the names of the classes."""
+    entries = sorted_categories(coco)
+    return {entry["id"]: index for index, entry in enumerate(entries)}, distinct_names(entries)
+
+
+def _loader(
+    coco: dict[str, Any],
+    json_file: str,
+    root: str,
+    labels: Mapping[Any, int],
+    keys: Sequence[str],
+    bad_ids: Collection = (),
+    masks: bool = True,
+) -> Callable[[], Dicts]:
+    """Make a function for the catalog that builds the dataset dicts without bad annotations.
+
+    They equal those of Detectron2's `load_coco_json`. The first call does not parse the file.
+    """
+    parsed = [coco]
+
+    def load() -> Dicts:
+        content, dicts = parsed.pop() if parsed else read_coco_json(json_file), {}
+        for image in sorted(content["images"], key=lambda image: image["id"]):
+            known = dict(image_id=image["id"], height=image["height"], width=image["width"])
+            path = os.path.join(root, image["file_name"])
+            dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
+        for entry in content.get("annotations", []):
+            if entry["id"] not in bad_ids:
+                converted = _convert_annotation(entry, labels, keys, masks)
+                dicts[entry["image_id"]]["annotations"].append(converted)
+        return list(dicts.values())
+
+    return load
 
 
 def _convert_annotation(
-    entry: dict[str, Any], labels: Mapping[Any, int], masks: bool
+    entry: dict[str, Any], labels: Mapping[Any, int], keys: Sequence[str], masks: bool
 ) -> dict[str, Any]:
-    """Convert a good annotation to the format of Detectron2's dataset dicts."""
-    known = ("iscrowd", "bbox", "keypoints", "category_id", "id")
-    result = {key: entry[key] for key in known if key in entry}
+    """Convert an annotation to the format of Detectron2's dataset dicts."""
+    result = {key: entry[key] for key in keys if key in entry}
     mask = entry.get("segmentation") if masks else None
     if isinstance(mask, list):
-        mask = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
+        valid = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
+        mask = valid or mask
     elif mask and isinstance(mask["counts"], list):
         mask = coco_mask.frPyObjects(mask, *mask["size"])
     if mask:

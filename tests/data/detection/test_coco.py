@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json, register_coco_instances
 from detectron2.structures import BoxMode
 
+from mvit_det import files
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
 from mvit_det.data.detection.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.image_files import missing_files, unreadable_files
@@ -320,6 +322,44 @@ def test_named_datasets_are_cleaned(toy, registered, caplog):
     good["segmentation"] = [[1, 1, 9, 9]]  # broken
     (image,) = named_dataset("toy_named", masks=False)
     assert len(image["annotations"]) == 10 and "segmentation" not in image["annotations"][0]
+
+
+def register(toy, name: str = "toy_host", **metadata) -> str:
+    register_coco_instances(name, metadata, *toy.arguments())
+    return name
+
+
+def test_detectron2s_coco_sets_are_read_once_and_to_the_same(toy, registered, monkeypatch):
+    toy.annotations[3].update(iscrowd=1, segmentation=RLE)
+    name = register(toy, thing_classes=["date", "fig"])
+    theirs = load_coco_json(*toy.arguments(), "toy_host_too")
+    monkeypatch.setattr(files, "KEPT_BYTES", 0)  # as for a file that is too large to be kept
+    parses, parse = [], json.load
+    monkeypatch.setattr(json, "load", lambda file: parses.append(file) or parse(file))
+    ours = named_dataset(name, filter_empty=False)
+    assert ours == theirs and len(parses) == 1
+    register(toy, name, thing_classes=["date", "fig"])  # again, as a config that is loaded again
+    assert DatasetCatalog.get(name) == theirs == named_dataset(name)
+    del toy.coco["annotations"]  # as of COCO's test set
+    assert named_dataset(register(toy, "toy_test"), filter_empty=False)[0]["annotations"] == []
+
+
+def test_values_in_detectron2s_coco_sets(toy, registered, caplog):
+    toy.annotations[0].update(iscrowd="0", bbox=None)
+    dicts = named_dataset(register(toy))
+    assert dicts[0]["annotations"][0]["iscrowd"] == 0
+    assert dicts[0]["annotations"][0]["bbox"] == [4, 10, 20, 16]
+    assert DatasetCatalog.get("toy_host") == dicts  # which the evaluators draw
+    for annotation in toy.annotations:
+        annotation["iscrowd"] = 1
+    named_dataset(register(toy, "toy_crowds"), filter_empty=False)
+    assert "24 of 24 annotations have iscrowd=1" in caplog.text
+    toy.annotations[0]["iscrowd"] = "x"
+    with pytest.raises(UserError, match="annotation 1 has iscrowd='x': write 0, or 1"):
+        named_dataset(register(toy, "toy_wrong"))
+    toy.annotations[0]["iscrowd"] = 0
+    with pytest.raises(UserError, match="with the classes fig, date, but .* has date, fig, by"):
+        named_dataset(register(toy, "toy_classes", thing_classes=["fig", "date"]))
 
 
 def test_unknown_name():

@@ -104,9 +104,10 @@ def register_coco_instances(name: str, metadata: dict[str, Any], json_file, imag
     """Register a COCO annotation file as the data set ``name``.
 
     ``metadata`` are additional entries of its metadata. The file names of the images are relative
-    to ``image_root``.
+    to ``image_root``. A name that is registered already keeps its function.
     """
-    DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
+    if name not in DatasetCatalog:
+        DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
     entry = MetadataCatalog.get(name)
     entry.set(json_file=json_file, image_root=image_root, evaluator_type="coco", **metadata)
 
