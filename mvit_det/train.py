@@ -10,6 +10,7 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 import mvit_det
 from mvit_det.config_names import find_config
@@ -22,6 +23,7 @@ from mvit_det.engine import (
     add_config_flags,
     apply_overrides,
     check_run,
+    corrections,
     do_train,
     evaluate,
     load_config,
@@ -99,11 +101,15 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     task, files = task_of(cfg), CustomFiles.from_args(args)
     if files:
-        # The schedule depends on where the weights come from, so this override is applied first.
-        start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
-        cfg = apply_overrides(cfg, start)
+        # The schedule depends on where the weights come from, and is computed from valid values.
+        first = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
+        cfg = apply_overrides(cfg, [*first, *corrections(cfg, args.opts)], last=False)
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
-        task.use_custom_data(cfg, files, processes)
+        try:
+            task.use_custom_data(cfg, files, processes)
+        except (AttributeError, TypeError, OmegaConfBaseException):
+            check_run(cfg, training=not args.eval_only)  # may name the cause
+            raise
     cfg = apply_overrides(cfg, args.opts)
     check_run(cfg, training=not args.eval_only)
     task.settle_classes(cfg, training=not args.eval_only, resume=args.resume)

@@ -203,6 +203,9 @@ _KEYS: list[tuple[Check, str]] = [
         "optimizer.*.layer_decay dataloader.*.crop_ratio",
     ),
     (_FINITE, "dataloader.*.start model.*.head_init_scale"),
+    (_or_null(_PART), "dataloader.pictures"),
+    (_or_null(_list(_FINITE, 2)), "dataloader.pictures.value_range"),
+    (_or_null(_list(check_count, 3)), "dataloader.pictures.bands"),
     (_list(_FINITE), "model.pixel_mean dataloader.*.mean dataloader.*.pixel_mean"),
     (_list(check_positive), "model.pixel_std dataloader.*.std dataloader.*.pixel_std"),
 ]
@@ -236,6 +239,22 @@ def check_values(cfg: DictConfig) -> None:
     # references last, so that the message names the key which has the value
     for key, value, check in sorted(found, key=lambda entry: _refers(entry[1])):
         check(owner=_OWNER, **{key: _resolve(cfg, key) if _refers(value) else value})
+
+
+def is_faulty(cfg: DictConfig, key: str) -> bool:
+    """Return whether a config has a value at ``key`` that `check_values` refuses."""
+    parent, _, name = key.rpartition(".")
+    try:
+        node: Any = OmegaConf.select(cfg, parent) if parent else cfg
+        if not OmegaConf.is_config(node) or name not in map(str, node):
+            return False
+        check = _check_of(key, OmegaConf.to_container(node, resolve=False))
+        value = _resolve(cfg, key)
+        if check:
+            check(_OWNER, **{key: value})
+    except (UserError, OmegaConfBaseException):
+        return True
+    return False
 
 
 def check_sections(cfg: DictConfig) -> None:

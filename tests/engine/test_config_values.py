@@ -22,7 +22,7 @@ SIGNED = {"dataloader.*.start", "model.*.head_init_scale"}
 SECTIONS = {"train", "train.amp", "train.ddp", "train.checkpointer", "train.ema", "model"}
 SECTIONS |= {"dataloader", "dataloader.train", "dataloader.test", "optimizer", "optimizer.params"}
 SECTIONS |= {"dataloader.train.dataset", "dataloader.train.mapper", "dataloader.test.dataset"}
-SECTIONS |= {"dataloader.test.mapper", "dataloader.evaluator", "lr_multiplier"}
+SECTIONS |= {"dataloader.pictures", "dataloader.test.mapper", "dataloader.evaluator", "lr_multiplier"}
 
 
 def wrong_value(draw: random.Random, key: str):
@@ -89,6 +89,9 @@ def test_wrong_values_end_in_one_sentence_with_the_key(seed, name):
         ("model.roi_heads.box_predictor.test_score_thresh=5", "must be from 0 to 1"),
         ("train.device=gpu", "must be cpu, cuda, or cuda:N"),
         ("model.pixel_std=[58,0,57]", "must be a number above 0"),
+        ("dataloader.pictures.value_range=[0,x]", "dataloader.pictures.value_range[1]='x'"),
+        ("dataloader.pictures.bands=[1,2]", "must be a list of 3 numbers, or null"),
+        ("dataloader.pictures.max_pixels=0", "must be a whole number of at least 1, or null"),
         ("+train.max_iter.more=1", "cannot be applied"),
         ("+train.more=1,2", r"write a list as key=[1,2]"),
     ],
@@ -98,6 +101,15 @@ def test_overrides(override, sentence):
         apply_overrides(shipped_config("quickstart"), [override])
     message = str(raised.value)
     assert override.partition("=")[0] in message and sentence in message
+
+
+@pytest.mark.parametrize("wrong", [True, "x", float("nan"), "${nowhere.at_all}"])
+def test_an_override_corrects_a_wrong_value(wrong):
+    cfg = shipped_config("quickstart")
+    cfg.dataloader.train.num_workers = wrong
+    with pytest.raises(UserError, match="train.num_workers"):
+        apply_overrides(cfg, ["dataloader.train.num_workers=x"])
+    assert apply_overrides(cfg, ["dataloader.train.num_workers=2"]) is cfg
 
 
 @pytest.mark.parametrize(

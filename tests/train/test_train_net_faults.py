@@ -7,6 +7,7 @@ import pytest
 import torch
 from train_runs import QUICKSTART, ROOT, custom_flags, start
 
+import train_net  # noqa: E402  the script, as a module
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.errors import UserError
 
@@ -76,6 +77,29 @@ def test_custom_data_without_images(custom_files):
         start(
             "--config-file", QUICKSTART, "--train-json", "a.json", *custom_flags(custom_files)[4:]
         )
+
+
+def test_custom_data_and_overrides_correct_a_config(custom_files, tmp_path):
+    (tmp_path / "faulty.py").write_text(
+        "from mvit_det import get_config\n"
+        "cfg = get_config('mask_rcnn_mvitv2_t_3x')\n"
+        "cfg.train.max_iter = cfg.dataloader.train.total_batch_size = 'x'\n"
+        "cfg.dataloader.test.dataset = None\n"
+        "train, model, dataloader = cfg.train, cfg.model, cfg.dataloader\n"
+        "optimizer, lr_multiplier, task = cfg.optimizer, cfg.lr_multiplier, cfg.task\n"
+    )
+    given = ["--config-file", str(tmp_path / "faulty.py"), *custom_flags(custom_files)]
+    given += [f"train.output_dir={tmp_path}", "train.device=cpu"]
+    with pytest.raises(UserError, match="train.total_batch_size='x' of the config must be a whole"):
+        start(*given)
+    given += ["dataloader.train.total_batch_size=16"]
+    cfg, _ = train_net.setup(train_net.argument_parser().parse_args(given))
+    assert (cfg.train.max_iter, cfg.dataloader.train.total_batch_size) == (500, 16)
+    # the rate of the corrected config, scaled from 16 to 2 images
+    released = load_config("mask_rcnn_mvitv2_t_3x").optimizer.lr
+    assert cfg.optimizer.lr == round(released * (2 / 16) ** 0.5, 8)
+    with pytest.raises(UserError, match="Override train.max_iter=y must be a number"):
+        start(*given, "train.max_iter=y")
 
 
 DEEPER = [
