@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mvit_det.data.custom.categories import Category
+from mvit_det.data.custom.categories import Category, categories_from_config, run_of
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.data.image_files import configured_pictures
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
@@ -69,7 +69,8 @@ class Predictor:
             action detector, actions of a lower score are not drawn.
         batch_size: maximum number of images, or of clips with their crops, per forward pass.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO
-            JSON. By default those of the config or its test data. For an action detector a label
+            JSON. By default those of the config.yaml next to the weights, if it has as many
+            classes as the model, else those of the config or its test data. For an action detector a label
             map, as AVA's .pbtxt or lines "12: stand", may name a subset of its actions.
 
     Attributes:
@@ -104,8 +105,9 @@ class Predictor:
         self.task = task_of(cfg)
         self.pictures = configured_pictures(cfg)
         self.inference: Any = self.task.inference(cfg, score_threshold)
-        self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
+        _use_classes_of_run(cfg, path, self.task.num_classes_key)
+        self.categories: list[Category] = self.task.categories(cfg, class_names)
         self.model = _build_on_device(cfg, device)
         ema = OmegaConf.select(cfg, "train.init_ema", default=True)
         StrictCheckpointer(self.model, complete=True, ema=ema).load(path)
@@ -324,6 +326,18 @@ def find_weights(cfg: DictConfig, config: Path) -> str:
         f"No weights were given, and neither {' nor '.join(WEIGHTS)} is in "
         f"{' or '.join(map(str, folders))}: train first, or give --weights FILE."
     )
+
+
+def _use_classes_of_run(cfg: DictConfig, weights: str, num_classes_key: str) -> None:
+    """Let a config name the classes of the run that trained the weights, if the numbers agree."""
+    run = run_of(weights)
+    known = run and categories_from_config(run)
+    if not run or not known or known == categories_from_config(cfg):
+        return
+    count = OmegaConf.select(cfg, num_classes_key)
+    if count in (None, OmegaConf.select(run, num_classes_key, default=len(known))):
+        logger.info("Classes: those of the config.yaml next to %s", weights)
+        cfg.categories = run.categories
 
 
 def _build_on_device(cfg: DictConfig, device: str | None) -> nn.Module:

@@ -82,11 +82,9 @@ def test_custom_data_without_images(custom_files):
 def test_custom_data_and_overrides_correct_a_config(custom_files, tmp_path):
     (tmp_path / "faulty.py").write_text(
         "from mvit_det import get_config\n"
-        "cfg = get_config('mask_rcnn_mvitv2_t_3x')\n"
-        "cfg.train.max_iter = cfg.dataloader.train.total_batch_size = 'x'\n"
-        "cfg.dataloader.test.dataset = None\n"
-        "train, model, dataloader = cfg.train, cfg.model, cfg.dataloader\n"
-        "optimizer, lr_multiplier, task = cfg.optimizer, cfg.lr_multiplier, cfg.task\n"
+        "globals().update(get_config('mask_rcnn_mvitv2_t_3x'))\n"
+        "train.max_iter = dataloader.train.total_batch_size = 'x'\n"
+        "dataloader.test.dataset = None\n"
     )
     given = ["--config-file", str(tmp_path / "faulty.py"), *custom_flags(custom_files)]
     given += [f"train.output_dir={tmp_path}", "train.device=cpu"]
