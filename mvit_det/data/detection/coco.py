@@ -449,6 +449,13 @@ def _select_images(
         lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
         head = f"{title}: {len(kept)} of {len(dicts)} images are used."
         logger.log(level, "\n".join([head, *lines]))
+    if bad and not filter_empty:
+        logger.warning(
+            "%s: with %d test images that cannot be read, each evaluation of a training is "
+            "partial, so that it keeps no model_best.pth and ends with exit code 1: repair them, "
+            "or take them out of the file.",
+            *(title, len(bad)),
+        )
     if not kept:
         raise UserError(
             f"{title}: none of the {len(dicts)} images has an annotation that can be used: "
