@@ -82,7 +82,8 @@ def add_config_flags(parser: ArgumentParser) -> None:
 
 def corrections(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     """Return those of the overrides that replace a value which is not allowed for its key."""
-    return [o.input_line for o in _parse(overrides) if is_faulty(cfg, o.key_or_group)]
+    pairs = zip(overrides, _parse(overrides))
+    return [text for text, override in pairs if is_faulty(cfg, override.key_or_group)]
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

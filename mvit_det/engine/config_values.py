@@ -248,7 +248,8 @@ def is_faulty(cfg: DictConfig, key: str) -> bool:
         node: Any = OmegaConf.select(cfg, parent) if parent else cfg
         if not OmegaConf.is_config(node) or name not in map(str, node):
             return False
-        check = _check_of(key, OmegaConf.to_container(node, resolve=False))
+        plain: Any = OmegaConf.to_container(node, resolve=False)
+        check = _check_of(key, plain)
         value = _resolve(cfg, key)
         if check:
             check(_OWNER, **{key: value})

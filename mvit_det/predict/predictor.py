@@ -70,8 +70,9 @@ class Predictor:
         batch_size: maximum number of images, or of clips with their crops, per forward pass.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO
             JSON. By default those of the config.yaml next to the weights, if it has as many
-            classes as the model, else those of the config or its test data. For an action detector a label
-            map, as AVA's .pbtxt or lines "12: stand", may name a subset of its actions.
+            classes as the model, else those of the config or its test data. For an action
+            detector a label map, as AVA's .pbtxt or lines "12: stand", may name a subset of its
+            actions.
 
     Attributes:
         categories: {"id", "name"} of each class, as in a COCO file, in the order of
