@@ -1,12 +1,10 @@
 """Notice processes that have stopped: workers of loaders, and the processes of one run."""
 
-import mmap
 import multiprocessing
 import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,9 +21,6 @@ from mvit_det.errors import UserError, check_positive
 
 SECONDS = 600.0  # default of the key train.timeout
 ENDS_FROZEN = signal.SIGUSR1  # sent to a stopped process whose fault has been reported
-
-# of this process: number of parts of iterations that are done; 1 while the next one is watched
-_progress = memoryview(bytearray(16)).cast("q")
 
 
 def time_limit(cfg: DictConfig) -> float:
@@ -96,43 +91,26 @@ def _kill_stopped_workers() -> list[int | None]:
     return [worker.pid for worker in stopped]
 
 
-def advance(watched: bool) -> None:
-    """Count a part of an iteration as done, in memory that the processes of this machine read.
-
-    All processes call it equally often.
-
-    Args:
-        watched: whether this process should do the next part within ``train.timeout``.
-    """
-    _progress[0] += 1
-    _progress[1] = watched
-
-
 @contextmanager
 def watched_processes(seconds: float) -> Iterator[None]:
     """End the run if one of its processes is stopped, or does not answer, for so long.
 
-    A process of this machine that is stopped for half of the time is named, and so is one that has
-    not advanced for 90 % of it while others wait in the same iteration. One that does not answer
-    for another reason is noticed by those that wait for it.
+    A process of this machine that is stopped for half of the time is named. One that does not
+    answer for another reason is noticed by those that wait for it.
     """
-    global _progress
     if comm.get_world_size() == 1:
         yield
         return
-    shared = tempfile.TemporaryFile()
-    shared.truncate(_progress.nbytes)
-    _progress = memoryview(mmap.mmap(shared.fileno(), _progress.nbytes)).cast("q")
     if hasattr(dist, "set_timeout"):
         dist.set_timeout(timedelta(seconds=seconds))
     place = (
         socket.gethostname(),
         os.readlink("/proc/self/ns/pid") if os.path.exists("/proc") else "",
     )
-    everyone = comm.all_gather((place, os.getpid(), shared.fileno()))
-    here = {rank: each[1:] for rank, each in enumerate(everyone) if each[0] == place}
+    everyone = enumerate(comm.all_gather((place, os.getpid())))
+    pids = {rank: pid for rank, (where, pid) in everyone if where == place}
     done = threading.Event()
-    arguments = here, comm.get_rank(), comm.get_world_size(), seconds, done
+    arguments = pids, comm.get_rank(), comm.get_world_size(), seconds / 2, done
     threading.Thread(target=_watch, args=arguments, daemon=True).start()
     try:
         yield
@@ -140,64 +118,29 @@ def watched_processes(seconds: float) -> Iterator[None]:
         done.set()
 
 
-def _watch(
-    here: dict[int, tuple[int, int]], me: int, world: int, seconds: float, done: threading.Event
-) -> None:
-    """Watch the processes of this machine; the first that runs reports.
-
-    ``here`` has the id of each by rank, and the descriptor of its `_progress`.
-    """
-    pause = min(5.0, seconds / 20)
+def _watch(pids: dict[int, int], me: int, world: int, limit: float, done: threading.Event) -> None:
+    """Watch the processes ``pids`` of this machine, by rank; the first that runs reports."""
+    pause = min(5.0, limit / 10)
     since: dict[int, float] = {}
-    last = moved = time.monotonic()
-    before: list = []
+    last = time.monotonic()
     while not done.wait(pause):
         now = time.monotonic()
-        progress = _read_progress(here)
         if now - last > 3 * pause:  # this process was stopped itself
             since.clear()
-            before.clear()
-        if progress != before:
-            before, moved = progress, now
         last = now
-        stopped = (rank for rank, (pid, _) in here.items() if is_stopped(pid))
-        since = {rank: since.get(rank, now) for rank in stopped}
-        frozen = [rank for rank, start in since.items() if now - start > seconds / 2]
-        what = f"been stopped by a signal for {seconds / 2:g} seconds, half of train.timeout"
-        if not since and now - moved > 0.9 * seconds:
-            frozen = _latest(here, progress)
-            what = f"not advanced for {0.9 * seconds:g} seconds, 90 % of train.timeout"
-        if frozen and me == min(here.keys() - {*since, *frozen}):
-            _end_run(here, frozen, world, what)
-
-
-def _read_progress(here: dict[int, tuple[int, int]]) -> list[tuple[int, ...]]:
-    """Return `_progress` of each process; [] if one cannot be read, as on systems without /proc."""
-    try:
-        files = (Path(f"/proc/{pid}/fd/{number}") for pid, number in here.values())
-        return [tuple(memoryview(file.read_bytes()).cast("q")) for file in files]
-    except OSError:
-        return []
-
-
-def _latest(here: dict[int, tuple[int, int]], progress: list[tuple[int, ...]]) -> list[int]:
-    """Return the ranks that others wait for; none if a process does what has no time limit."""
-    counts = [count for count, watched in progress if watched]
-    if len(counts) < len(here) or min(counts) == max(counts):
-        return []
-    return [rank for rank, count in zip(here, counts) if count == min(counts)]
-
-
-def _end_run(here: dict[int, tuple[int, int]], frozen: list[int], world: int, what: str) -> None:
-    for rank in frozen:
-        pid = here[rank][0]
-        print(
-            f"\nerror: Process {rank} of {world} (pid {pid} on {socket.gethostname()}) has {what}, "
-            "so the run is ended: continue from the last checkpoint with --resume.",
-            file=sys.stderr,
-            flush=True,
-        )
-        with suppress(ProcessLookupError):
-            os.kill(pid, ENDS_FROZEN)
-            os.kill(pid, signal.SIGCONT)
-    os._exit(1)
+        since = {rank: since.get(rank, now) for rank, pid in pids.items() if is_stopped(pid)}
+        frozen = [rank for rank, start in since.items() if now - start > limit]
+        if frozen and me == min(pids.keys() - since.keys()):
+            for rank in frozen:
+                print(
+                    f"\nerror: Process {rank} of {world} (pid {pids[rank]} on "
+                    f"{socket.gethostname()}) has been stopped by a signal for {limit:g} seconds, "
+                    "half of train.timeout, so the run is ended: continue from the last checkpoint "
+                    "with --resume.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                with suppress(ProcessLookupError):
+                    os.kill(pids[rank], ENDS_FROZEN)
+                    os.kill(pids[rank], signal.SIGCONT)
+            os._exit(1)

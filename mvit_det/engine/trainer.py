@@ -13,7 +13,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.optim import Optimizer
 
-from mvit_det.engine.frozen import advance, batch_deadline
+from mvit_det.engine.frozen import batch_deadline
 from mvit_det.errors import UserError, check_positive, shorten_list
 
 MAX_NAMES = 64  # images named in an error message
@@ -115,10 +115,7 @@ class Trainer(SimpleTrainer):
         data_time = 0.0
         for part in range(self.accumulation):
             started = time.perf_counter()
-            watched = self.iter > self.start_iter  # the first iteration takes longer
-            advance(watched and not getattr(self.data_loader.loader, "num_workers", 0))
             batch = self._next_batch()
-            advance(watched)
             data_time += time.perf_counter() - started
             # Processes exchange gradients once per iteration.
             with no_sync() if part < self.accumulation - 1 else nullcontext():
@@ -133,7 +130,6 @@ class Trainer(SimpleTrainer):
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.max_norm, norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
-        advance(False)  # hooks may evaluate, or write a checkpoint
 
     def _next_batch(self) -> Any:
         if self._batches is None:  # created late, since it starts the loader's workers
@@ -152,7 +148,6 @@ class Trainer(SimpleTrainer):
                 output = self.model(batch)
             except FloatingPointError as error:  # detected inside the model
                 raise UserError(self._divergence(str(error).split("\n")[0])) from error
-            advance(self.iter > self.start_iter)  # `backward` waits for the other processes
             losses = output if isinstance(output, dict) else {"total_loss": output}
             total = sum(losses.values()) / self.accumulation
         self.grad_scaler.scale(total).backward()

@@ -22,12 +22,7 @@ SIGNED = {"dataloader.*.start", "model.*.head_init_scale"}
 SECTIONS = {"train", "train.amp", "train.ddp", "train.checkpointer", "train.ema", "model"}
 SECTIONS |= {"dataloader", "dataloader.train", "dataloader.test", "optimizer", "optimizer.params"}
 SECTIONS |= {"dataloader.train.dataset", "dataloader.train.mapper", "dataloader.test.dataset"}
-SECTIONS |= {
-    "dataloader.pictures",
-    "dataloader.test.mapper",
-    "dataloader.evaluator",
-    "lr_multiplier",
-}
+SECTIONS |= {"dataloader.pictures", "dataloader.test.mapper", "dataloader.evaluator", "lr_multiplier"}
 
 
 def wrong_value(draw: random.Random, key: str):

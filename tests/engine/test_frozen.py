@@ -12,7 +12,7 @@ import torch
 import toy
 
 from mvit_det.data import build_train_loader
-from mvit_det.engine import frozen, hooks, run
+from mvit_det.engine import hooks, run
 from mvit_det.errors import UserError
 
 
@@ -74,16 +74,3 @@ def test_the_limit_of_open_files_is_raised_or_the_fault_is_said(files, monkeypat
     monkeypatch.setattr(resource, "getrlimit", lambda _: (140, 256))
     with pytest.raises(UserError, match="368 open files and the system allows 256: .*ulimit -n"):
         build_train_loader(toy.dataset(9), **make)
-
-
-@pytest.mark.parametrize(
-    "progress, latest",
-    [
-        ([(5, 1), (4, 1), (5, 1)], [1]),
-        ([(5, 1), (5, 1), (5, 1)], []),  # all wait: for another machine, or within one exchange
-        ([(5, 0), (4, 1), (5, 1)], []),  # one evaluates or writes a checkpoint
-        ([], []),  # not known
-    ],
-)
-def test_who_has_not_advanced(progress, latest):
-    assert frozen._latest(dict.fromkeys(range(3), (0, 0)), progress) == latest

@@ -120,16 +120,6 @@ def test_a_stopped_process_is_named(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_a_process_that_does_not_advance_is_named(tmp_path):
-    started = time.monotonic()
-    done = start("sleep", tmp_path)
-    assert time.monotonic() - started < 60 and done.returncode == 1
-    (line,) = (line for line in done.stderr.splitlines() if "error:" in line)
-    assert "Process 1 of 2 (pid " in line and "has not advanced for 5.4 seconds" in line
-    assert "Traceback" not in done.stdout + done.stderr
-
-
 def test_a_fault_in_one_process_is_one_line(tmp_path):
     done = start("fail", tmp_path)
     assert done.returncode == 1
