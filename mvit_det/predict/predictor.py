@@ -16,6 +16,7 @@ from torch import nn
 
 from mvit_det.data.custom.categories import Category
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
+from mvit_det.data.decoding.resizing import MAX_ASPECT
 from mvit_det.data.image_files import configured_pictures
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
@@ -38,10 +39,6 @@ logger = logging.getLogger(__name__)
 
 # The first that exists in a run's output folder: the best checkpoint, or the last.
 WEIGHTS = ("model_best.pth", "averaged_final.pth", "model_final.pth")
-
-# Images of a more extreme aspect ratio are refused: if the config sets only the short side, they
-# would exceed any memory, and if it limits the long side, they would shrink to almost nothing.
-MAX_ASPECT = 100
 
 
 class Predictor:
