@@ -20,7 +20,17 @@ from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
 from shipped_configs import CONFIGS, shipped_config
 from video_files import numbered_frames, write_video
-from video_recipes import FINE_TUNED, PAPER, RECIPES, STRONG, VIDEOS, WEAK, Recipe, trained
+from video_recipes import (
+    DECODED,
+    FINE_TUNED,
+    PAPER,
+    RECIPES,
+    STRONG,
+    VIDEOS,
+    WEAK,
+    Recipe,
+    trained,
+)
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
@@ -163,6 +173,8 @@ def check_data(name: str, cfg, recipe: Recipe) -> None:
     else:
         assert transform.crop == "short_side_jitter" and transform.hflip == 0.0
         assert tuple(transform.short_side) == recipe.jitter
+    mappers = loader.mapper, cfg.dataloader.test.mapper
+    assert tuple(instantiate(mapper).short_side for mapper in mappers) == DECODED[name]
     views = (cfg.dataloader.test.mapper.transform.crops, cfg.dataloader.test.dataset.clips)
     assert views == recipe.views
     for part in (loader, cfg.dataloader.test):

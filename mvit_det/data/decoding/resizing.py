@@ -36,14 +36,6 @@ def decoded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     return (short_side, resized) if height == short else (resized, short_side)
 
 
-def reformat(
-    reformatter: VideoReformatter, frame: av.VideoFrame, size: tuple[int, int]
-) -> av.VideoFrame:
-    """Convert a frame to RGB of ``size`` (height, width), in one step of swscale."""
-    height, width = size
-    return reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
-
-
 def resized(picture: np.ndarray, short_side: int | None) -> np.ndarray:
     """Resize a picture that is not from a video file: RGB uint8 (H, W, 3) to a shorter side.
 
@@ -57,5 +49,8 @@ def resized(picture: np.ndarray, short_side: int | None) -> np.ndarray:
     size = picture.shape[:2] if short_side is None else decoded_size(*picture.shape[:2], short_side)
     if size == picture.shape[:2]:
         return picture
+    # Pictures have no position of colour samples, by which this converter moves those of videos.
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    return reformat(VideoReformatter(), frame, size).to_ndarray()
+    height, width = size
+    frame = VideoReformatter().reformat(frame, width, height, interpolation="AREA", threads=1)
+    return frame.to_ndarray()

@@ -12,7 +12,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition
 from av.video.reformatter import VideoReformatter
 
-from mvit_det.data.decoding.resizing import decoded_size, reformat
+from mvit_det.data.decoding.resizing import decoded_size
 
 # Formats for which PyAV's converter gives the pixels of FFmpeg's filter, in half the time.
 _PLAIN = ("yuv420p", "yuvj420p")
@@ -197,9 +197,7 @@ class VideoStream:
         plain = frame.format.name in _PLAIN and not frame.interlaced_frame
         size = self.size if short_side is None else decoded_size(*self.size, short_side)
         try:
-            if plain and short_side is not None:
-                picture = reformat(self._reformatter, frame, size)
-            elif plain and (frame.height, frame.width) == self.size:
+            if plain and short_side is None and (frame.height, frame.width) == size:
                 picture = self._reformatter.reformat(frame, format="rgb24", threads=1)
             else:
                 picture = self._filter(frame, size, "bicubic" if short_side is None else "area")
