@@ -16,7 +16,7 @@ from config_steps import (
     reloaded,
     trained_a_step,
 )
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from detectron2.evaluation import inference_on_dataset
 from shipped_configs import CONFIGS, shipped_config
 from video_files import numbered_frames, write_video
@@ -36,7 +36,7 @@ from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.data import DenseSampling, SegmentSampling
-from mvit_det.engine import apply_overrides
+from mvit_det.engine import apply_overrides, load_config
 from mvit_det.tasks import VideoClassification, task_of
 
 FILES = sorted(path for folder in ("kinetics", "ssv2") for path in (CONFIGS / folder).glob("*.py"))
@@ -237,6 +237,20 @@ def test_a_training_step_and_a_test(name):
     views = {"inputs": batch["inputs"][:, None].repeat(1, 3, 1, 1, 1, 1)}
     with torch.no_grad():
         torch.testing.assert_close(model(views).sum(-1), torch.ones(4, 3))
+
+
+def test_a_saved_config_without_the_size_of_decoding_keeps_the_stored_one(tmp_path):
+    cfg = shipped_config("mvitv2_l_40x3_312_in21k_k400")
+    assert task_of(cfg).inference(cfg).short_side == 312
+    apply_overrides(cfg, ["dataloader.test.mapper.transform.crops=1"])
+    assert task_of(cfg).inference(cfg).short_side == 356
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        del loader.mapper.resize_on_decoding
+    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
+    cfg = load_config(str(tmp_path / "config.yaml"))
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        assert instantiate(loader.mapper).short_side is None
+    assert task_of(cfg).inference(cfg).short_side is None
 
 
 def write_data(folder: Path, ssv2: bool) -> None:

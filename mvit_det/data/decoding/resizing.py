@@ -46,11 +46,11 @@ def resized(picture: np.ndarray, short_side: int | None) -> np.ndarray:
     Raises:
         ValueError: as for `decoded_size`.
     """
-    size = picture.shape[:2] if short_side is None else decoded_size(*picture.shape[:2], short_side)
-    if size == picture.shape[:2]:
+    stored = picture.shape[0], picture.shape[1]
+    height, width = stored if short_side is None else decoded_size(*stored, short_side)
+    if (height, width) == stored:
         return picture
     # Pictures have no position of colour samples, by which this converter moves those of videos.
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    height, width = size
     frame = VideoReformatter().reformat(frame, width, height, interpolation="AREA", threads=1)
     return frame.to_ndarray()

@@ -139,7 +139,8 @@ def decoded_short_side(transform: Any, resize_on_decoding: bool) -> int | None:
     if not isinstance(short_side, int):
         raise UserError(
             "resize_on_decoding=True of ClipMapper needs a transform with the attribute "
-            f"short_side, in pixels, which {type(transform).__name__} lacks: set it to False."
+            f"short_side, in pixels, which {type(transform).__name__} lacks: add it, or set "
+            "dataloader.train.mapper.resize_on_decoding=false."
         )
     return short_side
 
