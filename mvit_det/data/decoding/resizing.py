@@ -5,10 +5,11 @@ PySlowFast (slowfast/datasets/kinetics.py) decodes with torchvision's ``video_re
 swscale, with SWS_AREA: an output pixel is the mean of the area that it covers. Frames smaller than
 the result are enlarged bilinearly.
 
-NOTE: pixels equal those of that call on the same FFmpeg, with two exceptions. Frames that are
-tagged with another colour matrix than BT.601's are converted by theirs, which torchvision ignores;
-and the last pixels of rows whose width is not a multiple of 8 are converted, which FFmpeg leaves
-out in torchvision's unaligned memory if it does not resize.
+NOTE: pixels equal those of that call on the same FFmpeg, to the bit, with three exceptions, where
+torchvision is wrong: frames that are tagged with another colour matrix than BT.601's are converted
+by theirs; frames are turned by their display matrix; and in frames that have the size already, the
+last columns are converted if the width is not a multiple of 8, which FFmpeg leaves black in
+torchvision's unaligned memory. Which FFmpeg the released models were trained with is not known.
 """
 
 import av
