@@ -121,7 +121,8 @@ class Predictor:
                 ``cv2.imread`` returns and Detectron2's predictor takes (from RGB:
                 ``image[:, :, ::-1]``); or a tensor (3, H, W) uint8, RGB, as torchvision reads. For
                 a video classifier the path of a video or of a folder of its frames, or all frames
-                (N, H, W, 3) uint8, BGR.
+                (N, H, W, 3) uint8, BGR. (Frames of a file are resized before they become RGB, so
+                that results of an array, or a folder, differ a little from those of the file.)
             fps: frames per second of frames; 30 by default. Video files specify theirs.
 
         Returns:
