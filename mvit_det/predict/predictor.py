@@ -16,6 +16,7 @@ from torch import nn
 
 from mvit_det.data.custom.categories import Category, categories_from_config, run_of
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
+from mvit_det.data.decoding.resizing import MAX_ASPECT
 from mvit_det.data.image_files import configured_pictures
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
@@ -38,10 +39,6 @@ logger = logging.getLogger(__name__)
 
 # The first that exists in a run's output folder: the best checkpoint, or the last.
 WEIGHTS = ("model_best.pth", "averaged_final.pth", "model_final.pth")
-
-# Images of a more extreme aspect ratio are refused: if the config sets only the short side, they
-# would exceed any memory, and if it limits the long side, they would shrink to almost nothing.
-MAX_ASPECT = 100
 
 
 class Predictor:
@@ -127,7 +124,8 @@ class Predictor:
                 ``cv2.imread`` returns and Detectron2's predictor takes (from RGB:
                 ``image[:, :, ::-1]``); or a tensor (3, H, W) uint8, RGB, as torchvision reads. For
                 a video classifier the path of a video or of a folder of its frames, or all frames
-                (N, H, W, 3) uint8, BGR.
+                (N, H, W, 3) uint8, BGR. (Frames of a file are resized before they become RGB, so
+                that results of an array, or a folder, differ a little from those of the file.)
             fps: frames per second of frames; 30 by default. Video files specify theirs.
 
         Returns:

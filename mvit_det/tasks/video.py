@@ -9,6 +9,7 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mvit_det.data.video.custom import use_custom_videos
+from mvit_det.data.video.mapper import decoded_short_side
 from mvit_det.evaluation.classification.metrics import TOP
 from mvit_det.tasks.base import Categories, Row, required_mapper
 from mvit_det.tasks.classification import Classification, ClassInference
@@ -37,8 +38,9 @@ class VideoClassification(Classification):
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
         # older configs wrap the dataset in `video_views`
         fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
-        parts = instantiate(mapper.transform), instantiate(mapper.sampling)
-        return ClipInference(*parts, clips, fps)
+        transform, sampling = instantiate(mapper.transform), instantiate(mapper.sampling)
+        short_side = decoded_short_side(transform, mapper.get("resize_on_decoding", False))
+        return ClipInference(transform, sampling, clips, fps, short_side)
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,20 @@ class ClipInference(ClassInference):
         sampling: chooses the frames of a clip, as the config does for testing.
         clips: number of clips per video or window.
         fps: frames per second of folders of frames.
+        short_side: shorter side in pixels that frames are decoded at; None: the stored size.
     """
 
     sampling: Any
     clips: int
     fps: float | None
+    short_side: int | None = None
 
     def views(self, video: Any, part: range) -> Iterator[torch.Tensor]:
         """Yield the crops (crops, 3, T, h, w) of each clip of ``part``, frames of an open video."""
         times = video.times[part.start : part.stop]
         for clip in range(self.clips):
             indices = self.sampling.test(times - times[0], clip, self.clips) + part.start
-            yield self.transform(video.frames(indices))
+            yield self.transform(video.frames(indices, self.short_side))
 
     def rows(self, result: Any, image_id: int, categories: Categories) -> list[Row]:
         """Return one entry per `Span` of the sequence ``result``, with its best classes first."""

@@ -12,6 +12,8 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition
 from av.video.reformatter import VideoReformatter
 
+from mvit_det.data.decoding.resizing import decoded_size
+
 # Formats for which PyAV's converter gives the pixels of FFmpeg's filter, in half the time.
 _PLAIN = ("yuv420p", "yuvj420p")
 # A file whose pictures last for a smaller share of its header's duration is damaged.
@@ -177,30 +179,35 @@ class VideoStream:
             return None
         return f"it ended after {end:.4g} of {self.end:.4g} s (damaged?)"
 
-    def pixels(self, frame: av.VideoFrame) -> np.ndarray:
+    def pixels(self, frame: av.VideoFrame, short_side: int | None = None) -> np.ndarray:
         """Convert a frame to RGB uint8 (H, W, 3), rotated upright.
 
         FFmpeg converts it by the colour matrix and range of the frame, interlaced frames as a
         whole; a frame of another size is resized to ``size``. The display matrix then rotates by
         multiples of 90 degrees and mirrors.
 
+        Args:
+            frame: a frame of this stream.
+            short_side: shorter side in pixels that the frame is resized to, as by the released
+                code's decoder (`mvit_det.data.decoding.resizing`); None: the size stays.
+
         Raises:
             VideoError: the frame cannot be converted.
         """
-        height, width = self.size
         plain = frame.format.name in _PLAIN and not frame.interlaced_frame
+        size = self.size if short_side is None else decoded_size(*self.size, short_side)
         try:
-            if plain and (frame.height, frame.width) == self.size:
+            if plain and short_side is None and (frame.height, frame.width) == size:
                 picture = self._reformatter.reformat(frame, format="rgb24", threads=1)
             else:
-                picture = self._filter(frame)
+                picture = self._filter(frame, size, "bicubic" if short_side is None else "area")
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"a frame cannot be converted to RGB: {error.strerror}") from error
         return _rotate_upright(picture.to_ndarray(), frame)
 
-    def _filter(self, frame: av.VideoFrame) -> av.VideoFrame:
-        height, width = self.size
-        key = (frame.format.name, frame.height, frame.width)
+    def _filter(self, frame: av.VideoFrame, size: tuple[int, int], method: str) -> av.VideoFrame:
+        height, width = size
+        key = (frame.format.name, frame.height, frame.width, size, method)
         if self._graph is None or self._graph[0] != key:
             graph = Graph()
             graph.threads = 1
@@ -210,7 +217,7 @@ class VideoStream:
                 graph.add("setfield", "prog"),
                 # The values of HDR are kept as stored.
                 graph.add("setparams", "color_primaries=unknown:color_trc=unknown"),
-                graph.add("scale", f"{width}:{height}:flags=bicubic"),
+                graph.add("scale", f"{width}:{height}:flags={method}"),
                 graph.add("format", "rgb24"),
                 graph.add("buffersink"),
             ).configure()
