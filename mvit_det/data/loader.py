@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mvit_det import randomness
 from mvit_det.errors import UserError, check_count
+from mvit_det.workers import Settings
 
 if sys.platform != "win32":
     import resource
@@ -104,8 +105,8 @@ def _allow_files(num_workers: int, tensors: int) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if hard != resource.RLIM_INFINITY and hard < needed:
             raise UserError(
-                f"Loading with {num_workers} workers needs about {needed} open files and the system "
-                f"allows {hard}: raise the limit with ulimit -n {needed}, or lower "
+                f"Loading with {num_workers} workers needs about {needed} open files and the "
+                f"system allows {hard}: raise the limit with ulimit -n {needed}, or lower "
                 "dataloader.train.num_workers or dataloader.train.total_batch_size."
             )
         if soft != resource.RLIM_INFINITY and soft < needed:
@@ -266,6 +267,7 @@ class _Batches(Dataset):
     samples: _Samples
     collate: Callable[[list[Any]], Any]
     seed: int
+    settings: Settings = field(default_factory=Settings)
 
     def __getitem__(self, keys: Keys) -> Any:
         batch = []
