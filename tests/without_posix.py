@@ -82,7 +82,7 @@ def train_and_predict(folder: Path) -> None:
     dataloader.train.dataset.num_val=2 dataloader.test.dataset.num_train=4
     dataloader.test.dataset.num_val=2""".split()
     train(["--config-file", "quickstart", "--output", output, *overrides], "train_net.py")
-    picture = next(Path(os.environ["DETECTRON2_DATASETS"]).rglob("val/*.jpg"))
+    picture = next(Path(os.environ["DETECTRON2_DATASETS"]).glob("shapes/*/val/images/*"))
     found = ["--config-file", f"{output}/config.yaml", "--output", str(folder / "found")]
     predict([*found, str(picture)], "predict")
     with exclusive_output_dir(output, resume=True):
