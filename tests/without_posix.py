@@ -11,18 +11,22 @@ import sys
 import warnings
 from pathlib import Path
 
-OTHERS = """asyncio av cv2 filelock fvcore.nn hotcoco hydra.core.override_parser.overrides_parser
-iopath.common.file_io matplotlib.figure matplotlib.backends.backend_agg matplotlib.ticker
-multiprocessing.popen_spawn_posix multiprocessing.resource_tracker omegaconf PIL.Image pycocotools.mask
-shapely.geometry subprocess tabulate tensorboard timm.data timm.loss torch.distributed
-torch.utils.data torch.utils.tensorboard torchvision.ops torchvision.transforms.v2 tqdm"""
+OTHERS = """asyncio av cv2 filelock fvcore.nn hotcoco
+hydra.core.override_parser.overrides_parser iopath.common.file_io matplotlib.figure
+matplotlib.backends.backend_agg matplotlib.ticker multiprocessing.popen_spawn_posix
+multiprocessing.resource_tracker omegaconf PIL.Image pycocotools.mask shapely.geometry
+subprocess tabulate tensorboard timm.data timm.loss torch.distributed torch.utils.data
+torch.utils.tensorboard torchvision.ops torchvision.transforms.v2 tqdm"""
 MODULES = ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "readline")
 OF_OS = """fork forkpty setsid setpgid killpg getpgid getpgrp getuid getgid getegid setuid
-chown fchown fchmod lchown statvfs fstatvfs mkfifo mknod nice wait waitstatus_to_exitcode wait3 wait4
-getloadavg uname sched_getaffinity sched_setaffinity posix_fallocate posix_fadvise lockf pread pwrite
-sync getrandom O_NOFOLLOW O_DIRECTORY O_SYNC O_CLOEXEC O_NOCTTY"""
-OF_SIGNAL = """SIGALRM SIGHUP SIGCHLD SIGCONT SIGKILL SIGSTOP SIGTSTP SIGUSR1 SIGUSR2 SIGPIPE SIGQUIT
-alarm setitimer getitimer ITIMER_REAL pthread_kill pthread_sigmask pause siginterrupt sigwait"""
+chown fchown fchmod lchown statvfs fstatvfs mkfifo mknod nice wait waitstatus_to_exitcode
+wait3 wait4 getloadavg uname sched_getaffinity sched_setaffinity posix_fallocate
+posix_fadvise lockf pread pwrite sync getrandom O_NOFOLLOW O_DIRECTORY O_SYNC O_CLOEXEC
+O_NOCTTY"""
+OF_SIGNAL = """SIGALRM SIGHUP SIGCHLD SIGCONT SIGKILL SIGSTOP SIGTSTP SIGUSR1 SIGUSR2
+SIGPIPE SIGQUIT alarm setitimer getitimer ITIMER_REAL pthread_kill pthread_sigmask pause
+siginterrupt sigwait"""
+SIZES = ("train=4", "val=2")
 
 
 class Absent:
@@ -57,7 +61,7 @@ def import_all() -> int:
 
     folders = [name for name in mvit_det.__path__]
     names = [each.name for each in pkgutil.walk_packages(folders, "mvit_det.")]
-    names = [name for name in names if not name.startswith(("mvit_det.embedded", "mvit_det._conf"))]
+    names = [name for name in names if not {"embedded", "_configs"} & set(name.split("."))]
     for name in names:
         importlib.import_module(name)
     return len(names)
@@ -77,10 +81,10 @@ def train_and_predict(folder: Path) -> None:
     from mvit_det.train import run_command as train
 
     output = str(folder / "run")
-    overrides = """train.max_iter=2 train.eval_period=2 dataloader.train.total_batch_size=2
-    dataloader.train.num_workers=0 dataloader.test.num_workers=0 dataloader.train.dataset.num_train=4
-    dataloader.train.dataset.num_val=2 dataloader.test.dataset.num_train=4
-    dataloader.test.dataset.num_val=2""".split()
+    sizes = [f"{part}.dataset.num_{size}" for part in ("train", "test") for size in SIZES]
+    overrides = [f"dataloader.{text}" for text in sizes]
+    overrides += [f"dataloader.{part}.num_workers=0" for part in ("train", "test")]
+    overrides += ["dataloader.train.total_batch_size=2", "train.max_iter=2", "train.eval_period=2"]
     train(["--config-file", "quickstart", "--output", output, *overrides], "train_net.py")
     picture = next(Path(os.environ["DETECTRON2_DATASETS"]).glob("shapes/*/val/images/*"))
     found = ["--config-file", f"{output}/config.yaml", "--output", str(folder / "found")]
