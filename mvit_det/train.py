@@ -32,6 +32,7 @@ from mvit_det.engine import (
 )
 from mvit_det.errors import UserError
 from mvit_det.tasks import task_of
+from mvit_det.workers import set_everywhere
 
 logger = logging.getLogger("mvit_det")
 
@@ -121,20 +122,21 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     default_setup(cfg, args)
     config_file.hold()
     # now that the folder is known, the log goes to its file as well
-    setup_logger(
-        cfg.train.output_dir,
-        name="mvit_det",
-        distributed_rank=comm.get_rank(),
-        configure_stdout=False,
-    )
+    set_everywhere(_log_to, cfg.train.output_dir, comm.get_rank())
     logger.info("This run uses the %s Detectron2", mvit_det.host())
     return cfg, config_file
+
+
+def _log_to(folder: str, rank: int) -> None:
+    """Log to a file in the folder as well, and in the worker of a loader to the screen."""
+    on_screen = not logger.handlers
+    setup_logger(folder, name="mvit_det", distributed_rank=rank, configure_stdout=on_screen)
 
 
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
     cfg, config_file = setup(args)
-    use_pictures(configured_pictures(cfg))
+    set_everywhere(use_pictures, configured_pictures(cfg))
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
     else:

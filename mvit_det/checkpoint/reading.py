@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -168,7 +169,8 @@ def _read_torch_zip(path: Path) -> Any:
             raise UserError(f"{path} is damaged (checksum of {damaged}): download it again.")
         with archive.open(next(name for name in members if name.endswith("data.pkl"))) as file:
             _check_sound(file)
-    return _read_torch(path, mmap=True)
+    # Windows would not replace the file as long as the optimizer's state is mapped.
+    return _read_torch(path, mmap=sys.platform != "win32")
 
 
 def _read_legacy_torch(path: Path) -> Any:

@@ -101,8 +101,8 @@ _PART = _check("a section of keys", lambda value: not isinstance(value, _PLAIN))
 _TEXT = _check("text", lambda value: isinstance(value, str))
 _FLAG = _check("true or false", lambda value: isinstance(value, bool))
 _DEVICE = _check(
-    "cpu, cuda, or cuda:N",
-    lambda value: isinstance(value, str) and bool(re.fullmatch(r"cpu|cuda(:\d{1,4})?", value)),
+    "cpu, mps, cuda, or cuda:N",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"cpu|mps|cuda(:\d{1,4})?", value)),
 )
 _SEED = _whole(0, 2**63 - 1)
 # NumPy's seeds have 32 bits, and each process adds its rank.

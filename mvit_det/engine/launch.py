@@ -48,6 +48,8 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     def forward_signal(number: int, frame: FrameType | None) -> None:
         """Forward a signal: the training processes save and exit, and this one waits for them."""
         received.append(number)
+        if sys.platform == "win32":  # where all have received it, and `os.kill` ends a process
+            return
         for pid in [child.pid for child in multiprocessing.active_children() if child.pid]:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, number)
@@ -66,7 +68,7 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
     except torch.multiprocessing.ProcessExitedException as error:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process reported why before it ended
-        if error.signal_name in ("SIGTERM", ENDS_FROZEN.name):
+        if error.signal_name in ("SIGTERM", ENDS_FROZEN):
             # torch ends the other processes by SIGTERM when one has ended, which reported why
             sys.exit(128 + received[0] if received else 1)
         _end(

@@ -289,6 +289,8 @@ def _on_cpu(cfg: DictConfig) -> bool:
 
 def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
     """Wrap the model in DistributedDataParallel if there are several processes."""
+    if str(cfg.train.device) == "mps" and comm.get_world_size() > 1:
+        raise UserError("train.device=mps trains in one process: use --num-gpus 1.")
     options = dict(cfg.train.ddp)
     if _on_cpu(cfg):
         options["device_ids"] = None  # DistributedDataParallel requires this for CPU modules
@@ -300,8 +302,8 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
     amp = cfg.train.amp
     if not amp.enabled:
         return None
-    if _on_cpu(cfg):
-        logger.info("Mixed precision needs a GPU: training in float32 on this CPU.")
+    if not str(cfg.train.device).startswith("cuda"):
+        logger.info("Mixed precision needs CUDA: training in float32 on %s.", cfg.train.device)
         return None
     name = amp.get("dtype", "float16")
     check_choice("train.amp", ("float16", "bfloat16"), dtype=name)

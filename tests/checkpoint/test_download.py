@@ -1,5 +1,6 @@
 """Downloads from a server with every kind of fault; the cache never holds a partial file."""
 
+import errno
 import hashlib
 import http.server
 import io
@@ -15,6 +16,7 @@ import zipfile
 
 import pytest
 import torch
+from filelock import Timeout
 from safetensors.torch import save
 
 from mvit_det.checkpoint import download as module
@@ -292,6 +294,18 @@ def test_a_full_disk_ends_in_one_sentence_after_one_attempt(server, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fault", [Timeout("a.lock"), OSError(errno.ENOLCK, "No locks available")])
+def test_a_lock_that_cannot_be_had_ends_in_one_sentence(server, monkeypatch, fault):
+    def acquire(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(module.FileLock, "acquire", acquire)
+    with pytest.raises(
+        UserError, match=r"cannot be locked .*start again later, or set FVCORE_CACHE"
+    ):
+        download(server.on("/locked.pkl", answer))
+
+
 def test_two_processes_download_a_file_once(server, cache):
     url = server.on("/m.pth", slow)
     context = multiprocessing.get_context("spawn")

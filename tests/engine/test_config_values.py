@@ -87,7 +87,7 @@ def test_wrong_values_end_in_one_sentence_with_the_key(seed, name):
         ("train.amp=true", "must be a section of keys"),
         ("train.ema.decay=1", "must be at least 0 and below 1"),
         ("model.roi_heads.box_predictor.test_score_thresh=5", "must be from 0 to 1"),
-        ("train.device=gpu", "must be cpu, cuda, or cuda:N"),
+        ("train.device=gpu", "must be cpu, mps, cuda, or cuda:N"),
         ("model.pixel_std=[58,0,57]", "must be a number above 0"),
         ("dataloader.pictures.value_range=[0,x]", "dataloader.pictures.value_range[1]='x'"),
         ("dataloader.pictures.bands=[1,2]", "must be a list of 3 numbers, or null"),

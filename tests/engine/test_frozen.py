@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 import time
 from argparse import Namespace
 
@@ -48,6 +49,28 @@ def train(folder: str, sent: bool) -> None:
     hooks.draw_curves = lambda *_: []
     args = Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto")
     run(lambda args: toy.train(cfg), args)
+
+
+def hang(item: dict) -> dict:
+    time.sleep(60 if item["index"] == 5 else 0)
+    return dict(item, x=torch.ones(toy.WIDTH))
+
+
+def train_as_on_windows(folder: str) -> None:
+    sys.platform = "win32"
+    cfg = toy.config(folder, timeout=1)
+    cfg.dataloader.train.mapper = hang
+    cfg.dataloader.train.num_workers = 1
+    hooks.draw_curves = lambda *_: []
+    args = Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto")
+    run(lambda args: toy.train(cfg), args)
+
+
+@pytest.mark.slow
+def test_without_timer_signals_a_worker_that_hangs_ends_the_run(tmp_path):
+    done = forked.run(train_as_on_windows, str(tmp_path / "run"), output=tmp_path / "printed")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "gave no batch for 1 seconds (train.timeout), since its disk or a file" in done.stderr
 
 
 @pytest.mark.parametrize("sent", [False, True])

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from toy import Killed, killed_before
 
 from mvit_det.engine.folder import exclusive_output_dir
 from mvit_det.engine.stop import Stopped
+from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
 
@@ -172,6 +174,20 @@ def test_a_lock_that_is_a_link_to_another_file_is_refused(tmp_path):
         with exclusive_output_dir(tmp_path, resume=False):
             pass
     assert other.read_text() == "kept"
+
+
+def test_a_resumed_run_maps_no_checkpoint_on_windows(tmp_path, monkeypatch):
+    """Which would not let it write the file again at its end."""
+
+    def step(self, original=Trainer.run_step):
+        assert f"{tmp_path}/model" not in Path("/proc/self/maps").read_text()
+        original(self)
+
+    toy.train(toy.config(tmp_path, max_iter=3))
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(Trainer, "run_step", step)
+    toy.train(toy.config(tmp_path, max_iter=4), resume=True)
+    assert max(toy.logged(tmp_path)) == 4
 
 
 def test_parts_must_divide_the_batch(tmp_path):

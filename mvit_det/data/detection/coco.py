@@ -261,7 +261,7 @@ def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str
             "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
         )
         with atomic_folder(folder, what, fix) as draft:
-            (draft / "annotations.json").write_text(text)
+            (draft / "annotations.json").write_text(text, "utf-8")
     copy = str(folder / "annotations.json")
     logger.info("%s lacks %s: using the completed copy %s", json_file, shorten_list(changes), copy)
     return coco, copy

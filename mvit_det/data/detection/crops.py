@@ -77,8 +77,7 @@ def crop_objects(
     unreadable = []
     written: Counter[str] = Counter()  # crops by the beginning of their names
     with atomic_folder(folder, "the crops", "name a folder that is writable.") as draft:
-        for name in counts:
-            (draft / name).mkdir()
+        _make_folders(draft, list(counts))
         images = tqdm(coco["images"], desc=f"cropping {folder.name}", unit="image")
         for image, crops in zip(images, plan):
             try:
@@ -86,7 +85,8 @@ def crop_objects(
             except Exception as error:  # decoders fail in many ways
                 unreadable.append(f"{image['file_name']} ({error})")
                 continue
-            stem = Path(image["file_name"]).with_suffix("").as_posix().replace("/", "_")
+            path = Path(os.path.splitdrive(image["file_name"])[1])
+            stem = path.with_suffix("").as_posix().replace("/", "_")
             _write_crops(draft, pixels, crops, size, stem, written[stem])
             written[stem] += len(crops)
             for name, _ in crops:
@@ -99,6 +99,24 @@ def crop_objects(
     if unreadable:
         logger.warning("%d images cannot be read: %s", len(unreadable), shorten_list(unreadable))
     return counts
+
+
+def _make_folders(draft: Path, names: list[str]) -> None:
+    """Make the folders of the classes; Windows, for one, refuses or changes some names."""
+    try:
+        for name in names:
+            (draft / name).mkdir()
+        changed = sorted(set(names) - set(os.listdir(draft)))
+    except OSError as error:
+        raise UserError(
+            f"The class {name!r} cannot be the name of a folder on this system "
+            f"({error.strerror}): rename it."
+        ) from error
+    if changed:
+        raise UserError(
+            f"The classes {shorten_list(changed)} cannot be names of folders on this system: "
+            "rename them."
+        )
 
 
 def _check_arguments(

@@ -144,6 +144,23 @@ def test_faulty_arguments(scenes, tmp_path):
         crop_objects(*arguments, out)
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_class_that_cannot_be_the_name_of_a_folder(scenes, tmp_path, monkeypatch, refused):
+    """Windows refuses a:b, and changes names such as "b."."""
+    mkdir = Path.mkdir
+
+    def as_on_windows(self, *more, **options):
+        if ":" in self.name and refused:
+            raise OSError(22, "The directory name is invalid", str(self))
+        mkdir(self.with_name(self.name.replace(":", "")), *more, **options)
+
+    scenes.coco["categories"][0]["name"] = "a:b"
+    monkeypatch.setattr(Path, "mkdir", as_on_windows)
+    with pytest.raises(UserError, match="'?a:b'? cannot be (the )?names? of (a )?folders? on this"):
+        crop_objects(*scenes.arguments(), tmp_path / "crops")
+    assert not (tmp_path / "crops").exists()
+
+
 def test_the_script(scenes, tmp_path, monkeypatch, capsys):
     json_file, images = scenes.arguments()
     out = str(tmp_path / "out")
