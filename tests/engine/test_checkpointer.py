@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(damage, word, tmp_path, 
 @pytest.mark.parametrize(
     "tag", [b"", b"model_0000099.pth", b"model_best.pth", b"\xff\x00\x80", b"../model_1.pth", None]
 )
-def test_a_tag_that_is_no_state_of_a_training(tag, tmp_path, caplog):
+def test_row_05_a_tag_that_is_no_state_of_a_training(tag, tmp_path, caplog):
     """The latest iteration is taken then, whatever the dates of the files are."""
     checkpointer = saved(tmp_path, "model_0000003", "model_0000001", "model_best")
     if tag is None:
@@ -85,7 +85,7 @@ def test_a_tag_that_is_no_state_of_a_training(tag, tmp_path, caplog):
     assert bool(warnings) == (tag is not None)
 
 
-def test_all_damaged(tmp_path):
+def test_row_05_all_damaged(tmp_path):
     checkpointer = saved(tmp_path, "model_0000001", "model_0000003")
     for path in tmp_path.glob("*.pth"):
         truncate(path)
@@ -93,7 +93,7 @@ def test_all_damaged(tmp_path):
         checkpointer.get_checkpoint_file()
 
 
-def test_a_full_disk_keeps_the_old_files(tmp_path, monkeypatch):
+def test_row_09_a_full_disk_keeps_the_old_files(tmp_path, monkeypatch):
     checkpointer = saved(tmp_path, "model_final")
     before = (tmp_path / "model_final.pth").read_bytes()
 
@@ -116,7 +116,7 @@ def save_with_limit(folder: str) -> None:
         print(error)
 
 
-def test_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
+def test_row_09_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
     """The system refuses files above 8 KiB, and torch's writer does not raise an OSError then."""
     folder = tmp_path / "run"
     folder.mkdir()
@@ -125,7 +125,7 @@ def test_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
     assert os.listdir(folder) == []
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+def test_row_14_weights_that_are_not_finite_are_not_saved(tmp_path):
     checkpointer = saved(tmp_path, "model_0000001")
     checkpointer.model.weight.data[3, 5] = float("nan")
     with pytest.raises(UserError, match="has diverged: .*model_0000003.pth is not written.*weight"):

@@ -51,7 +51,7 @@ def keys_in(cfg) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("seed, name", enumerate(TASKS))
-def test_wrong_values_end_in_one_sentence_with_the_key(seed, name):
+def test_row_34_wrong_values_end_in_one_sentence_with_the_key(seed, name):
     draw, cfg = random.Random(seed), shipped_config(name)
     for pattern, keys in keys_in(cfg).items():
         key = draw.choice(keys)

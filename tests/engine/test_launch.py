@@ -98,7 +98,7 @@ def test_spawned_processes_train_as_forked_ones(whole, tmp_path):
     assert toy.equal(toy.weights(whole), toy.weights(tmp_path))
 
 
-def test_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(whole, tmp_path):
+def test_row_36_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(whole, tmp_path):
     started = time.monotonic()
     done = start("die", tmp_path)
     assert time.monotonic() - started < 60 and done.returncode == 1
@@ -111,7 +111,7 @@ def test_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(wh
     assert toy.equal(toy.weights(whole), toy.weights(tmp_path))
 
 
-def test_a_stopped_process_is_named(tmp_path):
+def test_row_37_a_stopped_process_is_named(tmp_path):
     started = time.monotonic()
     done = start("stop", tmp_path)
     assert time.monotonic() - started < 60 and done.returncode == 1
@@ -127,7 +127,7 @@ def test_a_fault_in_one_process_is_one_line(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_an_interrupt_of_the_launcher_alone_ends_all_with_a_checkpoint(whole, tmp_path):
+def test_row_12_an_interrupt_of_the_launcher_alone_ends_all_with_a_checkpoint(whole, tmp_path):
     done = start("interrupt", tmp_path)
     assert done.returncode == 130
     assert done.stderr.count("error: Stopped by SIGINT after iteration 4") == 1

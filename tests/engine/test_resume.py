@@ -28,7 +28,7 @@ def raise_killed(*_) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_killed_run_continues_bit_for_bit(workers, parts, tmp_path, monkeypatch):
+def test_row_01_a_killed_run_continues_bit_for_bit(workers, parts, tmp_path, monkeypatch):
     def config(folder):
         cfg = toy.config(folder, gradient_accumulation=parts, eval_period=2)
         cfg.dataloader.train.num_workers = workers
@@ -60,7 +60,7 @@ def test_resume_without_a_checkpoint_starts_a_new_run_with_a_warning(tmp_path, c
     assert "No checkpoint" in caplog.text and (tmp_path / "model_final.pth").exists()
 
 
-def test_the_config_of_the_resumed_run_is_honoured(tmp_path, caplog):
+def test_row_11_the_config_of_the_resumed_run_is_honoured(tmp_path, caplog):
     toy.train(toy.config(tmp_path, max_iter=6))
     cfg = toy.config(tmp_path, max_iter=8)
     cfg.optimizer.lr, cfg.optimizer.weight_decay = 1e-3, 0.2
@@ -85,7 +85,7 @@ def test_more_parts_of_a_batch_keep_the_position_in_the_data(tmp_path):
     assert state == {"seed": 3, "samples": 16}
 
 
-def test_a_resumed_run_keeps_count_and_best(tmp_path):
+def test_row_10_a_resumed_run_keeps_count_and_best(tmp_path):
     """Detectron2 forgets both: it keeps six files here, and the worse weights."""
 
     def config(max_iter):
@@ -107,7 +107,7 @@ def test_a_resumed_run_keeps_count_and_best(tmp_path):
 
 
 @pytest.mark.parametrize("missed", [True, False])
-def test_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(missed, tmp_path, monkeypatch):
+def test_row_10_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(missed, tmp_path, monkeypatch):
     def config():
         return toy.config(tmp_path, eval_period=3, best_metric="toy/score")
 
@@ -129,7 +129,7 @@ def test_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(missed, tmp
     assert all(torch.equal(expected[key], value) for key, value in best["model"].items())
 
 
-def test_a_used_folder_is_refused(tmp_path):
+def test_row_07_a_used_folder_is_refused(tmp_path):
     toy.train(toy.config(tmp_path, max_iter=3))
     before = (tmp_path / "model_final.pth").read_bytes()
     with pytest.raises(UserError, match=r"holds the checkpoints of another run .*--resume"):
@@ -144,7 +144,7 @@ def hold_output_dir(folder: str) -> None:
         time.sleep(60)
 
 
-def test_a_folder_in_use_is_refused(tmp_path):
+def test_row_08_a_folder_in_use_is_refused(tmp_path):
     """Until the process that holds it ends; workers that outlive it do not count."""
     holder = forked.start(
         hold_output_dir, str(tmp_path), output=tmp_path / "printed", new_session=True
@@ -179,7 +179,7 @@ def test_parts_must_divide_the_batch(tmp_path):
         toy.train(toy.config(tmp_path, gradient_accumulation=3))
 
 
-def test_a_run_killed_while_the_last_file_is_written_is_completed(tmp_path, monkeypatch, caplog):
+def test_row_04_a_run_killed_while_the_last_file_is_written_is_completed(tmp_path, monkeypatch, caplog):
     def config(folder):
         return toy.config(folder, max_iter=6)
 
@@ -223,7 +223,7 @@ def test_a_number_of_files_to_keep_that_is_none(keep, tmp_path):
 
 
 @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
+def test_row_12_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
     name, code, tmp_path, monkeypatch
 ):
     toy.train(toy.config(tmp_path / "whole"))
@@ -255,7 +255,7 @@ def test_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
     assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped"))
 
 
-def test_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypatch):
+def test_row_12_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypatch):
     toy.train(toy.config(tmp_path / "whole"))
 
     def process(self, inputs, outputs):

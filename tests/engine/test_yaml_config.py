@@ -47,12 +47,12 @@ def test_saved_configs_are_read_as_by_the_host(path):
     ],
 )
 @pytest.mark.parametrize("text", ["a: [{{_target_: {}}}]", "a: !!python/name:{}", "task: {}"])
-def test_objects_that_configs_do_not_build_are_refused(tmp_path, path, text):
+def test_row_31_objects_that_configs_do_not_build_are_refused(tmp_path, path, text):
     with pytest.raises(UserError, match="is not allowed in a YAML config"):
         read(tmp_path, text.format(path))
 
 
-def test_a_module_of_another_package_is_not_imported(tmp_path, monkeypatch):
+def test_row_31_a_module_of_another_package_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "payload.py").write_text("raise SystemExit('the payload has run')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UserError, match="add --allow-target payload "):
@@ -97,7 +97,7 @@ def test_a_package_that_the_user_allows_serves(tmp_path, monkeypatch):
         ("", "must hold keys and values, not NoneType"),
     ],
 )
-def test_text_that_is_not_a_config_ends_in_one_sentence(tmp_path, text, sentence):
+def test_row_31_text_that_is_not_a_config_ends_in_one_sentence(tmp_path, text, sentence):
     with pytest.raises(UserError) as raised:
         read(tmp_path, text)
     assert sentence in str(raised.value) and "\n" not in str(raised.value)

@@ -91,7 +91,7 @@ def script(*arguments: str, launcher=()) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
+def test_row_34_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
     done = script("--config-file", QUICKSTART, "train.max_itr=2")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -122,7 +122,7 @@ def losses(output: Path) -> dict[int, dict[str, float]]:
     }
 
 
-def test_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_one_without(tmp_path):
+def test_row_01_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_one_without(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     changes = dict(max_iter=10, eval_period=4, log_period=1)
     common = [

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("datasets_folder")
         ("~train.seed", "a key cannot be deleted"),
     ],
 )
-def test_a_wrong_override_is_refused_with_the_nearest_key(override, sentence):
+def test_row_34_a_wrong_override_is_refused_with_the_nearest_key(override, sentence):
     with pytest.raises(UserError, match=re.escape(sentence)):
         apply_overrides(load_config(QUICKSTART), [override])
 
@@ -61,7 +61,7 @@ def test_a_wrong_config_path_names_the_nearest():
         start("--config-file", QUICKSTART.replace("quickstart", "quickstat"))
 
 
-def test_a_dataset_that_is_not_on_disk(tmp_path):
+def test_row_35_a_dataset_that_is_not_on_disk(tmp_path):
     with pytest.raises(UserError, match="coco_2017_train.*not on disk.*DETECTRON2_DATASETS"):
         start(
             "--config-file",
@@ -143,7 +143,7 @@ def test_values_that_cannot_be_used_end_in_a_sentence(override, message, detecto
         ("model_0000003.pth", DEEPER, "another architecture.*missing.*unexpected.*mismatched"),
     ],
 )
-def test_weights_that_cannot_be_evaluated(weights, overrides, message, detector, tmp_path):
+def test_row_33_weights_that_cannot_be_evaluated(weights, overrides, message, detector, tmp_path):
     if isinstance(weights, bytes):
         (tmp_path / "page.pth").write_bytes(weights)
         weights = tmp_path / "page.pth"
@@ -178,7 +178,7 @@ def test_starting_from_another_architecture_is_refused_but_other_classes_are_not
         start(*common, "model.backbone.bottom_up.embed_dim=16", f"train.output_dir={tmp_path}/2")
 
 
-def test_diverging_names_term_iteration_and_images(detector, tmp_path):
+def test_row_14_diverging_names_term_iteration_and_images(detector, tmp_path):
     weights = torch.load(detector / "model_0000003.pth", weights_only=True)
     weights["model"]["roi_heads.mask_head.predictor.bias"].fill_(3e38)
     torch.save({"model": weights["model"]}, tmp_path / "nan.pth")

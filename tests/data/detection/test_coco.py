@@ -127,7 +127,7 @@ def test_refused_files(toy, fault):
     assert text.startswith(str(toy.json_file)) and "\n" not in text
 
 
-def test_files_that_are_not_coco_json(toy, tmp_path):
+def test_row_28_files_that_are_not_coco_json(toy, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('{\n "images": [,]\n}')
     with pytest.raises(UserError, match=r"broken.json is not valid JSON: line 2, column 13"):
@@ -191,7 +191,7 @@ def test_masks_are_optional(toy, registered):
     assert len(coco_dataset("toy_train", *toy.arguments(), masks=False)) == 12
 
 
-def test_too_many_faulty_annotations(toy, registered):
+def test_row_19_too_many_faulty_annotations(toy, registered):
     for annotation in toy.annotations[:3]:
         annotation["bbox"][2] = 0
     with pytest.raises(UserError, match=r"3 of 24 annotations .*box without area: 1, 2, 3"):
@@ -211,7 +211,7 @@ def test_crowds_are_kept_and_rle_is_detected(toy, registered):
 # ---- Images.
 
 
-def test_images_without_annotations(toy, registered, caplog):
+def test_row_23_images_without_annotations(toy, registered, caplog):
     del toy.annotations[2:6]  # images 2 and 3
     toy.annotations[2]["iscrowd"] = 1  # image 4 keeps one usable annotation
     with caplog.at_level(logging.INFO, logger="mvit_det"):
@@ -322,13 +322,13 @@ def test_named_datasets_are_cleaned(toy, registered, caplog):
     assert len(image["annotations"]) == 10 and "segmentation" not in image["annotations"][0]
 
 
-def test_unknown_name():
+def test_row_35_unknown_name():
     with pytest.raises(UserError, match="'coco_2017_trian' is not known.*coco_2017_train"):
         named_dataset(["coco_2017_trian"])
 
 
 @pytest.mark.parametrize("value", [None, "/some/where"])
-def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
+def test_row_35_dataset_not_on_disk(monkeypatch, tmp_path, value):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     if value:

@@ -113,7 +113,7 @@ def test_bad_image(tmp_path, caplog, fault):
     assert "annotations" in item  # the data set's dict is not changed
 
 
-def test_image_that_is_resized_to_nothing(tmp_path):
+def test_row_27_image_that_is_resized_to_nothing(tmp_path):
     path = tmp_path / "line.png"
     Image.new("RGB", (2000, 1)).save(path)
     augmentations = [T.ResizeShortestEdge(64, 128)]
@@ -122,7 +122,7 @@ def test_image_that_is_resized_to_nothing(tmp_path):
     assert "unreadable" in make_mapper(is_train=False, augmentations=augmentations)(narrow)
 
 
-def test_an_error_in_the_program_is_not_a_bad_image(tmp_path):
+def test_row_17_an_error_in_the_program_is_not_a_bad_image(tmp_path):
     class Broken(T.Augmentation):
         def get_transform(self, image):
             return image.no_such_attribute
@@ -134,7 +134,7 @@ def test_an_error_in_the_program_is_not_a_bad_image(tmp_path):
         mapper(make_dict(path))
 
 
-def test_rle_with_polygon_format(tmp_path):
+def test_row_20_rle_with_polygon_format(tmp_path):
     path = tmp_path / "good.png"
     Image.fromarray(pixels()).save(path)
     rle = {"size": [48, 64], "counts": b"]33"}
@@ -158,7 +158,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_pixel_formats(tmp_path, kind):
+def test_row_24_other_pixel_formats(tmp_path, kind):
     image = KINDS[kind](Image.fromarray(pixels()))
     path = tmp_path / ("image.tiff" if kind == "CMYK" else "image.png")
     image.save(path)
@@ -170,7 +170,7 @@ def test_other_pixel_formats(tmp_path, kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path, orientation):
+def test_row_26_exif_orientation(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "turned.png"
@@ -210,13 +210,13 @@ def test_good_image_is_mapped_as_by_the_base_class(tmp_path):
 # ---- Counting.
 
 
-def test_five_bad_images_before_any_good_one(tmp_path):
+def test_row_16_five_bad_images_before_any_good_one(tmp_path):
     dataset = MapDataset([make_dict(tmp_path / f"{i}.png") for i in range(18)], make_mapper())
     with pytest.raises(UserError, match="5 of the 5 images"):
         dataset[0]
 
 
-def test_loaders_continue_after_a_bad_image(tmp_path):
+def test_row_16_loaders_continue_after_a_bad_image(tmp_path):
     names = [tmp_path / f"{i}.png" for i in range(6)]
     for name in names[1:]:
         Image.fromarray(pixels()).save(name)
