@@ -98,7 +98,9 @@ def test_spawned_processes_train_as_forked_ones(whole, tmp_path):
     assert toy.equal(toy.weights(whole), toy.weights(tmp_path))
 
 
-def test_row_36_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(whole, tmp_path):
+def test_row_36_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(
+    whole, tmp_path
+):
     started = time.monotonic()
     done = start("die", tmp_path)
     assert time.monotonic() - started < 60 and done.returncode == 1

@@ -1,8 +1,10 @@
 """A resumed run is the run that was never interrupted: on a toy model that draws everywhere."""
 
+import errno
 import logging
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -107,7 +109,9 @@ def test_row_10_a_resumed_run_keeps_count_and_best(tmp_path):
 
 
 @pytest.mark.parametrize("missed", [True, False])
-def test_row_10_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(missed, tmp_path, monkeypatch):
+def test_row_10_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(
+    missed, tmp_path, monkeypatch
+):
     def config():
         return toy.config(tmp_path, eval_period=3, best_metric="toy/score")
 
@@ -153,7 +157,8 @@ def test_row_08_a_folder_in_use_is_refused(tmp_path):
         while not (tmp_path / "held").exists():
             assert holder.is_alive()
             time.sleep(0.01)
-        with pytest.raises(UserError, match=rf"in use by process {holder.pid} on "):
+        held = rf"in use by process {holder.pid} on {socket.gethostname()}"
+        with pytest.raises(UserError, match=held):
             with exclusive_output_dir(tmp_path, resume=True):
                 pass
         holder.kill()
@@ -179,7 +184,9 @@ def test_parts_must_divide_the_batch(tmp_path):
         toy.train(toy.config(tmp_path, gradient_accumulation=3))
 
 
-def test_row_04_a_run_killed_while_the_last_file_is_written_is_completed(tmp_path, monkeypatch, caplog):
+def test_row_04_a_run_killed_while_the_last_file_is_written_is_completed(
+    tmp_path, monkeypatch, caplog
+):
     def config(folder):
         return toy.config(folder, max_iter=6)
 
@@ -201,6 +208,64 @@ def test_row_04_a_run_killed_while_the_last_file_is_written_is_completed(tmp_pat
     before = (folder / "model_final.pth").stat().st_mtime_ns
     toy.train(config(folder), resume=True)
     assert (folder / "model_final.pth").stat().st_mtime_ns == before
+
+
+def test_row_09_a_run_continues_when_there_is_space_again(tmp_path, monkeypatch):
+    def config(folder):
+        return toy.config(folder, eval_period=2)
+
+    toy.train(config(tmp_path / "whole"))
+    original, folder = torch.save, tmp_path / "run"
+
+    def full(data, file):
+        if "0000005" in file.name:
+            file.write(bytes(1000))
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(data, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        sentence = r"0000005.pth cannot be written.*needs \d.* MiB.* free .*--resume\.$"
+        with pytest.raises(UserError, match=sentence):
+            toy.train(config(folder))
+    assert not list(folder.glob("*0000005*")) and not list(folder.glob("*.partial"))
+    assert (folder / "last_checkpoint").read_text() == "model_0000002.pth"
+    toy.train(config(folder), resume=True)
+    assert toy.logged(folder) == toy.logged(tmp_path / "whole")
+    assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(folder))
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_row_15_a_run_resumes_from_its_last_finite_checkpoint(
+    written, tmp_path, monkeypatch, caplog
+):
+    """``written``: another program, such as Detectron2, has saved the weights that diverged."""
+    toy.train(toy.config(tmp_path / "whole"))
+    folder, original = tmp_path / "run", toy.Toy.forward
+
+    def diverging(self, batch):
+        diverging.calls += 1
+        losses = original(self, batch)
+        return {
+            name: loss * (float("inf") if diverging.calls == 8 else 1)
+            for name, loss in losses.items()
+        }
+
+    diverging.calls = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(toy.Toy, "forward", diverging)
+        with pytest.raises(UserError, match="diverged at iteration 7: .*loss_abs=inf"):
+            toy.train(toy.config(folder))
+    assert (folder / "last_checkpoint").read_text() == "model_0000005.pth"
+    if written:
+        state = torch.load(folder / "model_0000005.pth", weights_only=True)
+        state["model"]["layers.0.weight"][3] = float("nan")
+        torch.save(dict(state, iteration=6), folder / "model_0000006.pth")
+        (folder / "last_checkpoint").write_text("model_0000006.pth")
+    with caplog.at_level(logging.WARNING):
+        toy.train(toy.config(folder), resume=True)
+    assert ("model_0000006.pth: layers.0.weight are not finite" in caplog.text) == written
+    assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(folder))
 
 
 def test_weights_alone_are_not_resumed_from(tmp_path, caplog):

@@ -122,7 +122,9 @@ def losses(output: Path) -> dict[int, dict[str, float]]:
     }
 
 
-def test_row_01_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_one_without(tmp_path):
+def test_row_01_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_one_without(
+    tmp_path,
+):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     changes = dict(max_iter=10, eval_period=4, log_period=1)
     common = [

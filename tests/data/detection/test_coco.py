@@ -117,14 +117,32 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("fault", REFUSED)
-def test_refused_files(toy, fault):
+ROW_21 = ("unknown category", "category id of another type")
+ROW_28 = ("empty categories", "empty images", "duplicate image id", "duplicate annotation id")
+
+
+def check_refused(toy, fault):
     damage, message = REFUSED[fault]
     damage(toy.coco)
     with pytest.raises(UserError, match=message) as caught:
         check_coco_json(toy.write())
     text = str(caught.value)
     assert text.startswith(str(toy.json_file)) and "\n" not in text
+
+
+@pytest.mark.parametrize("fault", [fault for fault in REFUSED if fault not in ROW_21 + ROW_28])
+def test_refused_files(toy, fault):
+    check_refused(toy, fault)
+
+
+@pytest.mark.parametrize("fault", ROW_21)
+def test_row_21_a_category_id_that_is_not_in_categories(toy, fault):
+    check_refused(toy, fault)
+
+
+@pytest.mark.parametrize("fault", ROW_28)
+def test_row_28_ids_twice_and_empty_lists(toy, fault):
+    check_refused(toy, fault)
 
 
 def test_row_28_files_that_are_not_coco_json(toy, tmp_path):
@@ -144,20 +162,33 @@ def test_row_28_files_that_are_not_coco_json(toy, tmp_path):
 
 # ---- Annotations that are dropped.
 
-FAULTS = {
+BOX_FAULTS = {
     "box without area": dict(bbox=[5, 5, 0, 10]),
     "box with NaN or infinity": dict(bbox=[float("nan"), 5, 10, 10]),
     "box of negative width or height": dict(bbox=[49, 45, -20, 3]),
     "box outside the image": dict(bbox=[64, 5, 10, 10]),
+}
+MASK_FAULTS = {
     "no segmentation": dict(segmentation=[]),
     "polygon of fewer than 3 points or of odd length": dict(segmentation=[[1, 1, 9, 9]]),
     "polygon with NaN or infinity": dict(segmentation=[[1, 1, 9, float("inf"), 9, 9]]),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_faulty_annotations_are_dropped_and_reported(toy, registered, caplog, fault):
-    toy.annotations[3].update(FAULTS[fault])
+@pytest.mark.parametrize("fault", BOX_FAULTS)
+def test_row_19_faulty_boxes_are_dropped_and_listed(toy, registered, caplog, fault):
+    toy.annotations[3].update(BOX_FAULTS[fault])
+    check_dropped(toy, caplog, fault)
+
+
+@pytest.mark.parametrize("fault", MASK_FAULTS)
+def test_row_20_faulty_masks_are_dropped_and_listed(toy, registered, caplog, fault):
+    toy.annotations[2]["segmentation"] = RLE  # among polygons
+    toy.annotations[3].update(MASK_FAULTS[fault])
+    check_dropped(toy, caplog, fault)
+
+
+def check_dropped(toy, caplog, fault):
     with caplog.at_level(logging.WARNING, logger="mvit_det"):
         dicts = coco_dataset("toy_train", *toy.arguments())
     kept = [a["id"] for d in dicts for a in d["annotations"]]
