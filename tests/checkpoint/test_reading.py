@@ -88,9 +88,10 @@ def test_row_30_a_payload_is_refused_by_name_and_not_run(tmp_path, name, place, 
     refused = f"is refused: it refers to {asked}, "
     if kind == "zip of protocol 4.pth":  # which torch's reader of weights does not know
         refused = "cannot be read .Unsupported operand"
-    with pytest.raises(UserError, match=refused):
+    with pytest.raises(UserError, match=refused) as raised:
         read_file(tmp_path / kind)
     assert not (tmp_path / "marker").exists()
+    assert "weights_only" not in str(raised.value)  # nothing offers to switch safety off
 
 
 def test_row_30_a_payload_is_named_also_in_a_damaged_file(tmp_path):

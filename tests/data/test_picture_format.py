@@ -98,11 +98,16 @@ def test_a_picture_of_pillow_and_nan():
     assert picture[0, :, 0].tolist() == [0, 0, 64, 255]
 
 
-def test_row_25_without_a_range_gray_is_refused_and_colour_is_said(tmp_path, caplog):
+@pytest.mark.parametrize("kind", [kind for kind in DEEP if "colour" not in kind])
+def test_row_25_without_a_range_gray_is_refused(tmp_path, kind):
     path = tmp_path / "a.png"
-    path.write_bytes(DEEP["16-bit gray PNG"][0])
+    path.write_bytes(DEEP[kind][0])
     for reason in readers(path).values():
         assert reason is None or "fixed range: set dataloader.pictures.value_range" in reason
+
+
+def test_row_25_without_a_range_colour_is_said(tmp_path, caplog):
+    path = tmp_path / "a.png"
     path.write_bytes(DEEP["16-bit colour PNG"][0])
     for pixels in readers(path).values():
         assert np.array_equal(pixels, VALUES >> 8)

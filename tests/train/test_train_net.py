@@ -98,6 +98,73 @@ def test_row_34_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
     assert done.stderr.strip().splitlines()[-1].startswith("error: Override 'train.max_itr'")
 
 
+# Few and small data of each task.
+SEEDED = {
+    "quickstart": [*TINY, *SMALL_DATA],
+    "quickstart_cascade": SMALL_DATA,
+    "quickstart_classification": ["train.dataset.num_train=12", "test.dataset.num_val=6"],
+    "quickstart_video": ["train.dataset.num_train=12", "test.dataset.dataset.num_val=10"],
+    "quickstart_actions": ["train.dataset.num_train=2", "test.dataset.num_val=1"],
+}
+
+
+def check_repeats(config: str, folder: Path) -> None:
+    """Train twice with one seed, without workers and with two: everything is bitwise equal."""
+    found = []
+    for workers in (0, 2):
+        output = folder / str(workers)
+        sizes = [
+            key if key[:5] in ("model", "datal") else f"dataloader.{key}" for key in SEEDED[config]
+        ]
+        start(
+            *("--config-file", config, *sizes, "dataloader.train.total_batch_size=2"),
+            *(f"dataloader.train.num_workers={workers}", "dataloader.test.num_workers=0"),
+            *("train.seed=11", "train.max_iter=4", "train.eval_period=0", "train.log_period=1"),
+            *(*WITHOUT_METRICS, "train.device=cpu", f"train.output_dir={output}"),
+        )
+        found.append((losses(output), torch.load(output / "model_final.pth", weights_only=True)))
+    (losses0, state0), (losses2, state2) = found
+    assert losses0 == losses2 and len(losses0) == 4
+    weights0, weights2 = state0["model"], state2["model"]
+    assert weights0.keys() == weights2.keys()
+    assert all(torch.equal(weights0[key], weights2[key]) for key in weights0)
+
+
+def test_row_13_the_same_seed_twice(tmp_path):
+    check_repeats("quickstart", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [name for name in SEEDED if name != "quickstart"])
+def test_row_13_the_same_seed_twice_for_other_tasks(config, tmp_path):
+    check_repeats(config, tmp_path)
+
+
+@pytest.mark.parametrize("amp", ["float16", "bfloat16"])
+def test_row_38_two_processes_with_mixed_precision_on_a_cpu(amp, tmp_path):
+    done = forked.run(
+        command,
+        *("--num-gpus", "2", "--dist-url", "auto"),
+        *("--config-file", QUICKSTART, *TINY, *SMALL_DATA, *WITHOUT_METRICS),
+        *("train.max_iter=2", "train.eval_period=0", "train.log_period=1"),
+        *("train.amp.enabled=true", f"train.amp.dtype={amp}"),
+        *("train.device=cpu", f"train.output_dir={tmp_path / 'run'}"),
+        output=tmp_path / "printed",
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.returncode == 0 and len(losses(tmp_path / "run")) == 2, done.stderr[-2000:]
+    assert "training in float32 on this CPU" in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_row_38_a_gpu_that_is_not_there(tmp_path):
+    arguments = ["--config-file", QUICKSTART, "train.device=cuda", f"train.output_dir={tmp_path}"]
+    done = forked.run(command, "--num-gpus", "2", *arguments, output=tmp_path / "printed")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    (line,) = {line for line in done.stderr.splitlines() if line.startswith("error: ")}
+    assert "train.device=cuda cannot be used here" in line
+
+
 @pytest.mark.slow
 def test_torchrun_trains_and_evaluates(tmp_path):
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
