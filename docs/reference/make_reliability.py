@@ -225,7 +225,8 @@ HEAD = """# Reliability
 
 What goes wrong in a long training, and what this project does then. Each row is tested by the
 tests that begin with its number, `test_row_07_...`; `docs/reference/make_reliability.py` writes
-this page from their results. A row passes if all its tests do on that host and at least one has run.
+this page from their results. A row passes if all its tests do on that host and at least one has
+run.
 
 The last column is Detectron2 alone, at commit 02b5c4e2 of 2026-06-06, measured once with the same
 faults on a XX

@@ -29,7 +29,7 @@ class TolerantMapper(DatasetMapper):
     Args:
         is_train: training or testing, as above.
         max_bad_share: largest share (0..1) of bad files that is skipped in training.
-        min_seen: requests before the share is checked.
+        min_seen: requests before the share is checked, if it is above 0.
         arguments: of `detectron2.data.DatasetMapper`.
     """
 
