@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from PIL import Image
 from tqdm import tqdm
 
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
-from mvit_det.data.image_files import check_image_file
+from mvit_det.data.image_files import PictureFormat, check_image_file
 from mvit_det.errors import UserError, check_count, check_number, shorten_list
 from mvit_det.files import atomic_folder
 
@@ -163,7 +162,7 @@ def _boxes_by_image(coco: dict[str, Any], min_side: float) -> tuple[dict, dict]:
 def _read_pixels(path: Path, image: dict[str, Any]) -> np.ndarray:
     """Read RGB uint8 (H, W, 3) with the EXIF orientation applied, as in detection."""
     check_image_file(str(path))
-    pixels = read_image(str(path), "RGB")
+    pixels = PictureFormat().read(str(path), "RGB")
     if pixels.shape[:2] != (image["height"], image["width"]):
         raise ValueError(
             f"{pixels.shape[1]}x{pixels.shape[0]} pixels, but {image['width']}x{image['height']} "

@@ -55,8 +55,8 @@ class TolerantMapper(DatasetMapper):
         self.bad_samples.count_request(file_name)
         self._refuse_rle(dataset_dict)
         try:
-            check_image_file(file_name, self.pictures)
-            plain = self.pictures == PictureFormat()
+            kind = check_image_file(file_name, self.pictures)
+            plain = self.pictures == PictureFormat() and kind != "TIFF"
             with nullcontext() if plain else self.pictures.in_host():
                 return super().__call__(dataset_dict)
         except Exception as error:
