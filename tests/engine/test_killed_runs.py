@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 
@@ -111,7 +112,8 @@ def test_row_12_a_signal_saves_the_iteration(
     process.join(60)
     assert time.monotonic() - started < 10 and process.exitcode == 128 + number
     last = max(run.steps(0))
-    assert run.errors().count(f"error: Stopped by {name} after iteration {last}") == 1
+    where = f"(after iteration {last}|immediately)"  # the latter in an evaluation
+    assert len(re.findall(f"error: Stopped by {name} {where}", run.errors())) == 1
     assert "Traceback" not in run.errors() and gone(run.pids(), 10)
     assert (tmp_path / "run" / "last_checkpoint").read_text() == f"model_{last:07d}.pth"
     run.finish().assert_equal(whole_runs(processes))
@@ -139,7 +141,9 @@ def ended(victim: str, number: signal.Signals, folder, seconds: float) -> Run:
     process.join(2 * seconds)
     assert process.exitcode == 1 and gone(run.pids(), started + seconds - time.monotonic())
     errors = run.errors()
-    assert ENDS[victim, number].format(pid=pid) in errors and "Traceback" not in errors, errors
+    assert ENDS[victim, number].format(pid=pid) in errors, errors
+    # of a thread of Python's in a worker whose process has gone
+    assert errors.count("Traceback") == errors.count("resource_sharer.py"), errors
     return run
 
 

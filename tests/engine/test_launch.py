@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -85,6 +87,20 @@ def test_a_number_of_processes_that_cannot_be(given, sentence, capsys):
     with pytest.raises(SystemExit) as end:
         run(lambda args: None, Namespace(**args))
     assert end.value.code == 1 and sentence in capsys.readouterr().err
+
+
+def listen() -> None:
+    """Start two processes at a port that is in use."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        run(print, Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url=url))
+
+
+def test_a_port_in_use_is_one_line(tmp_path):
+    """That of Detectron2's default depends on the user alone, so it is the same for two runs."""
+    done = forked.run(listen, output=tmp_path / "printed")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert re.search(r"error: The port of --dist-url tcp:.* is in use.*auto", done.stderr)
 
 
 @pytest.mark.slow

@@ -98,26 +98,22 @@ def test_row_34_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
     assert done.stderr.strip().splitlines()[-1].startswith("error: Override 'train.max_itr'")
 
 
-# Few and small data of each task.
+# config -> images or videos of training and validation
 SEEDED = {
-    "quickstart": [*TINY, *SMALL_DATA],
-    "quickstart_cascade": SMALL_DATA,
-    "quickstart_classification": ["train.dataset.num_train=12", "test.dataset.num_val=6"],
-    "quickstart_video": ["train.dataset.num_train=12", "test.dataset.dataset.num_val=10"],
-    "quickstart_actions": ["train.dataset.num_train=2", "test.dataset.num_val=1"],
+    "quickstart_cascade": (8, 4),
+    "quickstart_classification": (12, 6),
+    "quickstart_video": (10, 10),
+    "quickstart_actions": (2, 1),
 }
 
 
-def check_repeats(config: str, folder: Path) -> None:
+def check_repeats(config: str, overrides: list[str], folder: Path) -> None:
     """Train twice with one seed, without workers and with two: everything is bitwise equal."""
     found = []
     for workers in (0, 2):
         output = folder / str(workers)
-        sizes = [
-            key if key[:5] in ("model", "datal") else f"dataloader.{key}" for key in SEEDED[config]
-        ]
         start(
-            *("--config-file", config, *sizes, "dataloader.train.total_batch_size=2"),
+            *("--config-file", config, *overrides, "dataloader.train.total_batch_size=2"),
             *(f"dataloader.train.num_workers={workers}", "dataloader.test.num_workers=0"),
             *("train.seed=11", "train.max_iter=4", "train.eval_period=0", "train.log_period=1"),
             *(*WITHOUT_METRICS, "train.device=cpu", f"train.output_dir={output}"),
@@ -131,13 +127,18 @@ def check_repeats(config: str, folder: Path) -> None:
 
 
 def test_row_13_the_same_seed_twice(tmp_path):
-    check_repeats("quickstart", tmp_path)
+    check_repeats("quickstart", [*TINY, *SMALL_DATA], tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [name for name in SEEDED if name != "quickstart"])
+@pytest.mark.parametrize("config", SEEDED)
 def test_row_13_the_same_seed_twice_for_other_tasks(config, tmp_path):
-    check_repeats(config, tmp_path)
+    sizes = [
+        f"dataloader.{loader}.dataset.{name}={count}"
+        for loader in ("train", "test")
+        for name, count in zip(("num_train", "num_val"), SEEDED[config])
+    ]
+    check_repeats(config, sizes, tmp_path)
 
 
 @pytest.mark.parametrize("amp", ["float16", "bfloat16"])
@@ -159,7 +160,8 @@ def test_row_38_two_processes_with_mixed_precision_on_a_cpu(amp, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_row_38_a_gpu_that_is_not_there(tmp_path):
     arguments = ["--config-file", QUICKSTART, "train.device=cuda", f"train.output_dir={tmp_path}"]
-    done = forked.run(command, "--num-gpus", "2", *arguments, output=tmp_path / "printed")
+    words = ["--num-gpus", "2", "--dist-url", "auto", *arguments]
+    done = forked.run(command, *words, output=tmp_path / "printed")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     (line,) = {line for line in done.stderr.splitlines() if line.startswith("error: ")}
     assert "train.device=cuda cannot be used here" in line
