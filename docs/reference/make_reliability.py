@@ -313,8 +313,8 @@ def page(by_host: dict[str, dict[str, Counter]]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for host in ("embedded", "real"):
-        parser.add_argument(f"--{host}", type=Path, nargs="+", default=[], metavar="XML")
+    for flag in ("--embedded", "--real"):
+        parser.add_argument(flag, type=Path, nargs="+", default=[], metavar="XML")
     PAGE.write_text(
         page({host: results(files) for host, files in vars(parser.parse_args()).items()})
     )
