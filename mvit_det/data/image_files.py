@@ -155,7 +155,9 @@ class PictureFormat:
             OSError: as for `open_picture`.
         """
         with _opened(path, self) as (image, _):
+            # Pillow turns a TIFF upright when it decodes it, and Detectron2 would do so once more
             as_is = isinstance(image, Image.Image) and not self.check_mode(image)
+            as_is = as_is and getattr(image, "format", None) != "TIFF"
         if as_is:
             with _pixel_limit(off=self.max_pixels is not None):
                 return host_read_image(path, format)
@@ -289,8 +291,11 @@ def _what_it_is(file: Any) -> str:
     )
 
 
-def check_image_file(path: str, format: PictureFormat | None = None) -> None:
+def check_image_file(path: str, format: PictureFormat | None = None) -> str | None:
     """Check that a file is a picture that `open_picture` accepts, without decoding its pixels.
+
+    Returns:
+        The kind of file, "PNG" or another of Pillow's; None for one of which bands are read.
 
     Raises:
         ValueError: as for `open_picture`.
@@ -300,8 +305,11 @@ def check_image_file(path: str, format: PictureFormat | None = None) -> None:
     with _opened(path, format or _current) as (image, _):
         # NOTE: after the EXIF tags of a damaged PNG are read, Pillow hides the damage, and
         # Detectron2 would continue with a black picture. Checking the checksums takes 1 ms.
-        if isinstance(image, Image.Image) and image.format == "PNG":
+        if not isinstance(image, Image.Image):
+            return None
+        if image.format == "PNG":
             image.verify()
+        return image.format
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:

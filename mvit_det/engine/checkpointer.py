@@ -245,7 +245,7 @@ def _newest_intact(folder: Path, parts: set[str]) -> tuple[str, list[str]]:
         if not tagged:
             skipped = [f"{pointer} names {name[:80]!r}, which is missing or no state of a training"]
     for path in files:
-        fault = checkpoint_fault(path) or _missing_parts(path, parts)
+        fault = checkpoint_fault(path) or _fault_of_content(path, parts)
         if fault is None:
             return str(path), skipped
         skipped.append(f"{path}: {fault}")
@@ -270,13 +270,16 @@ def iteration_of(path: Path) -> float:
     return iteration if isinstance(iteration, int) else math.inf
 
 
-def _missing_parts(path: Path, parts: set[str]) -> str | None:
-    """Describe what a checkpoint lacks to resume from; None if it is complete."""
+def _fault_of_content(path: Path, parts: set[str]) -> str | None:
+    """Describe why a run cannot resume from an undamaged checkpoint; None if it can."""
     content = _content(path) if parts else {}
     if not isinstance(content, dict):
         return "not a checkpoint"
-    missing = sorted(parts - content.keys())
-    return f"no state of {', '.join(missing)}: weights alone" if missing else None
+    if missing := sorted(parts - content.keys()):
+        return f"no state of {', '.join(missing)}: weights alone"
+    # as Detectron2 writes them after a training has diverged
+    bad = _non_finite_names(content.get("model", {}))
+    return f"{shorten_list(bad, 3)} are not finite" if bad else None
 
 
 def _non_finite_names(weights: dict[str, torch.Tensor]) -> list[str]:

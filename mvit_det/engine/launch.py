@@ -65,6 +65,14 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
             dist_url=args.dist_url,
             args=(main, args),
         )
+    except torch.multiprocessing.ProcessRaisedException as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        _end(
+            f"The port of --dist-url {args.dist_url} is in use, perhaps by another run: add "
+            "--dist-url auto, or another port.",
+            code=1,
+        )
     except torch.multiprocessing.ProcessExitedException as error:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process reported why before it ended

@@ -22,7 +22,12 @@ SIGNED = {"dataloader.*.start", "model.*.head_init_scale"}
 SECTIONS = {"train", "train.amp", "train.ddp", "train.checkpointer", "train.ema", "model"}
 SECTIONS |= {"dataloader", "dataloader.train", "dataloader.test", "optimizer", "optimizer.params"}
 SECTIONS |= {"dataloader.train.dataset", "dataloader.train.mapper", "dataloader.test.dataset"}
-SECTIONS |= {"dataloader.pictures", "dataloader.test.mapper", "dataloader.evaluator", "lr_multiplier"}
+SECTIONS |= {
+    "dataloader.pictures",
+    "dataloader.test.mapper",
+    "dataloader.evaluator",
+    "lr_multiplier",
+}
 
 
 def wrong_value(draw: random.Random, key: str):
@@ -51,7 +56,7 @@ def keys_in(cfg) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("seed, name", enumerate(TASKS))
-def test_wrong_values_end_in_one_sentence_with_the_key(seed, name):
+def test_row_34_wrong_values_end_in_one_sentence_with_the_key(seed, name):
     draw, cfg = random.Random(seed), shipped_config(name)
     for pattern, keys in keys_in(cfg).items():
         key = draw.choice(keys)

@@ -74,7 +74,7 @@ def test_without_timer_signals_a_worker_that_hangs_ends_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_stopped_worker_ends_the_run_in_time(sent, tmp_path):
+def test_row_37_a_stopped_worker_ends_the_run_in_time(sent, tmp_path):
     started = time.monotonic()
     done = forked.run(train, str(tmp_path / "run"), sent, output=tmp_path / "printed")
     assert time.monotonic() - started < 60 and "Traceback" not in done.stderr, done.stderr

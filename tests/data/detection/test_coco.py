@@ -119,8 +119,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("fault", REFUSED)
-def test_refused_files(toy, fault):
+ROW_21 = ("unknown category", "category id of another type")
+ROW_28 = ("empty categories", "empty images", "duplicate image id", "duplicate annotation id")
+
+
+def check_refused(toy, fault):
     damage, message = REFUSED[fault]
     damage(toy.coco)
     with pytest.raises(UserError, match=message) as caught:
@@ -129,7 +132,22 @@ def test_refused_files(toy, fault):
     assert text.startswith(str(toy.json_file)) and "\n" not in text
 
 
-def test_files_that_are_not_coco_json(toy, tmp_path):
+@pytest.mark.parametrize("fault", [fault for fault in REFUSED if fault not in ROW_21 + ROW_28])
+def test_refused_files(toy, fault):
+    check_refused(toy, fault)
+
+
+@pytest.mark.parametrize("fault", ROW_21)
+def test_row_21_a_category_id_that_is_not_in_categories(toy, fault):
+    check_refused(toy, fault)
+
+
+@pytest.mark.parametrize("fault", ROW_28)
+def test_row_28_ids_twice_and_empty_lists(toy, fault):
+    check_refused(toy, fault)
+
+
+def test_row_28_files_that_are_not_coco_json(toy, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('{\n "images": [,]\n}')
     with pytest.raises(UserError, match=r"broken.json is not valid JSON: line 2, column 13"):
@@ -146,20 +164,33 @@ def test_files_that_are_not_coco_json(toy, tmp_path):
 
 # ---- Annotations that are dropped.
 
-FAULTS = {
+BOX_FAULTS = {
     "box without area": dict(bbox=[5, 5, 0, 10]),
     "box with NaN or infinity": dict(bbox=[float("nan"), 5, 10, 10]),
     "box of negative width or height": dict(bbox=[49, 45, -20, 3]),
     "box outside the image": dict(bbox=[64, 5, 10, 10]),
+}
+MASK_FAULTS = {
     "no segmentation": dict(segmentation=[]),
     "polygon of fewer than 3 points or of odd length": dict(segmentation=[[1, 1, 9, 9]]),
     "polygon with NaN or infinity": dict(segmentation=[[1, 1, 9, float("inf"), 9, 9]]),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_faulty_annotations_are_dropped_and_reported(toy, registered, caplog, fault):
-    toy.annotations[3].update(FAULTS[fault])
+@pytest.mark.parametrize("fault", BOX_FAULTS)
+def test_row_19_faulty_boxes_are_dropped_and_listed(toy, registered, caplog, fault):
+    toy.annotations[3].update(BOX_FAULTS[fault])
+    check_dropped(toy, caplog, fault)
+
+
+@pytest.mark.parametrize("fault", MASK_FAULTS)
+def test_row_20_faulty_masks_are_dropped_and_listed(toy, registered, caplog, fault):
+    toy.annotations[2]["segmentation"] = RLE  # among polygons
+    toy.annotations[3].update(MASK_FAULTS[fault])
+    check_dropped(toy, caplog, fault)
+
+
+def check_dropped(toy, caplog, fault):
     with caplog.at_level(logging.WARNING, logger="mvit_det"):
         dicts = coco_dataset("toy_train", *toy.arguments())
     kept = [a["id"] for d in dicts for a in d["annotations"]]
@@ -193,7 +224,7 @@ def test_masks_are_optional(toy, registered):
     assert len(coco_dataset("toy_train", *toy.arguments(), masks=False)) == 12
 
 
-def test_too_many_faulty_annotations(toy, registered):
+def test_row_19_too_many_faulty_annotations(toy, registered):
     for annotation in toy.annotations[:3]:
         annotation["bbox"][2] = 0
     with pytest.raises(UserError, match=r"3 of 24 annotations .*box without area: 1, 2, 3"):
@@ -213,7 +244,7 @@ def test_crowds_are_kept_and_rle_is_detected(toy, registered):
 # ---- Images.
 
 
-def test_images_without_annotations(toy, registered, caplog):
+def test_row_23_images_without_annotations(toy, registered, caplog):
     del toy.annotations[2:6]  # images 2 and 3
     toy.annotations[2]["iscrowd"] = 1  # image 4 keeps one usable annotation
     with caplog.at_level(logging.INFO, logger="mvit_det"):
@@ -362,13 +393,13 @@ def test_values_in_detectron2s_coco_sets(toy, registered, caplog):
         named_dataset(register(toy, "toy_classes", thing_classes=["fig", "date"]))
 
 
-def test_unknown_name():
+def test_row_35_unknown_name():
     with pytest.raises(UserError, match="'coco_2017_trian' is not known.*coco_2017_train"):
         named_dataset(["coco_2017_trian"])
 
 
 @pytest.mark.parametrize("value", [None, "/some/where"])
-def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
+def test_row_35_dataset_not_on_disk(monkeypatch, tmp_path, value):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     if value:
