@@ -42,10 +42,8 @@ class _Log(logging.Handler):
     """Format each record: a name in it may be one that no terminal can show."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if printable(text.replace("\n", "").replace("\t", "")) != text.replace("\n", "").replace(
-            "\t", ""
-        ):
+        text = record.getMessage().replace("\n", "").replace("\t", "")
+        if printable(text) != text:
             _seen.append(f"logged {text[:300]!r}")
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -63,6 +61,7 @@ def watched() -> Iterator[None]:
     _seen.clear()
     handler, log = _Log(), logging.getLogger("mvit_det")
     log.addHandler(handler)
+    log.propagate = False  # thousands of lines
     previous = signal.signal(signal.SIGALRM, late)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.monotonic()
@@ -77,6 +76,7 @@ def watched() -> Iterator[None]:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
         log.removeHandler(handler)
+        log.propagate = True
     assert not _seen, _seen
     assert time.monotonic() - begin < SECONDS, "too slow, where no signal is handled"
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
