@@ -107,7 +107,9 @@ def check_ids(json_file, key: str, entries: Sequence[Mapping[str, Any]]) -> None
     ids = [entry["id"] for entry in entries]
     wrong = [each for each in ids if not _is_id(each)]
     if wrong or len({isinstance(each, str) for each in ids}) > 1:
-        listed = shorten_list(map(brief, wrong or [ids[0], *(i for i in ids if type(i) is not int)]))
+        listed = shorten_list(
+            map(brief, wrong or [ids[0], *(i for i in ids if type(i) is not int)])
+        )
         raise UserError(
             f"{json_file}: the ids of a list must be all numbers or all strings, but '{key}' has "
             f"{listed}: correct the entries."
@@ -123,7 +125,9 @@ def check_ids(json_file, key: str, entries: Sequence[Mapping[str, Any]]) -> None
 def describe(key: str, entry: Mapping[str, Any]) -> str:
     """Name an entry of the list ``key`` by its id, and a picture by its file as well."""
     name = f" ({brief(entry['file_name'])})" if "file_name" in entry else ""
-    identity = f" {brief(entry['id'])}" if "id" in entry else f" of image {brief(entry.get('image_id'))}"
+    identity = (
+        f" {brief(entry['id'])}" if "id" in entry else f" of image {brief(entry.get('image_id'))}"
+    )
     return f"{_SINGULAR[key]}{identity}{name}"
 
 

@@ -69,7 +69,9 @@ def _list(check: Check, count: int | None = None) -> Check:
         for name, value in values.items():
             if not isinstance(value, list) or count not in (None, len(value)):
                 size = "" if count is None else f"{count} "
-                raise UserError(f"{name}={brief(value)} of {owner} must be a list of {size}numbers.")
+                raise UserError(
+                    f"{name}={brief(value)} of {owner} must be a list of {size}numbers."
+                )
             check(owner, **{f"{name}[{index}]": item for index, item in enumerate(value)})
 
     return check_items

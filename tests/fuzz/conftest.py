@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 from fuzzing import outcome
-from hypothesis import HealthCheck, Phase, example, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 INPUTS = 2000  # of each reader, for a release
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.release)], ids=["short", "long"])
+@pytest.fixture(
+    params=[False, pytest.param(True, marks=pytest.mark.release)], ids=["short", "long"]
+)
 def fuzz(request, record_property):
     """Return a function that lets a reader read what a strategy draws, and counts the outcomes."""
 

@@ -15,7 +15,13 @@ SECONDS = 10  # for one input; most take milliseconds
 MEMORY = 2 << 30  # bytes that the peak of the process may grow by
 # What reading a file must never do: events of `sys.addaudithook`.
 _FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen")
-_FORBIDDEN += ("socket.connect", "socket.getaddrinfo", "ctypes.dlopen", "os.remove", "shutil.rmtree")
+_FORBIDDEN += (
+    "socket.connect",
+    "socket.getaddrinfo",
+    "ctypes.dlopen",
+    "os.remove",
+    "shutil.rmtree",
+)
 
 _watching = False
 _seen: list[str] = []

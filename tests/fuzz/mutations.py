@@ -22,10 +22,7 @@ _DEEP = "lists in lists"  # in place of them
 
 _any_text = st.text(st.characters(exclude_categories=()), max_size=4)
 _leaves = (
-    st.sampled_from(SCALARS)
-    | st.integers(-(2**65), 2**65)
-    | st.floats(allow_nan=True)
-    | _any_text
+    st.sampled_from(SCALARS) | st.integers(-(2**65), 2**65) | st.floats(allow_nan=True) | _any_text
 )
 values = _leaves | st.recursive(
     _leaves,
@@ -169,8 +166,10 @@ def damaged(draw: Draw, data: bytes) -> bytes:
         return data[: draw(st.integers(0, len(data)))]
     if kind == 2:
         text = data.decode("utf-8", "surrogatepass")
-        return text.encode(draw(st.sampled_from(["utf-16", "utf-16-be", "utf-32", "utf-7"])),
-                           "surrogatepass" if draw(st.booleans()) else "replace")
+        return text.encode(
+            draw(st.sampled_from(["utf-16", "utf-16-be", "utf-32", "utf-7"])),
+            "surrogatepass" if draw(st.booleans()) else "replace",
+        )
     if kind == 3:
         return draw(st.sampled_from([b"", b"\0", b"\xff", b"\x1f\x8b\x08", b"PK\x03\x04"])) + data
     if kind == 4:
@@ -199,7 +198,9 @@ def binaries(draw: Draw, data: bytes, head: int = 128) -> bytes:
             return data
         last = len(data) - 1
         place = draw(
-            st.integers(0, min(head, last)) | st.integers(0, last) | st.integers(max(last - 64, 0), last)
+            st.integers(0, min(head, last))
+            | st.integers(0, last)
+            | st.integers(max(last - 64, 0), last)
         )
         size = draw(st.sampled_from([1, 2, 4, 8, 30, 400]))
         kind = draw(st.integers(0, 7))
@@ -207,7 +208,10 @@ def binaries(draw: Draw, data: bytes, head: int = 128) -> bytes:
             new = bytes([data[place] ^ 1 << draw(st.integers(0, 7))])
             data = data[:place] + new + data[place + 1 :]
         elif kind == 2:
-            number, code = draw(st.sampled_from(_NUMBERS)), draw(st.sampled_from(["<I", ">I", "<H", ">H", "B"]))
+            number, code = (
+                draw(st.sampled_from(_NUMBERS)),
+                draw(st.sampled_from(["<I", ">I", "<H", ">H", "B"])),
+            )
             width = struct.calcsize(code)
             new = struct.pack(code, number % 256**width)
             data = data[:place] + new + data[place + width :]

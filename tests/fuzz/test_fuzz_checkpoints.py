@@ -18,7 +18,6 @@ from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.recognition import ClassifierMViT, Recognizer
 
 
-
 class Calls:
     """Pickles as a call of the canary."""
 
@@ -28,7 +27,9 @@ class Calls:
 
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return Recognizer(ClassifierMViT((32, 32), embed_dim=4, num_heads=1, last_block_indexes=(0, 1)), 3)
+    return Recognizer(
+        ClassifierMViT((32, 32), embed_dim=4, num_heads=1, last_block_indexes=(0, 1)), 3
+    )
 
 
 def of_torch(content, **options) -> bytes:
@@ -55,8 +56,11 @@ def of_safetensors(content) -> bytes:
     tensors = content.get("model") if isinstance(content, dict) else None
     tensors = tensors if isinstance(tensors, dict) else {}
     return save_safetensors(
-        {str(k).encode("utf-8", "replace").decode(): v.contiguous() for k, v in tensors.items()
-         if isinstance(v, torch.Tensor) and v.layout == torch.strided and not v.is_meta}
+        {
+            str(k).encode("utf-8", "replace").decode(): v.contiguous()
+            for k, v in tensors.items()
+            if isinstance(v, torch.Tensor) and v.layout == torch.strided and not v.is_meta
+        }
     )
 
 
@@ -67,7 +71,13 @@ KINDS = {
     "pickle 4": partial(of_pickle, protocol=4),
     "safetensors": of_safetensors,
 }
-TENSORS = [torch.zeros(0), torch.tensor(1.0), torch.ones(3), torch.ones(2, 2, 1, 1), torch.ones(4, 3)]
+TENSORS = [
+    torch.zeros(0),
+    torch.tensor(1.0),
+    torch.ones(3),
+    torch.ones(2, 2, 1, 1),
+    torch.ones(4, 3),
+]
 TENSORS += [torch.ones(3, dtype=torch.int64), torch.ones(3, dtype=torch.complex64)]
 TENSORS += [torch.full((4,), float("nan")), torch.ones(4, dtype=torch.bfloat16), torch.ones(2) > 0]
 TENSORS += [torch.ones(1).expand(10**6), torch.eye(3).to_sparse(), torch.ones(4, device="meta")]

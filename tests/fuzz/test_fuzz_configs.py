@@ -17,16 +17,78 @@ from mvit_det.tasks import task_of
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "configs"
 TASKS = ["quickstart", "quickstart_classification", "quickstart_video", "quickstart_actions"]
 # What YAML and Hydra could be asked to run.
-CALLS = ["fuzzing.canary", "os.system", "builtins.eval", "subprocess.Popen", "torch.load", "posix.fork"]
+CALLS = [
+    "fuzzing.canary",
+    "os.system",
+    "builtins.eval",
+    "subprocess.Popen",
+    "torch.load",
+    "posix.fork",
+]
 CALLS += ["torch.hub.load", "mvit_det.predict.Predictor", "detectron2.config.LazyConfig.load"]
 TAGS = [f"!!python/object/apply:{name} ['touch x']" for name in CALLS]
 TAGS += [f"!!python/name:{name}" for name in CALLS] + ["!!python/object:object {}", "!!binary x"]
 TAGS += [f"{{_target_: {name}, _args_: [touch x]}}" for name in CALLS]
-VALUES = ["null", "true", "-1", "0", "1", "3", "0.5", "1e99", "-.inf", ".nan", "[]", "{}", "[1]", "[[]]"]
-VALUES += ["x", "''", "'1'", "[1, 2, 3]", "{a: 1}", "2020-01-01", "0b1", "1_000", "&a [*a]", "*b", "???"]
-VALUES += ["${train}", "${train.seed}", "${a.b}", "${oc.env:HOME}", "${", "${${a}}", "9" * 400, "\\", "~"]
-VALUES += ["${oc.decode:'1'}", "<<: {a: 1}", "!!set {a}", "!!float x", "!!int 'x'", "? a", "- - -", "%", "@"]
-VALUES += ["[nan]", "[-1]", "[0, 0]", "[x, y]", "{_target_: 3}", "{_target_: torch.nn.Linear}", *TAGS]
+VALUES = [
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1",
+    "3",
+    "0.5",
+    "1e99",
+    "-.inf",
+    ".nan",
+    "[]",
+    "{}",
+    "[1]",
+    "[[]]",
+]
+VALUES += [
+    "x",
+    "''",
+    "'1'",
+    "[1, 2, 3]",
+    "{a: 1}",
+    "2020-01-01",
+    "0b1",
+    "1_000",
+    "&a [*a]",
+    "*b",
+    "???",
+]
+VALUES += [
+    "${train}",
+    "${train.seed}",
+    "${a.b}",
+    "${oc.env:HOME}",
+    "${",
+    "${${a}}",
+    "9" * 400,
+    "\\",
+    "~",
+]
+VALUES += [
+    "${oc.decode:'1'}",
+    "<<: {a: 1}",
+    "!!set {a}",
+    "!!float x",
+    "!!int 'x'",
+    "? a",
+    "- - -",
+    "%",
+    "@",
+]
+VALUES += [
+    "[nan]",
+    "[-1]",
+    "[0, 0]",
+    "[x, y]",
+    "{_target_: 3}",
+    "{_target_: torch.nn.Linear}",
+    *TAGS,
+]
 SHORT = [word for word in WORDS if len(word) < 1000]  # messages repeat what a user has typed
 # What Hydra's grammar has besides.
 OVERRIDES = ["range(1,3)", "choice(a,b)", "1,2", "glob(*)", "shuffle(1)", "int(3)", "str(x)", "a:b"]

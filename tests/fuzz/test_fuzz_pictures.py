@@ -56,7 +56,16 @@ def png_files(draw, valid: bytes) -> bytes:
     start = draw(st.sampled_from([m.start() for m in re.finditer(b"IHDR|IDAT|IEND", valid)]))
     size = int.from_bytes(valid[start - 4 : start], "big")
     content = draw(binaries(valid[start + 4 : start + 4 + size] or b"x", head=13))
-    kinds = [valid[start : start + 4], b"iCCP", b"zTXt", b"eXIf", b"acTL", b"fdAT", b"tRNS", b"PLTE"]
+    kinds = [
+        valid[start : start + 4],
+        b"iCCP",
+        b"zTXt",
+        b"eXIf",
+        b"acTL",
+        b"fdAT",
+        b"tRNS",
+        b"PLTE",
+    ]
     chunk = draw(st.sampled_from(kinds[:1] * 9 + kinds)) + content
     new = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
     return valid[: start - 4] + new + valid[start + (8 + size if chunk[:4] == kinds[0] else -4) :]
