@@ -22,12 +22,12 @@ from train_runs import ROOT, command, lines
 
 pytestmark = [pytest.mark.release, pytest.mark.usefixtures("datasets_folder")]
 SEED = int(os.environ.get("SOAK_SEED", 0))
-ITERATIONS, FAULTS = 300, 18
+ITERATIONS, FAULTS = 500, 30
 CONFIG = str(ROOT / "configs" / "quickstart_classification.py")
 SMALL = [
     *("model.backbone.embed_dim=8", "model.backbone.last_block_indexes=[0,1]"),
     *("dataloader.train.total_batch_size=16", "dataloader.train.num_workers=2"),
-    *("dataloader.test.num_workers=0", f"train.max_iter={ITERATIONS}", "train.eval_period=150"),
+    *("dataloader.test.num_workers=0", f"train.max_iter={ITERATIONS}", "train.eval_period=100"),
     *("train.checkpointer.period=7", "train.checkpointer.max_to_keep=3", "train.log_period=1"),
     *("train.ema.enabled=true", "dataloader.train.dataset.num_train=40"),
     *("dataloader.train.dataset.num_val=5", "dataloader.test.dataset.num_train=40"),
