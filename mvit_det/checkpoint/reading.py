@@ -60,8 +60,8 @@ def read_file(path: str | Path) -> Any:
     except Exception as error:  # damaged files fail in many ways
         reason = re.split(r"\n|\. ", f"{type(error).__name__}: {error}")[0][:200]
         raise UserError(
-            f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or incomplete, download "
-            "it again."
+            f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or incomplete, "
+            "download it again."
         ) from error
 
 
@@ -207,8 +207,8 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
                 detail = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
                 reason = detail[1].strip() if detail else type(error).__name__
                 raise UserError(
-                    f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or was not "
-                    "written by torch.save; download it again, or save the state_dict again where "
+                    f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or "
+                    "was not written by torch.save; download it again, or save the state_dict again where "
                     "the file was made."
                 ) from error
             # torch omits `builtins.`
@@ -221,7 +221,7 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
 def _unsafe_name(path: Path, name: str) -> UserError:
     """Return the error for a file that refers to a name that weights do not need."""
     return UserError(
-        f"{path} is refused: it refers to {printable(name[:200])}, which could run code of the file's author, "
-        "and weights need nothing but arrays, containers, strings and numbers; download it again "
+        f"{path} is refused: it refers to {printable(name[:200])}, which could run code of the "
+        "file's author, and weights need nothing but arrays, containers, strings and numbers; download it again "
         "from its publisher, or save the state_dict alone with torch.save."
     )

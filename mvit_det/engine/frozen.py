@@ -21,9 +21,9 @@ from mvit_det.errors import UserError, check_positive
 
 SECONDS = 600.0  # default of the key train.timeout
 LOST_WORKER = (
-    "A worker of the data loader was ended from outside (by the system if memory ran out): continue "
-    "from the last checkpoint with --resume, with a lower dataloader.train.num_workers if memory is "
-    "short."
+    "A worker of the data loader was ended from outside (by the system if memory ran out): "
+    "continue from the last checkpoint with --resume, with a lower dataloader.train.num_workers "
+    "if memory is short."
 )
 ENDS_FROZEN = signal.SIGUSR1  # sent to a stopped process whose fault has been reported
 

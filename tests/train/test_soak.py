@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -58,9 +58,10 @@ class Run:
             return lines(self.folder)[-1]["iteration"]
         return -1
 
-    def wait_for(self, ready: Callable[[], bool]) -> bool:
-        """Wait until something holds, or the process ends; return whether it runs."""
-        while self.process.is_alive() and not ready():
+    def wait_until(self, iteration: int = 1 << 30, seconds: float = 1e9) -> bool:
+        """Wait for an iteration or a time, or until the process ends; return whether it runs."""
+        end = time.monotonic() + seconds
+        while self.process.is_alive() and self.iteration() < iteration and time.monotonic() < end:
             time.sleep(0.005)
         return self.process.is_alive()
 
@@ -178,15 +179,16 @@ def _disturb(
         run = Run(disk / "run", output, *flags, resume=lives > 0)
         lives += 1
         reached = run.iteration()
-        # the shorter ones end before the next checkpoint
+        # some end before the next checkpoint
         target = reached + rng.randint(1, 2 * ITERATIONS // FAULTS)
-        if kind == "kill" and rng.random() < 0.3:  # while it starts, too
-            delay = time.monotonic() + rng.uniform(0, 3)
-            alive = run.wait_for(lambda: time.monotonic() > delay)
+        if kind == "none":
+            alive = False
+        elif kind == "kill" and rng.random() < 0.3:
+            alive = run.wait_until(seconds=rng.uniform(0, 3))  # while it starts, too
         else:
-            alive = run.wait_for(lambda: kind != "none" and run.iteration() >= target)
+            alive = run.wait_until(iteration=target)
         time.sleep(rng.uniform(0, 0.1))
-        if not alive or kind == "none":
+        if not alive:
             code, text = run.end()
             assert code == 0, text[-3000:]
             return printed + text
@@ -208,8 +210,7 @@ def _strike(run: Run, kind: str, rng: random.Random, disk: Path) -> tuple[int | 
     number = {"terminate": signal.SIGTERM, "hang up": signal.SIGHUP}.get(kind, signal.SIGKILL)
     pid = run.process.pid
     if kind.endswith("worker"):
-        assert run.wait_for(run.workers), "it has ended"
-        pid = rng.choice(run.workers())
+        pid = rng.choice(run.workers() or [pid])
         number = signal.SIGSTOP if kind == "stop a worker" else signal.SIGKILL
     with suppress(ProcessLookupError):
         os.kill(pid, number)

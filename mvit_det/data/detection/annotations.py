@@ -88,8 +88,8 @@ def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | No
     mask = annotation.get("segmentation")
     if isinstance(mask, dict) and mask and mask["size"] != [image["height"], image["width"]]:
         return (
-            f"has an RLE mask of size {brief(mask['size'])} in an image of height {image['height']} "
-            f"and width {image['width']}: correct one of them"
+            f"has an RLE mask of size {brief(mask['size'])} in an image of height "
+            f"{image['height']} and width {image['width']}: correct one of them"
         )
     return None
 
