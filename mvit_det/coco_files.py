@@ -13,7 +13,7 @@ from typing import Any
 
 from hotcoco import mask as coco_mask
 
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, brief, shorten_list
 from mvit_det.files import parse_json, parsed_once
 
 # required by every reader; a box may be completed
@@ -107,7 +107,9 @@ def check_ids(json_file, key: str, entries: Sequence[Mapping[str, Any]]) -> None
     ids = [entry["id"] for entry in entries]
     wrong = [each for each in ids if not _is_id(each)]
     if wrong or len({isinstance(each, str) for each in ids}) > 1:
-        listed = shorten_list(map(repr, wrong or [ids[0], *(i for i in ids if type(i) is not int)]))
+        listed = shorten_list(
+            map(brief, wrong or [ids[0], *(i for i in ids if type(i) is not int)])
+        )
         raise UserError(
             f"{json_file}: the ids of a list must be all numbers or all strings, but '{key}' has "
             f"{listed}: correct the entries."
@@ -116,14 +118,16 @@ def check_ids(json_file, key: str, entries: Sequence[Mapping[str, Any]]) -> None
     if repeated:
         raise UserError(
             f"{json_file}: the list '{key}' has more than one entry with id "
-            f"{shorten_list(map(repr, repeated))}: give each a different one."
+            f"{shorten_list(map(brief, repeated))}: give each a different one."
         )
 
 
 def describe(key: str, entry: Mapping[str, Any]) -> str:
     """Name an entry of the list ``key`` by its id, and a picture by its file as well."""
-    name = f" ({entry['file_name']!r})" if "file_name" in entry else ""
-    identity = f" {entry['id']!r}" if "id" in entry else f" of image {entry.get('image_id')!r}"
+    name = f" ({brief(entry['file_name'])})" if "file_name" in entry else ""
+    identity = (
+        f" {brief(entry['id'])}" if "id" in entry else f" of image {brief(entry.get('image_id'))}"
+    )
     return f"{_SINGULAR[key]}{identity}{name}"
 
 
@@ -163,11 +167,11 @@ def mask_rle(mask: Any, height: int | None, width: int | None) -> dict[str, Any]
     """
     size = [height, width]
     if not mask or not isinstance(mask, (dict, list)):
-        raise ValueError(f"{mask!r} is neither polygons nor RLE")
+        raise ValueError(f"{brief(mask)} is neither polygons nor RLE")
     try:
         if isinstance(mask, dict):
             if None not in size and mask.get("size") != size:
-                raise ValueError(f"its size is {mask.get('size')!r}, the image's {size}")
+                raise ValueError(f"its size is {brief(mask.get('size'))}, the image's {size}")
             coco_mask.area(mask)  # raises if it is malformed
             return mask
         if height is None or width is None:
@@ -216,7 +220,7 @@ def _image(image: dict[str, Any], completed: Counter) -> dict[str, Any]:
         value = image.get(side, 1)
         if not is_real(value) or not 1 <= value <= MAX_SIDE or value % 1:
             raise ValueError(
-                f"has {side}={value!r}: write the picture's size in pixels, 1 to {MAX_SIDE}"
+                f"has {side}={brief(value)}: write the picture's size in pixels, 1 to {MAX_SIDE}"
             )
         if type(value) is float:
             changes[side] = int(value)
@@ -230,7 +234,7 @@ def _category(category: dict[str, Any], completed: Counter) -> dict[str, Any]:
     if isinstance(name, str) and _is_text(name):
         return {}
     if not is_real(name):
-        raise ValueError(f"has name={name!r}: write text")
+        raise ValueError(f"has name={brief(name)}: write text")
     completed["name"] += 1
     return {"name": str(name)}
 
@@ -239,7 +243,7 @@ def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> 
     """Check the fields of an annotation as `_image` does; complete box, area and iscrowd."""
     for key in ("id", "image_id", "category_id"):
         if not _is_id(annotation.get(key, 0)):
-            raise ValueError(f"has {key}={annotation[key]!r}: write a number or text")
+            raise ValueError(f"has {key}={brief(annotation[key])}: write a number or text")
     mask = annotation.get("segmentation")
     _check_mask_form(mask)
     box: Any = annotation.get("bbox")
@@ -247,12 +251,12 @@ def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> 
     if mask and (box is None or box == []):
         box = changes["bbox"] = _mask_box(mask)
     if not is_box(box):
-        what = "no 'bbox'" if box is None else f"bbox={box!r}"
+        what = "no 'bbox'" if box is None else f"bbox={brief(box)}"
         raise ValueError(f"has {what}: it must be four numbers [x, y, width, height] in pixels")
     crowd = annotation.get("iscrowd")
     crowd = crowd.lower() if isinstance(crowd, str) else crowd
     if isinstance(crowd, (list, dict)) or crowd not in _CROWD:
-        raise ValueError(f"has iscrowd={crowd!r}: write 0, or 1 for a group of objects")
+        raise ValueError(f"has iscrowd={brief(crowd)}: write 0, or 1 for a group of objects")
     if type(annotation.get("iscrowd")) is not int:
         changes["iscrowd"] = _CROWD[crowd]
     if not _is_area(annotation.get("area")):

@@ -20,6 +20,7 @@ from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mvit_det.data.file_kinds import image_formats
 from mvit_det.data.tiff_bands import TiffBands
 from mvit_det.errors import UserError, check_count, check_range
 
@@ -265,7 +266,7 @@ def _opened(
                 yield tiff, part
                 return
             part.seek(offset if size is None else 0)
-            with Image.open(part) as image:
+            with Image.open(part, formats=image_formats()) as image:
                 format.check_mode(image)
                 yield image, part
     except FileNotFoundError as error:

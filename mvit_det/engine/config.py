@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mvit_det.config_names import find_config
 from mvit_det.engine.config_values import check_sections, check_values, is_faulty
 from mvit_det.engine.yaml_config import read_yaml_config
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, brief, excerpt, shorten_list
 
 
 def load_config(path: str, allow_targets: Sequence[str] = ()) -> DictConfig:
@@ -94,8 +94,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         return OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise UserError(
-            f"Override {error.override!r} cannot be read: write key=value without spaces, e.g. "
-            "train.max_iter=1000."
+            f"Override {excerpt(error.override)} cannot be read: write key=value without spaces, "
+            "e.g. train.max_iter=1000."
         ) from error
 
 
@@ -116,12 +116,13 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str], last: bool = True
     for override in _parse(overrides):
         if override.is_delete():
             raise UserError(
-                f"Override {override.input_line!r}: a key cannot be deleted; set it to another "
-                "value, e.g. key=null."
+                f"Override {excerpt(override.input_line)}: a key cannot be deleted; set it to "
+                "another value, e.g. key=null."
             )
         if override.is_sweep_override():
             raise UserError(
-                f"Override {override.input_line!r} has several values: write a list as key=[1,2]."
+                f"Override {excerpt(override.input_line)} has several values: write a list as "
+                "key=[1,2]."
             )
         if not override.is_add():
             check_key(cfg, override.key_or_group)
@@ -131,7 +132,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str], last: bool = True
     except (KeyError, IndexError, TypeError, ValueError, OmegaConfBaseException) as error:
         detail = " ".join(str(error.args[0] if error.args else error).split())
         raise UserError(
-            f"The overrides {' '.join(overrides)} cannot be applied: {detail}"
+            f"The overrides {excerpt(' '.join(overrides))} cannot be applied: {excerpt(detail)}."
         ) from error
     if last:
         check_values(cfg)
@@ -148,9 +149,10 @@ def check_key(cfg: DictConfig, key: str) -> None:
         if part not in choices:
             near = difflib.get_close_matches(part, choices, n=1, cutoff=0.0)
             dotted = ".".join(walked)
-            where = f"{dotted!r} has no {part!r}" if walked else f"there is no {part!r}"
+            absent = excerpt(part)
+            where = f"{dotted!r} has no {absent}" if walked else f"there is no {absent}"
             hint = f"; the nearest key is {'.'.join([*walked, near[0]])!r}" if near else ""
-            raise UserError(f"Override {key!r}: {where}{hint} (+{key}=... adds a new key).")
+            raise UserError(f"Override {excerpt(key)}: {where}{hint} (+KEY=VALUE adds a new key).")
         walked.append(part)
 
 
@@ -199,5 +201,7 @@ def _check_type(cfg: DictConfig, key: str, value: Any) -> None:
     for kind, allowed, name in (*kinds, (str, (str, list), "text or a list")):
         if isinstance(old, kind):
             if value is not None and not isinstance(value, allowed):
-                raise UserError(f"Override {key}={value} must be {name}: it is {old!r} now.")
+                raise UserError(
+                    f"Override {key}={shorten_list([value])} must be {name}: it is {brief(old)} now."
+                )
             return

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mvit_det.checkpoint.inflation import INFLATIONS
 from mvit_det.errors import (
     UserError,
+    brief,
     check_choice,
     check_count,
     check_number,
@@ -32,7 +33,7 @@ def _check(what: str, valid: Callable[[Any], bool]) -> Check:
     def check(owner: str, **values: Any) -> None:
         for name, value in values.items():
             if not valid(value):
-                raise UserError(f"{name}={value!r} of {owner} must be {what}.")
+                raise UserError(f"{name}={brief(value)} of {owner} must be {what}.")
 
     return check
 
@@ -68,7 +69,9 @@ def _list(check: Check, count: int | None = None) -> Check:
         for name, value in values.items():
             if not isinstance(value, list) or count not in (None, len(value)):
                 size = "" if count is None else f"{count} "
-                raise UserError(f"{name}={value!r} of {owner} must be a list of {size}numbers.")
+                raise UserError(
+                    f"{name}={brief(value)} of {owner} must be a list of {size}numbers."
+                )
             check(owner, **{f"{name}[{index}]": item for index, item in enumerate(value)})
 
     return check_items

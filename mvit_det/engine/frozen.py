@@ -22,6 +22,11 @@ from omegaconf import DictConfig
 from mvit_det.errors import UserError, check_positive
 
 SECONDS = 600.0  # default of the key train.timeout
+LOST_WORKER = (
+    "A worker of the data loader was ended from outside (by the system if memory ran out): "
+    "continue from the last checkpoint with --resume, with a lower dataloader.train.num_workers "
+    "if memory is short."
+)
 ENDS_FROZEN = "SIGUSR1"  # sent to a stopped process whose fault has been reported
 
 
@@ -52,7 +57,8 @@ def batch_deadline(seconds: float) -> Iterator[None]:
     torch's own time limit does not cover the transfer of tensors, which a stopped worker holds up.
 
     Raises:
-        UserError: the time is over; workers that were stopped are killed, since they cannot end.
+        UserError: the time is over; workers that were stopped are killed, since they cannot end. Or
+            a worker has ended while it passed a batch on.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -71,6 +77,10 @@ def batch_deadline(seconds: float) -> Iterator[None]:
             f"A worker of the data loader gave no batch for {seconds:g} seconds (train.timeout), "
             f"since {reason}: continue from the last checkpoint with --resume."
         ) from None
+    except (ConnectionError, EOFError) as error:
+        if "in DataLoader worker" in str(error):  # which its mapper has raised
+            raise
+        raise UserError(LOST_WORKER) from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf.errors import InterpolationResolutionError
 
-from mvit_det.engine.frozen import ENDS_FROZEN
+from mvit_det.engine.frozen import ENDS_FROZEN, LOST_WORKER
 from mvit_det.engine.stop import Stopped, handle_signals
 from mvit_det.errors import UserError
 
@@ -118,6 +119,7 @@ def _join_torchrun() -> None:
 def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     # where Detectron2 logs the exception that ended a training
     logging.getLogger("detectron2.engine.train_loop").addFilter(_needs_a_traceback)
+    threading.excepthook = _thread_fault
     try:
         main(args)
     except Stopped as stopped:
@@ -142,6 +144,12 @@ def _needs_a_traceback(record: logging.LogRecord) -> bool:
     return not record.exc_info or user_message(record.exc_info[1]) is None
 
 
+def _thread_fault(fault: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread, unless the fault (a full disk) ends the run as well."""
+    if user_message(fault.exc_value) is None:
+        threading.__excepthook__(fault)
+
+
 def user_message(error: BaseException | None) -> str | None:
     """Describe a fault that the user can fix, in one sentence; None for a fault of the program."""
     text = str(error).strip()
@@ -164,11 +172,7 @@ def user_message(error: BaseException | None) -> str | None:
             "choose another train.output_dir if it is in there."
         )
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid"):
-        return (
-            "A worker of the data loader was ended from outside (by the system if memory ran out): "
-            "continue from the last checkpoint with --resume, with a lower "
-            "dataloader.train.num_workers if memory is short."
-        )
+        return LOST_WORKER
     if dist.is_initialized() and isinstance(error, RuntimeError) and _LOST_PEER.search(text):
         return (
             f"Process {dist.get_rank()} of {dist.get_world_size()} ends because another one has "

@@ -37,6 +37,12 @@ from mvit_det.errors import UserError, check_choice
 
 logger = logging.getLogger(__name__)
 
+# What constructors raise for arguments that they do not take.
+_FAULTS: tuple[type[Exception], ...] = (
+    *(TypeError, ValueError, ArithmeticError, AssertionError, LookupError, RuntimeError),
+    *(ImportError, AttributeError),
+)
+
 
 def do_test(cfg: DictConfig, model: nn.Module) -> Results:
     """Evaluate ``model`` on ``cfg.dataloader.test`` with ``cfg.dataloader.evaluator``.
@@ -278,7 +284,7 @@ def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
 def _build(cfg: DictConfig, key: str) -> Any:
     try:
         return instantiate(OmegaConf.select(cfg, key))
-    except (TypeError, ValueError, ArithmeticError, AssertionError, LookupError, RuntimeError) as e:
+    except _FAULTS as e:
         detail = " ".join(str(e).split()) or type(e).__name__
         raise UserError(f"The {key} of the config cannot be built: {detail}") from e
 

@@ -23,7 +23,7 @@ from mvit_det.data.custom.categories import (
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.annotations import coco_categories
 from mvit_det.data.detection.coco import registered_categories
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, excerpt, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -298,9 +298,16 @@ def required_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
 
 
 def target_of(node: Mapping[str, Any]) -> Any:
-    """Resolve the target of a node, which a saved config holds as a path."""
+    """Resolve the target of a node, which a saved config holds as a path.
+
+    Raises:
+        UserError: there is nothing at that path.
+    """
     target = node.get("_target_")
-    return get_object(target) if isinstance(target, str) else target
+    try:
+        return get_object(target) if isinstance(target, str) else target
+    except (ImportError, ValueError) as error:
+        raise UserError(f"_target_={excerpt(target)} does not exist: correct the path.") from error
 
 
 def arguments_of(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:

@@ -14,6 +14,7 @@ import toy
 
 from mvit_det.data import build_train_loader
 from mvit_det.engine import hooks, run
+from mvit_det.engine.trainer import WatchedLoader
 from mvit_det.errors import UserError
 
 
@@ -97,3 +98,16 @@ def test_the_limit_of_open_files_is_raised_or_the_fault_is_said(files, monkeypat
     monkeypatch.setattr(resource, "getrlimit", lambda _: (140, 256))
     with pytest.raises(UserError, match="368 open files and the system allows 256: .*ulimit -n"):
         build_train_loader(toy.dataset(9), **make)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError()])
+def test_a_worker_that_is_killed_while_it_passes_a_batch_on_ends_in_one_sentence(error):
+    class Loader:
+        num_workers = 1
+
+        def __iter__(self):
+            raise error
+            yield
+
+    with pytest.raises(UserError, match="ended from outside .*--resume"):
+        next(iter(WatchedLoader(Loader(), 60)))

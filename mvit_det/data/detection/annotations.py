@@ -20,7 +20,7 @@ from mvit_det.coco_files import (
     mask_rle,
     read_coco_json,
 )
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, brief, shorten_list
 
 _FIELDS = {"images": ("file_name", "width", "height"), "annotations": ("id",)}
 # pixels; rasterizing takes time and memory in proportion to the coordinates of a polygon
@@ -82,7 +82,7 @@ def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
         if strays:
             key = "categories" if field == "category_id" else "images"
             ids = shorten_list(entry["id"] for entry in strays)
-            unknown = shorten_list(sorted({repr(entry[field]) for entry in strays}))
+            unknown = shorten_list(sorted({brief(entry[field]) for entry in strays}))
             raise UserError(
                 f"{json_file}: {len(strays)} annotation(s) (id {ids}) have {field} {unknown}, "
                 f"which is not in '{key}' (ids there: {shorten_list(map(repr, known), 20)}): "
@@ -96,12 +96,12 @@ def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | No
         return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
     points = annotation.get("keypoints") or []
     if not isinstance(points, list) or not all(map(is_real, points)):
-        return f"has keypoints={points!r}: write numbers [x1, y1, visibility1, ...]"
+        return f"has keypoints={brief(points)}: write numbers [x1, y1, visibility1, ...]"
     mask = annotation.get("segmentation")
     if isinstance(mask, dict) and mask and mask["size"] != [image["height"], image["width"]]:
         return (
-            f"has an RLE mask of size {mask['size']!r} in an image of height {image['height']} "
-            f"and width {image['width']}: correct one of them"
+            f"has an RLE mask of size {brief(mask['size'])} in an image of height "
+            f"{image['height']} and width {image['width']}: correct one of them"
         )
     return None
 
