@@ -37,6 +37,8 @@ class VideoStream:
             not known.
         end: seconds from ``start`` to the end of the last picture, by the header; None: not known.
         count: number of frames by the header, which may be wrong; 0: not known.
+        packets_by_header: number of packets by the header, without an estimate; 0: not known.
+        rotation: degrees by which the display matrix rotates the last converted frame.
         size: (height, width) as stored.
         format: FFmpeg's name of the container format.
         codec: FFmpeg's name of the codec.
@@ -67,6 +69,7 @@ class VideoStream:
         start = self._container.start_time
         self.start = None if start is None else start / av.time_base
         self.end = self._end(float((stream.start_time or 0) * self.time_base))
+        self.packets_by_header, self.rotation = stream.frames, 0
         self.count = stream.frames or round((self.end or 0) * (self.rates or [0])[0])
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
@@ -188,6 +191,7 @@ class VideoStream:
             VideoError: the frame cannot be converted.
         """
         height, width = self.size
+        self.rotation = frame.rotation
         plain = frame.format.name in _PLAIN and not frame.interlaced_frame
         try:
             if plain and (frame.height, frame.width) == self.size:
