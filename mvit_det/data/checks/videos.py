@@ -175,12 +175,12 @@ class VideoCheck:
                 f"decoding {width}x{height} pixels takes {(short / _USUAL_SIDE) ** 2:.0f} times as "
                 f"long as with a shorter side of {_USUAL_SIDE}: convert it",
             )
-        if video.rotation:
+        if video.turned:
             yield self.finding(
                 "note",
                 "rotated video",
-                f"the file says that players turn it by {video.rotation} degrees, and so it is "
-                f"read ({width}x{height} pixels): boxes must be those of the turned frames",
+                f"players rotate or mirror it as its header says, and so it is read ({width}x"
+                f"{height} pixels): boxes must be those of the turned frames",
             )
 
 

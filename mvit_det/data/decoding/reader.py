@@ -31,7 +31,7 @@ class OpenVideo:
         fault: fault of the file as a whole, in a sentence; None: no known fault.
         key_frames: (K,) ascending indices of frames that are decoded without any other.
         lost: number of frames that the header, or the numbers in names, count and that are absent.
-        rotation: degrees by which the last frame that was read is rotated for display.
+        turned: whether the last frame that was read is rotated or mirrored for display.
     """
 
     times: np.ndarray
@@ -39,7 +39,7 @@ class OpenVideo:
     fault: str | None = None
     key_frames: np.ndarray
     lost: int = 0
-    rotation: int = 0
+    turned: bool = False
 
     def __len__(self) -> int:
         return len(self.times)
@@ -125,9 +125,9 @@ class VideoFile(OpenVideo):
         return self._index.end
 
     @property
-    def rotation(self) -> int:  # type: ignore[override]  # read only
-        """Degrees by which the last frame that was read is rotated for display."""
-        return self._stream.rotation
+    def turned(self) -> bool:  # type: ignore[override]  # read only
+        """Whether the last frame that was read is rotated or mirrored for display."""
+        return self._stream.turned
 
     def close(self) -> None:
         """Release the file."""
