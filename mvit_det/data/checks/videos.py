@@ -17,7 +17,7 @@ from mvit_det.data.decoding.reader import OpenVideo, VideoError, open_video
 from mvit_det.data.decoding.stream import VideoStream
 from mvit_det.data.video.datasets import VideoClasses
 from mvit_det.data.video.discovery import find_videos
-from mvit_det.data.video.frame_folders import MIXED, OTHER_COUNT, differs, mixed_kinds
+from mvit_det.data.video.frame_folders import differs, mixed_kinds
 from mvit_det.errors import shorten_list
 
 _MEGABYTE = 2**20  # of a file that is compared
@@ -102,27 +102,28 @@ class VideoCheck:
     def _judge_folder(self, video: OpenVideo) -> Iterator[Finding]:
         names = frame_names(self.path).names
         if kinds := mixed_kinds(names):
-            yield self.finding("warning", "mixed frames", f"{kinds} are {MIXED}")
+            yield self.finding(
+                "warning", "mixed frames", f"{kinds} all become frames: keep one kind there"
+            )
         elif self.listed is not None and differs(len(names), self.listed):
             yield self.finding(
                 "warning",
                 "number of frames",
-                f"{len(names)} instead of {self.listed} is {OTHER_COUNT}",
+                f"it has {len(names)} pictures, the list says {self.listed}: unpack it again",
             )
         if video.lost:
             yield self.finding(
                 "warning",
                 "lost frames",
                 f"{video.lost} pictures are missing by the numbers in the names, and the previous "
-                "ones are used instead: unpack the video again",
+                "ones are used instead: unpack it again",
             )
         empty = [n for n in names if not os.path.getsize(os.path.join(self.path, n))]
         if empty:
             yield self.finding(
                 "error",
                 "empty frames",
-                f"{len(empty)} pictures have 0 bytes ({shorten_list(empty, 3)}): unpack the video "
-                "again",
+                f"{len(empty)} pictures have 0 bytes ({shorten_list(empty, 3)}): unpack it again",
             )
 
     def _judge_times(self, video: OpenVideo) -> Iterator[Finding]:
@@ -143,7 +144,7 @@ class VideoCheck:
                 yield self.finding(
                     "note",
                     "variable frame rate",
-                    f"its frames are {steps.min():.2g} to {steps.max():.2g} s apart; clips are "
+                    f"its frames are {steps.min():.2g} to {steps.max():.2g} s apart: clips are "
                     "sampled by time, but annotations by frame index do not fit",
                 )
         if self.sampling is None:

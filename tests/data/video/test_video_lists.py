@@ -134,7 +134,7 @@ def test_a_frame_list(tmp_path):
     write_something(tmp_path)
     found = read(tmp_path / "train.csv", frames_of(["7", "73", "9", "5"]))
     assert rows(found) == [("7", 2), ("9", 2), ("5", 1)] and found.folders == TEMPLATES
-    assert found.rows[1].tolist() == [2, 8, 11]
+    assert found.rows[1].tolist() == [2, 8, 11] and found.frames.tolist() == [3, 3, 3]
     assert found.ignored == "1 videos that the JSON files do not name"
 
 
