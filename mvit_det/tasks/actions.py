@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +14,10 @@ from torch import nn
 
 from mvit_det.ava_files import read_label_map
 from mvit_det.data.actions.custom import use_custom_actions
+from mvit_det.data.checks.actions import CsvFiles, key_frame_checks
+from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.checks.videos import clip_side
 from mvit_det.data.custom.categories import Category, categories_from_config, trained_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, shorten_list
@@ -74,6 +78,27 @@ class ActionDetection(Task):
         """Read the test data before training, so that faults do not surface at the first test."""
         if files.train_actions:
             instantiate(cfg.dataloader.test.dataset)
+
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Yield what is wrong with the csv files of a split, and the checks of its videos.
+
+        Args:
+            cfg: with the loaders of both splits.
+            split: "train" or "test".
+            full: decode all frames, instead of three per video.
+
+        Raises:
+            UserError: a file or the data set is refused.
+        """
+        files = {part: CsvFiles.of(cfg.dataloader[part].dataset) for part in ("train", "test")}
+        if split == "train" and all(part.actions for part in files.values()):
+            yield from class_findings(*(part.action_counts() for part in files.values()), "boxes")
+        yield from files[split].findings()
+        dataset = instantiate(cfg.dataloader[split].dataset)
+        side = clip_side(cfg.dataloader[split].mapper)
+        yield from key_frame_checks(dataset, files[split].actions, side=side, full=full)
 
     def categories(self, cfg: DictConfig, class_names: Names | None = None) -> list[Category]:
         """Return the evaluated actions; a file of names, but not a list, may omit some.

@@ -8,7 +8,11 @@ import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.checks.videos import class_counts, clip_side, video_checks
 from mvit_det.data.video.custom import use_custom_videos
+from mvit_det.data.video.datasets import VideoClasses
 from mvit_det.evaluation.classification.metrics import TOP
 from mvit_det.tasks.base import Categories, Row, required_mapper
 from mvit_det.tasks.classification import Classification, ClassInference
@@ -31,14 +35,43 @@ class VideoClassification(Classification):
         **Classification.output_files,
     }
 
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Yield what is wrong with the classes and the list of a split, and the checks of videos.
+
+        Args:
+            cfg: with the loaders of both splits.
+            split: "train" or "test".
+            full: decode all frames, instead of three per video.
+
+        Raises:
+            UserError: the data set is refused.
+        """
+        datasets = {part: _videos_of(cfg, part) for part in dict.fromkeys((split, "test"))}
+        if split == "train":
+            yield from class_findings(*map(class_counts, datasets.values()), "videos")
+        mapper = cfg.dataloader[split].mapper
+        options = dict(sampling=instantiate(mapper.sampling), side=clip_side(mapper), full=full)
+        yield from video_checks(datasets[split], **options)
+
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
         """Build `ClipInference` from the sampling and transform of the test mapper."""
         mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
-        # older configs wrap the dataset in `video_views`
-        fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
+        fps = _dataset_node(cfg, "test").get("fps")
         parts = instantiate(mapper.transform), instantiate(mapper.sampling)
         return ClipInference(*parts, clips, fps)
+
+
+def _dataset_node(cfg: DictConfig, split: str) -> DictConfig:
+    """Return the node of the videos; older configs wrap it in `video_views`."""
+    node = cfg.dataloader[split].dataset
+    return node.get("dataset") or node
+
+
+def _videos_of(cfg: DictConfig, split: str) -> VideoClasses:
+    return instantiate(_dataset_node(cfg, split))
 
 
 @dataclass(frozen=True)

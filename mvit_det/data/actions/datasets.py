@@ -154,8 +154,8 @@ def action_clips(
         UserError: an input is refused; the module's docstring lists the reasons.
     """
     _check_numbers(seconds, fps, min_score=min_score, start=start, max_missing=max_missing)
-    truth = _resolve_paths(actions, "The file of actions")
-    proposal_files = _resolve_paths(proposals, "The file of proposals")
+    truth = resolve_paths(actions, "The file of actions")
+    proposal_files = resolve_paths(proposals, "The file of proposals")
     _check_files(truth, proposal_files)
     names_file = str(resolve_path(label_map, "The label map")) if label_map else None
     if excluded:
@@ -168,7 +168,7 @@ def action_clips(
     tables = _choose_boxes(annotated, proposed, num_classes, min_score, annotated_boxes)
     frames = key_frames_of(list(tables.values()), num_classes)
     frames = _select_seconds(frames, seconds, list(tables))
-    folders = read_frame_lists(_resolve_paths(frame_lists or (), "The frame list"))
+    folders = read_frame_lists(resolve_paths(frame_lists or (), "The frame list"))
     found = find_clips(videos, frames.videos, folders, max_missing, list(tables))
     missing = [video for video, path in zip(frames.videos, found) if path is None]
     frames = frames.select(np.array([path is not None for path in found])[frames.video])
@@ -293,6 +293,15 @@ def _check_files(truth: Sequence[str], proposals: Sequence[str]) -> None:
         raise UserError(f"The file {shorten_list(twice)} is given twice: name it once.")
 
 
-def _resolve_paths(paths: Paths, what: str) -> list[str]:
+def resolve_paths(paths: Paths, what: str) -> list[str]:
+    """Resolve one path or several, as `resolve_path` does.
+
+    Args:
+        paths: of files.
+        what: kind of file, with which the message begins.
+
+    Raises:
+        UserError: a file does not exist.
+    """
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     return [str(resolve_path(path, what)) for path in paths]

@@ -86,7 +86,7 @@ def read_frame_lists(paths: Sequence[str | os.PathLike]) -> dict[str, str]:
     folders: dict[str, str] = {}
     for path in map(Path, paths):
         known = len(folders)
-        for _, fields in frame_list_rows(path):
+        for _, fields, _ in frame_list_rows(path):
             folders.setdefault(fields[0], os.path.dirname(fields[3]))
         if len(folders) == known:
             raise UserError(f"The frame list {path} adds no video to the others: leave it out.")

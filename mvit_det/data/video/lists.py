@@ -161,16 +161,18 @@ def frame_list(path: Path) -> FileIndex:
         UserError: a row does not fit the format, or its label is not a single class index.
     """
     known = _something_labels(path)
-    rows, unlabelled = [], 0
-    for number, fields in frame_list_rows(path):
+    rows, frames, unlabelled = [], [], 0
+    for number, fields, count in frame_list_rows(path):
         label = known.get(fields[0]) if known else _single_label(path, number, fields)
         if label is None:
             unlabelled += 1
         else:
             rows.append((number, os.path.dirname(fields[3]), label))
+            frames.append(count)
     ignored = f"{unlabelled} videos that the JSON files do not name" if unlabelled else ""
     classes = _something_classes(path) or () if known else ()
-    return _index(path, rows, classes, ordered=bool(known), ignored=ignored)
+    more: Any = dict(frames=np.array(frames, np.int64), ordered=bool(known), ignored=ignored)
+    return _index(path, rows, classes, **more)
 
 
 def _index(
