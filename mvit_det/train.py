@@ -65,7 +65,7 @@ def argument_parser() -> ArgumentParser:
     return parser
 
 
-def _flags_as_overrides(args: Namespace) -> list[str]:
+def flags_as_overrides(args: Namespace) -> list[str]:
     """Convert the flags of `_FLAGS` to overrides; raise a `UserError` for a contradiction."""
     overrides = []
     for name, key in _FLAGS.items():
@@ -94,7 +94,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         UserError: a flag, override or custom data file cannot be used.
     """
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
-    args.opts = [*_flags_as_overrides(args), *args.opts]
+    args.opts = [*flags_as_overrides(args), *args.opts]
     cfg = load_config(args.config_file, args.allow_target)
     args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     task, files = task_of(cfg), CustomFiles.from_args(args)

@@ -386,7 +386,7 @@ def _select_images(
         level = logging.WARNING if faults or bad else logging.INFO
         lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
         head = f"{title}: {len(kept)} of {len(dicts)} images are used."
-        logger.log(level, "\n".join([head, *lines]))
+        logger.log(level, "\n".join([head, *lines]), extra={"summary": True})
     if not kept:
         raise UserError(
             f"{title}: none of the {len(dicts)} images has an annotation that can be used: "
