@@ -114,7 +114,8 @@ def valid_rows(path: str | os.PathLike, table: BoxTable, num_classes: int) -> Bo
         if rows.any():
             lines = table.line[rows].tolist()
             logger.warning(
-                "%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)
+                *("%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)),
+                extra={"summary": True},
             )
     return table.rows(~np.asarray(inverted | outside))
 
@@ -151,6 +152,7 @@ def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
         logger.warning(
             "%s: %d rows repeat an earlier one (same key frame, box and action): line %s",
             *(path, len(lines), shorten_list(lines, 10)),
+            extra={"summary": True},
         )
 
 

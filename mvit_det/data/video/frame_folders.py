@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _PROBED = 20  # folders to list
 _LEAST = 0.1  # share of a folder's pictures that a second kind must have to be frames of its own
 
+
 def mixed_kinds(names: Sequence[str]) -> str:
     """Describe the kinds of pictures by their names, "30 *.jpg, 30 flow_*.jpg"; "" if only one."""
     kinds = Counter(re.sub(r"[0-9]+", "*", name) for name in names).most_common(4)
@@ -72,4 +73,5 @@ def check_frame_folders(
             logger.warning(
                 "%s: %d of %d checked folders %s: %s",
                 *(title, *numbers, what, shorten_list(found, 2)),
+                extra={"summary": True},
             )
