@@ -40,6 +40,9 @@ def argument_parser() -> ArgumentParser:
         "--start-only", action="store_true", help="do not read the files of pictures and videos"
     )
     parser.add_argument(
+        "--full", action="store_true", help="decode all frames of videos, not three of each"
+    )
+    parser.add_argument(
         "--processes",
         type=int,
         default=len(os.sched_getaffinity(0))
@@ -80,7 +83,7 @@ def main(args: Namespace) -> int:
                     continue
                 checks: list[FileCheck] = []
                 with Steps(report.add_sentence)("data set"):
-                    checks = collect(task.check_files(cfg, split), report)
+                    checks = collect(task.check_files(cfg, split, args.full), report)
                 files[split] = len(checks)
                 prints[split] = read_files(checks, report, args.processes, _SPLITS[split])
             if len(prints) == 2:

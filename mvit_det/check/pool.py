@@ -1,5 +1,6 @@
 """Run checks of files in several processes, in order."""
 
+import logging
 import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -79,12 +80,17 @@ def _run_all(checks: Sequence[FileCheck]) -> list[FileReport]:
 
 
 def _run(check: FileCheck) -> FileReport:
+    log = logging.getLogger("mvit_det")
+    level = log.level
+    log.setLevel(logging.ERROR)  # warnings are findings
     try:
         return check.run()
     except Exception as error:  # one file must not end the check of all others
         detail = " ".join(str(error).split())
         message = f"it cannot be checked ({type(error).__name__}: {detail}): repair or remove it"
         return FileReport([Finding("error", "unreadable file", message, check.path)])
+    finally:
+        log.setLevel(level)
 
 
 def _run_apart(checks: Sequence[FileCheck]) -> list[FileReport]:

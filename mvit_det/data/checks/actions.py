@@ -55,7 +55,7 @@ class KeyFramesCheck(VideoCheck):
                 "key frame outside",
                 f"{len(outside)} of its {len(self.times)} key frames, such as second {second:g}, "
                 f"have no frame ({reason}): correct the seconds, or start and fps of the data",
-                seconds=sorted(outside),
+                second=second,
             )
         yield from super().judge(video)
 

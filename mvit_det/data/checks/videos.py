@@ -67,8 +67,8 @@ class VideoCheck:
             with open_video(self.path, fps=self.fps) as video:
                 yield from self.judge(video)
         except VideoError as error:
-            fix = "download or convert it again, or take it out"
-            yield self.finding("error", "unreadable video", f"{error}: {fix}")
+            message = f"it cannot be read ({error}): download or convert it again, or take it out"
+            yield self.finding("error", "unreadable video", message)
 
     def judge(self, video: OpenVideo) -> Iterator[Finding]:
         """Yield what is wrong with an open video.
