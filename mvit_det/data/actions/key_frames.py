@@ -130,7 +130,7 @@ def box_faults(box: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     inverted = (box[:, 2:] <= box[:, :2]).any(axis=1)
     outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~inverted
     beyond = ((box < -_ROUNDING) | (box > 1 + _ROUNDING)).any(axis=1) & ~inverted & ~outside
-    return inverted, outside, beyond
+    return np.asarray(inverted), np.asarray(outside), np.asarray(beyond)
 
 
 def repeated_rows(table: BoxTable) -> np.ndarray:

@@ -53,13 +53,11 @@ class FileReport:
 
 
 class FileCheck(Protocol):
-    """The check of one file, which runs in another process: it must pickle, and be small.
+    """The check of one file, which runs in another process: it must pickle, and be small."""
 
-    Attributes:
-        path: of the file.
-    """
-
-    path: str
+    @property
+    def path(self) -> str:
+        """Path of the file."""
 
     def run(self) -> FileReport:
         """Read the file completely. Faults are findings, not exceptions."""

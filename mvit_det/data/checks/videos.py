@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -212,20 +212,25 @@ def class_counts(dataset: VideoClasses) -> dict[str, int]:
     return dict(zip(dataset.class_names, counts.tolist()))
 
 
-def video_checks(dataset: VideoClasses, **options: Any) -> Iterator[Finding | VideoCheck]:
+def video_checks(
+    dataset: Iterable[Mapping[str, Any]], **options: Any
+) -> Iterator[Finding | VideoCheck]:
     """Yield the rows of a list that have no video, and the check of each video.
 
     Args:
-        dataset: the videos of a split.
+        dataset: `VideoClasses` or the items of another data set, with "file_name" and maybe "fps".
         **options: of `VideoCheck`.
     """
-    files = dataset.files
-    if dataset.missing:
-        for name in find_videos(files.list_file, files.source)[1]:
-            yield missing_video(name, files.source, files.list_file, "it is left out")
-    for number in range(len(dataset.labels)):
-        listed = None if files.frames is None else int(files.frames[number])
-        yield VideoCheck(files.path(number), dataset.fps, listed=listed, **options)
+    listed: Mapping[str, int] = {}
+    if isinstance(dataset, VideoClasses):
+        files = dataset.files
+        if dataset.missing:
+            for name in find_videos(files.list_file, files.source)[1]:
+                yield missing_video(name, files.source, files.list_file, "it is left out")
+        if files.frames is not None:
+            listed = {files.path(row): int(count) for row, count in enumerate(files.frames)}
+    for path, fps in {item["file_name"]: item.get("fps") for item in dataset}.items():
+        yield VideoCheck(path, fps, listed=listed.get(path), **options)
 
 
 def missing_video(name: str, folder: str, file: str, effect: str) -> Finding:
