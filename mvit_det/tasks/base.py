@@ -156,7 +156,9 @@ class Task:
                 "the same classes."
             )
 
-    def check_files(self, cfg: DictConfig, split: str) -> Iterator[Finding | FileCheck]:
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
         """Yield faults of the data, and the checks of all of their files, for `mvit_det.check`.
 
         What building the data set reports is known to that command.
@@ -164,6 +166,7 @@ class Task:
         Args:
             cfg: complete.
             split: "train" or "test": of ``dataloader.SPLIT.dataset``.
+            full: decode all frames of videos, instead of three per video.
 
         Raises:
             UserError: the data cannot be read at all.

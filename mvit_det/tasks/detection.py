@@ -49,7 +49,9 @@ class Detection(Task):
         "pictures/confusion.png": "which classes are taken for which",
     }
 
-    def check_files(self, cfg: DictConfig, split: str) -> Iterator[Finding | FileCheck]:
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
         """Check the annotations, and that the pictures are as they say."""
         node: Any = OmegaConf.select(cfg, f"dataloader.{split}.dataset")
         augmentations = OmegaConf.select(cfg, "dataloader.test.mapper.augmentations") or []

@@ -82,7 +82,7 @@ class CsvFiles:
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "CsvFiles":
-        """Take the arguments of a config node; those of another data set than `action_clips` have none.
+        """Take the arguments of a config node, which has none if it is not of `action_clips`.
 
         Raises:
             UserError: a file does not exist.
