@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import mvit_det
 from mvit_det.check.duplicates import Fingerprints, find_duplicates
-from mvit_det.check.pool import run_checks
+from mvit_det.check.pool import CheckPool
 from mvit_det.check.report import Report, open_report
 from mvit_det.check.sheets import draw_sheets
 from mvit_det.check.start import Steps, judge_start
@@ -40,7 +40,7 @@ def argument_parser() -> ArgumentParser:
         "--start-only", action="store_true", help="do not read the files of pictures and videos"
     )
     parser.add_argument(
-        "--full", action="store_true", help="decode all frames of videos, not three of each"
+        "--full", action="store_true", help="decode all frames of videos, instead of three of each"
     )
     parser.add_argument(
         "--processes",
@@ -73,7 +73,7 @@ def main(args: Namespace) -> int:
         raise UserError(f"--output {folder} is a file: give a folder.")
     files = {"train": 0, "test": 0}
     head = {"mvit_det": mvit_det.__version__, "config": args.config_file}
-    with open_report(folder / "check.json", head) as report:
+    with open_report(folder / "check.json", head) as report, CheckPool(args.processes) as pool:
         start = judge_start(args, report.add_sentence)
         if start is not None and not args.start_only:
             cfg, task = start
@@ -85,9 +85,9 @@ def main(args: Namespace) -> int:
                 with Steps(report.add_sentence)("data set"):
                     checks = collect(task.check_files(cfg, split, args.full), report)
                 files[split] = len(checks)
-                prints[split] = read_files(checks, report, args.processes, _SPLITS[split])
+                prints[split] = read_files(checks, report, pool, _SPLITS[split])
             if len(prints) == 2:
-                compare(prints["train"], prints["test"], report, args.processes)
+                compare(prints["train"], prints["test"], report, pool)
         report.close(files)
     sheets = draw_sheets(report.worst(), folder)
     totals = ", ".join(f"{report.total(each)} {each}s" for each in ("error", "warning", "note"))
@@ -112,24 +112,24 @@ def collect(found: Iterable[Finding | FileCheck], report: Report) -> list[FileCh
 
 
 def read_files(
-    checks: Sequence[FileCheck], report: Report, processes: int, what: str
+    checks: Sequence[FileCheck], report: Report, pool: CheckPool, what: str
 ) -> Fingerprints:
     """Run the checks, report their findings, and return the fingerprints of the files."""
     prints = Fingerprints()
-    unit = f"files for {what}"
-    for check, result in progress(run_checks(checks, processes), len(checks), unit):
+    logger.info("Reading the %d files for %s", len(checks), what)
+    for check, result in progress(pool.run(checks), len(checks), "files"):
         for finding in result.findings:
             report.add(finding)
         prints.add(check.path, result)
     return prints
 
 
-def compare(train: Fingerprints, test: Fingerprints, report: Report, processes: int) -> None:
+def compare(train: Fingerprints, test: Fingerprints, report: Report, pool: CheckPool) -> None:
     """Add the files that are equal or similar in both splits."""
     findings, checks = find_duplicates(train, test)
     for finding in findings:
         report.add(finding)
-    for _, result in progress(run_checks(checks, processes), len(checks), "similar pictures"):
+    for _, result in progress(pool.run(checks), len(checks), "similar pictures"):
         for finding in result.findings:
             report.add(finding)
 

@@ -6,54 +6,67 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import count
+from dataclasses import dataclass, field
+from itertools import islice
 
 from mvit_det.data.checks.findings import FileCheck, FileReport, Finding
 from mvit_det.data.image_files import PictureFormat, current_pictures, use_pictures
 
 _CHUNK = 16  # files per task of a process
 _AHEAD = 4  # tasks per process that wait
-_FEW = 200  # files: fewer are checked sooner than a process starts
+_FEW = 1000  # files: fewer are checked sooner than processes start
+
+Reports = Iterator[tuple[FileCheck, FileReport]]
 
 
-def run_checks(
-    checks: Sequence[FileCheck], processes: int
-) -> Iterator[tuple[FileCheck, FileReport]]:
-    """Yield all checks with their reports, in order.
+@dataclass
+class CheckPool:
+    """Processes that run checks; use it as a context manager.
 
-    Processes are spawned, as on every system. One that is ended, by a decoder or for lack of
-    memory, costs the file that it read alone, which is then a finding.
+    They are spawned, as on every system. One that is ended, by a decoder or for lack of memory,
+    costs only the file that it read, which is then a finding.
 
     Args:
-        checks: of files.
         processes: number of processes; 0: check in this one, as is done for a few files.
     """
-    if processes == 0 or len(checks) < _FEW:
-        yield from ((check, _run(check)) for check in checks)
-        return
-    chunks = (list(checks[at : at + _CHUNK]) for at in range(0, len(checks), _CHUNK))
-    pool = _pool(processes)
-    waiting: deque[tuple[list[FileCheck], Future]] = deque()
-    try:
-        for step in count():
-            chunk = next(chunks, None)
-            if chunk is None and not waiting:
-                return
-            if chunk is not None:
-                waiting.append((chunk, _submit(pool, chunk)))
-                if step < _AHEAD * processes:
-                    continue
+
+    processes: int
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+
+    def __enter__(self) -> "CheckPool":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def run(self, checks: Sequence[FileCheck]) -> Reports:
+        """Yield all checks with their reports, in order."""
+        if self.processes == 0 or (self._pool is None and len(checks) < _FEW):
+            yield from ((check, _run(check)) for check in checks)
+            return
+        chunks = (list(checks[at : at + _CHUNK]) for at in range(0, len(checks), _CHUNK))
+        waiting = deque(
+            (chunk, self._submit(chunk)) for chunk in islice(chunks, _AHEAD * self.processes)
+        )
+        while waiting:
             first, future = waiting.popleft()
             try:
                 reports = future.result()
             except BrokenProcessPool:
-                pool.shutdown(cancel_futures=True)
+                self._close()
                 reports = _run_apart(first)
-                pool = _pool(processes)
-                waiting = deque((chunk, _submit(pool, chunk)) for chunk, _ in waiting)
+                waiting = deque((chunk, self._submit(chunk)) for chunk, _ in waiting)
+            waiting.extend((chunk, self._submit(chunk)) for chunk in islice(chunks, 1))
             yield from zip(first, reports)
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def _submit(self, checks: Sequence[FileCheck]) -> Future:
+        self._pool = self._pool or _pool(self.processes)
+        return _submit(self._pool, checks)
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mvit_det.checkpoint.published import fetch, find
+from mvit_det.data.bad_samples import TooManyBad
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.image_files import configured_pictures, use_pictures
 from mvit_det.engine import apply_overrides, load_config, open_device
@@ -51,6 +52,8 @@ class Steps:
             try:
                 self.failed = False
                 yield
+            except TooManyBad as error:
+                self.add("note", "too many faults", str(error))
             except Exception as error:
                 self.failed = True
                 sentence = user_message(error) or f"{type(error).__name__}: {error}"

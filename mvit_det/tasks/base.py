@@ -166,7 +166,7 @@ class Task:
         Args:
             cfg: complete.
             split: "train" or "test": of ``dataloader.SPLIT.dataset``.
-            full: decode all frames of videos, instead of a few.
+            full: decode all frames of videos, instead of three per video.
 
         Raises:
             UserError: the data cannot be read at all.

@@ -2,8 +2,8 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ THUMBNAIL = 32  # pixels
 # Pictures whose thumbnails differ by less than this share of their contrast, or by this many grey
 # levels, are near-duplicates: a copy that is resized and compressed again differs by far less.
 _SHARE, _LEVELS = 0.1, 1.5
+_ENLARGED = 4  # times, from which on a picture is small
 _CUT = ("truncated", "broken data stream")
 
 
@@ -122,30 +123,69 @@ class PictureCheck:
 
     Attributes:
         path: of the file, or of the tar file that it is in.
+        name: of the picture in the tar file; "" if it is a file.
         offset: position in bytes at which it begins.
         size: in bytes; None: the whole file.
         turns: whether the mapper applies the EXIF orientation.
-        ids: of its findings.
+        side: of the model's input in pixels; 0: unknown.
     """
 
     path: str
+    name: str = ""
     offset: int = 0
     size: int | None = None
     turns: bool = True
-    ids: Mapping[str, Any] = field(default_factory=dict)
+    side: int = 0
 
     def run(self) -> FileReport:
         """Decode the picture."""
-        read = read_picture(self.path, self.offset, self.size, **self.ids)
+        ids = {"name": self.name} if self.name else {}
+        read = read_picture(self.path, self.offset, self.size, **ids)
         findings = read.findings
+        shown = "" if self.name else self.path
         if read.orientation != 1 and read.size and not self.turns:
             message = (
                 f"its EXIF orientation {read.orientation} is ignored, so that it is trained as "
                 "stored: set exif_transpose=true of both mappers"
             )
-            findings.append(Finding("warning", "EXIF orientation", message, self.path, self.ids))
+            kind = "EXIF orientation"
+            findings.append(Finding("warning", kind, message, self.path, ids, shown))
+        if read.size and min(read.size) * _ENLARGED < self.side:
+            width, height = read.size
+            message = (
+                f"it has {width} x {height} pixels, which are enlarged to {self.side}: use a "
+                "larger copy, or a smaller input of the model"
+            )
+            rank = min(read.size)
+            kind = "small picture"
+            findings.append(Finding("note", kind, message, self.path, ids, shown, rank=rank))
         # those of a tar file are not compared with others
-        return FileReport(findings, read.digest, read.hash if self.size is None else None)
+        return FileReport(findings, read.digest, None if self.name else read.hash)
+
+
+def picture_checks(
+    dataset: Iterable[Mapping[str, Any]], turns: bool, side: int
+) -> Iterator[PictureCheck]:
+    """Yield the check of each image of a data set for classification.
+
+    Args:
+        dataset: items with "file_name", and "shard", "offset" and "size" for those of tar files.
+        turns: as for `PictureCheck`.
+        side: as for `PictureCheck`.
+    """
+    for item in dataset:
+        if "shard" in item:
+            place = item["file_name"], item["offset"], item["size"]
+            yield PictureCheck(item["shard"], *place, turns=turns, side=side)
+        elif "file_name" in item:
+            yield PictureCheck(item["file_name"], turns=turns, side=side)
+
+
+def class_counts(dataset: Any) -> dict[str, int]:
+    """Return the number of images of each class of a data set; {} if it does not know them."""
+    names, labels = getattr(dataset, "class_names", []), getattr(dataset, "labels", [])
+    counts = np.bincount(np.asarray(labels, int), minlength=len(names)).tolist()
+    return dict(zip(names, counts))
 
 
 @dataclass(frozen=True)

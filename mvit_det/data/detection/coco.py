@@ -22,6 +22,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
 from mvit_det.commands import command
+from mvit_det.data.bad_samples import TooManyBad
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.detection.annotations import (
     annotation_fault,
@@ -346,7 +347,7 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
     count = sum(map(len, faults.values()))
     if count > max_bad_share * total:
         kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
-        raise UserError(
+        raise TooManyBad(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
             f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
             "masks are missing, train boxes alone with model.masks=false."
@@ -367,7 +368,7 @@ def _select_images(
     bad = missing | unreadable_files([path for path in paths if path not in missing])
     if len(bad) > max_bad_share * len(dicts):
         listed = shorten_list((f"{path}: {reason}" for path, reason in bad.items()), limit=3)
-        raise UserError(
+        raise TooManyBad(
             f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
             f"max_bad_share={max_bad_share} allows: repair them, or correct the path {image_root}."
         )
