@@ -237,9 +237,8 @@ def key_frame_checks(
     for item in dataset:
         items[item["file_name"]].append({key: item.get(key) for key in ("second", "time", "fps")})
     if isinstance(dataset, ActionClips):
-        folder, source = os.path.dirname(dataset.paths[0]), shorten_list(actions)
         for name in dataset.missing:
-            yield missing_video(name, folder, source, "its key frames are left out")
+            yield missing_video(name, shorten_list(actions), "its key frames are left out")
     for path, found in items.items():
         times, first = np.array([item["time"] for item in found]), found[0]
         start = first["second"] - first["time"]

@@ -226,16 +226,16 @@ def video_checks(
         files = dataset.files
         if dataset.missing:
             for name in find_videos(files.list_file, files.source)[1]:
-                yield missing_video(name, files.source, files.list_file, "it is left out")
+                yield missing_video(name, files.list_file, "it is left out")
         if files.frames is not None:
             listed = {files.path(row): int(count) for row, count in enumerate(files.frames)}
     for path, fps in {item["file_name"]: item.get("fps") for item in dataset}.items():
         yield VideoCheck(path, fps, listed=listed.get(path), **options)
 
 
-def missing_video(name: str, folder: str, file: str, effect: str) -> Finding:
-    """Build the finding of a video that a file names and its folder lacks."""
-    message = f"{folder} lacks the video {name}, and {effect}: add it, or delete its rows"
+def missing_video(name: str, file: str, effect: str) -> Finding:
+    """Build the finding of a video that a file names and the folder of videos lacks."""
+    message = f"the video {name} is not found, and {effect}: add it, or delete its rows"
     return Finding("warning", "missing video", message, file=file, ids=dict(video=name))
 
 
