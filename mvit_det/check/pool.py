@@ -14,7 +14,7 @@ from mvit_det.data.image_files import PictureFormat, current_pictures, use_pictu
 
 _CHUNK = 16  # files per task of a process
 _AHEAD = 4  # tasks per process that wait
-_FEW = 1000  # files: fewer are checked sooner than processes start
+_FEW = 1000  # pictures: fewer are checked sooner than processes start
 
 Reports = Iterator[tuple[FileCheck, FileReport]]
 
@@ -46,7 +46,8 @@ class CheckPool:
 
     def run(self, checks: Sequence[FileCheck]) -> Reports:
         """Yield all checks with their reports, in order."""
-        if self.processes == 0 or (self._pool is None and len(checks) < _FEW):
+        cost = sum(getattr(check, "cost", 1) for check in checks)
+        if self.processes == 0 or (self._pool is None and cost < _FEW):
             yield from ((check, _run(check)) for check in checks)
             return
         chunks = (list(checks[at : at + _CHUNK]) for at in range(0, len(checks), _CHUNK))

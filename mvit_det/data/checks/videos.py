@@ -54,6 +54,11 @@ class VideoCheck:
     listed: int | None = None
     full: bool = False
 
+    @property
+    def cost(self) -> int:
+        """Time that it takes for ten seconds of video, in that of a picture."""
+        return 100 if self.full else 10
+
     def run(self) -> FileReport:
         """Read the video; a video that cannot be read is a finding."""
         return FileReport(list(self._findings()), content_digest(self.path))
