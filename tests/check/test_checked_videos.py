@@ -1,5 +1,7 @@
 """Videos in the pool of checks and on contact sheets."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,6 @@ from video_files import numbered_frames, write_frame_folder, write_video
 
 from mvit_det.check.pool import CheckPool
 from mvit_det.check.sheets import draw_sheets
-from mvit_det.data.checks.actions import KeyFramesCheck
 from mvit_det.data.checks.findings import Finding
 from mvit_det.data.checks.videos import VideoCheck
 
@@ -39,8 +40,12 @@ def test_what_reading_logs_is_not_repeated_next_to_the_finding(tmp_path, caplog)
 def test_a_few_long_videos_are_worth_processes(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr("mvit_det.check.pool._pool", lambda count: started.append(count) or 1 / 0)
+    short, long = (tmp_path / name for name in ("short.mp4", "long.mp4"))
+    for path, size in ((short, 100_000), (long, 100_000_000)):
+        path.touch()
+        os.truncate(path, size)  # takes no space
     with CheckPool(2) as pool:
-        assert len(list(pool.run([VideoCheck("none.mp4")] * 20))) == 20 and not started
+        assert len(list(pool.run([VideoCheck(str(short))] * 20))) == 20 and not started
         with pytest.raises(ZeroDivisionError):
-            next(pool.run([KeyFramesCheck("none.mp4", full=True)] * 20))
+            next(pool.run([VideoCheck(str(long))] * 20))
     assert started == [2]

@@ -36,11 +36,6 @@ class KeyFramesCheck(VideoCheck):
     times: Sequence[float] | np.ndarray = ()
     start: float = 0.0
 
-    @property
-    def cost(self) -> int:
-        """Time that it takes for minutes of video, in that of a picture."""
-        return 10 * super().cost
-
     def judge(self, video: OpenVideo) -> Iterator[Finding]:
         """Yield what is wrong with an open video, and its key frames that are outside of it.
 
