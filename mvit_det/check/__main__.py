@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from detectron2.utils.logger import setup_logger
-from omegaconf import OmegaConf
 
 import mvit_det
 from mvit_det.check.duplicates import Fingerprints, find_duplicates
@@ -76,14 +75,11 @@ def main(args: Namespace) -> int:
     with open_report(folder / "check.json", head) as report, CheckPool(args.processes) as pool:
         start = judge_start(args, report.add_sentence)
         if start is not None and not args.start_only:
-            cfg, task = start
             prints = {}
             for split in ["test"] if args.eval_only else _SPLITS:
-                if OmegaConf.select(cfg, f"dataloader.{split}.dataset") is None:
-                    continue
                 checks: list[FileCheck] = []
                 with Steps(report.add_sentence)("data set"):
-                    checks = collect(task.check_files(cfg, split, args.full), report)
+                    checks = collect(start.check_files(split, args.full), report)
                 files[split] = len(checks)
                 prints[split] = read_files(checks, report, pool, _SPLITS[split])
             if len(prints) == 2:

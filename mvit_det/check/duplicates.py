@@ -1,6 +1,6 @@
 """Equal and similar files of training and validation data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +12,11 @@ from mvit_det.data.checks.pictures import SimilarCheck, near_duplicate
 # hashes are equal in at least one of 6 groups of bits, so that few pairs are compared.
 DISTANCE = 5
 _GROUPS = [11, 11, 11, 11, 10, 10]
+# Drawings or pictures of documents may be alike in a group of bits: of as many that are, only
+# the neighbours in the order of the remaining bits are compared.
+_NEIGHBOURS = 512
 _BLOCK = 1 << 22  # pairs compared at a time
-_WORDS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
+_COUNTS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 
 
 @dataclass
@@ -59,52 +62,56 @@ def find_duplicates(
             "metric says little about others: divide them"
         )
         findings.append(Finding("warning", "validation on training data", message))
-    nearest: dict[str, tuple[int, str]] = {}
-    for distance, first, second in _near(train.hashes, test.hashes):
-        path, other = test.paths[test.hashed[second]], train.paths[train.hashed[first]]
-        if path not in pairs and path != other:
-            nearest[path] = min(nearest.get(path, (65, "")), (distance, other))
-    return findings, [SimilarCheck(path, other) for path, (_, other) in nearest.items()]
+    checks = []
+    for index, other in _nearest(train.hashes, test.hashes).items():
+        path, similar = test.paths[test.hashed[index]], train.paths[train.hashed[other]]
+        if path not in pairs and path != similar:
+            checks.append(SimilarCheck(path, similar))
+    return findings, checks
 
 
-def _near(train: Sequence[int], test: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield (distance, index in ``train``, index in ``test``) of hashes of at most `DISTANCE`."""
-    # pictures of one hash are compared once
-    (first, first_at), (second, second_at) = (
-        np.unique(np.array(hashes, np.uint64), return_index=True) for hashes in (train, test)
-    )
-    inverse = np.searchsorted(second, np.array(test, np.uint64))
-    members: dict[int, list[int]] = {}
-    for index, value in enumerate(inverse.tolist()):
-        members.setdefault(value, []).append(index)
+def _nearest(train: Sequence[int], test: Sequence[int]) -> dict[int, int]:
+    """Return for each hash in ``test`` the nearest in ``train`` within `DISTANCE`, by index."""
+    first, second = (np.array(hashes, np.uint64) for hashes in (train, test))
+    best = np.full(len(second), np.iinfo(np.int64).max)
     shift = 0
     for bits in _GROUPS:
-        keys = [
-            (hashes >> np.uint64(shift)) & np.uint64((1 << bits) - 1) for hashes in (first, second)
-        ]
+        # the group of bits becomes the highest
+        turned, wanted = (
+            np.bitwise_or(x << np.uint64(shift), x >> np.uint64(64 - shift)) if shift else x
+            for x in (first, second)
+        )
+        order = np.argsort(turned, kind="stable")
+        _compare(turned[order], order, wanted, np.uint64(64 - bits), best)
         shift += bits
-        order = np.argsort(keys[0], kind="stable")
-        ordered = keys[0][order]
-        starts, ends = (np.searchsorted(ordered, keys[1], side) for side in ("left", "right"))
-        for distance, place, at in _compare(first, second, order, starts, ends):
-            yield from ((distance, int(first_at[place]), index) for index in members[at])
+    found = np.flatnonzero(best < (DISTANCE + 1) << 32)
+    return dict(zip(found.tolist(), (best[found] & 0xFFFFFFFF).tolist()))
 
 
 def _compare(
-    first: np.ndarray, second: np.ndarray, order: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> Iterator[tuple[int, int, int]]:
-    """Compare each of ``second`` with those of ``first`` in ``order[start:end]``, in blocks."""
-    sizes = np.maximum(ends - starts, 0)
-    begin = 0
-    while begin < len(second):
-        total = np.cumsum(sizes[begin:])
-        end = begin + max(1, int(np.searchsorted(total, _BLOCK, "right")))
-        size = sizes[begin:end]
-        at = np.repeat(np.arange(begin, end), size)
-        within = np.arange(len(at)) - np.repeat(np.cumsum(size) - size, size)
-        place = order[starts[at] + within]
-        words = (first[place] ^ second[at]).view(np.uint16).reshape(-1, 4)
-        distance = _WORDS[words].sum(axis=1, dtype=np.int64)
-        near = np.flatnonzero(distance <= DISTANCE)
-        yield from zip(distance[near].tolist(), place[near].tolist(), at[near].tolist())
-        begin = end
+    known: np.ndarray, order: np.ndarray, wanted: np.ndarray, low: np.uint64, best: np.ndarray
+) -> None:
+    """Compare hashes with those that are equal in their highest bits, in blocks.
+
+    Args:
+        known: (N,) sorted hashes.
+        order: (N,) their indices.
+        wanted: (M,) hashes.
+        low: number of the lower bits, which may differ.
+        best: (M,) int64, distance << 32 | index of the nearest so far; changed in place.
+    """
+    near, mask = np.searchsorted(known, wanted), (np.uint64(1) << low) - np.uint64(1)
+    start = np.maximum(np.searchsorted(known, wanted & ~mask), near - _NEIGHBOURS)
+    end = np.minimum(np.searchsorted(known, wanted | mask, "right"), near + _NEIGHBOURS)
+    rows = np.flatnonzero(end > start)
+    sizes = (end - start)[rows]
+    blocks = np.cumsum(sizes) // _BLOCK
+    for block in np.unique(blocks):
+        mine = rows[blocks == block]
+        size = (end - start)[mine]
+        offsets = np.cumsum(size) - size
+        place = np.arange(size.sum()) - np.repeat(offsets - start[mine], size)
+        differing = known[place] ^ np.repeat(wanted[mine], size)
+        distance = _COUNTS[differing.view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64)
+        nearest = np.minimum.reduceat(distance << 32 | order[place], offsets)
+        best[mine] = np.minimum(best[mine], nearest)

@@ -6,6 +6,7 @@ import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 
 from mvit_det.checkpoint.published import fetch, find
 from mvit_det.data.bad_samples import TooManyBad
+from mvit_det.data.checks.findings import FileCheck, Finding
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.image_files import configured_pictures, use_pictures
 from mvit_det.engine import apply_overrides, load_config, open_device
@@ -80,7 +82,29 @@ def _caught_log(add: Callable[..., None]) -> Iterator[None]:
         log.handlers, log.propagate = kept, propagate
 
 
-def judge_start(args: Namespace, add: Add) -> tuple[DictConfig, Task] | None:
+@dataclass
+class Start:
+    """What a start has.
+
+    Attributes:
+        cfg: the config, with flags and overrides as far as they can be applied.
+        task: of the config.
+        refused: the custom data, if they cannot be used at all.
+    """
+
+    cfg: DictConfig
+    task: Task
+    refused: CustomFiles | None = None
+
+    def check_files(self, split: str, full: bool) -> Iterator[Finding | FileCheck]:
+        """Yield the checks of a split, as `Task.check_files`; nothing if the split is absent."""
+        if self.refused is not None:
+            yield from self.task.check_refused(self.refused, "val" if split == "test" else split)
+        elif OmegaConf.select(self.cfg, f"dataloader.{split}.dataset") is not None:
+            yield from self.task.check_files(self.cfg, split, full)
+
+
+def judge_start(args: Namespace, add: Add) -> Start | None:
     """Judge the config, the data set files and the machine, without writing anything.
 
     Args:
@@ -88,7 +112,7 @@ def judge_start(args: Namespace, add: Add) -> tuple[DictConfig, Task] | None:
         add: takes severity, kind and sentence of each fault.
 
     Returns:
-        The complete config and its task; None if a fault in it leaves nothing more to judge.
+        What can be checked further; None if the config cannot be loaded.
     """
     step = Steps(add)
     with step("config"):
@@ -103,7 +127,7 @@ def judge_start(args: Namespace, add: Add) -> tuple[DictConfig, Task] | None:
             processes = max(args.num_gpus * args.num_machines, 1)
             task.use_custom_data(cfg, files, processes)
         if step.failed:  # the data of the config are not those to judge
-            return None
+            return Start(cfg, task, files)
     cfg = _override(step, cfg, texts)
     faults = [str(fault) for fault in run_faults(cfg, training=not args.eval_only)]
     for fault in faults:
@@ -112,11 +136,11 @@ def judge_start(args: Namespace, add: Add) -> tuple[DictConfig, Task] | None:
         use_pictures(configured_pictures(cfg))
         task.settle_classes(cfg, training=not args.eval_only, resume=args.resume)
     if faults:
-        return cfg, task
+        return Start(cfg, task)
     _judge_data(step, args, cfg, task, files)
     model = _judge_model(step, args, cfg)
     _judge_machine(step, args, cfg, model)
-    return cfg, task
+    return Start(cfg, task)
 
 
 def _override(step: Steps, cfg: DictConfig, texts: list[str]) -> DictConfig:

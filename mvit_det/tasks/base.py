@@ -173,6 +173,18 @@ class Task:
         """
         yield from ()
 
+    def check_refused(self, files: CustomFiles, split: str) -> Iterator[Finding | FileCheck]:
+        """Yield the same as `check_files` for custom data that `use_custom_data` refuses.
+
+        Args:
+            files: the custom data of both splits.
+            split: "train" or "val".
+
+        Raises:
+            UserError: the data cannot be read at all.
+        """
+        yield from ()
+
     # -------------------------------------------------------------------------------------- classes
 
     def settle_classes(self, cfg: DictConfig, training: bool, resume: bool = False) -> None:

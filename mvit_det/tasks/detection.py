@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
-from mvit_det.data.checks.boxes import check_boxes
+from mvit_det.data.checks.boxes import check_boxes, check_coco_file
 from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.custom import use_custom_boxes
 from mvit_det.errors import UserError
 from mvit_det.evaluation.detection.evaluator import detection_columns, result_rows
@@ -57,6 +58,12 @@ class Detection(Task):
         augmentations = OmegaConf.select(cfg, "dataloader.test.mapper.augmentations") or []
         dicts = None if {"json_file", "names"} & node.keys() else instantiate(node)
         yield from check_boxes(node, dicts, _Scales(instantiate(augmentations)))
+
+    def check_refused(self, files: CustomFiles, split: str) -> Iterator[Finding | FileCheck]:
+        """Check all annotations of a file that has some in a wrong format."""
+        file, root = (getattr(files, f"{split}_{kind}") for kind in self.files)
+        if file:
+            yield from check_coco_file(file, root or "", None, lambda width, height: (1.0, 1.0))
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "BoxInference":
         """Build `BoxInference` from the augmentations and image format of the test mapper."""

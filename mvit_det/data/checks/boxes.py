@@ -20,6 +20,7 @@ from mvit_det.data.detection.annotations import annotation_fault, usable_entries
 from mvit_det.data.image_files import missing_files
 
 Entry = Mapping[str, Any]
+Scales = Callable[[int, int], tuple[float, float]]  # of width and height, from both in pixels
 SMALL = 8  # pixels after resizing for the test: the root of the area of an object
 _MANY = 0.1  # share of small objects that is a warning
 _SHOWN = 24  # smallest objects that are shown
@@ -183,7 +184,7 @@ def _overlap(first: Box, second: Box) -> float:
 def check_boxes(
     node: Mapping[str, Any],
     dicts: Sequence[Entry] | None,
-    scales: Callable[[int, int], tuple[float, float]],
+    scales: Scales,
 ) -> Iterator[Finding | FileCheck]:
     """Yield the faults of an annotation file, and the checks of its pictures.
 
@@ -206,12 +207,25 @@ def check_boxes(
         sources.append((known.get("json_file", None), known.get("image_root", None), name))
     for file, root, name in sources:
         if file and os.path.isfile(file):
-            yield from _check_file(file, root or "", masks, scales)
+            yield from check_coco_file(file, root or "", masks, scales)
         elif name in DatasetCatalog.list():
             yield from _check_pictures(name, *_from_dicts(DatasetCatalog.get(name)), masks, scales)
 
 
-def _check_file(file: str, root: str, masks: bool, scales: Any) -> Iterator[Finding | FileCheck]:
+def check_coco_file(
+    file: str, root: str, masks: bool | None, scales: Scales
+) -> Iterator[Finding | FileCheck]:
+    """Yield the faults of a COCO file, and the checks of its pictures.
+
+    Args:
+        file: the COCO file.
+        root: folder of the pictures.
+        masks: whether masks are trained; None: if there are any.
+        scales: as for `check_boxes`.
+
+    Raises:
+        UserError: the file cannot be read, or not one picture is found.
+    """
     faults: list[Finding] = []
 
     def report(sentence: str, key: str, entries: Sequence[Any]) -> None:
@@ -226,11 +240,13 @@ def _check_file(file: str, root: str, masks: bool, scales: Any) -> Iterator[Find
         {**each, "file_name": os.path.join(root, each["file_name"])} for each in coco["images"]
     ]
     missing_files([each["file_name"] for each in images], root)
+    if masks is None:
+        masks = any(entry.get("segmentation") for entry in coco["annotations"])
     yield from _check_pictures(file, images, coco["annotations"], masks, scales)
 
 
 def _check_pictures(
-    source: str, images: Sequence[Entry], annotations: Sequence[Entry], masks: bool, scales: Any
+    source: str, images: Sequence[Entry], annotations: Sequence[Entry], masks: bool, scales: Scales
 ) -> Iterator[Finding | FileCheck]:
     by_image = defaultdict(list)
     for entry in annotations:
@@ -241,7 +257,7 @@ def _check_pictures(
 
 
 def _small_objects(
-    source: str, images: Sequence[Entry], by_image: Mapping[Any, list[Entry]], scales: Any
+    source: str, images: Sequence[Entry], by_image: Mapping[Any, list[Entry]], scales: Scales
 ) -> Iterator[Finding]:
     """Yield the share of objects that are small at the size of the test, and the smallest ones."""
     total, small = 0, 0

@@ -19,7 +19,7 @@ from mvit_det.data.image_files import (
     open_picture,
 )
 
-_REDUCED = 128  # pixels: a JPEG is decoded to a multiple of this side; 2 to 4 times as fast
+_REDUCED = 128  # pixels: a JPEG is decoded to not much more than this side, twice as fast
 THUMBNAIL = 32  # pixels
 # Pictures whose thumbnails differ by less than this share of their contrast, or by this many grey
 # levels, are near-duplicates: a copy that is resized and compressed again differs by far less.
