@@ -69,6 +69,7 @@ class CsvFiles:
         proposals: csv files of person boxes.
         excluded: csv file of key frames that are not evaluated.
         label_map: names of the evaluated actions.
+        num_classes: number of model outputs; a larger id is refused.
         min_score: lowest score of a proposal that is used.
         annotated_boxes: False: proposals are the only boxes, as in testing.
     """
@@ -77,6 +78,7 @@ class CsvFiles:
     proposals: Sequence[str] = ()
     excluded: str | None = None
     label_map: str | None = None
+    num_classes: int = 80
     min_score: float = 0.8
     annotated_boxes: bool = True
 
@@ -128,7 +130,7 @@ class CsvFiles:
         if self.excluded:
             yield from _excluded_findings(self.excluded, key_frames, self.actions)
         if self.label_map:
-            yield from _label_findings(self.label_map, annotated)
+            yield from _label_findings(self.label_map, annotated, self.num_classes)
 
     def _without_proposals(
         self, key_frames: set[tuple[str, float]], proposed: Mapping[str, BoxTable]
@@ -203,12 +205,14 @@ def _excluded_findings(
         )
 
 
-def _label_findings(path: str, annotated: Mapping[str, BoxTable]) -> Iterator[Finding]:
+def _label_findings(
+    path: str, annotated: Mapping[str, BoxTable], num_classes: int
+) -> Iterator[Finding]:
     names = read_label_map(path)
     for file, table in annotated.items():
         ids, counts = np.unique(table.action, return_counts=True)
         for number, count in zip(ids.tolist(), counts.tolist()):
-            if number not in names:
+            if number not in names and number <= num_classes:
                 yield Finding(
                     "note",
                     "action outside label map",
