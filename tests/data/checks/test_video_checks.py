@@ -74,6 +74,10 @@ FILES = {
         video("v.mp4", FRAMES[:40], times=np.arange(40) ** 1.5),
         ("note", "variable frame rate"),
     ),
+    "repeated frames": (
+        video("v.avi", numbered_frames(12), times=[0, 0.5, *np.arange(1, 2, 0.1)]),
+        ("note", "variable frame rate"),
+    ),
     "gap": (video("v.mp4", numbered_frames(100), times=GAP), ("warning", "gap between frames")),
     "rotated": (video("v.mp4", rotation=90), ("note", "rotated video")),
     "large": (video("v.mp4", numbered_frames(3, 642, 660)), ("note", "large frames")),
@@ -90,7 +94,6 @@ CUTS = {
     "half": (lambda path: cut_short(path, 0.5), "a.mp4"),
     "the last frame": (lambda path: cut_short(path, 0.97), "a.mp4"),
     "half of a Matroska file": (lambda path: cut_short(path, 0.5), "a.mkv"),
-    "a part of an AVI": (lambda path: damage(path), "a.avi"),
 }
 
 
