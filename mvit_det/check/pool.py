@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from mvit_det.data.checks.findings import FileCheck, FileReport, Finding
-from mvit_det.data.image_files import PictureFormat, current_pictures, use_pictures
+from mvit_det.data.image_files import current_pictures, use_pictures
 
 _CHUNK = 16  # files per task of a process
 _AHEAD = 4  # tasks per process that wait
-_FEW = 1000  # pictures: fewer are checked sooner than processes start
+_FEW = 500  # pictures: fewer are checked sooner than processes start
+_START = None  # how processes start: the default of the system, as for the loaders
 
 Reports = Iterator[tuple[FileCheck, FileReport]]
 
@@ -23,8 +24,8 @@ Reports = Iterator[tuple[FileCheck, FileReport]]
 class CheckPool:
     """Processes that run checks; use it as a context manager.
 
-    They are spawned, as on every system. One that is ended, by a decoder or for lack of memory,
-    costs only the file that it read, which is then a finding.
+    One that is ended, by a decoder or for lack of memory, costs only the file that it read, which
+    is then a finding.
 
     Args:
         processes: number of processes; 0: check in this one, as is done for a few files.
@@ -71,9 +72,8 @@ class CheckPool:
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _set_up, (current_pictures(),)
-    )
+    context = multiprocessing.get_context(_START)
+    return ProcessPoolExecutor(processes, context, use_pictures, (current_pictures(),))
 
 
 def _submit(pool: ProcessPoolExecutor, checks: Sequence[FileCheck]) -> Future:
@@ -83,10 +83,6 @@ def _submit(pool: ProcessPoolExecutor, checks: Sequence[FileCheck]) -> Future:
         failed: Future = Future()
         failed.set_exception(error)
         return failed
-
-
-def _set_up(pictures: PictureFormat) -> None:
-    use_pictures(pictures)
 
 
 def _run_all(checks: Sequence[FileCheck]) -> list[FileReport]:
@@ -108,14 +104,16 @@ def _run(check: FileCheck) -> FileReport:
 
 
 def _run_apart(checks: Sequence[FileCheck]) -> list[FileReport]:
-    """Run checks in another process; find the one that ends it by halving."""
-    with _pool(1) as pool:
-        try:
-            return _submit(pool, checks).result()
-        except BrokenProcessPool:
-            pass
-    half = len(checks) // 2
-    if half:
-        return [*_run_apart(checks[:half]), *_run_apart(checks[half:])]
-    message = "the process that reads it is ended, as training would be: remove it"
-    return [FileReport([Finding("error", "unreadable file", message, checks[0].path)])]
+    """Run checks one by one in another process, and again from the one after that which ends it."""
+    reports: list[FileReport] = []
+    while len(reports) < len(checks):
+        with _pool(1) as pool:
+            try:
+                for future in [_submit(pool, [check]) for check in checks[len(reports) :]]:
+                    reports += future.result()
+            except BrokenProcessPool:
+                path = checks[len(reports)].path
+                message = "the process that reads it is ended, as training would be: remove it"
+                fault = Finding("error", "unreadable file", message, path)
+                reports.append(FileReport([fault]))
+    return reports

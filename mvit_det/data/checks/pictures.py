@@ -1,6 +1,7 @@
 """The check of one picture: it is decoded completely, at reduced size where its format allows."""
 
 import hashlib
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class PictureCheck:
 
     Attributes:
         path: of the file, or of the tar file that it is in.
-        name: of the picture in the tar file; "" if it is a file.
+        name: path in the tar file; "" if it is a file.
         offset: position in bytes at which it begins.
         size: in bytes; None: the whole file.
         turns: whether the mapper applies the EXIF orientation.
@@ -175,7 +176,8 @@ def picture_checks(
     """
     for item in dataset:
         if "shard" in item:
-            place = item["file_name"], item["offset"], item["size"]
+            name = os.path.relpath(item["file_name"], item["shard"])
+            place = name, item["offset"], item["size"]
             yield PictureCheck(item["shard"], *place, turns=turns, side=side)
         elif "file_name" in item:
             yield PictureCheck(item["file_name"], turns=turns, side=side)
