@@ -1,5 +1,6 @@
 """Run checks of files in several processes, in order."""
 
+import logging
 import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from mvit_det.data.image_files import current_pictures, use_pictures
 
 _CHUNK = 16  # files per task of a process
 _AHEAD = 4  # tasks per process that wait
-_FEW = 500  # files: fewer are checked sooner than processes start
+_FEW = 500  # pictures: fewer are checked sooner than processes start
 _START = None  # how processes start: the default of the system, as for the loaders
 
 Reports = Iterator[tuple[FileCheck, FileReport]]
@@ -46,7 +47,8 @@ class CheckPool:
 
     def run(self, checks: Sequence[FileCheck]) -> Reports:
         """Yield all checks with their reports, in order."""
-        if self.processes == 0 or (self._pool is None and len(checks) < _FEW):
+        cost = sum(getattr(check, "cost", 1) for check in checks)
+        if self.processes == 0 or (self._pool is None and cost < _FEW):
             yield from ((check, _run(check)) for check in checks)
             return
         chunks = (list(checks[at : at + _CHUNK]) for at in range(0, len(checks), _CHUNK))
@@ -88,12 +90,17 @@ def _run_all(checks: Sequence[FileCheck]) -> list[FileReport]:
 
 
 def _run(check: FileCheck) -> FileReport:
+    log = logging.getLogger("mvit_det")
+    level = log.level
+    log.setLevel(logging.ERROR)  # warnings are findings
     try:
         return check.run()
     except Exception as error:  # one file must not end the check of all others
         detail = " ".join(str(error).split())
         message = f"it cannot be checked ({type(error).__name__}: {detail}): repair or remove it"
         return FileReport([Finding("error", "unreadable file", message, check.path)])
+    finally:
+        log.setLevel(level)
 
 
 def _run_apart(checks: Sequence[FileCheck]) -> list[FileReport]:

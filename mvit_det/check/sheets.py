@@ -4,10 +4,12 @@ import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFile
 
+from mvit_det.data import open_video
 from mvit_det.data.checks.findings import Box, Finding
 from mvit_det.data.image_files import current_pictures
 from mvit_det.evaluation.drawing.labels import panel
@@ -58,16 +60,19 @@ def _tile(finding: Finding) -> Image.Image | None:
 
 
 def _read(path: str) -> Image.Image | None:
-    """Read a picture as far as it goes, upright and RGB; None if that is not possible."""
+    """Read a picture as far as it goes, or the first frame of a video, upright and RGB, or None."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Image.fromarray(current_pictures().read(path, "RGB"))
     except Exception:  # a video, or no picture
-        return None
+        pass
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
+    with suppress(Exception), open_video(path) as video:
+        return Image.fromarray(video.frames([0])[0])
+    return None
 
 
 def _view(picture: Image.Image, box: Box | None) -> Image.Image:

@@ -31,7 +31,7 @@ from mvit_det.errors import UserError
 from mvit_det.tasks import Task, task_of
 from mvit_det.train import flags_as_overrides
 
-Add = Callable[[Any, str, str], None]  # severity, kind, sentence
+Add = Callable[..., None]  # (severity, kind, sentence)
 _SHARED = 256 << 20  # bytes of shared memory for the batches of loading processes
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -92,13 +93,15 @@ class ActionDetection(Task):
         Raises:
             UserError: a file or the data set is refused.
         """
-        files = {part: CsvFiles.of(cfg.dataloader[part].dataset) for part in ("train", "test")}
-        if split == "train" and all(part.actions for part in files.values()):
-            yield from class_findings(*(part.action_counts() for part in files.values()), "boxes")
-        yield from files[split].findings()
-        dataset = instantiate(cfg.dataloader[split].dataset)
-        side = clip_side(cfg.dataloader[split].mapper)
-        yield from key_frame_checks(dataset, files[split].actions, side=side, full=full)
+        loader = cfg.dataloader[split]
+        files = CsvFiles.of(loader.dataset)
+        yield from files.findings()
+        with suppress(UserError):  # the other split is refused in its turn
+            tested = CsvFiles.of(cfg.dataloader.test.dataset)
+            if split == "train" and files.actions and tested.actions:
+                yield from class_findings(files.action_counts(), tested.action_counts(), "boxes")
+        dataset, side = instantiate(loader.dataset), clip_side(loader.mapper)
+        yield from key_frame_checks(dataset, files.actions, side=side, full=full)
 
     def categories(self, cfg: DictConfig, class_names: Names | None = None) -> list[Category]:
         """Return the evaluated actions; a file of names, but not a list, may omit some.

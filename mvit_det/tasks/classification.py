@@ -124,7 +124,7 @@ class Classification(Task):
             for part in dict.fromkeys((split, "test"))
         }
         if split == "train":
-            yield from class_findings(*map(class_counts, datasets.values()), "images")
+            yield from class_findings(*map(class_counts, datasets.values()), unit="images")
         mapper = cfg.dataloader[split].mapper
         size = OmegaConf.select(cfg, "model.backbone.input_size") or [0]
         yield from picture_checks(datasets[split], mapper.get("exif_transpose", False), min(size))

@@ -1,6 +1,7 @@
 """Video classification: the best classes of a whole video, or of each window."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from mvit_det.data.checks.findings import FileCheck, Finding
 from mvit_det.data.checks.videos import class_counts, clip_side, video_checks
 from mvit_det.data.video.custom import use_custom_videos
 from mvit_det.data.video.datasets import VideoClasses
+from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import TOP
 from mvit_det.tasks.base import Categories, Row, required_mapper
 from mvit_det.tasks.classification import Classification, ClassInference
@@ -48,12 +50,15 @@ class VideoClassification(Classification):
         Raises:
             UserError: the data set is refused.
         """
-        datasets = {part: _videos_of(cfg, part) for part in dict.fromkeys((split, "test"))}
-        if split == "train":
-            yield from class_findings(*map(class_counts, datasets.values()), "videos")
+        videos = instantiate(_dataset_node(cfg, split))
+        with suppress(UserError):  # the other split is refused in its turn
+            tested = instantiate(_dataset_node(cfg, "test")) if split == "train" else None
+            if isinstance(videos, VideoClasses) and isinstance(tested, VideoClasses):
+                counts = class_counts(videos), class_counts(tested)
+                yield from class_findings(*counts, unit="videos")
         mapper = cfg.dataloader[split].mapper
         options = dict(sampling=instantiate(mapper.sampling), side=clip_side(mapper), full=full)
-        yield from video_checks(datasets[split], **options)
+        yield from video_checks(videos, **options)
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
         """Build `ClipInference` from the sampling and transform of the test mapper."""
@@ -68,10 +73,6 @@ def _dataset_node(cfg: DictConfig, split: str) -> DictConfig:
     """Return the node of the videos; older configs wrap it in `video_views`."""
     node = cfg.dataloader[split].dataset
     return node.get("dataset") or node
-
-
-def _videos_of(cfg: DictConfig, split: str) -> VideoClasses:
-    return instantiate(_dataset_node(cfg, split))
 
 
 @dataclass(frozen=True)

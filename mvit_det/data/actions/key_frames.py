@@ -114,7 +114,8 @@ def valid_rows(path: str | os.PathLike, table: BoxTable, num_classes: int) -> Bo
         if rows.any():
             lines = table.line[rows].tolist()
             logger.warning(
-                "%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)
+                *("%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)),
+                extra={"summary": True},
             )
     return table.rows(~np.asarray(inverted | outside))
 
@@ -129,7 +130,7 @@ def box_faults(box: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     inverted = (box[:, 2:] <= box[:, :2]).any(axis=1)
     outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~inverted
     beyond = ((box < -_ROUNDING) | (box > 1 + _ROUNDING)).any(axis=1) & ~inverted & ~outside
-    return inverted, outside, beyond
+    return np.asarray(inverted), np.asarray(outside), np.asarray(beyond)
 
 
 def repeated_rows(table: BoxTable) -> np.ndarray:
@@ -151,6 +152,7 @@ def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
         logger.warning(
             "%s: %d rows repeat an earlier one (same key frame, box and action): line %s",
             *(path, len(lines), shorten_list(lines, 10)),
+            extra={"summary": True},
         )
 
 

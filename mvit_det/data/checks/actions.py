@@ -1,8 +1,8 @@
 """Checks of AVA's csv files and of the videos of their key frames."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -33,7 +33,7 @@ class KeyFramesCheck(VideoCheck):
         start: second of the movie at which the file begins.
     """
 
-    times: Sequence[float] = ()
+    times: Sequence[float] | np.ndarray = ()
     start: float = 0.0
 
     def judge(self, video: OpenVideo) -> Iterator[Finding]:
@@ -55,7 +55,7 @@ class KeyFramesCheck(VideoCheck):
                 "key frame outside",
                 f"{len(outside)} of its {len(self.times)} key frames, such as second {second:g}, "
                 f"have no frame ({reason}): correct the seconds, or start and fps of the data",
-                seconds=sorted(outside),
+                second=second,
             )
         yield from super().judge(video)
 
@@ -69,6 +69,7 @@ class CsvFiles:
         proposals: csv files of person boxes.
         excluded: csv file of key frames that are not evaluated.
         label_map: names of the evaluated actions.
+        num_classes: number of model outputs; a larger id is refused.
         min_score: lowest score of a proposal that is used.
         annotated_boxes: False: proposals are the only boxes, as in testing.
     """
@@ -77,12 +78,13 @@ class CsvFiles:
     proposals: Sequence[str] = ()
     excluded: str | None = None
     label_map: str | None = None
+    num_classes: int = 80
     min_score: float = 0.8
     annotated_boxes: bool = True
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "CsvFiles":
-        """Take the arguments of a config node, which has none if it is not of `action_clips`.
+        """Take the arguments of the config node of a data set; generated ones have none.
 
         Raises:
             UserError: a file does not exist.
@@ -118,7 +120,7 @@ class CsvFiles:
         for path, table in (annotated | proposed).items():
             yield from _box_findings(path, table)
         for path, table in annotated.items():
-            for row in repeated_rows(table):
+            for row in repeated_rows(table).tolist():
                 effect = "repeats an earlier one, and the metric counts both: delete it"
                 yield _row("warning", "repeated row", f"the row {effect}", path, table, row)
         key_frames: set[tuple[str, float]] = set().union(*map(seconds_of, annotated.values()))
@@ -128,7 +130,7 @@ class CsvFiles:
         if self.excluded:
             yield from _excluded_findings(self.excluded, key_frames, self.actions)
         if self.label_map:
-            yield from _label_findings(self.label_map, annotated)
+            yield from _label_findings(self.label_map, annotated, self.num_classes)
 
     def _without_proposals(
         self, key_frames: set[tuple[str, float]], proposed: Mapping[str, BoxTable]
@@ -159,7 +161,7 @@ def _box_findings(path: str, table: BoxTable) -> Iterator[Finding]:
         ("warning", "box beyond frame", "is clipped to 0 to 1: correct it"),
     )
     for (severity, kind, effect), rows in zip(kinds, box_faults(table.box)):
-        for row in np.flatnonzero(rows):
+        for row in np.flatnonzero(rows).tolist():
             box = ", ".join(f"{side:g}" for side in table.box[row])
             yield _row(severity, kind, f"the box {box} {effect}", path, table, row)
 
@@ -203,12 +205,14 @@ def _excluded_findings(
         )
 
 
-def _label_findings(path: str, annotated: Mapping[str, BoxTable]) -> Iterator[Finding]:
+def _label_findings(
+    path: str, annotated: Mapping[str, BoxTable], num_classes: int
+) -> Iterator[Finding]:
     names = read_label_map(path)
     for file, table in annotated.items():
         ids, counts = np.unique(table.action, return_counts=True)
         for number, count in zip(ids.tolist(), counts.tolist()):
-            if number not in names:
+            if number not in names and number <= num_classes:
                 yield Finding(
                     "note",
                     "action outside label map",
@@ -219,23 +223,27 @@ def _label_findings(path: str, annotated: Mapping[str, BoxTable]) -> Iterator[Fi
                 )
 
 
-def _named(key_frames: set[tuple[str, float]]) -> str:
+def _named(key_frames: Iterable[tuple[str, float]]) -> str:
     return shorten_list((f"{video} at {second:g}" for video, second in sorted(key_frames)), 3)
 
 
 def key_frame_checks(
-    dataset: ActionClips, actions: Sequence[str], **options: Any
+    dataset: Iterable[Mapping[str, Any]], actions: Sequence[str], **options: Any
 ) -> Iterator[Finding | KeyFramesCheck]:
     """Yield the videos that are missing, and the check of each video.
 
     Args:
-        dataset: the key frames of a split.
+        dataset: the key frames of a split, items as those of `ActionClips`.
         actions: the csv files that name the videos, for findings.
         **options: of `KeyFramesCheck`.
     """
-    folder = os.path.dirname(dataset.paths[0])
-    for name in dataset.missing:
-        yield missing_video(name, folder, shorten_list(actions), "its key frames are left out")
-    shared = dict(fps=dataset.fps, start=dataset.start, **options)
-    for path, times in zip(dataset.paths, dataset.frames.times(dataset.start)):
-        yield KeyFramesCheck(path, times=times, **shared)
+    items: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for item in dataset:
+        items[item["file_name"]].append({key: item.get(key) for key in ("second", "time", "fps")})
+    if isinstance(dataset, ActionClips):
+        for name in dataset.missing:
+            yield missing_video(name, shorten_list(actions), "its key frames are left out")
+    for path, found in items.items():
+        times, first = np.array([item["time"] for item in found]), found[0]
+        start = first["second"] - first["time"]
+        yield KeyFramesCheck(path, first["fps"], times=times, start=start, **options)

@@ -55,11 +55,12 @@ class FileReport:
 class FileCheck(Protocol):
     """The check of one file, which runs in another process: it must pickle, and be small.
 
-    Attributes:
-        path: of the file.
+    A ``cost`` is the time that it takes, in that of a picture; without it, 1.
     """
 
-    path: str
+    @property
+    def path(self) -> str:
+        """Path of the file."""
 
     def run(self) -> FileReport:
         """Read the file completely. Faults are findings, not exceptions."""

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,11 @@ from mvit_det.data.decoding.reader import OpenVideo, VideoError, open_video
 from mvit_det.data.decoding.stream import VideoStream
 from mvit_det.data.video.datasets import VideoClasses
 from mvit_det.data.video.discovery import find_videos
-from mvit_det.data.video.frame_folders import MIXED, OTHER_COUNT, differs, mixed_kinds
+from mvit_det.data.video.frame_folders import differs, mixed_kinds
 from mvit_det.errors import shorten_list
 
-_MEGABYTE = 2**20  # of a file that is compared
+_MEGABYTE = 2**20
+_COST = 3  # of reading a megabyte, in the time of a picture
 # Pixels of the shorter side. Released models are trained on frames resized to at most that.
 _USUAL_SIDE = 320
 # A step between frames differs from the median by more than this factor.
@@ -54,6 +55,12 @@ class VideoCheck:
     listed: int | None = None
     full: bool = False
 
+    @property
+    def cost(self) -> float:
+        """Estimate the time that it takes, in that of a picture, by the size of the file."""
+        size = os.path.getsize(self.path) if os.path.isfile(self.path) else 0
+        return (1 + _COST * size / _MEGABYTE) * (10 if self.full else 1)
+
     def run(self) -> FileReport:
         """Read the video; a video that cannot be read is a finding."""
         return FileReport(list(self._findings()), content_digest(self.path))
@@ -67,8 +74,8 @@ class VideoCheck:
             with open_video(self.path, fps=self.fps) as video:
                 yield from self.judge(video)
         except VideoError as error:
-            fix = "download or convert it again, or take it out"
-            yield self.finding("error", "unreadable video", f"{error}: {fix}")
+            message = f"it cannot be read ({error}): download or convert it again, or take it out"
+            yield self.finding("error", "unreadable video", message)
 
     def judge(self, video: OpenVideo) -> Iterator[Finding]:
         """Yield what is wrong with an open video.
@@ -102,27 +109,28 @@ class VideoCheck:
     def _judge_folder(self, video: OpenVideo) -> Iterator[Finding]:
         names = frame_names(self.path).names
         if kinds := mixed_kinds(names):
-            yield self.finding("warning", "mixed frames", f"{kinds} are {MIXED}")
+            yield self.finding(
+                "warning", "mixed frames", f"{kinds} all become frames: keep one kind there"
+            )
         elif self.listed is not None and differs(len(names), self.listed):
             yield self.finding(
                 "warning",
                 "number of frames",
-                f"{len(names)} instead of {self.listed} is {OTHER_COUNT}",
+                f"it has {len(names)} pictures, the list says {self.listed}: unpack it again",
             )
         if video.lost:
             yield self.finding(
                 "warning",
                 "lost frames",
                 f"{video.lost} pictures are missing by the numbers in the names, and the previous "
-                "ones are used instead: unpack the video again",
+                "ones are used instead: unpack it again",
             )
         empty = [n for n in names if not os.path.getsize(os.path.join(self.path, n))]
         if empty:
             yield self.finding(
                 "error",
                 "empty frames",
-                f"{len(empty)} pictures have 0 bytes ({shorten_list(empty, 3)}): unpack the video "
-                "again",
+                f"{len(empty)} pictures have 0 bytes ({shorten_list(empty, 3)}): unpack it again",
             )
 
     def _judge_times(self, video: OpenVideo) -> Iterator[Finding]:
@@ -143,7 +151,7 @@ class VideoCheck:
                 yield self.finding(
                     "note",
                     "variable frame rate",
-                    f"its frames are {steps.min():.2g} to {steps.max():.2g} s apart; clips are "
+                    f"its frames are {steps.min():.2g} to {steps.max():.2g} s apart: clips are "
                     "sampled by time, but annotations by frame index do not fit",
                 )
         if self.sampling is None:
@@ -211,25 +219,30 @@ def class_counts(dataset: VideoClasses) -> dict[str, int]:
     return dict(zip(dataset.class_names, counts.tolist()))
 
 
-def video_checks(dataset: VideoClasses, **options: Any) -> Iterator[Finding | VideoCheck]:
+def video_checks(
+    dataset: Iterable[Mapping[str, Any]], **options: Any
+) -> Iterator[Finding | VideoCheck]:
     """Yield the rows of a list that have no video, and the check of each video.
 
     Args:
-        dataset: the videos of a split.
+        dataset: `VideoClasses` or the items of another data set, with "file_name" and maybe "fps".
         **options: of `VideoCheck`.
     """
-    files = dataset.files
-    if dataset.missing:
-        for name in find_videos(files.list_file, files.source)[1]:
-            yield missing_video(name, files.source, files.list_file, "it is left out")
-    for number in range(len(dataset.labels)):
-        listed = None if files.frames is None else int(files.frames[number])
-        yield VideoCheck(files.path(number), dataset.fps, listed=listed, **options)
+    listed: Mapping[str, int] = {}
+    if isinstance(dataset, VideoClasses):
+        files = dataset.files
+        if dataset.missing:
+            for name in find_videos(files.list_file, files.source)[1]:
+                yield missing_video(name, files.list_file, "it is left out")
+        if files.frames is not None:
+            listed = {files.path(row): int(count) for row, count in enumerate(files.frames)}
+    for path, fps in {item["file_name"]: item.get("fps") for item in dataset}.items():
+        yield VideoCheck(path, fps, listed=listed.get(path), **options)
 
 
-def missing_video(name: str, folder: str, file: str, effect: str) -> Finding:
-    """Build the finding of a video that a file names and its folder lacks."""
-    message = f"{folder} lacks the video {name}, and {effect}: add it, or delete its rows"
+def missing_video(name: str, file: str, effect: str) -> Finding:
+    """Build the finding of a video that a file names and the folder of videos lacks."""
+    message = f"the video {name} is not found, and {effect}: add it, or delete its rows"
     return Finding("warning", "missing video", message, file=file, ids=dict(video=name))
 
 

@@ -69,11 +69,13 @@ class VideoStream:
         start = self._container.start_time
         self.start = None if start is None else start / av.time_base
         self.end = self._end(float((stream.start_time or 0) * self.time_base))
-        self.packets_by_header, self.turned = stream.frames, False
         self.count = stream.frames or round((self.end or 0) * (self.rates or [0])[0])
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
         self.format, self.codec = self._container.format.name, self._context.name
+        # AVI counts repeated frames, which have no packet.
+        self.packets_by_header = stream.frames if self.format.startswith("mov") else 0
+        self.turned = False
         self.fields = self.codec == "h264" and self._context.field_order > 1  # not progressive
         # Files round time stamps, WebM to 1 ms.
         self.rounding = 1.01 * float(self.time_base)

@@ -18,9 +18,6 @@ logger = logging.getLogger(__name__)
 
 _PROBED = 20  # folders to list
 _LEAST = 0.1  # share of a folder's pictures that a second kind must have to be frames of its own
-# What is wrong with a folder, and the fix.
-MIXED = "several kinds of pictures, all of which become frames; keep one kind there"
-OTHER_COUNT = "another number of pictures than the list says; unpack them again"
 
 
 def mixed_kinds(names: Sequence[str]) -> str:
@@ -67,10 +64,14 @@ def check_frame_folders(
             mixed.append(f"{path} has {kinds}")
         elif counts is not None and differs(len(names), counts[number]):
             other.append(f"{path} has {len(names)}, the list says {counts[number]}")
-    for found, what in ((mixed, f"hold {MIXED}"), (other, f"hold {OTHER_COUNT}")):
+    for found, what in (
+        (mixed, "hold several kinds of pictures, all of which become frames; keep one kind there"),
+        (other, "hold another number of pictures than the list says; unpack them again"),
+    ):
         if found:
             numbers = len(found), checked
             logger.warning(
                 "%s: %d of %d checked folders %s: %s",
                 *(title, *numbers, what, shorten_list(found, 2)),
+                extra={"summary": True},
             )
