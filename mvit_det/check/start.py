@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf

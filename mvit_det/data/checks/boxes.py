@@ -165,7 +165,7 @@ def _mask_box(mask: Any, height: int, width: int) -> Box | None:
     if isinstance(mask, list):
         mask = [part for part in mask if len(part) >= 6 and len(part) % 2 == 0]
         points = np.concatenate([np.reshape(part, (-1, 2)) for part in mask])
-        left, top, right, bottom = *points.min(axis=0).tolist(), *points.max(axis=0).tolist()
+        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         if left >= width or top >= height or right <= 0 or bottom <= 0:
             return None
         return left, top, right, bottom
