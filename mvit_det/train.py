@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
 import mvit_det
+from mvit_det.commands import command
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import log_schedule
@@ -110,6 +111,8 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     if not args.eval_only:
         if files:
             log_schedule(cfg)
+            check = command("check")
+            logger.info("%s with the same flags reads every file and reports all faults.", check)
         task.check_custom_data(cfg, files)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +30,7 @@ from mvit_det.errors import UserError
 from mvit_det.tasks import Task, task_of
 from mvit_det.train import flags_as_overrides
 
-Add = Callable[[Any, str, str], None]  # severity, kind, sentence
+Add = Callable[..., None]  # (severity, kind, sentence)
 _SHARED = 256 << 20  # bytes of shared memory for the batches of loading processes
 
 

@@ -119,15 +119,13 @@ class Classification(Task):
         self, cfg: DictConfig, split: str, full: bool = False
     ) -> Iterator[Finding | FileCheck]:
         """Compare the classes of both splits, and check that all images can be decoded."""
-        datasets = {
-            part: instantiate(cfg.dataloader[part].dataset)
-            for part in dict.fromkeys((split, "test"))
-        }
+        dataset = instantiate(cfg.dataloader[split].dataset)
         if split == "train":
-            yield from class_findings(*map(class_counts, datasets.values()), "images")
+            tested = instantiate(cfg.dataloader.test.dataset)
+            yield from class_findings(class_counts(dataset), class_counts(tested), "images")
         mapper = cfg.dataloader[split].mapper
         size = OmegaConf.select(cfg, "model.backbone.input_size") or [0]
-        yield from picture_checks(datasets[split], mapper.get("exif_transpose", False), min(size))
+        yield from picture_checks(dataset, mapper.get("exif_transpose", False), min(size))
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""

@@ -55,7 +55,7 @@ class VideoClassification(Classification):
             tested = instantiate(_dataset_node(cfg, "test")) if split == "train" else None
             if isinstance(videos, VideoClasses) and isinstance(tested, VideoClasses):
                 counts = class_counts(videos), class_counts(tested)
-                yield from class_findings(*counts, "videos")
+                yield from class_findings(*counts, unit="videos")
         mapper = cfg.dataloader[split].mapper
         options = dict(sampling=instantiate(mapper.sampling), side=clip_side(mapper), full=full)
         yield from video_checks(videos, **options)

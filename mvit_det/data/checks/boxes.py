@@ -165,7 +165,7 @@ def _mask_box(mask: Any, height: int, width: int) -> Box | None:
     if isinstance(mask, list):
         mask = [part for part in mask if len(part) >= 6 and len(part) % 2 == 0]
         points = np.concatenate([np.reshape(part, (-1, 2)) for part in mask])
-        left, top, right, bottom = *points.min(axis=0).tolist(), *points.max(axis=0).tolist()
+        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         if left >= width or top >= height or right <= 0 or bottom <= 0:
             return None
         return left, top, right, bottom
@@ -175,10 +175,11 @@ def _mask_box(mask: Any, height: int, width: int) -> Box | None:
 
 def _overlap(first: Box, second: Box) -> float:
     """Return the intersection over union of two boxes."""
-    sides = (min(a, b) - max(c, d) for a, b, c, d in zip(first[2:], second[2:], first, second))
-    common = np.prod([max(side, 0) for side in sides])
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    common = max(width, 0) * max(height, 0)
     areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
-    return float(common / max(areas - common, 1e-9))
+    return common / max(areas - common, 1e-9)
 
 
 def check_boxes(
@@ -294,7 +295,8 @@ def _small_objects(
 
 def _from_dicts(dicts: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     """Convert Detectron2's dataset dicts to the images and annotations of a COCO file."""
-    images, annotations = [], []
+    images: list[Entry] = []
+    annotations: list[Entry] = []
     for index, each in enumerate(dicts):
         image = {key: each[key] for key in ("file_name", "width", "height") if key in each}
         images.append({**image, "id": each.get("image_id", index)})

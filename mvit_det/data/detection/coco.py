@@ -362,7 +362,7 @@ def _select_images(
     filter_empty: bool,
     max_bad_share: float,
 ) -> list[dict[str, Any]]:
-    """Find bad files and images without annotations, drop them if ``filter_empty``, and log."""
+    """Find bad files and images without annotations, drop them if ``filter_empty``; log counts."""
     paths = [image["file_name"] for image in dicts]
     missing = dict.fromkeys(missing_files(paths, image_root), "file missing")
     bad = missing | unreadable_files([path for path in paths if path not in missing])
@@ -383,11 +383,17 @@ def _select_images(
         if not (reason and filter_empty):
             kept.append(image)
     table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
-    if table:
-        level = logging.WARNING if faults or bad else logging.INFO
-        lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
-        head = f"{title}: {len(kept)} of {len(dicts)} images are used."
-        logger.log(level, "\n".join([head, *lines]), extra={"summary": True})
+    level = logging.WARNING if faults or bad else logging.INFO
+    lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
+    labels = [
+        entry["category_id"]
+        for image in kept
+        for entry in image.get("annotations", [])
+        if not entry.get("iscrowd")
+    ]
+    head = f"{title}: {len(kept)} of {len(dicts)} images are used"
+    head += f", with {len(labels)} objects of {len(set(labels))} classes."
+    logger.log(level, "\n".join([head, *lines]), extra={"summary": True})
     if not kept:
         raise UserError(
             f"{title}: none of the {len(dicts)} images has an annotation that can be used: "
