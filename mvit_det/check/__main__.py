@@ -44,9 +44,6 @@ def argument_parser() -> ArgumentParser:
     parser.add_argument(
         "--processes",
         type=int,
-        default=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
         metavar="N",
         help="processes that read files; default: one per processor; 0: only this one",
     )
@@ -65,14 +62,15 @@ def main(args: Namespace) -> int:
     Raises:
         UserError: a flag or the folder for the report cannot be used.
     """
-    if args.processes < 0:
-        raise UserError(f"--processes {args.processes} must be at least 0.")
+    processes = _processors() if args.processes is None else args.processes
+    if processes < 0:
+        raise UserError(f"--processes {processes} must be at least 0.")
     folder = Path(args.output or "check_report")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file: give a folder.")
     files = {"train": 0, "test": 0}
     head = {"mvit_det": mvit_det.__version__, "config": args.config_file}
-    with open_report(folder / "check.json", head) as report, CheckPool(args.processes) as pool:
+    with open_report(folder / "check.json", head) as report, CheckPool(processes) as pool:
         start = judge_start(args, report.add_sentence)
         if start is not None and not args.start_only:
             prints = {}
@@ -94,6 +92,11 @@ def main(args: Namespace) -> int:
     for path in [folder / "check.json", *sheets]:
         logger.info("  %s", path)
     return int(bool(report.total("error") or (args.strict and report.total("warning"))))
+
+
+def _processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def collect(found: Iterable[Finding | FileCheck], report: Report) -> list[FileCheck]:
