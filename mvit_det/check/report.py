@@ -38,16 +38,19 @@ class Report:
         self._examples: dict[tuple[str, str], list[Finding]] = {}
         self._worst: dict[str, list[tuple[float, int, Finding]]] = {}
         self._pending: dict[str, Finding] = {}
+        self._reported: set[str] = set()  # sentences that were pending
         begin = json.dumps(head, indent=1)[:-2]
         file.write(f'{begin},\n "findings": [')
 
     def add(self, finding: Finding) -> None:
         """Count and write a finding."""
-        self._pending.pop(_sentence(finding), None)
+        sentence = _sentence(finding)
+        if self._pending.pop(sentence, None):
+            self._reported.add(sentence)
         key = finding.severity, finding.kind
         self._file.write(",\n  " if self.counts else "\n  ")
         self.counts[key] += 1
-        self._file.write(json.dumps(_entry(finding)))
+        self._file.write(json.dumps(_entry(finding), default=str))
         examples = self._examples.setdefault(key, [])
         if not examples or (not finding.file and len(examples) < _SENTENCES):
             examples.append(finding)
@@ -59,7 +62,8 @@ class Report:
     def add_sentence(self, severity: Any, kind: str, sentence: str) -> None:
         """Add what a start reports, unless the check of a file reports the same."""
         sentence = sentence.strip().removesuffix(".")
-        self._pending.setdefault(sentence, Finding(severity, kind, sentence))
+        if sentence not in self._reported:
+            self._pending.setdefault(sentence, Finding(severity, kind, sentence))
 
     def close(self, files: Mapping[str, int]) -> None:
         """Write the rest: what a start reports, and the counts.

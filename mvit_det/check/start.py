@@ -210,7 +210,8 @@ def _judge_machine(step: Steps, args: Namespace, cfg: DictConfig, model: nn.Modu
         text = f"train.output_dir={folder} cannot be written to: choose another folder"
         step.add("error", "machine", text)
     elif model is not None and not args.eval_only:
-        _judge_disk(step.add, cfg, model, existing)
+        with step("machine"):
+            _judge_disk(step.add, cfg, model, existing)
     shared, workers = "/dev/shm", OmegaConf.select(cfg, "dataloader.train.num_workers") or 0
     if workers and os.path.isdir(shared) and (free := shutil.disk_usage(shared).free) < _SHARED:
         text = (

@@ -209,7 +209,7 @@ def check_boxes(
     for file, root, name in sources:
         if file and os.path.isfile(file):
             yield from check_coco_file(file, root or "", masks, scales)
-        elif name in DatasetCatalog.list():
+        elif not file and name in DatasetCatalog.list():
             yield from _check_pictures(name, *_from_dicts(DatasetCatalog.get(name)), masks, scales)
 
 
