@@ -8,8 +8,8 @@ value of the wrong kind is refused in one sentence with the id of its entry.
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from hotcoco import mask as coco_mask
 
@@ -27,6 +27,15 @@ _CROWD: dict[Any, int] = {None: 0, 0: 0, 1: 1, "0": 0, "1": 1, "false": 0, "true
 MAX_SIDE = 65_535  # of a picture in pixels: JPEG's limit, and within that of RLE
 _MAX_NUMBER = 2**63
 
+Entry = dict[str, Any]
+# called with a sentence, the name of a list, and the entries of it that cannot be used
+Report = Callable[[str, str, Sequence[Any]], None]
+
+
+def refuse(sentence: str, key: str, entries: Sequence[Any]) -> NoReturn:
+    """Raise a `UserError` for the first fault: the default `Report`."""
+    raise UserError(sentence)
+
 
 @parsed_once
 def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
@@ -43,21 +52,30 @@ def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
         UserError: the file is absent or is not JSON, has no images or categories, an entry lacks a
             field, a value is of the wrong kind, or an id of an image or category occurs twice.
     """
+    return parse_coco_json(json_file, refuse)
+
+
+def parse_coco_json(json_file: str | os.PathLike, report: Report) -> Entry:
+    """Parse a file as `read_coco_json` does, without the entries that ``report`` is called with.
+
+    Raises:
+        UserError: the file is absent, is not JSON, or lacks the lists.
+    """
     coco = _with_lists(json_file, parse_json(json_file, "Annotation file"))
     for key, fields in _FIELDS.items():
-        check_fields(json_file, key, fields, coco.get(key, []))
+        if key in coco:
+            coco[key] = check_fields(json_file, key, fields, coco[key], report)
     for key in ("images", "categories"):
-        check_ids(json_file, key, coco[key])
+        coco[key] = check_ids(json_file, key, coco[key], report)
     completed: Counter[str] = Counter()
     check = {"images": _image, "categories": _category}
     for key, complete in check.items():
-        coco[key] = [_checked(json_file, key, entry, complete, completed) for entry in coco[key]]
+        coco[key] = _checked(json_file, key, coco[key], report, complete, completed)
     if "annotations" in coco:
         sizes = {each["id"]: (each.get("height"), each.get("width")) for each in coco["images"]}
-        coco["annotations"] = [
-            _checked(json_file, "annotations", entry, _annotation, completed, sizes)
-            for entry in coco["annotations"]
-        ]
+        coco["annotations"] = _checked(
+            json_file, "annotations", coco["annotations"], report, _annotation, completed, sizes
+        )
     return {**coco, "completed": dict(completed)} if completed else coco
 
 
@@ -90,36 +108,59 @@ def check_lists(json_file, coco: Mapping[str, Any]) -> None:
         )
 
 
-def check_fields(json_file, key: str, fields: Sequence[str], entries: Sequence[Any]) -> None:
-    """Refuse entries of the list ``key`` that are no objects or lack a field."""
+def check_fields(
+    json_file, key: str, fields: Sequence[str], entries: Sequence[Any], report: Report = refuse
+) -> list[Entry]:
+    """Report entries of the list ``key`` that are no objects or lack a field; return the others."""
+    kept = []
     for index, entry in enumerate(entries):
         lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-        if lacking:
-            name = describe(key, entry) if isinstance(entry, dict) and "id" in entry else ""
-            raise UserError(
-                f"{json_file}: {name or f'{key}[{index}]'} has no "
-                f"{shorten_list(map(repr, lacking))}: add it."
-            )
+        if not lacking:
+            kept.append(entry)
+            continue
+        name = describe(key, entry) if isinstance(entry, dict) and "id" in entry else ""
+        listed = shorten_list(map(repr, lacking))
+        report(f"{json_file}: {name or f'{key}[{index}]'} has no {listed}: add it.", key, [entry])
+    return kept
 
 
-def check_ids(json_file, key: str, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse ids of the list ``key`` that are no number or text, of two kinds, or repeated."""
-    ids = [entry["id"] for entry in entries]
-    wrong = [each for each in ids if not _is_id(each)]
-    if wrong or len({isinstance(each, str) for each in ids}) > 1:
-        listed = shorten_list(
-            map(brief, wrong or [ids[0], *(i for i in ids if type(i) is not int)])
-        )
-        raise UserError(
+def check_ids(
+    json_file, key: str, entries: Sequence[Entry], report: Report = refuse
+) -> list[Entry]:
+    """Report ids of the list ``key`` that are no number or text, of two kinds, or repeated.
+
+    Returns:
+        The entries with ids of the kind of the first one; of repeated ones the first.
+    """
+    right = [entry for entry in entries if _is_id(entry["id"])]
+    kinds = {isinstance(entry["id"], str) for entry in right}
+    if len(right) < len(entries) or len(kinds) > 1:
+        text = bool(right) and isinstance(right[0]["id"], str)
+        alike = [entry for entry in right if isinstance(entry["id"], str) == text]
+        wrong = [entry for entry in entries if not _is_id(entry["id"])] or [
+            *entries[:1],
+            *(entry for entry in right if isinstance(entry["id"], str) != text),
+        ]
+        listed = shorten_list(brief(entry["id"]) for entry in wrong)
+        report(
             f"{json_file}: the ids of a list must be all numbers or all strings, but '{key}' has "
-            f"{listed}: correct the entries."
+            f"{listed}: correct the entries.",
+            key,
+            wrong,
         )
-    repeated = [each for each, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise UserError(
+        right = alike
+    kept = {entry["id"]: entry for entry in reversed(right)}
+    if len(kept) < len(right):
+        count = Counter(entry["id"] for entry in right)
+        repeated = [each for each, times in count.items() if times > 1]
+        report(
             f"{json_file}: the list '{key}' has more than one entry with id "
-            f"{shorten_list(map(brief, repeated))}: give each a different one."
+            f"{shorten_list(map(brief, repeated))}: give each a different one.",
+            key,
+            [entry for entry in right if count[entry["id"]] > 1],
         )
+        right = list(reversed(kept.values()))
+    return right
 
 
 def describe(key: str, entry: Mapping[str, Any]) -> str:
@@ -197,13 +238,19 @@ def _is_text(value: str) -> bool:
     return "\0" not in value
 
 
-def _checked(json_file, key: str, entry: dict[str, Any], complete: Any, *more: Any) -> dict:
-    """Return an entry, completed if need be; refuse it with its id if that is not possible."""
-    try:
-        changes = complete(entry, *more)
-    except ValueError as error:
-        raise UserError(f"{json_file}: {describe(key, entry)} {error}.") from error
-    return {**entry, **changes} if changes else entry
+def _checked(
+    json_file, key: str, entries: Sequence[Entry], report: Report, complete: Any, *more: Any
+) -> list[Entry]:
+    """Return entries, completed if need be; report those for which that is not possible."""
+    kept = []
+    for entry in entries:
+        try:
+            changes = complete(entry, *more)
+        except ValueError as error:
+            report(f"{json_file}: {describe(key, entry)} {error}.", key, [entry])
+        else:
+            kept.append({**entry, **changes} if changes else entry)
+    return kept
 
 
 def _image(image: dict[str, Any], completed: Counter) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import mvit_det
+from mvit_det.commands import command
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import log_schedule
@@ -68,7 +69,7 @@ def argument_parser() -> ArgumentParser:
     return parser
 
 
-def _flags_as_overrides(args: Namespace) -> list[str]:
+def flags_as_overrides(args: Namespace) -> list[str]:
     """Convert the flags of `_FLAGS` to overrides; raise a `UserError` for a contradiction."""
     overrides = []
     for name, key in _FLAGS.items():
@@ -97,7 +98,7 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         UserError: a flag, override or custom data file cannot be used.
     """
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
-    args.opts = [*_flags_as_overrides(args), *args.opts]
+    args.opts = [*flags_as_overrides(args), *args.opts]
     cfg = load_config(args.config_file, args.allow_target)
     args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     task, files = task_of(cfg), CustomFiles.from_args(args)
@@ -117,6 +118,8 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     if not args.eval_only:
         if files:
             log_schedule(cfg)
+            check = command("check")
+            logger.info("%s with the same flags reads every file and reports all faults.", check)
         task.check_custom_data(cfg, files)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)

@@ -25,19 +25,24 @@ RULES = {
     "engine": (True, {"checkpoint", "commands", "config_names", "files", "randomness", "workers"}),
     "tasks": (True, {"data", "evaluation", "ava_files"}),
     "benchmark": (True, {"tasks", "engine", "checkpoint"}),
-    "predict": (True, {"tasks", "engine", "evaluation", "data", "ava_files", "files"}),
+    "check": (
+        True,
+        {"tasks", "engine", "checkpoint", "evaluation", "data", "files", "progress", "train"},
+    ),
+    "predict": (True, {"progress", "tasks", "engine", "evaluation", "data", "ava_files", "files"}),
     "ava_files": (False, {"files"}),
     "coco_files": (False, {"files"}),
     "errors": (False, set()),
     "files": (False, set()),
+    "progress": (False, set()),
     "randomness": (False, set()),
     "workers": (False, set()),
     "__init__": (False, {"api", "config_names"}),
     "config_names": (False, set()),
     "commands": (False, set()),
     "api": (False, {"engine", "checkpoint", "config_names"}),
-    "train": (True, {"tasks", "engine", "data", "config_names", "workers"}),
-    "cli": (False, {"train", "predict", "evaluation", "benchmark", "checkpoint"}),
+    "train": (True, {"tasks", "engine", "data", "commands", "config_names", "workers"}),
+    "cli": (False, {"train", "check", "predict", "evaluation", "benchmark", "checkpoint"}),
 }
 # Of rooms within a part: which others they may import, besides files at the part's top.
 ROOMS = {
@@ -48,6 +53,7 @@ ROOMS = {
         "classification": {"custom"},
         "video": {"custom", "decoding"},
         "actions": {"custom", "decoding", "video"},
+        "checks": {"custom", "decoding", "detection", "classification", "video", "actions"},
         "synthetic": {"custom", "detection", "classification", "video", "actions"},
     },
     "evaluation": {

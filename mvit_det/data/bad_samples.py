@@ -11,6 +11,10 @@ logger = logging.getLogger(__name__)
 _MOST_NAMES = 100_000
 
 
+class TooManyBad(UserError):
+    """More files or annotations are bad than ``max_bad_share`` allows; the message lists some."""
+
+
 @dataclass
 class BadSamples:
     """Counts bad files among the different files that were requested.
@@ -74,7 +78,7 @@ class BadSamples:
         if self.is_train and enough and bad > self.max_bad_share * requested:
             faults = (f"{name}: {reason}" for name, reason in self._reasons.items())
             listed = shorten_list(faults, limit=3)
-            raise UserError(
+            raise TooManyBad(
                 f"{bad} of the {requested} {self.kind}s read so far cannot be used, more "
                 f"than max_bad_share={self.max_bad_share} allows ({listed}): repair them, take "
                 "them out of the data set, or raise max_bad_share of the mapper."

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ORIENTATION = 0x0112  # tag of EXIF
+ORIENTATION = 0x0112  # tag of EXIF
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class PictureFormat:
         if self.max_pixels is not None and image.width * image.height > self.max_pixels:
             raise ValueError(_too_large(image.width * image.height, self.max_pixels))
         if image.mode in _EIGHT_BIT_MODES:
-            deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+            deep = has_deep_colour(image)
             if deep and self.value_range is None:
                 _log_deep_colour()
             return deep and self.value_range is not None
@@ -127,7 +127,7 @@ class PictureFormat:
                 raise ValueError("its 16 bits per channel cannot be decoded: convert it to 8 bits")
             values = decoded[..., 2::-1]
         converted = self._scaled(values)
-        converted.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+        converted.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
         return converted
 
     def from_bands(self, tiff: TiffBands) -> Image.Image:
@@ -175,6 +175,11 @@ class PictureFormat:
             yield
         finally:
             detection_utils.read_image = host_read_image
+
+
+def has_deep_colour(image: Image.Image) -> bool:
+    """Return whether a file has 16 bits per channel in colour, of which Pillow drops 8."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def _too_large(pixels: int, limit: float) -> str:

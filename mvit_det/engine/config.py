@@ -202,6 +202,7 @@ def _check_type(cfg: DictConfig, key: str, value: Any) -> None:
         if isinstance(old, kind):
             if value is not None and not isinstance(value, allowed):
                 raise UserError(
-                    f"Override {key}={shorten_list([value])} must be {name}: it is {brief(old)} now."
+                    f"Override {key}={shorten_list([value])} must be {name}: it is {brief(old)} "
+                    "now."
                 )
             return

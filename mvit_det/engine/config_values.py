@@ -233,6 +233,12 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         UserError: names the key, its value and what is allowed.
     """
+    for fault in _value_faults(cfg):
+        raise fault
+
+
+def _value_faults(cfg: DictConfig) -> Iterator[UserError]:
+    """Yield what `check_values` raises, for each value that is not allowed."""
     plain = OmegaConf.to_container(cfg, resolve=False)  # fast; references are text like "${a.b}"
     found = [
         (key, value, check)
@@ -241,7 +247,10 @@ def check_values(cfg: DictConfig) -> None:
     ]
     # references last, so that the message names the key which has the value
     for key, value, check in sorted(found, key=lambda entry: _refers(entry[1])):
-        check(owner=_OWNER, **{key: _resolve(cfg, key) if _refers(value) else value})
+        try:
+            check(owner=_OWNER, **{key: _resolve(cfg, key) if _refers(value) else value})
+        except UserError as fault:
+            yield fault
 
 
 def is_faulty(cfg: DictConfig, key: str) -> bool:
@@ -274,10 +283,16 @@ def check_run(cfg: DictConfig, training: bool) -> None:
     Raises:
         UserError: a key is absent, or has a value that is not allowed.
     """
-    check_values(cfg)
+    for fault in run_faults(cfg, training):
+        raise fault
+
+
+def run_faults(cfg: DictConfig, training: bool) -> Iterator[UserError]:
+    """Yield all faults of which `check_run` raises the first."""
+    yield from _value_faults(cfg)
     for key in [*_EVALUATION, *_TRAINING] if training else _EVALUATION:
         if OmegaConf.select(cfg, key, default=_ABSENT) is _ABSENT:
-            raise UserError(f"The config has no {key}: add it, as in the config quickstart.")
+            yield UserError(f"The config has no {key}: add it, as in the config quickstart.")
 
 
 def _check_of(key: str, node: dict | list) -> Check | None:

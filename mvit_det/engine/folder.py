@@ -82,15 +82,20 @@ def exclusive_output_dir(output_dir: str | os.PathLike, resume: bool) -> Iterato
     folder = Path(output_dir)
     with _folder_lock(folder, ".lock"):
         if comm.is_main_process():
-            checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
-            if checkpoints and not resume:
-                raise UserError(
-                    f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): continue "
-                    "it with --resume, or choose another train.output_dir."
-                )
+            check_unused(folder, resume)
             for stale in folder.glob(f"model_*{PARTIAL}"):  # a run was killed while it saved
                 stale.unlink()
         yield
+
+
+def check_unused(folder: Path, resume: bool) -> None:
+    """Raise a `UserError` if the folder holds checkpoints, unless ``resume`` is set."""
+    checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
+    if checkpoints and not resume:
+        raise UserError(
+            f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): continue it with "
+            "--resume, or choose another train.output_dir."
+        )
 
 
 def exclusive_test_dir(output_dir: str | os.PathLike) -> AbstractContextManager[None]:

@@ -43,7 +43,9 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         _join_torchrun()
         _guarded(main, args)
         return
-    _check_processes(args)
+    wrong = process_fault(args)
+    if wrong:
+        _end(f"{wrong}.", code=1)
     received: list[int] = []
 
     def forward_signal(number: int, frame: FrameType | None) -> None:
@@ -88,8 +90,8 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         )
 
 
-def _check_processes(args: Namespace) -> None:
-    """Exit with one sentence if there cannot be as many processes."""
+def process_fault(args: Namespace) -> str:
+    """Return why there cannot be as many processes; "" if there can."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else args.num_gpus
     wrong = ""
     if args.num_gpus < 1:
@@ -102,8 +104,7 @@ def _check_processes(args: Namespace) -> None:
         wrong = f"--machine-rank {args.machine_rank} must be from 0 to {args.num_machines - 1}"
     elif args.num_machines > 1 and args.dist_url == "auto":
         wrong = "--dist-url auto is for one machine: give tcp://ADDRESS_OF_MACHINE_0:PORT"
-    if wrong:
-        _end(f"{wrong}.", code=1)
+    return wrong
 
 
 def _join_torchrun() -> None:

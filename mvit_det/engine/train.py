@@ -146,11 +146,11 @@ def _train(
     check_run(cfg, training=True)
     # Data come first, so that their faults show before anything expensive is built.
     parts = cfg.train.get("gradient_accumulation", 1)
-    loader = _train_loader(cfg, parts)
+    loader = train_loader(cfg, parts)
     _judge_test(cfg, judge)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     cfg.optimizer.params.model = model
-    optimizer = _build(cfg, "optimizer")
+    optimizer = build_part(cfg, "optimizer")
     average = _average(cfg, model)
     model = _distributed(cfg, model)
 
@@ -206,7 +206,7 @@ def _judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
         instantiate(cfg.dataloader.evaluator)
 
 
-def _train_loader(cfg: DictConfig, parts: int) -> Any:
+def train_loader(cfg: DictConfig, parts: int) -> Any:
     """Build the training loader, with batches divided by ``parts`` for gradient accumulation."""
     batch = cfg.dataloader.train.total_batch_size
     world = comm.get_world_size()
@@ -272,7 +272,7 @@ def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
     Raises:
         UserError: the constructor of the model refuses the config.
     """
-    model = _build(cfg, "model")
+    model = build_part(cfg, "model")
     if not isinstance(model, nn.Module):
         raise UserError(f"The model of the config is {model!r}: give a torch.nn.Module there.")
     model = model.to(device)
@@ -281,7 +281,8 @@ def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
     return model
 
 
-def _build(cfg: DictConfig, key: str) -> Any:
+def build_part(cfg: DictConfig, key: str) -> Any:
+    """Build what a config has at ``key``; raise a `UserError` if its constructor refuses it."""
     try:
         return instantiate(OmegaConf.select(cfg, key))
     except _FAULTS as e:
@@ -326,7 +327,7 @@ def _hooks(
     train = cfg.train
     registered = [
         hooks.IterationTimer(),
-        hooks.LRScheduler(scheduler=_build(cfg, "lr_multiplier")),
+        hooks.LRScheduler(scheduler=build_part(cfg, "lr_multiplier")),
         checkpoints,
         Evaluations(test, train.eval_period, train.output_dir, train.get("best_metric", "")),
     ]

@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -13,6 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mvit_det.data.checks.findings import FileCheck, Finding
 from mvit_det.data.custom.categories import (
     Category,
     categories_from_config,
@@ -154,6 +155,35 @@ class Task:
                 f"dataloader.train.dataset does not have ({shorten_list(names[0], 20)}): give both "
                 "the same classes."
             )
+
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Yield faults of the data, and the checks of all of their files, for `mvit_det.check`.
+
+        What building the data set reports is known to that command.
+
+        Args:
+            cfg: complete.
+            split: "train" or "test": of ``dataloader.SPLIT.dataset``.
+            full: decode all frames of videos, instead of three per video.
+
+        Raises:
+            UserError: the data cannot be read at all.
+        """
+        yield from ()
+
+    def check_refused(self, files: CustomFiles, split: str) -> Iterator[Finding | FileCheck]:
+        """Yield the same as `check_files` for custom data that `use_custom_data` refuses.
+
+        Args:
+            files: the custom data of both splits.
+            split: "train" or "val".
+
+        Raises:
+            UserError: the data cannot be read at all.
+        """
+        yield from ()
 
     # -------------------------------------------------------------------------------------- classes
 

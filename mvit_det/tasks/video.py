@@ -1,6 +1,7 @@
 """Video classification: the best classes of a whole video, or of each window."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,13 @@ import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.checks.videos import class_counts, clip_side, video_checks
 from mvit_det.data.video.custom import use_custom_videos
+from mvit_det.data.video.datasets import VideoClasses
 from mvit_det.data.video.mapper import decoded_short_side
+from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import TOP
 from mvit_det.tasks.base import Categories, Row, required_mapper
 from mvit_det.tasks.classification import Classification, ClassInference
@@ -32,15 +38,43 @@ class VideoClassification(Classification):
         **Classification.output_files,
     }
 
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Yield what is wrong with the classes and the list of a split, and the checks of videos.
+
+        Args:
+            cfg: with the loaders of both splits.
+            split: "train" or "test".
+            full: decode all frames, instead of three per video.
+
+        Raises:
+            UserError: the data set is refused.
+        """
+        videos = instantiate(_dataset_node(cfg, split))
+        with suppress(UserError):  # the other split is refused in its turn
+            tested = instantiate(_dataset_node(cfg, "test")) if split == "train" else None
+            if isinstance(videos, VideoClasses) and isinstance(tested, VideoClasses):
+                counts = class_counts(videos), class_counts(tested)
+                yield from class_findings(*counts, unit="videos")
+        mapper = cfg.dataloader[split].mapper
+        options = dict(sampling=instantiate(mapper.sampling), side=clip_side(mapper), full=full)
+        yield from video_checks(videos, **options)
+
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
         """Build `ClipInference` from the sampling and transform of the test mapper."""
         mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
-        # older configs wrap the dataset in `video_views`
-        fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
+        fps = _dataset_node(cfg, "test").get("fps")
         transform, sampling = instantiate(mapper.transform), instantiate(mapper.sampling)
         short_side = decoded_short_side(transform, mapper.get("resize_on_decoding", False))
         return ClipInference(transform, sampling, clips, fps, short_side)
+
+
+def _dataset_node(cfg: DictConfig, split: str) -> DictConfig:
+    """Return the node of the videos; older configs wrap it in `video_views`."""
+    node = cfg.dataloader[split].dataset
+    return node.get("dataset") or node
 
 
 @dataclass(frozen=True)

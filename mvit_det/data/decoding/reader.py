@@ -33,11 +33,17 @@ class OpenVideo:
         fps: average frames per second.
         end: second at which the last frame ends.
         fault: fault of the file as a whole, in a sentence; None: no known fault.
+        key_frames: (K,) ascending indices of frames that are decoded without any other.
+        lost: number of frames that the header, or the numbers in names, list and that are absent.
+        turned: whether the last frame that was read is rotated or mirrored for display.
     """
 
     times: np.ndarray
     fps: float
     fault: str | None = None
+    key_frames: np.ndarray
+    lost: int = 0
+    turned: bool = False
 
     def __len__(self) -> int:
         return len(self.times)
@@ -118,11 +124,19 @@ class VideoFile(OpenVideo):
             raise
         self.times, self.fps = self._index.times, self._index.fps
         self.fault = self._stream.cut_off(self._index.start, self.end)
+        keys = self._index.frames[self._index.keys]
+        self.key_frames = np.sort(keys[keys >= 0])
+        self.lost = max(0, self._stream.packets_by_header - len(self._index.frames))
 
     @property
     def end(self) -> float:
         """Second at which the last frame ends."""
         return self._index.end
+
+    @property
+    def turned(self) -> bool:  # type: ignore[override]  # read only
+        """Whether the last frame that was read is rotated or mirrored for display."""
+        return self._stream.turned
 
     def close(self) -> None:
         """Release the file."""
@@ -257,6 +271,7 @@ class FrameFolder(OpenVideo):
         listed = frame_names(folder)
         self._names, self.times = listed.names, listed.indices / fps
         self.fps = fps
+        self.key_frames, self.lost = np.arange(len(self)), sum(listed.gaps.values())
 
     def _read(self, wanted: list[int], short_side: int | None) -> dict[int, np.ndarray]:
         frames, sizes = {}, {}

@@ -39,6 +39,8 @@ class VideoStream:
             not known.
         end: seconds from ``start`` to the end of the last picture, by the header; None: not known.
         count: number of frames by the header, which may be wrong; 0: not known.
+        packets_by_header: number of packets by the index in the header; 0: not known.
+        turned: whether the display matrix rotates or mirrors the last converted frame.
         size: (height, width) as stored.
         format: FFmpeg's name of the container format.
         codec: FFmpeg's name of the codec.
@@ -73,6 +75,11 @@ class VideoStream:
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
         self.format, self.codec = self._container.format.name, self._context.name
+        # Of MP4 alone: other formats count repeated frames, or index key frames only. It lacks
+        # what an edit list cuts off, unlike ``stream.frames``.
+        mp4 = self.format.startswith("mov")
+        self.packets_by_header = len(stream.index_entries) if mp4 else 0
+        self.turned = False
         self.fields = self.codec == "h264" and self._context.field_order > 1  # not progressive
         # Files round time stamps, WebM to 1 ms.
         self.rounding = 1.01 * float(self.time_base)
@@ -203,7 +210,9 @@ class VideoStream:
                 picture = self._filter(frame, size, "bicubic" if short_side is None else "area")
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"a frame cannot be converted to RGB: {error.strerror}") from error
-        return _rotate_upright(picture.to_ndarray(), frame)
+        a, b, c, d = matrix = _display_matrix(frame)
+        self.turned = not (a > 0 and d > 0 and b == c == 0)
+        return _rotate_upright(picture.to_ndarray(), matrix)
 
     def _filter(self, frame: av.VideoFrame, size: tuple[int, int], method: str) -> av.VideoFrame:
         height, width = size
@@ -301,12 +310,18 @@ class Clock:
         return presented if presented is not None and trusted else decoded
 
 
-def _rotate_upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Rotate and mirror pixels (H, W, 3) by the display matrix (x, y) -> (ax + cy, bx + dy)."""
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """Return a, b, c, d of the matrix that takes (x, y) to (ax + cy, bx + dy) for display."""
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # by type
     if matrix is None:
-        return pixels
+        return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _rotate_upright(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Rotate and mirror pixels (H, W, 3) by a `_display_matrix`."""
+    a, b, c, d = matrix
     if abs(b) + abs(c) > abs(a) + abs(d):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

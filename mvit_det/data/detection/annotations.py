@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mvit_det.coco_files import (
+    Entry,
+    Report,
     check_fields,
     check_ids,
     check_lists,
@@ -18,9 +20,11 @@ from mvit_det.coco_files import (
     distinct_names,
     is_real,
     mask_rle,
+    parse_coco_json,
     read_coco_json,
+    refuse,
 )
-from mvit_det.errors import UserError, brief, shorten_list
+from mvit_det.errors import brief, shorten_list
 
 _FIELDS = {"images": ("file_name", "width", "height"), "annotations": ("id",)}
 # pixels; rasterizing takes time and memory in proportion to the coordinates of a polygon
@@ -61,33 +65,61 @@ def check_coco_json(json_file: str | os.PathLike, annotated: bool = True) -> dic
     coco = read_coco_json(json_file)
     if not annotated:
         coco = {"annotations": [], **coco}
+    return _checked(json_file, coco, refuse)
+
+
+def usable_entries(json_file: str | os.PathLike, report: Report) -> Entry:
+    """Parse and check a file as `check_coco_json` does, but report all faults.
+
+    Args:
+        json_file: COCO annotation file.
+        report: called with each sentence, the list and its entries, which are then left out.
+
+    Raises:
+        UserError: the file is absent, is not JSON, or lacks the lists.
+    """
+    return _checked(json_file, parse_coco_json(json_file, report), report)
+
+
+def _checked(json_file, coco: Entry, report: Report) -> Entry:
     check_lists(json_file, coco)
+    coco = dict(coco)
     for key, fields in _FIELDS.items():
-        check_fields(json_file, key, fields, coco[key])
-    check_ids(json_file, "annotations", coco["annotations"])
+        coco[key] = check_fields(json_file, key, fields, coco[key], report)
+    annotations = check_ids(json_file, "annotations", coco["annotations"], report)
     images = {image["id"]: image for image in coco["images"]}
-    _check_references(json_file, coco, images)
-    for annotation in coco["annotations"]:
+    annotations = _with_references(json_file, coco, annotations, images, report)
+    coco["annotations"] = []
+    for annotation in annotations:
         problem = _format_fault(annotation, images[annotation["image_id"]])
         if problem:
-            raise UserError(f"{json_file}: {describe('annotations', annotation)} {problem}.")
+            sentence = f"{json_file}: {describe('annotations', annotation)} {problem}."
+            report(sentence, "annotations", [annotation])
+        else:
+            coco["annotations"].append(annotation)
     return coco
 
 
-def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
-    """Refuse annotations of a category or an image that the file does not have."""
+def _with_references(
+    json_file, coco: Entry, annotations: list[Entry], images: dict, report: Report
+) -> list[Entry]:
+    """Report annotations of a category or an image that the file does not have; return others."""
     categories = dict.fromkeys(category["id"] for category in coco["categories"])
     for field, known in (("category_id", categories), ("image_id", images)):
-        strays = [entry for entry in coco["annotations"] if entry[field] not in known]
+        strays = [entry for entry in annotations if entry[field] not in known]
         if strays:
             key = "categories" if field == "category_id" else "images"
             ids = shorten_list(entry["id"] for entry in strays)
             unknown = shorten_list(sorted({brief(entry[field]) for entry in strays}))
-            raise UserError(
+            report(
                 f"{json_file}: {len(strays)} annotation(s) (id {ids}) have {field} {unknown}, "
                 f"which is not in '{key}' (ids there: {shorten_list(map(repr, known), 20)}): "
-                "correct them or add the entry."
+                "correct them or add the entry.",
+                "annotations",
+                strays,
             )
+            annotations = [entry for entry in annotations if entry[field] in known]
+    return annotations
 
 
 def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:

@@ -20,6 +20,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 from detectron2.structures import BoxMode
 
 from mvit_det.commands import command
+from mvit_det.data.bad_samples import TooManyBad
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.detection.annotations import (
     annotation_fault,
@@ -314,7 +315,7 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
     count = sum(map(len, faults.values()))
     if count > max_bad_share * total:
         kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
-        raise UserError(
+        raise TooManyBad(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
             f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
             "masks are missing, train boxes alone with model.masks=false."
@@ -329,13 +330,13 @@ def _select_images(
     filter_empty: bool,
     max_bad_share: float,
 ) -> list[dict[str, Any]]:
-    """Find bad files and images without annotations, drop them if ``filter_empty``, and log."""
+    """Find bad files and images without annotations, drop them if ``filter_empty``; log counts."""
     paths = [image["file_name"] for image in dicts]
     missing = dict.fromkeys(missing_files(paths, image_root), "file missing")
     bad = missing | unreadable_files([path for path in paths if path not in missing])
     if len(bad) > max_bad_share * len(dicts):
         listed = shorten_list((f"{path}: {reason}" for path, reason in bad.items()), limit=3)
-        raise UserError(
+        raise TooManyBad(
             f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
             f"max_bad_share={max_bad_share} allows: repair them, or correct the path {image_root}."
         )
@@ -350,11 +351,17 @@ def _select_images(
         if not (reason and filter_empty):
             kept.append(image)
     table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
-    if table:
-        level = logging.WARNING if faults or bad else logging.INFO
-        lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
-        head = f"{title}: {len(kept)} of {len(dicts)} images are used."
-        logger.log(level, "\n".join([head, *lines]))
+    level = logging.WARNING if faults or bad else logging.INFO
+    lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
+    labels = [
+        entry["category_id"]
+        for image in kept
+        for entry in image.get("annotations", [])
+        if not entry.get("iscrowd")
+    ]
+    head = f"{title}: {len(kept)} of {len(dicts)} images are used"
+    head += f", with {len(labels)} objects of {len(set(labels))} classes."
+    logger.log(level, "\n".join([head, *lines]), extra={"summary": True})
     if bad and not filter_empty:
         logger.warning(
             "%s: with %d test images that cannot be read, each evaluation of a training is "
