@@ -87,7 +87,7 @@ class VideoCheck:
         if folder:
             yield from self._judge_folder(video)
         elif video.fault or video.lost:
-            lost = f"the header counts {video.lost} more frames than the file has"
+            lost = f"its index has {video.lost} more frames than the file"
             yield self.finding(
                 "warning",
                 "video ends early",

@@ -30,7 +30,7 @@ class OpenVideo:
         end: second at which the last frame ends.
         fault: fault of the file as a whole, in a sentence; None: no known fault.
         key_frames: (K,) ascending indices of frames that are decoded without any other.
-        lost: number of frames that the header, or the numbers in names, count and that are absent.
+        lost: number of frames that the header, or the numbers in names, list and that are absent.
         turned: whether the last frame that was read is rotated or mirrored for display.
     """
 

@@ -37,7 +37,7 @@ class VideoStream:
             not known.
         end: seconds from ``start`` to the end of the last picture, by the header; None: not known.
         count: number of frames by the header, which may be wrong; 0: not known.
-        packets_by_header: number of packets by the header, without an estimate; 0: not known.
+        packets_by_header: number of packets by the index in the header; 0: not known.
         turned: whether the display matrix rotates or mirrors the last converted frame.
         size: (height, width) as stored.
         format: FFmpeg's name of the container format.
@@ -73,8 +73,10 @@ class VideoStream:
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
         self.format, self.codec = self._container.format.name, self._context.name
-        # AVI counts repeated frames, which have no packet.
-        self.packets_by_header = stream.frames if self.format.startswith("mov") else 0
+        # Of MP4 alone: other formats count repeated frames, or index key frames only. It lacks
+        # what an edit list cuts off, unlike ``stream.frames``.
+        mp4 = self.format.startswith("mov")
+        self.packets_by_header = len(stream.index_entries) if mp4 else 0
         self.turned = False
         self.fields = self.codec == "h264" and self._context.field_order > 1  # not progressive
         # Files round time stamps, WebM to 1 ms.
