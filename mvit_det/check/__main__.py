@@ -115,7 +115,8 @@ def read_files(
 ) -> Fingerprints:
     """Run the checks, report their findings, and return the fingerprints of the files."""
     prints = Fingerprints()
-    logger.info("Reading the %d files for %s", len(checks), what)
+    if checks:
+        logger.info("Reading the %d files for %s", len(checks), what)
     for check, result in progress(pool.run(checks), len(checks), "files"):
         for finding in result.findings:
             report.add(finding)

@@ -162,7 +162,7 @@ def _judge_data(
     with step("data set"):
         judge = (lambda dataset: None) if args.eval_only else partial(task.check_test_data, cfg)
         build_test_loader(cfg, judge)
-    with step("config"):
+    with step("data set"):
         instantiate(cfg.dataloader.evaluator)
 
 

@@ -153,10 +153,10 @@ def test_small_objects_twice_annotated_and_beyond_the_picture(clean, tmp_path):
     two["bbox"] = [100, 100, 60, 20]
     coco["annotations"].append({**three, "id": 9999})
     file.write_text(json.dumps(coco))
-    status, report = check(
-        tmp_path / "out", "quickstart.py", *flags(data), *TINY, "model.masks=false"
-    )
+    words = [*flags(data), *TINY, "model.masks=false"]
+    status, report = check(tmp_path / "out", "quickstart.py", *words)
     assert status == 0
+    assert check(tmp_path / "strict", "quickstart.py", "--strict", *words) == (1, report)
     kinds = {row[1:] for row in found(report)}
     image = one["image_id"]
     assert kinds >= {

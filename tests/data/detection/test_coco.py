@@ -250,6 +250,7 @@ def test_row_23_images_without_annotations(toy, registered, caplog):
     with caplog.at_level(logging.INFO, logger="mvit_det"):
         train = coco_dataset("toy_train", *toy.arguments())
     assert [d["image_id"] for d in train] == [1, *range(4, 13)]
+    assert "10 of 12 images are used, with 19 objects of 2 classes." in caplog.text
     assert "2  images dropped: no annotation to learn (002.png, 003.png)" in caplog.text
     assert len(coco_dataset("toy_val", *toy.arguments(), filter_empty=False)) == 12
 
