@@ -109,6 +109,20 @@ def test_ten_planted_faults_are_found_and_nothing_more(clean, tmp_path):
     assert "missing_file" not in sheets
 
 
+def test_row_16_the_check_lists_every_bad_file(clean, tmp_path):
+    """A truncated, an empty and a missing picture, and a page of HTML; no iteration is run."""
+    shutil.copytree(clean, tmp_path / "data")
+    paths = sorted((tmp_path / "data/train/images").iterdir())[:4]
+    paths[0].write_bytes(paths[0].read_bytes()[:-400])
+    paths[1].write_bytes(b"")
+    paths[2].unlink()
+    paths[3].write_text("<!DOCTYPE html><p>Log in</p>")
+    status, report = check(tmp_path / "out", "quickstart.py", *flags(tmp_path / "data"), *TINY)
+    kinds = ["cut picture", "unreadable picture", "missing file", "unreadable picture"]
+    listed = {row[2]: row[:2] for row in found(report) if row[0] == "error"}
+    assert (status, listed) == (1, {p.name: ("error", k) for p, k in zip(paths, kinds)})
+
+
 def test_all_faults_of_annotations_and_config_are_reported_at_once(clean, tmp_path):
     file = tmp_path / "annotations.json"
     coco = json.loads((clean / "train/annotations.json").read_text())
