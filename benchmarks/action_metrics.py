@@ -13,15 +13,15 @@ people with one to three of 60 actions, detected with a slightly shifted box and
 
 import json
 import logging
+import math
 import os
-import resource
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -75,7 +75,7 @@ def _table(frame: np.ndarray, box: np.ndarray, action: np.ndarray, score: np.nda
 def write(folder: Path, truth: BoxTable, found: BoxTable) -> None:
     """Write the three files that a scorer reads."""
     items = (f'item {{\n  name: "action {k}"\n  id: {k}\n}}\n' for k in ACTIONS)
-    (folder / "labels.pbtxt").write_text("".join(items))
+    (folder / "labels.pbtxt").write_text("".join(items), "utf-8")
     write_detections(folder / "truth.csv", truth)
     write_detections(folder / "found.csv", found)
 
@@ -97,9 +97,10 @@ def metrics_of(scorer: ModuleType, files: Path, class_ids: Sequence[int]) -> lis
     )
     # It logs each key frame that it ignores.
     logging.disable()
-    with open(files / "labels.pbtxt") as labels, open(files / "truth.csv") as truth:
-        with open(files / "found.csv") as found:
-            scorer.run_evaluation(labels, truth, found)
+    with ExitStack() as stack:
+        names = ("labels.pbtxt", "truth.csv", "found.csv")
+        opened = (stack.enter_context(open(files / name, encoding="utf-8")) for name in names)
+        scorer.run_evaluation(*opened)
     names = (f"PerformanceByCategory/AP@0.5IOU/action {k}" for k in class_ids)
     return [printed[0][f"PascalBoxes_{name}"] for name in (*names, "Precision/mAP@0.5IOU")]
 
@@ -147,7 +148,12 @@ def run_ours(files: Path) -> dict[str, Any]:
 
 
 def _peak() -> dict[str, float]:
-    return dict(peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    if sys.platform == "win32":  # where Python has no such count
+        return dict(peak=math.nan)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
+    return dict(peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30)
 
 
 def run_alone(run: Callable[..., dict[str, Any]], *args: Path) -> dict[str, Any]:

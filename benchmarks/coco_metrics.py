@@ -128,7 +128,7 @@ def compare(task: str, images: int, rounds: int) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "annotations.json"
-        path.write_text(json.dumps(annotations))
+        path.write_text(json.dumps(annotations), "utf-8")
         with contextlib.redirect_stdout(io.StringIO()):
             coco, truth = COCO(str(path)), CocoTruth(path)
     times: dict[str, list[tuple[float, float]]] = {"pycocotools": [], "mvit_det": []}

@@ -33,14 +33,14 @@ def train_once(config: str, folder: Path, overrides: list[str]) -> dict[str, flo
         start = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - start
-        report.write_text(json.dumps(dict(last_results(folder), seconds=seconds)))
-    return json.loads(report.read_text())
+        report.write_text(json.dumps(dict(last_results(folder), seconds=seconds)), "utf-8")
+    return json.loads(report.read_text("utf-8"))
 
 
 def last_results(folder: Path) -> dict[str, float]:
     """Read the last value of every metric that a run has logged."""
     results = {}
-    for line in (folder / "metrics.json").read_text().splitlines():
+    for line in (folder / "metrics.json").read_text("utf-8").splitlines():
         results.update({k: v for k, v in json.loads(line).items() if "/" in k})
     return results
 

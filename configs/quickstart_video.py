@@ -39,6 +39,7 @@ for _split, _loader in (("train", dataloader.train), ("val", dataloader.test)):
         num_classes="${model.num_classes}",
     )
     _loader.num_workers = 1
+dataloader.train.mapper.resize_on_decoding = False  # the generated frames are small
 dataloader.train.mapper.transform.update(
     scale=(0.5, 1.0),
     hflip=0.0,  # mirroring turns "left" into "right" and reverses "clockwise"

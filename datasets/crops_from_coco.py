@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mvit_det  # noqa: E402, F401  before detectron2, which it makes importable
 from mvit_det.data.detection.crops import BACKGROUND, crop_objects  # noqa: E402
+from mvit_det.data.image_files import PictureFormat, use_pictures  # noqa: E402
 from mvit_det.errors import UserError  # noqa: E402
 
 
@@ -40,6 +41,22 @@ def argument_parser() -> ArgumentParser:
         action="store_true",
         help=f"no class {BACKGROUND!r} of places that meet no object",
     )
+    what = "as dataloader.pictures of a config: "
+    parser.add_argument(
+        "--value-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help=f"{what}values that become 0 and 255, of pictures of more than 8 bits",
+    )
+    parser.add_argument(
+        "--bands",
+        type=int,
+        nargs=3,
+        metavar=("R", "G", "B"),
+        help=f"{what}bands of TIFF files, from 1, that become red, green and blue",
+    )
+    parser.add_argument("--max-pixels", type=int, help=f"{what}limit of the pixels of a picture")
     parser.add_argument("--seed", type=int, default=0, help="of these places")
     return parser
 
@@ -48,6 +65,7 @@ def main() -> None:
     """Crop, and print the number of crops per class."""
     args = argument_parser().parse_args()
     try:
+        use_pictures(PictureFormat(args.value_range, args.bands, args.max_pixels))
         counts = crop_objects(
             args.json,
             args.images,

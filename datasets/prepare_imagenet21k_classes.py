@@ -43,7 +43,8 @@ def main() -> None:
         folders = joint_classes(class_folders(args.imagenet1k), class_folders(args.imagenet21k))
         rows = zip(folders, display_names(folders))
         with atomic_file(args.output) as partial:
-            partial.write_text("".join(f"{folder}\t{name}\n" for folder, name in rows))
+            lines = "".join(f"{folder}\t{name}\n" for folder, name in rows)
+            partial.write_text(lines, "utf-8", newline="\n")
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -35,6 +35,11 @@ _EMBEDDED = str(Path(__file__).resolve().parent / "embedded")
 warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
 
 
+# PyTorch reads it when it is imported: what it lacks for the GPU of a Mac then runs on the CPU.
+if sys.platform == "darwin":
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
+
 def _select_host() -> None:
     choice = os.environ.get("MVIT_DET_HOST", "")
     if choice not in ("", "real", "embedded"):

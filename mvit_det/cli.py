@@ -10,6 +10,10 @@ import mvit_det
 # subcommand -> (module with `run_command`, what it does)
 COMMANDS = {
     "train": ("mvit_det.train", "train or evaluate the model of a config"),
+    "check": (
+        "mvit_det.check.__main__",
+        "find faults of data, config and machine, before training",
+    ),
     "predict": ("mvit_det.predict.__main__", "detect or classify what is in images and videos"),
     "evaluate": ("mvit_det.evaluation.__main__", "evaluate saved predictions, without a model"),
     "benchmark": (

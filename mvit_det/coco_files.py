@@ -8,12 +8,12 @@ value of the wrong kind is refused in one sentence with the id of its entry.
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from hotcoco import mask as coco_mask
 
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, brief, shorten_list
 from mvit_det.files import parse_json, parsed_once
 
 # required by every reader; a box may be completed
@@ -26,6 +26,15 @@ _SINGULAR = {"images": "image", "categories": "category", "annotations": "annota
 _CROWD: dict[Any, int] = {None: 0, 0: 0, 1: 1, "0": 0, "1": 1, "false": 0, "true": 1}
 MAX_SIDE = 65_535  # of a picture in pixels: JPEG's limit, and within that of RLE
 _MAX_NUMBER = 2**63
+
+Entry = dict[str, Any]
+# called with a sentence, the name of a list, and the entries of it that cannot be used
+Report = Callable[[str, str, Sequence[Any]], None]
+
+
+def refuse(sentence: str, key: str, entries: Sequence[Any]) -> NoReturn:
+    """Raise a `UserError` for the first fault: the default `Report`."""
+    raise UserError(sentence)
 
 
 @parsed_once
@@ -43,21 +52,30 @@ def read_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
         UserError: the file is absent or is not JSON, has no images or categories, an entry lacks a
             field, a value is of the wrong kind, or an id of an image or category occurs twice.
     """
+    return parse_coco_json(json_file, refuse)
+
+
+def parse_coco_json(json_file: str | os.PathLike, report: Report) -> Entry:
+    """Parse a file as `read_coco_json` does, without the entries that ``report`` is called with.
+
+    Raises:
+        UserError: the file is absent, is not JSON, or lacks the lists.
+    """
     coco = _with_lists(json_file, parse_json(json_file, "Annotation file"))
     for key, fields in _FIELDS.items():
-        check_fields(json_file, key, fields, coco.get(key, []))
+        if key in coco:
+            coco[key] = check_fields(json_file, key, fields, coco[key], report)
     for key in ("images", "categories"):
-        check_ids(json_file, key, coco[key])
+        coco[key] = check_ids(json_file, key, coco[key], report)
     completed: Counter[str] = Counter()
     check = {"images": _image, "categories": _category}
     for key, complete in check.items():
-        coco[key] = [_checked(json_file, key, entry, complete, completed) for entry in coco[key]]
+        coco[key] = _checked(json_file, key, coco[key], report, complete, completed)
     if "annotations" in coco:
         sizes = {each["id"]: (each.get("height"), each.get("width")) for each in coco["images"]}
-        coco["annotations"] = [
-            _checked(json_file, "annotations", entry, _annotation, completed, sizes)
-            for entry in coco["annotations"]
-        ]
+        coco["annotations"] = _checked(
+            json_file, "annotations", coco["annotations"], report, _annotation, completed, sizes
+        )
     return {**coco, "completed": dict(completed)} if completed else coco
 
 
@@ -90,40 +108,67 @@ def check_lists(json_file, coco: Mapping[str, Any]) -> None:
         )
 
 
-def check_fields(json_file, key: str, fields: Sequence[str], entries: Sequence[Any]) -> None:
-    """Refuse entries of the list ``key`` that are no objects or lack a field."""
+def check_fields(
+    json_file, key: str, fields: Sequence[str], entries: Sequence[Any], report: Report = refuse
+) -> list[Entry]:
+    """Report entries of the list ``key`` that are no objects or lack a field; return the others."""
+    kept = []
     for index, entry in enumerate(entries):
         lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-        if lacking:
-            name = describe(key, entry) if isinstance(entry, dict) and "id" in entry else ""
-            raise UserError(
-                f"{json_file}: {name or f'{key}[{index}]'} has no "
-                f"{shorten_list(map(repr, lacking))}: add it."
-            )
+        if not lacking:
+            kept.append(entry)
+            continue
+        name = describe(key, entry) if isinstance(entry, dict) and "id" in entry else ""
+        listed = shorten_list(map(repr, lacking))
+        report(f"{json_file}: {name or f'{key}[{index}]'} has no {listed}: add it.", key, [entry])
+    return kept
 
 
-def check_ids(json_file, key: str, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse ids of the list ``key`` that are no number or text, of two kinds, or repeated."""
-    ids = [entry["id"] for entry in entries]
-    wrong = [each for each in ids if not _is_id(each)]
-    if wrong or len({isinstance(each, str) for each in ids}) > 1:
-        listed = shorten_list(map(repr, wrong or [ids[0], *(i for i in ids if type(i) is not int)]))
-        raise UserError(
+def check_ids(
+    json_file, key: str, entries: Sequence[Entry], report: Report = refuse
+) -> list[Entry]:
+    """Report ids of the list ``key`` that are no number or text, of two kinds, or repeated.
+
+    Returns:
+        The entries with ids of the kind of the first one; of repeated ones the first.
+    """
+    right = [entry for entry in entries if _is_id(entry["id"])]
+    kinds = {isinstance(entry["id"], str) for entry in right}
+    if len(right) < len(entries) or len(kinds) > 1:
+        text = bool(right) and isinstance(right[0]["id"], str)
+        alike = [entry for entry in right if isinstance(entry["id"], str) == text]
+        wrong = [entry for entry in entries if not _is_id(entry["id"])] or [
+            *entries[:1],
+            *(entry for entry in right if isinstance(entry["id"], str) != text),
+        ]
+        listed = shorten_list(brief(entry["id"]) for entry in wrong)
+        report(
             f"{json_file}: the ids of a list must be all numbers or all strings, but '{key}' has "
-            f"{listed}: correct the entries."
+            f"{listed}: correct the entries.",
+            key,
+            wrong,
         )
-    repeated = [each for each, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise UserError(
+        right = alike
+    kept = {entry["id"]: entry for entry in reversed(right)}
+    if len(kept) < len(right):
+        count = Counter(entry["id"] for entry in right)
+        repeated = [each for each, times in count.items() if times > 1]
+        report(
             f"{json_file}: the list '{key}' has more than one entry with id "
-            f"{shorten_list(map(repr, repeated))}: give each a different one."
+            f"{shorten_list(map(brief, repeated))}: give each a different one.",
+            key,
+            [entry for entry in right if count[entry["id"]] > 1],
         )
+        right = list(reversed(kept.values()))
+    return right
 
 
 def describe(key: str, entry: Mapping[str, Any]) -> str:
     """Name an entry of the list ``key`` by its id, and a picture by its file as well."""
-    name = f" ({entry['file_name']!r})" if "file_name" in entry else ""
-    identity = f" {entry['id']!r}" if "id" in entry else f" of image {entry.get('image_id')!r}"
+    name = f" ({brief(entry['file_name'])})" if "file_name" in entry else ""
+    identity = (
+        f" {brief(entry['id'])}" if "id" in entry else f" of image {brief(entry.get('image_id'))}"
+    )
     return f"{_SINGULAR[key]}{identity}{name}"
 
 
@@ -163,11 +208,11 @@ def mask_rle(mask: Any, height: int | None, width: int | None) -> dict[str, Any]
     """
     size = [height, width]
     if not mask or not isinstance(mask, (dict, list)):
-        raise ValueError(f"{mask!r} is neither polygons nor RLE")
+        raise ValueError(f"{brief(mask)} is neither polygons nor RLE")
     try:
         if isinstance(mask, dict):
             if None not in size and mask.get("size") != size:
-                raise ValueError(f"its size is {mask.get('size')!r}, the image's {size}")
+                raise ValueError(f"its size is {brief(mask.get('size'))}, the image's {size}")
             coco_mask.area(mask)  # raises if it is malformed
             return mask
         if height is None or width is None:
@@ -193,13 +238,19 @@ def _is_text(value: str) -> bool:
     return "\0" not in value
 
 
-def _checked(json_file, key: str, entry: dict[str, Any], complete: Any, *more: Any) -> dict:
-    """Return an entry, completed if need be; refuse it with its id if that is not possible."""
-    try:
-        changes = complete(entry, *more)
-    except ValueError as error:
-        raise UserError(f"{json_file}: {describe(key, entry)} {error}.") from error
-    return {**entry, **changes} if changes else entry
+def _checked(
+    json_file, key: str, entries: Sequence[Entry], report: Report, complete: Any, *more: Any
+) -> list[Entry]:
+    """Return entries, completed if need be; report those for which that is not possible."""
+    kept = []
+    for entry in entries:
+        try:
+            changes = complete(entry, *more)
+        except ValueError as error:
+            report(f"{json_file}: {describe(key, entry)} {error}.", key, [entry])
+        else:
+            kept.append({**entry, **changes} if changes else entry)
+    return kept
 
 
 def _image(image: dict[str, Any], completed: Counter) -> dict[str, Any]:
@@ -216,7 +267,7 @@ def _image(image: dict[str, Any], completed: Counter) -> dict[str, Any]:
         value = image.get(side, 1)
         if not is_real(value) or not 1 <= value <= MAX_SIDE or value % 1:
             raise ValueError(
-                f"has {side}={value!r}: write the picture's size in pixels, 1 to {MAX_SIDE}"
+                f"has {side}={brief(value)}: write the picture's size in pixels, 1 to {MAX_SIDE}"
             )
         if type(value) is float:
             changes[side] = int(value)
@@ -230,7 +281,7 @@ def _category(category: dict[str, Any], completed: Counter) -> dict[str, Any]:
     if isinstance(name, str) and _is_text(name):
         return {}
     if not is_real(name):
-        raise ValueError(f"has name={name!r}: write text")
+        raise ValueError(f"has name={brief(name)}: write text")
     completed["name"] += 1
     return {"name": str(name)}
 
@@ -239,7 +290,7 @@ def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> 
     """Check the fields of an annotation as `_image` does; complete box, area and iscrowd."""
     for key in ("id", "image_id", "category_id"):
         if not _is_id(annotation.get(key, 0)):
-            raise ValueError(f"has {key}={annotation[key]!r}: write a number or text")
+            raise ValueError(f"has {key}={brief(annotation[key])}: write a number or text")
     mask = annotation.get("segmentation")
     _check_mask_form(mask)
     box: Any = annotation.get("bbox")
@@ -247,12 +298,12 @@ def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> 
     if mask and (box is None or box == []):
         box = changes["bbox"] = _mask_box(mask)
     if not is_box(box):
-        what = "no 'bbox'" if box is None else f"bbox={box!r}"
+        what = "no 'bbox'" if box is None else f"bbox={brief(box)}"
         raise ValueError(f"has {what}: it must be four numbers [x, y, width, height] in pixels")
     crowd = annotation.get("iscrowd")
     crowd = crowd.lower() if isinstance(crowd, str) else crowd
     if isinstance(crowd, (list, dict)) or crowd not in _CROWD:
-        raise ValueError(f"has iscrowd={crowd!r}: write 0, or 1 for a group of objects")
+        raise ValueError(f"has iscrowd={brief(crowd)}: write 0, or 1 for a group of objects")
     if type(annotation.get("iscrowd")) is not int:
         changes["iscrowd"] = _CROWD[crowd]
     if not _is_area(annotation.get("area")):

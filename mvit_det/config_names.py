@@ -11,7 +11,9 @@ from pathlib import Path
 from mvit_det.errors import UserError
 
 ENDINGS = (".py", ".yaml", ".yml")
-_FOLDER = (Path(__file__).parent / "_configs").resolve()
+_LINK = Path(__file__).parent / "_configs"
+# Git makes links on Windows only if it may; elsewhere the link is a small file there.
+_FOLDER = (_LINK if _LINK.is_dir() else _LINK.parents[1] / "configs").resolve()
 
 
 def list_configs() -> list[str]:

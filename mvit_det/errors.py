@@ -1,6 +1,7 @@
 """The exception for faults that a user can fix, and checks of arguments that raise it."""
 
 import math
+import reprlib
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,6 +59,17 @@ def excerpt(item: Any, limit: int = 120) -> str:
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring, _BRIEF.maxlong, _BRIEF.maxother = 200, 200, 200
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = 20
+
+
+def brief(value: Any) -> str:
+    """Return the `repr` of a value of a file for a message, without the rest of an endless one."""
+    text = _BRIEF.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def shorten_list(items: Iterable[Any], limit: int = 5) -> str:
     """Join the first ``limit`` items for a message: "3, 8, 9 and 14 more"; cut endless ones."""
     items = list(items)
@@ -81,7 +93,7 @@ def check_number(owner: str, what: str, valid: Callable[[Any], bool], **values: 
     """
     for name, value in values.items():
         if not isinstance(value, Real) or isinstance(value, bool) or not valid(value):
-            raise UserError(f"{name}={value!r} of {owner} must be {what}.")
+            raise UserError(f"{name}={brief(value)} of {owner} must be {what}.")
 
 
 def check_count(owner: str, **values: Any) -> None:
@@ -106,7 +118,7 @@ def check_choice(owner: str, choices: Iterable[Any], **values: Any) -> None:
     for name, value in values.items():
         if value not in choices:
             raise UserError(
-                f"{name}={value!r} of {owner} must be one of {shorten_list(choices, 20)}."
+                f"{name}={brief(value)} of {owner} must be one of {shorten_list(choices, 20)}."
             )
 
 

@@ -1,18 +1,20 @@
 """Files and folders that are written completely or not at all; a cache of parsed files."""
 
-import fcntl
 import functools
 import json
 import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
+
+from filelock import lock_descriptor
 
 from mvit_det.errors import UserError
 
@@ -43,27 +45,34 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield partial
         _flush(partial)
+        if sys.platform == "win32":
+            lock.close()  # an open file cannot be renamed there
         os.replace(partial, path)
     except BaseException:
+        lock.close()
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
     finally:
-        os.close(lock)
+        lock.close()
     _flush(path.parent)  # the new name as well
 
 
-def _create(path: Path) -> tuple[Path, int]:
-    """Create a temporary file for ``path``, and lock it for as long as it is being written."""
+def _create(path: Path) -> tuple[Path, IO[bytes]]:
+    """Create a temporary file for ``path``, and lock it for as long as it is being written.
+
+    Windows needs no lock: an open file cannot be removed there, and a locked one not be written.
+    """
     while True:
         # A name has at most 255 bytes, of which a character takes up to four.
         partial = path.with_name(f"{path.name[:50]}.{secrets.token_hex(8)}{PARTIAL}")
-        lock = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        with suppress(OSError):  # some file systems have no locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = open(partial, "xb")
+        if sys.platform != "win32":
+            with suppress(OSError):  # some file systems have no locks
+                lock_descriptor(lock.fileno())
         if os.path.exists(partial):
             return partial, lock
-        os.close(lock)  # another process took it for stale before the lock
+        lock.close()  # another process took it for stale before the lock
 
 
 @functools.cache
@@ -74,18 +83,24 @@ def _remove_stale(folder: Path) -> None:
     except OSError:
         return  # which the caller's own attempt explains
     for name in filter(_STALE.search, names):
-        with suppress(OSError):  # raised by the lock if somebody writes the file
+        with suppress(OSError):
+            if sys.platform == "win32":
+                os.unlink(folder / name)  # raises an error if somebody writes the file
+                continue
             lock = os.open(folder / name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(folder / name)
+                if lock_descriptor(lock, blocking=False):  # nobody writes the file
+                    os.unlink(folder / name)
             finally:
                 os.close(lock)
 
 
 def _flush(path: Path) -> None:
     """Wait until a file, or the list of names in a folder, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = sys.platform == "win32"  # which has no such call for folders
+    if windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems refuse it for folders
             os.fsync(descriptor)

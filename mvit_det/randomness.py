@@ -16,14 +16,17 @@ def get_state(cuda: bool = True) -> dict[str, Any]:
         cuda: include the generators of all GPUs, which takes longer.
 
     Returns:
-        States by the keys "python", "numpy", "torch", and "cuda": a list with one state per GPU.
+        States by the keys "python", "numpy", "torch", and "cuda": a list with one state per GPU;
+        on a Mac also "mps".
     """
     name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state())
+    mps = cuda and torch.backends.mps.is_available()
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if cuda and torch.cuda.is_available() else [],
+        **({"mps": torch.mps.get_rng_state()} if mps else {}),
     }
 
 
@@ -35,6 +38,8 @@ def set_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count() > 0:
         torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
 
 
 @contextmanager

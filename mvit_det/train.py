@@ -10,8 +10,10 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 import mvit_det
+from mvit_det.commands import command
 from mvit_det.config_names import find_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.custom.schedule import log_schedule
@@ -22,6 +24,7 @@ from mvit_det.engine import (
     add_config_flags,
     apply_overrides,
     check_run,
+    corrections,
     do_train,
     evaluate,
     load_config,
@@ -30,6 +33,7 @@ from mvit_det.engine import (
 )
 from mvit_det.errors import UserError
 from mvit_det.tasks import task_of
+from mvit_det.workers import set_everywhere
 
 logger = logging.getLogger("mvit_det")
 
@@ -65,7 +69,7 @@ def argument_parser() -> ArgumentParser:
     return parser
 
 
-def _flags_as_overrides(args: Namespace) -> list[str]:
+def flags_as_overrides(args: Namespace) -> list[str]:
     """Convert the flags of `_FLAGS` to overrides; raise a `UserError` for a contradiction."""
     overrides = []
     for name, key in _FLAGS.items():
@@ -94,41 +98,48 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         UserError: a flag, override or custom data file cannot be used.
     """
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
-    args.opts = [*_flags_as_overrides(args), *args.opts]
+    args.opts = [*flags_as_overrides(args), *args.opts]
     cfg = load_config(args.config_file, args.allow_target)
     args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     task, files = task_of(cfg), CustomFiles.from_args(args)
     if files:
-        # The schedule depends on where the weights come from, so this override is applied first.
-        start = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
-        cfg = apply_overrides(cfg, start)
+        # The schedule depends on where the weights come from, and is computed from valid values.
+        first = [text for text in args.opts if text.startswith("train.init_checkpoint=")]
+        cfg = apply_overrides(cfg, [*first, *corrections(cfg, args.opts)], last=False)
         processes = max(args.num_gpus * args.num_machines, comm.get_world_size())
-        task.use_custom_data(cfg, files, processes)
+        try:
+            task.use_custom_data(cfg, files, processes)
+        except (AttributeError, TypeError, OmegaConfBaseException):
+            check_run(cfg, training=not args.eval_only)  # may name the cause
+            raise
     cfg = apply_overrides(cfg, args.opts)
     check_run(cfg, training=not args.eval_only)
     task.settle_classes(cfg, training=not args.eval_only, resume=args.resume)
     if not args.eval_only:
         if files:
             log_schedule(cfg)
+            check = command("check")
+            logger.info("%s with the same flags reads every file and reports all faults.", check)
         task.check_custom_data(cfg, files)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)
     config_file.hold()
     # now that the folder is known, the log goes to its file as well
-    setup_logger(
-        cfg.train.output_dir,
-        name="mvit_det",
-        distributed_rank=comm.get_rank(),
-        configure_stdout=False,
-    )
+    set_everywhere(_log_to, cfg.train.output_dir, comm.get_rank())
     logger.info("This run uses the %s Detectron2", mvit_det.host())
     return cfg, config_file
+
+
+def _log_to(folder: str, rank: int) -> None:
+    """Log to a file in the folder as well, and in the worker of a loader to the screen."""
+    on_screen = not logger.handlers
+    setup_logger(folder, name="mvit_det", distributed_rank=rank, configure_stdout=on_screen)
 
 
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
     cfg, config_file = setup(args)
-    use_pictures(configured_pictures(cfg))
+    set_everywhere(use_pictures, configured_pictures(cfg))
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
     else:

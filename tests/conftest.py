@@ -41,3 +41,11 @@ def quick_pictures():
         patch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).touch())
         patch.setattr(Image.Image, "save", save_uncompressed)
         yield
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have recorded as "figures": counts, sizes, times."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for _, figures in (pair for pair in report.user_properties if pair[0] == "figures"):
+                terminalreporter.write_line(f"{report.nodeid}: {figures}")

@@ -90,7 +90,7 @@ def test_python(saved):
         Predictor(saved, allow_targets=["custom_parts"])
 
 
-def test_a_yaml_config_that_would_run_code_runs_none(tmp_path):
+def test_row_31_a_yaml_config_that_would_run_code_runs_none(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(f"model: !!python/object/apply:os.mkdir [{tmp_path / 'made'}]")
     for load in (mvit_det.get_config, mvit_det.build, Predictor):

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 import mvit_det.tasks
 import train_net
 from mvit_det.benchmark import __main__ as benchmark
+from mvit_det.check import __main__ as check
 from mvit_det.checkpoint import __main__ as checkpoint
 from mvit_det.checkpoint.published import find, to_markdown
 from mvit_det.data.synthetic.moving_figures import ACTIONS
@@ -34,6 +35,7 @@ PAGES = [*ROOT.glob("*.md"), ROOT / "datasets/README.md", *(ROOT / "docs").rglob
 PAGES.sort()
 FENCE = re.compile(r"(<!-- needs: [^\n]+ -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = {
+    "mvit_det.check": check,
     "mvit_det.predict": predict,
     "mvit_det.evaluation": evaluation,
     "mvit_det.benchmark": benchmark,
@@ -137,6 +139,8 @@ def check_module(name: str, words: list[str]):
         tables = [glob.glob(pattern) for pattern in args.table or ()]
         assert all(tables), f"a pattern of {args.table} matches no config"
         check_config(tables[0][0] if tables else args.config_file, args.overrides)
+    elif name == "mvit_det.check":
+        check_config(args.config_file, args.opts)
     elif name == "mvit_det.checkpoint":
         check_weights(args.file)
     return args

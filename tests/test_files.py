@@ -10,7 +10,27 @@ import pytest
 from mvit_det.files import _remove_stale, atomic_file
 
 
-def test_content_is_renamed_at_the_end(tmp_path):
+@pytest.fixture(params=["linux", "win32"])
+def system(request, monkeypatch):
+    """As Windows, refuse to rename or remove a file that is open, and to open a folder."""
+
+    def refusing(call):
+        def wrapper(path, *more, **options):
+            links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+            if os.path.realpath(path) in map(os.path.realpath, links):
+                raise PermissionError(13, "The process cannot access the file", str(path))
+            return call(path, *more, **options)
+
+        return wrapper
+
+    if request.param == "win32":
+        monkeypatch.setattr(sys, "platform", "win32")
+        monkeypatch.setattr(os, "replace", refusing(os.replace))
+        monkeypatch.setattr(os, "unlink", refusing(os.unlink))
+        monkeypatch.setattr("mvit_det.files.lock_descriptor", None)  # would forbid to write
+
+
+def test_content_is_renamed_at_the_end(tmp_path, system):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with atomic_file(path) as partial:
@@ -19,7 +39,7 @@ def test_content_is_renamed_at_the_end(tmp_path):
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_an_exception_keeps_the_old_content(tmp_path):
+def test_an_exception_keeps_the_old_content(tmp_path, system):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(KeyboardInterrupt), atomic_file(path) as partial:
@@ -62,7 +82,7 @@ def test_a_link_that_someone_planted_is_not_followed(tmp_path):
     assert precious.read_text() == "kept" and path.read_text() == "new" and len(names) == 2
 
 
-def test_what_a_killed_process_left_goes_but_not_what_another_is_writing(tmp_path):
+def test_what_a_killed_process_left_goes_but_not_what_another_is_writing(tmp_path, system):
     left = tmp_path / f"old.bin.{'0' * 16}.partial"
     left.touch()
     outside = tmp_path / "other.partial"

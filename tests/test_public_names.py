@@ -1,10 +1,12 @@
 """Public names: those of `mvit_det`, configs by name, the console command, a wheel."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -187,9 +189,12 @@ def test_faults_end_the_console_command_with_a_status(capsys):
     assert status.value.code == 2 and "'train'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_an_installed_wheel_trains_and_builds_outside_the_checkout(tmp_path):
-    source = tmp_path / "source"
+def copied_source(folder: Path) -> tuple[Path, Callable[..., str], Path]:
+    """What an installation needs of the checkout; a function that runs commands in a third folder.
+
+    That folder is the last of the three; nothing of the checkout is on the path there.
+    """
+    source, elsewhere = folder / "source", folder / "elsewhere"
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
@@ -197,8 +202,7 @@ def test_an_installed_wheel_trains_and_builds_outside_the_checkout(tmp_path):
     shutil.copytree(ROOT / "mvit_det", source / "mvit_det", symlinks=True, ignore=ignored)
     shutil.copytree(CONFIGS, source / "configs", ignore=ignored)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["DETECTRON2_DATASETS"] = str(tmp_path / "datasets")
-    elsewhere = tmp_path / "elsewhere"
+    environment["DETECTRON2_DATASETS"] = str(folder / "datasets")
     elsewhere.mkdir()
 
     def start(*command) -> str:
@@ -212,6 +216,18 @@ def test_an_installed_wheel_trains_and_builds_outside_the_checkout(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    return source, start, elsewhere
+
+
+TINY_RUN = ["--config-file", "quickstart", "--output", "run", "--batch-size", "2"]
+TINY_RUN += ["model.backbone.bottom_up.embed_dim=8", "model.backbone.out_channels=16"]
+for loader in ("train", "test"):
+    TINY_RUN += [f"dataloader.{loader}.dataset.num_{split}=4" for split in ("train", "val")]
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_trains_and_builds_outside_the_checkout(tmp_path):
+    source, start, elsewhere = copied_source(tmp_path)
     offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
     start(sys.executable, "-m", "pip", "wheel", source, *offline, "--wheel-dir", tmp_path)
     (wheel,) = tmp_path.glob("mvit_det-*.whl")
@@ -227,11 +243,7 @@ def test_an_installed_wheel_trains_and_builds_outside_the_checkout(tmp_path):
     (packages / "needed.pth").write_text("\n".join(needed))
     python = binaries / "python"
     start(python, "-m", "pip", "install", wheel, *offline, "--prefix", tmp_path / "venv")
-    flags = ["--config-file", "quickstart", "--output", "run", "--batch-size", "2"]
-    sizes = ["model.backbone.bottom_up.embed_dim=8", "model.backbone.out_channels=16"]
-    for loader in ("train", "test"):
-        sizes += [f"dataloader.{loader}.dataset.num_{split}=4" for split in ("train", "val")]
-    start(binaries / "mvit-det", "train", *flags, *sizes, "train.max_iter=3")
+    start(binaries / "mvit-det", "train", *TINY_RUN, "train.max_iter=3")
     assert (elsewhere / "run" / "model_final.pth").is_file()
     program = (
         "import mvit_det, torch; model = mvit_det.build('mvitv2_t_in1k')\n"
@@ -239,3 +251,37 @@ def test_an_installed_wheel_trains_and_builds_outside_the_checkout(tmp_path):
     )
     file, shape = start(python, "-c", program).strip().split(" ", 1)
     assert Path(file).is_relative_to(packages) and shape == "torch.Size([1, 1000])"
+
+
+@pytest.mark.release
+@pytest.mark.skipif(mvit_det.host() == "real", reason="the real Detectron2 is on no package index")
+def test_row_39_one_pip_install_in_a_fresh_environment(tmp_path):
+    """With the newest packages that the requirements allow: train, predict, load every config."""
+    source, start, elsewhere = copied_source(tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    start(sys.executable, "-m", "venv", tmp_path / "venv")
+    pip = (python, "-m", "pip", "--quiet")
+    try:
+        start(*pip, "download", "--no-deps", "--no-cache-dir", "tabulate")
+    except AssertionError as error:
+        pytest.skip(f"no package index can be reached: {str(error)[-200:]}")
+    start(*pip, "install", source)
+    start(python, "-m", "pip", "check")
+    command = python.with_name("mvit-det")
+    start(command, "train", *TINY_RUN, "train.max_iter=2")
+    picture = next((tmp_path / "datasets").rglob("val/images/*.jpg"))
+    weights = ("--weights", "run/model_final.pth", "--score-threshold", "0")
+    start(
+        *(command, "predict", "--config-file", "run/config.yaml", *weights),
+        *(picture, "--output", "found"),
+    )
+    assert json.loads((elsewhere / "found" / "predictions.json").read_text())
+    program = (
+        "import importlib.util, mvit_det, torch\n"
+        "names = mvit_det.list_configs()\n"
+        "targets = [mvit_det.get_config(name).model._target_ for name in names]\n"
+        "assert not importlib.util.find_spec('fairscale') and mvit_det.host() == 'embedded'\n"
+        "print(mvit_det.__file__, len(targets))"
+    )
+    file, count = start(python, "-c", program).rsplit(" ", 1)
+    assert tmp_path in Path(file).parents and int(count) == len(mvit_det.list_configs()) > 40

@@ -9,6 +9,7 @@ sys.path.insert(0, str(ROOT))
 
 import train_net  # noqa: E402
 from mvit_det.benchmark import __main__ as benchmark  # noqa: E402
+from mvit_det.check import __main__ as check  # noqa: E402
 from mvit_det.checkpoint import __main__ as checkpoint  # noqa: E402
 from mvit_det.evaluation import __main__ as evaluation  # noqa: E402
 from mvit_det.predict import arguments as predict  # noqa: E402
@@ -16,6 +17,11 @@ from mvit_det.predict import arguments as predict  # noqa: E402
 PAGE = Path(__file__).with_name("command_lines.md")
 COMMANDS = {
     "python train_net.py": (train_net, "Train or evaluate any config."),
+    "python -m mvit_det.check": (
+        check,
+        "Find what is wrong with data, config and machine: [Check](../guides/check.md). It takes "
+        "the arguments of `train_net.py` and",
+    ),
     "python -m mvit_det.predict": (predict, None),
     "python -m mvit_det.evaluation": (evaluation, None),
     "python -m mvit_det.benchmark": (benchmark, None),
@@ -71,6 +77,9 @@ def section(command: str, parser: ArgumentParser, description: str | None) -> st
     positional, options, *groups = parser._action_groups
     text = f"\n## {command}\n\n{description or parser.description}\n"
     plain = [*options._group_actions, *positional._group_actions]
+    if command == "python -m mvit_det.check":
+        known = {action.dest for action in train_net.argument_parser()._actions} - {"output"}
+        plain, groups = [action for action in plain if action.dest not in known], []
     text += table(plain, of_detectron2=command == "python train_net.py")
     for group in groups:
         text += f"\n{group.title.capitalize()}: {group.description}\n"

@@ -71,9 +71,11 @@ def main(args: Namespace) -> dict[str, Any]:
     if args.output and Path(args.output).is_dir():
         raise UserError(f"--output {args.output} is a folder: give the file to write.")
     device = open_device(args.device, "--device ")
+    if device.type == "mps":
+        raise UserError("--device mps cannot be measured: choose cpu or cuda.")
     report = report_table(args, device) if args.table else report_config(args, device)
     if args.output:
-        Path(args.output).write_text(json.dumps(report, indent=2) + "\n")
+        Path(args.output).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
 
 

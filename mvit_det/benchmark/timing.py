@@ -107,7 +107,7 @@ def peak_memory(run: Callable[[], None], device: torch.device) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "trace.json")
         profiler.export_chrome_trace(path)
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             events = json.load(file)["traceEvents"]
     changes = sorted((e for e in events if e["name"] == "[memory]"), key=lambda e: e["ts"])
     return max(accumulate((e["args"]["Bytes"] for e in changes), initial=0))

@@ -6,6 +6,7 @@ checks no checksum and identifies files by path alone, whatever the host; torch.
 that is shorter than announced.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -16,8 +17,8 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import urlopen
 
-import portalocker
-from iopath.common.file_io import file_lock, get_cache_dir
+from filelock import FileLock, Timeout
+from iopath.common.file_io import get_cache_dir
 from tqdm import tqdm
 
 from mvit_det.checkpoint import reading
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 4
 RETRY_DELAY = 1.0  # seconds before the second attempt; doubles with each further attempt
 TIMEOUT = 60.0  # seconds without a byte after which a connection counts as lost
+LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that downloads the same file
 BLOCK_SIZE = 2**20  # bytes
 # Files of this host are cached where Detectron2 caches them, so that the cache is shared. All other
 # hosts get a folder each, since two hosts may have different files of the same name.
@@ -66,20 +68,21 @@ def download(url: str, checksum: str = "") -> str:
     try:
         if os.path.isfile(path) and not describe_damage(path, checksum):
             return path
-        with file_lock(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT):  # iopath's lock has the same name
             # another process may have fetched it in the meantime
             if os.path.isfile(path) and (damage := describe_damage(path, checksum)):
                 logger.warning("Removing %s from the cache: %s.", path, damage)
                 os.unlink(path)
             if not os.path.isfile(path):
                 _download(url, path, checksum)
-    except portalocker.LockException as error:
-        raise UserError(
-            f"{path} cannot be locked ({error!r}): another process has been downloading {url} for "
-            "an hour, or the file system has no locks; start again later, or set FVCORE_CACHE to a "
-            "folder on another disk."
-        ) from error
     except OSError as error:
+        if isinstance(error, Timeout) or error.errno == errno.ENOLCK:
+            raise UserError(
+                f"{path} cannot be locked ({error!r}): another process has been downloading {url} "
+                "for an hour, or the file system has no locks; start again later, or set "
+                "FVCORE_CACHE to a folder on another disk."
+            ) from error
         raise UserError(
             f"{url} cannot be written to {path} ({error.strerror or error}): free space, or set "
             "FVCORE_CACHE to a writable folder with free space."

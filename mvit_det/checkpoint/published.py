@@ -74,7 +74,7 @@ def _explain_unknown(source: str) -> str:
     close = difflib.get_close_matches(source.lower(), names, n=3, cutoff=0.6)
     nearest = " or ".join(names[name] for name in close)
     command = "`python -m mvit_det.checkpoint.published` lists all names"
-    if os.sep in source or source.lower().endswith(ENDINGS):
+    if os.path.dirname(source) or source.lower().endswith(ENDINGS):
         hint = f", or take a published name such as {nearest}" if nearest else ""
         if os.path.dirname(source).startswith("output"):
             config = os.path.basename(os.path.dirname(source))

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from mvit_det.checkpoint import pickles
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, printable, shorten_list
 
 # First bytes of a file of torch before version 1.6, after the two bytes of the pickle protocol.
 LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
@@ -60,8 +61,8 @@ def read_file(path: str | Path) -> Any:
     except Exception as error:  # damaged files fail in many ways
         reason = re.split(r"\n|\. ", f"{type(error).__name__}: {error}")[0][:200]
         raise UserError(
-            f"Weight file {path} cannot be read ({reason}): it is damaged or incomplete, download "
-            "it again."
+            f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or "
+            "incomplete, download it again."
         ) from error
 
 
@@ -90,7 +91,10 @@ def describe_damage(path: str | os.PathLike) -> str | None:
 def _is_whole(path: str | os.PathLike, read: Callable, last: bytes) -> bool:
     """Return whether the end of a file is there, for a file that ``read`` reads."""
     if read is _read_torch_zip:
-        return zipfile.is_zipfile(path)
+        try:
+            return zipfile.is_zipfile(path)
+        except zipfile.BadZipFile:  # for an end of several disks
+            return False
     if read is load_file:
         try:
             with safe_open(path, "pt"):
@@ -168,7 +172,8 @@ def _read_torch_zip(path: Path) -> Any:
             raise UserError(f"{path} is damaged (checksum of {damaged}): download it again.")
         with archive.open(next(name for name in members if name.endswith("data.pkl"))) as file:
             _check_sound(file)
-    return _read_torch(path, mmap=True)
+    # Windows would not replace the file as long as the optimizer's state is mapped.
+    return _read_torch(path, mmap=sys.platform != "win32")
 
 
 def _read_legacy_torch(path: Path) -> Any:
@@ -204,9 +209,9 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
                 detail = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
                 reason = detail[1].strip() if detail else type(error).__name__
                 raise UserError(
-                    f"Weight file {path} cannot be read ({reason}): it is damaged or was not "
-                    "written by torch.save; download it again, or save the state_dict again where "
-                    "the file was made."
+                    f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or "
+                    "was not written by torch.save; download it again, or save the state_dict "
+                    "again where the file was made."
                 ) from error
             # torch omits `builtins.`
             name = match[1] if "." in match[1] else f"builtins.{match[1]}"
@@ -218,7 +223,7 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
 def _unsafe_name(path: Path, name: str) -> UserError:
     """Return the error for a file that refers to a name that weights do not need."""
     return UserError(
-        f"{path} is refused: it refers to {name[:200]}, which could run code of the file's author, "
-        "and weights need nothing but arrays, containers, strings and numbers; download it again "
-        "from its publisher, or save the state_dict alone with torch.save."
+        f"{path} is refused: it refers to {printable(name[:200])}, which could run code of the "
+        "file's author, and weights need nothing but arrays, containers, strings and numbers; "
+        "download it again from its publisher, or save the state_dict alone with torch.save."
     )

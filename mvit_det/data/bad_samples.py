@@ -11,6 +11,10 @@ logger = logging.getLogger(__name__)
 _MOST_NAMES = 100_000
 
 
+class TooManyBad(UserError):
+    """More files or annotations are bad than ``max_bad_share`` allows; the message lists some."""
+
+
 @dataclass
 class BadSamples:
     """Counts bad files among the different files that were requested.
@@ -20,8 +24,8 @@ class BadSamples:
         is_train: True: bad files are skipped, and too many raise `UserError`. False: bad files are
             only logged, since an evaluation must not end a long training.
         max_bad_share: largest share (0..1) of bad files that is skipped.
-        min_seen: requests before the share is checked; five bad files before any good one are
-            checked at once.
+        min_seen: requests before the share is checked; five bad files before any good one, and
+            any bad file if none is allowed, are checked at once.
         in_testing: how a bad file is handled in testing, for the log.
 
     NOTE: each worker of a loader counts in a separate copy. As workers draw from the same shuffled
@@ -70,11 +74,11 @@ class BadSamples:
                 kind = self.kind.capitalize()
                 logger.warning("%s %s%s is %s: %s", kind, printable(name), label, done, reason)
         bad, requested = self._bad_requested, len(self._requested)
-        enough = self._requests >= self.min_seen or bad == requested >= 5
+        enough = self._requests >= self.min_seen or bad == requested >= 5 or not self.max_bad_share
         if self.is_train and enough and bad > self.max_bad_share * requested:
             faults = (f"{name}: {reason}" for name, reason in self._reasons.items())
             listed = shorten_list(faults, limit=3)
-            raise UserError(
+            raise TooManyBad(
                 f"{bad} of the {requested} {self.kind}s read so far cannot be used, more "
                 f"than max_bad_share={self.max_bad_share} allows ({listed}): repair them, take "
                 "them out of the data set, or raise max_bad_share of the mapper."

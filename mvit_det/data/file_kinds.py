@@ -15,8 +15,9 @@ VIDEO_ENDINGS = frozenset(
 _SYSTEM_FOLDERS = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 )
-# Formats that Pillow registers, but cannot open without a third-party handler.
-_STUBS = frozenset("BUFR GRIB HDF5 MPEG WMF".split())
+# Formats that Pillow registers, but opens by a third-party handler, or (EPS) by starting a program
+# that runs what the file holds.
+_NOT_READ = frozenset("BUFR EPS GRIB HDF5 MPEG WMF".split())
 
 
 def ending(name: str) -> str:
@@ -42,12 +43,16 @@ def is_image_name(name: str) -> bool:
 @cache
 def image_endings() -> frozenset[str]:
     """Return the endings of pictures that the installed Pillow, with its plugins, can read."""
-    readable = {
-        ending
-        for ending, name in Image.registered_extensions().items()
-        if name in Image.OPEN and name not in _STUBS
-    }
+    formats = image_formats()
+    readable = {end for end, name in Image.registered_extensions().items() if name in formats}
     return frozenset(readable - VIDEO_ENDINGS)
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Return Pillow's names of the formats that are read, whatever the ending of a file."""
+    Image.init()
+    return tuple(name for name in Image.OPEN if name not in _NOT_READ)
 
 
 class Skipped(Counter[str]):

@@ -20,6 +20,7 @@ from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mvit_det.data.file_kinds import image_formats
 from mvit_det.data.tiff_bands import TiffBands
 from mvit_det.errors import UserError, check_count, check_range
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 _EIGHT_BIT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ORIENTATION = 0x0112  # tag of EXIF
+ORIENTATION = 0x0112  # tag of EXIF
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class PictureFormat:
         if self.max_pixels is not None and image.width * image.height > self.max_pixels:
             raise ValueError(_too_large(image.width * image.height, self.max_pixels))
         if image.mode in _EIGHT_BIT_MODES:
-            deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+            deep = has_deep_colour(image)
             if deep and self.value_range is None:
                 _log_deep_colour()
             return deep and self.value_range is not None
@@ -126,7 +127,7 @@ class PictureFormat:
                 raise ValueError("its 16 bits per channel cannot be decoded: convert it to 8 bits")
             values = decoded[..., 2::-1]
         converted = self._scaled(values)
-        converted.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+        converted.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
         return converted
 
     def from_bands(self, tiff: TiffBands) -> Image.Image:
@@ -155,7 +156,9 @@ class PictureFormat:
             OSError: as for `open_picture`.
         """
         with _opened(path, self) as (image, _):
+            # Pillow turns a TIFF upright when it decodes it, and Detectron2 would do so once more
             as_is = isinstance(image, Image.Image) and not self.check_mode(image)
+            as_is = as_is and getattr(image, "format", None) != "TIFF"
         if as_is:
             with _pixel_limit(off=self.max_pixels is not None):
                 return host_read_image(path, format)
@@ -172,6 +175,11 @@ class PictureFormat:
             yield
         finally:
             detection_utils.read_image = host_read_image
+
+
+def has_deep_colour(image: Image.Image) -> bool:
+    """Return whether a file has 16 bits per channel in colour, of which Pillow drops 8."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def _too_large(pixels: int, limit: float) -> str:
@@ -263,7 +271,7 @@ def _opened(
                 yield tiff, part
                 return
             part.seek(offset if size is None else 0)
-            with Image.open(part) as image:
+            with Image.open(part, formats=image_formats()) as image:
                 format.check_mode(image)
                 yield image, part
     except FileNotFoundError as error:
@@ -289,8 +297,11 @@ def _what_it_is(file: Any) -> str:
     )
 
 
-def check_image_file(path: str, format: PictureFormat | None = None) -> None:
+def check_image_file(path: str, format: PictureFormat | None = None) -> str | None:
     """Check that a file is a picture that `open_picture` accepts, without decoding its pixels.
+
+    Returns:
+        The kind of file, "PNG" or another of Pillow's; None for one of which bands are read.
 
     Raises:
         ValueError: as for `open_picture`.
@@ -300,8 +311,11 @@ def check_image_file(path: str, format: PictureFormat | None = None) -> None:
     with _opened(path, format or _current) as (image, _):
         # NOTE: after the EXIF tags of a damaged PNG are read, Pillow hides the damage, and
         # Detectron2 would continue with a black picture. Checking the checksums takes 1 ms.
-        if isinstance(image, Image.Image) and image.format == "PNG":
+        if not isinstance(image, Image.Image):
+            return None
+        if image.format == "PNG":
             image.verify()
+        return image.format
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:

@@ -7,9 +7,10 @@ a whole batch (mixup) are seeded by the position of its first sample.
 """
 
 import os
-import resource
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
@@ -22,6 +23,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mvit_det import randomness
 from mvit_det.errors import UserError, check_count
+from mvit_det.workers import Settings
+
+if sys.platform != "win32":
+    import resource
 
 MAX_TRIES = 1000
 _WHOLE_BATCH = 1  # makes the seed of a batch differ from that of its first sample
@@ -95,16 +100,17 @@ def _allow_files(num_workers: int, tensors: int) -> None:
     Raises:
         UserError: the system allows fewer files.
     """
-    needed = 128 + (num_workers + 1) * (8 + 2 * tensors) if num_workers else 0
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise UserError(
-            f"Loading with {num_workers} workers needs about {needed} open files and the system "
-            f"allows {hard}: raise the limit with ulimit -n {needed}, or lower "
-            "dataloader.train.num_workers or dataloader.train.total_batch_size."
-        )
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if sys.platform != "win32":  # which has no such limit
+        needed = 128 + (num_workers + 1) * (8 + 2 * tensors) if num_workers else 0
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UserError(
+                f"Loading with {num_workers} workers needs about {needed} open files and the "
+                f"system allows {hard}: raise the limit with ulimit -n {needed}, or lower "
+                "dataloader.train.num_workers or dataloader.train.total_batch_size."
+            )
+        if soft != resource.RLIM_INFINITY and soft < needed:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 @dataclass
@@ -155,7 +161,10 @@ class TrainLoader:
 def _leave_process_group(worker_id: int) -> None:
     # Ctrl-C, or SIGTERM to the group, would end the workers during an iteration that the training
     # process finishes before it saves. When that process ends, workers notice by themselves.
-    os.setsid()
+    if sys.platform == "win32":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        os.setsid()
 
 
 def _identity(batch: Any) -> Any:
@@ -258,6 +267,7 @@ class _Batches(Dataset):
     samples: _Samples
     collate: Callable[[list[Any]], Any]
     seed: int
+    settings: Settings = field(default_factory=Settings)
 
     def __getitem__(self, keys: Keys) -> Any:
         batch = []

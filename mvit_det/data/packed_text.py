@@ -1,4 +1,4 @@
-"""Millions of strings in two arrays, whose memory worker processes share."""
+"""Millions of strings in two arrays, whose memory forked worker processes share."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,9 +1,12 @@
 """The datasets folder, and paths relative to it or to the working directory."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mvit_det.errors import UserError
+
+Paths = str | os.PathLike | Sequence[str | os.PathLike]
 
 
 def datasets_root() -> Path:
@@ -30,3 +33,9 @@ def resolve_path(path: str | os.PathLike, what: str = "Image folder") -> Path:
         f"{what} {path} does not exist (looked for {tried}): correct the path, or set "
         "DETECTRON2_DATASETS as described in datasets/README.md."
     )
+
+
+def resolve_paths(paths: Paths, what: str) -> list[str]:
+    """Resolve one or several paths as `resolve_path` does."""
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    return [str(resolve_path(path, what)) for path in paths]

@@ -26,7 +26,7 @@ class SampleMapper(ABC):
         is_train: training or testing, as above.
         transform: of what `read` returns; see the subclasses.
         max_bad_share: largest share (0..1) of bad files that is skipped in training.
-        min_seen: requests before the share is checked.
+        min_seen: requests before the share is checked, if it is above 0.
     """
 
     kind: ClassVar[str]

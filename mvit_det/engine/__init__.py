@@ -1,6 +1,6 @@
 """One training and one evaluation loop for every task, on top of Detectron2's engine."""
 
-from mvit_det.engine.config import add_config_flags, apply_overrides, load_config
+from mvit_det.engine.config import add_config_flags, apply_overrides, corrections, load_config
 from mvit_det.engine.config_values import check_run
 from mvit_det.engine.device import open_device
 from mvit_det.engine.folder import ConfigFile

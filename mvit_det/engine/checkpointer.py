@@ -106,7 +106,7 @@ class StrictCheckpointer(DetectionCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Record the file name that ``--resume`` continues from."""
         with atomic_file(os.path.join(self.save_dir, "last_checkpoint")) as partial:
-            partial.write_text(last_filename_basename)
+            partial.write_text(last_filename_basename, "utf-8")
 
     def get_checkpoint_file(self) -> str:
         """Return the path of the undamaged checkpoint to resume from; "" if the folder has none.
@@ -237,7 +237,7 @@ def _newest_intact(folder: Path, parts: set[str]) -> tuple[str, list[str]]:
     files.sort(key=iteration_of, reverse=True)
     if pointer.exists():
         try:
-            name = pointer.read_text().strip()
+            name = pointer.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError):
             name = ""
         tagged = [path for path in files if path.name == name]
@@ -245,7 +245,7 @@ def _newest_intact(folder: Path, parts: set[str]) -> tuple[str, list[str]]:
         if not tagged:
             skipped = [f"{pointer} names {name[:80]!r}, which is missing or no state of a training"]
     for path in files:
-        fault = checkpoint_fault(path) or _missing_parts(path, parts)
+        fault = checkpoint_fault(path) or _fault_of_content(path, parts)
         if fault is None:
             return str(path), skipped
         skipped.append(f"{path}: {fault}")
@@ -270,20 +270,25 @@ def iteration_of(path: Path) -> float:
     return iteration if isinstance(iteration, int) else math.inf
 
 
-def _missing_parts(path: Path, parts: set[str]) -> str | None:
-    """Describe what a checkpoint lacks to resume from; None if it is complete."""
+def _fault_of_content(path: Path, parts: set[str]) -> str | None:
+    """Describe why a run cannot resume from an undamaged checkpoint; None if it can."""
     content = _content(path) if parts else {}
     if not isinstance(content, dict):
         return "not a checkpoint"
-    missing = sorted(parts - content.keys())
-    return f"no state of {', '.join(missing)}: weights alone" if missing else None
+    if missing := sorted(parts - content.keys()):
+        return f"no state of {', '.join(missing)}: weights alone"
+    # as Detectron2 writes them after a training has diverged
+    bad = _non_finite_names(content.get("model", {}))
+    return f"{shorten_list(bad, 3)} are not finite" if bad else None
 
 
 def _non_finite_names(weights: dict[str, torch.Tensor]) -> list[str]:
     """Name the tensors that hold an infinity or NaN."""
     # A sum is not finite if any element is not, and it needs no mask of the tensor's size.
     floats = {name: value for name, value in weights.items() if value.is_floating_point()}
-    return [name for name, value in floats.items() if not value.double().sum().isfinite()]
+    # MPS has no float64
+    on_cpu = ((name, value.cpu() if value.is_mps else value) for name, value in floats.items())
+    return [name for name, value in on_cpu if not value.double().sum().isfinite()]
 
 
 def _write_failure(path: Path, data: dict[str, Any], error: Exception) -> str:

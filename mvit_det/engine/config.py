@@ -11,15 +11,16 @@ from typing import Any
 
 from detectron2.config import LazyConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mvit_det.config_names import find_config
-from mvit_det.engine.config_values import check_sections, check_values
+from mvit_det.engine.config_values import check_sections, check_values, is_faulty
 from mvit_det.engine.yaml_config import read_yaml_config
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, brief, excerpt, shorten_list
 
 
 def load_config(path: str, allow_targets: Sequence[str] = ()) -> DictConfig:
@@ -79,8 +80,32 @@ def add_config_flags(parser: ArgumentParser) -> None:
     )
 
 
-def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def corrections(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Return those of the overrides that replace a value which is not allowed for its key."""
+    pairs = zip(overrides, _parse(overrides))
+    return [text for text, override in pairs if is_faulty(cfg, override.key_or_group)]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    for text in overrides:
+        if text.startswith("--"):
+            raise UserError(f"The flag {text} must come before the key=value overrides.")
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise UserError(
+            f"Override {excerpt(error.override)} cannot be read: write key=value without spaces, "
+            "e.g. train.max_iter=1000."
+        ) from error
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[str], last: bool = True) -> DictConfig:
     """Apply overrides in Hydra's grammar (``key=value``, ``+key=value``).
+
+    Args:
+        cfg: a config.
+        overrides: to apply.
+        last: False: other changes of the config will follow, so that its values are not checked.
 
     Raises:
         UserError: an override cannot be parsed, is a flag or deletes a key; a key is unknown to the
@@ -88,25 +113,16 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             key; a ``+`` prefix adds the key anyway); or a value has another type than the current
             one, or is not allowed for that key (`check_values`).
     """
-    for text in overrides:
-        if text.startswith("--"):
-            raise UserError(f"The flag {text} must come before the key=value overrides.")
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except OverrideParseException as error:
-        raise UserError(
-            f"Override {error.override!r} cannot be read: write key=value without spaces, e.g. "
-            "train.max_iter=1000."
-        ) from error
-    for override in parsed:
+    for override in _parse(overrides):
         if override.is_delete():
             raise UserError(
-                f"Override {override.input_line!r}: a key cannot be deleted; set it to another "
-                "value, e.g. key=null."
+                f"Override {excerpt(override.input_line)}: a key cannot be deleted; set it to "
+                "another value, e.g. key=null."
             )
         if override.is_sweep_override():
             raise UserError(
-                f"Override {override.input_line!r} has several values: write a list as key=[1,2]."
+                f"Override {excerpt(override.input_line)} has several values: write a list as "
+                "key=[1,2]."
             )
         if not override.is_add():
             check_key(cfg, override.key_or_group)
@@ -116,9 +132,10 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     except (KeyError, IndexError, TypeError, ValueError, OmegaConfBaseException) as error:
         detail = " ".join(str(error.args[0] if error.args else error).split())
         raise UserError(
-            f"The overrides {' '.join(overrides)} cannot be applied: {detail}"
+            f"The overrides {excerpt(' '.join(overrides))} cannot be applied: {excerpt(detail)}."
         ) from error
-    check_values(cfg)
+    if last:
+        check_values(cfg)
     return cfg
 
 
@@ -127,18 +144,22 @@ def check_key(cfg: DictConfig, key: str) -> None:
     node: Any = cfg
     walked: list[str] = []
     for part in key.split("."):
+        node = _child(node, walked[-1]) if walked else node
         choices = list(_children(node))
         if part not in choices:
             near = difflib.get_close_matches(part, choices, n=1, cutoff=0.0)
             dotted = ".".join(walked)
-            where = f"{dotted!r} has no {part!r}" if walked else f"there is no {part!r}"
+            absent = excerpt(part)
+            where = f"{dotted!r} has no {absent}" if walked else f"there is no {absent}"
             hint = f"; the nearest key is {'.'.join([*walked, near[0]])!r}" if near else ""
-            raise UserError(f"Override {key!r}: {where}{hint} (+{key}=... adds a new key).")
+            raise UserError(f"Override {excerpt(key)}: {where}{hint} (+KEY=VALUE adds a new key).")
         walked.append(part)
-        if isinstance(node, ListConfig):
-            node = node[int(part)]
-        else:
-            node = node.get(part) if isinstance(node, DictConfig) else None
+
+
+def _child(node: Any, part: str) -> Any:
+    if isinstance(node, ListConfig):
+        return node[int(part)]
+    return node.get(part) if isinstance(node, DictConfig) else None
 
 
 def _children(node: Any) -> Iterator[str]:
@@ -173,10 +194,15 @@ def _arguments(target: Any) -> dict[str, None]:
 
 def _check_type(cfg: DictConfig, key: str, value: Any) -> None:
     """Refuse a value of another type, such as a word where the config holds a number."""
+    if is_faulty(cfg, key):
+        return
     old = OmegaConf.select(cfg, key, default=None)
     kinds = ((bool, bool, "true or false"), (Number, Number, "a number"))
     for kind, allowed, name in (*kinds, (str, (str, list), "text or a list")):
         if isinstance(old, kind):
             if value is not None and not isinstance(value, allowed):
-                raise UserError(f"Override {key}={value} must be {name}: it is {old!r} now.")
+                raise UserError(
+                    f"Override {key}={shorten_list([value])} must be {name}: it is {brief(old)} "
+                    "now."
+                )
             return

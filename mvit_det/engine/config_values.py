@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mvit_det.checkpoint.inflation import INFLATIONS
 from mvit_det.errors import (
     UserError,
+    brief,
     check_choice,
     check_count,
     check_number,
@@ -32,7 +33,7 @@ def _check(what: str, valid: Callable[[Any], bool]) -> Check:
     def check(owner: str, **values: Any) -> None:
         for name, value in values.items():
             if not valid(value):
-                raise UserError(f"{name}={value!r} of {owner} must be {what}.")
+                raise UserError(f"{name}={brief(value)} of {owner} must be {what}.")
 
     return check
 
@@ -68,7 +69,9 @@ def _list(check: Check, count: int | None = None) -> Check:
         for name, value in values.items():
             if not isinstance(value, list) or count not in (None, len(value)):
                 size = "" if count is None else f"{count} "
-                raise UserError(f"{name}={value!r} of {owner} must be a list of {size}numbers.")
+                raise UserError(
+                    f"{name}={brief(value)} of {owner} must be a list of {size}numbers."
+                )
             check(owner, **{f"{name}[{index}]": item for index, item in enumerate(value)})
 
     return check_items
@@ -101,8 +104,8 @@ _PART = _check("a section of keys", lambda value: not isinstance(value, _PLAIN))
 _TEXT = _check("text", lambda value: isinstance(value, str))
 _FLAG = _check("true or false", lambda value: isinstance(value, bool))
 _DEVICE = _check(
-    "cpu, cuda, or cuda:N",
-    lambda value: isinstance(value, str) and bool(re.fullmatch(r"cpu|cuda(:\d{1,4})?", value)),
+    "cpu, mps, cuda, or cuda:N",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"cpu|mps|cuda(:\d{1,4})?", value)),
 )
 _SEED = _whole(0, 2**63 - 1)
 # NumPy's seeds have 32 bits, and each process adds its rank.
@@ -203,6 +206,9 @@ _KEYS: list[tuple[Check, str]] = [
         "optimizer.*.layer_decay dataloader.*.crop_ratio",
     ),
     (_FINITE, "dataloader.*.start model.*.head_init_scale"),
+    (_or_null(_PART), "dataloader.pictures"),
+    (_or_null(_list(_FINITE, 2)), "dataloader.pictures.value_range"),
+    (_or_null(_list(check_count, 3)), "dataloader.pictures.bands"),
     (_list(_FINITE), "model.pixel_mean dataloader.*.mean dataloader.*.pixel_mean"),
     (_list(check_positive), "model.pixel_std dataloader.*.std dataloader.*.pixel_std"),
 ]
@@ -227,6 +233,12 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         UserError: names the key, its value and what is allowed.
     """
+    for fault in _value_faults(cfg):
+        raise fault
+
+
+def _value_faults(cfg: DictConfig) -> Iterator[UserError]:
+    """Yield what `check_values` raises, for each value that is not allowed."""
     plain = OmegaConf.to_container(cfg, resolve=False)  # fast; references are text like "${a.b}"
     found = [
         (key, value, check)
@@ -235,7 +247,27 @@ def check_values(cfg: DictConfig) -> None:
     ]
     # references last, so that the message names the key which has the value
     for key, value, check in sorted(found, key=lambda entry: _refers(entry[1])):
-        check(owner=_OWNER, **{key: _resolve(cfg, key) if _refers(value) else value})
+        try:
+            check(owner=_OWNER, **{key: _resolve(cfg, key) if _refers(value) else value})
+        except UserError as fault:
+            yield fault
+
+
+def is_faulty(cfg: DictConfig, key: str) -> bool:
+    """Return whether a config has a value at ``key`` that `check_values` refuses."""
+    parent, _, name = key.rpartition(".")
+    try:
+        node: Any = OmegaConf.select(cfg, parent) if parent else cfg
+        if not OmegaConf.is_config(node) or name not in map(str, node):
+            return False
+        plain: Any = OmegaConf.to_container(node, resolve=False)
+        check = _check_of(key, plain)
+        value = _resolve(cfg, key)
+        if check:
+            check(_OWNER, **{key: value})
+    except (UserError, OmegaConfBaseException):
+        return True
+    return False
 
 
 def check_sections(cfg: DictConfig) -> None:
@@ -251,10 +283,16 @@ def check_run(cfg: DictConfig, training: bool) -> None:
     Raises:
         UserError: a key is absent, or has a value that is not allowed.
     """
-    check_values(cfg)
+    for fault in run_faults(cfg, training):
+        raise fault
+
+
+def run_faults(cfg: DictConfig, training: bool) -> Iterator[UserError]:
+    """Yield all faults of which `check_run` raises the first."""
+    yield from _value_faults(cfg)
     for key in [*_EVALUATION, *_TRAINING] if training else _EVALUATION:
         if OmegaConf.select(cfg, key, default=_ABSENT) is _ABSENT:
-            raise UserError(f"The config has no {key}: add it, as in the config quickstart.")
+            yield UserError(f"The config has no {key}: add it, as in the config quickstart.")
 
 
 def _check_of(key: str, node: dict | list) -> Check | None:

@@ -23,7 +23,7 @@ def read_curves(metrics_json: str | os.PathLike) -> dict[str, tuple[np.ndarray, 
     """
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     path = Path(metrics_json)
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = path.read_text("utf-8", errors="replace") if path.exists() else ""
     for line in text.splitlines():
         try:
             row = json.loads(line)

@@ -1,15 +1,14 @@
 """Keep an output folder to one run at a time, and its config.yaml in step with its checkpoints."""
 
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from detectron2.utils import comm
+from filelock import FileLock, Timeout
 
 from mvit_det.errors import UserError
 from mvit_det.files import PARTIAL, atomic_file
@@ -83,15 +82,20 @@ def exclusive_output_dir(output_dir: str | os.PathLike, resume: bool) -> Iterato
     folder = Path(output_dir)
     with _folder_lock(folder, ".lock"):
         if comm.is_main_process():
-            checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
-            if checkpoints and not resume:
-                raise UserError(
-                    f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): continue "
-                    "it with --resume, or choose another train.output_dir."
-                )
+            check_unused(folder, resume)
             for stale in folder.glob(f"model_*{PARTIAL}"):  # a run was killed while it saved
                 stale.unlink()
         yield
+
+
+def check_unused(folder: Path, resume: bool) -> None:
+    """Raise a `UserError` if the folder holds checkpoints, unless ``resume`` is set."""
+    checkpoints = sorted(path.name for path in folder.glob("model_*.pth"))
+    if checkpoints and not resume:
+        raise UserError(
+            f"{folder} holds the checkpoints of another run ({checkpoints[-1]}): continue it with "
+            "--resume, or choose another train.output_dir."
+        )
 
 
 def exclusive_test_dir(output_dir: str | os.PathLike) -> AbstractContextManager[None]:
@@ -110,28 +114,30 @@ def _folder_lock(folder: Path, name: str) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with _open_lock(folder / name) as lock:
-        try:
-            # fcntl, not flock: the loader's workers must not inherit the lock
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise UserError(
-                f"{folder} is in use by {lock.read().strip() or 'another process'}: wait until it "
-                "ends, or choose another train.output_dir."
-            ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        yield
-
-
-def _open_lock(path: Path) -> IO[str]:
-    """Open a file whose content will be replaced, so never through a link to another one."""
+    # The name of the holder has a file of its own: Windows lets nobody read a locked one.
+    lock, holder = FileLock(folder / name), folder / f"{name}.holder"
     try:
-        return open(path, "a+", opener=lambda *at: os.open(at[0], at[1] | os.O_NOFOLLOW, 0o666))
+        lock.acquire(timeout=0)  # forked workers of the loader do not inherit it
+    except Timeout as error:
+        raise UserError(
+            f"{folder} is in use by {_read_holder(holder)}: wait until it ends, or choose another "
+            "train.output_dir."
+        ) from error
     except OSError as error:
         raise UserError(
-            f"{path} cannot be opened as the lock of its folder ({error.strerror}): remove it, or "
-            "choose another train.output_dir."
+            f"{folder / name} cannot be opened as the lock of its folder ({error.strerror}): "
+            "remove it, or choose another train.output_dir."
         ) from error
+    try:
+        with atomic_file(holder) as partial:
+            partial.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", "utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _read_holder(path: Path) -> str:
+    with suppress(OSError):  # it has not written it yet
+        return path.read_text("utf-8", errors="replace").strip() or "another process"
+    return "another process"

@@ -1,5 +1,6 @@
 """Notice processes that have stopped: workers of loaders, and the processes of one run."""
 
+import _thread
 import multiprocessing
 import os
 import signal
@@ -7,9 +8,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +22,12 @@ from omegaconf import DictConfig
 from mvit_det.errors import UserError, check_positive
 
 SECONDS = 600.0  # default of the key train.timeout
-ENDS_FROZEN = signal.SIGUSR1  # sent to a stopped process whose fault has been reported
+LOST_WORKER = (
+    "A worker of the data loader was ended from outside (by the system if memory ran out): "
+    "continue from the last checkpoint with --resume, with a lower dataloader.train.num_workers "
+    "if memory is short."
+)
+ENDS_FROZEN = "SIGUSR1"  # sent to a stopped process whose fault has been reported
 
 
 def time_limit(cfg: DictConfig) -> float:
@@ -35,12 +42,12 @@ def time_limit(cfg: DictConfig) -> float:
 
 
 def is_stopped(pid: int | None) -> bool:
-    """Return whether a process was stopped by a signal; False on systems without /proc."""
+    """Return whether a process was stopped by a signal; only Linux tells, in /proc."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except OSError:
         return False
-    return state == "T"
+    return state == b"T"
 
 
 @contextmanager
@@ -50,7 +57,8 @@ def batch_deadline(seconds: float) -> Iterator[None]:
     torch's own time limit does not cover the transfer of tensors, which a stopped worker holds up.
 
     Raises:
-        UserError: the time is over; workers that were stopped are killed, since they cannot end.
+        UserError: the time is over; workers that were stopped are killed, since they cannot end. Or
+            a worker has ended while it passed a batch on.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -59,10 +67,9 @@ def batch_deadline(seconds: float) -> Iterator[None]:
     if not seconds or threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
+        with _alarm(seconds, end):
+            yield
     except _Late:
         pids = ", ".join(map(str, _kill_stopped_workers()))
         reason = f"process {pids} is stopped" if pids else "its disk or a file holds it up"
@@ -70,9 +77,32 @@ def batch_deadline(seconds: float) -> Iterator[None]:
             f"A worker of the data loader gave no batch for {seconds:g} seconds (train.timeout), "
             f"since {reason}: continue from the last checkpoint with --resume."
         ) from None
+    except (ConnectionError, EOFError) as error:
+        if "in DataLoader worker" in str(error):  # which its mapper has raised
+            raise
+        raise UserError(LOST_WORKER) from error
+
+
+@contextmanager
+def _alarm(seconds: float, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call a signal handler if the block takes longer than this."""
+    if sys.platform == "win32":
+        # It has no timer signal. Handlers run when torch's loader wakes up, every 5 seconds.
+        number = signal.SIGABRT
+        timer = threading.Timer(seconds, _thread.interrupt_main, [number])
+        timer.daemon = True
+        start, stop = timer.start, timer.cancel
+    else:
+        number = signal.SIGALRM
+        start = partial(signal.setitimer, signal.ITIMER_REAL, seconds)
+        stop = partial(signal.setitimer, signal.ITIMER_REAL, 0)
+    previous = signal.signal(number, handler)
+    start()
+    try:
+        yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        stop()
+        signal.signal(number, previous)
 
 
 class _Late(BaseException):
@@ -82,6 +112,8 @@ class _Late(BaseException):
 def _kill_stopped_workers() -> list[int | None]:
     """Kill the child processes that cannot end, since they are stopped; return their ids."""
     stopped = [each for each in multiprocessing.active_children() if is_stopped(each.pid)]
+    if sys.platform == "win32" or not stopped:
+        return []
     # torch would report the end of each as another fault, at any later statement
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in stopped:
@@ -140,7 +172,8 @@ def _watch(pids: dict[int, int], me: int, world: int, limit: float, done: thread
                     file=sys.stderr,
                     flush=True,
                 )
-                with suppress(ProcessLookupError):
-                    os.kill(pids[rank], ENDS_FROZEN)
-                    os.kill(pids[rank], signal.SIGCONT)
+                if sys.platform != "win32":
+                    with suppress(ProcessLookupError):
+                        os.kill(pids[rank], signal.Signals[ENDS_FROZEN])
+                        os.kill(pids[rank], signal.SIGCONT)
             os._exit(1)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from detectron2.config import instantiate
@@ -15,6 +15,7 @@ from mvit_det.engine.frozen import time_limit
 from mvit_det.engine.launch import user_message
 from mvit_det.engine.trainer import WatchedLoader, sample_name
 from mvit_det.errors import UserError, shorten_list
+from mvit_det.workers import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class _NamedMapper:
     """Raise the errors of a mapper with the name of the sample."""
 
     mapper: Callable[[Any], Any]
+    settings: Settings = field(default_factory=Settings)
 
     def __call__(self, item: Any) -> Any:
         try:

@@ -170,7 +170,8 @@ class Evaluations(HookBase):
     def after_train(self) -> None:
         """Evaluate at the end, unless the training was interrupted."""
         if self.trainer.iter + 1 >= self.trainer.max_iter:
-            self._evaluate(self.trainer.iter)
+            # the real host counts one too many if there was nothing to train
+            self._evaluate(min(self.trainer.iter, self.trainer.max_iter))
 
     def _due(self, done: int) -> bool:
         return self.period > 0 and 0 < done < self.trainer.max_iter and done % self.period == 0

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf.errors import InterpolationResolutionError
 
-from mvit_det.engine.frozen import ENDS_FROZEN
+from mvit_det.engine.frozen import ENDS_FROZEN, LOST_WORKER
 from mvit_det.engine.stop import Stopped, handle_signals
 from mvit_det.errors import UserError
 
@@ -42,12 +43,16 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         _join_torchrun()
         _guarded(main, args)
         return
-    _check_processes(args)
+    wrong = process_fault(args)
+    if wrong:
+        _end(f"{wrong}.", code=1)
     received: list[int] = []
 
     def forward_signal(number: int, frame: FrameType | None) -> None:
         """Forward a signal: the training processes save and exit, and this one waits for them."""
         received.append(number)
+        if sys.platform == "win32":  # where all have received it, and `os.kill` ends a process
+            return
         for pid in [child.pid for child in multiprocessing.active_children() if child.pid]:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, number)
@@ -63,10 +68,18 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
             dist_url=args.dist_url,
             args=(main, args),
         )
+    except torch.multiprocessing.ProcessRaisedException as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        _end(
+            f"The port of --dist-url {args.dist_url} is in use, perhaps by another run: add "
+            "--dist-url auto, or another port.",
+            code=1,
+        )
     except torch.multiprocessing.ProcessExitedException as error:
         if error.signal_name is None:
             sys.exit(error.exit_code)  # the process reported why before it ended
-        if error.signal_name in ("SIGTERM", ENDS_FROZEN.name):
+        if error.signal_name in ("SIGTERM", ENDS_FROZEN):
             # torch ends the other processes by SIGTERM when one has ended, which reported why
             sys.exit(128 + received[0] if received else 1)
         _end(
@@ -77,8 +90,8 @@ def run(main: Callable[[Namespace], None], args: Namespace) -> None:
         )
 
 
-def _check_processes(args: Namespace) -> None:
-    """Exit with one sentence if there cannot be as many processes."""
+def process_fault(args: Namespace) -> str:
+    """Return why there cannot be as many processes; "" if there can."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else args.num_gpus
     wrong = ""
     if args.num_gpus < 1:
@@ -91,8 +104,7 @@ def _check_processes(args: Namespace) -> None:
         wrong = f"--machine-rank {args.machine_rank} must be from 0 to {args.num_machines - 1}"
     elif args.num_machines > 1 and args.dist_url == "auto":
         wrong = "--dist-url auto is for one machine: give tcp://ADDRESS_OF_MACHINE_0:PORT"
-    if wrong:
-        _end(f"{wrong}.", code=1)
+    return wrong
 
 
 def _join_torchrun() -> None:
@@ -108,6 +120,7 @@ def _join_torchrun() -> None:
 def _guarded(main: Callable[[Namespace], None], args: Namespace) -> None:
     # where Detectron2 logs the exception that ended a training
     logging.getLogger("detectron2.engine.train_loop").addFilter(_needs_a_traceback)
+    threading.excepthook = _thread_fault
     try:
         main(args)
     except Stopped as stopped:
@@ -132,6 +145,12 @@ def _needs_a_traceback(record: logging.LogRecord) -> bool:
     return not record.exc_info or user_message(record.exc_info[1]) is None
 
 
+def _thread_fault(fault: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread, unless the fault (a full disk) ends the run as well."""
+    if user_message(fault.exc_value) is None:
+        threading.__excepthook__(fault)
+
+
 def user_message(error: BaseException | None) -> str | None:
     """Describe a fault that the user can fix, in one sentence; None for a fault of the program."""
     text = str(error).strip()
@@ -154,11 +173,7 @@ def user_message(error: BaseException | None) -> str | None:
             "choose another train.output_dir if it is in there."
         )
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid"):
-        return (
-            "A worker of the data loader was ended from outside (by the system if memory ran out): "
-            "continue from the last checkpoint with --resume, with a lower "
-            "dataloader.train.num_workers if memory is short."
-        )
+        return LOST_WORKER
     if dist.is_initialized() and isinstance(error, RuntimeError) and _LOST_PEER.search(text):
         return (
             f"Process {dist.get_rank()} of {dist.get_world_size()} ends because another one has "

@@ -9,14 +9,17 @@ from typing import Any
 
 from detectron2.utils import comm
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
+# SIGHUP: the terminal was closed; Windows has SIGBREAK instead
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 # A terminal and a launcher may both deliver the same Ctrl-C.
 SAME_SIGNAL_SECONDS = 2.0
 
 
 def handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     """Set the handler of all `SIGNALS`, and return the previous ones; nohup's choice is kept."""
-    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+    hangup = getattr(signal, "SIGHUP", None)
+    kept = {hangup} if hangup and signal.getsignal(hangup) == signal.SIG_IGN else set()
     return {number: signal.signal(number, handler) for number in SIGNALS if number not in kept}
 
 

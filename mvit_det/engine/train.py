@@ -37,6 +37,12 @@ from mvit_det.errors import UserError, check_choice
 
 logger = logging.getLogger(__name__)
 
+# What constructors raise for arguments that they do not take.
+_FAULTS: tuple[type[Exception], ...] = (
+    *(TypeError, ValueError, ArithmeticError, AssertionError, LookupError, RuntimeError),
+    *(ImportError, AttributeError),
+)
+
 
 def do_test(cfg: DictConfig, model: nn.Module) -> Results:
     """Evaluate ``model`` on ``cfg.dataloader.test`` with ``cfg.dataloader.evaluator``.
@@ -140,11 +146,11 @@ def _train(
     check_run(cfg, training=True)
     # Data come first, so that their faults show before anything expensive is built.
     parts = cfg.train.get("gradient_accumulation", 1)
-    loader = _train_loader(cfg, parts)
+    loader = train_loader(cfg, parts)
     _judge_test(cfg, judge)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     cfg.optimizer.params.model = model
-    optimizer = _build(cfg, "optimizer")
+    optimizer = build_part(cfg, "optimizer")
     average = _average(cfg, model)
     model = _distributed(cfg, model)
 
@@ -200,7 +206,7 @@ def _judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
         instantiate(cfg.dataloader.evaluator)
 
 
-def _train_loader(cfg: DictConfig, parts: int) -> Any:
+def train_loader(cfg: DictConfig, parts: int) -> Any:
     """Build the training loader, with batches divided by ``parts`` for gradient accumulation."""
     batch = cfg.dataloader.train.total_batch_size
     world = comm.get_world_size()
@@ -266,7 +272,7 @@ def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
     Raises:
         UserError: the constructor of the model refuses the config.
     """
-    model = _build(cfg, "model")
+    model = build_part(cfg, "model")
     if not isinstance(model, nn.Module):
         raise UserError(f"The model of the config is {model!r}: give a torch.nn.Module there.")
     model = model.to(device)
@@ -275,10 +281,11 @@ def build_model(cfg: DictConfig, device: str | torch.device) -> nn.Module:
     return model
 
 
-def _build(cfg: DictConfig, key: str) -> Any:
+def build_part(cfg: DictConfig, key: str) -> Any:
+    """Build what a config has at ``key``; raise a `UserError` if its constructor refuses it."""
     try:
         return instantiate(OmegaConf.select(cfg, key))
-    except (TypeError, ValueError, ArithmeticError, AssertionError, LookupError, RuntimeError) as e:
+    except _FAULTS as e:
         detail = " ".join(str(e).split()) or type(e).__name__
         raise UserError(f"The {key} of the config cannot be built: {detail}") from e
 
@@ -289,6 +296,8 @@ def _on_cpu(cfg: DictConfig) -> bool:
 
 def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
     """Wrap the model in DistributedDataParallel if there are several processes."""
+    if str(cfg.train.device) == "mps" and comm.get_world_size() > 1:
+        raise UserError("train.device=mps trains in one process: use --num-gpus 1.")
     options = dict(cfg.train.ddp)
     if _on_cpu(cfg):
         options["device_ids"] = None  # DistributedDataParallel requires this for CPU modules
@@ -300,8 +309,8 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
     amp = cfg.train.amp
     if not amp.enabled:
         return None
-    if _on_cpu(cfg):
-        logger.info("Mixed precision needs a GPU: training in float32 on this CPU.")
+    if not str(cfg.train.device).startswith("cuda"):
+        logger.info("Mixed precision needs CUDA: training in float32 on %s.", cfg.train.device)
         return None
     name = amp.get("dtype", "float16")
     check_choice("train.amp", ("float16", "bfloat16"), dtype=name)
@@ -318,7 +327,7 @@ def _hooks(
     train = cfg.train
     registered = [
         hooks.IterationTimer(),
-        hooks.LRScheduler(scheduler=_build(cfg, "lr_multiplier")),
+        hooks.LRScheduler(scheduler=build_part(cfg, "lr_multiplier")),
         checkpoints,
         Evaluations(test, train.eval_period, train.output_dir, train.get("best_metric", "")),
     ]

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from mvit_det.engine.frozen import batch_deadline
 from mvit_det.errors import UserError, check_positive, shorten_list
+from mvit_det.workers import needs_pickling
 
 MAX_NAMES = 64  # images named in an error message
 _END = object()
@@ -40,10 +41,11 @@ class WatchedLoader:
         self.names: list[str] = []
 
     def __iter__(self) -> Generator[Any, None, None]:
-        batches = iter(self.loader)
+        with needs_pickling():
+            batches = iter(self.loader)
         limit = self.seconds if getattr(self.loader, "num_workers", 0) else 0.0
         while True:
-            with batch_deadline(limit):
+            with batch_deadline(limit), needs_pickling():
                 batch = next(batches, _END)
             if batch is _END:
                 return

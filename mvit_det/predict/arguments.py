@@ -48,7 +48,7 @@ def argument_parser() -> ArgumentParser:
         metavar="N",
         help="images, or clips of a video, per forward pass; default: 1",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; default: that of the config")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ...; default: that of the config")
     parser.add_argument(
         "--window",
         type=float,

@@ -5,9 +5,9 @@ from itertools import islice
 from typing import Any
 
 from mvit_det.errors import UserError
-from mvit_det.predict.progress import progress
 from mvit_det.predict.run import Run
 from mvit_det.predict.sources import Frame, Picture, Video, iterate_frames
+from mvit_det.progress import progress
 
 
 def predict_frames(run: Run, sources: Sequence[Picture | Video]) -> None:

@@ -16,9 +16,9 @@ from mvit_det.errors import UserError, printable, shorten_list
 from mvit_det.predict.key_clips import describe_outside, split_seconds
 from mvit_det.predict.open_frames import frame_at, read_groups
 from mvit_det.predict.person_boxes import BoxFile, PersonFinder, boxes_as_fractions
-from mvit_det.predict.progress import progress
 from mvit_det.predict.run import Run
 from mvit_det.predict.sources import Frame, Source
+from mvit_det.progress import progress
 from mvit_det.tasks.actions import People
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,14 @@
 """A common interface to video files, folders of frames, and arrays of frames."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from mvit_det.data.decoding.reader import FRAME_RATE, OpenVideo, VideoError, open_video
+from mvit_det.data.decoding.resizing import resized
 from mvit_det.data.video.sampling import on_screen
 from mvit_det.errors import UserError, check_positive
 
@@ -66,9 +67,8 @@ class FramesInMemory(OpenVideo):
         self.times = np.arange(len(frames)) / fps
         self._frames = frames
 
-    def frames(self, indices: Iterable[int]) -> np.ndarray:
-        """Return frames (len(indices), H, W, 3) uint8, RGB."""
-        return np.ascontiguousarray(self._frames[list(indices)][..., ::-1])
+    def _read(self, wanted: list[int], short_side: int | None) -> dict[int, np.ndarray]:
+        return {index: resized(self._frames[index][..., ::-1], short_side) for index in wanted}
 
 
 def frame_at(video: OpenVideo, second: float) -> int:

@@ -14,8 +14,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mvit_det.data.custom.categories import Category
+from mvit_det.data.custom.categories import Category, categories_from_config, run_of
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
+from mvit_det.data.decoding.resizing import MAX_ASPECT
 from mvit_det.data.image_files import configured_pictures
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
@@ -38,10 +39,6 @@ logger = logging.getLogger(__name__)
 
 # The first that exists in a run's output folder: the best checkpoint, or the last.
 WEIGHTS = ("model_best.pth", "averaged_final.pth", "model_final.pth")
-
-# Images of a more extreme aspect ratio are refused: if the config sets only the short side, they
-# would exceed any memory, and if it limits the long side, they would shrink to almost nothing.
-MAX_ASPECT = 100
 
 
 class Predictor:
@@ -69,8 +66,10 @@ class Predictor:
             action detector, actions of a lower score are not drawn.
         batch_size: maximum number of images, or of clips with their crops, per forward pass.
         class_names: in the order of the model's outputs, or a file: one name per line, or COCO
-            JSON. By default those of the config or its test data. For an action detector a label
-            map, as AVA's .pbtxt or lines "12: stand", may name a subset of its actions.
+            JSON. By default those of the config.yaml next to the weights, if it has as many
+            classes as the model, else those of the config or its test data. For an action
+            detector a label map, as AVA's .pbtxt or lines "12: stand", may name a subset of its
+            actions.
 
     Attributes:
         categories: {"id", "name"} of each class, as in a COCO file, in the order of
@@ -104,8 +103,9 @@ class Predictor:
         self.task = task_of(cfg)
         self.pictures = configured_pictures(cfg)
         self.inference: Any = self.task.inference(cfg, score_threshold)
-        self.categories: list[Category] = self.task.categories(cfg, class_names)
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
+        _use_classes_of_run(cfg, path, self.task.num_classes_key)
+        self.categories: list[Category] = self.task.categories(cfg, class_names)
         self.model = _build_on_device(cfg, device)
         ema = OmegaConf.select(cfg, "train.init_ema", default=True)
         StrictCheckpointer(self.model, complete=True, ema=ema).load(path)
@@ -124,7 +124,8 @@ class Predictor:
                 ``cv2.imread`` returns and Detectron2's predictor takes (from RGB:
                 ``image[:, :, ::-1]``); or a tensor (3, H, W) uint8, RGB, as torchvision reads. For
                 a video classifier the path of a video or of a folder of its frames, or all frames
-                (N, H, W, 3) uint8, BGR.
+                (N, H, W, 3) uint8, BGR. (Frames of a file are resized before they become RGB, so
+                that results of an array, or a folder, differ a little from those of the file.)
             fps: frames per second of frames; 30 by default. Video files specify theirs.
 
         Returns:
@@ -324,6 +325,18 @@ def find_weights(cfg: DictConfig, config: Path) -> str:
         f"No weights were given, and neither {' nor '.join(WEIGHTS)} is in "
         f"{' or '.join(map(str, folders))}: train first, or give --weights FILE."
     )
+
+
+def _use_classes_of_run(cfg: DictConfig, weights: str, num_classes_key: str) -> None:
+    """Let a config name the classes of the run that trained the weights, if the numbers agree."""
+    run = run_of(weights)
+    known = run and categories_from_config(run)
+    if not run or not known or known == categories_from_config(cfg):
+        return
+    count = OmegaConf.select(cfg, num_classes_key)
+    if count in (None, OmegaConf.select(run, num_classes_key, default=len(known))):
+        logger.info("Classes: those of the config.yaml next to %s", weights)
+        cfg.categories = run.categories
 
 
 def _build_on_device(cfg: DictConfig, device: str | None) -> nn.Module:

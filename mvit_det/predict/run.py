@@ -11,9 +11,9 @@ from mvit_det.engine.stop import StopRequest
 from mvit_det.errors import UserError, printable, shorten_list
 from mvit_det.predict.open_frames import read_frames
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.progress import progress
 from mvit_det.predict.sources import Frame, Source, valid_fps
 from mvit_det.predict.writers import Results
+from mvit_det.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mvit_det.data.decoding.reader import OpenVideo, VideoError
 from mvit_det.errors import UserError, printable
-from mvit_det.predict.progress import progress
 from mvit_det.predict.run import Run
 from mvit_det.predict.spans import format_spans, span_at, split_windows
+from mvit_det.progress import progress
 from mvit_det.tasks.video import Span
 
 logger = logging.getLogger(__name__)

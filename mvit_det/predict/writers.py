@@ -191,7 +191,7 @@ def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> 
     failure = None
     with _writing_to(folder), ExitStack() as stack:
         partial = stack.enter_context(atomic_file(folder / "predictions.json"))
-        predictions = stack.enter_context(open(partial, "w"))
+        predictions = stack.enter_context(open(partial, "w", encoding="utf-8"))
         results = Results(folder, predictions, predictor, inputs)
         predictions.write("[")
         try:
@@ -202,7 +202,7 @@ def open_results(folder: Path, predictor: Predictor, inputs: Sequence[Path]) -> 
         predictions.write("\n]\n")
         with atomic_file(folder / "images.json") as companion:
             content = dict(images=results.images, categories=predictor.categories)
-            companion.write_text(json.dumps(content))
+            companion.write_text(json.dumps(content), "utf-8")
         predictions.flush()
     if failure is not None:
         with _writing_to(folder):

@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,12 +15,18 @@ from torch import nn
 
 from mvit_det.ava_files import read_label_map
 from mvit_det.data.actions.custom import use_custom_actions
+from mvit_det.data.actions.datasets import action_clips
+from mvit_det.data.actions.labels import check_tested_actions
+from mvit_det.data.checks.actions import CsvFiles, key_frame_checks
+from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.checks.videos import clip_side
 from mvit_det.data.custom.categories import Category, categories_from_config, trained_config
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
 from mvit_det.evaluation.drawing.people import draw_people
-from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper
+from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper, target_of
 from mvit_det.tasks.classification import class_rows, finite
 from mvit_det.tasks.random_inputs import random_boxes
 
@@ -74,6 +81,41 @@ class ActionDetection(Task):
         """Read the test data before training, so that faults do not surface at the first test."""
         if files.train_actions:
             instantiate(cfg.dataloader.test.dataset)
+
+    def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
+        """Refuse tested actions that are not trained, for data sets of `action_clips`.
+
+        Raises:
+            UserError: a tested action has no annotation, or no name, in the training data.
+        """
+        nodes = [OmegaConf.select(cfg, f"dataloader.{part}.dataset") for part in ("train", "test")]
+        if all(isinstance(n, DictConfig) and target_of(n) is action_clips for n in nodes):
+            check_tested_actions(*nodes)
+        if all(n and n.get("label_map") for n in nodes):  # otherwise one of both has no names
+            super().check_test_data(cfg, dataset)
+
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Yield what is wrong with the csv files of a split, and the checks of its videos.
+
+        Args:
+            cfg: with the loaders of both splits.
+            split: "train" or "test".
+            full: decode all frames, instead of three per video.
+
+        Raises:
+            UserError: a file or the data set is refused.
+        """
+        loader = cfg.dataloader[split]
+        files = CsvFiles.of(loader.dataset)
+        yield from files.findings()
+        with suppress(UserError):  # the other split is refused in its turn
+            tested = CsvFiles.of(cfg.dataloader.test.dataset)
+            if split == "train" and files.actions and tested.actions:
+                yield from class_findings(files.action_counts(), tested.action_counts(), "boxes")
+        dataset, side = instantiate(loader.dataset), clip_side(loader.mapper)
+        yield from key_frame_checks(dataset, files.actions, side=side, full=full)
 
     def categories(self, cfg: DictConfig, class_names: Names | None = None) -> list[Category]:
         """Return the evaluated actions; a file of names, but not a list, may omit some.

@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -13,6 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mvit_det.data.checks.findings import FileCheck, Finding
 from mvit_det.data.custom.categories import (
     Category,
     categories_from_config,
@@ -23,7 +24,7 @@ from mvit_det.data.custom.categories import (
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.annotations import coco_categories
 from mvit_det.data.detection.coco import registered_categories
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, excerpt, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,35 @@ class Task:
                 f"dataloader.train.dataset does not have ({shorten_list(names[0], 20)}): give both "
                 "the same classes."
             )
+
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Yield faults of the data, and the checks of all of their files, for `mvit_det.check`.
+
+        What building the data set reports is known to that command.
+
+        Args:
+            cfg: complete.
+            split: "train" or "test": of ``dataloader.SPLIT.dataset``.
+            full: decode all frames of videos, instead of three per video.
+
+        Raises:
+            UserError: the data cannot be read at all.
+        """
+        yield from ()
+
+    def check_refused(self, files: CustomFiles, split: str) -> Iterator[Finding | FileCheck]:
+        """Yield the same as `check_files` for custom data that `use_custom_data` refuses.
+
+        Args:
+            files: the custom data of both splits.
+            split: "train" or "val".
+
+        Raises:
+            UserError: the data cannot be read at all.
+        """
+        yield from ()
 
     # -------------------------------------------------------------------------------------- classes
 
@@ -298,9 +328,16 @@ def required_mapper(cfg: DictConfig, *keys: str) -> DictConfig:
 
 
 def target_of(node: Mapping[str, Any]) -> Any:
-    """Resolve the target of a node, which a saved config holds as a path."""
+    """Resolve the target of a node, which a saved config holds as a path.
+
+    Raises:
+        UserError: there is nothing at that path.
+    """
     target = node.get("_target_")
-    return get_object(target) if isinstance(target, str) else target
+    try:
+        return get_object(target) if isinstance(target, str) else target
+    except (ImportError, ValueError) as error:
+        raise UserError(f"_target_={excerpt(target)} does not exist: correct the path.") from error
 
 
 def arguments_of(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:

@@ -1,6 +1,6 @@
 """Image classification: the best classes of each image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,6 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
+from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.checks.pictures import class_counts, picture_checks
 from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import (
     Category,
@@ -111,6 +114,18 @@ class Classification(Task):
 
     def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
         """Accept the classes of the test data: `settle_classes` has compared their folders."""
+
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Compare the classes of both splits, and check that all images can be decoded."""
+        dataset = instantiate(cfg.dataloader[split].dataset)
+        if split == "train":
+            tested = instantiate(cfg.dataloader.test.dataset)
+            yield from class_findings(class_counts(dataset), class_counts(tested), "images")
+        mapper = cfg.dataloader[split].mapper
+        size = OmegaConf.select(cfg, "model.backbone.input_size") or [0]
+        yield from picture_checks(dataset, mapper.get("exif_transpose", False), min(size))
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""

@@ -1,7 +1,8 @@
 """The task that a config names, or that its structure implies."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -26,7 +27,11 @@ def task_of(cfg: DictConfig) -> Task:
     """
     if cfg.get("task") is None:
         return _infer_task(cfg)
-    task = instantiate(cfg.task)
+    try:
+        task = instantiate(cfg.task)
+    except (TypeError, ImportError) as error:
+        detail = " ".join(str(error).split())
+        raise UserError(f"The key `task` of this config cannot be built: {detail}") from error
     if not isinstance(task, Task):
         raise UserError(
             f"The key `task` of this config is {task!r}, not an mvit_det.tasks.Task: "
@@ -36,17 +41,23 @@ def task_of(cfg: DictConfig) -> Task:
 
 
 def _infer_task(cfg: DictConfig) -> Task:
-    model, mapper = cfg.get("model") or {}, OmegaConf.select(cfg, "dataloader.test.mapper") or {}
+    model, mapper = _section(cfg, "model"), _section(cfg, "dataloader.test.mapper")
     if "roi_heads" in model or {"augmentations", "image_format"} <= mapper.keys():
         return Detection()
     kind = target_of(mapper)
     maps_actions = inspect.isclass(kind) and issubclass(kind, ActionClipMapper)
     if maps_actions or "roi_size" in arguments_of(model):
         return ActionDetection()
-    backbone = model.get("backbone") or (model if "num_classes" in model else {})
+    backbone = _section(cfg, "model.backbone") or (model if "num_classes" in model else {})
     size = arguments_of(backbone).get("input_size")
     size = backbone.get("input_size", size and size.default)
     axes = len(size) if isinstance(size, Sequence) else 0
     if axes == 3 or {"sampling", "transform"} <= mapper.keys():
         return VideoClassification()
     return Classification() if axes == 2 or "transform" in mapper else Task()
+
+
+def _section(cfg: DictConfig, key: str) -> Mapping[str, Any]:
+    """Return a section of keys; empty if it is absent, or a value, which `check_run` refuses."""
+    found = OmegaConf.select(cfg, key)
+    return found if isinstance(found, DictConfig) else {}

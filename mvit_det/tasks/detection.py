@@ -1,6 +1,6 @@
 """Object detection and instance segmentation: boxes and masks in COCO's formats."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from detectron2.config import instantiate
 from detectron2.structures import Instances
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
+from mvit_det.data.checks.boxes import check_boxes, check_coco_file
+from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.custom import use_custom_boxes
 from mvit_det.errors import UserError
 from mvit_det.evaluation.detection.evaluator import detection_columns, result_rows
@@ -47,6 +50,21 @@ class Detection(Task):
         "pictures/confusion.png": "which classes are taken for which",
     }
 
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Check the annotations, and that the pictures are as they say."""
+        node: Any = OmegaConf.select(cfg, f"dataloader.{split}.dataset")
+        augmentations = OmegaConf.select(cfg, "dataloader.test.mapper.augmentations") or []
+        dicts = None if {"json_file", "names"} & node.keys() else instantiate(node)
+        yield from check_boxes(node, dicts, _Scales(instantiate(augmentations)))
+
+    def check_refused(self, files: CustomFiles, split: str) -> Iterator[Finding | FileCheck]:
+        """Check all annotations of a file that has some in a wrong format."""
+        file, root = (getattr(files, f"{split}_{kind}") for kind in self.files)
+        if file:
+            yield from check_coco_file(file, root or "", None, lambda width, height: (1.0, 1.0))
+
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "BoxInference":
         """Build `BoxInference` from the augmentations and image format of the test mapper."""
         mapper = required_mapper(cfg, "augmentations", "image_format")
@@ -70,6 +88,23 @@ class Detection(Task):
         inputs = [{"image": image, "height": height, "width": width} for image in images]
         truth = [random_instances((height, width), heads.num_classes) for _ in images]
         return inputs, [{**x, "instances": instances} for x, instances in zip(inputs, truth)]
+
+
+@dataclass
+class _Scales:
+    """Scales of width and height by augmentations, from the size of a picture in pixels."""
+
+    augmentations: Sequence[Any]
+
+    def __call__(self, width: int, height: int) -> tuple[float, float]:
+        corner = np.array([[0.0, 0.0], [width, height]])
+        for augmentation in self.augmentations:
+            sides = np.ptp(corner, axis=0).round().astype(int)
+            # takes no memory: only the shape is read
+            image = np.broadcast_to(np.uint8(0), (*sides[::-1], 3))
+            corner = augmentation.get_transform(image).apply_coords(corner)
+        sides = np.ptp(corner, axis=0)
+        return float(sides[0] / width), float(sides[1] / height)
 
 
 @dataclass

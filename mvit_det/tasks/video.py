@@ -1,6 +1,7 @@
 """Video classification: the best classes of a whole video, or of each window."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,13 @@ import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.findings import FileCheck, Finding
+from mvit_det.data.checks.videos import class_counts, clip_side, video_checks
 from mvit_det.data.video.custom import use_custom_videos
+from mvit_det.data.video.datasets import VideoClasses
+from mvit_det.data.video.mapper import decoded_short_side
+from mvit_det.errors import UserError
 from mvit_det.evaluation.classification.metrics import TOP
 from mvit_det.tasks.base import Categories, Row, required_mapper
 from mvit_det.tasks.classification import Classification, ClassInference
@@ -31,14 +38,43 @@ class VideoClassification(Classification):
         **Classification.output_files,
     }
 
+    def check_files(
+        self, cfg: DictConfig, split: str, full: bool = False
+    ) -> Iterator[Finding | FileCheck]:
+        """Yield what is wrong with the classes and the list of a split, and the checks of videos.
+
+        Args:
+            cfg: with the loaders of both splits.
+            split: "train" or "test".
+            full: decode all frames, instead of three per video.
+
+        Raises:
+            UserError: the data set is refused.
+        """
+        videos = instantiate(_dataset_node(cfg, split))
+        with suppress(UserError):  # the other split is refused in its turn
+            tested = instantiate(_dataset_node(cfg, "test")) if split == "train" else None
+            if isinstance(videos, VideoClasses) and isinstance(tested, VideoClasses):
+                counts = class_counts(videos), class_counts(tested)
+                yield from class_findings(*counts, unit="videos")
+        mapper = cfg.dataloader[split].mapper
+        options = dict(sampling=instantiate(mapper.sampling), side=clip_side(mapper), full=full)
+        yield from video_checks(videos, **options)
+
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
         """Build `ClipInference` from the sampling and transform of the test mapper."""
         mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
         clips = OmegaConf.select(loader, "dataset.clips", default=1)
-        # older configs wrap the dataset in `video_views`
-        fps = (OmegaConf.select(loader, "dataset.dataset") or loader.dataset).get("fps")
-        parts = instantiate(mapper.transform), instantiate(mapper.sampling)
-        return ClipInference(*parts, clips, fps)
+        fps = _dataset_node(cfg, "test").get("fps")
+        transform, sampling = instantiate(mapper.transform), instantiate(mapper.sampling)
+        short_side = decoded_short_side(transform, mapper.get("resize_on_decoding", False))
+        return ClipInference(transform, sampling, clips, fps, short_side)
+
+
+def _dataset_node(cfg: DictConfig, split: str) -> DictConfig:
+    """Return the node of the videos; older configs wrap it in `video_views`."""
+    node = cfg.dataloader[split].dataset
+    return node.get("dataset") or node
 
 
 @dataclass(frozen=True)
@@ -67,18 +103,20 @@ class ClipInference(ClassInference):
         sampling: chooses the frames of a clip, as the config does for testing.
         clips: number of clips per video or window.
         fps: frames per second of folders of frames.
+        short_side: shorter side in pixels that frames are decoded at; None: the stored size.
     """
 
     sampling: Any
     clips: int
     fps: float | None
+    short_side: int | None = None
 
     def views(self, video: Any, part: range) -> Iterator[torch.Tensor]:
         """Yield the crops (crops, 3, T, h, w) of each clip of ``part``, frames of an open video."""
         times = video.times[part.start : part.stop]
         for clip in range(self.clips):
             indices = self.sampling.test(times - times[0], clip, self.clips) + part.start
-            yield self.transform(video.frames(indices))
+            yield self.transform(video.frames(indices, self.short_side))
 
     def rows(self, result: Any, image_id: int, categories: Categories) -> list[Row]:
         """Return one entry per `Span` of the sequence ``result``, with its best classes first."""

@@ -1,5 +1,6 @@
 """Downloads from a server with every kind of fault; the cache never holds a partial file."""
 
+import errno
 import hashlib
 import http.server
 import io
@@ -15,6 +16,7 @@ import zipfile
 
 import pytest
 import torch
+from filelock import Timeout
 from safetensors.torch import save
 
 from mvit_det.checkpoint import download as module
@@ -142,14 +144,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_another_attempt_follows_a_fault(server, cache, fault):
+def test_row_32_another_attempt_follows_a_fault(server, cache, fault):
     url = server.on("/b.pth", FAULTS[fault][0], FAULTS[fault][0], answer)
     assert content(download(url, SHA256)) == BODY
     assert len(server.asked) == 3 and files(cache) == ["b.pth"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_permanent_fault_ends_in_one_sentence(server, fault):
+def test_row_32_a_permanent_fault_ends_in_one_sentence(server, fault):
     faulty, reason = FAULTS[fault]
     url = server.on("/c.pth", faulty)
     assert reason in message(url, SHA256)
@@ -171,7 +173,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
-def test_a_truncated_file_is_refused_without_an_announced_length(server, whole):
+def test_row_32_a_truncated_file_is_refused_without_an_announced_length(server, whole):
     bad = server.on("/bad.pth", lambda h: answer(h, whole[:-200], announced=None))
     assert "its end is missing" in message(bad)
     good = server.on("/good.pth", lambda h: answer(h, whole, announced=None))
@@ -182,7 +184,7 @@ def test_a_truncated_file_is_refused_without_an_announced_length(server, whole):
     "page",
     [b'{"error": "rate limit", "retry": 60}', b'\n[{"message": "log in"}]', b"Not available yet\n"],
 )
-def test_a_message_with_status_200_is_not_kept_as_weights(server, page):
+def test_row_32_a_message_with_status_200_is_not_kept_as_weights(server, page):
     url = server.on("/n.pth", lambda h: answer(h, page, announced=len(page)))
     assert "it is not a weight file, it begins with" in message(url)
     # nor one that is in the cache since before it was checked
@@ -211,7 +213,7 @@ def test_a_refusal_is_final(server, status):
     assert len(server.asked) == 1
 
 
-def test_offline_names_the_url_and_the_place_for_a_copy(cache):
+def test_row_35_offline_names_the_url_and_the_place_for_a_copy(cache):
     with socket.socket() as closed:  # bound, but not listening
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/g.pth"
@@ -223,7 +225,7 @@ def test_offline_names_the_url_and_the_place_for_a_copy(cache):
     assert download(url, SHA256) == place
 
 
-def test_a_damaged_file_in_the_cache_is_replaced(server, caplog):
+def test_row_32_a_damaged_file_in_the_cache_is_replaced(server, caplog):
     url = server.on("/h.pth", answer)
     path = download(url)
     with open(path, "wb") as file:
@@ -292,6 +294,18 @@ def test_a_full_disk_ends_in_one_sentence_after_one_attempt(server, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fault", [Timeout("a.lock"), OSError(errno.ENOLCK, "No locks available")])
+def test_a_lock_that_cannot_be_had_ends_in_one_sentence(server, monkeypatch, fault):
+    def acquire(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(module.FileLock, "acquire", acquire)
+    with pytest.raises(
+        UserError, match=r"cannot be locked .*start again later, or set FVCORE_CACHE"
+    ):
+        download(server.on("/locked.pkl", answer))
+
+
 def test_two_processes_download_a_file_once(server, cache):
     url = server.on("/m.pth", slow)
     context = multiprocessing.get_context("spawn")

@@ -81,19 +81,20 @@ def test_the_payloads_run_in_pickle_loads(tmp_path, name):
 @pytest.mark.parametrize("name", PAYLOADS)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", SAVERS)
-def test_a_payload_is_refused_by_name_and_not_run(tmp_path, name, place, kind):
+def test_row_30_a_payload_is_refused_by_name_and_not_run(tmp_path, name, place, kind):
     SAVERS[kind](PLACES[place](payload(name, tmp_path / "marker")), tmp_path / kind)
     # the message has the first name
     asked = "builtins.dict" if place == "in an argument" else name
     refused = f"is refused: it refers to {asked}, "
     if kind == "zip of protocol 4.pth":  # which torch's reader of weights does not know
         refused = "cannot be read .Unsupported operand"
-    with pytest.raises(UserError, match=refused):
+    with pytest.raises(UserError, match=refused) as raised:
         read_file(tmp_path / kind)
     assert not (tmp_path / "marker").exists()
+    assert "weights_only" not in str(raised.value)  # nothing offers to switch safety off
 
 
-def test_a_payload_is_named_also_in_a_damaged_file(tmp_path):
+def test_row_30_a_payload_is_named_also_in_a_damaged_file(tmp_path):
     pickle_save([payload("builtins.exec", tmp_path / "marker"), "x" * 99], tmp_path / "a.pkl", 2)
     whole = (tmp_path / "a.pkl").read_bytes()
     (tmp_path / "a.pkl").write_bytes(whole[:-50])
@@ -103,7 +104,7 @@ def test_a_payload_is_named_also_in_a_damaged_file(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip.pth", "legacy.pyth"])
-def test_functions_of_torch_that_run_code_are_refused(tmp_path, kind):
+def test_row_30_functions_of_torch_that_run_code_are_refused(tmp_path, kind):
     inner = pickle.dumps(payload("builtins.exec", tmp_path / "marker"))
     SAVERS[kind](
         {"w": torch.ones(1), "v": Calls(torch.storage._load_from_bytes, inner)}, tmp_path / kind

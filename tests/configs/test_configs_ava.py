@@ -100,6 +100,8 @@ def check_training(name: str, cfg, recipe: Recipe) -> None:
         assert colours == (tuple(of_start.mean), tuple(of_start.std))
     transform = cfg.dataloader.train.mapper.transform
     assert (tuple(transform.short_side), transform.hflip) == (recipe.jitter, 0.5)
+    for split in ("train", "test"):  # frames keep their size
+        assert instantiate(cfg.dataloader[split].mapper).short_side is None
     assert cfg.dataloader.test.mapper.transform.crop == "center"
     assert cfg.dataloader.test.batch_size == recipe.batch
 

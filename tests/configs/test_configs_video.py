@@ -16,17 +16,27 @@ from config_steps import (
     reloaded,
     trained_a_step,
 )
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from detectron2.evaluation import inference_on_dataset
 from shipped_configs import CONFIGS, shipped_config
 from video_files import numbered_frames, write_video
-from video_recipes import FINE_TUNED, PAPER, RECIPES, STRONG, VIDEOS, WEAK, Recipe, trained
+from video_recipes import (
+    DECODED,
+    FINE_TUNED,
+    PAPER,
+    RECIPES,
+    STRONG,
+    VIDEOS,
+    WEAK,
+    Recipe,
+    trained,
+)
 
 from mvit_det.backbone import VARIANTS
 from mvit_det.benchmark import counts
 from mvit_det.checkpoint.published import PUBLISHED
 from mvit_det.data import DenseSampling, SegmentSampling
-from mvit_det.engine import apply_overrides
+from mvit_det.engine import apply_overrides, load_config
 from mvit_det.tasks import VideoClassification, task_of
 
 FILES = sorted(path for folder in ("kinetics", "ssv2") for path in (CONFIGS / folder).glob("*.py"))
@@ -163,6 +173,8 @@ def check_data(name: str, cfg, recipe: Recipe) -> None:
     else:
         assert transform.crop == "short_side_jitter" and transform.hflip == 0.0
         assert tuple(transform.short_side) == recipe.jitter
+    mappers = loader.mapper, cfg.dataloader.test.mapper
+    assert tuple(instantiate(mapper).short_side for mapper in mappers) == DECODED[name]
     views = (cfg.dataloader.test.mapper.transform.crops, cfg.dataloader.test.dataset.clips)
     assert views == recipe.views
     for part in (loader, cfg.dataloader.test):
@@ -225,6 +237,20 @@ def test_a_training_step_and_a_test(name):
     views = {"inputs": batch["inputs"][:, None].repeat(1, 3, 1, 1, 1, 1)}
     with torch.no_grad():
         torch.testing.assert_close(model(views).sum(-1), torch.ones(4, 3))
+
+
+def test_a_saved_config_without_the_size_of_decoding_keeps_the_stored_one(tmp_path):
+    cfg = shipped_config("mvitv2_l_40x3_312_in21k_k400")
+    assert task_of(cfg).inference(cfg).short_side == 312
+    apply_overrides(cfg, ["dataloader.test.mapper.transform.crops=1"])
+    assert task_of(cfg).inference(cfg).short_side == 356
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        del loader.mapper.resize_on_decoding
+    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
+    cfg = load_config(str(tmp_path / "config.yaml"))
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        assert instantiate(loader.mapper).short_side is None
+    assert task_of(cfg).inference(cfg).short_side is None
 
 
 def write_data(folder: Path, ssv2: bool) -> None:

@@ -192,6 +192,32 @@ RECIPES = {
         init="mvitv2_l_40x3_k400",
     ),
 }
+# shorter side that frames are decoded at in training and in testing; None: the stored size
+DECODED = {
+    "mvitv2_s_16x4_k400": (256, 256),
+    "mvitv2_s_16x4_in1k_k400": (256, 256),
+    "mvitv2_s_16x4_in21k_k400": (256, 256),
+    "mvitv2_s_16x4_maskfeat_k400": (256, 256),
+    "mvitv2_b_32x3_k400": (256, 256),
+    "mvitv2_b_32x3_in1k_k400": (256, 256),
+    "mvitv2_b_32x3_in21k_k400": (256, 256),
+    "mvitv2_b_32x3_k600": (256, 256),
+    "mvitv2_b_32x3_k700": (256, 224),  # three crops
+    "mvitv2_l_16x4_in21k_k400": (256, 256),
+    "mvitv2_l_16x4_in21k_k600": (256, 256),
+    "mvitv2_l_16x4_in21k_k700": (256, 256),
+    "mvitv2_l_16x4_maskfeat_k400": (256, 256),
+    "mvitv2_l_40x3_in21k_k400": (256, 256),
+    "mvitv2_l_40x3_312_in21k_k400": (356, 312),
+    "mvitv2_l_32x3_312_in21k_k600": (356, 312),
+    "mvitv2_l_40x3_312_in21k_k600": (356, 312),
+    "mvitv2_l_40x3_312_in21k_k700": (356, 312),
+    "mvitv2_l_40x3_352_in21k_k600": (402, 352),
+    "mvitv2_s_16x4_ssv2": (None, None),
+    "mvitv2_b_32x3_ssv2": (None, None),
+    "mvitv2_b_32x3_in21k_ssv2": (None, None),
+    "mvitv2_l_40x3_312_ssv2": (None, None),
+}
 # table, top-1, top-5, millions of parameters, GFLOPs of a view
 PAPER = {
     "mvitv2_s_16x4_k400": ("10", 81.0, 94.6, 34.5, 64),

@@ -82,7 +82,7 @@ def readers(path) -> dict:
 
 
 @pytest.mark.parametrize("kind", DEEP)
-def test_files_of_more_than_8_bits_are_read_with_the_range(tmp_path, kind):
+def test_row_25_files_of_more_than_8_bits_are_read_with_the_range(tmp_path, kind):
     content, expected = DEEP[kind]
     path = tmp_path / "a.png"
     path.write_bytes(content)
@@ -98,11 +98,16 @@ def test_a_picture_of_pillow_and_nan():
     assert picture[0, :, 0].tolist() == [0, 0, 64, 255]
 
 
-def test_without_a_range_gray_is_refused_and_colour_is_said(tmp_path, caplog):
+@pytest.mark.parametrize("kind", [kind for kind in DEEP if "colour" not in kind])
+def test_row_25_without_a_range_gray_is_refused(tmp_path, kind):
     path = tmp_path / "a.png"
-    path.write_bytes(DEEP["16-bit gray PNG"][0])
+    path.write_bytes(DEEP[kind][0])
     for reason in readers(path).values():
         assert reason is None or "fixed range: set dataloader.pictures.value_range" in reason
+
+
+def test_row_25_without_a_range_colour_is_said(tmp_path, caplog):
+    path = tmp_path / "a.png"
     path.write_bytes(DEEP["16-bit colour PNG"][0])
     for pixels in readers(path).values():
         assert np.array_equal(pixels, VALUES >> 8)
@@ -118,7 +123,7 @@ def test_ordinary_files_do_not_depend_on_the_format(tmp_path):
         assert np.array_equal(pixels, EXPECTED)
 
 
-def test_the_limit_of_pixels(tmp_path, monkeypatch, recwarn):
+def test_row_27_the_limit_of_pixels(tmp_path, monkeypatch, recwarn):
     path = tmp_path / "a.png"
     Image.fromarray(EXPECTED).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)

@@ -26,10 +26,6 @@ def saved(folder, *names: str) -> StrictCheckpointer:
     return checkpointer
 
 
-def truncate(path) -> None:
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
 def flip(path) -> None:
     content = bytearray(path.read_bytes())
     content[2000:2064] = bytes(byte ^ 255 for byte in content[2000:2064])
@@ -58,21 +54,50 @@ def test_untagged_files_are_not_resumed_from(tmp_path):
     assert checkpointer.get_checkpoint_file() == ""
 
 
-@pytest.mark.parametrize("damage, word", [(truncate, "truncated"), (flip, "checksum")])
-def test_a_damaged_checkpoint_is_skipped_with_a_warning(damage, word, tmp_path, caplog):
-    checkpointer = saved(tmp_path, "model_0000001", "model_0000003", "model_0000005")
-    damage(tmp_path / "model_0000005.pth")
+def check_fallback(damage, word, folder, caplog):
+    """The newest file is skipped with one warning, although the pointer names it."""
+    checkpointer = saved(folder, "model_0000001", "model_0000003", "model_0000005")
+    damage(folder / "model_0000005.pth")
     with caplog.at_level(logging.WARNING):
         path = checkpointer.get_checkpoint_file()
-    assert path == str(tmp_path / "model_0000003.pth")
-    assert "model_0000005.pth" in caplog.text and word in caplog.text
+    assert path == str(folder / "model_0000003.pth")
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
+    assert "model_0000005.pth" in warning and word in warning and "\n" not in warning
     assert checkpointer.resume(path)["number"] == 1
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3000, -1000, -1])
+def test_row_05_a_truncated_checkpoint_is_skipped_with_a_warning(kept, tmp_path, caplog):
+    def truncate(path):
+        path.write_bytes(path.read_bytes()[:kept])
+
+    check_fallback(truncate, "truncated", tmp_path, caplog)
+
+
+def test_row_06_flipped_bytes_are_noticed_by_the_checksum(tmp_path, caplog):
+    check_fallback(flip, "checksum", tmp_path, caplog)
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_row_06_bytes_flipped_anywhere_never_reach_the_model(place, tmp_path):
+    """Anywhere in the file: its tensors, its names, its directory."""
+    checkpointer = saved(tmp_path, "model_0000003", "model_0000005")
+    path = tmp_path / "model_0000005.pth"
+    content = bytearray(path.read_bytes())
+    start = (len(content) - 64) * place // 7
+    content[start : start + 64] = bytes(byte ^ 255 for byte in content[start : start + 64])
+    path.write_bytes(content)
+    newest = checkpointer.get_checkpoint_file()
+    expected = checkpointer.model.state_dict()
+    for key, value in torch.load(newest, weights_only=True)["model"].items():
+        assert torch.equal(value, expected[key])
+    assert checkpointer.resume(newest)["number"] in (0, 1)
 
 
 @pytest.mark.parametrize(
     "tag", [b"", b"model_0000099.pth", b"model_best.pth", b"\xff\x00\x80", b"../model_1.pth", None]
 )
-def test_a_tag_that_is_no_state_of_a_training(tag, tmp_path, caplog):
+def test_row_05_a_tag_that_is_no_state_of_a_training(tag, tmp_path, caplog):
     """The latest iteration is taken then, whatever the dates of the files are."""
     checkpointer = saved(tmp_path, "model_0000003", "model_0000001", "model_best")
     if tag is None:
@@ -85,15 +110,15 @@ def test_a_tag_that_is_no_state_of_a_training(tag, tmp_path, caplog):
     assert bool(warnings) == (tag is not None)
 
 
-def test_all_damaged(tmp_path):
+def test_row_05_all_damaged(tmp_path):
     checkpointer = saved(tmp_path, "model_0000001", "model_0000003")
     for path in tmp_path.glob("*.pth"):
-        truncate(path)
+        path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(UserError, match="No checkpoint in .* can be read .*without --resume"):
         checkpointer.get_checkpoint_file()
 
 
-def test_a_full_disk_keeps_the_old_files(tmp_path, monkeypatch):
+def test_row_09_a_full_disk_keeps_the_old_files(tmp_path, monkeypatch):
     checkpointer = saved(tmp_path, "model_final")
     before = (tmp_path / "model_final.pth").read_bytes()
 
@@ -116,7 +141,7 @@ def save_with_limit(folder: str) -> None:
         print(error)
 
 
-def test_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
+def test_row_09_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
     """The system refuses files above 8 KiB, and torch's writer does not raise an OSError then."""
     folder = tmp_path / "run"
     folder.mkdir()
@@ -125,7 +150,7 @@ def test_a_real_limit_of_the_system_ends_in_one_line(tmp_path):
     assert os.listdir(folder) == []
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+def test_row_14_weights_that_are_not_finite_are_not_saved(tmp_path):
     checkpointer = saved(tmp_path, "model_0000001")
     checkpointer.model.weight.data[3, 5] = float("nan")
     with pytest.raises(UserError, match="has diverged: .*model_0000003.pth is not written.*weight"):

@@ -22,7 +22,12 @@ SIGNED = {"dataloader.*.start", "model.*.head_init_scale"}
 SECTIONS = {"train", "train.amp", "train.ddp", "train.checkpointer", "train.ema", "model"}
 SECTIONS |= {"dataloader", "dataloader.train", "dataloader.test", "optimizer", "optimizer.params"}
 SECTIONS |= {"dataloader.train.dataset", "dataloader.train.mapper", "dataloader.test.dataset"}
-SECTIONS |= {"dataloader.test.mapper", "dataloader.evaluator", "lr_multiplier"}
+SECTIONS |= {
+    "dataloader.pictures",
+    "dataloader.test.mapper",
+    "dataloader.evaluator",
+    "lr_multiplier",
+}
 
 
 def wrong_value(draw: random.Random, key: str):
@@ -51,7 +56,7 @@ def keys_in(cfg) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("seed, name", enumerate(TASKS))
-def test_wrong_values_end_in_one_sentence_with_the_key(seed, name):
+def test_row_34_wrong_values_end_in_one_sentence_with_the_key(seed, name):
     draw, cfg = random.Random(seed), shipped_config(name)
     for pattern, keys in keys_in(cfg).items():
         key = draw.choice(keys)
@@ -87,8 +92,11 @@ def test_wrong_values_end_in_one_sentence_with_the_key(seed, name):
         ("train.amp=true", "must be a section of keys"),
         ("train.ema.decay=1", "must be at least 0 and below 1"),
         ("model.roi_heads.box_predictor.test_score_thresh=5", "must be from 0 to 1"),
-        ("train.device=gpu", "must be cpu, cuda, or cuda:N"),
+        ("train.device=gpu", "must be cpu, mps, cuda, or cuda:N"),
         ("model.pixel_std=[58,0,57]", "must be a number above 0"),
+        ("dataloader.pictures.value_range=[0,x]", "dataloader.pictures.value_range[1]='x'"),
+        ("dataloader.pictures.bands=[1,2]", "must be a list of 3 numbers, or null"),
+        ("dataloader.pictures.max_pixels=0", "must be a whole number of at least 1, or null"),
         ("+train.max_iter.more=1", "cannot be applied"),
         ("+train.more=1,2", r"write a list as key=[1,2]"),
     ],
@@ -98,6 +106,15 @@ def test_overrides(override, sentence):
         apply_overrides(shipped_config("quickstart"), [override])
     message = str(raised.value)
     assert override.partition("=")[0] in message and sentence in message
+
+
+@pytest.mark.parametrize("wrong", [True, "x", float("nan"), "${nowhere.at_all}"])
+def test_an_override_corrects_a_wrong_value(wrong):
+    cfg = shipped_config("quickstart")
+    cfg.dataloader.train.num_workers = wrong
+    with pytest.raises(UserError, match="train.num_workers"):
+        apply_overrides(cfg, ["dataloader.train.num_workers=x"])
+    assert apply_overrides(cfg, ["dataloader.train.num_workers=2"]) is cfg
 
 
 @pytest.mark.parametrize(

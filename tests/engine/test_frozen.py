@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 import time
 from argparse import Namespace
 
@@ -13,6 +14,7 @@ import toy
 
 from mvit_det.data import build_train_loader
 from mvit_det.engine import hooks, run
+from mvit_det.engine.trainer import WatchedLoader
 from mvit_det.errors import UserError
 
 
@@ -50,8 +52,30 @@ def train(folder: str, sent: bool) -> None:
     run(lambda args: toy.train(cfg), args)
 
 
+def hang(item: dict) -> dict:
+    time.sleep(60 if item["index"] == 5 else 0)
+    return dict(item, x=torch.ones(toy.WIDTH))
+
+
+def train_as_on_windows(folder: str) -> None:
+    sys.platform = "win32"
+    cfg = toy.config(folder, timeout=1)
+    cfg.dataloader.train.mapper = hang
+    cfg.dataloader.train.num_workers = 1
+    hooks.draw_curves = lambda *_: []
+    args = Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto")
+    run(lambda args: toy.train(cfg), args)
+
+
+@pytest.mark.slow
+def test_without_timer_signals_a_worker_that_hangs_ends_the_run(tmp_path):
+    done = forked.run(train_as_on_windows, str(tmp_path / "run"), output=tmp_path / "printed")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "gave no batch for 1 seconds (train.timeout), since its disk or a file" in done.stderr
+
+
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_stopped_worker_ends_the_run_in_time(sent, tmp_path):
+def test_row_37_a_stopped_worker_ends_the_run_in_time(sent, tmp_path):
     started = time.monotonic()
     done = forked.run(train, str(tmp_path / "run"), sent, output=tmp_path / "printed")
     assert time.monotonic() - started < 60 and "Traceback" not in done.stderr, done.stderr
@@ -74,3 +98,16 @@ def test_the_limit_of_open_files_is_raised_or_the_fault_is_said(files, monkeypat
     monkeypatch.setattr(resource, "getrlimit", lambda _: (140, 256))
     with pytest.raises(UserError, match="368 open files and the system allows 256: .*ulimit -n"):
         build_train_loader(toy.dataset(9), **make)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError()])
+def test_a_worker_that_is_killed_while_it_passes_a_batch_on_ends_in_one_sentence(error):
+    class Loader:
+        num_workers = 1
+
+        def __iter__(self):
+            raise error
+            yield
+
+    with pytest.raises(UserError, match="ended from outside .*--resume"):
+        next(iter(WatchedLoader(Loader(), 60)))

@@ -66,7 +66,7 @@ def marked(folder) -> list[int]:
     return [at for at, row in sorted(toy.logged(folder).items()) if row.get("partial")]
 
 
-def test_an_error_of_a_mapper_does_not_end_the_training(tmp_path, caplog):
+def test_row_29_an_error_of_a_mapper_does_not_end_the_training(tmp_path, caplog):
     """The second of three evaluations meets it; the weights are those of a run without it."""
     toy.train(toy.config(tmp_path / "whole", max_iter=6))
     Breaks.good, toy.Score.scores = 6, [30.0]
@@ -107,7 +107,7 @@ class Unreadable(UnreadableImages):
         return {"unreadable": {"images": 1}} if toy.Score.scores == [20.0] else {}
 
 
-def test_an_evaluation_that_lacks_images_is_not_the_best(tmp_path):
+def test_row_29_an_evaluation_that_lacks_images_is_not_the_best(tmp_path):
     cfg = config(tmp_path)
     cfg.dataloader.evaluator.append(L(Unreadable)())
     toy.Score.scores = [30.0, 90.0, 20.0]  # the second lacks an image

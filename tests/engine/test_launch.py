@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -87,6 +89,20 @@ def test_a_number_of_processes_that_cannot_be(given, sentence, capsys):
     assert end.value.code == 1 and sentence in capsys.readouterr().err
 
 
+def listen() -> None:
+    """Start two processes at a port that is in use."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        run(print, Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url=url))
+
+
+def test_a_port_in_use_is_one_line(tmp_path):
+    """That of Detectron2's default depends on the user alone, so it is the same for two runs."""
+    done = forked.run(listen, output=tmp_path / "printed")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert re.search(r"error: The port of --dist-url tcp:.* is in use.*auto", done.stderr)
+
+
 @pytest.mark.slow
 def test_spawned_processes_train_as_forked_ones(whole, tmp_path):
     """Those of a command line are spawned: the only test here that starts real ones."""
@@ -98,7 +114,9 @@ def test_spawned_processes_train_as_forked_ones(whole, tmp_path):
     assert toy.equal(toy.weights(whole), toy.weights(tmp_path))
 
 
-def test_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(whole, tmp_path):
+def test_row_36_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(
+    whole, tmp_path
+):
     started = time.monotonic()
     done = start("die", tmp_path)
     assert time.monotonic() - started < 60 and done.returncode == 1
@@ -111,7 +129,7 @@ def test_the_run_of_a_killed_process_ends_with_its_reason_and_resumes_exactly(wh
     assert toy.equal(toy.weights(whole), toy.weights(tmp_path))
 
 
-def test_a_stopped_process_is_named(tmp_path):
+def test_row_37_a_stopped_process_is_named(tmp_path):
     started = time.monotonic()
     done = start("stop", tmp_path)
     assert time.monotonic() - started < 60 and done.returncode == 1
@@ -127,7 +145,7 @@ def test_a_fault_in_one_process_is_one_line(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_an_interrupt_of_the_launcher_alone_ends_all_with_a_checkpoint(whole, tmp_path):
+def test_row_12_an_interrupt_of_the_launcher_alone_ends_all_with_a_checkpoint(whole, tmp_path):
     done = start("interrupt", tmp_path)
     assert done.returncode == 130
     assert done.stderr.count("error: Stopped by SIGINT after iteration 4") == 1

@@ -1,8 +1,11 @@
 """A resumed run is the run that was never interrupted: on a toy model that draws everywhere."""
 
+import errno
 import logging
 import os
 import signal
+import socket
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from toy import Killed, killed_before
 
 from mvit_det.engine.folder import exclusive_output_dir
 from mvit_det.engine.stop import Stopped
+from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
 
@@ -28,7 +32,7 @@ def raise_killed(*_) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_killed_run_continues_bit_for_bit(workers, parts, tmp_path, monkeypatch):
+def test_row_01_a_killed_run_continues_bit_for_bit(workers, parts, tmp_path, monkeypatch):
     def config(folder):
         cfg = toy.config(folder, gradient_accumulation=parts, eval_period=2)
         cfg.dataloader.train.num_workers = workers
@@ -60,7 +64,7 @@ def test_resume_without_a_checkpoint_starts_a_new_run_with_a_warning(tmp_path, c
     assert "No checkpoint" in caplog.text and (tmp_path / "model_final.pth").exists()
 
 
-def test_the_config_of_the_resumed_run_is_honoured(tmp_path, caplog):
+def test_row_11_the_config_of_the_resumed_run_is_honoured(tmp_path, caplog):
     toy.train(toy.config(tmp_path, max_iter=6))
     cfg = toy.config(tmp_path, max_iter=8)
     cfg.optimizer.lr, cfg.optimizer.weight_decay = 1e-3, 0.2
@@ -85,7 +89,7 @@ def test_more_parts_of_a_batch_keep_the_position_in_the_data(tmp_path):
     assert state == {"seed": 3, "samples": 16}
 
 
-def test_a_resumed_run_keeps_count_and_best(tmp_path):
+def test_row_10_a_resumed_run_keeps_count_and_best(tmp_path):
     """Detectron2 forgets both: it keeps six files here, and the worse weights."""
 
     def config(max_iter):
@@ -107,7 +111,9 @@ def test_a_resumed_run_keeps_count_and_best(tmp_path):
 
 
 @pytest.mark.parametrize("missed", [True, False])
-def test_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(missed, tmp_path, monkeypatch):
+def test_row_10_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(
+    missed, tmp_path, monkeypatch
+):
     def config():
         return toy.config(tmp_path, eval_period=3, best_metric="toy/score")
 
@@ -129,7 +135,7 @@ def test_a_resumed_run_repeats_the_evaluation_in_which_it_was_killed(missed, tmp
     assert all(torch.equal(expected[key], value) for key, value in best["model"].items())
 
 
-def test_a_used_folder_is_refused(tmp_path):
+def test_row_07_a_used_folder_is_refused(tmp_path):
     toy.train(toy.config(tmp_path, max_iter=3))
     before = (tmp_path / "model_final.pth").read_bytes()
     with pytest.raises(UserError, match=r"holds the checkpoints of another run .*--resume"):
@@ -144,7 +150,7 @@ def hold_output_dir(folder: str) -> None:
         time.sleep(60)
 
 
-def test_a_folder_in_use_is_refused(tmp_path):
+def test_row_08_a_folder_in_use_is_refused(tmp_path):
     """Until the process that holds it ends; workers that outlive it do not count."""
     holder = forked.start(
         hold_output_dir, str(tmp_path), output=tmp_path / "printed", new_session=True
@@ -153,7 +159,8 @@ def test_a_folder_in_use_is_refused(tmp_path):
         while not (tmp_path / "held").exists():
             assert holder.is_alive()
             time.sleep(0.01)
-        with pytest.raises(UserError, match=rf"in use by process {holder.pid} on "):
+        held = rf"in use by process {holder.pid} on {socket.gethostname()}"
+        with pytest.raises(UserError, match=held):
             with exclusive_output_dir(tmp_path, resume=True):
                 pass
         holder.kill()
@@ -174,12 +181,28 @@ def test_a_lock_that_is_a_link_to_another_file_is_refused(tmp_path):
     assert other.read_text() == "kept"
 
 
+def test_a_resumed_run_maps_no_checkpoint_on_windows(tmp_path, monkeypatch):
+    """Which would not let it write the file again at its end."""
+
+    def step(self, original=Trainer.run_step):
+        assert f"{tmp_path}/model" not in Path("/proc/self/maps").read_text()
+        original(self)
+
+    toy.train(toy.config(tmp_path, max_iter=3))
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(Trainer, "run_step", step)
+    toy.train(toy.config(tmp_path, max_iter=4), resume=True)
+    assert max(toy.logged(tmp_path)) == 4
+
+
 def test_parts_must_divide_the_batch(tmp_path):
     with pytest.raises(UserError, match=r"gradient_accumulation=3.*must divide .*=2"):
         toy.train(toy.config(tmp_path, gradient_accumulation=3))
 
 
-def test_a_run_killed_while_the_last_file_is_written_is_completed(tmp_path, monkeypatch, caplog):
+def test_row_04_a_run_killed_while_the_last_file_is_written_is_completed(
+    tmp_path, monkeypatch, caplog
+):
     def config(folder):
         return toy.config(folder, max_iter=6)
 
@@ -203,6 +226,64 @@ def test_a_run_killed_while_the_last_file_is_written_is_completed(tmp_path, monk
     assert (folder / "model_final.pth").stat().st_mtime_ns == before
 
 
+def test_row_09_a_run_continues_when_there_is_space_again(tmp_path, monkeypatch):
+    def config(folder):
+        return toy.config(folder, eval_period=2)
+
+    toy.train(config(tmp_path / "whole"))
+    original, folder = torch.save, tmp_path / "run"
+
+    def full(data, file):
+        if "0000005" in file.name:
+            file.write(bytes(1000))
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(data, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        sentence = r"0000005.pth cannot be written.*needs \d.* MiB.* free .*--resume\.$"
+        with pytest.raises(UserError, match=sentence):
+            toy.train(config(folder))
+    assert not list(folder.glob("*0000005*")) and not list(folder.glob("*.partial"))
+    assert (folder / "last_checkpoint").read_text() == "model_0000002.pth"
+    toy.train(config(folder), resume=True)
+    assert toy.logged(folder) == toy.logged(tmp_path / "whole")
+    assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(folder))
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_row_15_a_run_resumes_from_its_last_finite_checkpoint(
+    written, tmp_path, monkeypatch, caplog
+):
+    """``written``: another program, such as Detectron2, has saved the weights that diverged."""
+    toy.train(toy.config(tmp_path / "whole"))
+    folder, original = tmp_path / "run", toy.Toy.forward
+
+    def diverging(self, batch):
+        diverging.calls += 1
+        losses = original(self, batch)
+        return {
+            name: loss * (float("inf") if diverging.calls == 8 else 1)
+            for name, loss in losses.items()
+        }
+
+    diverging.calls = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(toy.Toy, "forward", diverging)
+        with pytest.raises(UserError, match="diverged at iteration 7: .*loss_abs=inf"):
+            toy.train(toy.config(folder))
+    assert (folder / "last_checkpoint").read_text() == "model_0000005.pth"
+    if written:
+        state = torch.load(folder / "model_0000005.pth", weights_only=True)
+        state["model"]["layers.0.weight"][3] = float("nan")
+        torch.save(dict(state, iteration=6), folder / "model_0000006.pth")
+        (folder / "last_checkpoint").write_text("model_0000006.pth")
+    with caplog.at_level(logging.WARNING):
+        toy.train(toy.config(folder), resume=True)
+    assert ("model_0000006.pth: layers.0.weight are not finite" in caplog.text) == written
+    assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(folder))
+
+
 def test_weights_alone_are_not_resumed_from(tmp_path, caplog):
     toy.train(toy.config(tmp_path, max_iter=6, checkpointer=dict(period=2)))
     alone = {"model": toy.weights(tmp_path), "iteration": 5}
@@ -223,7 +304,7 @@ def test_a_number_of_files_to_keep_that_is_none(keep, tmp_path):
 
 
 @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
+def test_row_12_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
     name, code, tmp_path, monkeypatch
 ):
     toy.train(toy.config(tmp_path / "whole"))
@@ -255,7 +336,7 @@ def test_a_signal_ends_the_run_after_an_iteration_with_a_checkpoint(
     assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "stopped"))
 
 
-def test_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypatch):
+def test_row_12_a_signal_in_an_evaluation_ends_it_at_once_and_saves(tmp_path, monkeypatch):
     toy.train(toy.config(tmp_path / "whole"))
 
     def process(self, inputs, outputs):

@@ -132,7 +132,7 @@ def test_gradients_of_earlier_iterations_do_not_add_up():
 
 
 @pytest.mark.parametrize("place, words", [("x", "loss_square=inf"), ("grad", "gradient is not")])
-def test_divergence_names_the_images_and_keeps_the_weights(place, words):
+def test_row_14_divergence_names_the_images_and_keeps_the_weights(place, words):
     data = batches(4, 2)
     if place == "x":
         data[3][1]["x"].fill_(1e30)

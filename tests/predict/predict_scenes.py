@@ -43,10 +43,10 @@ def moving(count: int, seed: int, size=(72, 96)) -> np.ndarray:
     return np.stack(mixed)
 
 
-def write_clip(path: Path, count: int, fps: float, seed: int) -> None:
+def write_clip(path: Path, count: int, fps: float, seed: int, size=(72, 96)) -> None:
     """Write `moving` as a video file, slightly changed by its codec."""
-    frames = moving(count, seed)
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 72))
+    frames = moving(count, seed, size)
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, size[::-1])
     for frame in frames:
         video.write(frame)
     video.release()

@@ -56,10 +56,10 @@ def test_frames_before_a_damaged_one_are_read():
     class Damaged(FramesInMemory):
         """Its frame 5 cannot be decoded."""
 
-        def frames(self, indices):
-            if 5 in indices:
+        def _read(self, wanted, short_side):
+            if 5 in wanted:
                 raise VideoError("frame 5 cannot be decoded")
-            return super().frames(indices)
+            return super()._read(wanted, short_side)
 
     frames, read = np.arange(9, dtype=np.uint8).repeat(18).reshape(9, 2, 3, 3), []
     with pytest.raises(VideoError, match="frame 5"):

@@ -16,9 +16,9 @@ from PIL import Image
 from predict_scenes import write_video
 from pycocotools.coco import COCO
 
+from mvit_det import progress
 from mvit_det.errors import UserError
 from mvit_det.predict import __main__ as command
-from mvit_det.predict import progress
 from mvit_det.predict.arguments import argument_parser, split_overrides
 from mvit_det.predict.writers import Results
 

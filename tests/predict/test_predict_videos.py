@@ -91,8 +91,27 @@ def test_equals_an_evaluation(people, evaluated, batch_size):
     assert (scores[0] - scores[1]).abs().max() > 1e-3
 
 
-def test_an_array_of_frames_is_a_video(evaluated, predictor):
-    for name, expected in evaluated.items():
+def test_a_720p_video_is_decoded_at_the_size_of_an_evaluation(people, predictor, tmp_path):
+    path = str(tmp_path / "720p.avi")
+    write_clip(Path(path), 12, 12.5, 5, size=(720, 1280))
+    mapper, collate = map(
+        instantiate, (people.cfg.dataloader.test[k] for k in ("mapper", "collate_fn"))
+    )
+    items = [dict(file_name=path, label=0, clip=clip, clips=CLIPS) for clip in range(CLIPS)]
+    with torch.no_grad():
+        views = predictor.model(collate([mapper(item) for item in items]))
+    expected = views.flatten(0, 1).mean(dim=0)
+    close(predictor(path), expected)
+    stored_size = ["dataloader.train.mapper.resize_on_decoding=false"]
+    assert (Predictor(people.config, overrides=stored_size)(path) - expected).abs().max() > 1e-3
+
+
+def test_an_array_of_frames_is_a_video(people, evaluated):
+    # A file is resized as it is converted to RGB, an array after that, so that pixels differ.
+    stored_size = "dataloader.train.mapper.resize_on_decoding=false"
+    predictor = Predictor(people.config, overrides=[stored_size])
+    for name in evaluated:
+        expected = predictor(name)
         with open_video(name) as video:
             frames = video.frames(range(len(video)))[..., ::-1]
             close(predictor(frames, fps=video.fps), expected)

@@ -269,3 +269,20 @@ def test_unknown_names_are_numbered(run, tmp_path, caplog):
     predictor = Predictor(tmp_path / "config.yaml", run.weights)
     assert predictor.categories[3] == {"id": 4, "name": "class 4"}
     assert "--class-names" in caplog.text
+
+
+def test_the_names_are_those_of_the_run_that_trained_the_weights(run, tmp_path, caplog):
+    weights = tmp_path / "model_best.pth"
+    weights.symlink_to(Path(run.weights).absolute())
+    names = [dict(id=number, name=name) for number, name in enumerate("uvwxy", start=11)]
+    saved = OmegaConf.create({"categories": names})
+    OmegaConf.save(saved, tmp_path / "config.yaml")
+    with caplog.at_level("INFO", logger="mvit_det"):
+        assert Predictor(run.config, weights).categories == names
+    assert f"Classes: those of the config.yaml next to {weights}" in caplog.text
+    assert Predictor(run.config, weights, class_names=SHAPES).class_names == SHAPES
+    with pytest.raises(UserError, match="in another order"):
+        Predictor(run.config, weights, class_names=list("vuwxy"))
+    del saved.categories[0]  # it is of another model
+    OmegaConf.save(saved, tmp_path / "config.yaml")
+    assert Predictor(run.config, weights).class_names == SHAPES

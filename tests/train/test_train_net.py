@@ -91,11 +91,80 @@ def script(*arguments: str, launcher=()) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
+def test_row_34_on_the_command_line_a_fault_is_one_line_and_exit_code_1():
     done = script("--config-file", QUICKSTART, "train.max_itr=2")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: Override 'train.max_itr'")
+
+
+# config -> images or videos of training and validation
+SEEDED = {
+    "quickstart_cascade": (8, 4),
+    "quickstart_classification": (12, 6),
+    "quickstart_video": (10, 10),
+    "quickstart_actions": (2, 1),
+}
+
+
+def check_repeats(config: str, overrides: list[str], folder: Path) -> None:
+    """Train twice with one seed, without workers and with two: everything is bitwise equal."""
+    found = []
+    for workers in (0, 2):
+        output = folder / str(workers)
+        start(
+            *("--config-file", config, *overrides, "dataloader.train.total_batch_size=2"),
+            *(f"dataloader.train.num_workers={workers}", "dataloader.test.num_workers=0"),
+            *("train.seed=11", "train.max_iter=4", "train.eval_period=0", "train.log_period=1"),
+            *(*WITHOUT_METRICS, "train.device=cpu", f"train.output_dir={output}"),
+        )
+        found.append((losses(output), torch.load(output / "model_final.pth", weights_only=True)))
+    (losses0, state0), (losses2, state2) = found
+    assert losses0 == losses2 and len(losses0) == 4
+    weights0, weights2 = state0["model"], state2["model"]
+    assert weights0.keys() == weights2.keys()
+    assert all(torch.equal(weights0[key], weights2[key]) for key in weights0)
+
+
+def test_row_13_the_same_seed_twice(tmp_path):
+    check_repeats("quickstart", [*TINY, *SMALL_DATA], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", SEEDED)
+def test_row_13_the_same_seed_twice_for_other_tasks(config, tmp_path):
+    sizes = [
+        f"dataloader.{loader}.dataset.{name}={count}"
+        for loader in ("train", "test")
+        for name, count in zip(("num_train", "num_val"), SEEDED[config])
+    ]
+    check_repeats(config, sizes, tmp_path)
+
+
+@pytest.mark.parametrize("amp", ["float16", "bfloat16"])
+def test_row_38_two_processes_with_mixed_precision_on_a_cpu(amp, tmp_path):
+    done = forked.run(
+        command,
+        *("--num-gpus", "2", "--dist-url", "auto"),
+        *("--config-file", QUICKSTART, *TINY, *SMALL_DATA, *WITHOUT_METRICS),
+        *("train.max_iter=2", "train.eval_period=0", "train.log_period=1"),
+        *("train.amp.enabled=true", f"train.amp.dtype={amp}"),
+        *("train.device=cpu", f"train.output_dir={tmp_path / 'run'}"),
+        output=tmp_path / "printed",
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.returncode == 0 and len(losses(tmp_path / "run")) == 2, done.stderr[-2000:]
+    assert "training in float32 on this CPU" in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_row_38_a_gpu_that_is_not_there(tmp_path):
+    arguments = ["--config-file", QUICKSTART, "train.device=cuda", f"train.output_dir={tmp_path}"]
+    words = ["--num-gpus", "2", "--dist-url", "auto", *arguments]
+    done = forked.run(command, *words, output=tmp_path / "printed")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    (line,) = {line for line in done.stderr.splitlines() if line.startswith("error: ")}
+    assert "train.device=cuda cannot be used here" in line
 
 
 @pytest.mark.slow
@@ -122,7 +191,9 @@ def losses(output: Path) -> dict[int, dict[str, float]]:
     }
 
 
-def test_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_one_without(tmp_path):
+def test_row_01_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_one_without(
+    tmp_path,
+):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     changes = dict(max_iter=10, eval_period=4, log_period=1)
     common = [

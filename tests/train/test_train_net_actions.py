@@ -13,6 +13,7 @@ from video_files import write_video  # noqa: E402
 import train_net  # noqa: E402  the script, as a module
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.engine import load_config, run
+from mvit_det.errors import UserError
 from mvit_det.tasks import task_of
 
 CONFIG = str(ROOT / "configs" / "ava" / "mvitv2_s_16x4_k400_ava.py")
@@ -250,6 +251,14 @@ def test_an_action_that_training_lacks(data, tmp_path, capsys):
     given[given.index("--train-actions") + 1] = str(changed)
     error = refused(capsys, *given)
     assert re.search(r"val.csv, line 4, .*train.csv does not have \(3 \(darken\)\)", error), error
+    # the same if keys of a config name the data
+    cfg, _ = train_net.setup(train_net.argument_parser().parse_args(custom_run(data, tmp_path)))
+    cfg.dataloader.train.dataset.actions = str(changed)
+    with pytest.raises(UserError, match=r"val.csv, line 4, .* \(3 \(darken\)\)"):
+        task_of(cfg).check_test_data(cfg, None)
+    cfg.dataloader.test.dataset.label_map = str(tmp_path / "names.txt")
+    (tmp_path / "names.txt").write_text("1: move\n2: turn\n")
+    task_of(cfg).check_test_data(cfg, None)
 
 
 TRAIN = ["--train-videos", "v", "--train-actions", "a.csv"]

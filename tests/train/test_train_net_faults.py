@@ -1,13 +1,22 @@
 """Faults that a user can fix end in one sentence with the value and the fix."""
 
 import json
+import random
 import re
+import shutil
+import string
+from pathlib import Path
 
+import forked
 import pytest
 import torch
-from train_runs import QUICKSTART, ROOT, custom_flags, start
+from omegaconf import OmegaConf
+from shipped_configs import shipped_config
+from train_runs import QUICKSTART, ROOT, TINY, command, custom_flags, lines, start
 
+import train_net  # noqa: E402  the script, as a module
 from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("datasets_folder")
@@ -29,9 +38,52 @@ pytestmark = pytest.mark.usefixtures("datasets_folder")
         ("~train.seed", "a key cannot be deleted"),
     ],
 )
-def test_a_wrong_override_is_refused_with_the_nearest_key(override, sentence):
+def test_row_34_a_wrong_override_is_refused_with_the_nearest_key(override, sentence):
     with pytest.raises(UserError, match=re.escape(sentence)):
         apply_overrides(load_config(QUICKSTART), [override])
+
+
+def keys_of(node, prefix: str = "") -> list[str]:
+    """All keys of a config, with those of sections."""
+    found = []
+    names = range(len(node)) if OmegaConf.is_list(node) else [n for n in node if n != "_target_"]
+    for name in names:
+        found.append(f"{prefix}{name}")
+        if not OmegaConf.is_interpolation(node, name) and OmegaConf.is_config(node[name]):
+            found += keys_of(node[name], f"{prefix}{name}.")
+    return found
+
+
+def misspelled(draw: random.Random, name: str) -> str:
+    """The name with one letter left out, added, changed, or exchanged with the next."""
+    at, letter = draw.randrange(len(name)), draw.choice(string.ascii_lowercase)
+    left, here, right = name[:at], name[at], name[at + 1 :]
+    ways = [left + right, left + letter + here + right, left + letter + right]
+    return draw.choice([*ways, left + right[:1] + here + right[1:]])
+
+
+QUICKSTARTS = ["", "_cascade", "_classification", "_video", "_actions"]
+
+
+@pytest.mark.parametrize("kind", QUICKSTARTS)
+def test_row_34_generated_typos_are_refused_with_the_right_key(kind):
+    """Fifty for each config."""
+    draw, cfg = random.Random(f"typos of {kind}"), shipped_config(f"quickstart{kind}")
+    keys = [key for key in keys_of(cfg) if re.search("[a-z]{4}", key.rpartition(".")[2])]
+    done = 0
+    while done < 50:
+        key = draw.choice(keys)
+        parts = key.split(".")
+        at = draw.choice([i for i, part in enumerate(parts) if len(part) > 3])
+        wrong = [*parts[:at], misspelled(draw, parts[at]), *parts[at + 1 :]]
+        if ".".join(wrong[: at + 1]) in keys_of(cfg):
+            continue  # another key
+        with pytest.raises(UserError) as raised:
+            apply_overrides(cfg, [f"{'.'.join(wrong)}=1"])
+        message, right = str(raised.value), ".".join(parts[: at + 1])
+        assert f"'{'.'.join(wrong)}'" in message and "\n" not in message
+        assert f"the nearest key is '{right}'" in message, message
+        done += 1
 
 
 def test_right_overrides_pass(tmp_path):
@@ -61,7 +113,7 @@ def test_a_wrong_config_path_names_the_nearest():
         start("--config-file", QUICKSTART.replace("quickstart", "quickstat"))
 
 
-def test_a_dataset_that_is_not_on_disk(tmp_path):
+def test_row_35_a_dataset_that_is_not_on_disk(tmp_path):
     with pytest.raises(UserError, match="coco_2017_train.*not on disk.*DETECTRON2_DATASETS"):
         start(
             "--config-file",
@@ -71,11 +123,187 @@ def test_a_dataset_that_is_not_on_disk(tmp_path):
         )
 
 
+def check_one_line(folder: Path, sentence: str, *arguments: str) -> None:
+    """The command ends with this error, in one line."""
+    arguments = *arguments, "train.device=cpu", f"train.output_dir={folder / 'run'}"
+    done = forked.run(command, "--config-file", *arguments, output=folder / "printed")
+    (line,) = (line for line in done.stderr.splitlines() if "error" in line.lower())
+    assert done.returncode == 1 and re.match("error: .*" + sentence, line), line
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "name, sentence",
+    [
+        ("coco_2017_train", "is not on disk"),
+        ("coco_2017_trian", "nearest names are coco_2017_train"),
+    ],
+)
+def test_row_35_an_unknown_or_absent_dataset_is_one_line(name, sentence, tmp_path):
+    override = f"dataloader.train.dataset.names={name}"
+    check_one_line(tmp_path, sentence, "mask_rcnn_mvitv2_t_3x", override)
+
+
+@pytest.mark.slow
+def test_row_35_no_network_is_one_line(tmp_path):
+    url = "https://127.0.0.1:9/weights.pth"  # asked several times, with pauses
+    sentence = f"{url} .*put a copy of the file at"
+    check_one_line(tmp_path, sentence, QUICKSTART, f"train.init_checkpoint={url}")
+
+
 def test_custom_data_without_images(custom_files):
     with pytest.raises(UserError, match="--train-images is missing"):
         start(
             "--config-file", QUICKSTART, "--train-json", "a.json", *custom_flags(custom_files)[4:]
         )
+
+
+def test_custom_data_and_overrides_correct_a_config(custom_files, tmp_path):
+    (tmp_path / "faulty.py").write_text(
+        "from mvit_det import get_config\n"
+        "globals().update(get_config('mask_rcnn_mvitv2_t_3x'))\n"
+        "train.max_iter = dataloader.train.total_batch_size = 'x'\n"
+        "dataloader.test.dataset = None\n"
+    )
+    given = ["--config-file", str(tmp_path / "faulty.py"), *custom_flags(custom_files)]
+    given += [f"train.output_dir={tmp_path}", "train.device=cpu"]
+    with pytest.raises(UserError, match="train.total_batch_size='x' of the config must be a whole"):
+        start(*given)
+    given += ["dataloader.train.total_batch_size=16"]
+    cfg, _ = train_net.setup(train_net.argument_parser().parse_args(given))
+    assert (cfg.train.max_iter, cfg.dataloader.train.total_batch_size) == (500, 16)
+    # the rate of the corrected config, scaled from 16 to 2 images
+    released = load_config("mask_rcnn_mvitv2_t_3x").optimizer.lr
+    assert cfg.optimizer.lr == round(released * (2 / 16) ** 0.5, 8)
+    with pytest.raises(UserError, match="Override train.max_iter=y must be a number"):
+        start(*given, "train.max_iter=y")
+
+
+@pytest.fixture
+def no_iteration(monkeypatch):
+    monkeypatch.setattr(Trainer, "run_step", lambda _: pytest.fail("an iteration has begun"))
+
+
+@pytest.mark.parametrize("number", [3, 9])
+def test_row_22_a_model_of_other_classes_than_the_data(number, tmp_path, no_iteration):
+    """Of data by name; custom data set the number of classes."""
+    with pytest.raises(UserError, match=rf"num_classes={number}.* 5 |5 classes.* {number}\b"):
+        start(
+            "--config-file",
+            QUICKSTART,
+            f"model.roi_heads.num_classes={number}",
+            f"train.output_dir={tmp_path}",
+        )
+
+
+def test_row_11_other_classes_on_resume_are_refused(detector, custom_files, no_iteration):
+    """By the key, and by data of other classes."""
+    before = {path: path.read_bytes() for path in detector.glob("*.pth")}
+    with pytest.raises(UserError, match=r"5 classes.* 9: set model.roi_heads.num_classes=5"):
+        start("--resume", detector, "model.roi_heads.num_classes=9", "train.max_iter=6")
+    coco = json.loads((custom_files / "train" / "annotations.json").read_text())
+    coco["categories"].append(dict(id=99, name="another"))
+    (custom_files / "more.json").write_text(json.dumps(coco))
+    flags = custom_flags(custom_files)
+    flags[1] = flags[5] = str(custom_files / "more.json")
+    flags[7] = flags[3]
+    with pytest.raises(UserError, match="5 classes and the model 6"):
+        start("--resume", detector, *flags, "train.max_iter=6")
+    assert before == {path: path.read_bytes() for path in detector.glob("*.pth")}
+
+
+# ---- Images and annotations that are bad, in a training.
+
+
+def copied(custom_files, folder) -> list[str]:
+    """The flags of a copy of the custom data, which a test may damage."""
+    shutil.copytree(custom_files, folder)
+    return custom_flags(folder)
+
+
+def damage(kind: str, path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    if kind != "missing":
+        html = b"<!DOCTYPE html><p>Log in</p>"
+        cut = content[: len(content) // 2]
+        path.write_bytes({"empty": b"", "HTML": html, "truncated": cut}[kind])
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "HTML", "missing"])
+def test_row_16_a_training_skips_bad_images_or_stops(kind, custom_files, tmp_path):
+    """The option is the share of bad images that is allowed: one of six, or none."""
+    flags = copied(custom_files, tmp_path / "data")
+    (first, *_) = sorted((tmp_path / "data" / "train" / "images").iterdir())
+    damage(kind, first)
+    arguments = ["--config-file", QUICKSTART, *flags, *TINY, "train.init_checkpoint="]
+    arguments += ["train.max_iter=6", "train.eval_period=0", "dataloader.evaluator=[]"]
+    arguments += ["train.best_metric=", "dataloader.train.mapper.min_seen=6"]
+    shares = ("dataloader.train.dataset.max_bad_share", "dataloader.train.mapper.max_bad_share")
+    skips, stops = ([f"{key}={share}" for key in shares] for share in (0.5, 0))
+    start(*arguments, *skips, f"train.output_dir={tmp_path / 'skips'}")
+    log = (tmp_path / "skips" / "log.txt").read_text()
+    counted = f"1  images dropped: .*{first.name}" if kind != "truncated" else f"{first} .* skipped"
+    assert re.search(counted, log) and (tmp_path / "skips" / "model_final.pth").exists()
+    with pytest.raises(UserError, match=rf"1 of .*{first.name}.*max_bad_share"):
+        start(*arguments, *stops, f"train.output_dir={tmp_path / 'stops'}")
+    assert not (tmp_path / "stops" / "model_final.pth").exists()
+
+
+def test_row_20_one_object_without_mask_and_one_in_rle(custom_files, tmp_path):
+    flags = copied(custom_files, tmp_path / "data")
+    path = Path(flags[1])
+    coco = json.loads(path.read_text())
+    image = coco["images"][0]
+    size = [image["height"], image["width"]]
+    first, second = coco["annotations"][:2]
+    first["segmentation"] = []
+    second.update(
+        bbox=[0, 0, 10, size[0]],
+        segmentation=dict(size=size, counts=[0, 10 * size[0], size[0] * (size[1] - 10)]),
+        image_id=image["id"],
+    )
+    path.write_text(json.dumps(coco))
+    start(
+        *("--config-file", QUICKSTART, *flags, *TINY, "train.init_checkpoint="),
+        *("train.max_iter=4", "train.eval_period=0", "train.log_period=1"),
+        "dataloader.train.dataset.max_bad_share=0.5",
+        f"train.output_dir={tmp_path / 'run'}",
+    )
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert f"1  annotations dropped: no segmentation ({first['id']})" in log
+    assert (
+        load_config(str(tmp_path / "run" / "config.yaml")).dataloader.train.mapper[
+            "instance_mask_format"
+        ]
+        == "bitmask"
+    )
+    losses = [row["loss_mask"] for row in lines(tmp_path / "run") if "loss_mask" in row]
+    assert len(losses) == 4 and all(loss > 0 for loss in losses)
+
+
+def test_row_29_a_validation_image_that_vanishes_in_a_training(custom_files, tmp_path, monkeypatch):
+    flags = copied(custom_files, tmp_path / "data")
+    image = sorted((tmp_path / "data" / "val" / "images").iterdir())[1]
+    original = Trainer.run_step
+
+    def run_step(self):
+        if self.iter == 1:
+            image.unlink()
+        original(self)
+
+    monkeypatch.setattr(Trainer, "run_step", run_step)
+    output = tmp_path / "run"
+    with pytest.raises(UserError, match=r"at iteration 1, 4 is incomplete \(unreadable images: 1"):
+        start(
+            *("--config-file", QUICKSTART, *flags, *TINY, "train.init_checkpoint="),
+            *("train.max_iter=4", "train.eval_period=2", f"train.output_dir={output}"),
+            "dataloader.test.dataset.max_bad_share=0.5",
+        )
+    final = torch.load(output / "model_final.pth", weights_only=True)
+    assert final["iteration"] == 3 and not (output / "model_best.pth").exists()
+    assert str(image) in (output / "log.txt").read_text()
+    assert [row["partial"] for row in lines(output) if "bbox/AP" in row] == [1.0, 1.0]
 
 
 DEEPER = [
@@ -143,13 +371,31 @@ def test_values_that_cannot_be_used_end_in_a_sentence(override, message, detecto
         ("model_0000003.pth", DEEPER, "another architecture.*missing.*unexpected.*mismatched"),
     ],
 )
-def test_weights_that_cannot_be_evaluated(weights, overrides, message, detector, tmp_path):
+def test_row_33_weights_that_cannot_be_evaluated(weights, overrides, message, detector, tmp_path):
     if isinstance(weights, bytes):
         (tmp_path / "page.pth").write_bytes(weights)
         weights = tmp_path / "page.pth"
     weights = weights and detector / weights
     with pytest.raises(UserError, match=message):
         start(detector, "--eval-only", f"train.init_checkpoint={weights}", *overrides)
+
+
+def test_row_33_weights_that_match_in_nothing_or_in_part(detector, tmp_path):
+    common = [f"train.output_dir={tmp_path / 'run'}", "train.max_iter=1", "train.eval_period=0"]
+    weights = torch.load(detector / "model_final.pth", weights_only=True)["model"]
+    torch.save(
+        {"model": {f"alien{n}": v for n, v in enumerate(weights.values())}}, tmp_path / "alien.pth"
+    )
+    start_from = f"train.init_checkpoint={tmp_path / 'alien.pth'}"
+    for mode in ([], ["--eval-only"]):
+        with pytest.raises(UserError, match=r"alien.pth .*: 0 of \d+ backbone tensors fit"):
+            start(*mode, detector, start_from, *common)
+    part = {k: v for k, v in weights.items() if "mask_head" not in k}
+    torch.save({"model": part}, tmp_path / "part.pth")
+    start(detector, f"train.init_checkpoint={tmp_path / 'part.pth'}", *common)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    counted = f"{len(part)} of the model's {len(weights)} tensors come from .*part.pth"
+    assert re.search(counted, log) and "keep their initial values, 6:" in log
 
 
 def test_starting_from_another_architecture_is_refused_but_other_classes_are_not(
@@ -178,7 +424,7 @@ def test_starting_from_another_architecture_is_refused_but_other_classes_are_not
         start(*common, "model.backbone.bottom_up.embed_dim=16", f"train.output_dir={tmp_path}/2")
 
 
-def test_diverging_names_term_iteration_and_images(detector, tmp_path):
+def test_row_14_diverging_names_term_iteration_and_images(detector, tmp_path):
     weights = torch.load(detector / "model_0000003.pth", weights_only=True)
     weights["model"]["roi_heads.mask_head.predictor.bias"].fill_(3e38)
     torch.save({"model": weights["model"]}, tmp_path / "nan.pth")

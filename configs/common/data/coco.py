@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 from mvit_det.data import PictureFormat, TolerantMapper, build_train_loader, named_dataset
 from mvit_det.evaluation import CocoMetrics, PredictionPictures, UnreadableImages
 
-# as the model's, where it has this key
+# as the model's, where it has these keys
 masks = "${oc.select:model.masks,true}"
+max_detections = "${oc.select:model.max_detections,null}"
 num_workers = min(4, os.cpu_count() or 1)
 
 
@@ -39,7 +40,10 @@ dataloader.pictures = L(PictureFormat)(value_range=None, bands=None, max_pixels=
 
 dataloader.train = L(build_train_loader)(
     dataset=L(named_dataset)(
-        names="coco_2017_train", num_classes="${model.roi_heads.num_classes}", masks=masks
+        names="coco_2017_train",
+        num_classes="${model.roi_heads.num_classes}",
+        masks=masks,
+        max_detections=max_detections,
     ),
     mapper=L(TolerantMapper)(
         is_train=True,
@@ -61,6 +65,7 @@ dataloader.test = L(build_detection_test_loader)(
         filter_empty=False,
         num_classes="${model.roi_heads.num_classes}",
         masks=masks,
+        max_detections=max_detections,
     ),
     mapper=L(TolerantMapper)(
         is_train=False,
@@ -74,7 +79,7 @@ dataloader.evaluator = [
     L(CocoMetrics)(
         dataset_name="${dataloader.test.dataset.names}",
         output_dir="${train.output_dir}",
-        max_detections="${oc.select:model.max_detections,null}",
+        max_detections=max_detections,
     ),
     L(PredictionPictures)(
         dataset_name="${dataloader.test.dataset.names}",

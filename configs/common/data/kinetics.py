@@ -64,6 +64,9 @@ dataloader.train = L(build_train_loader)(
             sampling_rate=4,  # frame step, at target_fps
             target_fps=30,
         ),
+        # The released code's decoder resizes frames to a shorter side of 256 (for crops of 224; 356
+        # for 312) before they are augmented; in a test, to that of the transform below.
+        resize_on_decoding=True,
         transform=L(clip_train_transform)(
             size="${model.backbone.input_size}",
             crop="inception",
@@ -87,6 +90,7 @@ dataloader.test = L(build_detection_test_loader)(
     mapper=L(ClipMapper)(
         is_train=False,
         sampling="${dataloader.train.mapper.sampling}",
+        resize_on_decoding="${dataloader.train.mapper.resize_on_decoding}",
         transform=L(clip_test_transform)(
             size="${model.backbone.input_size}",
             crops=1,

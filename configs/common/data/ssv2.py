@@ -16,6 +16,8 @@ for _split, _loader in (("train", dataloader.train), ("validation", dataloader.t
 # One frame from each of T equal segments of the video. No mirroring: left and right are classes.
 # The paper (appendix B.5) crops as on Kinetics: dataloader.train.mapper.transform.crop=inception
 dataloader.train.mapper.sampling = L(SegmentSampling)(num_frames="${model.backbone.input_size[0]}")
+# The released code reads unpacked frames at their stored size here.
+dataloader.train.mapper.resize_on_decoding = False
 dataloader.train.mapper.transform.update(crop="short_side_jitter", short_side=(256, 320), hflip=0.0)
 dataloader.train.repeats = 1
 dataloader.train.total_batch_size = 128

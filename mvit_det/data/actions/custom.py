@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,8 +39,7 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
         processes: number of training processes, which share the batch.
 
     Raises:
-        UserError: a file cannot be read, has no action or an action id above `LARGEST_ID`, or
-            the test actions do not occur in training.
+        UserError: a file cannot be read, or has no action or an action id above `LARGEST_ID`.
     """
     assert files.val_actions is not None  # checked by `CustomFiles.check`
     training, testing = (_read_tables(files, split) for split in ("train", "val"))
@@ -60,8 +58,6 @@ def use_custom_actions(cfg: DictConfig, files: CustomFiles, processes: int = 1) 
     cfg.model.num_classes = classes
     data = cfg.dataloader
     if training:
-        tested, table = next(iter(testing.items()))
-        _check_same_actions(training, tested, table, names)
         clips = len(set().union(*map(seconds_of, training.values())))
         fit_schedule(cfg, clips, CLIPS, processes, epochs=EPOCHS)
         data.train.dataset = _dataset_node(files, "train")
@@ -113,23 +109,3 @@ def _largest_id(tables: Mapping[str, BoxTable]) -> int:
             "video,second,x1,y1,x2,y2,action,person."
         )
     return largest
-
-
-def _check_same_actions(
-    training: Mapping[str, BoxTable], path: str, table: BoxTable, names: Mapping[int, str] | None
-) -> None:
-    """Refuse test actions (``table`` of the file ``path``) that are not in the training data.
-
-    With a label map (``names``), actions that it lacks are not evaluated and hence not checked.
-    """
-    trained = set(np.concatenate([table.action for table in training.values()]).tolist())
-    tested = set(table.action.tolist())
-    untrained = sorted((tested & set(names) if names else tested) - trained)
-    if untrained:
-        titles = [f"{number} ({names[number]})" if names else number for number in untrained]
-        line = table.line[np.isin(table.action, untrained)][0]
-        raise UserError(
-            f"{path}, line {line}, has an action that {shorten_list(training)} does not have "
-            f"({shorten_list(titles, 20)}): annotate it for training too, or give a --label-map "
-            "without it."
-        )

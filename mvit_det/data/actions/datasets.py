@@ -37,13 +37,11 @@ from mvit_det.data.actions.videos import check_times, find_clips, read_frame_lis
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.custom.categories import Category, Node, class_source
 from mvit_det.data.packed_text import PackedText
-from mvit_det.data.paths import resolve_path
+from mvit_det.data.paths import Paths, resolve_path, resolve_paths
 from mvit_det.data.video.frame_folders import check_frame_folders
 from mvit_det.errors import UserError, check_number, check_positive, check_range, shorten_list
 
 logger = logging.getLogger(__name__)
-
-Paths = str | os.PathLike | Sequence[str | os.PathLike]
 
 
 @dataclass(eq=False)
@@ -154,8 +152,8 @@ def action_clips(
         UserError: an input is refused; the module's docstring lists the reasons.
     """
     _check_numbers(seconds, fps, min_score=min_score, start=start, max_missing=max_missing)
-    truth = _resolve_paths(actions, "The file of actions")
-    proposal_files = _resolve_paths(proposals, "The file of proposals")
+    truth = resolve_paths(actions, "The file of actions")
+    proposal_files = resolve_paths(proposals, "The file of proposals")
     _check_files(truth, proposal_files)
     names_file = str(resolve_path(label_map, "The label map")) if label_map else None
     if excluded:
@@ -168,7 +166,7 @@ def action_clips(
     tables = _choose_boxes(annotated, proposed, num_classes, min_score, annotated_boxes)
     frames = key_frames_of(list(tables.values()), num_classes)
     frames = _select_seconds(frames, seconds, list(tables))
-    folders = read_frame_lists(_resolve_paths(frame_lists or (), "The frame list"))
+    folders = read_frame_lists(resolve_paths(frame_lists or (), "The frame list"))
     found = find_clips(videos, frames.videos, folders, max_missing, list(tables))
     missing = [video for video, path in zip(frames.videos, found) if path is None]
     frames = frames.select(np.array([path is not None for path in found])[frames.video])
@@ -291,8 +289,3 @@ def _check_files(truth: Sequence[str], proposals: Sequence[str]) -> None:
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
         raise UserError(f"The file {shorten_list(twice)} is given twice: name it once.")
-
-
-def _resolve_paths(paths: Paths, what: str) -> list[str]:
-    paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    return [str(resolve_path(path, what)) for path in paths]

@@ -100,26 +100,44 @@ def valid_rows(path: str | os.PathLike, table: BoxTable, num_classes: int) -> Bo
             f"{path}, line {table.line[row]}, has action={table.action[row]}, but the model is "
             f"built for the actions 1 to {num_classes}: correct it, or set model.num_classes."
         )
-    beyond = ((table.box < -_ROUNDING) | (table.box > 1 + _ROUNDING)).any(axis=1)
-    inside = table.box.clip(0, 1)
-    inverted = (table.box[:, 2:] <= table.box[:, :2]).any(axis=1)
+    inverted, outside, beyond = box_faults(table.box)
     if inverted.sum() > _MOST_INVERTED * len(table):
         raise UserError(
             f"{path}, line {table.line[inverted.argmax()]}: x2 <= x1 or y2 <= y1 there and in "
             f"{inverted.sum()} of {len(table)} rows: write x1,y1,x2,y2, not a width and height."
         )
-    outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~inverted
     for rows, what in (
         (inverted, "have a box without area (x2 <= x1 or y2 <= y1) and are dropped"),
         (outside, "have a box outside the frame and are dropped"),
-        (beyond & ~inverted & ~outside, "have a box beyond the frame and are clipped to it"),
+        (beyond, "have a box beyond the frame and are clipped to it"),
     ):
         if rows.any():
             lines = table.line[rows].tolist()
             logger.warning(
-                "%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)
+                *("%s: %d rows %s: line %s", path, len(lines), what, shorten_list(lines, 10)),
+                extra={"summary": True},
             )
     return table.rows(~np.asarray(inverted | outside))
+
+
+def box_faults(box: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find faulty boxes (N, 4), in fractions of the frame.
+
+    Returns:
+        Exclusive masks (N,): without area, outside the frame, beyond it by more than rounding.
+    """
+    inside = box.clip(0, 1)
+    inverted = (box[:, 2:] <= box[:, :2]).any(axis=1)
+    outside = (inside[:, 2:] <= inside[:, :2]).any(axis=1) & ~inverted
+    beyond = ((box < -_ROUNDING) | (box > 1 + _ROUNDING)).any(axis=1) & ~inverted & ~outside
+    return np.asarray(inverted), np.asarray(outside), np.asarray(beyond)
+
+
+def repeated_rows(table: BoxTable) -> np.ndarray:
+    """Return the indices of rows that repeat an earlier one: same key frame, box and action."""
+    rows = np.column_stack([table.video, table.second, table.box, table.action])
+    _, firsts = np.unique(rows, axis=0, return_index=True)
+    return np.delete(np.arange(len(table)), firsts)
 
 
 def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
@@ -129,13 +147,12 @@ def report_repeated(path: str | os.PathLike, table: BoxTable) -> None:
         path: of the csv file, for the message.
         table: its rows.
     """
-    rows = np.column_stack([table.video, table.second, table.box, table.action])
-    _, firsts = np.unique(rows, axis=0, return_index=True)
-    lines = np.delete(table.line, firsts).tolist()
+    lines = table.line[repeated_rows(table)].tolist()
     if lines:
         logger.warning(
             "%s: %d rows repeat an earlier one (same key frame, box and action): line %s",
             *(path, len(lines), shorten_list(lines, 10)),
+            extra={"summary": True},
         )
 
 

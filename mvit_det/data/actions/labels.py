@@ -2,12 +2,13 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mvit_det.ava_files import BoxTable, read_label_map
-from mvit_det.data.paths import resolve_path
+from mvit_det.ava_files import BoxTable, read_boxes, read_label_map
+from mvit_det.data.custom.categories import Node
+from mvit_det.data.paths import resolve_path, resolve_paths
 from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
@@ -64,3 +65,40 @@ def evaluated_actions(
     if absent:
         logger.warning("%s: no box shows %s.", shorten_list(annotated), shorten_list(absent, 10))
     return names
+
+
+def check_tested_actions(train: Node, test: Node) -> None:
+    """Refuse actions that are tested, but not in the training data.
+
+    Those that the label map of the test data lacks are not tested.
+
+    Args:
+        train: arguments of `action_clips`.
+        test: the same for the test data.
+
+    Raises:
+        UserError: names the first file and line with such an action.
+    """
+    files = [resolve_paths(node["actions"], "The file of actions") for node in (train, test)]
+    found = [_actions(read_boxes(path, "actions") for path in paths) for paths in files]
+    known = test.get("label_map")
+    names = action_names(known, test.get("num_classes", 80))
+    untrained = (found[1] & names.keys()) - found[0]
+    if untrained:  # a large file, which may label the boxes of a detector
+        paths = resolve_paths(train.get("proposals") or (), "The file of proposals")
+        untrained -= _actions(read_boxes(path, "proposals") for path in paths)
+    if not untrained:
+        return
+    tables = ((path, read_boxes(path, "actions")) for path in files[1])
+    lines = ((path, table.line[np.isin(table.action, list(untrained))]) for path, table in tables)
+    where, first = next((path, rows[0]) for path, rows in lines if len(rows))
+    titles = [f"{number} ({names[number]})" if known else number for number in sorted(untrained)]
+    raise UserError(
+        f"{where}, line {first}, has an action that {shorten_list(files[0])} does not have "
+        f"({shorten_list(titles, 20)}): annotate it for training too, or give a label map "
+        "(--label-map, dataloader.test.dataset.label_map) without it."
+    )
+
+
+def _actions(tables: Iterable[BoxTable]) -> set[int]:
+    return set().union(*(np.unique(table.action).tolist() for table in tables))

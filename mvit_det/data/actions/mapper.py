@@ -65,18 +65,9 @@ class ActionClipMapper(FramesMapper):
             VideoError: the key frame is more than `OUTSIDE` seconds outside the video, or in a
                 folder away from every picture.
         """
-        time = item["time"]
-        # Before its first picture, however late, a video shows that picture.
-        if not -OUTSIDE <= time <= video.end + OUTSIDE:
-            start = item["second"] - time
-            raise VideoError(
-                f"the file has only the seconds {start:g} to {start + video.end:g}, if it begins "
-                f"at second {start:g}"
-            )
-        # In a video a frame lasts until the next one; in a folder, a gap is a loss of pictures.
-        if os.path.isdir(item["file_name"]) and np.abs(video.times - time).min() > OUTSIDE:
-            raise VideoError(f"no frame of it is within {OUTSIDE:g} s of that second")
-        return self.sampling.around(video.times, time)
+        start = item["second"] - item["time"]
+        check_key_frame(video, item["time"], start, os.path.isdir(item["file_name"]))
+        return self.sampling.around(video.times, item["time"])
 
     def blank(self) -> np.ndarray:
         """Return a clip of black frames: uint8 (T, 64, 64, 3)."""
@@ -89,3 +80,26 @@ class ActionClipMapper(FramesMapper):
             return {"inputs": clip, "boxes": boxes}
         visible = torch.tensor(self.transform.visible_area(*found.shape[1:3]))
         return {"inputs": clip, "boxes": boxes, "visible_area": visible}
+
+
+def check_key_frame(video: OpenVideo, time: float, start: float, is_folder: bool) -> None:
+    """Check that a video has a frame at or near a key frame.
+
+    Args:
+        video: opened.
+        time: of the key frame in seconds from the beginning of the file.
+        start: second of the movie at which the file begins, for the message.
+        is_folder: whether the video is a folder of frames.
+
+    Raises:
+        VideoError: as for `ActionClipMapper.choose_frames`.
+    """
+    # Before its first picture, however late, a video shows that picture.
+    if not -OUTSIDE <= time <= video.end + OUTSIDE:
+        raise VideoError(
+            f"the file has only the seconds {start:g} to {start + video.end:g}, if it begins "
+            f"at second {start:g}"
+        )
+    # In a video a frame lasts until the next one; in a folder, a gap is a loss of pictures.
+    if is_folder and np.abs(video.times - time).min() > OUTSIDE:
+        raise VideoError(f"no frame of it is within {OUTSIDE:g} s of that second")

@@ -70,6 +70,7 @@ def find_clips(
         logger.warning(
             "%s: %d of %d videos are not in %s, and their key frames are left out: %s",
             *(shorten_list(sources), len(missing), len(names), root, shorten_list(missing, 10)),
+            extra={"summary": True},
         )
     return [None if path is None else os.path.join(root, path) for path in paths]
 
@@ -86,7 +87,7 @@ def read_frame_lists(paths: Sequence[str | os.PathLike]) -> dict[str, str]:
     folders: dict[str, str] = {}
     for path in map(Path, paths):
         known = len(folders)
-        for _, fields in frame_list_rows(path):
+        for _, fields, _ in frame_list_rows(path):
             folders.setdefault(fields[0], os.path.dirname(fields[3]))
         if len(folders) == known:
             raise UserError(f"The frame list {path} adds no video to the others: leave it out.")
@@ -139,6 +140,7 @@ def check_times(
         logger.warning(
             "%d of the %d opened videos end before their last key frame: %s",
             *(len(ended), len(lengths), shorten_list(paths[number] for number in ended)),
+            extra={"summary": True},
         )
 
 

@@ -10,6 +10,7 @@ if that is not writable, and rebuilt when the size or the time of the tar file c
 import hashlib
 import logging
 import os
+import posixpath
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -101,7 +102,7 @@ def _read_headers(shard: Path) -> FileIndex:
     try:
         with open(shard, "rb") as file:
             for member in _members(file):
-                hidden = any(map(is_hidden, os.path.normpath(member.name).split("/")))
+                hidden = any(map(is_hidden, posixpath.normpath(member.name).split("/")))
                 if hidden:
                     skipped.hidden += is_image_name(member.name)
                 elif is_image_name(member.name):
@@ -143,8 +144,8 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 def _sample_key(name: str) -> str:
     """Return WebDataset's key of a member: its name up to the first dot after the last folder."""
-    folder, base = os.path.split(name)
-    return os.path.join(folder, base.partition(".")[0])
+    folder, base = posixpath.split(name)
+    return posixpath.join(folder, base.partition(".")[0])
 
 
 def _read_label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
@@ -160,7 +161,7 @@ def _read_label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
 
 
 def _index_by_folder(shard: Path, images: _Members) -> FileIndex:
-    inside = [os.path.dirname(os.path.normpath(name)) for name in images]
+    inside = [posixpath.dirname(posixpath.normpath(name)) for name in images]
     folders = sorted(set(inside)) or [""]
     rows = {folder: row for row, folder in enumerate(folders)}
     return _make_index(shard, images, [rows[folder] for folder in inside], folders)

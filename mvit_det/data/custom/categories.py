@@ -147,9 +147,13 @@ def trained_config(cfg: DictConfig, resume: bool = False) -> DictConfig | None:
         weights = os.path.join(
             str(OmegaConf.select(cfg, "train.output_dir") or ""), "last_checkpoint"
         )
+    return run_of(weights) or (cfg if cfg.get("categories") else None)
+
+
+def run_of(weights: str) -> DictConfig | None:
+    """Read what the config.yaml next to weights says about classes; None if there is none."""
     saved = Path(weights).with_name("config.yaml") if os.path.isfile(weights) else None
-    found = _read_classes(saved) if saved and saved.is_file() else None
-    return found or (cfg if cfg.get("categories") else None)
+    return _read_classes(saved) if saved and saved.is_file() else None
 
 
 def _read_classes(path: Path) -> DictConfig | None:

@@ -4,6 +4,8 @@ import logging
 
 from omegaconf import DictConfig, OmegaConf
 
+from mvit_det.errors import check_count
+
 logger = logging.getLogger(__name__)
 
 MIN_ITERATIONS = 500
@@ -27,12 +29,16 @@ def fit_schedule(
         samples: batch size per process, if that is at most the batch size of the config in all.
         processes: number of training processes, which share the batch.
         epochs: passes over the data; at least 500 iterations are set.
+
+    Raises:
+        UserError: the batch size of the config is not a whole number of at least 1.
     """
     data = cfg.dataloader.train
     if OmegaConf.select(data, "dataset.name") == CUSTOM_TRAIN:
         logger.info("The schedule of this config was fitted to custom data before, and is kept.")
         return
     released = data.total_batch_size
+    check_count("the config", **{_BATCH: released})
     batch = max(1, min(samples, released // processes)) * processes
     iterations = max(MIN_ITERATIONS, epochs * num_samples // batch)
     period = max(1, iterations // EVALUATIONS)

@@ -79,6 +79,7 @@ def frame_names(folder: str | os.PathLike) -> FrameNames:
         logger.warning(
             "%s lacks %d of its pictures, by their numbers; the previous ones are used instead.",
             *(printable(folder), sum(listed.gaps.values())),
+            extra={"summary": True},
         )
     if time.time() - changed / 1e9 > _SETTLED:
         packed = zlib.compress(pickle.dumps(listed), 1)

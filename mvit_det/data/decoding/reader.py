@@ -1,8 +1,9 @@
 """Frames of videos by frame index: from a video file, or from a folder with a picture per frame."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import cast
 
@@ -11,11 +12,14 @@ import numpy as np
 
 from mvit_det.data.decoding.frame_names import frame_names
 from mvit_det.data.decoding.index import index_of
+from mvit_det.data.decoding.resizing import resized
 from mvit_det.data.decoding.stream import VideoError, VideoStream
 from mvit_det.data.image_files import open_picture
 
 # Default of folders of frames: the rate at which Something-Something-v2 and AVA are unpacked.
 FRAME_RATE = 30.0
+
+Pixels = Callable[[av.VideoFrame], np.ndarray]  # RGB uint8 (H, W, 3)
 
 __all__ = ["FrameFolder", "OpenVideo", "VideoError", "VideoFile", "open_video"]
 
@@ -29,11 +33,17 @@ class OpenVideo:
         fps: average frames per second.
         end: second at which the last frame ends.
         fault: fault of the file as a whole, in a sentence; None: no known fault.
+        key_frames: (K,) ascending indices of frames that are decoded without any other.
+        lost: number of frames that the header, or the numbers in names, list and that are absent.
+        turned: whether the last frame that was read is rotated or mirrored for display.
     """
 
     times: np.ndarray
     fps: float
     fault: str | None = None
+    key_frames: np.ndarray
+    lost: int = 0
+    turned: bool = False
 
     def __len__(self) -> int:
         return len(self.times)
@@ -43,8 +53,13 @@ class OpenVideo:
         """Second at which the last frame ends."""
         return float(self.times[-1]) + 1 / self.fps
 
-    def frames(self, indices: Iterable[int]) -> np.ndarray:
+    def frames(self, indices: Iterable[int], short_side: int | None = None) -> np.ndarray:
         """Decode frames: RGB uint8 (len(indices), H, W, 3), in the order of ``indices``.
+
+        Args:
+            indices: of the frames.
+            short_side: shorter side in pixels that frames are resized to, each as it is decoded,
+                as in the released code (`mvit_det.data.decoding.resizing`); None: the stored size.
 
         Raises:
             VideoError: a frame cannot be decoded; the message names it.
@@ -56,10 +71,10 @@ class OpenVideo:
             raise IndexError(
                 f"frame {outside[0]} of a video with {len(self)} frames (0 to {len(self) - 1})"
             )
-        frames = self._read(sorted(set(indices)))
+        frames = self._read(sorted(set(indices)), short_side)
         return np.stack([frames[index] for index in indices])
 
-    def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
+    def _read(self, wanted: list[int], short_side: int | None) -> dict[int, np.ndarray]:
         """Decode the frames of distinct, ascending indices; returns {index: uint8 (H, W, 3)}."""
         raise NotImplementedError
 
@@ -109,26 +124,37 @@ class VideoFile(OpenVideo):
             raise
         self.times, self.fps = self._index.times, self._index.fps
         self.fault = self._stream.cut_off(self._index.start, self.end)
+        keys = self._index.frames[self._index.keys]
+        self.key_frames = np.sort(keys[keys >= 0])
+        self.lost = max(0, self._stream.packets_by_header - len(self._index.frames))
 
     @property
     def end(self) -> float:
         """Second at which the last frame ends."""
         return self._index.end
 
+    @property
+    def turned(self) -> bool:  # type: ignore[override]  # read only
+        """Whether the last frame that was read is rotated or mirrored for display."""
+        return self._stream.turned
+
     def close(self) -> None:
         """Release the file."""
         self._stream.close()
 
-    def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
+    def _read(self, wanted: list[int], short_side: int | None) -> dict[int, np.ndarray]:
         frames: dict[int, np.ndarray] = {}
+        pixels = partial(self._stream.pixels, short_side=short_side)
         for key, run in self._runs(wanted):
-            frames.update(self._decode_from_key(key, set(run), run[-1]))
+            frames.update(self._decode_from_key(key, set(run), run[-1], pixels))
         missing = [frame for frame in wanted if frame not in frames]
         if missing:
-            frames.update(self._decode_from_start(missing))
+            frames.update(self._decode_from_start(missing, pixels))
         return frames
 
-    def _decode_from_key(self, key: int, wanted: set[int], last: int) -> dict[int, np.ndarray]:
+    def _decode_from_key(
+        self, key: int, wanted: set[int], last: int, pixels: Pixels
+    ) -> dict[int, np.ndarray]:
         """Decode from a key frame to the packet of frame ``last``; returns the intact frames."""
         frames: dict[int, np.ndarray] = {}
         refused: dict[int, str] = {}
@@ -139,7 +165,7 @@ class VideoFile(OpenVideo):
             # refresh"), and decoders return incomplete pictures.
             whole |= picture.pts == start and picture.key_frame
             if picture.pts in wanted and picture.pts not in refused and not picture.is_corrupt:
-                frames[picture.pts] = self._stream.pixels(picture)
+                frames[picture.pts] = pixels(picture)
         return frames if whole else {}
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
@@ -206,7 +232,7 @@ class VideoFile(OpenVideo):
         stream.restart()
         return stream.packets(), 0
 
-    def _decode_from_start(self, missing: list[int]) -> dict[int, np.ndarray]:
+    def _decode_from_start(self, missing: list[int], pixels: Pixels) -> dict[int, np.ndarray]:
         """Decode from the first packet the frames that decoding from a key frame did not give.
 
         A packet without a picture that the decoder accepts repeats the previous picture, as in a
@@ -223,7 +249,7 @@ class VideoFile(OpenVideo):
             if frame in refused or frame not in pictures:
                 reason = refused.get(frame, "its packet gives no picture")
                 raise VideoError(f"frame {frame} of {len(self)} cannot be decoded: {reason}")
-        return {frame: self._stream.pixels(picture) for frame, picture in pictures.items()}
+        return {frame: pixels(picture) for frame, picture in pictures.items()}
 
 
 class FrameFolder(OpenVideo):
@@ -245,10 +271,14 @@ class FrameFolder(OpenVideo):
         listed = frame_names(folder)
         self._names, self.times = listed.names, listed.indices / fps
         self.fps = fps
+        self.key_frames, self.lost = np.arange(len(self)), sum(listed.gaps.values())
 
-    def _read(self, wanted: list[int]) -> dict[int, np.ndarray]:
-        frames = {index: self._picture(index) for index in wanted}
-        sizes = {frame.shape[:2]: index for index, frame in frames.items()}
+    def _read(self, wanted: list[int], short_side: int | None) -> dict[int, np.ndarray]:
+        frames, sizes = {}, {}
+        for index in wanted:
+            picture = self._picture(index)
+            sizes[picture.shape[:2]] = index
+            frames[index] = resized(picture, short_side)
         if len(sizes) > 1:
             summary = " and ".join(f"{h}x{w} ({self._names[i]})" for (h, w), i in sizes.items())
             raise VideoError(f"its pictures differ in size: {summary}")

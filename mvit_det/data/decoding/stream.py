@@ -12,6 +12,8 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition
 from av.video.reformatter import VideoReformatter
 
+from mvit_det.data.decoding.resizing import decoded_size
+
 # Formats for which PyAV's converter gives the pixels of FFmpeg's filter, in half the time.
 _PLAIN = ("yuv420p", "yuvj420p")
 # A file whose pictures last for a smaller share of its header's duration is damaged.
@@ -37,6 +39,8 @@ class VideoStream:
             not known.
         end: seconds from ``start`` to the end of the last picture, by the header; None: not known.
         count: number of frames by the header, which may be wrong; 0: not known.
+        packets_by_header: number of packets by the index in the header; 0: not known.
+        turned: whether the display matrix rotates or mirrors the last converted frame.
         size: (height, width) as stored.
         format: FFmpeg's name of the container format.
         codec: FFmpeg's name of the codec.
@@ -71,6 +75,11 @@ class VideoStream:
         self.size = (self._context.height, self._context.width)
         self.may_reorder = bool(self._context.has_b_frames)
         self.format, self.codec = self._container.format.name, self._context.name
+        # Of MP4 alone: other formats count repeated frames, or index key frames only. It lacks
+        # what an edit list cuts off, unlike ``stream.frames``.
+        mp4 = self.format.startswith("mov")
+        self.packets_by_header = len(stream.index_entries) if mp4 else 0
+        self.turned = False
         self.fields = self.codec == "h264" and self._context.field_order > 1  # not progressive
         # Files round time stamps, WebM to 1 ms.
         self.rounding = 1.01 * float(self.time_base)
@@ -177,30 +186,37 @@ class VideoStream:
             return None
         return f"it ended after {end:.4g} of {self.end:.4g} s (damaged?)"
 
-    def pixels(self, frame: av.VideoFrame) -> np.ndarray:
+    def pixels(self, frame: av.VideoFrame, short_side: int | None = None) -> np.ndarray:
         """Convert a frame to RGB uint8 (H, W, 3), rotated upright.
 
         FFmpeg converts it by the colour matrix and range of the frame, interlaced frames as a
         whole; a frame of another size is resized to ``size``. The display matrix then rotates by
         multiples of 90 degrees and mirrors.
 
+        Args:
+            frame: a frame of this stream.
+            short_side: shorter side in pixels that the frame is resized to, as by the released
+                code's decoder (`mvit_det.data.decoding.resizing`); None: the size stays.
+
         Raises:
             VideoError: the frame cannot be converted.
         """
-        height, width = self.size
         plain = frame.format.name in _PLAIN and not frame.interlaced_frame
+        size = self.size if short_side is None else decoded_size(*self.size, short_side)
         try:
-            if plain and (frame.height, frame.width) == self.size:
+            if plain and short_side is None and (frame.height, frame.width) == size:
                 picture = self._reformatter.reformat(frame, format="rgb24", threads=1)
             else:
-                picture = self._filter(frame)
+                picture = self._filter(frame, size, "bicubic" if short_side is None else "area")
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"a frame cannot be converted to RGB: {error.strerror}") from error
-        return _rotate_upright(picture.to_ndarray(), frame)
+        a, b, c, d = matrix = _display_matrix(frame)
+        self.turned = not (a > 0 and d > 0 and b == c == 0)
+        return _rotate_upright(picture.to_ndarray(), matrix)
 
-    def _filter(self, frame: av.VideoFrame) -> av.VideoFrame:
-        height, width = self.size
-        key = (frame.format.name, frame.height, frame.width)
+    def _filter(self, frame: av.VideoFrame, size: tuple[int, int], method: str) -> av.VideoFrame:
+        height, width = size
+        key = (frame.format.name, frame.height, frame.width, size, method)
         if self._graph is None or self._graph[0] != key:
             graph = Graph()
             graph.threads = 1
@@ -210,7 +226,7 @@ class VideoStream:
                 graph.add("setfield", "prog"),
                 # The values of HDR are kept as stored.
                 graph.add("setparams", "color_primaries=unknown:color_trc=unknown"),
-                graph.add("scale", f"{width}:{height}:flags=bicubic"),
+                graph.add("scale", f"{width}:{height}:flags={method}"),
                 graph.add("format", "rgb24"),
                 graph.add("buffersink"),
             ).configure()
@@ -294,12 +310,18 @@ class Clock:
         return presented if presented is not None and trusted else decoded
 
 
-def _rotate_upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Rotate and mirror pixels (H, W, 3) by the display matrix (x, y) -> (ax + cy, bx + dy)."""
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """Return a, b, c, d of the matrix that takes (x, y) to (ax + cy, bx + dy) for display."""
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # by type
     if matrix is None:
-        return pixels
+        return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _rotate_upright(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Rotate and mirror pixels (H, W, 3) by a `_display_matrix`."""
+    a, b, c, d = matrix
     if abs(b) + abs(c) > abs(a) + abs(d):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

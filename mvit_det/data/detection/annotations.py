@@ -7,10 +7,12 @@ empty polygon), `annotation_fault` names the reason, and the caller may drop it 
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mvit_det.coco_files import (
+    Entry,
+    Report,
     check_fields,
     check_ids,
     check_lists,
@@ -18,9 +20,11 @@ from mvit_det.coco_files import (
     distinct_names,
     is_real,
     mask_rle,
+    parse_coco_json,
     read_coco_json,
+    refuse,
 )
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import brief, shorten_list
 
 _FIELDS = {"images": ("file_name", "width", "height"), "annotations": ("id",)}
 # pixels; rasterizing takes time and memory in proportion to the coordinates of a polygon
@@ -33,15 +37,25 @@ def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
         UserError: as for `read_coco_json`.
     """
-    entries = sorted(read_coco_json(json_file)["categories"], key=lambda entry: entry["id"])
+    entries = sorted_categories(read_coco_json(json_file))
     names = distinct_names(entries)
     return [{"id": entry["id"], "name": name} for entry, name in zip(entries, names)]
 
 
-def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
+def sorted_categories(coco: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the categories of a file by ascending id."""
+    return sorted(coco["categories"], key=lambda entry: entry["id"])
+
+
+def check_coco_json(json_file: str | os.PathLike, annotated: bool = True) -> dict[str, Any]:
     """Parse a COCO annotation file, and check all entries and references.
 
     The result is shared by all callers, as for `read_coco_json`.
+
+    Args:
+        json_file: path of the file.
+        annotated: False: "annotations" may be absent, as in COCO's image_info files, and are then
+            an empty list in the result.
 
     Raises:
         UserError: as for `read_coco_json`; or an entry lacks a field that training needs, an id of
@@ -49,33 +63,63 @@ def check_coco_json(json_file: str | os.PathLike) -> dict[str, Any]:
             another size than its image.
     """
     coco = read_coco_json(json_file)
+    if not annotated:
+        coco = {"annotations": [], **coco}
+    return _checked(json_file, coco, refuse)
+
+
+def usable_entries(json_file: str | os.PathLike, report: Report) -> Entry:
+    """Parse and check a file as `check_coco_json` does, but report all faults.
+
+    Args:
+        json_file: COCO annotation file.
+        report: called with each sentence, the list and its entries, which are then left out.
+
+    Raises:
+        UserError: the file is absent, is not JSON, or lacks the lists.
+    """
+    return _checked(json_file, parse_coco_json(json_file, report), report)
+
+
+def _checked(json_file, coco: Entry, report: Report) -> Entry:
     check_lists(json_file, coco)
+    coco = dict(coco)
     for key, fields in _FIELDS.items():
-        check_fields(json_file, key, fields, coco[key])
-    check_ids(json_file, "annotations", coco["annotations"])
+        coco[key] = check_fields(json_file, key, fields, coco[key], report)
+    annotations = check_ids(json_file, "annotations", coco["annotations"], report)
     images = {image["id"]: image for image in coco["images"]}
-    _check_references(json_file, coco, images)
-    for annotation in coco["annotations"]:
+    annotations = _with_references(json_file, coco, annotations, images, report)
+    coco["annotations"] = []
+    for annotation in annotations:
         problem = _format_fault(annotation, images[annotation["image_id"]])
         if problem:
-            raise UserError(f"{json_file}: {describe('annotations', annotation)} {problem}.")
+            sentence = f"{json_file}: {describe('annotations', annotation)} {problem}."
+            report(sentence, "annotations", [annotation])
+        else:
+            coco["annotations"].append(annotation)
     return coco
 
 
-def _check_references(json_file, coco: dict[str, Any], images: dict) -> None:
-    """Refuse annotations of a category or an image that the file does not have."""
+def _with_references(
+    json_file, coco: Entry, annotations: list[Entry], images: dict, report: Report
+) -> list[Entry]:
+    """Report annotations of a category or an image that the file does not have; return others."""
     categories = dict.fromkeys(category["id"] for category in coco["categories"])
     for field, known in (("category_id", categories), ("image_id", images)):
-        strays = [entry for entry in coco["annotations"] if entry[field] not in known]
+        strays = [entry for entry in annotations if entry[field] not in known]
         if strays:
             key = "categories" if field == "category_id" else "images"
             ids = shorten_list(entry["id"] for entry in strays)
-            unknown = shorten_list(sorted({repr(entry[field]) for entry in strays}))
-            raise UserError(
+            unknown = shorten_list(sorted({brief(entry[field]) for entry in strays}))
+            report(
                 f"{json_file}: {len(strays)} annotation(s) (id {ids}) have {field} {unknown}, "
                 f"which is not in '{key}' (ids there: {shorten_list(map(repr, known), 20)}): "
-                "correct them or add the entry."
+                "correct them or add the entry.",
+                "annotations",
+                strays,
             )
+            annotations = [entry for entry in annotations if entry[field] in known]
+    return annotations
 
 
 def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | None:
@@ -84,12 +128,12 @@ def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | No
         return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
     points = annotation.get("keypoints") or []
     if not isinstance(points, list) or not all(map(is_real, points)):
-        return f"has keypoints={points!r}: write numbers [x1, y1, visibility1, ...]"
+        return f"has keypoints={brief(points)}: write numbers [x1, y1, visibility1, ...]"
     mask = annotation.get("segmentation")
     if isinstance(mask, dict) and mask and mask["size"] != [image["height"], image["width"]]:
         return (
-            f"has an RLE mask of size {mask['size']!r} in an image of height {image['height']} "
-            f"and width {image['width']}: correct one of them"
+            f"has an RLE mask of size {brief(mask['size'])} in an image of height "
+            f"{image['height']} and width {image['width']}: correct one of them"
         )
     return None
 

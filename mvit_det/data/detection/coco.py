@@ -12,22 +12,28 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
-from pycocotools import mask as coco_mask
 
 from mvit_det.commands import command
+from mvit_det.data.bad_samples import TooManyBad
 from mvit_det.data.catalog import OWNER, free_name
 from mvit_det.data.detection.annotations import (
     annotation_fault,
     check_coco_json,
     coco_categories,
     read_coco_json,
+)
+from mvit_det.data.detection.readers import (
+    HOST_KEYS,
+    class_labels,
+    is_read_by_host,
+    loader,
+    replace_reader,
 )
 from mvit_det.data.detection.suspicions import split_suspicion, suspicions
 from mvit_det.data.image_files import missing_files, unreadable_files
@@ -154,7 +160,18 @@ def coco_dataset(
             faults[fault].append(annotation["id"])
     bad_ids = set(chain.from_iterable(faults.values()))
 
-    _register(name, source, image_root, bad_ids, masks)
+    free_name(name)
+    labels, names = class_labels(coco)
+    load = loader(coco, source, image_root, labels, (*HOST_KEYS, "id"), bad_ids, masks)
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        thing_classes=names,
+        thing_dataset_id_to_contiguous_id=labels,
+        json_file=source,
+        image_root=image_root,
+        evaluator_type="coco",
+        registered_by=OWNER,
+    )
     _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
     dicts = get_detection_dataset_dicts([name], filter_empty=False)
     return _select_images(name, dicts, faults, image_root, filter_empty, max_bad_share)
@@ -167,8 +184,13 @@ def named_dataset(
     masks: bool = True,
     max_bad_share: float = 0.1,
     num_classes: int | None = None,
+    max_detections: int | None = None,
 ) -> list[dict[str, Any]]:
     """Load and clean data sets that are registered by name, such as "coco_2017_train".
+
+    The files of Detectron2's `register_coco_instances` are read, checked and completed as by
+    `coco_dataset`, for which the function in the catalog is replaced by another that returns the
+    same. Data sets that are registered with other functions are loaded by these.
 
     Args:
         names: one or several entries of Detectron2's catalogs; data sets are joined.
@@ -176,6 +198,7 @@ def named_dataset(
         masks: as for `coco_dataset`.
         max_bad_share: as for `coco_dataset`.
         num_classes: as for `coco_dataset`.
+        max_detections: as for `coco_dataset`.
 
     Returns:
         Detectron2's dataset dicts.
@@ -186,6 +209,8 @@ def named_dataset(
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
         _check_available(name)
+        if is_read_by_host(name):
+            replace_reader(name, filter_empty, max_detections)
     dicts = get_detection_dataset_dicts(names, filter_empty=False)
     for name in names:
         _check_num_classes(name, len(MetadataCatalog.get(name).thing_classes), num_classes)
@@ -209,62 +234,6 @@ def named_dataset(
     _check_share(title, faults, total, max_bad_share)
     root = MetadataCatalog.get(names[0]).get("image_root", title)
     return _select_images(title, dicts, faults, root, filter_empty, max_bad_share)
-
-
-def _register(name: str, json_file: str, image_root: str, bad_ids: set, masks: bool) -> None:
-    """Register a data set in Detectron2's catalogs, or replace an entry of this package."""
-    free_name(name)
-    labels = {entry["id"]: label for label, entry in enumerate(coco_categories(json_file))}
-    load = partial(_load_dicts, json_file, image_root, labels, bad_ids, masks)
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(
-        thing_classes=class_names(json_file),
-        thing_dataset_id_to_contiguous_id=labels,
-        json_file=json_file,
-        image_root=image_root,
-        evaluator_type="coco",
-        registered_by=OWNER,
-    )
-
-
-def _load_dicts(
-    json_file: str, root: str, labels: Mapping[Any, int], bad_ids: set, masks: bool
-) -> list[dict[str, Any]]:
-    """Build the dataset dicts without the bad annotations; called by the catalog.
-
-    They equal those of Detectron2's `load_coco_json`, which would parse the file again.
-    """
-    coco, dicts = read_coco_json(json_file), {}
-    for image in sorted(coco["images"], key=lambda image: image["id"]):
-        known = dict(image_id=image["id"], height=image["height"], width=image["width"])
-        path = os.path.join(root, image["file_name"])
-        dicts[image["id"]] = dict(file_name=path, annotations=[], **known)
-    for entry in coco["annotations"]:
-        if entry["id"] not in bad_ids:
-            dicts[entry["image_id"]]["annotations"].append(
-                _convert_annotation(entry, labels, masks)
-            )
-    return list(dicts.values())
-
-
-def _convert_annotation(
-    entry: dict[str, Any], labels: Mapping[Any, int], masks: bool
-) -> dict[str, Any]:
-    """Convert a good annotation to the format of Detectron2's dataset dicts."""
-    known = ("iscrowd", "bbox", "keypoints", "category_id", "id")
-    result = {key: entry[key] for key in known if key in entry}
-    mask = entry.get("segmentation") if masks else None
-    if isinstance(mask, list):
-        mask = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
-    elif mask and isinstance(mask["counts"], list):
-        mask = coco_mask.frPyObjects(mask, *mask["size"])
-    if mask:
-        result["segmentation"] = mask
-    if result.get("keypoints"):  # x, y, visibility: pixel indices become coordinates
-        result["keypoints"] = [
-            x if k % 3 == 2 else x + 0.5 for k, x in enumerate(result["keypoints"])
-        ]
-    return {**result, "bbox_mode": BoxMode.XYWH_ABS, "category_id": labels[entry["category_id"]]}
 
 
 def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str]:
@@ -293,7 +262,7 @@ def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str
             "add them to each annotation, or set DETECTRON2_DATASETS to a folder that is writable."
         )
         with atomic_folder(folder, what, fix) as draft:
-            (draft / "annotations.json").write_text(text)
+            (draft / "annotations.json").write_text(text, "utf-8")
     copy = str(folder / "annotations.json")
     logger.info("%s lacks %s: using the completed copy %s", json_file, shorten_list(changes), copy)
     return coco, copy
@@ -346,7 +315,7 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
     count = sum(map(len, faults.values()))
     if count > max_bad_share * total:
         kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
-        raise UserError(
+        raise TooManyBad(
             f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
             f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
             "masks are missing, train boxes alone with model.masks=false."
@@ -361,13 +330,13 @@ def _select_images(
     filter_empty: bool,
     max_bad_share: float,
 ) -> list[dict[str, Any]]:
-    """Find bad files and images without annotations, drop them if ``filter_empty``, and log."""
+    """Find bad files and images without annotations, drop them if ``filter_empty``; log counts."""
     paths = [image["file_name"] for image in dicts]
     missing = dict.fromkeys(missing_files(paths, image_root), "file missing")
     bad = missing | unreadable_files([path for path in paths if path not in missing])
     if len(bad) > max_bad_share * len(dicts):
         listed = shorten_list((f"{path}: {reason}" for path, reason in bad.items()), limit=3)
-        raise UserError(
+        raise TooManyBad(
             f"{title}: {len(bad)} of {len(dicts)} images cannot be used ({listed}), more than "
             f"max_bad_share={max_bad_share} allows: repair them, or correct the path {image_root}."
         )
@@ -382,11 +351,24 @@ def _select_images(
         if not (reason and filter_empty):
             kept.append(image)
     table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
-    if table:
-        level = logging.WARNING if faults or bad else logging.INFO
-        lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
-        head = f"{title}: {len(kept)} of {len(dicts)} images are used."
-        logger.log(level, "\n".join([head, *lines]))
+    level = logging.WARNING if faults or bad else logging.INFO
+    lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
+    labels = [
+        entry["category_id"]
+        for image in kept
+        for entry in image.get("annotations", [])
+        if not entry.get("iscrowd")
+    ]
+    head = f"{title}: {len(kept)} of {len(dicts)} images are used"
+    head += f", with {len(labels)} objects of {len(set(labels))} classes."
+    logger.log(level, "\n".join([head, *lines]), extra={"summary": True})
+    if bad and not filter_empty:
+        logger.warning(
+            "%s: with %d test images that cannot be read, each evaluation of a training is "
+            "partial, so that it keeps no model_best.pth and ends with exit code 1: repair them, "
+            "or take them out of the file.",
+            *(title, len(bad)),
+        )
     if not kept:
         raise UserError(
             f"{title}: none of the {len(dicts)} images has an annotation that can be used: "

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from PIL import Image
 from tqdm import tqdm
 
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
-from mvit_det.data.image_files import check_image_file
+from mvit_det.data.image_files import check_image_file, current_pictures
 from mvit_det.errors import UserError, check_count, check_number, shorten_list
 from mvit_det.files import atomic_folder
 
@@ -46,6 +45,8 @@ def crop_objects(
     seed: int = 0,
 ) -> dict[str, int]:
     """Write ``folder/<class>/<image>-<number>.jpg`` for every object, and background crops.
+
+    Pictures are read as `use_pictures` has set.
 
     Args:
         json_file: COCO annotation file. Crowds and faulty boxes are left out.
@@ -76,8 +77,7 @@ def crop_objects(
     unreadable = []
     written: Counter[str] = Counter()  # crops by the beginning of their names
     with atomic_folder(folder, "the crops", "name a folder that is writable.") as draft:
-        for name in counts:
-            (draft / name).mkdir()
+        _make_folders(draft, list(counts))
         images = tqdm(coco["images"], desc=f"cropping {folder.name}", unit="image")
         for image, crops in zip(images, plan):
             try:
@@ -85,7 +85,8 @@ def crop_objects(
             except Exception as error:  # decoders fail in many ways
                 unreadable.append(f"{image['file_name']} ({error})")
                 continue
-            stem = Path(image["file_name"]).with_suffix("").as_posix().replace("/", "_")
+            path = Path(os.path.splitdrive(image["file_name"])[1])
+            stem = path.with_suffix("").as_posix().replace("/", "_")
             _write_crops(draft, pixels, crops, size, stem, written[stem])
             written[stem] += len(crops)
             for name, _ in crops:
@@ -98,6 +99,24 @@ def crop_objects(
     if unreadable:
         logger.warning("%d images cannot be read: %s", len(unreadable), shorten_list(unreadable))
     return counts
+
+
+def _make_folders(draft: Path, names: list[str]) -> None:
+    """Make the folders of the classes; Windows, for one, refuses or changes some names."""
+    try:
+        for name in names:
+            (draft / name).mkdir()
+        changed = sorted(set(names) - set(os.listdir(draft)))
+    except OSError as error:
+        raise UserError(
+            f"The class {name!r} cannot be the name of a folder on this system "
+            f"({error.strerror}): rename it."
+        ) from error
+    if changed:
+        raise UserError(
+            f"The classes {shorten_list(changed)} cannot be names of folders on this system: "
+            "rename them."
+        )
 
 
 def _check_arguments(
@@ -163,7 +182,7 @@ def _boxes_by_image(coco: dict[str, Any], min_side: float) -> tuple[dict, dict]:
 def _read_pixels(path: Path, image: dict[str, Any]) -> np.ndarray:
     """Read RGB uint8 (H, W, 3) with the EXIF orientation applied, as in detection."""
     check_image_file(str(path))
-    pixels = read_image(str(path), "RGB")
+    pixels = current_pictures().read(str(path), "RGB")
     if pixels.shape[:2] != (image["height"], image["width"]):
         raise ValueError(
             f"{pixels.shape[1]}x{pixels.shape[0]} pixels, but {image['width']}x{image['height']} "

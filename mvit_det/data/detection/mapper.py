@@ -29,7 +29,7 @@ class TolerantMapper(DatasetMapper):
     Args:
         is_train: training or testing, as above.
         max_bad_share: largest share (0..1) of bad files that is skipped in training.
-        min_seen: requests before the share is checked.
+        min_seen: requests before the share is checked, if it is above 0.
         arguments: of `detectron2.data.DatasetMapper`.
     """
 
@@ -55,18 +55,19 @@ class TolerantMapper(DatasetMapper):
         self.bad_samples.count_request(file_name)
         self._refuse_rle(dataset_dict)
         try:
-            check_image_file(file_name, self.pictures)
-            plain = self.pictures == PictureFormat()
+            kind = check_image_file(file_name, self.pictures)
+            plain = self.pictures == PictureFormat() and kind != "TIFF"
             with nullcontext() if plain else self.pictures.in_host():
                 return super().__call__(dataset_dict)
         except Exception as error:
             # Decoders fail in many ways; resizing an image to nothing raises ValueError, too.
+            place = self._faulty_annotation(dataset_dict)
             if not isinstance(error, (OSError, ValueError)) and self._is_readable(file_name):
                 raise RuntimeError(
                     f"Image {file_name} (id {dataset_dict.get('image_id')}) reads well, but "
-                    f"mapping it failed: {type(error).__name__}: {error}"
+                    f"mapping it failed: {place}{type(error).__name__}: {error}"
                 ) from error
-            reason = str(error) or type(error).__name__
+            reason = place + (str(error) or type(error).__name__)
             self.bad_samples.add(file_name, f" (id {dataset_dict.get('image_id')})", reason)
             return None if self.is_train else self._blank(dataset_dict, reason)
 
@@ -81,6 +82,17 @@ class TolerantMapper(DatasetMapper):
                     f" (image id {dataset_dict.get('image_id')}) has an RLE mask, which "
                     "instance_mask_format='polygon' cannot hold: set it to 'bitmask' in the mapper."
                 )
+
+    def _faulty_annotation(self, dataset_dict: dict[str, Any]) -> str:
+        """Name the first annotation that cannot be mapped, "annotation 7: "; "" if none is."""
+        annotations = dataset_dict.get("annotations", [])
+        for part in [[], *([each] for each in annotations)]:
+            try:
+                super().__call__({**dataset_dict, "annotations": part})
+            except Exception:
+                # without annotations it is the image that cannot be mapped
+                return f"annotation {part[0].get('id', 'without id')}: " if part else ""
+        return ""
 
     def _is_readable(self, file_name: str) -> bool:
         try:

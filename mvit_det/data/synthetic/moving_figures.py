@@ -245,7 +245,7 @@ def generate_moving_figures(
     ]
     files = {"actions.csv": actions, "proposals.csv": proposals, "label_map.pbtxt": items}
     for file, lines in files.items():
-        (folder / file).write_text("".join(f"{line}\n" for line in lines))
+        (folder / file).write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
 @class_source(lambda node: numbered(list(ACTIONS)))

@@ -248,7 +248,7 @@ def generate_shapes(
             )
     categories = [dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)]
     coco = dict(info={}, images=images, annotations=annotations, categories=categories)
-    (folder / "annotations.json").write_text(json.dumps(coco))
+    (folder / "annotations.json").write_text(json.dumps(coco), "utf-8")
 
 
 @class_source(lambda node: numbered(CLASSES))

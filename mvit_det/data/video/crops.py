@@ -70,7 +70,8 @@ def resize_and_crop(frames: np.ndarray, size: Size, part: Box) -> torch.Tensor:
 
     Frames are resized one by one, so that only one is held in floating point.
 
-    NOTE: without antialiasing, as in the released code that the models were trained with.
+    NOTE: without antialiasing, as in the released code. It has frames of Kinetics shrunk by the
+    decoder first, with a low-pass filter (``resize_on_decoding`` of `ClipMapper`).
 
     Args:
         frames: uint8 (T, H, W, 3).

@@ -117,6 +117,7 @@ def video_classes(
         logger.warning(
             "%s: %d of %d videos are not in %s%s and are left out: %s",
             *(title, len(missing), listed, index.source, hint, shorten_list(missing, 3)),
+            extra={"summary": True},
         )
     if name is not None:
         register(name, folders, names, videos=len(labels), missing_videos=len(missing))

@@ -20,6 +20,18 @@ _PROBED = 20  # folders to list
 _LEAST = 0.1  # share of a folder's pictures that a second kind must have to be frames of its own
 
 
+def mixed_kinds(names: Sequence[str]) -> str:
+    """Describe the kinds of pictures by their names, "30 *.jpg, 30 flow_*.jpg"; "" if only one."""
+    kinds = Counter(re.sub(r"[0-9]+", "*", name) for name in names).most_common(4)
+    kinds = [(kind, count) for kind, count in kinds if count > max(1, _LEAST * len(names))]
+    return ", ".join(f"{count} {kind}" for kind, count in kinds) if len(kinds) > 1 else ""
+
+
+def differs(pictures: int, listed: int) -> bool:
+    """Return whether a folder has another number of pictures than a list says, beyond one."""
+    return abs(pictures - int(listed)) > 1
+
+
 def check_frame_folders(
     title: str,
     path_of: Callable[[int], str],
@@ -48,11 +60,9 @@ def check_frame_folders(
         if not names:
             continue
         checked += 1
-        kinds = Counter(re.sub(r"[0-9]+", "*", name) for name in names).most_common(4)
-        kinds = [(kind, count) for kind, count in kinds if count > max(1, _LEAST * len(names))]
-        if len(kinds) > 1:
-            mixed.append(f"{path} has {', '.join(f'{count} {kind}' for kind, count in kinds)}")
-        elif counts is not None and abs(len(names) - int(counts[number])) > 1:
+        if kinds := mixed_kinds(names):
+            mixed.append(f"{path} has {kinds}")
+        elif counts is not None and differs(len(names), counts[number]):
             other.append(f"{path} has {len(names)}, the list says {counts[number]}")
     for found, what in (
         (mixed, "hold several kinds of pictures, all of which become frames; keep one kind there"),
@@ -63,4 +73,5 @@ def check_frame_folders(
             logger.warning(
                 "%s: %d of %d checked folders %s: %s",
                 *(title, *numbers, what, shorten_list(found, 2)),
+                extra={"summary": True},
             )

@@ -33,8 +33,10 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, columns) of each video's first frame in a frame list of PySlowFast.
+def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str], int]]:
+    """Yield (line number, columns) of each video's first frame in a list of PySlowFast, and frames.
+
+    The third is the number of consecutive lines of the video.
 
     Such a list has a header, a line per frame, and the columns original_vido_id video_id frame_id
     path labels, separated by blanks.
@@ -42,11 +44,14 @@ def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UserError: the file or a line cannot be read.
     """
-    previous = None
+    previous, row, frames = None, None, 0
     for number, line in islice(list_lines(path), 1, None):
         # There are 20 million lines: only the first of each video is split into columns.
         if previous is not None and line.startswith(previous):
+            frames += 1
             continue
+        if row is not None:
+            yield *row, frames
         fields = line.split()
         if len(fields) != 5 or not os.path.dirname(fields[3]):
             raise UserError(
@@ -54,4 +59,6 @@ def frame_list_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 "frame_id path labels' with a path folder/frame.jpg: correct the list."
             )
         previous = line[: line.index(fields[0]) + len(fields[0]) + 1]
-        yield number, fields
+        row, frames = (number, fields), 1
+    if row is not None:
+        yield *row, frames

@@ -7,6 +7,7 @@ comments that begin with "# ", a byte order mark, and the line ends of any syste
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -162,15 +163,20 @@ def frame_list(path: Path) -> FileIndex:
     """
     known = _something_labels(path)
     rows, unlabelled = [], 0
-    for number, fields in frame_list_rows(path):
+    frames: Counter[str] = Counter()
+    for number, fields, count in frame_list_rows(path):
         label = known.get(fields[0]) if known else _single_label(path, number, fields)
         if label is None:
             unlabelled += 1
         else:
-            rows.append((number, os.path.dirname(fields[3]), label))
+            folder = os.path.dirname(fields[3])
+            rows.append((number, folder, label))
+            frames[folder] += count
     ignored = f"{unlabelled} videos that the JSON files do not name" if unlabelled else ""
     classes = _something_classes(path) or () if known else ()
-    return _index(path, rows, classes, ordered=bool(known), ignored=ignored)
+    counts = np.array([frames[folder] for _, folder, _ in rows], np.int64)
+    more: Any = dict(frames=counts, ordered=bool(known), ignored=ignored)
+    return _index(path, rows, classes, **more)
 
 
 def _index(

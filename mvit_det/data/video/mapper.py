@@ -8,7 +8,7 @@ import numpy as np
 
 from mvit_det.data.decoding.reader import OpenVideo, VideoError, open_video
 from mvit_det.data.sample_mapper import MapperFault, SampleMapper
-from mvit_det.errors import UserError
+from mvit_det.errors import UserError, check_choice
 
 
 class FramesMapper(SampleMapper):
@@ -18,7 +18,12 @@ class FramesMapper(SampleMapper):
         is_train: training or testing, as for `SampleMapper`.
         sampling: chooses frame indices by the frames' times; see the subclasses.
         **options: of `SampleMapper`.
+
+    Attributes:
+        short_side: shorter side in pixels of decoded frames; None: the stored size.
     """
+
+    short_side: int | None = None
 
     def __init__(self, is_train: bool, *, sampling: Any, **options: Any):
         super().__init__(is_train, **options)
@@ -40,7 +45,7 @@ class FramesMapper(SampleMapper):
             MapperFault: the sampling failed, or chose frames that do not exist.
         """
         with open_video(item["file_name"], fps=item.get("fps")) as video:
-            return video.frames(self._frame_indices(video, item))
+            return video.frames(self._frame_indices(video, item), self.short_side)
 
     def _frame_indices(self, video: OpenVideo, item: dict[str, Any]) -> np.ndarray:
         try:
@@ -82,11 +87,22 @@ class ClipMapper(FramesMapper):
             training, (crops, 3, T, h, w) in testing.
         sampling: chooses frame indices (T,) by the frames' times (N,) in seconds: ``train(times)``
             at random, ``test(times, clip, clips)`` one of several clips; like `DenseSampling`.
+        resize_on_decoding: whether frames are resized as they are decoded, before the transform, to
+            its ``short_side``, with a low-pass filter (`mvit_det.data.decoding.resizing`).
+            PySlowFast does so for Kinetics. It reads Something-Something-v2 and AVA as pictures of
+            the stored size.
         max_bad_share: as for `SampleMapper`.
         min_seen: as for `SampleMapper`.
+
+    Raises:
+        UserError: frames are to be resized, and the transform has no ``short_side``.
     """
 
     kind = "video"
+
+    def __init__(self, is_train: bool, *, resize_on_decoding: bool = False, **options: Any):
+        super().__init__(is_train, **options)
+        self.short_side = decoded_short_side(self.transform, resize_on_decoding)
 
     def known(self, item: dict[str, Any]) -> dict[str, Any]:
         """Return the entries that need no decoding; in testing with "clip" and "clips"."""
@@ -104,6 +120,29 @@ class ClipMapper(FramesMapper):
     def blank(self) -> np.ndarray:
         """Return a clip of black frames: uint8 (T, 64, 64, 3)."""
         return black_frames(lambda times: self.sampling.test(times, 0, 1))
+
+
+def decoded_short_side(transform: Any, resize_on_decoding: bool) -> int | None:
+    """Return the shorter side in pixels that frames are decoded at; None: the stored size.
+
+    Args:
+        transform: of clips; its ``short_side`` is the result.
+        resize_on_decoding: as for `ClipMapper`.
+
+    Raises:
+        UserError: the transform has no ``short_side``, or ``resize_on_decoding`` is no truth value.
+    """
+    check_choice("ClipMapper", (False, True), resize_on_decoding=resize_on_decoding)
+    if not resize_on_decoding:
+        return None
+    short_side = getattr(transform, "short_side", None)
+    if not isinstance(short_side, int):
+        raise UserError(
+            "resize_on_decoding=True of ClipMapper needs a transform with the attribute "
+            f"short_side, in pixels, which {type(transform).__name__} lacks: add it, or set "
+            "dataloader.train.mapper.resize_on_decoding=false."
+        )
+    return short_side
 
 
 def _clip_of(item: dict[str, Any]) -> tuple[int, int]:

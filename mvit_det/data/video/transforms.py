@@ -102,19 +102,22 @@ def clip_train_transform(
             f"scale={tuple(scale)} of clip_train_transform must be a smallest and a largest share "
             f"from above 0 to 1, and ratio={tuple(ratio)} must be above 0."
         )
+    decoded = released_short_side((height, width))
     if crop == "short_side_jitter":
-        check_short_side(name, int(short_side[0]), (height, width))
+        decoded = int(short_side[0])
+        check_short_side(name, decoded, (height, width))
     erasing = None
     if erase_prob > 0:
         erasing = RandomErasing(erase_prob, mode=erase_mode, max_count=erase_count, device="cpu")
     augment = None if auto_augment is None else ClipRandAugment(auto_augment)
-    return _TrainClip(augment, crops[crop], hflip, Normalise(mean, std), erasing)
+    return _TrainClip(decoded, augment, crops[crop], hflip, Normalise(mean, std), erasing)
 
 
 @dataclass
 class _TrainClip:
-    """See `clip_train_transform`."""
+    """See `clip_train_transform`; ``short_side`` is that of frames which the decoder resizes."""
 
+    short_side: int
     augment: ClipRandAugment | None
     crop: InceptionCrop | ShortSideJitter
     hflip: float
@@ -162,7 +165,7 @@ def clip_test_transform(
     sides = height_and_width(size)
     check_choice("clip_test_transform", (1, 3), crops=crops)
     if short_side is None:
-        short_side = min(sides) * 256 // 224 if crops == 1 else min(sides)
+        short_side = released_short_side(sides) if crops == 1 else min(sides)
     check_short_side("clip_test_transform", short_side, sides)
     return _TestClip(sides, crops, short_side, Normalise(mean, std))
 
@@ -222,6 +225,14 @@ def height_and_width(size: Sequence[int]) -> Size:
     """
     _, height, width = check_size("a clip's transform", "frames,height,width", size)
     return height, width
+
+
+def released_short_side(crop: Size) -> int:
+    """Return the shorter side of frames in the released configs, of which ``crop`` is cut.
+
+    It is 256 for crops of 224, and 356 for 312. That of 352 was not released.
+    """
+    return min(crop) * 256 // 224
 
 
 def check_short_side(transform: str, short_side: int, crop: Size) -> None:

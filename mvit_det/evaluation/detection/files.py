@@ -16,7 +16,7 @@ from hotcoco import COCO
 from hotcoco import mask as coco_mask
 
 from mvit_det.coco_files import distinct_names, is_box, is_real, mask_rle, read_coco_json
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, brief, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -219,10 +219,10 @@ def _row(
     if "bbox" not in entry and "segmentation" not in entry:
         raise ValueError("has neither 'bbox' nor 'segmentation': add one")
     if not _finite(entry["score"]):
-        raise ValueError(f"has score={entry['score']!r}: write a finite number")
+        raise ValueError(f"has score={brief(entry['score'])}: write a finite number")
     box = entry.get("bbox", [0, 0, 0, 0])
     if not is_box(box) or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
-        raise ValueError(f"has bbox={box!r}: write [x, y, width, height]")
+        raise ValueError(f"has bbox={brief(box)}: write [x, y, width, height]")
     indices = []
     maps: tuple[tuple[str, Mapping], ...]
     maps = ("image_id", image_index), ("category_id", labels)
@@ -233,7 +233,7 @@ def _row(
             indices.append(index[entry[key]])
         except (KeyError, TypeError):
             raise ValueError(
-                f"has {key} {entry[key]!r}, which {truth.json_file} does not list (it has "
+                f"has {key} {brief(entry[key])}, which {truth.json_file} does not list (it has "
                 f"{shorten_list(map(repr, index), 20)}): give the annotation file of these results"
             ) from None
     image, label = indices

@@ -240,8 +240,8 @@ class ViewAccuracy(ClassificationAccuracy):
         with log_write_errors("Scores of single views (--eval-only --resume rewrites them)", path):
             write_arrays(path, **arrays, scores=scores)
             log_by_views(scores, arrays["label"])
+            self._store, self._done = None, {}  # Windows removes no file that is mapped
             store.remove()
-            self._store, self._done = None, {}
 
 
 def _keys(batch: dict[str, Any]) -> list[Key]:

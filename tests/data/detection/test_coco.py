@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json, register_coco_instances
 from detectron2.structures import BoxMode
 
+from mvit_det import files
 from mvit_det.data.detection.annotations import annotation_fault, check_coco_json
 from mvit_det.data.detection.coco import class_names, coco_dataset, named_dataset, uses_rle
 from mvit_det.data.image_files import missing_files, unreadable_files
@@ -117,8 +119,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("fault", REFUSED)
-def test_refused_files(toy, fault):
+ROW_21 = ("unknown category", "category id of another type")
+ROW_28 = ("empty categories", "empty images", "duplicate image id", "duplicate annotation id")
+
+
+def check_refused(toy, fault):
     damage, message = REFUSED[fault]
     damage(toy.coco)
     with pytest.raises(UserError, match=message) as caught:
@@ -127,7 +132,22 @@ def test_refused_files(toy, fault):
     assert text.startswith(str(toy.json_file)) and "\n" not in text
 
 
-def test_files_that_are_not_coco_json(toy, tmp_path):
+@pytest.mark.parametrize("fault", [fault for fault in REFUSED if fault not in ROW_21 + ROW_28])
+def test_refused_files(toy, fault):
+    check_refused(toy, fault)
+
+
+@pytest.mark.parametrize("fault", ROW_21)
+def test_row_21_a_category_id_that_is_not_in_categories(toy, fault):
+    check_refused(toy, fault)
+
+
+@pytest.mark.parametrize("fault", ROW_28)
+def test_row_28_ids_twice_and_empty_lists(toy, fault):
+    check_refused(toy, fault)
+
+
+def test_row_28_files_that_are_not_coco_json(toy, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('{\n "images": [,]\n}')
     with pytest.raises(UserError, match=r"broken.json is not valid JSON: line 2, column 13"):
@@ -144,20 +164,33 @@ def test_files_that_are_not_coco_json(toy, tmp_path):
 
 # ---- Annotations that are dropped.
 
-FAULTS = {
+BOX_FAULTS = {
     "box without area": dict(bbox=[5, 5, 0, 10]),
     "box with NaN or infinity": dict(bbox=[float("nan"), 5, 10, 10]),
     "box of negative width or height": dict(bbox=[49, 45, -20, 3]),
     "box outside the image": dict(bbox=[64, 5, 10, 10]),
+}
+MASK_FAULTS = {
     "no segmentation": dict(segmentation=[]),
     "polygon of fewer than 3 points or of odd length": dict(segmentation=[[1, 1, 9, 9]]),
     "polygon with NaN or infinity": dict(segmentation=[[1, 1, 9, float("inf"), 9, 9]]),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_faulty_annotations_are_dropped_and_reported(toy, registered, caplog, fault):
-    toy.annotations[3].update(FAULTS[fault])
+@pytest.mark.parametrize("fault", BOX_FAULTS)
+def test_row_19_faulty_boxes_are_dropped_and_listed(toy, registered, caplog, fault):
+    toy.annotations[3].update(BOX_FAULTS[fault])
+    check_dropped(toy, caplog, fault)
+
+
+@pytest.mark.parametrize("fault", MASK_FAULTS)
+def test_row_20_faulty_masks_are_dropped_and_listed(toy, registered, caplog, fault):
+    toy.annotations[2]["segmentation"] = RLE  # among polygons
+    toy.annotations[3].update(MASK_FAULTS[fault])
+    check_dropped(toy, caplog, fault)
+
+
+def check_dropped(toy, caplog, fault):
     with caplog.at_level(logging.WARNING, logger="mvit_det"):
         dicts = coco_dataset("toy_train", *toy.arguments())
     kept = [a["id"] for d in dicts for a in d["annotations"]]
@@ -191,7 +224,7 @@ def test_masks_are_optional(toy, registered):
     assert len(coco_dataset("toy_train", *toy.arguments(), masks=False)) == 12
 
 
-def test_too_many_faulty_annotations(toy, registered):
+def test_row_19_too_many_faulty_annotations(toy, registered):
     for annotation in toy.annotations[:3]:
         annotation["bbox"][2] = 0
     with pytest.raises(UserError, match=r"3 of 24 annotations .*box without area: 1, 2, 3"):
@@ -211,12 +244,13 @@ def test_crowds_are_kept_and_rle_is_detected(toy, registered):
 # ---- Images.
 
 
-def test_images_without_annotations(toy, registered, caplog):
+def test_row_23_images_without_annotations(toy, registered, caplog):
     del toy.annotations[2:6]  # images 2 and 3
     toy.annotations[2]["iscrowd"] = 1  # image 4 keeps one usable annotation
     with caplog.at_level(logging.INFO, logger="mvit_det"):
         train = coco_dataset("toy_train", *toy.arguments())
     assert [d["image_id"] for d in train] == [1, *range(4, 13)]
+    assert "10 of 12 images are used, with 19 objects of 2 classes." in caplog.text
     assert "2  images dropped: no annotation to learn (002.png, 003.png)" in caplog.text
     assert len(coco_dataset("toy_val", *toy.arguments(), filter_empty=False)) == 12
 
@@ -322,13 +356,51 @@ def test_named_datasets_are_cleaned(toy, registered, caplog):
     assert len(image["annotations"]) == 10 and "segmentation" not in image["annotations"][0]
 
 
-def test_unknown_name():
+def register(toy, name: str = "toy_host", **metadata) -> str:
+    register_coco_instances(name, metadata, *toy.arguments())
+    return name
+
+
+def test_detectron2s_coco_sets_are_read_once_and_to_the_same(toy, registered, monkeypatch):
+    toy.annotations[3].update(iscrowd=1, segmentation=RLE)
+    name = register(toy, thing_classes=["date", "fig"])
+    theirs = load_coco_json(*toy.arguments(), "toy_host_too")
+    monkeypatch.setattr(files, "KEPT_BYTES", 0)  # as for a file that is too large to be kept
+    parses, parse = [], json.load
+    monkeypatch.setattr(json, "load", lambda file: parses.append(file) or parse(file))
+    ours = named_dataset(name, filter_empty=False)
+    assert ours == theirs and len(parses) == 1
+    register(toy, name, thing_classes=["date", "fig"])  # again, as a config that is loaded again
+    assert DatasetCatalog.get(name) == theirs == named_dataset(name)
+    del toy.coco["annotations"]  # as of COCO's test set
+    assert named_dataset(register(toy, "toy_test"), filter_empty=False)[0]["annotations"] == []
+
+
+def test_values_in_detectron2s_coco_sets(toy, registered, caplog):
+    toy.annotations[0].update(iscrowd="0", bbox=None)
+    dicts = named_dataset(register(toy))
+    assert dicts[0]["annotations"][0]["iscrowd"] == 0
+    assert dicts[0]["annotations"][0]["bbox"] == [4, 10, 20, 16]
+    assert DatasetCatalog.get("toy_host") == dicts  # which the evaluators draw
+    for annotation in toy.annotations:
+        annotation["iscrowd"] = 1
+    named_dataset(register(toy, "toy_crowds"), filter_empty=False)
+    assert "24 of 24 annotations have iscrowd=1" in caplog.text
+    toy.annotations[0]["iscrowd"] = "x"
+    with pytest.raises(UserError, match="annotation 1 has iscrowd='x': write 0, or 1"):
+        named_dataset(register(toy, "toy_wrong"))
+    toy.annotations[0]["iscrowd"] = 0
+    with pytest.raises(UserError, match="with the classes fig, date, but .* has date, fig, by"):
+        named_dataset(register(toy, "toy_classes", thing_classes=["fig", "date"]))
+
+
+def test_row_35_unknown_name():
     with pytest.raises(UserError, match="'coco_2017_trian' is not known.*coco_2017_train"):
         named_dataset(["coco_2017_trian"])
 
 
 @pytest.mark.parametrize("value", [None, "/some/where"])
-def test_dataset_not_on_disk(monkeypatch, tmp_path, value):
+def test_row_35_dataset_not_on_disk(monkeypatch, tmp_path, value):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     if value:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvit_det.data import image_classes
+from mvit_det.data import image_classes, image_files
 from mvit_det.data.detection.crops import BACKGROUND, crop_objects
 from mvit_det.errors import UserError
 
@@ -144,16 +144,38 @@ def test_faulty_arguments(scenes, tmp_path):
         crop_objects(*arguments, out)
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_class_that_cannot_be_the_name_of_a_folder(scenes, tmp_path, monkeypatch, refused):
+    """Windows refuses a:b, and changes names such as "b."."""
+    mkdir = Path.mkdir
+
+    def as_on_windows(self, *more, **options):
+        if ":" in self.name and refused:
+            raise OSError(22, "The directory name is invalid", str(self))
+        mkdir(self.with_name(self.name.replace(":", "")), *more, **options)
+
+    scenes.coco["categories"][0]["name"] = "a:b"
+    monkeypatch.setattr(Path, "mkdir", as_on_windows)
+    with pytest.raises(UserError, match="'?a:b'? cannot be (the )?names? of (a )?folders? on this"):
+        crop_objects(*scenes.arguments(), tmp_path / "crops")
+    assert not (tmp_path / "crops").exists()
+
+
 def test_the_script(scenes, tmp_path, monkeypatch, capsys):
     json_file, images = scenes.arguments()
     out = str(tmp_path / "out")
     script = str(ROOT / "datasets" / "crops_from_coco.py")
+    deep = np.full((48, 64), 257 * OBJECT, np.uint16)
+    Image.fromarray(deep).save(Path(images) / "001.png")
     arguments = ["--json", json_file, "--images", images, "--output", out, "--no-background"]
+    arguments += ["--value-range", "0", "65535"]
+    monkeypatch.setattr(image_files, "_current", image_files.current_pictures())  # restored
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     monkeypatch.setattr(sys, "path", list(sys.path))  # the script adds to it
     runpy.run_path(script, run_name="__main__")
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["1", f"{out}/fig"], ["11", f"{out}/date"]]
+    assert abs(crops(tmp_path / "out")["fig/001-0.jpg"].mean() - OBJECT) < 3
     with pytest.raises(SystemExit, match="out exists already: remove it"):
         runpy.run_path(script, run_name="__main__")
 

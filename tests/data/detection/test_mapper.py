@@ -1,6 +1,7 @@
 """Detection mapper: bad images are skipped or blank, good ones mapped as by Detectron2."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -92,8 +93,29 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("fault", BAD)
-def test_bad_image(tmp_path, caplog, fault):
+ROW_16 = ("missing", "empty", "web page", "truncated", "damaged", "a folder")
+
+
+@pytest.mark.parametrize("fault", ROW_16)
+def test_row_16_a_bad_image_is_named_and_skipped_or_tested_blank(tmp_path, caplog, fault):
+    check_bad_image(tmp_path, caplog, fault)
+
+
+def test_row_18_an_image_of_another_size_than_annotated(tmp_path, caplog):
+    reason = check_bad_image(tmp_path, caplog, "other size")
+    assert re.search("60.*48.*64.*48", reason), reason  # both sizes, in words of either host
+
+
+def test_row_25_an_image_of_16_bits(tmp_path, caplog):
+    check_bad_image(tmp_path, caplog, "16 bit")
+
+
+def test_row_27_an_image_of_400_million_pixels(tmp_path, caplog):
+    check_bad_image(tmp_path, caplog, "bomb")
+
+
+def check_bad_image(tmp_path, caplog, fault) -> str:
+    """The reason, which both mappers give with the name of the file."""
     write, reason = BAD[fault]
     path = tmp_path / "bad.jpg"
     write(path)
@@ -111,18 +133,20 @@ def test_bad_image(tmp_path, caplog, fault):
     assert (tested["height"], tested["width"], tested["image_id"]) == (48, 64, 5)
     assert tested["image"].dtype == torch.uint8 and tested["image"].float().std() == 0
     assert "annotations" in item  # the data set's dict is not changed
+    return tested["unreadable"]
 
 
-def test_image_that_is_resized_to_nothing(tmp_path):
+def test_row_27_image_that_is_resized_to_nothing(tmp_path, caplog):
     path = tmp_path / "line.png"
     Image.new("RGB", (2000, 1)).save(path)
     augmentations = [T.ResizeShortestEdge(64, 128)]
     narrow = make_dict(path, 2000, 1)
     assert make_mapper(augmentations=augmentations)(narrow) is None
+    assert f"Image {path} (id 5) is skipped" in caplog.text
     assert "unreadable" in make_mapper(is_train=False, augmentations=augmentations)(narrow)
 
 
-def test_an_error_in_the_program_is_not_a_bad_image(tmp_path):
+def test_row_17_an_error_in_the_program_is_not_a_bad_image(tmp_path):
     class Broken(T.Augmentation):
         def get_transform(self, image):
             return image.no_such_attribute
@@ -134,7 +158,24 @@ def test_an_error_in_the_program_is_not_a_bad_image(tmp_path):
         mapper(make_dict(path))
 
 
-def test_rle_with_polygon_format(tmp_path):
+@pytest.mark.parametrize(
+    "change", [dict(bbox_mode=7), dict(bbox=[4, "4", 20, 16]), dict(segmentation=[[1, 2, 3]])]
+)
+def test_row_17_an_error_of_an_annotation_names_file_image_and_annotation(tmp_path, caplog, change):
+    """Of a data set that Detectron2 has registered; COCO files are judged before."""
+    path = tmp_path / "good.png"
+    Image.fromarray(pixels()).save(path)
+    item = make_dict(path)
+    item["annotations"].append(dict(item["annotations"][0], id=18) | change)
+    try:
+        assert make_mapper(augmentations=[T.RandomFlip()])(item) is None
+        text = caplog.text
+    except RuntimeError as error:
+        text = str(error)
+    assert f"{path} (id 5)" in text and "annotation 18" in text
+
+
+def test_row_20_rle_with_polygon_format(tmp_path):
     path = tmp_path / "good.png"
     Image.fromarray(pixels()).save(path)
     rle = {"size": [48, 64], "counts": b"]33"}
@@ -154,13 +195,15 @@ KINDS = {
     "gray with alpha": lambda image: image.convert("LA"),
     "CMYK": lambda image: image.convert("CMYK"),
     "1 bit": lambda image: image.convert("1"),
+    "GIF": lambda image: image.quantize(64),
 }
+SUFFIXES = {"CMYK": "tiff", "GIF": "gif"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_pixel_formats(tmp_path, kind):
+def test_row_24_other_pixel_formats(tmp_path, kind):
     image = KINDS[kind](Image.fromarray(pixels()))
-    path = tmp_path / ("image.tiff" if kind == "CMYK" else "image.png")
+    path = tmp_path / f"image.{SUFFIXES.get(kind, 'png')}"
     image.save(path)
     mapped = make_mapper()(make_dict(path))["image"].float()
     reference = np.asarray(image.convert("RGB"), dtype=np.float32)
@@ -169,30 +212,48 @@ def test_other_pixel_formats(tmp_path, kind):
     assert 60 < mapped.mean() < 200
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path, orientation):
+# How the stored pixels (H, W, 3) become those that are shown, by EXIF orientation.
+SHOWN = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: x.transpose(1, 0, 2)[:, ::-1],
+    7: lambda x: x.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda x: x.transpose(1, 0, 2)[::-1],
+}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+@pytest.mark.parametrize("orientation", SHOWN)
+def test_row_26_pixels_and_annotations_follow_the_exif_orientation(
+    tmp_path, caplog, orientation, suffix
+):
+    """The box and the polygon of a bright object are those of the picture as it is shown."""
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[8:16, 8:24] = 255  # off the centre, in whole blocks of JPEG
+    shown = SHOWN[orientation](stored)
+    ys, xs = np.nonzero(shown[..., 0])
+    left, top, right, bottom = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "turned.png"
-    Image.fromarray(pixels()).save(path, exif=exif)
-    size = (48, 64) if orientation >= 5 else (64, 48)
-    mapped = make_mapper()(make_dict(path, *size))["image"]
-    flips = {1: (), 2: (1,), 3: (0, 1), 4: (0,)}
-    expected = pixels()
-    if orientation <= 4:
-        expected = np.flip(expected, flips[orientation])
-    else:
-        turns = {
-            5: lambda x: x,
-            6: lambda x: x[:, ::-1],
-            7: lambda x: x[::-1, ::-1],
-            8: lambda x: x[::-1],
-        }
-        expected = turns[orientation](expected.transpose(1, 0, 2))
-    assert np.array_equal(mapped.permute(1, 2, 0).numpy(), expected)
-    # An annotated size before the rotation is refused.
+    path = tmp_path / f"turned.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif)
+
+    polygon = [left, top, right, top, right, bottom, left, bottom]
+    item = make_dict(path, *shown.shape[1::-1], segmentation=[[float(v) for v in polygon]])
+    item["annotations"][0]["bbox"] = [left, top, right - left, bottom - top]
+    mapped = make_mapper()(item)
+    pixels = mapped["image"].permute(1, 2, 0).numpy()
+    assert np.abs(pixels.astype(int) - shown).max() <= (2 if suffix == "jpg" else 0)
+    (box,) = mapped["instances"].gt_boxes.tensor.tolist()
+    assert box == [left, top, right, bottom]
+    assert np.array_equal(mapped["instances"].gt_masks.polygons[0][0], polygon)
+    # an annotated size before the rotation is refused
     if orientation >= 5:
         assert make_mapper()(make_dict(path, 64, 48)) is None
+        assert re.search(f"{path}.*48.*64.*64.*48", caplog.text)
 
 
 def test_good_image_is_mapped_as_by_the_base_class(tmp_path):
@@ -210,13 +271,13 @@ def test_good_image_is_mapped_as_by_the_base_class(tmp_path):
 # ---- Counting.
 
 
-def test_five_bad_images_before_any_good_one(tmp_path):
+def test_row_16_five_bad_images_before_any_good_one(tmp_path):
     dataset = MapDataset([make_dict(tmp_path / f"{i}.png") for i in range(18)], make_mapper())
     with pytest.raises(UserError, match="5 of the 5 images"):
         dataset[0]
 
 
-def test_loaders_continue_after_a_bad_image(tmp_path):
+def test_row_16_loaders_continue_after_a_bad_image(tmp_path):
     names = [tmp_path / f"{i}.png" for i in range(6)]
     for name in names[1:]:
         Image.fromarray(pixels()).save(name)

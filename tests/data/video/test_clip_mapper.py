@@ -3,6 +3,7 @@
 import pickle
 import random
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -114,6 +115,56 @@ def test_the_same_seed_makes_the_same_sample(video):
         made.append(copy(item)["inputs"])
     assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
     assert not torch.equal(mapper(item)["inputs"], made[0])
+
+
+# ------------------------------------------------------------------------------------------- size
+
+
+class AsTensor:
+    """A transform that changes nothing, of frames of a shorter side."""
+
+    short_side = 96
+
+    def __call__(self, frames):
+        return as_tensor(frames)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_frames_are_resized_on_decoding_only_if_configured(video, folder, is_train):
+    """Without the key, pixels are those of PyAV's conversion."""
+    with av.open(str(video)) as container:
+        pixels = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    for path in (video, folder):
+        made = {}
+        for options in ({}, {"resize_on_decoding": False}, {"resize_on_decoding": True}):
+            seeded(1)
+            mapper = make_mapper(is_train, transform=AsTensor(), **options)
+            made[str(options)] = mapper({"file_name": str(path), "label": 0})["inputs"]
+        stored, same, resized = made.values()
+        assert torch.equal(stored, same) and stored.shape == (3, 4, 48, 64)
+        if path == video:
+            assert torch.equal(stored, as_tensor(pixels[frame_indices(stored)]))
+        assert resized.shape == (3, 4, 96, 128)
+        assert frame_indices(resized) == frame_indices(stored)
+
+
+def test_transforms_know_the_released_size_of_decoded_frames():
+    for side, expected in ((224, 256), (312, 356), (352, 402), (64, 73)):
+        assert clip_train_transform((4, side, side)).short_side == expected
+    jitter = clip_train_transform((4, 224, 224), crop="short_side_jitter", short_side=(300, 400))
+    assert jitter.short_side == 300
+    assert clip_test_transform((4, 224, 224), short_side=240).short_side == 240
+
+
+def test_what_cannot_be_resized(tmp_path):
+    with pytest.raises(UserError, match="short_side, .* function lacks: .*on_decoding=false"):
+        make_mapper(resize_on_decoding=True)
+    with pytest.raises(UserError, match="resize_on_decoding=256 of ClipMapper must be one of"):
+        make_mapper(transform=AsTensor(), resize_on_decoding=256)
+    narrow = np.zeros((4, 2, 300, 3), np.uint8)
+    item = {"file_name": str(write_video(tmp_path / "a.mkv", narrow, codec="ffv1")), "label": 0}
+    sample = make_mapper(False, transform=AsTensor(), resize_on_decoding=True)(item)
+    assert "2 x 300 (H x W) cannot be resized" in sample["unreadable"]
 
 
 # --------------------------------------------------------------------------------------- repetition

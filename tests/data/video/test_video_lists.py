@@ -132,9 +132,11 @@ def frames_of(videos, labels='""'):
 
 def test_a_frame_list(tmp_path):
     write_something(tmp_path)
-    found = read(tmp_path / "train.csv", frames_of(["7", "73", "9", "5"]))
-    assert rows(found) == [("7", 2), ("9", 2), ("5", 1)] and found.folders == TEMPLATES
-    assert found.rows[1].tolist() == [2, 8, 11]
+    found = read(
+        tmp_path / "train.csv", frames_of(["7", "73", "9", "5"]) + '9 2 3 9/9_000004.jpg ""\n'
+    )
+    assert rows(found) == [("7", 2), ("9", 2), ("5", 1), ("9", 2)] and found.folders == TEMPLATES
+    assert found.rows[1].tolist() == [2, 8, 11, 14] and found.frames.tolist() == [3, 4, 3, 4]
     assert found.ignored == "1 videos that the JSON files do not name"
 
 

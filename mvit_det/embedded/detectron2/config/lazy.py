@@ -53,7 +53,7 @@ class LazyConfig:
         if filename.endswith(".py"):
             content: Any = run_file(filename)
         elif filename.endswith((".yaml", ".yml")):
-            with PathManager.open(filename, "r") as file:
+            with PathManager.open(filename, "rb") as file:
                 plain = yaml_format.parse(file)
             content = OmegaConf.create(plain or {}, flags={"allow_objects": True})
         else:
@@ -72,7 +72,7 @@ class LazyConfig:
     def save(cfg: DictConfig, filename: str) -> None:
         """Write YAML that ``load`` can read; log a warning if it cannot (a lambda has no path)."""
         text = yaml_format.dump(_name_targets(OmegaConf.to_container(cfg, resolve=False)))
-        with PathManager.open(filename, "w") as file:
+        with PathManager.open(filename, "w", encoding="utf-8") as file:
             file.write(text)
         try:
             yaml_format.parse(text)

@@ -24,7 +24,7 @@ def run_file(path: str) -> dict[str, Any]:
     Raises:
         ImportError: a relative import does not lead to a file.
     """
-    with PathManager.open(path, "r") as file:
+    with PathManager.open(path, "rb") as file:
         code = compile(file.read(), path, "exec")
 
     def import_(name, globals=None, locals=None, fromlist=(), level=0):  # __import__'s signature

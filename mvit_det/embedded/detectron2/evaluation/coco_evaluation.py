@@ -62,7 +62,7 @@ class COCOEvaluator(DatasetEvaluator):
             path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
             convert_to_coco_json(dataset_name, path, allow_cached_coco)
             self._metadata.json_file = path
-        with PathManager.open(self._metadata.json_file) as file:
+        with PathManager.open(self._metadata.json_file, "rb") as file:
             truth = json.load(file)
         self._coco, self._has_truth = COCO(truth), "annotations" in truth
         self.reset()
@@ -98,7 +98,7 @@ class COCOEvaluator(DatasetEvaluator):
         if self._output_dir:
             PathManager.mkdirs(self._output_dir)
             path = os.path.join(self._output_dir, "coco_instances_results.json")
-            with PathManager.open(path, "w") as file:
+            with PathManager.open(path, "w", encoding="utf-8") as file:
                 json.dump(results, file)
             logger.info(f"Detections in COCO format: {path}")
         if not self._has_truth:

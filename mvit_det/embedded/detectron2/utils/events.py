@@ -126,7 +126,7 @@ class JSONWriter(EventWriter):
     """
 
     def __init__(self, json_file: str):
-        self._file = PathManager.open(json_file, "a")
+        self._file = PathManager.open(json_file, "a", encoding="utf-8")
 
     def write(self) -> None:
         """Append the new scalars to the file."""

@@ -51,7 +51,7 @@ def setup_logger(
         path = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
         path += f".rank{distributed_rank}" if distributed_rank else ""
         PathManager.mkdirs(os.path.dirname(path) or ".")
-        streams.append(PathManager.open(path, "a", buffering=1))
+        streams.append(PathManager.open(path, "a", buffering=1, encoding="utf-8"))
     for stream in streams:
         handler = logging.StreamHandler(stream)
         handler.setFormatter(_Formatter(stream is sys.stdout))

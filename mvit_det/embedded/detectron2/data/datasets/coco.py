@@ -35,7 +35,7 @@ def load_coco_json(
         ValueError: an annotation with an empty box.
         KeyError: an annotation with an unknown category id.
     """
-    with PathManager.open(json_file) as file:
+    with PathManager.open(json_file, "rb") as file:
         coco = json.load(file)
     contiguous: dict[int, int] | None = None
     if dataset_name is not None:
@@ -104,9 +104,10 @@ def register_coco_instances(name: str, metadata: dict[str, Any], json_file, imag
     """Register a COCO annotation file as the data set ``name``.
 
     ``metadata`` are additional entries of its metadata. The file names of the images are relative
-    to ``image_root``.
+    to ``image_root``. A name that is registered already keeps its function.
     """
-    DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
+    if name not in DatasetCatalog:
+        DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
     entry = MetadataCatalog.get(name)
     entry.set(json_file=json_file, image_root=image_root, evaluator_type="coco", **metadata)
 
@@ -172,5 +173,5 @@ def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool
     if allow_cached and PathManager.exists(output_file):
         logger.warning(f"Reusing {output_file}: delete it if {dataset_name} has changed.")
         return
-    with PathManager.open(output_file, "w") as file:
+    with PathManager.open(output_file, "w", encoding="utf-8") as file:
         json.dump(convert_to_coco_dict(dataset_name), file)

@@ -1,0 +1,1 @@
+"""Checks that read every file of a data set, for ``python -m mvit_det.check``."""
