@@ -154,7 +154,7 @@ def test_row_38_two_processes_with_mixed_precision_on_a_cpu(amp, tmp_path):
         CUDA_VISIBLE_DEVICES="",
     )
     assert done.returncode == 0 and len(losses(tmp_path / "run")) == 2, done.stderr[-2000:]
-    assert "training in float32 on this CPU" in (tmp_path / "run" / "log.txt").read_text()
+    assert "training in float32 on cpu" in (tmp_path / "run" / "log.txt").read_text()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
