@@ -22,7 +22,10 @@ RULES = {
     "checkpoint": (False, {"backbone", "files"}),
     "data": (True, {"ava_files", "coco_files", "commands", "files", "randomness", "workers"}),
     "evaluation": (True, {"ava_files", "coco_files", "files"}),
-    "engine": (True, {"checkpoint", "commands", "config_names", "files", "randomness", "workers"}),
+    "engine": (
+        True,
+        {"backbone", "checkpoint", "commands", "config_names", "files", "randomness", "workers"},
+    ),
     "tasks": (True, {"data", "evaluation", "ava_files"}),
     "benchmark": (True, {"tasks", "engine", "checkpoint"}),
     "check": (

@@ -9,7 +9,7 @@ train = dict(
     inflation="centre",  # of image weights in a model for clips: "centre", "mean" or "repeat"
     max_iter=90000,
     seed=-1,  # a fixed seed makes runs repeatable; -1 draws one
-    amp=dict(enabled=False, dtype="float16"),  # mixed precision, on GPUs only; or "bfloat16"
+    amp=dict(enabled=False, dtype="float16"),  # mixed precision; "bfloat16" on CPUs
     gradient_accumulation=1,  # parts of a batch that go through the model one by one
     clip_gradients=None,  # largest global L2 norm of the gradients; None for no limit
     ema=dict(

@@ -1,18 +1,17 @@
-"""Attention on CPUs in chunks whose logits stay in the cache; the backward pass computes them again.
+"""Attention on CPUs in chunks: logits stay in the cache, and are recomputed for the gradients.
 
 torch's fused attention on CPUs calls MKL and gains nothing from bfloat16. The plain products of
 chunks take oneDNN's kernels instead, and values need not be as wide as queries and keys.
 """
 
 from collections.abc import Iterator
-from functools import cache
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 
-from mvit_det.backbone.cpu import is_eager_cpu
-from mvit_det.backbone.products import multiply, multiply_transposed, slow_linear_layers
+from mvit_det.backbone.cpu import has_fast_bfloat16, has_slow_linear_layers, is_eager_cpu
+from mvit_det.backbone.products import multiply, multiply_transposed
 
 CHUNK = 1 << 18  # logits of a chunk: 1 MiB in float32
 FEWEST_ROWS = 256  # of one head, for products by convolutions in float32
@@ -24,13 +23,7 @@ def _runs_in_chunks(q: torch.Tensor, k: torch.Tensor) -> bool:
         return False
     if q.dtype == torch.bfloat16:
         return has_fast_bfloat16()
-    return q.dtype == torch.float32 and slow_linear_layers()
-
-
-@cache
-def has_fast_bfloat16() -> bool:
-    """Return whether the processor multiplies bfloat16 itself (AVX-512 BF16 or AMX)."""
-    return torch.cpu._is_avx512_bf16_supported()
+    return q.dtype == torch.float32 and has_slow_linear_layers()
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -1,21 +1,16 @@
 """Matrix products in float32 on processors where torch's linear layers are slow.
 
-On x86, `torch.nn.functional.linear` calls MKL in float32. On an AMD processor with AVX-512 MKL
-computes 55 to 110 GFLOP/s per core, oneDNN 200 to 250. torch calls oneDNN for convolutions, so here a
-linear layer is a 1x1 convolution of its tokens. The choice depends on the processor alone, since
-one by timing would differ between two runs of a training.
+On x86, `torch.nn.functional.linear` calls MKL in float32, which is slow on AMD processors
+(`has_slow_linear_layers`). torch calls oneDNN for convolutions, so here a linear layer is a 1x1
+convolution of its tokens.
 """
-
-import platform
-from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.grad import conv2d_weight
 
-from mvit_det.backbone.cpu import is_eager_cpu
+from mvit_det.backbone.cpu import has_slow_linear_layers, is_eager_cpu
 
 FEWEST_TOKENS = 64  # below, calling a convolution costs more than it saves
 GRADIENT_CHUNK = 3200  # tokens whose products with a weight's gradient stay in the cache
@@ -29,9 +24,7 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def linear(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Compute ``x @ weight.T + bias``, by oneDNN where that is faster.
 
     Args:
@@ -54,21 +47,7 @@ def _by_onednn(x: torch.Tensor) -> bool:
         and x.dtype == torch.float32
         and x.numel() >= FEWEST_TOKENS * x.shape[-1] > 0
         and not torch.is_autocast_enabled("cpu")  # its bfloat16 calls oneDNN anyway
-        and slow_linear_layers()
-    )
-
-
-@cache
-def slow_linear_layers() -> bool:
-    """Return whether this is an AMD processor with AVX-512, and torch has oneDNN."""
-    try:
-        model = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        model = platform.processor()
-    return (
-        "AuthenticAMD" in model
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and torch.backends.mkldnn.is_available()
+        and has_slow_linear_layers()
     )
 
 
@@ -109,8 +88,7 @@ def multiply_transposed(x: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         part = slice(start, min(start + GRADIENT_CHUNK, whole))
         # from a batch of 16 on, torch calls oneDNN without a dilation, which is slower here
         pixels, outputs = (
-            y[part].contiguous().view(16, -1, 1, y.shape[-1]).permute(0, 3, 1, 2)
-            for y in (x, grad)
+            y[part].contiguous().view(16, -1, 1, y.shape[-1]).permute(0, 3, 1, 2) for y in (x, grad)
         )
         shape = (grad.shape[-1], x.shape[-1], 1, 1)
         total = total + conv2d_weight(pixels, shape, outputs).flatten(1)

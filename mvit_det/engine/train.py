@@ -22,6 +22,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mvit_det import randomness
+from mvit_det.backbone.cpu import has_fast_bfloat16
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.config_values import check_run
 from mvit_det.engine.device import open_device
@@ -309,12 +310,17 @@ def _precision(cfg: DictConfig) -> torch.dtype | None:
     amp = cfg.train.amp
     if not amp.enabled:
         return None
-    if not str(cfg.train.device).startswith("cuda"):
-        logger.info("Mixed precision needs CUDA: training in float32 on %s.", cfg.train.device)
-        return None
     name = amp.get("dtype", "float16")
     check_choice("train.amp", ("float16", "bfloat16"), dtype=name)
-    return getattr(torch, name)
+    if str(cfg.train.device).startswith("cuda"):
+        return getattr(torch, name)
+    if _on_cpu(cfg) and name == "bfloat16" and has_fast_bfloat16():
+        return torch.bfloat16
+    needs = "CUDA" if name == "float16" else "CUDA or a CPU with AVX-512 BF16 or AMX"
+    logger.info(
+        "train.amp.dtype=%s needs %s: training in float32 on %s.", name, needs, cfg.train.device
+    )
+    return None
 
 
 def _hooks(

@@ -74,8 +74,8 @@ class Trainer(SimpleTrainer):
         data_loader: yields batches without end.
         optimizer: over the parameters of the model.
         accumulation: batches per iteration; gradients and losses are means over them.
-        precision: autocast to this dtype on the GPU, with loss scaling for float16; None for
-            float32.
+        precision: autocast to this dtype on the model's device, with loss scaling for float16; None
+            for float32.
         max_norm: gradients are scaled down to this global L2 norm if theirs is larger; None for
             no limit.
 
@@ -100,6 +100,7 @@ class Trainer(SimpleTrainer):
             check_positive("train (or null: no limit)", clip_gradients=max_norm)
         self.accumulation = accumulation
         self.precision = precision
+        self._device_type = next(model.parameters()).device.type
         self.max_norm = max_norm
         self.grad_scaler = torch.amp.GradScaler("cuda", enabled=precision is torch.float16)
         self._batches: Generator[Any, None, None] | None = None
@@ -145,7 +146,7 @@ class Trainer(SimpleTrainer):
 
     def _forward_backward(self, batch: Any) -> dict[str, torch.Tensor]:
         full = self.precision is None
-        with nullcontext() if full else torch.autocast("cuda", dtype=self.precision):
+        with nullcontext() if full else torch.autocast(self._device_type, dtype=self.precision):
             try:
                 output = self.model(batch)
             except FloatingPointError as error:  # detected inside the model

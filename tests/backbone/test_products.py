@@ -13,8 +13,8 @@ from mvit_det.backbone.products import linear
 @pytest.fixture(autouse=True)
 def slow_linear_layers(monkeypatch):
     """Take the same paths on every processor."""
-    monkeypatch.setattr(products, "slow_linear_layers", lambda: True)
-    monkeypatch.setattr(chunked_attention, "slow_linear_layers", lambda: True)
+    monkeypatch.setattr(products, "has_slow_linear_layers", lambda: True)
+    monkeypatch.setattr(chunked_attention, "has_slow_linear_layers", lambda: True)
     monkeypatch.setattr(chunked_attention, "has_fast_bfloat16", lambda: True)
 
 
@@ -58,7 +58,9 @@ def test_gradients_of_a_linear_layer_are_differentiable():
     second = []
     for function in (linear, F.linear):
         x, weight = random(80, 24).requires_grad_(), random(40, 24, seed=1).requires_grad_()
-        grads = torch.autograd.grad(function(x, weight).pow(2).sum(), (x, weight), create_graph=True)
+        grads = torch.autograd.grad(
+            function(x, weight).pow(2).sum(), (x, weight), create_graph=True
+        )
         total = sum(grad.pow(2).sum() for grad in grads)
         second.append(torch.autograd.grad(total, (x, weight)))
     for ours, plain in zip(*second):
@@ -69,7 +71,7 @@ def test_gradients_of_a_linear_layer_are_differentiable():
 def test_where_torch_is_used(how, monkeypatch):
     x, weight = random(8 if how == "few tokens" else 80, 24), random(40, 24, seed=1)
     if how == "another processor":
-        monkeypatch.setattr(products, "slow_linear_layers", lambda: False)
+        monkeypatch.setattr(products, "has_slow_linear_layers", lambda: False)
     if how == "compiled":
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     with Operators() as seen, torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
