@@ -141,6 +141,7 @@ def test_row_13_the_same_seed_twice_for_other_tasks(config, tmp_path):
     check_repeats(config, sizes, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amp", ["float16", "bfloat16"])
 def test_row_38_two_processes_with_mixed_precision_on_a_cpu(amp, tmp_path):
     done = forked.run(
@@ -157,6 +158,7 @@ def test_row_38_two_processes_with_mixed_precision_on_a_cpu(amp, tmp_path):
     assert "training in float32 on cpu" in (tmp_path / "run" / "log.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_row_38_a_gpu_that_is_not_there(tmp_path):
     arguments = ["--config-file", QUICKSTART, "train.device=cuda", f"train.output_dir={tmp_path}"]

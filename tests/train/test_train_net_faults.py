@@ -238,9 +238,10 @@ def test_row_16_a_training_skips_bad_images_or_stops(kind, custom_files, tmp_pat
     damage(kind, first)
     arguments = ["--config-file", QUICKSTART, *flags, *TINY, "train.init_checkpoint="]
     arguments += ["train.max_iter=6", "train.eval_period=0", "dataloader.evaluator=[]"]
-    arguments += ["train.best_metric=", "dataloader.train.mapper.min_seen=6"]
+    arguments.append("train.best_metric=")
     shares = ("dataloader.train.dataset.max_bad_share", "dataloader.train.mapper.max_bad_share")
     skips, stops = ([f"{key}={share}" for key in shares] for share in (0.5, 0))
+    skips.append("dataloader.train.mapper.min_seen=6")
     start(*arguments, *skips, f"train.output_dir={tmp_path / 'skips'}")
     log = (tmp_path / "skips" / "log.txt").read_text()
     counted = f"1  images dropped: .*{first.name}" if kind != "truncated" else f"{first} .* skipped"
