@@ -60,8 +60,8 @@ def read_file(path: str | Path) -> Any:
     except Exception as error:  # damaged files fail in many ways
         reason = re.split(r"\n|\. ", f"{type(error).__name__}: {error}")[0][:200]
         raise UserError(
-            f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or incomplete, "
-            "download it again."
+            f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or "
+            "incomplete, download it again."
         ) from error
 
 
@@ -208,8 +208,8 @@ def _read_torch(path: Path, mmap: bool = False) -> Any:
                 reason = detail[1].strip() if detail else type(error).__name__
                 raise UserError(
                     f"Weight file {path} cannot be read ({printable(reason)}): it is damaged or "
-                    "was not written by torch.save; download it again, or save the state_dict again where "
-                    "the file was made."
+                    "was not written by torch.save; download it again, or save the state_dict "
+                    "again where the file was made."
                 ) from error
             # torch omits `builtins.`
             name = match[1] if "." in match[1] else f"builtins.{match[1]}"
@@ -222,6 +222,6 @@ def _unsafe_name(path: Path, name: str) -> UserError:
     """Return the error for a file that refers to a name that weights do not need."""
     return UserError(
         f"{path} is refused: it refers to {printable(name[:200])}, which could run code of the "
-        "file's author, and weights need nothing but arrays, containers, strings and numbers; download it again "
-        "from its publisher, or save the state_dict alone with torch.save."
+        "file's author, and weights need nothing but arrays, containers, strings and numbers; "
+        "download it again from its publisher, or save the state_dict alone with torch.save."
     )
