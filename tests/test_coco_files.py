@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from coco_mutations import RLE, sound
+from coco_examples import RLE, sound
 
 from mvit_det.coco_files import read_coco_json
 from mvit_det.errors import UserError

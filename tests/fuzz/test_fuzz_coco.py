@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from coco_examples import IMAGES, RESULTS, SQUARE, TRUTH
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import strategies as st
 from mutations import json_files, values
@@ -17,29 +18,6 @@ from mvit_det.data.detection.coco import coco_dataset
 from mvit_det.evaluation.__main__ import _detections
 from mvit_det.predict.coco_ids import coco_ids
 
-SQUARE = [[5, 5, 25, 5, 25, 25, 5, 25]]
-RLE = {"size": [48, 64], "counts": [245, 20, 28, 20, 48 * 64 - 313]}
-IMAGES = [dict(id=i, file_name=f"{i}.png", width=64, height=48) for i in (1, 2, 3)]
-TRUTH = dict(
-    images=IMAGES,
-    categories=[dict(id=7, name="fig", supercategory="none"), dict(id=3, name="date")],
-    annotations=[
-        dict(
-            id=k,
-            image_id=1 + k % 3,
-            category_id=(3, 7)[k % 2],
-            bbox=[5, 5, 20, 20],
-            area=400,
-            iscrowd=0,
-            segmentation=RLE if k % 4 == 0 else SQUARE,
-        )
-        for k in range(1, 9)
-    ],
-)
-RESULTS = [
-    dict(image_id=i, category_id=3, bbox=[5, 5, 20, 20], score=0.5, segmentation=RLE)
-    for i in (1, 2, 3)
-]
 # Values that are nearly those of an annotation.
 NEAR = [[], {}, [[]], [{}], [1, 2, 3, 4], [1, 2, "3", 4], [[1, 2, 3, 4, 5, 6]], ["a"], SQUARE]
 NEAR += [[[1e9, 0, -1e9, 5, 3, 3]], [[None] * 6], {"id": 1}, {"1": {"id": 1}}, [5, 5, -20, 20]]
