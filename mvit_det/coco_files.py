@@ -106,8 +106,11 @@ def check_ids(json_file, key: str, entries: Sequence[Mapping[str, Any]]) -> None
     """Refuse ids of the list ``key`` that are no number or text, of two kinds, or repeated."""
     ids = [entry["id"] for entry in entries]
     wrong = [each for each in ids if not _is_id(each)]
-    if wrong or len({isinstance(each, str) for each in ids}) > 1:
-        listed = shorten_list(map(repr, wrong or [ids[0], *(i for i in ids if type(i) is not int)]))
+    first: dict[bool, Any] = {}  # of numbers and of text
+    for each in ids:
+        first.setdefault(isinstance(each, str), each)
+    if wrong or len(first) > 1:
+        listed = shorten_list(map(repr, wrong or first.values()))
         raise UserError(
             f"{json_file}: the ids of a list must be all numbers or all strings, but '{key}' has "
             f"{listed}: correct the entries."
