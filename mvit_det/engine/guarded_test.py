@@ -118,7 +118,8 @@ class _NamedMapper:
         except Exception as error:
             raise UserError(
                 f"{sample_name(item)} cannot be prepared for the model "
-                f"({type(error).__name__}: {error}): correct or remove it."
+                f"({type(error).__name__}: {error}): correct the file, or "
+                "dataloader.test.mapper."
             ) from error
 
 

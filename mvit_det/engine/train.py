@@ -28,7 +28,13 @@ from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.folder import exclusive_output_dir, exclusive_test_dir
 from mvit_det.engine.frozen import time_limit, watched_processes
-from mvit_det.engine.guarded_test import Results, TestLoader, build_test_loader, guarded_test, judge_test
+from mvit_det.engine.guarded_test import (
+    Results,
+    TestLoader,
+    build_test_loader,
+    guarded_test,
+    judge_test,
+)
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest

@@ -314,8 +314,8 @@ def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share:
     count = sum(map(len, faults.values()))
     if count > max_bad_share * total:
         raise UserError(
-            f"{title}: {count} of {total} annotations cannot be used ({_listed(faults)}), more than "
-            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
+            f"{title}: {count} of {total} annotations cannot be used ({_listed(faults)}), more "
+            f"than max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
             "masks are missing, train boxes alone with model.masks=false."
         )
 

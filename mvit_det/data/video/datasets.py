@@ -95,8 +95,8 @@ def video_classes(
             warning.
 
     Raises:
-        UserError: no video is found, too many are absent, a row of the list cannot be read, a video has no class in
-            ``classes``, or the number of classes differs from ``num_classes``.
+        UserError: no video is found, too many are absent, a row of the list cannot be read, a video
+            has no class in ``classes``, or the number of classes differs from ``num_classes``.
     """
     if fps is not None:
         check_positive("video_classes", fps=fps)
