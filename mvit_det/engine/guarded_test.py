@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ def build_test_loader(cfg: DictConfig) -> Any:
 
 
 def judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
-    """Build all that an evaluation needs, and map a sample: faults would else show at the first.
+    """Build all that an evaluation needs and map a sample, before faults cost a training.
 
     ``judge`` is called with the test dataset before the rest is built.
 
@@ -78,14 +79,15 @@ def _test_parts(cfg: DictConfig, judge: Callable[[Any], None]) -> dict[str, Any]
 
 def _try_mapper(parts: dict[str, Any]) -> None:
     """Map the first sample; if its file cannot be read, also one in the middle and the last."""
-    dataset, mapper = parts.get("dataset"), parts.get("mapper")
+    dataset: Any = parts.get("dataset")
+    mapper = parts.get("mapper")
     size = len(dataset) if hasattr(dataset, "__len__") else 0
     if mapper is None or not size:
         return
     faults = {}
     for index in sorted({0, size // 2, size - 1}):
         item = dataset[index]
-        sample = mapper(item)
+        sample = mapper(deepcopy(item))  # as loaders do, since a mapper may change it
         fault = sample.get("unreadable") if isinstance(sample, dict) else None
         if not fault:
             return
