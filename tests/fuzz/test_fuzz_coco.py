@@ -14,7 +14,11 @@ from mutations import json_files, values
 from PIL import Image
 
 from mvit_det.data import TolerantMapper
+from mvit_det.data.checks.boxes import check_boxes
+from mvit_det.data.checks.findings import Finding
+from mvit_det.data.detection.annotations import check_coco_json
 from mvit_det.data.detection.coco import coco_dataset
+from mvit_det.errors import UserError
 from mvit_det.evaluation.__main__ import _detections
 from mvit_det.predict.coco_ids import coco_ids
 
@@ -73,11 +77,33 @@ def take_ids(folder: Path) -> None:
     coco_ids(str(folder / "truth.json"), pictures, TRUTH["categories"])
 
 
+def check(folder: Path) -> None:
+    """What a training refuses is among the findings of a check, and nothing else is refused."""
+    path, refused, findings, sentences = folder / "truth.json", "", [], []
+    try:
+        check_coco_json(path)
+    except UserError as error:
+        refused = str(error)
+    try:
+        node = {"json_file": str(path), "image_root": str(folder)}
+        for each in check_boxes(node, None, lambda width, height: (1.0, 1.0)):
+            findings += [each] if isinstance(each, Finding) else each.run().findings
+    except UserError as error:
+        sentences = [str(error)]
+    json.dumps([finding.ids for finding in findings])
+    sentences += [f"{x.file}: {x.message}." for x in findings if x.kind == "annotation format"]
+    if refused:
+        assert refused in sentences
+        raise UserError(refused)
+    assert not sentences or "Image folder" in sentences[0], sentences
+
+
 @pytest.mark.parametrize(
     "read, name",
     [
         (train, "truth.json"),
         (evaluate, "truth.json"),
+        (check, "truth.json"),
         (take_ids, "truth.json"),
         (evaluate, "results.json"),
         (evaluate, "images.json"),
