@@ -22,6 +22,7 @@ from mvit_det.engine import apply_overrides, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.config_values import run_faults
 from mvit_det.engine.folder import check_unused
+from mvit_det.engine.guarded_test import judge_test
 from mvit_det.engine.launch import process_fault, user_message
 from mvit_det.engine.train import build_model, build_part, train_loader
 from mvit_det.errors import UserError
