@@ -9,7 +9,7 @@ from shipped_configs import shipped_config
 from torch.utils._pytree import tree_leaves
 
 from mvit_det import workers
-from mvit_det.data import buildtrain_loader
+from mvit_det.data import build_train_loader
 from mvit_det.data.image_files import PictureFormat, current_pictures, use_pictures
 from mvit_det.engine import apply_overrides
 from mvit_det.engine.guarded_test import with_named_mapper
@@ -68,7 +68,7 @@ def test_they_have_the_settings_and_the_log_of_their_process(kind, spawned, tmp_
     items = [dict(index=i, width=4, height=4) for i in range(4)]
     parts = dict(dataset=items, mapper=tell, num_workers=1)
     if kind == "train":
-        loader = buildtrain_loader(**parts, total_batch_size=2)
+        loader = build_train_loader(**parts, total_batch_size=2)
     else:
         loader = build_detection_test_loader(**with_named_mapper(parts))
     batch = next(iter(loader))
@@ -79,6 +79,6 @@ def test_they_have_the_settings_and_the_log_of_their_process(kind, spawned, tmp_
 
 def test_what_cannot_be_pickled_is_said_in_one_sentence(spawned):
     items = [dict(index=i, width=4, height=4) for i in range(4)]
-    loader = buildtrain_loader(items, mapper=lambda item: item, total_batch_size=2, num_workers=1)
+    loader = build_train_loader(items, mapper=lambda item: item, total_batch_size=2, num_workers=1)
     with pytest.raises(UserError, match=r"cannot be sent to them \(.*<lambda>.*num_workers=0 of"):
         next(iter(WatchedLoader(loader)))
