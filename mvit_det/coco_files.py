@@ -137,11 +137,11 @@ def check_ids(
     if len(right) < len(entries) or len(kinds) > 1:
         text = bool(right) and isinstance(right[0]["id"], str)
         alike = [entry for entry in right if isinstance(entry["id"], str) == text]
-        wrong = [entry for entry in entries if not _is_id(entry["id"])] or [
-            *entries[:1],
-            *(entry for entry in right if isinstance(entry["id"], str) != text),
-        ]
-        listed = shorten_list(brief(entry["id"]) for entry in wrong)
+        others = [entry for entry in right if isinstance(entry["id"], str) != text]
+        wrong = [entry for entry in entries if not _is_id(entry["id"])]
+        shown = wrong or [*right[:1], *others[:1]]
+        wrong = wrong or others
+        listed = shorten_list(brief(entry["id"]) for entry in shown)
         report(
             f"{json_file}: the ids of a list must be all numbers or all strings, but '{key}' has "
             f"{listed}: correct the entries.",

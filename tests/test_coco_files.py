@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from coco_mutations import RLE, sound
+from coco_examples import RLE, sound
 
 from mvit_det.coco_files import read_coco_json
 from mvit_det.errors import UserError
@@ -55,7 +55,7 @@ REFUSED = [
     ("annotations", dict(id=[1]), r"annotation \[1\] has id=\[1\]: write a number or text"),
     ("annotations", dict(image_id=True), "annotation 1 has image_id=True"),
     ("images", dict(id=None), "all numbers or all strings, but 'images' has None"),
-    ("images", dict(id="1"), "all numbers or all strings, but 'images' has '1'"),
+    ("images", dict(id="1"), "all numbers or all strings, but 'images' has '1', 2"),
     ("images", dict(id=True), "all numbers or all strings, but 'images' has True"),
     ("images", dict(id=2), "the list 'images' has more than one entry with id 2"),
     ("images", dict(file_name=None), "image 1 .* has a file_name that is not the name of a file"),

@@ -20,8 +20,14 @@ RULES = {
     "detection": (True, {"backbone"}),
     "recognition": (True, {"backbone"}),
     "checkpoint": (False, {"backbone", "files"}),
-    "data": (True, {"ava_files", "coco_files", "commands", "files", "randomness", "workers"}),
-    "evaluation": (True, {"ava_files", "coco_files", "files"}),
+    "data": (
+        True,
+        {
+            *("ava_files", "coco_files", "coco_suspicions"),
+            *("commands", "files", "randomness", "workers"),
+        },
+    ),
+    "evaluation": (True, {"ava_files", "coco_files", "coco_suspicions", "files"}),
     "engine": (
         True,
         {"backbone", "checkpoint", "commands", "config_names", "files", "randomness", "workers"},
@@ -35,6 +41,7 @@ RULES = {
     "predict": (True, {"progress", "tasks", "engine", "evaluation", "data", "ava_files", "files"}),
     "ava_files": (False, {"files"}),
     "coco_files": (False, {"files"}),
+    "coco_suspicions": (False, {"coco_files"}),
     "errors": (False, set()),
     "files": (False, set()),
     "progress": (False, set()),

@@ -94,7 +94,7 @@ ROWS = {
     ),
     16: (
         "a truncated, empty, HTML or missing image",
-        "named; the training skips and counts it, or stops, as `max_bad_share` says",
+        "named; the check lists all; a training skips and counts it, or stops (`max_bad_share`)",
         "fails",
     ),
     17: (

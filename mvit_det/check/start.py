@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -23,7 +22,7 @@ from mvit_det.engine import apply_overrides, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.config_values import run_faults
 from mvit_det.engine.folder import check_unused
-from mvit_det.engine.guarded_test import build_test_loader
+from mvit_det.engine.guarded_test import judge_test
 from mvit_det.engine.launch import process_fault, user_message
 from mvit_det.engine.train import build_model, build_part, train_loader
 from mvit_det.errors import UserError
@@ -161,9 +160,7 @@ def _judge_data(
             train_loader(cfg, cfg.train.get("gradient_accumulation", 1))
     with step("data set"):
         judge = (lambda dataset: None) if args.eval_only else partial(task.check_test_data, cfg)
-        build_test_loader(cfg, judge)
-    with step("data set"):
-        instantiate(cfg.dataloader.evaluator)
+        judge_test(cfg, judge)
 
 
 def _judge_model(step: Steps, args: Namespace, cfg: DictConfig) -> nn.Module | None:

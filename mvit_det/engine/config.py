@@ -201,8 +201,6 @@ def _check_type(cfg: DictConfig, key: str, value: Any) -> None:
     for kind, allowed, name in (*kinds, (str, (str, list), "text or a list")):
         if isinstance(old, kind):
             if value is not None and not isinstance(value, allowed):
-                raise UserError(
-                    f"Override {key}={shorten_list([value])} must be {name}: it is {brief(old)} "
-                    "now."
-                )
+                given = f"{key}={shorten_list([value])}"
+                raise UserError(f"Override {given} must be {name}: it is {brief(old)} now.")
             return

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,16 +50,54 @@ def guarded_test(cfg: DictConfig, model: nn.Module) -> tuple[Results, list[str]]
     return results or {}, guard.faults
 
 
-def build_test_loader(cfg: DictConfig, judge: Callable[[Any], None] = lambda dataset: None) -> Any:
-    """Build ``cfg.dataloader.test``; what its mapper raises names the file and the id.
+def build_test_loader(cfg: DictConfig) -> Any:
+    """Build ``cfg.dataloader.test``; what its mapper raises names the file and the id."""
+    return instantiate(_test_parts(cfg, lambda dataset: None))
+
+
+def judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
+    """Build all that an evaluation needs and map a sample, before faults cost a training.
 
     ``judge`` is called with the test dataset before the rest is built.
+
+    Raises:
+        UserError: a part cannot be built, or the mapper works on none of the samples tried.
     """
+    parts = _test_parts(cfg, judge)
+    _try_mapper(parts)
+    instantiate(parts)
+    instantiate(cfg.dataloader.evaluator)
+
+
+def _test_parts(cfg: DictConfig, judge: Callable[[Any], None]) -> dict[str, Any]:
+    """Return the arguments of the test loader, with dataset and mapper built."""
     parts = dict(cfg.dataloader.test)
     if "dataset" in parts:  # first, since it may register class names that the mapper needs
         parts["dataset"] = instantiate(parts["dataset"])
         judge(parts["dataset"])
-    return instantiate(with_named_mapper(parts))
+    return with_named_mapper(parts)
+
+
+def _try_mapper(parts: dict[str, Any]) -> None:
+    """Map the first sample; if its file cannot be read, also one in the middle and the last."""
+    dataset: Any = parts.get("dataset")
+    mapper = parts.get("mapper")
+    size = len(dataset) if hasattr(dataset, "__len__") else 0
+    if mapper is None or not size:
+        return
+    faults = {}
+    for index in sorted({0, size // 2, size - 1}):
+        item = dataset[index]
+        sample = mapper(deepcopy(item))  # as loaders do, since a mapper may change it
+        fault = sample.get("unreadable") if isinstance(sample, dict) else None
+        if not fault:
+            return
+        faults[sample_name(item)] = fault
+    listed = shorten_list(f"{name}: {fault}" for name, fault in faults.items())
+    raise UserError(
+        f"None of {len(faults)} test samples can be prepared for the model ({listed}): correct "
+        "dataloader.test.mapper, or the files."
+    )
 
 
 def with_named_mapper(parts: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +122,8 @@ class _NamedMapper:
         except Exception as error:
             raise UserError(
                 f"{sample_name(item)} cannot be prepared for the model "
-                f"({type(error).__name__}: {error}): correct or remove it."
+                f"({type(error).__name__}: {error}): correct the file, or "
+                "dataloader.test.mapper."
             ) from error
 
 

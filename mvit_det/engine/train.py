@@ -29,7 +29,13 @@ from mvit_det.engine.device import open_device
 from mvit_det.engine.ema import AveragedWeights
 from mvit_det.engine.folder import exclusive_output_dir, exclusive_test_dir
 from mvit_det.engine.frozen import time_limit, watched_processes
-from mvit_det.engine.guarded_test import Results, TestLoader, build_test_loader, guarded_test
+from mvit_det.engine.guarded_test import (
+    Results,
+    TestLoader,
+    build_test_loader,
+    guarded_test,
+    judge_test,
+)
 from mvit_det.engine.hooks import Checkpoints, DrawCurves, Evaluations, KeepBest
 from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
@@ -148,7 +154,8 @@ def _train(
     # Data come first, so that their faults show before anything expensive is built.
     parts = cfg.train.get("gradient_accumulation", 1)
     loader = train_loader(cfg, parts)
-    _judge_test(cfg, judge)
+    with randomness.preserved():
+        judge_test(cfg, judge)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     cfg.optimizer.params.model = model
     optimizer = build_part(cfg, "optimizer")
@@ -198,13 +205,6 @@ def _train(
         if isinstance(hook, Evaluations):
             hook.raise_faults(results)
     return results
-
-
-def _judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:
-    """Build all that an evaluation needs: its faults would otherwise show at the first one."""
-    with randomness.preserved():
-        build_test_loader(cfg, judge)
-        instantiate(cfg.dataloader.evaluator)
 
 
 def train_loader(cfg: DictConfig, parts: int) -> Any:

@@ -12,6 +12,8 @@ import numpy as np
 
 import mvit_det  # noqa: F401  before detectron2, which it makes importable
 from mvit_det.ava_files import read_label_map
+from mvit_det.coco_files import read_coco_json
+from mvit_det.coco_suspicions import suspicious_values
 from mvit_det.errors import UserError, exit_on_user_error, shorten_list
 from mvit_det.evaluation.actions.files import read_detections, read_truth
 from mvit_det.evaluation.actions.metrics import MODES
@@ -118,6 +120,8 @@ def _detections(args: Namespace, folder: Path | None) -> dict[str, dict[str, flo
         raise UserError(
             f"{args.ground_truth} has no 'annotations' to evaluate against: give a file with them."
         )
+    for suspicion in suspicious_values(read_coco_json(args.ground_truth)):
+        logging.getLogger("mvit_det").warning("%s: %s.", args.ground_truth, suspicion)
     limit = MAX_DETECTIONS if args.max_detections is None else args.max_detections
     if limit < MAX_DETECTIONS:
         raise UserError(f"--max-detections {limit} must be {MAX_DETECTIONS} or more.")

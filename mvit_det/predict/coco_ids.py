@@ -37,6 +37,8 @@ def coco_ids(
         names = PictureNames((image["file_name"], image["id"]) for image in coco["images"])
         classes = [(category["name"], category["id"]) for category in coco["categories"]]
         used = {entry["image_id"] for entry in coco.get("annotations", ())}
+        for entry in (*coco["images"], *coco["categories"]):
+            hash(entry["id"])  # a list or an object is no id
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"--ids-from {json_file} is not a COCO file ({error!r}): it needs 'images' with 'id' "

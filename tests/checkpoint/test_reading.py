@@ -5,7 +5,6 @@ import copy
 import io
 import os
 import pickle
-import random
 import re
 import signal
 import sys
@@ -272,26 +271,6 @@ def test_flipped_bytes_are_detected(tmp_path):
     (tmp_path / "w.pth").write_bytes(whole)
     with pytest.raises(UserError, match="is damaged .checksum of .*data/0.: download it again"):
         read_file(tmp_path / "w.pth")
-
-
-@pytest.mark.parametrize("kind", ["zip.pth", "legacy.pyth", *PICKLERS])
-def test_random_damage_ends_in_one_sentence_or_none(tmp_path, kind):
-    numbers = np.arange(30.0) if kind in PICKLERS else torch.arange(30.0)
-    SAVERS[kind](
-        {"model": {"w": numbers, "v": numbers[:1]}, "best": np.float64(1)}, tmp_path / kind
-    )
-    whole, draw = (tmp_path / kind).read_bytes(), random.Random(kind)
-    refused = 0
-    for _ in range(40):
-        damaged = bytearray(whole)
-        for _ in range(draw.choice((1, 3, 9))):
-            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
-        (tmp_path / kind).write_bytes(damaged)
-        try:
-            read_file(tmp_path / kind)
-        except UserError:
-            refused += 1
-    assert refused > 10
 
 
 def test_other_archives_end_in_one_sentence(tmp_path):

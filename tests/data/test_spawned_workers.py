@@ -13,7 +13,7 @@ from mvit_det.data import build_train_loader
 from mvit_det.data.image_files import PictureFormat, current_pictures, use_pictures
 from mvit_det.engine import apply_overrides
 from mvit_det.engine.guarded_test import with_named_mapper
-from mvit_det.engine.train import _train_loader
+from mvit_det.engine.train import train_loader
 from mvit_det.engine.trainer import WatchedLoader
 from mvit_det.errors import UserError
 from mvit_det.train import _log_to
@@ -48,7 +48,7 @@ def test_they_load_the_batches_of_one_process(name, spawned, datasets_folder):
         ]
         overrides += ["dataloader.train.seed=1"]
         cfg = apply_overrides(shipped_config(f"quickstart{name}"), overrides)
-        batches.append(flat(next(iter(_train_loader(cfg, 1)))))
+        batches.append(flat(next(iter(train_loader(cfg, 1)))))
     assert batches[0] == batches[1]
 
 

@@ -134,6 +134,29 @@ def test_a_third_of_the_videos_of_a_list(caplog):
         assert ("is that the folder of this list?" in said) is hint
 
 
+LISTS = {
+    "paths": ("a.txt", "{0}.mp4 0\n", ""),
+    "frames": ("a.txt", "{0} 8 0\n", ""),
+    "kinetics": ("a.csv", "run,{0},1,2,train\n", "label,youtube_id,time_start,time_end,split\n"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_whose_videos_are_mostly_missing(kind, caplog):
+    file, row, head = LISTS[kind]
+    write("set", "0.mp4", "0/1.jpg", "0_000001_000002.mp4")
+    Path("set", file).write_text(head + "".join(row.format(number) for number in range(4)))
+    sentence = (
+        rf"{file}: 3 of 4 videos are not in .*set \(1.*, more than max_missing=0.5 allows: corr"
+    )
+    with pytest.raises(UserError, match=sentence):
+        video_classes(f"set/{file}")
+    assert len(video_classes(f"set/{file}", max_missing=0.75)) == 1
+    assert f"{file}: 3 of 4 videos are not in" in caplog.text
+    with pytest.raises(UserError, match="max_missing=2 of video_classes must be from 0 to 1"):
+        video_classes(f"set/{file}", max_missing=2)
+
+
 def test_actions_of_one_split_and_videos_of_two_folders(caplog):
     write("videos", "one/a.mp4", "two/a.mp4")
     Path("a.csv").write_text("a,1,0.1,0.1,0.5,0.5,1,0\na,2,0.1,0.1,0.5,0.5,3,0\n")

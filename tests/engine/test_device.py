@@ -88,10 +88,10 @@ def test_no_model_computes_in_float64(name, datasets_folder):
     overrides += [f"{part}.num_workers=0" for part in parts]
     overrides += ["dataloader.train.total_batch_size=2", "dataloader.test.batch_size=1"]
     cfg = apply_overrides(shipped_config(f"quickstart{name}"), overrides)
-    batch = next(iter(training._train_loader(cfg, 1)))
+    batch = next(iter(training.train_loader(cfg, 1)))
     test_batch = next(iter(build_test_loader(cfg)))
     model = cfg.optimizer.params.model = build_model(cfg, "cpu")
-    optimizer = training._build(cfg, "optimizer")
+    optimizer = training.build_part(cfg, "optimizer")
     trainer = Trainer(model.train(), WatchedLoader([batch]), optimizer, max_norm=1.0)
     trainer.iter = 0
     with NoFloat64(), EventStorage(0):

@@ -11,6 +11,7 @@ import toy_processes
 from detectron2.config import LazyCall as L
 from torch.utils.data import DataLoader
 
+from mvit_det.engine.guarded_test import judge_test
 from mvit_det.errors import UserError
 from mvit_det.evaluation import UnreadableImages
 
@@ -69,7 +70,7 @@ def marked(folder) -> list[int]:
 def test_row_29_an_error_of_a_mapper_does_not_end_the_training(tmp_path, caplog):
     """The second of three evaluations meets it; the weights are those of a run without it."""
     toy.train(toy.config(tmp_path / "whole", max_iter=6))
-    Breaks.good, toy.Score.scores = 6, [30.0]
+    Breaks.good, toy.Score.scores = 7, [30.0]  # the first sample is also mapped at start
     sentence = (
         r"weights are saved, but the evaluation at iteration 3, 6 is incomplete \(2.jpg "
         r"\(image_id 72\) cannot be prepared.*KeyError"
@@ -132,6 +133,44 @@ def test_test_data_are_judged_before_training(key, tmp_path, monkeypatch):
     node[int(last) if last.isdigit() else last] = L(broken_dataset)()
     with pytest.raises(UserError, match="The test data are broken"):
         toy.train(cfg)
+
+
+class Fails(Breaks):
+    """A mapper that says of some samples that they cannot be read, or fails on all."""
+
+    def __init__(self, unreadable=(), error=None):
+        self.unreadable, self.error = unreadable, error
+
+    def __call__(self, item):
+        torch.rand(3)
+        if self.error:
+            raise ValueError(self.error)
+        bad = item["index"] in self.unreadable
+        return dict(item, x=torch.ones(toy.WIDTH), **({"unreadable": "cut"} if bad else {}))
+
+
+@pytest.mark.parametrize("mapper, sentence", [
+    (dict(error="wrong mode"), "0.jpg .* cannot be prepared .*ValueError: wrong mode.*test.mapper"),
+    (dict(unreadable=[0, 2, 3]), r"None of 3 test samples .*0.jpg \(image_id 70\): cut, .*mapper"),
+    (dict(unreadable=[0, 1, 2]), ""),  # the last is good
+])  # fmt: skip
+def test_the_test_mapper_is_tried_before_training(mapper, sentence, tmp_path):
+    cfg = config(tmp_path / "run")
+    cfg.dataloader.test.mapper = L(Fails)(**mapper)
+    if sentence:
+        with pytest.raises(UserError, match=sentence):
+            toy.train(cfg)
+        assert not (tmp_path / "run" / "metrics.json").exists()
+    else:  # what the mapper draws does not change the training
+        toy.train(cfg)
+        toy.train(toy.config(tmp_path / "whole", max_iter=6))
+        assert toy.equal(toy.weights(tmp_path / "whole"), toy.weights(tmp_path / "run"))
+
+
+def test_no_sample_of_an_empty_test_set_is_mapped(tmp_path):
+    cfg = config(tmp_path)
+    cfg.dataloader.test.update(dataset=L(list)(), mapper=L(Fails)(error="called"))
+    judge_test(cfg, lambda dataset: None)
 
 
 def test_a_fault_in_one_process_does_not_hold_up_the_other(tmp_path):

@@ -126,6 +126,38 @@ def test_polygons_and_uncompressed_rle(files):
     assert run(arguments)["segm"]["AP"] == pytest.approx(100)
 
 
+@pytest.mark.parametrize("kind, sentence", [
+    ("corners", "truth.json: 1 of 1 boxes reach beyond their pictures, and all look like x1, y1,"),
+    ("shares", "truth.json: all 1 boxes lie within 0 and 1 and look like shares of the picture"),
+    ("crowds", "truth.json: 1 of 1 annotations have iscrowd=1, so that they are neither"),
+    ("good", ""),
+    ("no size", ""),
+    ("no image", ""),
+])  # fmt: skip
+def test_suspicious_ground_truth_is_said(kind, sentence, files, caplog):
+    truth, results, arguments = files
+    first, image = truth["annotations"][0], truth["images"][0]
+    width, height = image["width"], image["height"]
+    first.update(image_id=image["id"], bbox=[5, 5, 9, 9], iscrowd=0)
+    truth["annotations"] = [first]
+    if kind in ("corners", "no size"):
+        first["bbox"] = [width - 9, height - 9, width, height]
+    if kind == "no size":
+        del image["width"]
+        for each in [first, *results]:
+            del each["segmentation"]
+    first.update({
+        "shares": dict(bbox=[0.1, 0.1, 0.2, 0.2]),
+        "crowds": dict(iscrowd=1),
+        "no image": dict(image_id=999),
+    }.get(kind, {}))  # fmt: skip
+    Path(arguments[1]).write_text(json.dumps(truth))
+    Path(arguments[3]).write_text(json.dumps(results))
+    run(arguments)
+    assert sentence in caplog.text
+    assert any(word in caplog.text for word in ("look like", "iscrowd=1")) == bool(sentence)
+
+
 def test_annotations_that_cannot_be_evaluated_are_counted(files, caplog):
     truth, results, arguments = files
     first, second, third = truth["annotations"][:3]

@@ -7,39 +7,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from coco_examples import IMAGES, RESULTS, SQUARE, TRUTH
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import strategies as st
 from mutations import json_files, values
 from PIL import Image
 
 from mvit_det.data import TolerantMapper
+from mvit_det.data.checks.boxes import check_boxes
+from mvit_det.data.checks.findings import Finding
+from mvit_det.data.detection.annotations import check_coco_json
 from mvit_det.data.detection.coco import coco_dataset
+from mvit_det.errors import UserError
 from mvit_det.evaluation.__main__ import _detections
 from mvit_det.predict.coco_ids import coco_ids
 
-SQUARE = [[5, 5, 25, 5, 25, 25, 5, 25]]
-RLE = {"size": [48, 64], "counts": [245, 20, 28, 20, 48 * 64 - 313]}
-IMAGES = [dict(id=i, file_name=f"{i}.png", width=64, height=48) for i in (1, 2, 3)]
-TRUTH = dict(
-    images=IMAGES,
-    categories=[dict(id=7, name="fig", supercategory="none"), dict(id=3, name="date")],
-    annotations=[
-        dict(
-            id=k,
-            image_id=1 + k % 3,
-            category_id=(3, 7)[k % 2],
-            bbox=[5, 5, 20, 20],
-            area=400,
-            iscrowd=0,
-            segmentation=RLE if k % 4 == 0 else SQUARE,
-        )
-        for k in range(1, 9)
-    ],
-)
-RESULTS = [
-    dict(image_id=i, category_id=3, bbox=[5, 5, 20, 20], score=0.5, segmentation=RLE)
-    for i in (1, 2, 3)
-]
 # Values that are nearly those of an annotation.
 NEAR = [[], {}, [[]], [{}], [1, 2, 3, 4], [1, 2, "3", 4], [[1, 2, 3, 4, 5, 6]], ["a"], SQUARE]
 NEAR += [[[1e9, 0, -1e9, 5, 3, 3]], [[None] * 6], {"id": 1}, {"1": {"id": 1}}, [5, 5, -20, 20]]
@@ -95,11 +77,33 @@ def take_ids(folder: Path) -> None:
     coco_ids(str(folder / "truth.json"), pictures, TRUTH["categories"])
 
 
+def check(folder: Path) -> None:
+    """What a training refuses is among the findings of a check, and nothing else is refused."""
+    path, refused, findings, sentences = folder / "truth.json", "", [], []
+    try:
+        check_coco_json(path)
+    except UserError as error:
+        refused = str(error)
+    try:
+        node = {"json_file": str(path), "image_root": str(folder)}
+        for each in check_boxes(node, None, lambda width, height: (1.0, 1.0)):
+            findings += [each] if isinstance(each, Finding) else each.run().findings
+    except UserError as error:
+        sentences = [str(error)]
+    json.dumps([finding.ids for finding in findings])
+    sentences += [f"{x.file}: {x.message}." for x in findings if x.kind == "annotation format"]
+    if refused:
+        assert refused in sentences
+        raise UserError(refused)
+    assert not sentences or "Image folder" in sentences[0], sentences
+
+
 @pytest.mark.parametrize(
     "read, name",
     [
         (train, "truth.json"),
         (evaluate, "truth.json"),
+        (check, "truth.json"),
         (take_ids, "truth.json"),
         (evaluate, "results.json"),
         (evaluate, "images.json"),

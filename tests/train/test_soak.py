@@ -3,6 +3,7 @@
 `SOAK_SEED=7 pytest -m release tests/train/test_soak.py` draws other faults; the seed is printed.
 """
 
+import json
 import os
 import random
 import re
@@ -18,7 +19,7 @@ from pathlib import Path
 import forked
 import pytest
 import torch
-from train_runs import ROOT, command, lines
+from train_runs import ROOT, command
 
 pytestmark = [pytest.mark.release, pytest.mark.usefixtures("datasets_folder")]
 SEED = int(os.environ.get("SOAK_SEED", 0))
@@ -54,8 +55,13 @@ class Run:
         self.process = forked.start(command, *arguments, output=output, new_session=True)
 
     def iteration(self) -> int:
-        with suppress(OSError, ValueError, IndexError):
-            return lines(self.folder)[-1]["iteration"]
+        """Return the last one that is logged; -1 before the first."""
+        with (
+            suppress(OSError, ValueError, IndexError),
+            open(self.folder / "metrics.json", "rb") as log,
+        ):
+            log.seek(max(os.path.getsize(log.name) - 4000, 0))
+            return json.loads(log.read().splitlines()[-1])["iteration"]
         return -1
 
     def wait_until(self, iteration: int = 1 << 30, seconds: float = 1e9) -> bool:
@@ -159,6 +165,7 @@ def test_a_run_under_faults_has_the_weights_of_the_undisturbed_one(
         minutes = (time.monotonic() - begin) / 60
         disks = "" if mounted else "; no disk can be mounted here"
         record_property("figures", f"{text}; {minutes:.1f} minutes, seed {SEED}{disks}")
+        assert counts.total() >= FAULTS // 2 and counts.keys() == set(kinds), text
         expected, actual = weights(undisturbed[0]), weights(disk / "run")
         assert actual.keys() == expected.keys()
         assert all(torch.equal(actual[name], expected[name]) for name in expected)

@@ -257,7 +257,7 @@ def test_an_action_that_training_lacks(data, tmp_path, capsys):
     with pytest.raises(UserError, match=r"val.csv, line 4, .* \(3 \(darken\)\)"):
         task_of(cfg).check_test_data(cfg, None)
     cfg.dataloader.test.dataset.label_map = str(tmp_path / "names.txt")
-    (tmp_path / "names.txt").write_text("1: move\n2: turn\n")
+    (tmp_path / "names.txt").write_text("1: brighten\n")
     task_of(cfg).check_test_data(cfg, None)
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import forked
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 from omegaconf import OmegaConf
 from shipped_configs import shipped_config
 from train_runs import QUICKSTART, ROOT, TINY, command, custom_flags, lines, start
 
 import train_net  # noqa: E402  the script, as a module
 from mvit_det.engine import apply_overrides, load_config
+from mvit_det.engine.guarded_test import judge_test
 from mvit_det.engine.trainer import Trainer
 from mvit_det.errors import UserError
 
@@ -238,9 +240,10 @@ def test_row_16_a_training_skips_bad_images_or_stops(kind, custom_files, tmp_pat
     damage(kind, first)
     arguments = ["--config-file", QUICKSTART, *flags, *TINY, "train.init_checkpoint="]
     arguments += ["train.max_iter=6", "train.eval_period=0", "dataloader.evaluator=[]"]
-    arguments += ["train.best_metric=", "dataloader.train.mapper.min_seen=6"]
+    arguments.append("train.best_metric=")
     shares = ("dataloader.train.dataset.max_bad_share", "dataloader.train.mapper.max_bad_share")
     skips, stops = ([f"{key}={share}" for key in shares] for share in (0.5, 0))
+    skips.append("dataloader.train.mapper.min_seen=6")
     start(*arguments, *skips, f"train.output_dir={tmp_path / 'skips'}")
     log = (tmp_path / "skips" / "log.txt").read_text()
     counted = f"1  images dropped: .*{first.name}" if kind != "truncated" else f"{first} .* skipped"
@@ -339,6 +342,32 @@ def test_weights_that_are_not_finite_are_refused(detector, tmp_path):
             f"train.init_checkpoint={tmp_path / 'nan.pth'}",
             f"train.output_dir={tmp_path / 'run'}",
         )
+
+
+def broken_transform():
+    """A test transform that can be built, and fails on each sample."""
+
+    def fail(*_):
+        raise KeyError("no key")
+
+    return fail
+
+
+@pytest.mark.parametrize("name, count, message", [
+    ("quickstart", 4, r"None of 3 test samples .*\.jpg .*mode.*: correct dataloader.test.mapper"),
+    ("quickstart_classification", 24, r"\.jpg cannot be prepared .*'no key'.*test.mapper"),
+    ("quickstart_video", 10, r"\.mp4 cannot be prepared .*KeyError: 'no key'.*test.mapper"),
+    ("quickstart_actions", 4, r"\.mp4 cannot be prepared .*KeyError: 'no key'.*test.mapper"),
+])  # fmt: skip
+def test_a_test_mapper_that_cannot_work_is_found_at_start(name, count, message):
+    cfg = load_config(name)
+    cfg.dataloader.test.dataset.update(num_train=count, num_val=count)
+    if name == "quickstart":
+        cfg.dataloader.test.mapper.image_format = "XYZ"
+    else:
+        cfg.dataloader.test.mapper.transform = L(broken_transform)()
+    with pytest.raises(UserError, match=message):
+        judge_test(cfg, lambda dataset: None)
 
 
 @pytest.mark.parametrize(

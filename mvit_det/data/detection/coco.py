@@ -19,6 +19,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
 
+from mvit_det.coco_suspicions import split_suspicion, suspicions
 from mvit_det.commands import command
 from mvit_det.data.bad_samples import TooManyBad
 from mvit_det.data.catalog import OWNER, free_name
@@ -35,7 +36,6 @@ from mvit_det.data.detection.readers import (
     loader,
     replace_reader,
 )
-from mvit_det.data.detection.suspicions import split_suspicion, suspicions
 from mvit_det.data.image_files import missing_files, unreadable_files
 from mvit_det.data.paths import datasets_root
 from mvit_det.errors import UserError, shorten_list
@@ -314,12 +314,15 @@ def _check_available(name: str) -> None:
 def _check_share(title: str, faults: dict[str, list], total: int, max_bad_share: float) -> None:
     count = sum(map(len, faults.values()))
     if count > max_bad_share * total:
-        kinds = "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
         raise TooManyBad(
-            f"{title}: {count} of {total} annotations cannot be used ({kinds}), more than "
-            f"max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
+            f"{title}: {count} of {total} annotations cannot be used ({_listed(faults)}), more "
+            f"than max_bad_share={max_bad_share} allows: correct them, raise max_bad_share, or, if "
             "masks are missing, train boxes alone with model.masks=false."
         )
+
+
+def _listed(faults: Mapping[str, list]) -> str:
+    return "; ".join(f"{fault}: {shorten_list(ids)}" for fault, ids in faults.items())
 
 
 def _select_images(
@@ -350,8 +353,16 @@ def _select_images(
             table[f"images {verb}: {reason}"].append(os.path.basename(path))
         if not (reason and filter_empty):
             kept.append(image)
-    table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
-    level = logging.WARNING if faults or bad else logging.INFO
+    if filter_empty:
+        table.update({f"annotations dropped: {fault}": ids for fault, ids in faults.items()})
+    elif faults:
+        logger.warning(
+            "%s: %d test annotations are faulty (%s): metrics of boxes count them all the same, "
+            "and those of masks leave out absent and broken masks; correct them.",
+            *(title, sum(map(len, faults.values())), _listed(faults)),
+            extra={"summary": True},
+        )
+    level = logging.WARNING if bad or (faults and filter_empty) else logging.INFO
     lines = [f"  {len(ids):>7}  {what} ({shorten_list(ids)})" for what, ids in table.items()]
     labels = [
         entry["category_id"]

@@ -61,8 +61,9 @@ class TolerantMapper(DatasetMapper):
                 return super().__call__(dataset_dict)
         except Exception as error:
             # Decoders fail in many ways; resizing an image to nothing raises ValueError, too.
-            place = self._faulty_annotation(dataset_dict)
-            if not isinstance(error, (OSError, ValueError)) and self._is_readable(file_name):
+            readable = self._is_readable(file_name)
+            place = self._faulty_annotation(dataset_dict) if readable else ""
+            if readable and not isinstance(error, (OSError, ValueError)):
                 raise RuntimeError(
                     f"Image {file_name} (id {dataset_dict.get('image_id')}) reads well, but "
                     f"mapping it failed: {place}{type(error).__name__}: {error}"

@@ -18,7 +18,7 @@ from mvit_det.data.discovery import FileIndex
 from mvit_det.data.paths import resolve_path
 from mvit_det.data.video.discovery import find_videos
 from mvit_det.data.video.frame_folders import check_frame_folders
-from mvit_det.errors import UserError, check_count, check_positive, shorten_list
+from mvit_det.errors import UserError, check_count, check_positive, check_share, shorten_list
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ def video_classes(
     num_classes: int | None = None,
     fps: float | None = None,
     clips: int = 1,
+    max_missing: float = 0.5,
 ) -> VideoClasses:
     """Find videos and their labels; absent videos of a list are left out and counted.
 
@@ -90,14 +91,17 @@ def video_classes(
         num_classes: number of classes the model is built for; None: not checked.
         fps: frames per second of folders of frames; None: 30.
         clips: clips per video, for testing. (The test transform sets the crops.)
+        max_missing: largest share (0..1) of absent videos of a list that is left out with a
+            warning.
 
     Raises:
-        UserError: no video is found, a row of the list cannot be read, a video has no class in
-            ``classes``, or the number of classes differs from ``num_classes``.
+        UserError: no video is found, too many are absent, a row of the list cannot be read, a video
+            has no class in ``classes``, or the number of classes differs from ``num_classes``.
     """
     if fps is not None:
         check_positive("video_classes", fps=fps)
     check_count("video_classes", clips=clips)
+    check_share("video_classes", max_missing=max_missing)
     title = str(source)
     index, missing = find_videos(source, root)
     if not len(index.names):
@@ -106,17 +110,25 @@ def video_classes(
             f"only {index.ignored or 'nothing'}: add some; the frames of a video belong into a "
             "separate folder inside the class folder."
         )
+    listed = len(missing) + len(index.names)
+    absent = (
+        f"{len(missing)} of {listed} videos are not in {index.source}",
+        shorten_list(missing, 3),
+    )
+    if len(missing) > max_missing * listed:
+        raise UserError(
+            f"{title}: {absent[0]} ({absent[1]}), more than max_missing={max_missing} allows: "
+            "correct the folder or the list, or raise max_missing."
+        )
     options: Any = dict(classes=classes, same_classes_as=same_classes_as, num_classes=num_classes)
     labels, folders, names = labelled([index], title, "video", video_class_folders, **options)
     check_frame_folders(title, index.path, len(labels), index.frames)
     if missing:
-        listed = len(missing) + len(labels)
-        hint = (
-            " (is that the folder of this list?)" if len(missing) > _MANY_MISSING * listed else ""
-        )
+        many = len(missing) > _MANY_MISSING * listed
+        hint = " (is that the folder of this list?)" if many else ""
         logger.warning(
-            "%s: %d of %d videos are not in %s%s and are left out: %s",
-            *(title, len(missing), listed, index.source, hint, shorten_list(missing, 3)),
+            "%s: %s%s and are left out: %s",
+            *(title, absent[0], hint, absent[1]),
             extra={"summary": True},
         )
     if name is not None:

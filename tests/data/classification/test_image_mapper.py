@@ -154,7 +154,7 @@ def test_an_error_in_the_transform_is_not_a_bad_image(tmp_path):
 def test_repeated_samples_differ_but_are_read_once(tmp_path, monkeypatch):
     item = stored(tmp_path, Image.fromarray(pixels()), "png")
     opened, real = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or real(file))
+    monkeypatch.setattr(Image, "open", lambda file, **how: opened.append(file) or real(file, **how))
     samples = make_mapper(transform=drawing).repeated(item, 3)
     assert len(opened) == 1 and [sample["labels"] for sample in samples] == [3, 3, 3]
     assert len({sample["inputs"].sum().item() for sample in samples}) == 3

@@ -202,6 +202,21 @@ def check_dropped(toy, caplog, fault):
     assert sum(len(d["annotations"]) for d in DatasetCatalog.get("toy_train")) == 23
 
 
+BROKEN_RLE = {"size": [48, 64], "counts": "zz~~broken"}
+
+
+def test_broken_masks_of_test_data_are_said_at_start(toy, registered, caplog):
+    toy.annotations[3]["segmentation"] = BROKEN_RLE
+    coco_dataset("toy_val", *toy.arguments(), filter_empty=False)
+    (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert said.startswith("toy_val: 1 test annotations are faulty (broken RLE mask: 4): metrics")
+    assert "\n" not in said and "those of masks leave out absent and broken masks" in said
+    for annotation in toy.annotations:
+        annotation["segmentation"] = BROKEN_RLE
+    with pytest.raises(UserError, match=r"24 of 24 annotations .*\(broken RLE mask: 1, 2"):
+        coco_dataset("toy_val", *toy.arguments(), filter_empty=False)
+
+
 def test_annotation_faults():
     def fault(box, mask=SQUARE, need_mask=True):
         return annotation_fault(box, mask, 64, 48, need_mask)

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit_det.coco_files import read_coco_json
-from mvit_det.data.detection.annotations import coco_categories
+from mvit_det.coco_files import distinct_names, read_coco_json
 from mvit_det.errors import shorten_list
 
 # Shares of boxes and annotations. Ordinary files are far below: COCO has 1 % of crowds.
@@ -18,27 +17,18 @@ COCO_LIMIT = 100  # detections per image
 def suspicions(
     coco: Mapping[str, Any], training: bool, max_detections: int | None
 ) -> Iterator[str]:
-    """Yield what is suspicious in a checked annotation file, with the fix.
+    """Yield what is suspicious in a file that is trained or tested, with the fix.
 
     Args:
-        coco: the content, from `check_coco_json`.
+        coco: the content, from `check_coco_json` of the data sets.
         training: whether a class without annotations is suspicious.
         max_detections: detections of an image that the model returns; None: 100.
     """
-    yield from _same_names(coco)
+    yield from suspicious_values(coco)
     annotations = coco["annotations"]
-    if not annotations:
-        return
-    yield from _boxes(coco)
-    crowds = sum(entry["iscrowd"] for entry in annotations)
-    if crowds >= _CROWDS * len(annotations):
-        yield (
-            f"{crowds} of {len(annotations)} annotations have iscrowd=1, so that they are neither "
-            "trained nor counted (CVAT's brush writes it): set iscrowd=0 for single objects"
-        )
     used = {entry["category_id"] for entry in annotations}
     unused = [entry["name"] for entry in coco["categories"] if entry["id"] not in used]
-    if training and unused:
+    if training and annotations and unused:
         yield (
             f"no annotation has the class {shorten_list(unused)} (Roboflow adds such a parent "
             "class): remove it from 'categories' of all files, or annotate it"
@@ -53,12 +43,28 @@ def suspicions(
         )
 
 
+def suspicious_values(coco: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is suspicious in a file from `read_coco_json`, however it is used."""
+    yield from _same_names(coco)
+    annotations = coco["annotations"]
+    if not annotations:
+        return
+    yield from _boxes(coco)
+    crowds = sum(entry["iscrowd"] for entry in annotations)
+    if crowds >= _CROWDS * len(annotations):
+        yield (
+            f"{crowds} of {len(annotations)} annotations have iscrowd=1, so that they are neither "
+            "trained nor counted (CVAT's brush writes it): set iscrowd=0 for single objects"
+        )
+
+
 def _same_names(coco: Mapping[str, Any]) -> Iterator[str]:
     """Yield categories of one name, and files under several ids."""
     for key, field in (("categories", "name"), ("images", "file_name")):
         ids = defaultdict(list)
         for entry in coco[key]:
-            ids[entry[field]].append(entry["id"])
+            if field in entry:
+                ids[entry[field]].append(entry["id"])
         repeated = [
             f"{name!r} (ids {shorten_list(map(repr, same))})"
             for name, same in ids.items()
@@ -76,9 +82,16 @@ def _same_names(coco: Mapping[str, Any]) -> Iterator[str]:
 
 def _boxes(coco: Mapping[str, Any]) -> Iterator[str]:
     """Yield boxes in another format than x, y, width, height in pixels."""
-    sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
-    box = np.array([entry["bbox"] for entry in coco["annotations"]], float)
-    size = np.array([sizes[entry["image_id"]] for entry in coco["annotations"]], float)
+    sizes = {
+        image["id"]: (image["width"], image["height"])
+        for image in coco["images"]
+        if {"width", "height"} <= image.keys()
+    }
+    of_known = [entry for entry in coco["annotations"] if entry["image_id"] in sizes]
+    if not of_known:
+        return
+    box = np.array([entry["bbox"] for entry in of_known], float)
+    size = np.array([sizes[entry["image_id"]] for entry in of_known], float)
     first, second = box[:, :2], box[:, 2:]
     if ((box >= 0) & (box <= 1)).all() and size.min() > 2:
         yield (
@@ -107,6 +120,8 @@ def split_suspicion(json_file: str, train_json: str) -> str:
 
 
 def _annotated_names(json_file: str) -> set[str]:
-    names = {entry["id"]: entry["name"] for entry in coco_categories(json_file)}
-    annotations = read_coco_json(json_file).get("annotations", [])
-    return {names[entry["category_id"]] for entry in annotations if entry["category_id"] in names}
+    coco = read_coco_json(json_file)
+    entries = sorted(coco["categories"], key=lambda entry: entry["id"])
+    names = dict(zip((entry["id"] for entry in entries), distinct_names(entries)))
+    used = {entry["category_id"] for entry in coco.get("annotations", [])}
+    return {names[label] for label in used if label in names}
