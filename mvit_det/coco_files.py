@@ -172,6 +172,11 @@ def describe(key: str, entry: Mapping[str, Any]) -> str:
     return f"{_SINGULAR[key]}{identity}{name}"
 
 
+def sorted_categories(coco: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the categories of a file by ascending id, the order of the model's outputs."""
+    return sorted(coco["categories"], key=lambda entry: entry["id"])
+
+
 def distinct_names(categories: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of categories; one that occurs twice gets its id: "fig (3)"."""
     count = Counter(entry["name"] for entry in categories)

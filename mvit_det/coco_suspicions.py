@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit_det.coco_files import distinct_names, read_coco_json
+from mvit_det.coco_files import distinct_names, read_coco_json, sorted_categories
 from mvit_det.errors import shorten_list
 
 # Shares of boxes and annotations. Ordinary files are far below: COCO has 1 % of crowds.
@@ -121,7 +121,7 @@ def split_suspicion(json_file: str, train_json: str) -> str:
 
 def _annotated_names(json_file: str) -> set[str]:
     coco = read_coco_json(json_file)
-    entries = sorted(coco["categories"], key=lambda entry: entry["id"])
+    entries = sorted_categories(coco)
     names = dict(zip((entry["id"] for entry in entries), distinct_names(entries)))
     used = {entry["category_id"] for entry in coco.get("annotations", [])}
     return {names[label] for label in used if label in names}

@@ -115,12 +115,10 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
     cfg = apply_overrides(cfg, args.opts)
     check_run(cfg, training=not args.eval_only)
     task.settle_classes(cfg, training=not args.eval_only, resume=args.resume)
-    if not args.eval_only:
-        if files:
-            log_schedule(cfg)
-            check = command("check")
-            logger.info("%s with the same flags reads every file and reports all faults.", check)
-        task.check_custom_data(cfg, files)
+    if files and not args.eval_only:
+        log_schedule(cfg)
+        check = command("check")
+        logger.info("%s with the same flags reads every file and reports all faults.", check)
     config_file = ConfigFile(cfg.train.output_dir)
     default_setup(cfg, args)
     config_file.hold()

@@ -31,8 +31,14 @@ def argument_parser() -> ArgumentParser:
     parser.description = (
         "Find what is wrong with data, config and machine before a training, with the flags of\n"
         "that training: all that its start judges, and what only reading every file tells.\n"
-        "Writes check.json and contact sheets to --output, and changes nothing else. Exit status:\n"
+        "Writes check.json and contact sheets to --report, and changes nothing else. Exit status:\n"
         "0: no errors, 1: errors, which training would stop at or skip (--strict: or warnings)."
+    )
+    parser.add_argument(
+        "--report",
+        default="check_report",
+        metavar="FOLDER",
+        help="folder for the report (default: check_report)",
     )
     parser.add_argument("--strict", action="store_true", help="warnings count as errors")
     parser.add_argument(
@@ -47,9 +53,6 @@ def argument_parser() -> ArgumentParser:
         metavar="N",
         help="processes that read files; default: one per processor; 0: only this one",
     )
-    for action in parser._actions:
-        if action.dest == "output":
-            action.help = "folder for the report (default: check_report), and of the training"
     return parser
 
 
@@ -65,9 +68,9 @@ def main(args: Namespace) -> int:
     processes = _processors() if args.processes is None else args.processes
     if processes < 0:
         raise UserError(f"--processes {processes} must be at least 0.")
-    folder = Path(args.output or "check_report")
+    folder = Path(args.report)
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output {folder} is a file: give a folder.")
+        raise UserError(f"--report {folder} is a file: give a folder.")
     files = {"train": 0, "test": 0}
     head = {"mvit_det": mvit_det.__version__, "config": args.config_file}
     with open_report(folder / "check.json", head) as report, CheckPool(processes) as pool:

@@ -135,7 +135,7 @@ def judge_start(args: Namespace, add: Add) -> Start | None:
         task.settle_classes(cfg, training=not args.eval_only, resume=args.resume)
     if faults:
         return Start(cfg, task)
-    _judge_data(step, args, cfg, task, files)
+    _judge_data(step, args, cfg, task)
     model = _judge_model(step, args, cfg)
     _judge_machine(step, args, cfg, model)
     return Start(cfg, task)
@@ -149,13 +149,9 @@ def _override(step: Steps, cfg: DictConfig, texts: list[str]) -> DictConfig:
     return cfg
 
 
-def _judge_data(
-    step: Steps, args: Namespace, cfg: DictConfig, task: Task, files: CustomFiles
-) -> None:
+def _judge_data(step: Steps, args: Namespace, cfg: DictConfig, task: Task) -> None:
     """Build the data sets, the loaders and the evaluators."""
     if not args.eval_only:
-        with step("data set"):
-            task.check_custom_data(cfg, files)
         with step("data set"):
             train_loader(cfg, cfg.train.get("gradient_accumulation", 1))
     with step("data set"):

@@ -1,6 +1,7 @@
 """Bands of TIFF files that have more of them than Pillow decodes, such as satellite images."""
 
 import io
+import operator
 import struct
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -44,7 +45,7 @@ class TiffBands:
             file.seek(self._tags.next)
             self._tags.load(file)
             self.size = self._tags[_WIDTH], self._tags[_HEIGHT]
-            self.count = self._tags.get(_SAMPLES, 1)
+            self.count = operator.index(self._tags.get(_SAMPLES, 1))
             self.bits = max(self._tags.get(_BITS, (1,)))
             self._kind = {1: "u", 2: "i", 3: "f"}.get(self._tags.get(_KIND, (1,))[0])
         except Exception as error:  # whatever else a file is

@@ -101,6 +101,8 @@ class StrictCheckpointer(DetectionCheckpointer):
             if tag:
                 self.tag_last_checkpoint(path.name)
         except (OSError, RuntimeError) as error:
+            if "DataLoader worker" in str(error):  # torch reports the end of one at any statement
+                raise
             raise UserError(_write_failure(path, data, error)) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

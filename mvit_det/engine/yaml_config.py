@@ -17,7 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mvit_det.errors import UserError, shorten_list
+from mvit_det.errors import UserError, brief, shorten_list
 
 # Classes of these packages may be built, and functions of `FUNCTIONS` called.
 PACKAGES = ("mvit_det", "detectron2", "torch.nn", "torch.optim", "fvcore", "timm", "torchvision")
@@ -110,7 +110,7 @@ def _check_values(plain: dict, where: str, allow_targets: Sequence[str]) -> None
         is_target = key.rpartition(".")[2] == "_target_"
         if isinstance(value, str) and "${" in _REFERENCE.sub("", value):
             raise UserError(
-                f"{where}: {key}={value!r} calls a resolver, which YAML must not do: write "
+                f"{where}: {key}={brief(value)} calls a resolver, which YAML must not do: write "
                 "the value, or refer to another key, ${like.this}."
             )
         if _LOADING_ARGUMENTS & set(key.split(".")):
@@ -119,9 +119,11 @@ def _check_values(plain: dict, where: str, allow_targets: Sequence[str]) -> None
                 "which could run code: write the config in Python."
             )
         if is_target and (not isinstance(value, (str, type, FunctionType)) or "${" in str(value)):
-            raise UserError(f"{where}: {key}={value!r} must be the path of a class or function.")
+            raise UserError(
+                f"{where}: {key}={brief(value)} must be the path of a class or function."
+            )
         if isinstance(value, str) and (is_target or key == "task"):
-            paths.setdefault(value, f"{where}: {key}={value!r}")
+            paths.setdefault(value, f"{where}: {key}={brief(value)}")
     # all packages that a flag could allow in one message, before any is imported
     unknown = {path: root for path in paths if (root := _root(path)) not in _roots(allow_targets)}
     for path in unknown:
@@ -162,7 +164,8 @@ def _refusal(where: str, allow_targets: Sequence[str], packages: Iterable[str]) 
     """Build the error for an object of one of ``packages``, with the flags that would allow it."""
     # Nobody's own code is in the standard library, or in __main__.
     taken = {*_roots(()), *allow_targets, *sys.stdlib_module_names, "__main__", "None", ""}
-    offered = [package for package in dict.fromkeys(packages) if package not in taken]
+    packages = filter(str.isidentifier, dict.fromkeys(packages))
+    offered = [package for package in packages if package not in taken]
     flags = " ".join(f"--allow-target {package}" for package in offered)
     advice = "name one of those, or write the config in Python, which is executed"
     if offered:

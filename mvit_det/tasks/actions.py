@@ -22,7 +22,6 @@ from mvit_det.data.checks.classes import class_findings
 from mvit_det.data.checks.findings import FileCheck, Finding
 from mvit_det.data.checks.videos import clip_side
 from mvit_det.data.custom.categories import Category, categories_from_config, trained_config
-from mvit_det.data.custom.files import CustomFiles
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
 from mvit_det.evaluation.drawing.people import draw_people
@@ -76,11 +75,6 @@ class ActionDetection(Task):
                     f"with {next(listed)}: give the label map of the run."
                 )
         super().settle_classes(cfg, training, resume)
-
-    def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
-        """Read the test data before training, so that faults do not surface at the first test."""
-        if files.train_actions:
-            instantiate(cfg.dataloader.test.dataset)
 
     def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
         """Refuse tested actions that are not trained, for data sets of `action_clips`.

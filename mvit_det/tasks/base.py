@@ -132,9 +132,6 @@ class Task:
     def replace_data(cfg: DictConfig, files: CustomFiles, processes: int) -> None:
         """Replace the data in ``cfg``, without an object; name the test data "custom_val"."""
 
-    def check_custom_data(self, cfg: DictConfig, files: CustomFiles) -> None:
-        """Check what else can be wrong, after overrides and before training starts."""
-
     def check_test_data(self, cfg: DictConfig, dataset: Any) -> None:
         """Judge the test data before the first iteration, by metadata and counts alone.
 

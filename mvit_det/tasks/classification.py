@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
-from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.classes import class_counts, class_findings
 from mvit_det.data.checks.findings import FileCheck, Finding
-from mvit_det.data.checks.pictures import class_counts, picture_checks
+from mvit_det.data.checks.pictures import picture_checks
 from mvit_det.data.classification.custom import use_custom_images
 from mvit_det.data.custom.categories import (
     Category,

@@ -31,7 +31,7 @@ def task_of(cfg: DictConfig) -> Task:
         task = instantiate(cfg.task)
     except (TypeError, ImportError) as error:
         detail = " ".join(str(error).split())
-        raise UserError(f"The key `task` of this config cannot be built: {detail}") from error
+        raise UserError(f"The key `task` of this config cannot be built: {detail}.") from error
     if not isinstance(task, Task):
         raise UserError(
             f"The key `task` of this config is {task!r}, not an mvit_det.tasks.Task: "

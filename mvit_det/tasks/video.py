@@ -9,9 +9,9 @@ import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mvit_det.data.checks.classes import class_findings
+from mvit_det.data.checks.classes import class_counts, class_findings
 from mvit_det.data.checks.findings import FileCheck, Finding
-from mvit_det.data.checks.videos import class_counts, clip_side, video_checks
+from mvit_det.data.checks.videos import clip_side, video_checks
 from mvit_det.data.video.custom import use_custom_videos
 from mvit_det.data.video.datasets import VideoClasses
 from mvit_det.data.video.mapper import decoded_short_side

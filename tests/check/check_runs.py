@@ -18,7 +18,9 @@ TINY = [
 
 def check(output: Path, config: str, *arguments: str) -> tuple[int, dict]:
     """Exit status, and the content of check.json."""
-    words = ["--config-file", str(ROOT / "configs" / config), "--output", str(output), *arguments]
+    words = ["--config-file", str(ROOT / "configs" / config), "--report", str(output), *arguments]
+    # a quickstart may have been run here, whose folder a training would refuse
+    words.append(f"train.output_dir={output / 'run'}")
     status = run_command(words, "check")
     return status, json.loads((output / "check.json").read_text())
 

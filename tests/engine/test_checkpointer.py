@@ -14,6 +14,8 @@ from torch import nn
 
 from mvit_det.checkpoint import fit
 from mvit_det.engine.checkpointer import StrictCheckpointer, checkpoint_fault
+from mvit_det.engine.frozen import LOST_WORKER
+from mvit_det.engine.launch import user_message
 from mvit_det.errors import UserError
 
 
@@ -30,6 +32,14 @@ def flip(path) -> None:
     content = bytearray(path.read_bytes())
     content[2000:2064] = bytes(byte ^ 255 for byte in content[2000:2064])
     path.write_bytes(content)
+
+
+def test_a_worker_that_ends_while_a_checkpoint_is_written_is_not_a_full_disk(tmp_path, monkeypatch):
+    text = "DataLoader worker (pid 7) is killed by signal: Killed. "
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(RuntimeError(text)))
+    with pytest.raises(RuntimeError, match="worker") as raised:
+        saved(tmp_path, "model_0000001")
+    assert user_message(raised.value) == LOST_WORKER and not list(tmp_path.iterdir())
 
 
 def test_a_compressed_file_is_not_a_checkpoint_to_resume_from(tmp_path):

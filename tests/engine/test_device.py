@@ -76,7 +76,9 @@ class NoFloat64(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         for value in tree_leaves((args, kwargs, result)):
-            assert getattr(value, "dtype", value) is not torch.float64, function
+            # torch's batch norm makes an empty one if no box is left
+            filled = isinstance(value, torch.Tensor) and value.numel()
+            assert not filled or value.dtype is not torch.float64, function
         return result
 
 
@@ -88,6 +90,7 @@ def test_no_model_computes_in_float64(name, datasets_folder):
     overrides += [f"{part}.num_workers=0" for part in parts]
     overrides += ["dataloader.train.total_batch_size=2", "dataloader.test.batch_size=1"]
     cfg = apply_overrides(shipped_config(f"quickstart{name}"), overrides)
+    torch.manual_seed(0)
     batch = next(iter(training.train_loader(cfg, 1)))
     test_batch = next(iter(build_test_loader(cfg)))
     model = cfg.optimizer.params.model = build_model(cfg, "cpu")

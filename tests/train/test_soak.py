@@ -206,7 +206,9 @@ def _disturb(
         counts[kind] += 1
         expected, sentence = ENDS[kind]
         assert code == expected and re.search(sentence, text), (kind, code, text[-3000:])
-        assert "Traceback" not in text or "--- Logging error ---" in text, (kind, text[-3000:])
+        # Python prints one of its own when the process that a worker passes a batch to is killed
+        ours = text.count("Traceback") - text.count("resource_sharer.py")
+        assert not ours or "--- Logging error ---" in text, (kind, text[-3000:])
 
 
 def _strike(run: Run, kind: str, rng: random.Random, disk: Path) -> tuple[int | None, str]:

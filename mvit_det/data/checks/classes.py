@@ -1,12 +1,22 @@
 """Checks of the number of samples of each class in both splits."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
 
 from mvit_det.data.checks.findings import Finding
 from mvit_det.errors import shorten_list
 
 # Ratio of the largest and the smallest class that is worth a note.
 _IMBALANCE = 10
+
+
+def class_counts(dataset: Any) -> dict[str, int]:
+    """Return the number of samples of each class of a data set; {} if it does not know them."""
+    names, labels = getattr(dataset, "class_names", []), getattr(dataset, "labels", [])
+    counts = np.bincount(np.asarray(labels, int), minlength=len(names)).tolist()
+    return dict(zip(names, counts))
 
 
 def class_findings(

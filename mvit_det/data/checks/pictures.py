@@ -183,13 +183,6 @@ def picture_checks(
             yield PictureCheck(item["file_name"], turns=turns, side=side)
 
 
-def class_counts(dataset: Any) -> dict[str, int]:
-    """Return the number of images of each class of a data set; {} if it does not know them."""
-    names, labels = getattr(dataset, "class_names", []), getattr(dataset, "labels", [])
-    counts = np.bincount(np.asarray(labels, int), minlength=len(names)).tolist()
-    return dict(zip(names, counts))
-
-
 @dataclass(frozen=True)
 class SimilarCheck:
     """The comparison of two pictures of similar hashes, one for training and one for validation.

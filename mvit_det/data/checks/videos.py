@@ -213,12 +213,6 @@ def content_digest(path: str) -> int | None:
     return int.from_bytes(digest.digest(), "big")
 
 
-def class_counts(dataset: VideoClasses) -> dict[str, int]:
-    """Count the videos of each class, which may be 0."""
-    counts = np.bincount(dataset.labels, minlength=len(dataset.class_names))
-    return dict(zip(dataset.class_names, counts.tolist()))
-
-
 def video_checks(
     dataset: Iterable[Mapping[str, Any]], **options: Any
 ) -> Iterator[Finding | VideoCheck]:

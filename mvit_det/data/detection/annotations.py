@@ -7,7 +7,7 @@ empty polygon), `annotation_fault` names the reason, and the caller may drop it 
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mvit_det.coco_files import (
@@ -23,6 +23,7 @@ from mvit_det.coco_files import (
     parse_coco_json,
     read_coco_json,
     refuse,
+    sorted_categories,
 )
 from mvit_det.errors import brief, shorten_list
 
@@ -40,11 +41,6 @@ def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     entries = sorted_categories(read_coco_json(json_file))
     names = distinct_names(entries)
     return [{"id": entry["id"], "name": name} for entry, name in zip(entries, names)]
-
-
-def sorted_categories(coco: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the categories of a file by ascending id."""
-    return sorted(coco["categories"], key=lambda entry: entry["id"])
 
 
 def check_coco_json(json_file: str | os.PathLike, annotated: bool = True) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 from pycocotools import mask as coco_mask
 
-from mvit_det.coco_files import distinct_names, read_coco_json
+from mvit_det.coco_files import distinct_names, read_coco_json, sorted_categories
 from mvit_det.coco_suspicions import suspicions
-from mvit_det.data.detection.annotations import check_coco_json, sorted_categories
+from mvit_det.data.detection.annotations import check_coco_json
 from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)

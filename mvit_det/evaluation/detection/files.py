@@ -15,7 +15,14 @@ import numpy as np
 from hotcoco import COCO
 from hotcoco import mask as coco_mask
 
-from mvit_det.coco_files import distinct_names, is_box, is_real, mask_rle, read_coco_json
+from mvit_det.coco_files import (
+    distinct_names,
+    is_box,
+    is_real,
+    mask_rle,
+    read_coco_json,
+    sorted_categories,
+)
 from mvit_det.errors import UserError, brief, shorten_list
 
 logger = logging.getLogger(__name__)
@@ -73,7 +80,7 @@ class CocoTruth:
         self.json_file = json_file
         coco = read_coco_json(json_file)
         images = sorted(coco["images"], key=lambda entry: entry["id"])
-        categories = sorted(coco["categories"], key=lambda entry: entry["id"])
+        categories = sorted_categories(coco)
         self.names = distinct_names(categories)
         self.annotated = "annotations" in coco
         self.image_ids = [entry["id"] for entry in images]
