@@ -47,7 +47,7 @@ def test_mps_trains_in_float32_and_one_process(monkeypatch, caplog):
     cfg = OmegaConf.create({"train": {"device": "mps", "amp": {"enabled": True}, "ddp": {}}})
     with caplog.at_level(logging.INFO):
         assert training._precision(cfg) is None
-    assert "Mixed precision needs CUDA: training in float32 on mps." in caplog.text
+    assert "training in float32 on mps" in caplog.text
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     with pytest.raises(UserError, match="mps trains in one process: use --num-gpus 1"):
         training._distributed(cfg, torch.nn.Linear(1, 1))
