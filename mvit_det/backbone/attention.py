@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mvit_det.backbone.chunked_attention import attend
+from mvit_det.backbone.cpu import is_exporting
 from mvit_det.backbone.partition import Full, Windows
 from mvit_det.backbone.plan import BlockOptions, BlockSpec, divide
 from mvit_det.backbone.pooling import build_pool, pool_heads
@@ -268,7 +269,12 @@ def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Ten
     terms = []
     for axis, table in enumerate(positions):
         weight = table.to(q.dtype).transpose(1, 2)  # (nq, D, nk)
-        if axis == len(extent) - 1:
+        if is_exporting():
+            # (nq, groups * all other axes * heads, D): one matrix per position, of any grid
+            stacked = tokens.unflatten(1, extent).movedim(1 + axis, 0)
+            product = (stacked.flatten(1, -2) @ weight).unflatten(1, stacked.shape[1:-1])
+            product = product.movedim(0, 1 + axis)
+        elif axis == len(extent) - 1:
             # (rest, nq * heads, D) -> (nq * heads, rest, D): one matrix per position and head. Its
             # rows are strided in memory; the batched product reads them in place.
             stacked = tokens.reshape(-1, extent[axis] * heads, head_dim).transpose(0, 1)
@@ -307,6 +313,8 @@ def coordinate_code(extent: list[int], like: torch.Tensor) -> torch.Tensor:
         (N, sum of extent) of zeros and ones, with one 1 per axis in each row.
     """
     axes = torch.meshgrid(*(torch.arange(n, device=like.device) for n in extent), indexing="ij")
-    return torch.cat(
-        [F.one_hot(axis.flatten(), n).to(like.dtype) for axis, n in zip(axes, extent)], dim=-1
-    )
+    codes = [
+        axis.flatten()[:, None] == torch.arange(n, device=like.device)
+        for axis, n in zip(axes, extent)
+    ]
+    return torch.cat(codes, dim=-1).to(like.dtype)

@@ -10,7 +10,12 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 
-from mvit_det.backbone.cpu import has_fast_bfloat16, has_slow_linear_layers, is_eager_cpu
+from mvit_det.backbone.cpu import (
+    has_fast_bfloat16,
+    has_slow_linear_layers,
+    is_eager_cpu,
+    is_exporting,
+)
 from mvit_det.backbone.products import multiply, multiply_transposed
 
 CHUNK = 1 << 18  # logits of a chunk: 1 MiB in float32
@@ -39,6 +44,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """
     if _runs_in_chunks(q, k):
         return _Attention.apply(q, k, v)
+    if is_exporting():  # other runtimes fuse, or do not, what they recognise
+        return (q @ k.transpose(-2, -1)).softmax(-1) @ v
     # fused kernels require equal widths of q, k and v
     padded = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
     return F.scaled_dot_product_attention(q, k, padded, scale=1.0)[..., : v.shape[-1]]

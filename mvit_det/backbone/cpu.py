@@ -36,6 +36,11 @@ def has_fast_bfloat16() -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
 
 
+def is_exporting() -> bool:
+    """Return whether `torch.export` traces: sizes are then symbols, and no branch may read one."""
+    return getattr(torch.compiler, "is_exporting", bool)()  # torch 2.6 lacks it
+
+
 def is_eager_cpu(x: torch.Tensor) -> bool:
     """Return whether a tensor is on a CPU, without tracing or compilation."""
     return not (x.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling())

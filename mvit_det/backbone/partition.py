@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
+import torch.nn.functional as F
+
+from mvit_det.backbone.cpu import is_exporting
 
 
 class Full:
@@ -50,10 +53,13 @@ class Windows:
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
         """Split (B, *grid, heads, D) into (B * windows, heads, N, D)."""
-        return _SplitWindows.apply(x, self.size).transpose(1, 2)
+        split = _split_windows_of_any_grid if is_exporting() else _SplitWindows.apply
+        return split(x, self.size).transpose(1, 2)
 
     def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
         """Merge (B * windows, heads, N, D) into (B, *grid, heads, D), without the padding."""
+        if is_exporting():
+            return _merge_windows_of_any_grid(x.transpose(1, 2), self.size, grid)
         if torch.jit.is_tracing():
             # the tracer, which counts FLOPs, represents sizes as tensors
             grid = tuple(map(int, grid))
@@ -111,6 +117,36 @@ def _merge_windows(x: torch.Tensor, size: tuple[int, ...], grid: Sequence[int]) 
     return out
 
 
+def _split_windows_of_any_grid(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Do the same as `_split_windows` by padding and reshaping, without a branch on the grid."""
+    axes, grid = len(size), x.shape[1:-2]
+    # from the last axis to the first; heads and D stay as they are
+    padding = [p for n, w in reversed(list(zip(grid, size))) for p in (0, -(-n // w) * w - n)]
+    x = F.pad(x, [0, 0, 0, 0, *padding])
+    for axis, w in reversed(list(enumerate(size))):
+        x = x.unflatten(1 + axis, (-(-grid[axis] // w), w))
+    return x.permute(_windows_first(axes)).flatten(1 + axes, 2 * axes).flatten(0, axes)
+
+
+def _merge_windows_of_any_grid(
+    x: torch.Tensor, size: tuple[int, ...], grid: Sequence[int]
+) -> torch.Tensor:
+    """Do the same as `_merge_windows` by reshaping and cropping, without a branch on the grid."""
+    axes = len(size)
+    counts = [-(-n // w) for n, w in zip(grid, size)]
+    x = x.unflatten(1, size).unflatten(0, (-1, *counts))
+    order = sorted(range(x.ndim), key=_windows_first(axes).__getitem__)  # the inverse permutation
+    x = x.permute(order)
+    for axis, n in enumerate(grid):
+        x = x.flatten(1 + axis, 2 + axis).narrow(1 + axis, 0, n)
+    return x
+
+
+def _windows_first(axes: int) -> tuple[int, ...]:
+    """Return the permutation (B, nH, h, nW, w, heads, D) -> (B, nH, nW, h, w, heads, D)."""
+    return (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1, 2 * axes + 2)
+
+
 def _pieces(
     tokens: torch.Tensor, windows: torch.Tensor, size: tuple[int, ...]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -132,8 +168,7 @@ def _pieces(
     for n, w in zip(tokens.shape[1:], size):
         complete = [(0, n // w, w)] if n >= w else []
         spans.append(complete + ([(n // w, 1, n % w)] if n % w else []))
-    # (B, nH, h, nW, w, ...) -> (B, nH, nW, h, w, ...)
-    order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1, 2 * axes + 2)
+    order = _windows_first(axes)
     for span in product(*spans):
         part, window = tokens, windows
         for axis, (first, count, extent) in reversed(list(enumerate(span))):

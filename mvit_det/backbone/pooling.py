@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from mvit_det.backbone.cpu import is_cpu_inference
+from mvit_det.backbone.cpu import is_cpu_inference, is_exporting
 from mvit_det.backbone.layers import CONVOLUTIONS, Convolution
 
 
@@ -55,7 +55,7 @@ def _pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Ten
     # nothing is permuted. Only the small weight is repeated, once per head.
     weight = pool.weight.repeat(num_heads, *(1,) * (pool.weight.ndim - 1))
     keeps_length = pool.stride[0] == 1 and pool.kernel_size[0] % 2
-    if len(pool.stride) == 3 and keeps_length and not is_cpu_inference(x):
+    if len(pool.stride) == 3 and keeps_length and not (is_exporting() or is_cpu_inference(x)):
         # (in inference on a CPU one 3-D convolution is twice as fast as three 2-D ones)
         pooled = _convolve_frames(x, weight, pool.stride[1:])
     else:

@@ -23,11 +23,25 @@ def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torc
     Returns:
         int64 tensor (nq, nk) with values in [0, 2 * max(nq, nk) - 2].
     """
-    stretch_q, stretch_k = max(nk / nq, 1.0), max(nq / nk, 1.0)
+    stretch_q, stretch_k, last = _stretches(nq, nk, device)
     query = torch.arange(nq, device=device)[:, None] * stretch_q
     key = torch.arange(nk, device=device)[None, :] * stretch_k
     # NOTE: the published weights were trained with truncation, not rounding.
-    return (query - key + (nk - 1) * stretch_k).long()
+    return (query - key + last).long()
+
+
+def _stretches(nq: int, nk: int, device: torch.device | None) -> tuple:
+    """Compute the distance of queries, that of keys, and the position of the last key."""
+    if not isinstance(nq, torch.SymInt) and not isinstance(nk, torch.SymInt):
+        stretch_k = max(nq / nk, 1.0)
+        return max(nk / nq, 1.0), stretch_k, (nk - 1) * stretch_k
+    # The same numbers as float32 tensors, as a program has no floats that depend on sizes. Python's
+    # doubles, rounded to float32 when a tensor is multiplied, equal these for all sizes below 4096.
+    queries, keys = (
+        torch.scalar_tensor(n, dtype=torch.float32, device=device) for n in (nq, nk)
+    )
+    most = torch.maximum(queries, keys)
+    return most / queries, most / keys, (keys - 1) * most / keys
 
 
 def resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
@@ -40,7 +54,7 @@ def resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
     Returns:
         (length, D), in the dtype of the table; the table itself if its length fits.
     """
-    if table.shape[0] == length:
+    if not isinstance(length, torch.SymInt) and table.shape[0] == length:
         return table
     resized = F.interpolate(_promote_half(table).T[None], size=length, mode="linear")
     return resized[0].T.to(table.dtype)
@@ -57,7 +71,7 @@ def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
     Returns:
         (nq, nk, D), the R of Eq. 4 for this axis.
     """
-    rows = resize_table(table, 2 * max(nq, nk) - 1)
+    rows = resize_table(table, 2 * torch.sym_max(nq, nk) - 1)
     return rows[relative_index(nq, nk, table.device)]
 
 
@@ -75,7 +89,8 @@ def absolute_position(
         (1, H, W, C), resized bicubically as in Detectron2's release.
     """
     table = pos_embed.unflatten(1, tuple(nominal_grid))
-    if tuple(nominal_grid) == tuple(grid):
+    dynamic = any(isinstance(n, torch.SymInt) for n in grid)
+    if not dynamic and tuple(nominal_grid) == tuple(grid):
         return table
     resized = F.interpolate(
         _promote_half(table.movedim(-1, 1)),
