@@ -55,11 +55,21 @@ class ROIPooler(nn.Module):
         self.level_range = finest, finest + len(scales) - 1
         self.canonical = canonical_box_size, canonical_level
 
-    def forward(self, x: Sequence[torch.Tensor], box_lists: Sequence[Boxes]) -> torch.Tensor:
-        """Crop M boxes of N images from a map (N, C, H, W) per level -> (M, C, *output_size)."""
+    def forward(
+        self,
+        x: Sequence[torch.Tensor],
+        box_lists: Sequence[Boxes],
+        images: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Crop M boxes of N images from a map (N, C, H, W) per level -> (M, C, *output_size).
+
+        ``images`` (M,) are those of the boxes if ``box_lists`` has one entry for all images.
+        """
         assert len(x) == len(self.level_poolers), f"{len(x)} maps do not match the scales."
-        images = [boxes.tensor.new_full((len(boxes), 1), i) for i, boxes in enumerate(box_lists)]
-        rois = torch.cat((torch.cat(images), Boxes.cat(box_lists).tensor), dim=1)  # (M, 5)
+        boxes = Boxes.cat(box_lists).tensor
+        if images is None:
+            images = torch.cat([b.tensor.new_full((len(b),), i) for i, b in enumerate(box_lists)])
+        rois = torch.cat((images[:, None].to(boxes.dtype), boxes), dim=1)  # (M, 5)
         assigned = assign_boxes_to_levels(box_lists, *self.level_range, *self.canonical)
         members = [(assigned == level).nonzero()[:, 0] for level in range(len(x))]
         crops = [pool(m, rois[rows]) for m, pool, rows in zip(x, self.level_poolers, members)]

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torchvision.ops import boxes as box_ops
 
+from .whole_batch import BatchSizes
+
 Index = int | slice | list | torch.Tensor
 RawBox = TypeVar("RawBox", list, tuple, np.ndarray, torch.Tensor)
 R = TypeVar("R", bound="Rows")
@@ -70,7 +72,7 @@ class Boxes(Rows):
 
     def __init__(self, tensor: torch.Tensor | np.ndarray | Sequence[Sequence[float]]):
         boxes = torch.as_tensor(tensor, dtype=torch.float32)
-        if boxes.numel() == 0:
+        if boxes.ndim != 2 and boxes.numel() == 0:
             boxes = boxes.reshape(0, 4)
         assert boxes.ndim == 2 and boxes.shape[1] == 4, f"{tuple(boxes.shape)} is not (N, 4)."
         super().__init__(boxes)
@@ -94,12 +96,15 @@ class Boxes(Rows):
         sides = self.tensor[:, 2:] - self.tensor[:, :2]
         return sides.gt(threshold).all(dim=1)
 
-    def clip(self, box_size: tuple[int, int]) -> None:
+    def clip(self, box_size: tuple[int, int] | BatchSizes) -> None:
         """Clip to an image of size (height, width), in a new ``tensor``.
 
         Raises:
             AssertionError: a coordinate is not finite.
         """
+        if isinstance(box_size, BatchSizes):
+            self.tensor = box_size.clip(self.tensor)
+            return
         assert torch.isfinite(self.tensor).all(), "Cannot clip boxes that contain Inf or NaN."
         self.tensor = box_ops.clip_boxes_to_image(self.tensor, tuple(box_size))
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .whole_batch import BatchSizes, is_exporting
+
 
 def _concatenate(values: list[Any]) -> Any:
     """Concatenate the values of one field: tensors, lists, or objects of a class with ``cat``."""
@@ -37,7 +39,7 @@ class Instances:
 
     def set(self, name: str, value: Any) -> None:
         """Add or replace a field; AssertionError for another length than that of other fields."""
-        if self._fields and len(value) != len(self):
+        if self._fields and not is_exporting() and len(value) != len(self):
             raise AssertionError(f"Field '{name}' has length {len(value)}, others {len(self)}.")
         self._fields[name] = value
 
@@ -79,7 +81,9 @@ class Instances:
         if isinstance(item, int):
             item = range(len(self))[item]  # negative ones too; IndexError beyond the end
             item = slice(item, item + 1)
-        return Instances(self._image_size, **{k: v[item] for k, v in self._fields.items()})
+        size: Any = self._image_size
+        size = size[item] if isinstance(size, BatchSizes) else size
+        return Instances(size, **{k: v[item] for k, v in self._fields.items()})
 
     def __len__(self) -> int:
         for value in self._fields.values():

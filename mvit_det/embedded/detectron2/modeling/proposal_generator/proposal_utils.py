@@ -5,11 +5,14 @@ Legend: L levels, N images, A_i boxes of level i.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances
+from detectron2.structures.whole_batch import BatchSizes, is_exporting
+
+from ..selection import nms_and_best
 
 # The logit of a ground truth box among the proposals: a probability of almost 1.
 GT_LOGIT = math.log((1.0 - 1e-10) / (1 - (1.0 - 1e-10)))
@@ -42,7 +45,7 @@ def find_top_rpn_proposals(
     """
     per_level = []
     for level, (boxes, logits) in enumerate(zip(proposals, pred_objectness_logits)):
-        best, index = logits.topk(min(pre_nms_topk, logits.shape[1]), dim=1)
+        best, index = logits.topk(torch.sym_min(pre_nms_topk, logits.shape[1]), dim=1)
         boxes = boxes.gather(1, index[..., None].expand(-1, -1, 4))
         per_level.append((boxes, best, torch.full_like(index, level)))
     boxes, logits, levels = (torch.cat(parts, dim=1) for parts in zip(*per_level))
@@ -52,15 +55,24 @@ def find_top_rpn_proposals(
             f"{int((~finite).sum())} of {finite.numel()} boxes or scores of the RPN are Inf or "
             "NaN: training has diverged. Lower the learning rate or lengthen the warm-up."
         )
+    if is_exporting():  # one entry for all images
+        image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(levels)
+        sizes: Any = BatchSizes(image_sizes, image.flatten())
+        boxes, logits, levels, finite = (
+            x.flatten(0, 1)[None] for x in (boxes, logits, levels, finite)
+        )
+        image_sizes = [sizes]
     results = []
     for i, (size, ok) in enumerate(zip(image_sizes, finite)):
+        size = size[ok] if isinstance(size, BatchSizes) else size
         result = Instances(size, proposal_boxes=Boxes(boxes[i, ok]), level=levels[i, ok])
         result.objectness_logits = logits[i, ok]
         result.proposal_boxes.clip(size)
         result = result[result.proposal_boxes.nonempty(threshold=min_box_size)]
         candidates = result.proposal_boxes.tensor, result.objectness_logits, result.level
         result.remove("level")
-        results.append(result[batched_nms(*candidates, nms_thresh)[:post_nms_topk]])
+        choice = nms_thresh, post_nms_topk, result.image_size, len(proposals)
+        results.append(result[nms_and_best(*candidates, *choice)])
     return results
 
 

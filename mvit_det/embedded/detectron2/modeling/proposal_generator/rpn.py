@@ -160,7 +160,7 @@ class RPN(ArgumentsModule):
         """Decode and select proposals, see ``find_top_rpn_proposals``; they have no gradient."""
         decoded = []
         for level_anchors, deltas in zip(anchors, pred_anchor_deltas):
-            starts = level_anchors.tensor.repeat(len(deltas), 1)  # (N * A_i, 4)
+            starts = level_anchors.tensor.repeat(deltas.shape[0], 1)  # (N * A_i, 4)
             boxes = self.box2box_transform.apply_deltas(deltas.flatten(0, 1), starts)
             decoded.append(boxes.unflatten(0, deltas.shape[:2]))
         topk = self.pre_nms_topk[self.training], self.post_nms_topk[self.training]

@@ -47,7 +47,7 @@ class CascadeROIHeads(StandardROIHeads):
         for k, (head, predictor) in enumerate(zip(self.box_head, self.box_predictor)):
             if k > 0:
                 proposals = self._refine(boxes, proposals, targets, k)
-            crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
+            crops = self._crop(self.box_pooler, maps, proposals, "proposal_boxes")
             if crops.requires_grad:  # all stages together have the gradient of one head
                 crops.register_hook(lambda gradient: gradient / self.num_cascade_stages)
             predictions = predictor(head(crops))

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from detectron2.layers import ShapeSpec, batched_nms
+from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
+from detectron2.structures.whole_batch import BatchSizes
 from detectron2.utils.events import get_event_storage
 
 from ..arguments import ArgumentsModule
 from ..box_regression import Box2BoxTransform
+from ..selection import nms_and_best
 
 PerImage = Sequence[Instances]
 PerImageTensors = tuple[torch.Tensor, ...]
@@ -37,11 +39,13 @@ def fast_rcnn_inference(
         rows, classes = selected.nonzero(as_tuple=True)
         per_class = image_boxes.unflatten(1, (-1, 4))  # (R_i, K or 1, 4)
         candidates = Boxes(per_class[rows, classes if per_class.shape[1] > 1 else 0])
+        if isinstance(image_shape, BatchSizes):
+            image_shape = image_shape[rows]
         candidates.clip(image_shape)
         detections = Instances(image_shape, pred_boxes=candidates, pred_classes=classes)
         detections.scores = image_scores[rows, classes]
-        keep = batched_nms(candidates.tensor, detections.scores, classes, nms_thresh)
-        keep = keep[: topk_per_image if topk_per_image >= 0 else None]
+        choice = nms_thresh, topk_per_image, image_shape, selected.shape[1]
+        keep = nms_and_best(candidates.tensor, detections.scores, classes, *choice)
         results.append(detections[keep])
         origins.append(rows[keep])
     return results, origins
@@ -133,8 +137,9 @@ class FastRCNNOutputLayers(ArgumentsModule):
         """Return, per image, boxes (R_i, K * 4) or (R_i, 4), XYXY in pixels."""
         starts = torch.cat([p.proposal_boxes.tensor for p in proposals])
         boxes = self.box2box_transform.apply_deltas(predictions[1], starts)
-        return boxes.split([len(p) for p in proposals])
+        return boxes.split([p.proposal_boxes.tensor.shape[0] for p in proposals])
 
     def predict_probs(self, predictions: Predictions, proposals: PerImage) -> PerImageTensors:
         """Return, per image, probabilities (R_i, K + 1)."""
-        return F.softmax(predictions[0], dim=-1).split([len(p) for p in proposals])
+        counts = [p.proposal_boxes.tensor.shape[0] for p in proposals]
+        return F.softmax(predictions[0], dim=-1).split(counts)

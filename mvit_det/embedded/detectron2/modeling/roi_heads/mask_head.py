@@ -24,7 +24,7 @@ LossesOrInstances = Any
 def _select_class(logits: torch.Tensor, classes: Sequence[torch.Tensor]) -> torch.Tensor:
     """Map (R, K, M, M) -> (R, M, M): the mask of the class of each box, or the only mask."""
     labels = torch.cat(list(classes))
-    rows = torch.arange(len(labels), device=labels.device)
+    rows = torch.arange(labels.shape[0], device=labels.device)
     return logits[rows, labels if logits.shape[1] > 1 else 0]
 
 
@@ -95,7 +95,7 @@ class MaskRCNNConvUpsampleHead(nn.Sequential):
         if self.training:
             return {"loss_mask": mask_rcnn_loss(logits, instances)}
         probabilities = _select_class(logits, [inst.pred_classes for inst in instances]).sigmoid()
-        counts = [len(inst) for inst in instances]
+        counts = [inst.pred_classes.shape[0] for inst in instances]
         for inst, masks in zip(instances, probabilities[:, None].split(counts)):
             inst.pred_masks = masks
         return instances

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from detectron2.structures import Instances, pairwise_iou
+from detectron2.structures.whole_batch import images_of
 from detectron2.utils.events import get_event_storage
 
 from ..arguments import ArgumentsModule
@@ -113,7 +114,7 @@ class StandardROIHeads(ArgumentsModule):
     ) -> LossesOrInstances:
         """Return losses, or detections in evaluation; only subclasses use ``targets``."""
         maps = [features[name] for name in self.box_in_features]
-        crops = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
+        crops = self._crop(self.box_pooler, maps, proposals, "proposal_boxes")
         predictions = self.box_predictor(self.box_head(crops))
         if self.training:
             return self.box_predictor.losses(predictions, proposals)
@@ -125,6 +126,11 @@ class StandardROIHeads(ArgumentsModule):
             labels = [x.gt_classes for x in instances]  # -1: ignored
             foreground = [(y >= 0) & (y < self.num_classes) for y in labels]
             instances = [x[mask] for x, mask in zip(instances, foreground)]
-        boxes = [x.proposal_boxes if self.training else x.pred_boxes for x in instances]
+        field = "proposal_boxes" if self.training else "pred_boxes"
         maps = [features[name] for name in self.mask_in_features]
-        return self.mask_head(self.mask_pooler(maps, boxes), instances)
+        return self.mask_head(self._crop(self.mask_pooler, maps, instances, field), instances)
+
+    @staticmethod
+    def _crop(pooler, maps: list[torch.Tensor], instances: PerImage, field: str) -> torch.Tensor:
+        """Crop the boxes ``field`` of all instances from the maps, in their order."""
+        return pooler(maps, [x.get(field) for x in instances], *images_of(instances))
