@@ -16,6 +16,7 @@ COMMANDS = {
     ),
     "predict": ("mvit_det.predict.__main__", "detect or classify what is in images and videos"),
     "evaluate": ("mvit_det.evaluation.__main__", "evaluate saved predictions, without a model"),
+    "export": ("mvit_det.export.__main__", "write a model as files that run without PyTorch"),
     "benchmark": (
         "mvit_det.benchmark.__main__",
         "measure the FLOPs, time and memory of the model of a config",

@@ -32,13 +32,21 @@ RULES = {
         True,
         {"backbone", "checkpoint", "commands", "config_names", "files", "randomness", "workers"},
     ),
-    "tasks": (True, {"data", "evaluation", "ava_files"}),
+    "tasks": (True, {"data", "evaluation", "ava_files", "detection", "recognition"}),
+    "exported": (False, set()),
+    "export": (True, {"predict", "tasks", "engine", "data", "exported"}),
     "benchmark": (True, {"tasks", "engine", "checkpoint"}),
     "check": (
         True,
         {"tasks", "engine", "checkpoint", "evaluation", "data", "files", "progress", "train"},
     ),
-    "predict": (True, {"progress", "tasks", "engine", "evaluation", "data", "ava_files", "files"}),
+    "predict": (
+        True,
+        {
+            *("progress", "tasks", "engine", "evaluation", "data", "ava_files", "files"),
+            "exported",
+        },
+    ),
     "ava_files": (False, {"files"}),
     "coco_files": (False, {"files"}),
     "coco_suspicions": (False, {"coco_files"}),
@@ -52,7 +60,10 @@ RULES = {
     "commands": (False, set()),
     "api": (False, {"engine", "checkpoint", "config_names"}),
     "train": (True, {"tasks", "engine", "data", "commands", "config_names", "workers"}),
-    "cli": (False, {"train", "check", "predict", "evaluation", "benchmark", "checkpoint"}),
+    "cli": (
+        False,
+        {"train", "check", "predict", "evaluation", "export", "benchmark", "checkpoint"},
+    ),
 }
 # Of rooms within a part: which others they may import, besides files at the part's top.
 ROOMS = {

@@ -121,10 +121,11 @@ def _split_windows_of_any_grid(x: torch.Tensor, size: tuple[int, ...]) -> torch.
     """Do the same as `_split_windows` by padding and reshaping, without a branch on the grid."""
     axes, grid = len(size), x.shape[1:-2]
     # from the last axis to the first; heads and D stay as they are
-    padding = [p for n, w in reversed(list(zip(grid, size))) for p in (0, -(-n // w) * w - n)]
-    x = F.pad(x, [0, 0, 0, 0, *padding])
+    counts = _count_windows(grid, size)
+    padding = [p for n, w, k in zip(grid, size, counts) for p in (k * w - n, 0)]
+    x = F.pad(x, [0, 0, 0, 0, *reversed(padding)])
     for axis, w in reversed(list(enumerate(size))):
-        x = x.unflatten(1 + axis, (-(-grid[axis] // w), w))
+        x = x.unflatten(1 + axis, (counts[axis], w))
     return x.permute(_windows_first(axes)).flatten(1 + axes, 2 * axes).flatten(0, axes)
 
 
@@ -133,13 +134,17 @@ def _merge_windows_of_any_grid(
 ) -> torch.Tensor:
     """Do the same as `_merge_windows` by reshaping and cropping, without a branch on the grid."""
     axes = len(size)
-    counts = [-(-n // w) for n, w in zip(grid, size)]
-    x = x.unflatten(1, size).unflatten(0, (-1, *counts))
+    x = x.unflatten(1, size).unflatten(0, (-1, *_count_windows(grid, size)))
     order = sorted(range(x.ndim), key=_windows_first(axes).__getitem__)  # the inverse permutation
     x = x.permute(order)
     for axis, n in enumerate(grid):
         x = x.flatten(1 + axis, 2 + axis).narrow(1 + axis, 0, n)
     return x
+
+
+def _count_windows(grid: Sequence[int], size: tuple[int, ...]) -> list[int]:
+    """Return the windows along each axis; ONNX rounds quotients of negative numbers up."""
+    return [(n + w - 1) // w for n, w in zip(grid, size)]
 
 
 def _windows_first(axes: int) -> tuple[int, ...]:

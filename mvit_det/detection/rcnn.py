@@ -132,7 +132,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         if not do_postprocess:
             return results
         return [
-            {"instances": _postprocess(x, result)} for x, result in zip(batched_inputs, results)
+            {"instances": postprocess(x, result)} for x, result in zip(batched_inputs, results)
         ]
 
     @torch.no_grad()
@@ -212,7 +212,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         return view.masks_to_frame(in_view.pred_masks)
 
 
-def _postprocess(x: Input, result: Instances) -> Instances:
+def postprocess(x: Input, result: Instances) -> Instances:
     """Scale the detections of one image to its "height" and "width", as Detectron2 does."""
     height, width = x["image"].shape[-2:]
     height, width = int(x.get("height", height)), int(x.get("width", width))

@@ -21,6 +21,7 @@ from mvit_det.data.image_files import configured_pictures
 from mvit_det.engine import apply_overrides, build_model, load_config, open_device
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.errors import UserError, check_count, check_share
+from mvit_det.exported import ExportedModel, is_export
 from mvit_det.predict.key_clips import (
     KeyClip,
     describe_outside,
@@ -54,7 +55,7 @@ class Predictor:
 
     Args:
         config: a LazyConfig, .py or the config.yaml of a run.
-        weights: a checkpoint that matches the model completely, in any published format, or the
+        weights: the folder of an exported model; or a checkpoint that matches the model completely, in any published format, or the
             name of published weights; by default the best or else the last checkpoint next to the
             config.yaml, or in the config's train.output_dir.
         overrides: ``key=value`` changes to the config.
@@ -106,10 +107,17 @@ class Predictor:
         path = os.fspath(weights) if weights else find_weights(cfg, Path(config))
         _use_classes_of_run(cfg, path, self.task.num_classes_key)
         self.categories: list[Category] = self.task.categories(cfg, class_names)
-        self.model = _build_on_device(cfg, device)
-        ema = OmegaConf.select(cfg, "train.init_ema", default=True)
-        StrictCheckpointer(self.model, complete=True, ema=ema).load(path)
+        self.model = self._open(cfg, path, device)
         logger.info("Weights: %s", path)
+
+    def _open(self, cfg: DictConfig, path: str, device: str | None) -> nn.Module:
+        """Build the model and load its weights, or open an exported model."""
+        if is_export(path):
+            return ExportedModel(path, self.task)
+        model = _build_on_device(cfg, device)
+        ema = OmegaConf.select(cfg, "train.init_ema", default=True)
+        StrictCheckpointer(model, complete=True, ema=ema).load(path)
+        return model
 
     @property
     def class_names(self) -> list[str]:

@@ -122,12 +122,15 @@ class ActionDetector(nn.Module):
             features.update(zip(members, rows.split([len(part) for part in group_boxes])))
         return self.head(torch.cat([features[index] for index in range(len(boxes))]))
 
-    def features(self, inputs: torch.Tensor, boxes: Sequence[torch.Tensor]) -> torch.Tensor:
+    def features(
+        self, inputs: torch.Tensor, boxes: Sequence[torch.Tensor] | torch.Tensor
+    ) -> torch.Tensor:
         """Compute the features of each box.
 
         Args:
             inputs: (B, 3, T, H, W), normalised.
-            boxes: B of (N, 4) XYXY in pixels of the clip.
+            boxes: B of (N, 4) XYXY in pixels of the clip; or one (sum of N, 5), the index of the
+                clip first.
 
         Returns:
             (sum of N, C).
@@ -149,12 +152,16 @@ class ActionDetector(nn.Module):
         # frame followed by an average, since both are linear, at 1 / T' of the cost.
         # (B, T', H', W', C) -> (B, C, H', W')
         maps = self.norm(tokens).mean(dim=1).movedim(-1, 1)
-        boxes = [clip_boxes.to(device, non_blocking=True) for clip_boxes in boxes]
+        if not isinstance(boxes, torch.Tensor):
+            boxes = [clip_boxes.to(device, non_blocking=True) for clip_boxes in boxes]
         return box_features(maps, boxes, 1 / self.stride, self.roi_size)
 
 
 def box_features(
-    maps: torch.Tensor, boxes: Sequence[torch.Tensor], scale: float, roi_size: int
+    maps: torch.Tensor,
+    boxes: Sequence[torch.Tensor] | torch.Tensor,
+    scale: float,
+    roi_size: int,
 ) -> torch.Tensor:
     """Take the maximum over the RoIAlign samples of each box (paper, appendix B.6).
 
@@ -163,7 +170,7 @@ def box_features(
 
     Args:
         maps: (B, C, H', W') of any floating type; sampled in float32.
-        boxes: B of (N, 4) XYXY in pixels.
+        boxes: B of (N, 4) XYXY in pixels, or (sum of N, 5), the index of the map first.
         scale: cells of the map per pixel, 1 / 32 for MViT. PySlowFast's default of 1 / 16 fits its
             ResNets; on this map it would double all distances from the upper left corner.
         roi_size: samples along each side of a box.
@@ -176,7 +183,7 @@ def box_features(
     # all boxes are read half a cell too far to the upper left, as in PySlowFast and in training.
     samples = roi_align(
         maps.float(),
-        [clip_boxes.float() for clip_boxes in boxes],
+        boxes if isinstance(boxes, torch.Tensor) else [part.float() for part in boxes],
         roi_size,
         spatial_scale=scale,
         sampling_ratio=-1,  # as many as a bin has cells, rounded up

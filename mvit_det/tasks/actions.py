@@ -25,6 +25,7 @@ from mvit_det.data.custom.categories import Category, categories_from_config, tr
 from mvit_det.errors import UserError, shorten_list
 from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
 from mvit_det.evaluation.drawing.people import draw_people
+from mvit_det.recognition.program import ActionProgram
 from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper, target_of
 from mvit_det.tasks.classification import class_rows, finite
 from mvit_det.tasks.random_inputs import random_boxes
@@ -46,6 +47,7 @@ class ActionDetection(Task):
         "--train-videos FOLDER --train-actions CSV --val-videos FOLDER --val-actions CSV",
     )
     predict_inputs = "VIDEOS --boxes CSV"
+    program = ActionProgram
     headlines = ("mAP50",)
     output_files = {
         "action_detections.csv": "the scores of each box and action, in AVA's format",

@@ -66,6 +66,35 @@ class Inference(Protocol):
         """Describe in words what the entries are, for the log."""
 
 
+class Program(Protocol):
+    """The model of a task as a module whose inputs and outputs are tensors, for export.
+
+    ``inputs`` and ``outputs`` are name -> (dtype, axes, meaning); an axis is a number, or a letter
+    if any size is possible: N is the batch, H and W are pixels.
+    """
+
+    inputs: Mapping[str, tuple[str, str, str]]
+    outputs: Mapping[str, tuple[str, str, str]]
+
+    def example_shape(self, size: Sequence[int] | None) -> tuple[int, ...]:
+        """Return the shape of one sample to trace with, of ``size`` (H, W) or any."""
+
+    def encode(self, batch: Any, inputs: Mapping) -> tuple[torch.Tensor, ...]:
+        """Convert the model's input to ``inputs``; static."""
+
+    def decode(self, outputs: Sequence[torch.Tensor], batch: Any) -> Any:
+        """Convert ``outputs`` to the model's output; static."""
+
+    def compare(
+        self, expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor]
+    ) -> dict[str, float]:
+        """Return by name how much two outputs differ, relative to the largest value.
+
+        Results that one of them lacks are counted as ``missing``, and as ``at_a_cut`` if rounding
+        may be the reason.
+        """
+
+
 class Task:
     """One of the tasks that configs are for; everything specific to a task is here.
 
@@ -89,6 +118,7 @@ class Task:
         predict_inputs: the arguments of ``python -m mvit_det.predict``.
         headlines: the most important metrics, in this order.
         output_files: what evaluations write to the output folder: file -> description.
+        program: class of the model as a `Program`, for export.
         two_stages: the model has Detectron2's two-stage interface. FLOPs are then counted per part,
             on the conventional number of boxes; otherwise for one evaluation of the whole model.
     """
@@ -104,6 +134,7 @@ class Task:
     predict_inputs: ClassVar[str] = ""
     headlines: ClassVar[tuple[str, ...]] = ()
     output_files: ClassVar[Mapping[str, str]] = {}
+    program: ClassVar[Any] = None
     two_stages: ClassVar[bool] = False
 
     # ---------------------------------------------------------------------------------- custom data
@@ -272,6 +303,17 @@ class Task:
             UserError: the config has no such parts, or its task cannot predict.
         """
         raise self._unsupported("predict with")
+
+    def preprocessing(self, cfg: DictConfig) -> dict[str, Any]:
+        """Return as numbers how a sample becomes the model's input, for other programs.
+
+        Args:
+            cfg: with ``dataloader.test.mapper``.
+
+        Raises:
+            UserError: it cannot be described by numbers.
+        """
+        raise self._unsupported("export")
 
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make random inputs in the form that the model takes: for evaluation, and for training.

@@ -27,6 +27,7 @@ from mvit_det.errors import UserError, not_finite, shorten_list
 from mvit_det.evaluation.classification.metrics import TOP, best_classes
 from mvit_det.evaluation.drawing.boxes import enlargement, resize_image
 from mvit_det.evaluation.drawing.labels import panel
+from mvit_det.recognition.program import ClassifierProgram
 from mvit_det.tasks.base import (
     Categories,
     Pair,
@@ -39,6 +40,8 @@ from mvit_det.tasks.base import (
 
 # value of the key ``classes`` of a data set that has the classes of the run
 _FOLLOWS = "${categories}"
+# steps of a transform that the exported run.py has
+_EXPORTED_STEPS = ("Resize", "CenterCrop", "MaybeToTensor", "ToTensor", "Normalize")
 
 
 class Classification(Task):
@@ -54,6 +57,7 @@ class Classification(Task):
         "--train-images FOLDER --val-images FOLDER  (one folder per class)",
     )
     predict_inputs = "PICTURES"
+    program = ClassifierProgram
     headlines = ("top1", "top5")
     output_files = {
         "classification_predictions.npz": "the five best classes of each image (numpy.load)",
@@ -130,6 +134,29 @@ class Classification(Task):
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClassInference":
         """Build `ClassInference` from the transform of the test mapper, ignoring the threshold."""
         return ClassInference(instantiate(required_mapper(cfg, "transform").transform))
+
+    def preprocessing(self, cfg: DictConfig) -> dict[str, Any]:
+        """Describe resizing, crop and normalisation.
+
+        Raises:
+            UserError: the transform is another one than those of `test_transform`.
+        """
+        transform = instantiate(required_mapper(cfg, "transform").transform)
+        steps = {type(step).__name__: step for step in getattr(transform, "transforms", ())}
+        if list(steps) != [n for n in _EXPORTED_STEPS if n in steps] or "Normalize" not in steps:
+            raise UserError(
+                f"dataloader.test.mapper.transform with {shorten_list(steps)} cannot be exported: "
+                "test_transform of a square size, or with protocol=resize, can."
+            )
+        resize, normalize = steps["Resize"], steps["Normalize"]
+        size = resize.size if isinstance(resize.size, int) else list(resize.size)
+        size = size[0] if isinstance(size, list) and len(size) == 1 else size
+        crop = list(steps["CenterCrop"].size) if "CenterCrop" in steps else None
+        numbers = {"mean": normalize.mean, "std": normalize.std}
+        numbers = {k: [float(x) for x in torch.as_tensor(v).flatten()] for k, v in numbers.items()}
+        key = "short_side" if isinstance(size, int) else "size"
+        resized = {key: size, "interpolation": resize.interpolation.value}
+        return {"resize": resized, "crop": crop, "channels": "RGB", "scale": 1 / 255, **numbers}
 
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make images or clips of ``shape`` and labels (B,) of int64."""

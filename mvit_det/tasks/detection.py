@@ -1,5 +1,6 @@
 """Object detection and instance segmentation: boxes and masks in COCO's formats."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from mvit_det.data.checks.boxes import check_boxes, check_coco_file
 from mvit_det.data.checks.findings import FileCheck, Finding
 from mvit_det.data.custom.files import CustomFiles
 from mvit_det.data.detection.custom import use_custom_boxes
+from mvit_det.detection.program import DetectorProgram
 from mvit_det.errors import UserError
 from mvit_det.evaluation.detection.evaluator import detection_columns, result_rows
 from mvit_det.evaluation.drawing.boxes import enlargement, overlay, resize_image
@@ -32,6 +34,7 @@ class Detection(Task):
     num_classes_key = "model.roi_heads.num_classes"
     inputs = "pictures"
     gives_boxes = True
+    program = DetectorProgram
     two_stages = True
     files = ("json", "images")
     replace_data = staticmethod(use_custom_boxes)
@@ -70,6 +73,28 @@ class Detection(Task):
         mapper = required_mapper(cfg, "augmentations", "image_format")
         augmentations = T.AugmentationList(instantiate(mapper.augmentations))
         return BoxInference(augmentations, mapper.image_format, score_threshold)
+
+    def preprocessing(self, cfg: DictConfig) -> dict[str, Any]:
+        """Describe the resizing and the order of channels; the program normalises.
+
+        Raises:
+            UserError: the test images are changed in another way than by one ResizeShortestEdge.
+        """
+        mapper = required_mapper(cfg, "augmentations", "image_format")
+        steps = instantiate(mapper.augmentations)
+        sides = {side for step in steps for side in getattr(step, "short_edge_length", (None, 0))}
+        if len(steps) > 1 or len(sides) > 1 or mapper.image_format not in ("BGR", "RGB"):
+            raise UserError(
+                f"dataloader.test.mapper.augmentations={mapper.augmentations} cannot be exported: "
+                "one ResizeShortestEdge of one length can, and image_format BGR or RGB."
+            )
+        resize = {"short_side": 0, "max_side": None, "interpolation": "bilinear"}
+        for step in steps:
+            names = {2: "bilinear", 3: "bicubic", 0: "nearest"}
+            longest = None if step.max_size == sys.maxsize else int(step.max_size)
+            resize = {"short_side": int(sides.pop()), "max_side": longest}
+            resize["interpolation"] = names.get(int(step.interp), "bilinear")
+        return {"resize": resize, "channels": mapper.image_format, "normalised_by": "the model"}
 
     def random_inputs(self, model: nn.Module, shape: Sequence[int], device: torch.device) -> Pair:
         """Make uint8 images (B, 3, H, W) as dicts, and the same with 8 random instances each.

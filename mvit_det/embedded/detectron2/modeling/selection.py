@@ -31,4 +31,6 @@ def nms_and_best(
     spare = placed.new_tensor([[-3, -3, -2, -2], [-6, -6, -5, -5]])
     keep = nms(torch.cat([placed, spare]), F.pad(scores, (0, 2), value=-1e9), nms_thresh)
     keep = keep[keep < scores.shape[0]]
-    return keep if count < 0 else keep[image_size.is_among_first(keep, count)]
+    keep = keep if count < 0 else keep[image_size.is_among_first(keep, count)]
+    torch._check(keep.shape[0] < 1 << 30)  # products of an unlimited size exceed ONNX's integers
+    return keep

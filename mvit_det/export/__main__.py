@@ -1,0 +1,224 @@
+"""The command line of export."""
+
+import json
+import logging
+import platform
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.utils.logger import setup_logger
+from PIL import Image
+
+import mvit_det
+from mvit_det.data.synthetic.shapes import draw_picture
+from mvit_det.engine import add_config_flags, apply_overrides, load_config
+from mvit_det.errors import UserError, exit_on_user_error
+from mvit_det.export import convert, parity
+from mvit_det.exported.folder import MODEL_JSON
+from mvit_det.exported.formats import CONVERTERS, FILES, RUNTIMES, check_packages
+from mvit_det.exported.runtime import open_runtime
+from mvit_det.predict.predictor import Predictor
+
+logger = logging.getLogger("mvit_det.export")
+RUN = Path(__file__).with_name("run.py")
+# shapes of the pictures that are drawn for the proof, (H, W)
+DRAWN = ((160, 160), (120, 160), (160, 100))
+
+
+def argument_parser() -> ArgumentParser:
+    """Build the parser of ``python -m mvit_det.export``."""
+    parser = ArgumentParser(
+        description="Write a trained model as a folder that runs where no PyTorch is: the model, "
+        "model.json, which describes it, run.py, which predicts with it, and a picture with its "
+        "results. The exported model is compared with the PyTorch model before the command ends."
+    )
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="a .py, a .yaml or a config's name"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="a checkpoint, or the name of published weights; default: model_best.pth, or else "
+        "model_final.pth, of the config's run",
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="created if necessary")
+    parser.add_argument(
+        "--format",
+        choices=FILES,
+        default="onnx",
+        help="onnx (default) for onnxruntime and others, openvino, or torch_export",
+    )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="fix the size of inputs, in pixels, and the batch to one; default: any",
+    )
+    parser.add_argument(
+        "--pictures",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="pictures for the proof; default: drawn ones",
+    )
+    parser.add_argument(
+        "--class-names", metavar="NAMES", help="as for mvit_det.predict; default: the config's"
+    )
+    add_config_flags(parser)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the config")
+    return parser
+
+
+def main(args: Namespace) -> dict[str, Any]:
+    """Export, prove and describe a model; return its description, as in model.json.
+
+    Raises:
+        UserError: the model cannot be exported, or its results differ from the PyTorch model's.
+    """
+    packages = needed_packages(args.format)
+    check_packages(args.format, *packages)
+    if mvit_det.host() != "embedded":
+        raise UserError(
+            "Export needs the embedded Detectron2: set the environment variable "
+            "MVIT_DET_HOST=embedded."
+        )
+    if args.size and min(args.size) < 32:
+        raise UserError(f"--size {args.size[0]} {args.size[1]} must be at least 32 32.")
+    cfg = apply_overrides(load_config(args.config_file, args.allow_target), args.overrides)
+    predictor = Predictor(
+        args.config_file,
+        args.weights,
+        overrides=args.overrides,
+        allow_targets=args.allow_target,
+        device="cpu",
+        class_names=args.class_names,
+    )
+    task = predictor.task
+    preprocessing = task.preprocessing(cfg)
+    program = task.program(predictor.model).eval()
+    inputs = convert.fixed_axes(program.inputs, args.size)
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL_JSON).unlink(missing_ok=True)
+
+    logger.info("Tracing the model ...")
+    example, _ = task.random_inputs(
+        predictor.model,
+        (1 if args.size else 2, *program.example_shape(args.size)),
+        torch.device("cpu"),
+    )
+    exported = convert.trace(program, program.encode(example, inputs), inputs)
+    logger.info("Converting it to %s ...", args.format)
+    convert.save(exported, folder, args.format, inputs, program.outputs)
+
+    logger.info("Comparing it with the PyTorch model ...")
+    run = open_runtime(folder, args.format, program.outputs)
+    pictures = read_pictures(args.pictures)
+    batches = proof_batches(predictor, program, pictures, args.size)
+    figures = parity.measure(program, run, batches, inputs)
+    parity.check(figures, args.format)
+    description = {
+        "mvit_det": mvit_det.__version__,
+        "task": type(task).__name__,
+        "format": args.format,
+        "precision": "fp32",
+        "inputs": describe(inputs),
+        "outputs": describe(program.outputs),
+        "preprocessing": preprocessing,
+        "categories": predictor.categories,
+        "made_from": {"config": str(args.config_file), "weights": str(args.weights)},
+        "made_with": versions(args.format),
+        "parity": {"tolerance": parity.TOLERANCE, **parity.summarise(figures), "batches": figures},
+    }
+    shutil.copyfile(RUN, folder / RUN.name)
+    if task.inputs == "pictures":
+        write_example(predictor, folder, pictures[0])
+    (folder / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", "utf-8")
+    logger.info("Largest differences: %s", parity.summarise(figures))
+    logger.info("Wrote %s. Next: python %s --help", folder, folder / RUN.name)
+    return description
+
+
+def describe(ports: Any) -> dict[str, dict[str, str]]:
+    """Convert inputs or outputs for model.json."""
+    keys = "dtype", "axes", "meaning"
+    return {name: dict(zip(keys, port)) for name, port in ports.items()}
+
+
+def needed_packages(form: str) -> tuple[str, ...]:
+    """Return the packages that write and run a format."""
+    return (*CONVERTERS.get(form, ()), *RUNTIMES[form])
+
+
+def versions(form: str) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a format needs."""
+    packages = ["torch", "torchvision", *needed_packages(form)]
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def read_pictures(files: Sequence[str]) -> list[np.ndarray]:
+    """Read pictures as (H, W, 3) uint8 BGR, or draw some."""
+    if not files:
+        drawn = []
+        for seed, (height, width) in enumerate(DRAWN):
+            rng = np.random.default_rng(seed)
+            picture, _ = draw_picture(rng, max(height, width), 5, (24, 80))
+            drawn.append(np.ascontiguousarray(picture[:height, :width, ::-1]))
+        return drawn
+    found = []
+    for file in files:
+        try:
+            found.append(np.array(Image.open(file).convert("RGB"))[:, :, ::-1])
+        except OSError as error:
+            raise UserError(f"--pictures {file} cannot be read ({error}).") from error
+    return found
+
+
+def proof_batches(
+    predictor: Predictor, program: Any, pictures: Sequence[np.ndarray], size: Sequence[int] | None
+) -> list[Any]:
+    """Return inputs of the model of three sizes, or of the fixed one."""
+    inference, task = predictor.inference, predictor.task
+    batches = []
+    if task.inputs == "pictures":
+        samples = [inference.prepare(picture) for picture in pictures]
+        batches = [inference.batch([sample]) for sample in samples]
+        if task.gives_boxes and not size:
+            batches.append(inference.batch(samples))
+    if task.gives_boxes:
+        return batches
+    *rest, height, width = program.example_shape(size)
+    for count, more in [(1, 0)] if size else [(1, 0), (2, 32), (3, 64)]:
+        shape = (count, *rest, height + more, width + more // 2)
+        batches.append(task.random_inputs(predictor.model, shape, torch.device("cpu"))[0])
+    return batches
+
+
+def write_example(predictor: Predictor, folder: Path, picture: np.ndarray) -> None:
+    """Write a picture and the entries of predictions.json that `predict` would give for it."""
+    Image.fromarray(picture[:, :, ::-1]).save(folder / "example.png")
+    rows = predictor.inference.rows(predictor(picture), 1, predictor.categories)
+    (folder / "example.json").write_text(json.dumps(rows), "utf-8")
+
+
+def run_command(arguments: Sequence[str], prog: str) -> None:
+    """Run one command line, with ``prog`` as the program name."""
+    parser = argument_parser()
+    parser.prog = prog
+    args = parser.parse_args(arguments)
+    setup_logger(name="mvit_det")
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    with exit_on_user_error():
+        main(args)
+
+
+if __name__ == "__main__":
+    run_command(sys.argv[1:], "python -m mvit_det.export")

@@ -1,0 +1,83 @@
+"""The folder of an exported model, and the model in it in place of a checkpoint."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mvit_det.errors import UserError, excerpt
+from mvit_det.exported.formats import FILES
+from mvit_det.exported.runtime import Run, open_runtime
+
+MODEL_JSON = "model.json"
+KEYS = ("format", "task", "inputs", "outputs", "categories", "preprocessing")
+
+
+def is_export(path: str | os.PathLike | None) -> bool:
+    """Return whether a path is a folder, which is no checkpoint."""
+    return path is not None and Path(path).is_dir()
+
+
+def read_model_json(folder: Path) -> dict[str, Any]:
+    """Read the description of an exported model.
+
+    Raises:
+        UserError: the folder is not that of an exported model, or a file is missing or damaged.
+    """
+    path = folder / MODEL_JSON
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no {MODEL_JSON}: give a checkpoint, or a folder that "
+            "`python -m mvit_det.export` wrote."
+        )
+    try:
+        model = json.loads(path.read_text("utf-8"))
+        lacking = [key for key in KEYS if key not in model]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({excerpt(error)}): export again.") from error
+    if lacking or model["format"] not in FILES:
+        what = f"lacks {', '.join(lacking)}" if lacking else f"has format={model['format']!r}"
+        raise UserError(f"{path} {what}: export again with this version.")
+    if not (folder / FILES[model["format"]]).is_file():
+        raise UserError(f"{folder} lacks {FILES[model['format']]}: export again.")
+    return model
+
+
+class ExportedModel(nn.Module):
+    """An exported model that takes and returns what the model of its task does.
+
+    Args:
+        folder: written by ``python -m mvit_det.export``.
+        task: the task of the config, an object of `mvit_det.tasks`.
+
+    Raises:
+        UserError: the folder is not that of such a model, or is of another task.
+    """
+
+    def __init__(self, folder: str | os.PathLike, task: Any):
+        super().__init__()
+        self.description = read_model_json(Path(folder))
+        if self.description["task"] != type(task).__name__:
+            raise UserError(
+                f"{folder} is an exported model of {self.description['task']}, but the config is "
+                f"of {type(task).__name__}: give the folder or the config of the same task."
+            )
+        self.task = task
+        outputs = self.description["outputs"]
+        self.run: Run = open_runtime(Path(folder), self.description["format"], outputs)
+        self.eval()
+
+    def forward(self, batch: Any) -> Any:
+        """Predict a batch as the model does in evaluation."""
+        program = self.task.program
+        ports = {k: tuple(port.values()) for k, port in self.description["inputs"].items()}
+        inputs = program.encode(batch, ports)
+        return program.decode(self.run([x.contiguous().cpu() for x in inputs]), batch)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of inputs and outputs."""
+        return torch.device("cpu")
