@@ -58,8 +58,19 @@ class DetectorProgram(nn.Module):
         features = self.model.backbone(batch.tensor)
         proposals, _ = self.model.proposal_generator(batch, features)
         (found,), _ = self.model.roi_heads(batch, features, proposals)
-        outputs = found.image_size.image, found.pred_boxes.tensor, found.scores, found.pred_classes
-        return (*outputs, found.pred_masks[:, 0]) if found.has("pred_masks") else outputs
+        outputs: tuple = found.image_size.image, found.pred_boxes.tensor, found.scores, found.pred_classes
+        if found.has("pred_masks"):
+            outputs = *outputs, found.pred_masks[:, 0].float()
+        return outputs
+
+    def networks(self) -> list[nn.Module]:
+        """Return the parts that may compute in half precision: all but the arithmetic of boxes."""
+        heads = self.model.roi_heads
+        parts = self.model.backbone, self.model.proposal_generator.rpn_head
+        stages = [heads.box_head, heads.box_predictor]
+        if isinstance(heads.box_head, nn.ModuleList):
+            stages = [*heads.box_head, *heads.box_predictor]
+        return [*parts, *stages, *([heads.mask_head] if heads.mask_on else [])]
 
     def normalise(self, images: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         """Normalise images and pad them with zeros to a multiple of the coarsest stride."""

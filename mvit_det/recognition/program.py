@@ -1,6 +1,7 @@
 """Classifiers and action detectors as functions of tensors alone, which `torch.export` traces."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +21,8 @@ class ClassifierProgram(nn.Module):
 
     def __init__(self, model: Recognizer):
         super().__init__()
-        self.model = model
+        self.model = deepcopy(model)
+        self.unchanged = [model]  # in a list: no part of this module
         self.inputs: Ports = {"inputs": ("float32", _axes(model.backbone), "normalised, RGB")}
 
     def example_shape(self, size: Sequence[int] | None) -> tuple[int, ...]:
@@ -31,9 +33,13 @@ class ClassifierProgram(nn.Module):
         """Classify (N, 3, H, W) or (N, 3, T, H, W)."""
         return (self.model({"inputs": inputs}),)
 
+    def networks(self) -> list[nn.Module]:
+        """Return the parts that may compute in half precision."""
+        return [self.model.backbone.patch_embed, *self.model.backbone.blocks]
+
     def reference(self, batch: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
         """Return what the model gives as ``outputs``."""
-        return (self.model({"inputs": self.encode(batch, self.inputs)[0]}),)
+        return (self.unchanged[0]({"inputs": self.encode(batch, self.inputs)[0]}),)
 
     @staticmethod
     def encode(batch: Mapping[str, Any], inputs: Ports) -> tuple[torch.Tensor, ...]:
@@ -63,7 +69,8 @@ class ActionProgram(nn.Module):
 
     def __init__(self, model: ActionDetector):
         super().__init__()
-        self.model = model
+        self.model = deepcopy(model)
+        self.unchanged = [model]  # in a list: no part of this module
         self.inputs: Ports = {
             "inputs": ("float32", _axes(model.backbone), "normalised, RGB"),
             "boxes": ("float32", "M,4", "x1, y1, x2, y2 in pixels of the clip"),
@@ -83,7 +90,7 @@ class ActionProgram(nn.Module):
 
     def reference(self, batch: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
         """Return what the model gives as ``outputs``."""
-        return (torch.cat(self.model(batch)),)
+        return (torch.cat(self.unchanged[0](batch)),)
 
     @staticmethod
     def encode(batch: Mapping[str, Any], inputs: Ports) -> tuple[torch.Tensor, ...]:
@@ -98,6 +105,7 @@ class ActionProgram(nn.Module):
         return list(outputs[0].split([len(part) for part in batch["boxes"]]))
 
     compare = ClassifierProgram.compare
+    networks = ClassifierProgram.networks
 
 
 def _axes(backbone: Any) -> str:

@@ -79,6 +79,12 @@ class Program(Protocol):
     def example_shape(self, size: Sequence[int] | None) -> tuple[int, ...]:
         """Return the shape of one sample to trace with, of ``size`` (H, W) or any."""
 
+    def networks(self) -> list[nn.Module]:
+        """Return the modules that may compute in half precision."""
+
+    def reference(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """Return ``outputs`` as the PyTorch model gives them, for comparison."""
+
     def encode(self, batch: Any, inputs: Mapping) -> tuple[torch.Tensor, ...]:
         """Convert the model's input to ``inputs``; static."""
 
