@@ -37,9 +37,7 @@ def _stretches(nq: int, nk: int, device: torch.device | None) -> tuple:
         return max(nk / nq, 1.0), stretch_k, (nk - 1) * stretch_k
     # The same numbers as float32 tensors, as a program has no floats that depend on sizes. Python's
     # doubles, rounded to float32 when a tensor is multiplied, equal these for all sizes below 4096.
-    queries, keys = (
-        torch.scalar_tensor(n, dtype=torch.float32, device=device) for n in (nq, nk)
-    )
+    queries, keys = (torch.scalar_tensor(n, dtype=torch.float32, device=device) for n in (nq, nk))
     most = torch.maximum(queries, keys)
     return most / queries, most / keys, (keys - 1) * most / keys
 

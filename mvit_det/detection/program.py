@@ -58,7 +58,12 @@ class DetectorProgram(nn.Module):
         features = self.model.backbone(batch.tensor)
         proposals, _ = self.model.proposal_generator(batch, features)
         (found,), _ = self.model.roi_heads(batch, features, proposals)
-        outputs: tuple = found.image_size.image, found.pred_boxes.tensor, found.scores, found.pred_classes
+        outputs: tuple = (
+            found.image_size.image,
+            found.pred_boxes.tensor,
+            found.scores,
+            found.pred_classes,
+        )
         if found.has("pred_masks"):
             outputs = *outputs, found.pred_masks[:, 0].float()
         return outputs

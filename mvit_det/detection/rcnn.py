@@ -131,9 +131,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
             results = [self._add_masks(x, boxes) for x, boxes in zip(batched_inputs, copies)]
         if not do_postprocess:
             return results
-        return [
-            {"instances": postprocess(x, result)} for x, result in zip(batched_inputs, results)
-        ]
+        return [{"instances": postprocess(x, result)} for x, result in zip(batched_inputs, results)]
 
     @torch.no_grad()
     def _detect(self, batched_inputs: Sequence[Input]) -> list[Instances]:

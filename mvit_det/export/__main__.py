@@ -28,7 +28,8 @@ from mvit_det.exported.runtime import open_runtime
 from mvit_det.predict.predictor import Predictor
 
 logger = logging.getLogger("mvit_det.export")
-RUN = Path(__file__).with_name("run.py")
+# what a task predicts -> the script that does so
+SCRIPTS = {"pictures": "run_pictures.py", "videos": "run_videos.py"}
 # shapes of the pictures that are drawn for the proof, (H, W)
 DRAWN = ((160, 160), (120, 160), (160, 100))
 
@@ -154,12 +155,13 @@ def main(args: Namespace) -> dict[str, Any]:
         "made_with": versions(args.format),
         "parity": {"tolerance": parity.TOLERANCE, **parity.summarise(figures), "batches": figures},
     }
-    shutil.copyfile(RUN, folder / RUN.name)
+    if task.inputs in SCRIPTS:
+        shutil.copyfile(Path(__file__).with_name(SCRIPTS[task.inputs]), folder / "run.py")
     if task.inputs == "pictures":
         write_example(predictor, folder, pictures[0])
     (folder / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", "utf-8")
     logger.info("Largest differences: %s", parity.summarise(figures))
-    logger.info("Wrote %s. Next: python %s --help", folder, folder / RUN.name)
+    logger.info("Wrote %s", folder)
     return description
 
 

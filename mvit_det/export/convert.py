@@ -44,9 +44,7 @@ def trace(
     # Otherwise the tracer adds a condition for each size that might be 1.
     oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)
     with torch.no_grad(), oblivious, quiet():
-        return torch.export.export(
-            program, tuple(examples), dynamic_shapes=dynamic, strict=False
-        )
+        return torch.export.export(program, tuple(examples), dynamic_shapes=dynamic, strict=False)
 
 
 def save(

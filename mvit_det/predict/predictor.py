@@ -55,9 +55,10 @@ class Predictor:
 
     Args:
         config: a LazyConfig, .py or the config.yaml of a run.
-        weights: the folder of an exported model; or a checkpoint that matches the model completely, in any published format, or the
-            name of published weights; by default the best or else the last checkpoint next to the
-            config.yaml, or in the config's train.output_dir.
+        weights: a checkpoint that matches the model completely, in any published format, the name
+            of published weights, or the folder of an exported model; by default the best or
+            else the last checkpoint next to the config.yaml, or in the config's
+            train.output_dir.
         overrides: ``key=value`` changes to the config.
         allow_targets: see `mvit_det.get_config`.
         device: "cpu", "cuda", "cuda:1", ...; by default the config's, or the CPU if that is CUDA

@@ -29,6 +29,7 @@ from mvit_det.recognition.program import ActionProgram
 from mvit_det.tasks.base import Categories, Names, Pair, Row, Task, required_mapper, target_of
 from mvit_det.tasks.classification import class_rows, finite
 from mvit_det.tasks.random_inputs import random_boxes
+from mvit_det.tasks.video import clip_numbers, sampling_numbers
 
 _MAX_LABELS = 4  # actions drawn at a box
 
@@ -137,6 +138,20 @@ class ActionDetection(Task):
         if isinstance(names, (str, os.PathLike)) and not str(names).endswith(".json"):
             return [{"id": number, "name": name} for number, name in read_label_map(names).items()]
         return super().given_categories(names)
+
+    def preprocessing(self, cfg: DictConfig) -> dict[str, Any]:
+        """Describe sampling, resizing, crop and normalisation.
+
+        Raises:
+            UserError: the transform is another one than `action_test_transform`.
+        """
+        inference = self.inference(cfg)
+        if not hasattr(inference.transform, "visible_area"):
+            raise UserError(
+                "dataloader.test.mapper.transform cannot be exported: action_test_transform can."
+            )
+        numbers = clip_numbers(inference.transform)
+        return {"sampling": sampling_numbers(inference.sampling), **numbers}
 
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ActionInference":
         """Build `ActionInference` from the sampling and transform of the test mapper."""

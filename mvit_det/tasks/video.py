@@ -61,6 +61,27 @@ class VideoClassification(Classification):
         options = dict(sampling=instantiate(mapper.sampling), side=clip_side(mapper), full=full)
         yield from video_checks(videos, **options)
 
+    def preprocessing(self, cfg: DictConfig) -> dict[str, Any]:
+        """Describe sampling, resizing, crops and normalisation.
+
+        Raises:
+            UserError: the transform is another one than `clip_test_transform`.
+        """
+        inference = self.inference(cfg)
+        names = "DenseSampling", "SegmentSampling"
+        known = type(inference.sampling).__name__ in names
+        if not known or not hasattr(inference.transform, "crops"):
+            raise UserError(
+                "dataloader.test.mapper cannot be exported: clip_test_transform and "
+                f"{' or '.join(names)} can."
+            )
+        return {
+            "sampling": sampling_numbers(inference.sampling),
+            "clips": inference.clips,
+            "decode_short_side": inference.short_side,
+            **clip_numbers(inference.transform),
+        }
+
     def inference(self, cfg: DictConfig, score_threshold: float = 0.0) -> "ClipInference":
         """Build `ClipInference` from the sampling and transform of the test mapper."""
         mapper, loader = required_mapper(cfg, "sampling", "transform"), cfg.dataloader.test
@@ -69,6 +90,27 @@ class VideoClassification(Classification):
         transform, sampling = instantiate(mapper.transform), instantiate(mapper.sampling)
         short_side = decoded_short_side(transform, mapper.get("resize_on_decoding", False))
         return ClipInference(transform, sampling, clips, fps, short_side)
+
+
+def sampling_numbers(sampling: Any) -> dict[str, Any]:
+    """Describe by name and numbers how the frames of a clip are chosen."""
+    return {"rule": type(sampling).__name__, **vars(sampling)}
+
+
+def clip_numbers(transform: Any) -> dict[str, Any]:
+    """Describe by numbers how the frames of a clip are resized, cut and normalised."""
+    size = getattr(transform, "size", None) or getattr(transform, "crop", None)
+    normalise = transform.normalise
+    return {
+        "short_side": transform.short_side,
+        "size": list(size) if size else None,
+        "crops": getattr(transform, "crops", 1),
+        "interpolation": "bilinear, without antialiasing",
+        "channels": "RGB",
+        "scale": 1 / 255,
+        "mean": [value / 255 for value in normalise.mean],
+        "std": [value / 255 for value in normalise.std],
+    }
 
 
 def _dataset_node(cfg: DictConfig, split: str) -> DictConfig:

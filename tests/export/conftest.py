@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 from predict_scenes import QUICKSTART, TINY, finished_run
 
-import mvit_det
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.export.__main__ import argument_parser, main
 
@@ -15,9 +14,6 @@ SMALLER = [
     "model.backbone.bottom_up.last_block_indexes=[0,1,2,3]",
     "model.roi_heads.box_predictor.test_score_thresh=0.0",
 ]
-embedded_host = pytest.mark.skipif(
-    mvit_det.host() != "embedded", reason="the program of a detector is the embedded host's"
-)
 
 
 def export(config: Path, folder: Path, *flags: str) -> SimpleNamespace:

@@ -1,11 +1,17 @@
 """Detectors without a transformer, which are traced in seconds, and comparisons of programs."""
 
+import pytest
 import torch
 from toy_cascade import stir, toy_cascade
 from toy_model import toy_mask_rcnn
 
+import mvit_det
 from mvit_det.detection import GeneralizedRCNN
 from mvit_det.detection.program import DetectorProgram
+
+embedded_host = pytest.mark.skipif(
+    mvit_det.host() != "embedded", reason="the program of a detector is the embedded host's"
+)
 
 
 def toy_program(cascade: bool, masks: bool = True, **options) -> DetectorProgram:

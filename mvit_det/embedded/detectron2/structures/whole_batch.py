@@ -36,9 +36,7 @@ class BatchSizes:
         limits = self.sizes.flip(1).repeat(1, 2)[self.image].to(boxes.dtype)
         return boxes.clamp(min=0).minimum(limits)
 
-    def separate(
-        self, boxes: torch.Tensor, groups: torch.Tensor, num_groups: int
-    ) -> torch.Tensor:
+    def separate(self, boxes: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
         """Shift clipped boxes (M, 4) so that those of different images or groups never overlap.
 
         Groups are placed in a square, not in a row, to keep the shifts small: at 100,000 pixels

@@ -2,8 +2,8 @@
 
     python run.py --output FOLDER [--score-threshold 0.5] PICTURE ...
 
-It needs numpy, pillow and onnxruntime (model.onnx) or openvino (model.xml), and writes
-predictions.json and images.json as ``python -m mvit_det.predict`` does.
+It needs numpy, pillow and onnxruntime or openvino, and writes predictions.json and images.json as
+``python -m mvit_det.predict`` does.
 """
 
 import argparse
@@ -19,22 +19,17 @@ MODEL = json.loads((HERE / "model.json").read_text("utf-8"))
 
 def load_model():
     """Return a function from input arrays to output arrays by name."""
-    names = list(MODEL["inputs"])
+    names, outputs = list(MODEL["inputs"]), list(MODEL["outputs"])
     if MODEL["format"] == "onnx":
-        import onnxruntime
+        import onnxruntime as ort
 
-        providers = ["CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(HERE / "model.onnx", providers=providers)
-        return lambda *arrays: dict(
-            zip(MODEL["outputs"], session.run(list(MODEL["outputs"]), dict(zip(names, arrays))))
-        )
+        session = ort.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
+        return lambda *x: dict(zip(outputs, session.run(outputs, dict(zip(names, x)))))
     import openvino
 
-    hint = {"INFERENCE_PRECISION_HINT": MODEL.get("openvino_precision", "f32")}
+    hint = {"INFERENCE_PRECISION_HINT": "f32"}  # types are those of the file
     model = openvino.Core().compile_model(HERE / "model.xml", "CPU", hint)
-    return lambda *arrays: {
-        name: value for name, value in zip(MODEL["outputs"], model(list(arrays)).values())
-    }
+    return lambda *x: dict(zip(outputs, model(list(x)).values()))
 
 
 def resize(picture):
@@ -66,16 +61,16 @@ def detect(model, picture, categories, image_id, threshold):
         pixels = pixels[:, :, ::-1]
     size = np.array([pixels.shape[:2]])
     images = pixels.transpose(2, 0, 1)[None].astype(np.float32)
-    shape = [int(x) for x in MODEL["inputs"]["images"]["axes"].split(",")[2:] if x.isdigit()]
-    if shape:  # of a fixed size: padded to it
-        rest = [max(0, n - m) for n, m in zip(shape, images.shape[2:])]
-        images = np.pad(images, ((0, 0), (0, 0), (0, rest[0]), (0, rest[1])))
+    axes = MODEL["inputs"]["images"]["axes"].split(",")[2:]
+    if axes[0].isdigit():  # of a fixed size: padded to it
+        rest = [(0, int(n) - m) for n, m in zip(axes, images.shape[2:])]
+        images = np.pad(images, [(0, 0), (0, 0), *rest])
     found = model(np.ascontiguousarray(images), size)
-    full = np.array([picture.width, picture.height] * 2, np.float32)
-    scale = full / np.tile(size[0][::-1], 2)
+    full = np.array(picture.size * 2, np.float32)
+    scale = (full / np.tile(size[0][::-1], 2)).astype(np.float32)
     rows = []
     for index in np.flatnonzero(found["scores"] >= threshold):
-        box = np.clip(found["boxes"][index] * scale.astype(np.float32), 0, full)
+        box = np.clip(found["boxes"][index] * scale, 0, full)
         if not (box[2:] > box[:2]).all():
             continue
         row = {"image_id": image_id, "category_id": categories[found["classes"][index]]["id"]}
@@ -123,11 +118,8 @@ def classify(model, picture, categories, image_id, threshold):
     pixels = np.asarray(resize(picture), np.float32) * np.float32(rule["scale"])
     pixels = (pixels - np.array(rule["mean"], np.float32)) / np.array(rule["std"], np.float32)
     (scores,) = model(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))["scores"]
-    best = np.argsort(-scores, kind="stable")[:5]
-    rows = [
-        {"category_id": categories[k]["id"], "name": categories[k]["name"], "score": float(scores[k])}
-        for k in best
-    ]
+    names = [{"category_id": c["id"], "name": c["name"]} for c in categories]
+    rows = [{**names[k], "score": float(scores[k])} for k in np.argsort(-scores, kind="stable")[:5]]
     return [{"image_id": image_id, "classes": rows}]
 
 
@@ -146,9 +138,9 @@ def main():
         size = {"width": picture.width, "height": picture.height}
         images.append({"id": image_id, "file_name": str(path), **size})
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "predictions.json").write_text(json.dumps(rows), "utf-8")
     companion = {"images": images, "categories": categories}
-    (args.output / "images.json").write_text(json.dumps(companion), "utf-8")
+    for name, content in (("predictions", rows), ("images", companion)):
+        (args.output / f"{name}.json").write_text(json.dumps(content), "utf-8")
     print(f"{len(rows)} results of {len(images)} pictures are in {args.output}.")
 
 
