@@ -32,6 +32,7 @@ from mvit_det.engine import (
     summarize,
 )
 from mvit_det.errors import UserError
+from mvit_det.exported import ExportedModel, is_export
 from mvit_det.tasks import task_of
 from mvit_det.workers import set_everywhere
 
@@ -139,7 +140,9 @@ def main(args: Namespace) -> None:
     cfg, config_file = setup(args)
     set_everywhere(use_pictures, configured_pictures(cfg))
     if args.eval_only:
-        evaluate(cfg, resume=args.resume)
+        path = cfg.train.init_checkpoint
+        exported = ExportedModel(path, task_of(cfg)) if is_export(path) else None
+        evaluate(cfg, resume=args.resume, exported=exported)
     else:
         task = task_of(cfg)
         judge = partial(task.check_test_data, cfg)

@@ -59,7 +59,7 @@ RULES = {
     "config_names": (False, set()),
     "commands": (False, set()),
     "api": (False, {"engine", "checkpoint", "config_names"}),
-    "train": (True, {"tasks", "engine", "data", "commands", "config_names", "workers"}),
+    "train": (True, {"tasks", "engine", "data", "exported", "commands", "config_names", "workers"}),
     "cli": (
         False,
         {"train", "check", "predict", "evaluation", "export", "benchmark", "checkpoint"},

@@ -69,13 +69,16 @@ def _run_test(model: nn.Module, loader: Any, evaluators: Any) -> Results:
     return results or {}
 
 
-def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
+def evaluate(
+    cfg: DictConfig, resume: bool = False, exported: nn.Module | None = None
+) -> dict[str, Any]:
     """Load ``cfg.train.init_checkpoint``, which must fit the model completely, and evaluate it.
 
     Args:
         cfg: as for `do_train`.
         resume: continue the test that was interrupted in ``cfg.train.output_dir``, if an evaluator
             keeps its results on disk (`ResumableEvaluation`).
+        exported: a model to evaluate in place of the config's with that checkpoint.
 
     Returns:
         task -> metric -> value, as from `do_test`.
@@ -90,11 +93,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
             f"{cfg.train.output_dir}/model_final.pth."
         )
     check_run(cfg, training=False)
-    model = build_model(cfg, open_device(cfg.train.device, "train.device="))
-    inflation = cfg.train.get("inflation", "centre")
-    ema = cfg.train.get("init_ema", True)
-    checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation, ema=ema)
-    checkpointer.load(cfg.train.init_checkpoint)
+    model = exported or _trained_model(cfg)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
     with lock, StopRequest() as stop, watched_processes(time_limit(cfg)):
@@ -110,6 +109,16 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     if comm.is_main_process() and not measured:
         raise UserError("The evaluation has no metrics: correct the data faults in the log above.")
     return results
+
+
+def _trained_model(cfg: DictConfig) -> nn.Module:
+    """Build the model and load the checkpoint to evaluate."""
+    model = build_model(cfg, open_device(cfg.train.device, "train.device="))
+    inflation = cfg.train.get("inflation", "centre")
+    ema = cfg.train.get("init_ema", True)
+    checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation, ema=ema)
+    checkpointer.load(cfg.train.init_checkpoint)
+    return model
 
 
 def do_train(

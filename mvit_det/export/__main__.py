@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.utils.logger import setup_logger
-from PIL import Image
+from PIL import Image, ImageOps
 
 import mvit_det
 from mvit_det.data.synthetic.shapes import draw_picture
@@ -22,10 +22,12 @@ from mvit_det.engine import add_config_flags, apply_overrides, load_config
 from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.export import convert, parity
 from mvit_det.export.precision import ALLOWED, DTYPES, lower
+from mvit_det.export.quantise import quantise
 from mvit_det.exported.folder import MODEL_JSON
 from mvit_det.exported.formats import CONVERTERS, FILES, RUNTIMES, check_packages
 from mvit_det.exported.runtime import open_runtime
 from mvit_det.predict.predictor import Predictor
+from mvit_det.predict.sources import find_sources
 
 logger = logging.getLogger("mvit_det.export")
 # what a task predicts -> the script that does so
@@ -72,11 +74,13 @@ def argument_parser() -> ArgumentParser:
         help="fix the size of inputs, in pixels, and the batch to one; default: any",
     )
     parser.add_argument(
-        "--pictures",
+        "--calibration",
         nargs="+",
         default=[],
-        metavar="FILE",
-        help="pictures for the proof; default: drawn ones",
+        metavar="PICTURES",
+        help="pictures, folders or quoted glob patterns: three of them are compared in the PyTorch "
+        "and the exported model (default: drawn ones), and int8 measures its ranges on all of "
+        "them, 100 to 500 of the kind that the model is for",
     )
     parser.add_argument(
         "--class-names", metavar="NAMES", help="as for mvit_det.predict; default: the config's"
@@ -123,7 +127,13 @@ def main(args: Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_JSON).unlink(missing_ok=True)
 
-    pictures = read_pictures(args.pictures)
+    given = find_sources(args.calibration, args.output) if args.calibration else []
+    files = [source.path for source in given]
+    if args.precision == "int8" and (not files or task.inputs != "pictures"):
+        raise UserError(
+            "--precision int8 needs --calibration PICTURES, and is for models of pictures."
+        )
+    pictures = read_pictures(files[:3])
     batches = proof_batches(predictor, program, pictures, args.size)
     if args.precision in DTYPES:
         lower(program, args.precision)
@@ -136,6 +146,11 @@ def main(args: Namespace) -> dict[str, Any]:
     exported = convert.trace(program, program.encode(example, inputs), inputs)
     logger.info("Converting it to %s ...", args.format)
     convert.save(exported, folder, args.format, inputs, program.outputs)
+    if args.precision == "int8":
+        logger.info("Quantising it on %d pictures ...", len(files))
+        prepared = map(predictor.inference.prepare, read_pictures(files))
+        samples = (predictor.inference.batch([sample]) for sample in prepared)
+        quantise(folder, [program.encode(sample, inputs) for sample in samples])
 
     logger.info("Comparing it with the PyTorch model ...")
     run = open_runtime(folder, args.format, program.outputs)
@@ -182,7 +197,7 @@ def versions(form: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def read_pictures(files: Sequence[str]) -> list[np.ndarray]:
+def read_pictures(files: Sequence[Path]) -> list[np.ndarray]:
     """Read pictures as (H, W, 3) uint8 BGR, or draw some."""
     if not files:
         drawn = []
@@ -194,9 +209,10 @@ def read_pictures(files: Sequence[str]) -> list[np.ndarray]:
     found = []
     for file in files:
         try:
-            found.append(np.array(Image.open(file).convert("RGB"))[:, :, ::-1])
+            picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
         except OSError as error:
-            raise UserError(f"--pictures {file} cannot be read ({error}).") from error
+            raise UserError(f"--calibration {file} cannot be read ({error}).") from error
+        found.append(np.ascontiguousarray(np.array(picture)[:, :, ::-1]))
     return found
 
 
