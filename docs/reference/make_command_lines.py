@@ -12,6 +12,7 @@ from mvit_det.benchmark import __main__ as benchmark  # noqa: E402
 from mvit_det.check import __main__ as check  # noqa: E402
 from mvit_det.checkpoint import __main__ as checkpoint  # noqa: E402
 from mvit_det.evaluation import __main__ as evaluation  # noqa: E402
+from mvit_det.export import __main__ as export  # noqa: E402
 from mvit_det.predict import arguments as predict  # noqa: E402
 
 PAGE = Path(__file__).with_name("command_lines.md")
@@ -24,6 +25,7 @@ COMMANDS = {
     ),
     "python -m mvit_det.predict": (predict, None),
     "python -m mvit_det.evaluation": (evaluation, None),
+    "python -m mvit_det.export": (export, None),
     "python -m mvit_det.benchmark": (benchmark, None),
     "python -m mvit_det.checkpoint": (checkpoint, None),
 }

@@ -114,6 +114,10 @@ def _axes(backbone: Any) -> str:
 
 
 def _wide(backbone: Any) -> tuple[int, int]:
-    """Return a size that is neither square nor nominal."""
-    height, width = backbone.input_size[-2:]
-    return height, width + 32
+    """Return a size to trace with: not square, and no map is one token high or wide.
+
+    The tracer would take a 1 for a size that is broadcast.
+    """
+    sides = zip(backbone.input_size[-2:], backbone.out_stride[-2:])
+    height, width = (max(side, 4 * stride) for side, stride in sides)
+    return height + 32, width + 96

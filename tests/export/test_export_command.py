@@ -45,7 +45,8 @@ def test_script_gives_the_results_of_predict_without_torch(exported_detector, tm
     folder = exported_detector.folder
     blocked = "import sys; sys.modules.update(torch=None, mvit_det=None)\n"
     words = ["run.py", "--output", str(tmp_path), "--score-threshold", "0", "example.png"]
-    code = f"{blocked}import runpy; sys.argv = {words!r}; runpy.run_path('run.py', run_name='__main__')"
+    call = "runpy.run_path('run.py', run_name='__main__')"
+    code = f"{blocked}import runpy; sys.argv = {words!r}; {call}"
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
     found = json.loads((tmp_path / "predictions.json").read_text())
     expected = json.loads((folder / "example.json").read_text())
