@@ -26,6 +26,7 @@ from mvit_det.checkpoint.published import find, to_markdown
 from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, load_config
 from mvit_det.evaluation import __main__ as evaluation
+from mvit_det.export import __main__ as export
 from mvit_det.predict import __main__ as predict
 from mvit_det.predict.arguments import split_overrides
 
@@ -38,6 +39,7 @@ COMMANDS = {
     "mvit_det.check": check,
     "mvit_det.predict": predict,
     "mvit_det.evaluation": evaluation,
+    "mvit_det.export": export,
     "mvit_det.benchmark": benchmark,
     "mvit_det.checkpoint": checkpoint,
 }
@@ -139,6 +141,8 @@ def check_module(name: str, words: list[str]):
         tables = [glob.glob(pattern) for pattern in args.table or ()]
         assert all(tables), f"a pattern of {args.table} matches no config"
         check_config(tables[0][0] if tables else args.config_file, args.overrides)
+    elif name == "mvit_det.export":
+        check_config(args.config_file, args.overrides)
     elif name == "mvit_det.check":
         check_config(args.config_file, args.opts)
     elif name == "mvit_det.checkpoint":
