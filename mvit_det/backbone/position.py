@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mvit_det.backbone.cpu import is_exporting
+
 
 def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torch.Tensor:
     """Compute the row of the position table for every (query, key) pair along one axis.
@@ -69,7 +71,8 @@ def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
     Returns:
         (nq, nk, D), the R of Eq. 4 for this axis.
     """
-    rows = resize_table(table, 2 * torch.sym_max(nq, nk) - 1)
+    most = torch.sym_max if is_exporting() else max
+    rows = resize_table(table, 2 * most(nq, nk) - 1)
     return rows[relative_index(nq, nk, table.device)]
 
 

@@ -13,8 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.filter
 import numpy as np
-from av.filter import Graph
 
 MODEL = json.loads(Path(__file__).with_name("model.json").read_text("utf-8"))
 RULE = MODEL["preprocessing"]
@@ -37,21 +37,17 @@ def load_model():
 
 def read_video(path):
     """Return the seconds (N,) at which frames begin, and the frames (N, H, W, 3) uint8 RGB."""
-    times, frames, graph = [], [], None
+    times, frames, graph, side = [], [], None, RULE["decode_short_side"]
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         start = float((stream.start_time or 0) * stream.time_base)
         for frame in container.decode(stream):
             times.append(frame.time - start)
-            if RULE["decode_short_side"] is None:
+            if side is None:
                 frames.append(frame.to_ndarray(format="rgb24"))
                 continue
             if graph is None:  # halves are rounded up
-                graph, short, side = (
-                    Graph(),
-                    min(frame.width, frame.height),
-                    RULE["decode_short_side"],
-                )
+                graph, short = av.filter.Graph(), min(frame.width, frame.height)
                 sides = [(2 * s * side + short) // (2 * short) for s in (frame.width, frame.height)]
                 scale = "{}:{}:flags=area".format(*sides)
                 steps = (("scale", scale), ("format", "rgb24"), ("buffersink",))
@@ -59,7 +55,7 @@ def read_video(path):
                 graph.link_nodes(*chain).configure()
             graph.push(frame)
             frames.append(graph.pull().to_ndarray())
-    return np.array(times), np.stack(frames)
+    return np.sort(times), np.stack(frames)  # time stamps of some formats are out of order
 
 
 def sample_clip(times, clip, clips):
@@ -85,21 +81,19 @@ def sample_clip(times, clip, clips):
 
 def resized_size(height, width):
     """Return the size of frames whose shorter side is resized, large enough for the crop."""
-    short, crop, size = RULE["short_side"], RULE["size"], (height, width)
-    if min(size) != short:
-        wide = short, int(width / height * short)
-        size = (int(height / width * short), short) if width < height else wide
-    larger = max(1, crop[0] / size[0], crop[1] / size[1])
-    return tuple(max(c, round(s * larger)) for c, s in zip(crop, size))
+    short, crop, least = RULE["short_side"], RULE["size"], min(height, width)
+    size = [n if least == short else int(n / least * short) for n in (height, width)]
+    larger = max(1, *(c / n for c, n in zip(crop, size)))
+    return tuple(max(c, round(n * larger)) for c, n in zip(crop, size))
 
 
-def crops_of(size):
-    """Return the corners (top, left) of the crops."""
+def corners(size):
+    """Return top and left of each crop."""
     spare = [side - part for side, part in zip(size, RULE["size"])]
     centre = [math.ceil(margin / 2) for margin in spare]
     axis = 0 if spare[0] > spare[1] else 1
     offsets = [centre[axis]] if RULE["crops"] == 1 else [0, centre[axis], spare[axis]]
-    return [tuple(o if a == axis else centre[a] for a in (0, 1)) for o in offsets]
+    return [(o, centre[1]) if axis == 0 else (centre[0], o) for o in offsets]
 
 
 def resize(frames, size):
@@ -108,8 +102,7 @@ def resize(frames, size):
     for axis, length in zip((1, 2), size):
         old = result.shape[axis]
         if old != length:
-            at = (np.arange(length, dtype=np.float32) + 0.5) * np.float32(old / length) - 0.5
-            at = at.clip(0)
+            at = ((np.arange(length, dtype="f4") + 0.5) * np.float32(old / length) - 0.5).clip(0)
             low = at.astype(np.int64).clip(max=old - 1)
             part = (at - low).astype(np.float32).reshape(-1, *[1] * (3 - axis))
             high = result.take(np.minimum(low + 1, old - 1), axis)
@@ -121,7 +114,7 @@ def prepare(frames):
     """Return the normalised crops (crops, 3, T, h, w) of a clip."""
     size = resized_size(*frames.shape[1:3])
     clip, (height, width) = resize(frames, size), RULE["size"]
-    clips = [clip[..., y : y + height, x : x + width] for y, x in crops_of(size)]
+    clips = [clip[..., y : y + height, x : x + width] for y, x in corners(size)]
     mean, std = (255 * np.array(RULE[k], np.float32).reshape(3, 1, 1, 1) for k in ("mean", "std"))
     return np.ascontiguousarray((np.stack(clips) - mean) / std, np.float32)
 
@@ -130,8 +123,7 @@ def classify(model, path, image_id):
     """Return the entry of a whole video, whose scores are the mean over clips and crops."""
     times, frames = read_video(path)
     clips = [sample_clip(times, k, RULE["clips"]) for k in range(RULE["clips"])]
-    scores = np.concatenate([model(prepare(frames[clip])) for clip in clips])
-    scores = scores.astype(np.float64).mean(axis=0)
+    scores = np.concatenate([model(prepare(frames[clip])) for clip in clips]).mean(axis=0)
     names = [{"category_id": c["id"], "name": c["name"]} for c in MODEL["categories"]]
     rows = [{**names[k], "score": float(scores[k])} for k in np.argsort(-scores, kind="stable")[:5]]
     return {"image_id": image_id, "classes": rows}
@@ -144,8 +136,8 @@ def main():
     parser.add_argument("videos", nargs="+", type=Path)
     args = parser.parse_args()
     model = load_model()
-    rows = [classify(model, path, number) for number, path in enumerate(args.videos, start=1)]
     images = [{"id": k, "file_name": str(path)} for k, path in enumerate(args.videos, start=1)]
+    rows = [classify(model, image["file_name"], image["id"]) for image in images]
     args.output.mkdir(parents=True, exist_ok=True)
     companion = {"images": images, "categories": MODEL["categories"]}
     for name, content in (("predictions", rows), ("images", companion)):

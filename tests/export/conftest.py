@@ -11,6 +11,7 @@ from mvit_det.export.__main__ import argument_parser, main
 
 SMALLER = [
     *TINY,
+    "model.backbone.bottom_up.depth=4",
     "model.backbone.bottom_up.last_block_indexes=[0,1,2,3]",
     "model.roi_heads.box_predictor.test_score_thresh=0.0",
 ]

@@ -45,7 +45,8 @@ def find_top_rpn_proposals(
     """
     per_level = []
     for level, (boxes, logits) in enumerate(zip(proposals, pred_objectness_logits)):
-        best, index = logits.topk(torch.sym_min(pre_nms_topk, logits.shape[1]), dim=1)
+        least = torch.sym_min if is_exporting() else min
+        best, index = logits.topk(least(pre_nms_topk, logits.shape[1]), dim=1)
         boxes = boxes.gather(1, index[..., None].expand(-1, -1, 4))
         per_level.append((boxes, best, torch.full_like(index, level)))
     boxes, logits, levels = (torch.cat(parts, dim=1) for parts in zip(*per_level))
