@@ -4,6 +4,7 @@ Legend: nq, nk = tokens along one axis of the queries and of the keys; D = chann
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
     Returns:
         (nq, nk, D), the R of Eq. 4 for this axis.
     """
-    most = torch.sym_max if is_exporting() else max
+    most: Any = torch.sym_max if is_exporting() else max
     rows = resize_table(table, 2 * most(nq, nk) - 1)
     return rows[relative_index(nq, nk, table.device)]
 

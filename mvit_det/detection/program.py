@@ -31,7 +31,7 @@ class DetectorProgram(nn.Module):
         "images": ("float32", "N,3,H,W", "pixels 0..255, padded at bottom and right"),
         "sizes": ("int64", "N,2", "height and width of each image, without padding"),
     }
-    outputs: ClassVar[Mapping[str, tuple[str, str, str]]] = {
+    outputs: Mapping[str, tuple[str, str, str]] = {
         "image": ("int64", "M", "index of the image of each object"),
         "boxes": ("float32", "M,4", "x1, y1, x2, y2 in pixels of the image as it was given"),
         "scores": ("float32", "M", "0..1; the objects of an image are in order of score"),
@@ -54,7 +54,8 @@ class DetectorProgram(nn.Module):
 
     def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Detect objects; see ``inputs`` and ``outputs``."""
-        batch = ImageList(self.normalise(images, sizes), sizes)
+        size_rows: Any = sizes  # in place of a list, see `BatchSizes`
+        batch = ImageList(self.normalise(images, sizes), size_rows)
         features = self.model.backbone(batch.tensor)
         proposals, _ = self.model.proposal_generator(batch, features)
         (found,), _ = self.model.roi_heads(batch, features, proposals)
@@ -104,10 +105,23 @@ class DetectorProgram(nn.Module):
     def encode(
         batch: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
     ) -> tuple[torch.Tensor, ...]:
-        """Convert the model's input to that of the program."""
+        """Convert the model's input to that of the program.
+
+        Raises:
+            UserError: an image is larger than the fixed size of the program.
+        """
         images = [x["image"].float() for x in batch]
-        padded = ImageList.from_tensors(images, 0)
-        return padded.tensor, torch.tensor([list(x.shape[-2:]) for x in images])
+        padded = ImageList.from_tensors(images, 0).tensor
+        axes = inputs["images"][1].split(",")[2:]
+        if axes[0].isdigit():
+            rest = [int(fixed) - n for fixed, n in zip(axes, padded.shape[2:])]
+            if min(rest) < 0:
+                raise UserError(
+                    f"Images of {tuple(padded.shape[2:])} (H, W) are larger than the {axes[0]} x "
+                    f"{axes[1]} that the model was exported for: export with a larger --size."
+                )
+            padded = F.pad(padded, (0, rest[1], 0, rest[0]))
+        return padded, torch.tensor([list(x.shape[-2:]) for x in images])
 
     @staticmethod
     def decode(outputs: Tensors, batch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -190,9 +204,9 @@ def fuse_norms(model: Any) -> Any:
     for conv in model.modules():
         norm = getattr(conv, "norm", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            statistics: Any = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
-            conv.norm = None
+            conv.register_module("norm", None)
     return model
 
 

@@ -71,7 +71,7 @@ def argument_parser() -> ArgumentParser:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="fix the size of inputs, in pixels, and the batch to one; default: any",
+        help="fix the size of inputs, in pixels; default: any",
     )
     parser.add_argument(
         "--calibration",
@@ -140,7 +140,7 @@ def main(args: Namespace) -> dict[str, Any]:
     logger.info("Tracing the model ...")
     example, _ = task.random_inputs(
         predictor.model,
-        (1 if args.size else 2, *program.example_shape(args.size)),
+        (2, *program.example_shape(args.size)),
         torch.device("cpu"),
     )
     exported = convert.trace(program, program.encode(example, inputs), inputs)
@@ -209,10 +209,10 @@ def read_pictures(files: Sequence[Path]) -> list[np.ndarray]:
     found = []
     for file in files:
         try:
-            picture = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+            upright = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
         except OSError as error:
             raise UserError(f"--calibration {file} cannot be read ({error}).") from error
-        found.append(np.ascontiguousarray(np.array(picture)[:, :, ::-1]))
+        found.append(np.ascontiguousarray(np.array(upright)[:, :, ::-1]))
     return found
 
 
@@ -225,12 +225,12 @@ def proof_batches(
     if task.inputs == "pictures":
         samples = [inference.prepare(picture) for picture in pictures]
         batches = [inference.batch([sample]) for sample in samples]
-        if task.gives_boxes and not size:
+        if task.gives_boxes:
             batches.append(inference.batch(samples))
     if task.gives_boxes:
         return batches
     *rest, height, width = program.example_shape(size)
-    for count, more in [(1, 0)] if size else [(1, 0), (2, 32), (3, 64)]:
+    for count, more in [(1, 0), (2, 0 if size else 32), (3, 0 if size else 64)]:
         shape = (count, *rest, height + more, width + more // 2)
         batches.append(task.random_inputs(predictor.model, shape, torch.device("cpu"))[0])
     return batches

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.fx.experimental._config as tracer_config
 import torchvision  # noqa: F401  registers the operators of detectors
 
 from mvit_det.exported.formats import FILES
@@ -17,10 +18,10 @@ OPSET = 18  # of ONNX; the first with RoIAlign and Resize as they are needed
 def fixed_axes(
     ports: Mapping[str, tuple[str, str, str]], size: Sequence[int] | None
 ) -> dict[str, tuple[str, str, str]]:
-    """Return ports whose axes N, H and W are numbers: one image of ``size`` (H, W); or as given."""
+    """Return ports whose axes H and W are the numbers ``size``, or as given for None."""
     if size is None:
         return dict(ports)
-    numbers = {"N": "1", "H": str(size[0]), "W": str(size[1])}
+    numbers = {"H": str(size[0]), "W": str(size[1])}
     return {
         name: (dtype, ",".join(numbers.get(axis, axis) for axis in axes.split(",")), meaning)
         for name, (dtype, axes, meaning) in ports.items()
@@ -42,7 +43,7 @@ def trace(
         for _, axes, _ in ports.values()
     )
     # Otherwise the tracer adds a condition for each size that might be 1.
-    oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)
+    oblivious = tracer_config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with torch.no_grad(), oblivious, quiet():
         return torch.export.export(program, tuple(examples), dynamic_shapes=dynamic, strict=False)
 

@@ -115,8 +115,8 @@ def encode_rle(mask):
 def classify(model, picture, categories, image_id, threshold):
     """Return the five best classes of a picture."""
     rule = MODEL["preprocessing"]
-    pixels = np.asarray(resize(picture), np.float32) * np.float32(rule["scale"])
-    pixels = (pixels - np.array(rule["mean"], np.float32)) / np.array(rule["std"], np.float32)
+    scale, mean, std = (np.array(rule[name], np.float32) for name in ("scale", "mean", "std"))
+    pixels = (np.asarray(resize(picture), np.float32) * scale - mean) / std
     (scores,) = model(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))["scores"]
     names = [{"category_id": c["id"], "name": c["name"]} for c in categories]
     rows = [{**names[k], "score": float(scores[k])} for k in np.argsort(-scores, kind="stable")[:5]]

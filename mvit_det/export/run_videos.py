@@ -35,12 +35,12 @@ def load_model():
     return lambda clips: model([clips])["scores"]
 
 
-def read_video(path):
+def read_video(path) -> tuple[np.ndarray, np.ndarray]:
     """Return the seconds (N,) at which frames begin, and the frames (N, H, W, 3) uint8 RGB."""
     times, frames, graph, side = [], [], None, RULE["decode_short_side"]
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        start = float((stream.start_time or 0) * stream.time_base)
+        start = float((stream.start_time or 0) * (stream.time_base or 0))
         for frame in container.decode(stream):
             times.append(frame.time - start)
             if side is None:
@@ -54,7 +54,7 @@ def read_video(path):
                 chain = [graph.add_buffer(template=stream), *(graph.add(*step) for step in steps)]
                 graph.link_nodes(*chain).configure()
             graph.push(frame)
-            frames.append(graph.pull().to_ndarray())
+            frames.append(np.asarray(graph.pull().to_ndarray(), np.uint8))
     return np.sort(times), np.stack(frames)  # time stamps of some formats are out of order
 
 

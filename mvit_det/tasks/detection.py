@@ -81,14 +81,16 @@ class Detection(Task):
             UserError: the test images are changed in another way than by one ResizeShortestEdge.
         """
         mapper = required_mapper(cfg, "augmentations", "image_format")
-        steps = instantiate(mapper.augmentations)
-        sides = {side for step in steps for side in getattr(step, "short_edge_length", (None, 0))}
+        steps: list[Any] = list(instantiate(mapper.augmentations))
+        sides: set[Any] = {
+            side for step in steps for side in getattr(step, "short_edge_length", (None, 0))
+        }
         if len(steps) > 1 or len(sides) > 1 or mapper.image_format not in ("BGR", "RGB"):
             raise UserError(
                 f"dataloader.test.mapper.augmentations={mapper.augmentations} cannot be exported: "
                 "one ResizeShortestEdge of one length can, and image_format BGR or RGB."
             )
-        resize = {"short_side": 0, "max_side": None, "interpolation": "bilinear"}
+        resize: Row = {"short_side": 0, "max_side": None, "interpolation": "bilinear"}
         for step in steps:
             names = {2: "bilinear", 3: "bicubic", 0: "nearest"}
             longest = None if step.max_size == sys.maxsize else int(step.max_size)

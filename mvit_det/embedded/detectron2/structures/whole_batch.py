@@ -28,7 +28,7 @@ class BatchSizes:
     sizes: torch.Tensor
     image: torch.Tensor
 
-    def __getitem__(self, rows: torch.Tensor) -> "BatchSizes":
+    def __getitem__(self, rows: Any) -> "BatchSizes":
         return BatchSizes(self.sizes, self.image[rows])
 
     def clip(self, boxes: torch.Tensor) -> torch.Tensor:

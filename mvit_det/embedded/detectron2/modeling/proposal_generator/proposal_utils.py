@@ -58,7 +58,8 @@ def find_top_rpn_proposals(
         )
     if is_exporting():  # one entry for all images
         image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(levels)
-        sizes: Any = BatchSizes(image_sizes, image.flatten())
+        rows: Any = image_sizes  # a tensor
+        sizes: Any = BatchSizes(rows, image.flatten())
         boxes, logits, levels, finite = (
             x.flatten(0, 1)[None] for x in (boxes, logits, levels, finite)
         )
@@ -72,8 +73,9 @@ def find_top_rpn_proposals(
         result = result[result.proposal_boxes.nonempty(threshold=min_box_size)]
         candidates = result.proposal_boxes.tensor, result.objectness_logits, result.level
         result.remove("level")
-        choice = nms_thresh, post_nms_topk, result.image_size, len(proposals)
-        results.append(result[nms_and_best(*candidates, *choice)])
+        choice = (nms_thresh, post_nms_topk, result.image_size, len(proposals))
+        keep = nms_and_best(*candidates, *choice)  # type: ignore[arg-type]  # fields are not typed
+        results.append(result[keep])
     return results
 
 
