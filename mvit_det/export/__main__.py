@@ -31,7 +31,11 @@ from mvit_det.predict.sources import find_sources
 
 logger = logging.getLogger("mvit_det.export")
 # what a task predicts -> the script that does so
-SCRIPTS = {"pictures": "run_pictures.py", "videos": "run_videos.py"}
+SCRIPTS = {
+    "pictures": "run_pictures.py",
+    "videos": "run_videos.py",
+    "key frames": "run_actions.py",
+}
 # shapes of the pictures that are drawn for the proof, (H, W)
 DRAWN = ((160, 160), (120, 160), (160, 100))
 
@@ -96,20 +100,7 @@ def main(args: Namespace) -> dict[str, Any]:
     Raises:
         UserError: the model cannot be exported, or its results differ from the PyTorch model's.
     """
-    if args.precision not in ALLOWED[args.format]:
-        raise UserError(
-            f"--precision {args.precision} is not possible with --format {args.format}: choose "
-            f"{' or '.join(ALLOWED[args.format])}."
-        )
-    quantised = args.precision == "int8"
-    check_packages(args.format, *needed_packages(args.format), *(["nncf"] if quantised else []))
-    if mvit_det.host() != "embedded":
-        raise UserError(
-            "Export needs the embedded Detectron2: set the environment variable "
-            "MVIT_DET_HOST=embedded."
-        )
-    if args.size and min(args.size) < 32:
-        raise UserError(f"--size {args.size[0]} {args.size[1]} must be at least 32 32.")
+    check_arguments(args)
     cfg = apply_overrides(load_config(args.config_file, args.allow_target), args.overrides)
     predictor = Predictor(
         args.config_file,
@@ -123,40 +114,29 @@ def main(args: Namespace) -> dict[str, Any]:
     preprocessing = task.preprocessing(cfg)
     program = task.program(predictor.model).eval()
     inputs = convert.fixed_axes(program.inputs, args.size)
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL_JSON).unlink(missing_ok=True)
-
-    given = find_sources(args.calibration, args.output) if args.calibration else []
-    files = [source.path for source in given]
-    if args.precision == "int8" and (not files or task.inputs != "pictures"):
-        raise UserError(
-            "--precision int8 needs --calibration PICTURES, and is for models of pictures."
-        )
+    files = calibration_files(args, task)
     pictures = read_pictures(files[:3])
     batches = proof_batches(predictor, program, pictures, args.size)
-    if args.precision in DTYPES:
-        lower(program, args.precision)
-    logger.info("Tracing the model ...")
-    example, _ = task.random_inputs(
-        predictor.model,
-        (2, *program.example_shape(args.size)),
-        torch.device("cpu"),
-    )
-    exported = convert.trace(program, program.encode(example, inputs), inputs)
-    logger.info("Converting it to %s ...", args.format)
-    convert.save(exported, folder, args.format, inputs, program.outputs)
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL_JSON).unlink(missing_ok=True)  # a folder is complete only with it
+
+    write_model(args, predictor, program, inputs)
     if args.precision == "int8":
         logger.info("Quantising it on %d pictures ...", len(files))
         prepared = map(predictor.inference.prepare, read_pictures(files))
         samples = (predictor.inference.batch([sample]) for sample in prepared)
         quantise(folder, [program.encode(sample, inputs) for sample in samples])
-
     logger.info("Comparing it with the PyTorch model ...")
     run = open_runtime(folder, args.format, program.outputs)
     figures = parity.measure(program, run, batches, inputs)
     if args.precision == "fp32":
         parity.check(figures, args.format)
+
+    if task.inputs in SCRIPTS:
+        shutil.copyfile(Path(__file__).with_name(SCRIPTS[task.inputs]), folder / "run.py")
+    if task.inputs == "pictures":
+        write_example(predictor, folder, pictures[0])
     description = {
         "mvit_det": mvit_det.__version__,
         "task": type(task).__name__,
@@ -170,14 +150,50 @@ def main(args: Namespace) -> dict[str, Any]:
         "made_with": versions(args.format),
         "parity": {"tolerance": parity.TOLERANCE, **parity.summarise(figures), "batches": figures},
     }
-    if task.inputs in SCRIPTS:
-        shutil.copyfile(Path(__file__).with_name(SCRIPTS[task.inputs]), folder / "run.py")
-    if task.inputs == "pictures":
-        write_example(predictor, folder, pictures[0])
     (folder / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", "utf-8")
     logger.info("Largest differences: %s", parity.summarise(figures))
     logger.info("Wrote %s", folder)
     return description
+
+
+def check_arguments(args: Namespace) -> None:
+    """Raise a `UserError` for what can be known before the model is built."""
+    if args.precision not in ALLOWED[args.format]:
+        raise UserError(
+            f"--precision {args.precision} is not possible with --format {args.format}: choose "
+            f"{' or '.join(ALLOWED[args.format])}."
+        )
+    more = ["nncf"] if args.precision == "int8" else []
+    check_packages(args.format, *needed_packages(args.format), *more)
+    if mvit_det.host() != "embedded":
+        raise UserError(
+            "Export needs the embedded Detectron2: set the environment variable "
+            "MVIT_DET_HOST=embedded."
+        )
+    if args.size and min(args.size) < 32:
+        raise UserError(f"--size {args.size[0]} {args.size[1]} must be at least 32 32.")
+
+
+def calibration_files(args: Namespace, task: Any) -> list[Path]:
+    """Return the pictures of --calibration; a `UserError` if int8 has none."""
+    given = find_sources(args.calibration, args.output) if args.calibration else []
+    if args.precision == "int8" and (not given or task.inputs != "pictures"):
+        raise UserError(
+            "--precision int8 needs --calibration PICTURES, and is for models of pictures."
+        )
+    return [source.path for source in given]
+
+
+def write_model(args: Namespace, predictor: Predictor, program: Any, inputs: Any) -> None:
+    """Trace the program and write it in the format, before any quantisation."""
+    if args.precision in DTYPES:
+        lower(program, args.precision)
+    logger.info("Tracing the model ...")
+    shape = (2, *program.example_shape(args.size))
+    example, _ = predictor.task.random_inputs(predictor.model, shape, torch.device("cpu"))
+    exported = convert.trace(program, program.encode(example, inputs), inputs)
+    logger.info("Converting it to %s ...", args.format)
+    convert.save(exported, Path(args.output), args.format, inputs, program.outputs)
 
 
 def describe(ports: Any) -> dict[str, dict[str, str]]:

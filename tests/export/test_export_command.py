@@ -100,3 +100,26 @@ def test_figures_that_fail_the_proof() -> None:
     for change in ({"boxes": 2e-4}, {"boxes": float("nan")}, {"missing": 3}):
         with pytest.raises(UserError, match="differs from the PyTorch model"):
             parity.check([good, {**good, **change}], "onnx")
+
+
+def test_fixed_size_in_the_format_of_torch(detector_run, tmp_path) -> None:
+    flags = ["--format", "torch_export", "--size", "128", "128"]
+    description = export(detector_run.config, tmp_path, *flags).description
+    assert description["inputs"]["images"]["axes"] == "N,3,128,128"
+    found = Predictor(detector_run.config, tmp_path)(picture(90, 120))
+    expected = Predictor(detector_run.config, detector_run.weights, device="cpu")(picture(90, 120))
+    assert (expected.pred_boxes.tensor - found.pred_boxes.tensor).abs().max() < 1e-3
+    with pytest.raises(UserError, match="larger than the 128 x 128 that the model was exported"):
+        Predictor(detector_run.config, tmp_path)(picture(60, 150))
+
+
+def test_bfloat16_in_openvino(detector_run, tmp_path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    flags = ["--format", "openvino", "--precision", "bf16"]
+    description = export(detector_run.config, tmp_path, *flags).description
+    assert not (tmp_path / "model.onnx").exists()
+    # scores change in the third digit, and boxes stay within a pixel where they are the same
+    assert 1e-6 < description["parity"]["scores"] < 0.05
+    assert description["parity"]["missing"] <= description["parity"]["objects"]
+    assert len(Predictor(detector_run.config, tmp_path)(picture(64, 64))) > 0
