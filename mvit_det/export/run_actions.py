@@ -41,7 +41,7 @@ def read_boxes(path):
     boxes = defaultdict(lambda: defaultdict(dict))
     with open(path, newline="", encoding="utf-8") as file:
         for video, second, *numbers in csv.reader(file):
-            if all(numbers[:4]):  # otherwise a key frame without people
+            if numbers and numbers[0]:  # otherwise a key frame without people
                 boxes[video][float(second)][tuple(map(float, numbers[:4]))] = None
     return boxes
 
