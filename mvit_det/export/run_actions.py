@@ -41,8 +41,9 @@ def read_boxes(path):
     boxes = defaultdict(lambda: defaultdict(dict))
     with open(path, newline="", encoding="utf-8") as file:
         for video, second, *numbers in csv.reader(file):
+            found = boxes[video][float(second)]
             if numbers and numbers[0]:  # otherwise a key frame without people
-                boxes[video][float(second)][tuple(map(float, numbers[:4]))] = None
+                found[tuple(map(float, numbers[:4]))] = None
     return boxes
 
 
@@ -134,7 +135,8 @@ def main():
         times, frames = read_video(path)
         for second, boxes in sorted(by_video[path.stem].items()):
             clip, image_id = frames[sample_clip(times, second)], len(images) + 1
-            rows += detect(model, clip, np.array(list(boxes)), image_id, args.score_threshold)
+            if boxes:
+                rows += detect(model, clip, np.array(list(boxes)), image_id, args.score_threshold)
             frame = int(on_screen(times, second))
             images.append({"id": image_id, "file_name": str(path), "frame": frame})
     args.output.mkdir(parents=True, exist_ok=True)
