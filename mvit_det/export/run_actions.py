@@ -2,9 +2,8 @@
 
     python run.py --output FOLDER --boxes FILE.csv [--score-threshold 0.5] VIDEO ...
 
-Rows of the csv are video,second,x1,y1,x2,y2,... as AVA has them: the name without suffix, and boxes
-as fractions of the frame. It needs numpy, av and onnxruntime or openvino, and writes
-predictions.json and images.json as ``python -m mvit_det.predict`` does.
+Rows of the csv are video,second,x1,y1,x2,y2,... as in AVA: the name without suffix, fractions of
+the frame. It needs numpy, av and onnxruntime or openvino, and writes what mvit_det.predict does.
 """
 
 import argparse
