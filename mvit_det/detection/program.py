@@ -92,9 +92,13 @@ class DetectorProgram(nn.Module):
         ]  # (ONNX rounds quotients of negative numbers up)
         return F.pad(pixels * inside.to(pixels.dtype), (0, padding[1], 0, padding[0]))
 
-    def reference(self, batch: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, ...]:
-        """Return what the model, image by image, gives as ``outputs``."""
-        found = self.unchanged[0].inference(batch, do_postprocess=False)
+    def reference(
+        self, batch: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any] | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """Return what the model gives as ``outputs``, with the padding of ``inputs``."""
+        height, width = (inputs or self.inputs)["images"][1].split(",")[2:]
+        fixed = [{"image": torch.zeros(3, int(height), int(width))}] if height.isdigit() else []
+        found = self.unchanged[0].inference([*batch, *fixed], do_postprocess=False)[: len(batch)]
         image = [torch.full((len(x),), i) for i, x in enumerate(found)]
         fields = [[x.pred_boxes.tensor, x.scores, x.pred_classes] for x in found]
         if "masks" in self.outputs:

@@ -115,7 +115,7 @@ def main(args: Namespace) -> dict[str, Any]:
     program = task.program(predictor.model).eval()
     inputs = convert.fixed_axes(program.inputs, args.size)
     files = calibration_files(args, task)
-    pictures = read_pictures(files[:3])
+    pictures = read_pictures(files[:3], args.size)
     batches = proof_batches(predictor, program, pictures, args.size)
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -213,11 +213,11 @@ def versions(form: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def read_pictures(files: Sequence[Path]) -> list[np.ndarray]:
-    """Read pictures as (H, W, 3) uint8 BGR, or draw some."""
+def read_pictures(files: Sequence[Path], size: Sequence[int] | None = None) -> list[np.ndarray]:
+    """Read pictures as (H, W, 3) uint8 BGR, or draw three: of several sizes, or of ``size``."""
     if not files:
         drawn = []
-        for seed, (height, width) in enumerate(DRAWN):
+        for seed, (height, width) in enumerate([size] * 3 if size else DRAWN):
             rng = np.random.default_rng(seed)
             picture, _ = draw_picture(rng, max(height, width), 5, (24, 80))
             drawn.append(np.ascontiguousarray(picture[:height, :width, ::-1]))

@@ -27,7 +27,7 @@ def measure(program: Any, run: Run, batches: Sequence[Any], inputs: Any) -> list
     for batch in batches:
         tensors = [x.contiguous() for x in program.encode(batch, inputs)]
         with torch.no_grad():
-            expected = program.reference(batch)
+            expected = program.reference(batch, inputs)
         found = run(tensors)
         shape = list(tensors[0].shape)
         figures.append({"shape": shape, **program.compare(expected, found)})

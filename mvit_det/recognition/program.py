@@ -37,7 +37,9 @@ class ClassifierProgram(nn.Module):
         """Return the parts that may compute in half precision."""
         return [self.model.backbone.patch_embed, *self.model.backbone.blocks]
 
-    def reference(self, batch: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
+    def reference(
+        self, batch: Mapping[str, Any], inputs: Ports | None = None
+    ) -> tuple[torch.Tensor, ...]:
         """Return what the model gives as ``outputs``."""
         return (self.unchanged[0]({"inputs": self.encode(batch, self.inputs)[0]}),)
 
@@ -88,7 +90,9 @@ class ActionProgram(nn.Module):
         rows = torch.cat([clip[:, None].to(boxes.dtype), boxes], dim=1)
         return (self.model.head(self.model.features(inputs, rows)).float().sigmoid(),)
 
-    def reference(self, batch: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
+    def reference(
+        self, batch: Mapping[str, Any], inputs: Ports | None = None
+    ) -> tuple[torch.Tensor, ...]:
         """Return what the model gives as ``outputs``."""
         return (torch.cat(self.unchanged[0](batch)),)
 

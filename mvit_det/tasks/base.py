@@ -82,8 +82,8 @@ class Program(Protocol):
     def networks(self) -> list[nn.Module]:
         """Return the modules that may compute in half precision."""
 
-    def reference(self, batch: Any) -> tuple[torch.Tensor, ...]:
-        """Return ``outputs`` as the PyTorch model gives them, for comparison."""
+    def reference(self, batch: Any, inputs: Mapping | None = None) -> tuple[torch.Tensor, ...]:
+        """Return ``outputs`` as the PyTorch model gives them for ``inputs``, for comparison."""
 
     def encode(self, batch: Any, inputs: Mapping) -> tuple[torch.Tensor, ...]:
         """Convert the model's input to ``inputs``; static."""

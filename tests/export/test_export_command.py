@@ -103,13 +103,13 @@ def test_figures_that_fail_the_proof() -> None:
 
 
 def test_fixed_size_in_the_format_of_torch(detector_run, tmp_path) -> None:
-    flags = ["--format", "torch_export", "--size", "128", "128"]
+    flags = ["--format", "torch_export", "--size", "64", "96"]
     description = export(detector_run.config, tmp_path, *flags).description
-    assert description["inputs"]["images"]["axes"] == "N,3,128,128"
-    found = Predictor(detector_run.config, tmp_path)(picture(90, 120))
-    expected = Predictor(detector_run.config, detector_run.weights, device="cpu")(picture(90, 120))
+    assert description["inputs"]["images"]["axes"] == "N,3,64,96"
+    found = Predictor(detector_run.config, tmp_path)(picture(80, 120))
+    expected = Predictor(detector_run.config, detector_run.weights, device="cpu")(picture(80, 120))
     assert (expected.pred_boxes.tensor - found.pred_boxes.tensor).abs().max() < 1e-3
-    with pytest.raises(UserError, match="larger than the 128 x 128 that the model was exported"):
+    with pytest.raises(UserError, match="larger than the 64 x 96 that the model was exported"):
         Predictor(detector_run.config, tmp_path)(picture(60, 150))
 
 
