@@ -37,7 +37,7 @@ def load_model():
 
 def read_boxes(path):
     """Return video -> second -> boxes (N, 4), each box once."""
-    boxes = defaultdict(lambda: defaultdict(dict))
+    boxes: defaultdict = defaultdict(lambda: defaultdict(dict))
     with open(path, newline="", encoding="utf-8") as file:
         for video, second, *numbers in csv.reader(file):
             found = boxes[video][float(second)]
@@ -129,7 +129,8 @@ def main():
     parser.add_argument("--score-threshold", type=float, default=0.5, metavar="S")
     parser.add_argument("videos", nargs="+", type=Path)
     args = parser.parse_args()
-    model, by_video, rows, images = load_model(), read_boxes(args.boxes), [], []
+    model, by_video = load_model(), read_boxes(args.boxes)
+    rows, images = list[dict](), list[dict]()
     for path in args.videos:
         times, frames = read_video(path)
         for second, boxes in sorted(by_video[path.stem].items()):
