@@ -103,8 +103,7 @@ def prepare(frames, boxes):
     boxes = boxes.astype(np.float32) * np.array([*frame[::-1]] * 2, np.float64)
     boxes = boxes.clip(0, np.array([*frame[::-1]] * 2) - 1) * (max(size) / max(frame))
     boxes = (boxes - [left, top] * 2).clip(0, np.array([width, height] * 2) - 1)
-    clip = np.ascontiguousarray((clip - mean) / std, np.float32)[None]
-    return clip, boxes.astype(np.float32)
+    return np.ascontiguousarray((clip - mean) / std, np.float32)[None], boxes.astype(np.float32)
 
 
 def detect(model, frames, boxes, image_id, threshold):
@@ -115,8 +114,8 @@ def detect(model, frames, boxes, image_id, threshold):
         known = [(float(scores[c["id"] - 1]), c) for c in MODEL["categories"]]
         kept = sorted((pair for pair in known if pair[0] >= threshold), key=lambda pair: -pair[0])
         classes = [{"category_id": c["id"], "name": c["name"], "score": s} for s, c in kept]
-        pixels = (box[:2] * [width, height], (box[2:] - box[:2]) * [width, height])
-        bbox = [round(float(x), 2) for x in np.concatenate(pixels)]
+        pixels = [*(box[:2] * [width, height]), *((box[2:] - box[:2]) * [width, height])]
+        bbox = [round(float(x), 2) for x in pixels]
         rows.append({"image_id": image_id, "bbox": bbox, "classes": classes})
     return rows
 
@@ -143,7 +142,7 @@ def main():
     companion = {"images": images, "categories": MODEL["categories"]}
     for name, content in (("predictions", rows), ("images", companion)):
         (args.output / f"{name}.json").write_text(json.dumps(content), "utf-8")
-    print(f"The actions of {len(rows)} boxes are in {args.output}.")
+    print(f"{len(rows)} boxes are in {args.output}.")
 
 
 if __name__ == "__main__":
