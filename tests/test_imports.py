@@ -79,7 +79,7 @@ FRONTS = {"data/__init__.py", "evaluation/__init__.py", "evaluation/__main__.py"
 # Outside of the package: what may be imported of it.
 OUTSIDE = {
     "configs": {"backbone", "data", "detection", "engine", "evaluation", "recognition", "tasks"},
-    "benchmarks": RULES.keys() - {"predict", "tasks"},
+    "benchmarks": RULES.keys() - {"predict"},
     "datasets": {"data", "errors", "files"},
     "train_net.py": {"train"},
 }
