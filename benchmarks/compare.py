@@ -25,8 +25,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (0, 1)]
-
 import results
 from measuring import measure, work
 from rows import Experiment, Options, Row, all_rows
@@ -127,7 +125,7 @@ def runs(
             yield from ((row, replace(given, precision=name)) for name in args.precision)
         else:
             device = given.device if row.anywhere else "cpu"
-            yield row, replace(given, device=device, compiled=False)
+            yield row, replace(given, precision="-", device=device, compiled=False)
 
 
 def main() -> None:

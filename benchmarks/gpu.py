@@ -16,15 +16,12 @@ import argparse
 import gc
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (0, 1)]
 
 import torch
 from compare import left_out
@@ -173,9 +170,13 @@ def measure_all(options: Options, minutes: float) -> Iterator[dict[str, Any]]:
     end = time.monotonic() + 60 * minutes
     todo = [(job, way) for way in WAYS for job in jobs()]
     todo = [(job, way) for job, way in todo if way != "graph" or job.pair]
+    if options.device != "cuda":
+        todo = [(job, way) for job, way in todo if way != "graph"]
+    if options.quick:  # of each kind of network one, and one compiled
+        tried = [job for job in jobs() if " B," not in job.name and not job.step]
+        todo = [(job, way) for job, way in todo if job in tried[: 1 if way == "compiled" else 4]]
+        todo += [(job, WAYS[0]) for job in jobs()[1:2]]
     for number, (job, way) in enumerate(tqdm(todo, leave=False)):
-        if way == "graph" and options.device != "cuda":
-            continue
         if time.monotonic() > end:
             names = "; ".join(f"{job.name}, {way}" for job, way in todo[number:])
             print(f"Left out after {minutes:g} minutes: {names}.")

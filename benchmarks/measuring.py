@@ -125,7 +125,9 @@ class Side:
     def __enter__(self) -> "Side":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        if error is not None:
+            self.process.kill()
         self.process.communicate()  # which closes its stdin, so that it ends
         self.errors.close()
 

@@ -54,7 +54,7 @@ def test_the_table_replaces_what_stands_between_the_markers(tmp_path, monkeypatc
     file.write_text(json.dumps([result(compiled=True)]))
     run(monkeypatch, "--table", file, "--page", page)
     text = page.read_text()
-    row = "| classifier | a network | timm | float32, compiled | 1 | 1 | 2 | 2.00 (1.50 to 2.50) | 1.50 |"
+    row = "| classifier | a network | timm | float32, compiled | 1 | 1 | 2 | 2.00 (1.50 to 2.50) |"
     assert row in " ".join(text.split()) and "chip, 2026-01-31: torch 2" in text
     assert text.startswith(f"# Title\n\n{begin}") and text.endswith(f"{end}\nafter\n")
     assert "old" not in text and results.table([result(compiled=True)]) in capsys.readouterr().out
@@ -169,6 +169,6 @@ def test_the_script_for_a_gpu_tries_its_code_on_the_cpu(tmp_path):
     assert done.returncode == 0 and "failed" not in done.stdout, done.stdout + done.stderr
     content = json.loads(output.read_text())
     jobs = {each["job"] for each in content["results"]}
-    assert len(jobs) > 8 and all(f"| {job} " in done.stdout for job in jobs)
+    assert len(jobs) == 5 and all(f"| {job} " in done.stdout for job in jobs)
     assert {each["way"] for each in content["results"]} == {"eager", "compiled"}
     assert all(each["flops"] > 0 and each["ours"]["seconds"] > 0 for each in content["results"])

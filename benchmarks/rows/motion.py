@@ -3,7 +3,8 @@
     python benchmarks/compare.py motion                          # trains two models: ten minutes
     python benchmarks/compare.py motion --seeds 1 2 3
     python benchmarks/compare.py motion --weights output/quickstart_video/model_final.pth
-    python benchmarks/compare.py motion --actions --weights output/quickstart_actions/model_final.pth
+    python benchmarks/compare.py motion --actions \\
+        --weights output/quickstart_actions/model_final.pth
 
 Per seed, two trainings: configs/quickstart_video.py (with ``--actions``
 configs/quickstart_actions.py), and the same with a single frame of each clip, repeated. Both are
