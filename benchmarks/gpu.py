@@ -168,14 +168,14 @@ def measure(job: Job, side: str, way: str, options: Options) -> dict[str, float]
 def measure_all(options: Options, minutes: float) -> Iterator[dict[str, Any]]:
     """Yield the results of each job in each way; say what is left out, and why."""
     end = time.monotonic() + 60 * minutes
-    todo = [(job, way) for way in WAYS for job in jobs()]
+    made = jobs()
+    todo = [(job, way) for way in WAYS for job in made]
     todo = [(job, way) for job, way in todo if way != "graph" or job.pair]
     if options.device != "cuda":
         todo = [(job, way) for job, way in todo if way != "graph"]
-    if options.quick:  # of each kind of network one, and one compiled
-        tried = [job for job in jobs() if " B," not in job.name and not job.step]
-        todo = [(job, way) for job, way in todo if job in tried[: 1 if way == "compiled" else 4]]
-        todo += [(job, WAYS[0]) for job in jobs()[1:2]]
+    if options.quick:  # of each kind of network one, a step, and one compiled
+        tried = [job for job in made if " B," not in job.name and not job.step]
+        todo = [*((job, "eager") for job in [*tried, made[1]]), (made[0], "compiled")]
     for number, (job, way) in enumerate(tqdm(todo, leave=False)):
         if time.monotonic() > end:
             names = "; ".join(f"{job.name}, {way}" for job, way in todo[number:])
