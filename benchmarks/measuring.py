@@ -74,14 +74,15 @@ def peak_memory(device: str) -> float:
 
 
 def flatten(outcome: Any) -> np.ndarray:
-    """Return all numbers of an outcome in order, float32 (N,)."""
+    """Return all numbers of an outcome in order (N,), float64 or else float32."""
     if isinstance(outcome, dict):
         outcome = list(outcome.values())
     if isinstance(outcome, (list, tuple)):
         return np.concatenate([np.zeros(0, np.float32), *map(flatten, outcome)])
     if hasattr(outcome, "detach"):
         outcome = outcome.detach().float().cpu().numpy()
-    return np.asarray(outcome, np.float32).ravel()
+    array = np.asarray(outcome)
+    return array.ravel() if array.dtype == np.float64 else array.ravel().astype(np.float32)
 
 
 class Side:

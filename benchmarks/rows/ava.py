@@ -14,7 +14,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -99,10 +99,8 @@ def _build(reading: bool, side: str, options: Options) -> Callable[[], Any]:
     folder = Path(options.folder)
     if side == "peer":
         scorer = official(Path(options.ava_official))
-        if not reading:  # the first run, which is not counted, reads the files
-            read = cache(lambda name, *_: scorer.read_csv_of_file(open(name, encoding="utf-8")))
-            scorer.read_csv_of_file = scorer.read_csv
-            scorer.read_csv = lambda file, *_: read(file.name)
+        if not reading:
+            scorer.read_csv = _held(scorer.read_csv)
         return partial(metrics_of, scorer, folder, ACTIONS)
     from mvit_det.ava_files import read_boxes, read_label_map
     from mvit_det.evaluation.actions.metrics import frame_ap, prepare
@@ -121,6 +119,18 @@ def _build(reading: bool, side: str, options: Options) -> Callable[[], Any]:
         return [*scores.ap.tolist(), scores.mean]
 
     return run
+
+
+def _held(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a reader read each file once: in the first run, which is not counted."""
+    held: dict[str, Any] = {}
+
+    def held_or_read(file: Any, *arguments: Any, **options: Any) -> Any:
+        if file.name not in held:
+            held[file.name] = read(file, *arguments, **options)
+        return held[file.name]
+
+    return held_or_read
 
 
 def official(folder: Path) -> ModuleType:
