@@ -64,7 +64,7 @@ def argument_parser(names: str) -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace, rows: Mapping[str, Row | Experiment]) -> None:
-    """Refuse arguments that cannot be used.
+    """Refuse arguments that cannot be used, and make the folder of the results.
 
     Raises:
         UserError: one of them.
@@ -90,8 +90,8 @@ def check(args: argparse.Namespace, rows: Mapping[str, Row | Experiment]) -> Non
     for path in (*args.videos, args.table, args.page):
         if path and not path.is_file():
             raise UserError(f"there is no file {printable(path)}.")
-    if args.output and not args.output.resolve().parent.is_dir():
-        raise UserError(f"--output {printable(args.output)}: the folder does not exist.")
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def left_out(row: Row, options: Options) -> str:

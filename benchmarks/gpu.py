@@ -263,6 +263,7 @@ def main() -> None:
     print(synchronisation(options))
     if args.output:
         content = {**where, "peak": peak, "results": results}
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
