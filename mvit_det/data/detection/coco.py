@@ -28,6 +28,7 @@ from mvit_det.data.detection.annotations import (
     check_coco_json,
     coco_categories,
     read_coco_json,
+    suspect_masks,
 )
 from mvit_det.data.detection.readers import (
     HOST_KEYS,
@@ -153,9 +154,11 @@ def coco_dataset(
     coco, source = _complete(coco, json_file)
     faults = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
+    suspects = suspect_masks(entry.get("segmentation") for entry in coco["annotations"])
     for annotation in coco["annotations"]:
         mask = annotation.get("segmentation") if masks else None
-        fault = annotation_fault(annotation["bbox"], mask, *sizes[annotation["image_id"]], masks)
+        size, suspect = sizes[annotation["image_id"]], id(mask) in suspects
+        fault = annotation_fault(annotation["bbox"], mask, *size, masks, suspect)
         if fault:
             faults[fault].append(annotation["id"])
     bad_ids = set(chain.from_iterable(faults.values()))
@@ -215,6 +218,8 @@ def named_dataset(
     for name in names:
         _check_num_classes(name, len(MetadataCatalog.get(name).thing_classes), num_classes)
     faults, total = defaultdict(list), 0
+    every = (entry for image in dicts for entry in image.get("annotations", []))
+    suspects = suspect_masks(entry.get("segmentation") for entry in every)
     for image in dicts:
         usable = []
         for index, annotation in enumerate(image.get("annotations", [])):
@@ -222,7 +227,8 @@ def named_dataset(
             size = image.get("width", float("inf")), image.get("height", float("inf"))
             if not masks:
                 annotation = {k: v for k, v in annotation.items() if k != "segmentation"}
-            fault = annotation_fault(box, annotation.get("segmentation"), *size, masks)
+            mask = annotation.get("segmentation")
+            fault = annotation_fault(box, mask, *size, masks, id(mask) in suspects)
             if fault:
                 faults[fault].append(f"#{index} of {os.path.basename(image['file_name'])}")
             else:
@@ -253,7 +259,7 @@ def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str
         return coco, json_file
     coco = {**coco, "annotations": annotations}
     coco.pop("completed", None)
-    text = json.dumps(coco)
+    text = json.dumps(coco, default=list)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}"
     if not folder.exists():

@@ -41,7 +41,7 @@ def replace_reader(name: str, training: bool, max_detections: int | None) -> Non
     """
     metadata = MetadataCatalog.get(name)
     json_file = PathManager.get_local_path(os.fspath(metadata.json_file))
-    coco = check_coco_json(json_file, annotated=False)
+    coco = check_coco_json(json_file, False)
     for suspicion in suspicions(coco, training, max_detections):
         logger.warning("%s: %s.", json_file, suspicion)
     labels, names = class_labels(coco)
