@@ -161,14 +161,15 @@ def parsed_once(read: Reader) -> Reader:
         except OSError:
             return read(path, *more)  # which raises an error that names the fault
         key = os.path.abspath(path), file.st_ino, file.st_size, file.st_mtime_ns
-        if key in _cache and (read, *more) in _cache[key][1]:
+        way = read, *more
+        if key in _cache and way in _cache[key][1]:
             _cache[key] = _cache.pop(key)
-            return _cache[key][1][read, *more]
+            return _cache[key][1][way]
         settled = time.time_ns() - file.st_mtime_ns > _RECENT
         content = read(path, *more)
         if settled:
             _, contents = _cache.pop(key, (0, {}))
-            _cache[key] = file.st_size, {**contents, (read, *more): content}
+            _cache[key] = file.st_size, {**contents, way: content}
             _drop_old()
         return content
 

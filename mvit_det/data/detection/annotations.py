@@ -128,8 +128,8 @@ def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | No
     """Describe what training cannot take in an annotation, with the fix; None if it can."""
     if annotation.get("ignore"):
         return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
-    points = annotation.get("keypoints") or []
-    if not isinstance(points, list) or not all(map(is_real, points)):
+    points = annotation.get("keypoints")
+    if points and (not isinstance(points, list) or not all(map(is_real, points))):
         return f"has keypoints={brief(points)}: write numbers [x1, y1, visibility1, ...]"
     mask = annotation.get("segmentation")
     if isinstance(mask, dict) and mask and mask["size"] != [image["height"], image["width"]]:
@@ -190,7 +190,7 @@ def annotation_fault(
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         return "box outside the image"
     # Detectron2's loader drops these even where only boxes are trained.
-    if polygons and not any(len(part) >= 6 and len(part) % 2 == 0 for part in polygons):
+    if polygons and not any(map(is_closed, polygons)):
         return "polygon of fewer than 3 points or of odd length"
     if suspect and not all(math.isfinite(value) for part in polygons for value in part):
         return "polygon with NaN or infinity"
@@ -199,6 +199,11 @@ def annotation_fault(
     if isinstance(mask, dict) and mask and not _is_whole_rle(mask):
         return "broken RLE mask"
     return "no segmentation" if need_mask and not mask else None
+
+
+def is_closed(polygon: Sequence[float]) -> bool:
+    """Return whether coordinates x1, y1, ... are those of 3 points or more."""
+    return len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def _is_whole_rle(mask: dict[str, Any]) -> bool:
