@@ -53,10 +53,11 @@ def work(row: Row, side: str, options: Options) -> None:
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
         begin = time.perf_counter()
-        run()
+        result = run()
         seconds = time.perf_counter() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak": peak}), flush=True)
+        known = result if isinstance(result, dict) else {}  # of processes that the row started
+        print(json.dumps({"seconds": seconds, "peak": peak, **known}), flush=True)
 
 
 class Side:

@@ -24,7 +24,8 @@ class Row:
         what: description.
         peer: name of the other side.
         module: importable if the peer is installed.
-        build: for "ours" or "peer", and `Options`, returns the function that is measured.
+        build: for "ours" or "peer", and `Options`, returns the function that is measured. If it
+            works in a process that it starts, it returns "seconds", and "peak" in bytes.
         precisions: whether there are other precisions than float32.
     """
 
@@ -38,6 +39,6 @@ class Row:
 
 def all_rows() -> dict[str, Row]:
     """Return all rows by name."""
-    from rows import networks
+    from rows import networks, start
 
-    return {row.name: row for row in networks.rows()}
+    return {row.name: row for module in (networks, start) for row in module.rows()}

@@ -49,9 +49,8 @@ def _starts(
 
     def run() -> dict[str, float]:
         command = [sys.executable, "-m", "rows.start", side, str(folder)]
-        # what is logged is not measured
-        output = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        with subprocess.Popen(command, env=environment, **output) as child:
+        null, pipe = subprocess.DEVNULL, subprocess.PIPE  # what is logged is not measured
+        with subprocess.Popen(command, env=environment, stdout=pipe, stderr=null) as child:
             peak = 0
             while child.poll() is None:
                 peak = max(peak, memory_of_tree(child.pid))
