@@ -138,7 +138,7 @@ def coco_dataset(
             None: 100.
 
     Returns:
-        Detectron2's dataset dicts.
+        Detectron2's dataset dicts. A polygon of floats is an array, `mvit_det.coco_files.Polygon`.
 
     Raises:
         UserError: a file is refused by `check_coco_json`, the classes do not match, too many images
