@@ -32,6 +32,7 @@ from mvit_det.engine import (
     summarize,
 )
 from mvit_det.errors import UserError
+from mvit_det.files import reading_once
 from mvit_det.tasks import task_of
 from mvit_det.workers import set_everywhere
 
@@ -136,19 +137,20 @@ def _log_to(folder: str, rank: int) -> None:
 
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
-    cfg, config_file = setup(args)
-    set_everywhere(use_pictures, configured_pictures(cfg))
-    if args.eval_only:
-        evaluate(cfg, resume=args.resume)
-    else:
-        task = task_of(cfg)
-        judge = partial(task.check_test_data, cfg)
-        try:
-            results = do_train(args, cfg, config_file.replace, judge)
-        except IncompleteEvaluation as fault:
-            summarize(cfg, fault.results, task)
-            raise
-        summarize(cfg, results, task)
+    with reading_once():  # until the data sets are built
+        cfg, config_file = setup(args)
+        set_everywhere(use_pictures, configured_pictures(cfg))
+        if args.eval_only:
+            evaluate(cfg, resume=args.resume)
+        else:
+            task = task_of(cfg)
+            judge = partial(task.check_test_data, cfg)
+            try:
+                results = do_train(args, cfg, config_file.replace, judge)
+            except IncompleteEvaluation as fault:
+                summarize(cfg, fault.results, task)
+                raise
+            summarize(cfg, results, task)
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:

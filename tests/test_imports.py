@@ -51,7 +51,7 @@ RULES = {
     "config_names": (False, set()),
     "commands": (False, set()),
     "api": (False, {"engine", "checkpoint", "config_names"}),
-    "train": (True, {"tasks", "engine", "data", "commands", "config_names", "workers"}),
+    "train": (True, {"tasks", "engine", "data", "commands", "config_names", "files", "workers"}),
     "cli": (False, {"train", "check", "predict", "evaluation", "benchmark", "checkpoint"}),
 }
 # Of rooms within a part: which others they may import, besides files at the part's top.

@@ -10,7 +10,7 @@ from typing import Any
 
 # in the order of the table
 MODULES = (
-    *("networks", "detectors", "soft_nms", "coco", "ava", "decoding", "loading"),
+    *("networks", "detectors", "soft_nms", "coco", "ava", "decoding", "loading", "start"),
     "experiments",
 )
 

@@ -41,6 +41,7 @@ from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError, check_choice
+from mvit_det.files import reading_once
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,8 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
     with lock, StopRequest() as stop, watched_processes(time_limit(cfg)):
         stop.interruptible = True
         try:
-            loader = TestLoader(test.loader(model, resume), time_limit(cfg))
+            with reading_once():
+                loader = TestLoader(test.loader(model, resume), time_limit(cfg))
             results = _run_test(_distributed(cfg, model), loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
@@ -153,9 +155,7 @@ def _train(
     check_run(cfg, training=True)
     # Data come first, so that their faults show before anything expensive is built.
     parts = cfg.train.get("gradient_accumulation", 1)
-    loader = train_loader(cfg, parts)
-    with randomness.preserved():
-        judge_test(cfg, judge)
+    loader = build_data(cfg, parts, judge)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     cfg.optimizer.params.model = model
     optimizer = build_part(cfg, "optimizer")
@@ -205,6 +205,15 @@ def _train(
         if isinstance(hook, Evaluations):
             hook.raise_faults(results)
     return results
+
+
+def build_data(cfg: DictConfig, parts: int, judge: Callable[[Any], None]) -> Any:
+    """Build the training loader as `train_loader`; judge the test data as `judge_test`."""
+    with reading_once():
+        loader = train_loader(cfg, parts)
+        with randomness.preserved():
+            judge_test(cfg, judge)
+    return loader
 
 
 def train_loader(cfg: DictConfig, parts: int) -> Any:

@@ -1,7 +1,10 @@
 """Order and augmentation of training batches depend only on the seed and the position."""
 
+import pickle
 import random
+import weakref
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -159,6 +162,21 @@ def test_a_torch_dataset_is_not_converted_to_a_list():
     loader = build_train_loader(compact, **options)
     assert loader.samples.dataset is compact
     assert first(loader, 6) == first(build_train_loader(items(10), **options), 6)
+
+
+class Noted(dict):
+    """A dict that can be weakly referenced."""
+
+
+def test_a_list_is_packed_into_memory_that_workers_share():
+    dataset = [Noted(item, text="x" * 10_000) for item in items(50)]
+    found = weakref.ref(dataset[7])
+    packed = build_train_loader(dataset, mapper=drawing, total_batch_size=2).samples.dataset
+    assert [packed[k] for k in range(50)] == dataset and len(packed) == 50
+    del dataset
+    assert found() is None
+    sent = ForkingPickler.dumps(packed)  # as for a worker that is a new interpreter
+    assert len(sent) < 2000 and pickle.loads(sent)[7]["text"] == "x" * 10_000
 
 
 # ---------------------------------------------------------------- batches of images, mixed or not
