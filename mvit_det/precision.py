@@ -50,7 +50,7 @@ def open_precision(word: str, device: torch.device, title: str) -> torch.dtype:
     if word == "bf16" and device.type not in ("cpu", "cuda"):
         raise UserError(f"{title}bf16 needs a CPU or CUDA, and the device is {device}: use fp32.")
     if word == "bf16" and device.type == "cpu" and not has_fast_bfloat16():
-        logger.info(
+        logger.warning(
             "This CPU has neither AVX-512 BF16 nor AMX: bfloat16 works, but is slower than float32."
         )
     return PRECISIONS[word]
