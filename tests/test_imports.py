@@ -30,20 +30,30 @@ RULES = {
     "evaluation": (True, {"ava_files", "coco_files", "coco_suspicions", "files"}),
     "engine": (
         True,
-        {"backbone", "checkpoint", "commands", "config_names", "files", "randomness", "workers"},
+        {
+            *("backbone", "checkpoint", "commands", "config_names", "files", "precision"),
+            *("randomness", "workers"),
+        },
     ),
     "tasks": (True, {"data", "evaluation", "ava_files"}),
-    "benchmark": (True, {"tasks", "engine", "checkpoint"}),
+    "benchmark": (True, {"tasks", "engine", "checkpoint", "precision"}),
     "check": (
         True,
         {"tasks", "engine", "checkpoint", "evaluation", "data", "files", "progress", "train"},
     ),
-    "predict": (True, {"progress", "tasks", "engine", "evaluation", "data", "ava_files", "files"}),
+    "predict": (
+        True,
+        {
+            *("progress", "precision", "tasks", "engine", "evaluation", "data", "ava_files"),
+            "files",
+        },
+    ),
     "ava_files": (False, {"files"}),
     "coco_files": (False, {"files"}),
     "coco_suspicions": (False, {"coco_files"}),
     "errors": (False, set()),
     "files": (False, set()),
+    "precision": (False, {"backbone"}),
     "progress": (False, set()),
     "randomness": (False, set()),
     "workers": (False, set()),
@@ -51,7 +61,10 @@ RULES = {
     "config_names": (False, set()),
     "commands": (False, set()),
     "api": (False, {"engine", "checkpoint", "config_names"}),
-    "train": (True, {"tasks", "engine", "data", "commands", "config_names", "files", "workers"}),
+    "train": (
+        True,
+        {"tasks", "engine", "data", "commands", "config_names", "files", "precision", "workers"},
+    ),
     "cli": (False, {"train", "check", "predict", "evaluation", "benchmark", "checkpoint"}),
 }
 # Of rooms within a part: which others they may import, besides files at the part's top.

@@ -22,6 +22,7 @@ from mvit_det.errors import (
     check_positive,
     check_share,
 )
+from mvit_det.precision import PRECISIONS
 
 Check = Callable[..., None]  # (owner, **{key: value}) raises a UserError
 _OWNER = "the config"
@@ -139,6 +140,7 @@ _KEYS: list[tuple[Check, str]] = [
     (_or_null(_TEXT), "train.init_checkpoint train.best_metric dataloader.*.name"),
     (partial(check_choice, choices=INFLATIONS), "train.inflation"),
     (partial(check_choice, choices=("float16", "bfloat16")), "train.amp.dtype"),
+    (partial(check_choice, choices=tuple(PRECISIONS)), "train.eval_precision"),
     (_DEVICE, "train.device"),
     (_RUN_SEED, "train.seed"),
     (_or_null(_SEED), "dataloader.train.seed"),

@@ -93,6 +93,9 @@ def description(cfg: DictConfig, model: nn.Module) -> dict[str, str]:
     """Describe a test by name -> value: digest of the weights, and config of model and data."""
     nodes = {"model": cfg.model, "dataloader.test": cfg.dataloader.test}
     values = {"weights": _digest(model)}
+    precision = OmegaConf.select(cfg, "train.eval_precision") or "fp32"
+    if precision != "fp32":  # which tests before this key had
+        values["train.eval_precision"] = precision
     for name, node in nodes.items():
         values |= dict(_leaves(OmegaConf.to_container(node, resolve=True), name))
     return values

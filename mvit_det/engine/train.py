@@ -42,6 +42,7 @@ from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError, check_choice
 from mvit_det.files import reading_once
+from mvit_det.precision import InPrecision, open_precision
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def do_test(cfg: DictConfig, model: nn.Module) -> Results:
         all ranks but the first.
     """
     loader = TestLoader(build_test_loader(cfg), time_limit(cfg))
-    return _run_test(model, loader, instantiate(cfg.dataloader.evaluator))
+    return _run_test(in_eval_precision(cfg, model), loader, instantiate(cfg.dataloader.evaluator))
 
 
 def _run_test(model: nn.Module, loader: Any, evaluators: Any) -> Results:
@@ -92,6 +93,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         )
     check_run(cfg, training=False)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
+    tested = in_eval_precision(cfg, model)
     inflation = cfg.train.get("inflation", "centre")
     ema = cfg.train.get("init_ema", True)
     checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation, ema=ema)
@@ -103,7 +105,7 @@ def evaluate(cfg: DictConfig, resume: bool = False) -> dict[str, Any]:
         try:
             with reading_once():
                 loader = TestLoader(test.loader(model, resume), time_limit(cfg))
-            results = _run_test(_distributed(cfg, model), loader, test.evaluators)
+            results = _run_test(_distributed(cfg, tested), loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
             raise Stopped(f"Stopped by {name}: {test.progress()}.", stopped.exit_code) from None
@@ -178,7 +180,7 @@ def _train(
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}
     eval_model = average.model if average else model
-    test = _tester(cfg, eval_model, checkpoints, results)
+    test = _tester(cfg, in_eval_precision(cfg, eval_model), checkpoints, results)
     registered = _hooks(cfg, test, checkpoints, eval_model)
     trainer.register_hooks([average, *registered])
     start = 0
@@ -214,6 +216,17 @@ def build_data(cfg: DictConfig, parts: int, judge: Callable[[Any], None]) -> Any
         with randomness.preserved():
             judge_test(cfg, judge)
     return loader
+
+
+def in_eval_precision(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    """Return a model that computes in ``train.eval_precision``, whatever it is trained in.
+
+    Raises:
+        UserError: there is no such precision, or ``train.device`` does not compute in it.
+    """
+    word = cfg.train.get("eval_precision", "fp32")
+    dtype = open_precision(word, torch.device(cfg.train.device), "train.eval_precision=")
+    return model if dtype is torch.float32 else InPrecision(model, dtype)
 
 
 def train_loader(cfg: DictConfig, parts: int) -> Any:

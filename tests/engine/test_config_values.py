@@ -89,6 +89,7 @@ def test_row_34_wrong_values_end_in_one_sentence_with_the_key(seed, name):
         ("dataloader.train.total_batch_size=0", "must be a whole number of at least 1"),
         ("train.clip_gradients=0", "must be a number above 0, or null"),
         ("train.amp.dtype=float8", "must be one of float16, bfloat16"),
+        ("train.eval_precision=float16", "must be one of fp32, bf16, fp16"),
         ("train.amp=true", "must be a section of keys"),
         ("train.ema.decay=1", "must be at least 0 and below 1"),
         ("model.roi_heads.box_predictor.test_score_thresh=5", "must be from 0 to 1"),
