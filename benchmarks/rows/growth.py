@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR, VIDEO = "mask_rcnn_mvitv2_t_3x", "kinetics/mvitv2_s_16x4_k400"
-SIDES = (512, 640, 768, 896, 1024, 1280, 1536)  # pixels
+SIDES = (512, 768, 1024, 1280, 1536)  # pixels
 FRAMES = (8, 16, 24, 32)
 BOXES = (250, 500, 1000, 2000)
-# what grows -> sizes, builder of the function that runs at a size and of its FLOPs (None: no count)
+# the function that runs at a size, and its FLOPs (None: no count)
 Runs = tuple[Callable[[], Any], int | None]
 
 

@@ -6,7 +6,8 @@
 Backbone T, one image, float32, on the CPU. Each figure is of a process of its own; the processes of
 a round run one after the other. Saved: what is kept for the backward pass, without parameters.
 Peak: the largest resident memory of the process; growth: the same without what it had before the
-first step, which is libraries and weights. Seconds are medians of the second step of each process.
+first step, which is libraries and weights; tensors: the largest sum of their sizes during a step,
+gradients included. Seconds are medians of the second step of each process.
 """
 
 import argparse
@@ -42,7 +43,8 @@ def measure(side: str, size: int, threads: int) -> dict[str, float] | None:
     """Measure two training steps of one side, in this process.
 
     Returns:
-        "saved", "peak" and "growth" in bytes, and "seconds"; None without Detectron2's MViT.
+        "saved", "tensors", "growth" and "peak" in bytes, and "seconds"; None without Detectron2's
+        MViT.
     """
     import torch
     from omegaconf import OmegaConf
@@ -70,8 +72,17 @@ def measure(side: str, size: int, threads: int) -> dict[str, float] | None:
     timing.training_step(network, images)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    saved = timing.saved_memory(lambda: timing.training_step(network, images), network)
-    return {"saved": saved, "peak": peak, "growth": peak - before, "seconds": seconds}
+
+    def step() -> None:
+        timing.training_step(network, images)
+
+    return {
+        "saved": timing.saved_memory(step, network),
+        "tensors": timing.peak_memory(step, torch.device("cpu")),
+        "growth": peak - before,
+        "peak": peak,
+        "seconds": seconds,
+    }
 
 
 def run(arguments: Sequence[str]) -> dict[str, Any]:
@@ -119,7 +130,7 @@ def table(figures: dict[str, dict[str, float]]) -> str:
             text = f"{value:.2f} s" if key == "seconds" else f"{value / 1e6:,.0f} MB"
             row.append(text + (f" ({value / peer[key]:.2f})" if peer else ""))
         rows.append(row)
-    return tabulate(rows, ["", "saved", "peak", "growth", "step"], tablefmt="github")
+    return tabulate(rows, ["", "saved", "tensors", "growth", "peak", "step"], tablefmt="github")
 
 
 if __name__ == "__main__":
