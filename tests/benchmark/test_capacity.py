@@ -37,6 +37,8 @@ def test_modelled_bytes_are_those_of_a_training(tmp_path, text, size, batch):
         model = subjects.build_module(cfg, "model", fused=True)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
         _, inputs = subjects.make_inputs(model, task_of(cfg), counted["input"], CPU)
+        for each in inputs if task_of(cfg).two_stages else ():
+            each["instances"] = each["instances"][torch.arange(8).repeat(capacity.OBJECTS)]
         for _ in range(2):
             sum(model.train()(inputs).values()).backward()
             optimizer.step()
