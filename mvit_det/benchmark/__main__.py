@@ -1,7 +1,6 @@
 """Command line and printed report of the benchmark."""
 
 import json
-import math
 import platform
 import statistics
 import sys
@@ -14,7 +13,7 @@ import torch
 from tabulate import tabulate
 
 import mvit_det
-from mvit_det.benchmark import capacity, counts, subjects, table, timing
+from mvit_det.benchmark import counts, subjects, table, timing
 from mvit_det.engine import add_config_flags, apply_overrides, load_config, open_device
 from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.tasks import task_of
@@ -49,14 +48,6 @@ def argument_parser() -> ArgumentParser:
         "--repeats", type=int, default=5, metavar="N", help="rounds of timing; 0: only count"
     )
     parser.add_argument(
-        "--memory",
-        nargs="+",
-        type=float,
-        metavar="GB",
-        help="only count bytes: the largest batch and image of a training on GPUs of so much "
-        "memory, scaled from one step of --batch-size images of --size",
-    )
-    parser.add_argument(
         "--backbone-only", action="store_true", help="measure without pyramid, proposals and heads"
     )
     parser.add_argument(
@@ -82,10 +73,7 @@ def main(args: Namespace) -> dict[str, Any]:
     device = open_device(args.device, "--device ")
     if device.type == "mps":
         raise UserError("--device mps cannot be measured: choose cpu or cuda.")
-    if args.table:
-        report = report_table(args, device)
-    else:
-        report = (report_memory if args.memory else report_config)(args, device)
+    report = report_table(args, device) if args.table else report_config(args, device)
     if args.output:
         Path(args.output).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
@@ -93,37 +81,13 @@ def main(args: Namespace) -> dict[str, Any]:
 
 def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
     """Count the models of many configs, print a Markdown table, and return the report."""
-    if args.overrides or args.backbone_only or args.memory:
-        raise UserError(
-            "--table counts unchanged configs: drop --backbone-only, --memory and key=value."
-        )
+    if args.overrides or args.backbone_only:
+        raise UserError("--table counts unchanged configs: drop --backbone-only and key=value.")
     rows = table.make_rows(args.table, args.size, device, args.allow_target)
     sizes = " or ".join({table.format_input_size(row): None for row in rows})
     print(f"FLOPs of {sizes} pixels {counts.CONVENTION}.\n", file=sys.stderr)
     print(table.format_table(rows))
     return {**environment(device), "rows": rows}
-
-
-def report_memory(args: Namespace, device: torch.device) -> dict[str, Any]:
-    """Print the largest batch and image of a training per GPU memory, and return the report.
-
-    Raises:
-        UserError: --memory is not above 0, or another flag does not fit.
-    """
-    if args.backbone_only or not all(0 < each < math.inf for each in args.memory):
-        raise UserError("--memory takes numbers above 0 and counts whole models: correct it.")
-    cfg = apply_overrides(load_config(args.config_file, args.allow_target), args.overrides)
-    subjects.backbone_key(cfg)
-    counted = capacity.count_bytes(cfg, args.batch_size, args.size, device)
-    rows = [capacity.capacity(counted, each) for each in args.memory]
-    size = " x ".join(map(str, counted["input"][2:]))
-    print(
-        f"Weights, gradients, optimizer: {counted['states'] / 1e9:.2f} GB; activations of one "
-        f"sample of {size}: {counted['activations'] / 1e9:.2f} GB"
-    )
-    columns = {"gigabytes": "GB", "batch": f"batch of {size}", "megapixels": "megapixels"}
-    print(tabulate(rows, {**columns, "side": "side of one"}, floatfmt=".1f"))
-    return {"config": args.config_file, **environment(device), **counted, "capacity": rows}
 
 
 def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
