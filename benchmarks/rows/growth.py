@@ -17,6 +17,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def pixel_runs() -> Iterator[tuple[int, Runs]]:
         shape = (1, 3, side, side)
         flops, _, _ = counts.count_by_shapes(plain, torch.empty(shape, device="meta"))
         images = torch.randn(shape)
-        yield side**2, (lambda images=images: network(images), flops)
+        yield side**2, (partial(network, images), flops)
 
 
 def frame_runs() -> Iterator[tuple[int, Runs]]:
@@ -62,22 +63,22 @@ def frame_runs() -> Iterator[tuple[int, Runs]]:
     cfg = mvit_det.get_config(VIDEO)
     network: Any = subjects.build_module(cfg, "model", fused=True).eval()
     with torch.device("meta"):
-        plain = subjects.build_module(cfg, subjects.backbone_key(cfg)).eval()
+        plain: Any = subjects.build_module(cfg, subjects.backbone_key(cfg)).eval()
     plain.forward = plain.encode
     for frames in FRAMES:
         shape = (1, 3, frames, 224, 224)
         flops, _, _ = counts.count_by_shapes(plain, torch.empty(shape, device="meta"))
         clips = torch.randn(shape)
-        yield frames, (lambda clips=clips: network.logits(clips), flops)
+        yield frames, (partial(network.logits, clips), flops)
 
 
 def box_runs() -> Iterator[tuple[int, Runs]]:
     """Yield boxes, and the box head on so many proposals."""
     import torch
-    from detectron2.structures import Boxes, Instances
 
-    import mvit_det
+    import mvit_det  # first: it brings the host
     from mvit_det.benchmark import subjects
+    from detectron2.structures import Boxes  # isort: skip
 
     model: Any = subjects.build_module(mvit_det.get_config(DETECTOR), "model", fused=True).eval()
     size = (512, 512)
@@ -91,14 +92,11 @@ def box_runs() -> Iterator[tuple[int, Runs]]:
     for count in BOXES:
         corners = torch.rand(count, 2) * 400
         boxes = Boxes(torch.cat([corners, corners + 8 + torch.rand(count, 2) * 100], dim=1))
-        proposals = [Instances(size, proposal_boxes=boxes)]
+        yield count, (partial(_box_head, model.roi_heads, maps, boxes), None)
 
-        def run(proposals=proposals):
-            heads = model.roi_heads
-            pooled = heads.box_pooler(maps, [each.proposal_boxes for each in proposals])
-            return heads.box_predictor(heads.box_head(pooled))
 
-        yield count, (run, None)
+def _box_head(heads: Any, maps: list, boxes: Any) -> Any:
+    return heads.box_predictor(heads.box_head(heads.box_pooler(maps, [boxes])))
 
 
 AXES = {"pixels": pixel_runs, "frames": frame_runs, "boxes": box_runs}
@@ -135,7 +133,9 @@ def draw(figures: dict[str, dict[str, list[float]]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, len(figures), figsize=(4 * len(figures), 6), sharex="col")
+    figure, axes = plt.subplots(
+        2, len(figures), figsize=(4 * len(figures), 6), sharex="col", squeeze=False
+    )
     for column, (name, of_axis) in zip(axes.T, figures.items()):
         sizes = np.array(of_axis["sizes"])
         for plot, (key, unit) in zip(column, {"seconds": 1.0, "bytes": 1e6}.items()):
@@ -146,7 +146,7 @@ def draw(figures: dict[str, dict[str, list[float]]], path: Path) -> None:
             if key == "seconds" and of_axis["flops"]:
                 flops = np.array(of_axis["flops"])
                 line = flops * values[0] / flops[0]
-                label = f"counted FLOPs, {exponent(sizes, flops):.2f}"
+                label = f"counted FLOPs, {exponent(of_axis['sizes'], of_axis['flops']):.2f}"
                 plot.loglog(sizes, line, ":", color="gray", label=label)
             plot.set_ylabel("seconds" if key == "seconds" else "MB")
             plot.legend()
@@ -166,16 +166,17 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(args.threads)
-    figures, rows = {}, []
+    figures: dict[str, dict[str, list[float]]] = {}
+    rows = []
     for name in args.axes:
         runs = dict(AXES[name]())
-        figures[name] = {"sizes": list(runs), **measure(runs, args.rounds, name)}
+        figures[name] = {"sizes": list(map(float, runs)), **measure(runs, args.rounds, name)}
         columns = [figures[name][key] for key in ("sizes", "seconds", "bytes", "flops")]
         sizes, seconds, peaks, flops = columns
         for index, size in enumerate(sizes):
             counted = f"{flops[index] / 1e9:.1f}" if flops else "-"
             values = f"{seconds[index]:.3f}", f"{peaks[index] / 1e6:,.0f}", counted
-            rows.append([f"{size:,} {name}", *values])
+            rows.append([f"{size:,.0f} {name}", *values])
         slopes = [f"{exponent(sizes, each):.2f}" if each else "-" for each in columns[1:]]
         rows.append([f"**exponent in {name}**", *slopes])
     print(tabulate(rows, ["", "seconds", "memory, MB", "FLOPs, G"], tablefmt="github"))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -131,7 +132,7 @@ class MultiscaleTransformer(nn.Module):
         return x + absolute_position(rows, self.pos_embed_grid, x.shape[1:-1]), class_token
 
 
-def _apply_block(block: nn.Module, *tokens: torch.Tensor | None) -> tuple:
+def _apply_block(block: Any, *tokens: torch.Tensor | None) -> tuple:
     return call(block, *tokens, recompute="block" in block.recomputed)
 
 
