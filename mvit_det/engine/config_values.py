@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mvit_det.backbone.block import RECOMPUTED
 from mvit_det.checkpoint.inflation import INFLATIONS
 from mvit_det.errors import (
     UserError,
@@ -152,12 +153,13 @@ _KEYS: list[tuple[Check, str]] = [
         "dataloader.*.filter_empty dataloader.*.masks dataloader.*.is_train "
         "dataloader.*.use_instance_mask dataloader.*.recompute_boxes dataloader.*.annotated_boxes "
         "model.*.residual_pooling model.*.qkv_bias model.*.use_abs_pos model.*.use_rel_pos "
-        "model.*.rel_pos_zero_init model.*.use_act_checkpoint model.*.pretrain_use_cls_token "
+        "model.*.rel_pos_zero_init model.*.pretrain_use_cls_token "
         "model.*.coarse_global_kv model.*.fused_attention model.*.class_token "
         "model.*.pyslowfast_init model.*.test_flip model.*.cls_agnostic_bbox_reg "
         "dataloader.*.horizontal",
     ),
     (partial(check_choice, choices=("attention", "mlp")), "model.*.expand_in"),
+    (_or_list(partial(check_choice, choices=RECOMPUTED)), "model.*.use_act_checkpoint"),
     (
         check_count,
         "train.max_iter train.gradient_accumulation train.log_period "
