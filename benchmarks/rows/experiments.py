@@ -10,6 +10,8 @@ from rows import Experiment
 MODULES = {
     "motion": "whether the video quickstarts learn motion: rearranged frames",
     "pretraining": "the gain of pre-training for the quickstart",
+    "memory": "memory of a training step by what is recomputed, next to Detectron2's",
+    "growth": "growth of time and memory with pixels, frames and boxes",
 }
 
 

@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Growth of time and memory with pixels, frames and boxes, with fitted exponents and a picture.
 
-    python benchmarks/rows/growth.py --output docs/images/growth.png
+    python benchmarks/compare.py growth --output docs/images/growth.png
 
 Inference in float32 on the CPU. Pixels: the backbone of the detector T. Frames: the classifier S of
 16-frame clips, one clip of 224 x 224 pixels. Boxes: the box head of the same detector, on proposals
@@ -14,7 +13,6 @@ logarithms; FLOPs are counted, and grow faster than pixels through attention ove
 import argparse
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,7 +23,6 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
 DETECTOR, VIDEO = "mask_rcnn_mvitv2_t_3x", "kinetics/mvitv2_s_16x4_k400"
 SIDES = (512, 768, 1024, 1280, 1536)  # pixels
 FRAMES = (8, 16, 24, 32)
@@ -155,7 +152,7 @@ def draw(figures: dict[str, dict[str, list[float]]], path: Path) -> None:
     figure.savefig(path, dpi=80)
 
 
-def run(arguments: Sequence[str]) -> dict[str, Any]:
+def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Measure, print a table, draw, and return the figures by axis."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
@@ -184,8 +181,3 @@ def run(arguments: Sequence[str]) -> dict[str, Any]:
     if args.output:
         draw(figures, args.output)
     return figures
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    run(sys.argv[1:])

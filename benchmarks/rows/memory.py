@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Memory of a training step by what is recomputed, next to Detectron2's.
 
-    python benchmarks/rows/memory.py [--size 640] [--threads 2] [--rounds 3]
+    python benchmarks/compare.py memory [--size 640] [--threads 2] [--rounds 3]
 
 Backbone T, one image, float32, on the CPU. Each figure is of a process of its own; the processes of
 a round run one after the other. Saved: what is kept for the backward pass, without parameters.
@@ -85,7 +84,7 @@ def measure(side: str, size: int, threads: int) -> dict[str, float] | None:
     }
 
 
-def run(arguments: Sequence[str]) -> dict[str, Any]:
+def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Measure all sides in turn, print a table and return its figures, medians by side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=640, metavar="PIXELS")
@@ -133,6 +132,5 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     return tabulate(rows, ["", "saved", "tensors", "growth", "peak", "step"], tablefmt="github")
 
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    run(sys.argv[1:])
+if __name__ == "__main__":  # a process of one side
+    main(sys.argv[1:])
