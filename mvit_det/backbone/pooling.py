@@ -43,7 +43,8 @@ def pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Tens
         (B, *pooled grid, num_heads, head_dim), contiguous; a grid of n gives ceil(n / stride).
     """
     strided, flat = max(pool.stride) > 1, x.shape[-3] < 3
-    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and (strided or flat):
+    lowers = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if lowers and torch.is_grad_enabled() and (strided or flat):
         # torch's gradients of a depthwise convolution in bfloat16 take up to 60 times as long as in
         # float32 if it is strided, and 2 to 12 times on grids of 1 or 2 rows; the weight's is
         # uninitialised memory if the output of a strided one is one token wide.
