@@ -16,8 +16,9 @@ from golden.make_backbone import (
     layer_norm,
     seeded,
 )
-from networks import SCALES, hwin_plan, network, small_plan
+from networks import SCALES, SMALL, clip_plan, hwin_plan, network, small_plan
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from mvit_det.backbone import VARIANTS, Variant
 
@@ -354,3 +355,23 @@ def test_checkpointing_changes_memory_and_nothing_else(fused, drop_path_rate):
 def test_unknown_checkpointing_is_named(value):
     with pytest.raises(ValueError, match="use_act_checkpoint="):
         small_network(activation_checkpointing=value)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("clips", [False, True])
+def test_forward_neither_waits_for_a_gpu_nor_mixes_devices(clips, training):
+    # Fake tensors have a device but no values: reading one, or one left on the CPU, raises.
+    if clips:
+        model = network(clip_plan(SMALL, (4, 16, 16)), class_token=True)
+    else:
+        model = network(small_plan(drop_path_rate=0.5))
+    model.train(training)
+    images = torch.empty(2, 3, *((5,) if clips else ()), 96, 70)
+    with FakeTensorMode() as mode:
+        state = {**dict(model.named_parameters()), "images": images}
+        on_gpu = {
+            key: torch.empty_like(mode.from_tensor(x), device="cuda") for key, x in state.items()
+        }
+        outputs = torch.func.functional_call(model, on_gpu, (on_gpu.pop("images"),))
+    assert outputs.keys() == set(SCALES)
+    assert {output.device.type for output in outputs.values()} == {"cuda"}
