@@ -1,33 +1,38 @@
 """The largest batch and input that GPUs of 16 to 80 GB train, by counted bytes.
 
-    python benchmarks/compare.py capacity [--precision fp32] [--check]
+    python benchmarks/compare.py capacity [--precision fp32] [--processes 2]
+    python benchmarks/compare.py capacity --check
 
 One training step (forward, backward, AdamW with its state) runs on tensors without data, in the
 form that it has on a GPU: bfloat16 autocast, attention that stores no probabilities. The count is
 the largest sum of the storages that are alive at once, each rounded up to 512 bytes as CUDA's
-allocator does; copies of the weights for their moving average and for the gradients that GPUs
-exchange are added. A tenth of the memory stays free, for CUDA itself, the libraries' workspaces and
-fragmentation; 1 GB is 10^9 bytes. Between counted sizes memory is taken from a straight line, which
-is never below what is needed since memory grows ever faster.
+allocator does; a copy of the gradients is added, which several GPUs need to exchange them. A tenth
+of the memory stays free, for CUDA itself, workspaces of libraries and fragmentation; 1 GB is 10^9
+bytes. Memory is counted at two sizes; a straight line through them gives the others.
 
 A detector's heads get the recipe's number of boxes, a quarter of them from each pyramid level.
+
+``--check`` compares counts in the CPU's own form with what such a step takes on the CPU.
 """
 
 import argparse
+import math
+import multiprocessing
+import os
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
-from multiprocessing import get_context
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
 from weakref import finalize
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 from tabulate import tabulate
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -37,25 +42,32 @@ from tqdm import tqdm
 
 import mvit_det
 from mvit_det.backbone import pooling
-from mvit_det.benchmark import subjects
+from mvit_det.benchmark import subjects, timing
+from mvit_det.benchmark.counts import count_parameters
 from mvit_det.precision import PRECISIONS, autocast
 
 GPUS = (16, 24, 40, 80)  # 10^9 bytes
-FREE = 0.1  # of them
+USABLE = 0.9  # of them
 GRANULE = 512  # bytes
-BATCHES, SIDES = (1, 8, 64), (1024, 2048, 4096, 8192)  # that are counted
 MODES = (False, "branches")  # of use_act_checkpoint
-DETECTORS = {f"Mask R-CNN {v}": f"mask_rcnn_mvitv2_{v.lower()}_3x" for v in "TSBL"}
-CLASSIFIERS = {f"classifier {v}": f"imagenet/mvitv2_{v.lower()}_in1k" for v in "TSBL"}
-CLIPS = {
-    "S 16x4": "kinetics/mvitv2_s_16x4_k400",
-    "B 32x3": "kinetics/mvitv2_b_32x3_k400",
-    "L 40x3": "kinetics/mvitv2_l_40x3_in21k_k400",
+DETECTOR, CLASSIFIER = "mask_rcnn_mvitv2_{}_3x", "imagenet/mvitv2_{}_in1k"
+SIDES = (1024, 4096)  # counted, of one square image
+# title -> config, shape of a sample, the two batches that are counted
+ROWS = {
+    **{f"Mask R-CNN {v}, 1024": (DETECTOR.format(v.lower()), (1024,) * 2, (2, 8)) for v in "TSBL"},
+    **{
+        f"classifier {v}, 224": (CLASSIFIER.format(v.lower()), (224,) * 2, (32, 128))
+        for v in "TSBL"
+    },
+    "clips S 16x4, 224": ("kinetics/mvitv2_s_16x4_k400", (16, 224, 224), (2, 8)),
+    "clips B 32x3, 224": ("kinetics/mvitv2_b_32x3_k400", (32, 224, 224), (2, 8)),
+    "clips L 40x3, 224": ("kinetics/mvitv2_l_40x3_in21k_k400", (40, 224, 224), (2, 8)),
 }
-# measured by --check: config, precision, shape
+# config, recomputation, precision, shape: measured by --check
 CHECKS = (
-    ("mask_rcnn_mvitv2_t_3x", "fp32", (1, 3, 384, 384)),
-    ("imagenet/mvitv2_t_in1k", "bf16", (8, 3, 224, 224)),
+    ("mask_rcnn_mvitv2_t_3x", False, "fp32", (1, 3, 512, 512)),
+    ("mask_rcnn_mvitv2_t_3x", "branches", "fp32", (1, 3, 512, 512)),
+    ("imagenet/mvitv2_t_in1k", False, "bf16", (8, 3, 224, 224)),
 )
 _layer_norm = F.layer_norm
 # what differs on a GPU from the CPU, where tensors without data live
@@ -128,15 +140,17 @@ def detector_outputs(model: Any, images: torch.Tensor) -> list[torch.Tensor]:
         levels = zip(pooler.level_poolers, names)
         return torch.cat([pool(features[name], rois) for pool, name in levels])
 
-    boxes = heads.box_predictor(heads.box_head(crop(heads.box_pooler, heads.box_in_features, count)))
+    boxes = heads.box_predictor(
+        heads.box_head(crop(heads.box_pooler, heads.box_in_features, count))
+    )
     count = int(count * heads.positive_fraction)
     crops = crop(heads.mask_pooler, heads.mask_in_features, count)
     masks = nn.Sequential.forward(heads.mask_head, crops)  # without the loss
     return tree_leaves([proposals, boxes, masks])
 
 
-def step(model: Any, optimizer: torch.optim.Optimizer, x: torch.Tensor, dtype: torch.dtype) -> None:
-    """Run one training step on images or clips, normalised."""
+def step(model: Any, x: torch.Tensor, dtype: torch.dtype) -> None:
+    """Run forward and backward on images or clips, normalised."""
     with autocast(dtype, "cpu"):
         if hasattr(model, "roi_heads"):
             outputs = detector_outputs(model, x)
@@ -144,48 +158,129 @@ def step(model: Any, optimizer: torch.optim.Optimizer, x: torch.Tensor, dtype: t
             labels = x.new_zeros(len(x), model.num_classes)
             outputs = list(model({"inputs": x, "labels": labels}).values())
     torch.autograd.backward(outputs, [torch.ones_like(each) for each in outputs])
-    del outputs
-    optimizer.step()
-    optimizer.zero_grad()
 
 
 def build(cfg: Any, recompute: bool | str, device: str) -> nn.Module:
-    """Build the model of a config for training."""
+    """Build the model of a config, or of its name, for training."""
     cfg = mvit_det.get_config(cfg) if isinstance(cfg, str) else cfg
-    subjects.OmegaConf.update(
-        cfg, f"{subjects.backbone_key(cfg)}.use_act_checkpoint", recompute
-    )
+    OmegaConf.update(cfg, f"{subjects.backbone_key(cfg)}.use_act_checkpoint", recompute)
     with torch.device(device):
         return subjects.build_module(cfg, "model", fused=True).train()
 
 
-def start(model: nn.Module, foreach: bool) -> torch.optim.Optimizer:
-    """Make AdamW with the state that it has from the first step on."""
-    optimizer = torch.optim.AdamW(model.parameters(), foreach=foreach)
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
-    return optimizer
-
-
 def count(
     cfg: Any, recompute: bool | str, precision: str, shape: Sequence[int], gpu: bool = True
-) -> int:
-    """Count the peak of bytes of a training step: weights, optimizer, inputs and all else.
+) -> tuple[int, int]:
+    """Count the peaks of bytes of forward and backward, and of the optimizer's step.
 
     Args:
         cfg: config or its name.
         recompute: value of `use_act_checkpoint`.
         precision: key of `PRECISIONS`.
         shape: of the input, (B, 3, [T,] H, W).
-        gpu: count the form of a GPU, not that of this CPU.
+        gpu: count the form of a GPU, not that of this CPU, for several GPUs.
     """
     model = build(cfg, recompute, "meta")
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as memory:
         model.to_empty(device="cpu")
-        optimizer = start(model, foreach=gpu)
-        memory.peak = 0
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=gpu)
+        for parameter in model.parameters():  # the first step makes the optimizer's state
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        update, memory.peak = memory.peak, 0
+        optimizer.zero_grad()
         with as_on_gpu() if gpu else nullcontext():
-            step(model, optimizer, torch.empty(*shape), PRECISIONS[precision])
-    return memory.peak
+            step(model, torch.empty(*shape), PRECISIONS[precision])
+    copy = 4 * count_parameters(model) if gpu else 0
+    return memory.peak + copy, update + copy
+
+
+def largest(sizes: Sequence[int], peaks: Sequence[tuple[int, int]], budget: float) -> float:
+    """Return the largest size within a budget of bytes; 0 if there is none.
+
+    Args:
+        sizes: the two that were counted.
+        peaks: of each, from `count`.
+        budget: bytes.
+    """
+    (first, update), (second, _) = peaks
+    slope = (second - first) / (sizes[1] - sizes[0])
+    return max(0.0, sizes[0] + (budget - first) / slope) if update <= budget else 0.0
+
+
+def measure(config: str, recompute: bool | str, precision: str, shape: Sequence[int]) -> list[int]:
+    """Measure a step on this CPU in a new process.
+
+    Returns:
+        Bytes of weights and optimizer, the peak of tensors besides, and the growth of the resident
+        memory of the process during its first step.
+    """
+    model, x = build(config, recompute, "cpu"), torch.randn(*shape)
+    optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
+    state = 12 * count_parameters(model) + x.nbytes
+    run = partial(step, model, x, PRECISIONS[precision])
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    run()
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    growth -= pages * resource.getpagesize()
+    optimizer.zero_grad()
+    return [state, timing.peak_memory(run, torch.device("cpu")), growth]
+
+
+def check(pool: ProcessPoolExecutor) -> list[list]:
+    """Print counted and measured bytes of `CHECKS`, and return the rows."""
+    rows = []
+    for point in CHECKS:
+        counted = pool.submit(count, *point, gpu=False).result()[0]
+        state, tensors, growth = pool.submit(measure, *point).result()
+        numbers = [counted - state, tensors, (counted - state) / tensors, growth]
+        rows.append([*map(str, point), *numbers])
+    names = ["config", "recomputed", "precision", "input", "counted", "tensors", "ratio", "growth"]
+    print(tabulate(rows, names, tablefmt="github", floatfmt=".3f", intfmt=","))
+    return rows
+
+
+def main(arguments: Sequence[str]) -> dict[str, Any]:
+    """Count, print a table of batches and one of squares, and return what was counted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), metavar="N")
+    parser.add_argument("--check", action="store_true", help="compare counts with the CPU's memory")
+    args = parser.parse_args(arguments)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.processes, context, max_tasks_per_child=1) as pool:
+        if args.check:
+            return {"check": check(pool)}
+        jobs = {}
+        for row, mode in product(args.rows, MODES):
+            config, size, batches = ROWS[row]
+            shapes = [(batch, 3, *size) for batch in batches]
+            if "rcnn" in config:
+                shapes += [(1, 3, side, side) for side in SIDES]
+            parts = [pool.submit(count, config, mode, args.precision, each) for each in shapes]
+            jobs[row, mode] = parts
+        work = tqdm(jobs.items(), desc="rows")
+        peaks = {key: [part.result() for part in parts] for key, parts in work}
+    batches = {key: partial(largest, ROWS[key[0]][2], each[:2]) for key, each in peaks.items()}
+    pixels = [side**2 for side in SIDES]
+    squares = {key: partial(largest, pixels, each[2:]) for key, each in peaks.items() if each[2:]}
+    print(table(batches, lambda batch: int(batch)))
+    print("\n" + table(squares, lambda area: int(math.sqrt(area)) // 32 * 32))
+    return {f"{row}, {mode}": value for (row, mode), value in peaks.items()}
+
+
+def table(limits: dict[tuple, Callable[[float], float]], shown: Callable[[float], int]) -> str:
+    """Format the largest sizes as a Markdown table: without / with recomputed branches."""
+    rows = []
+    for row in dict.fromkeys(row for row, _ in limits):
+        cells = [
+            " / ".join(str(shown(limits[row, mode](USABLE * gpu * 1e9)) or "-") for mode in MODES)
+            for gpu in GPUS
+        ]
+        rows.append([row, *cells])
+    return tabulate(rows, ["", *(f"{gpu} GB" for gpu in GPUS)], tablefmt="github")
