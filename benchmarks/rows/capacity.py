@@ -1,6 +1,6 @@
 """The largest batch and input that GPUs of 16 to 80 GB train, by counted bytes.
 
-    python benchmarks/compare.py capacity [--precision fp32] [--processes 2]
+    python benchmarks/compare.py capacity [--precision fp32]
     python benchmarks/compare.py capacity --check
 
 One training step (forward, backward, AdamW with its state) runs on tensors without data, in the
@@ -12,19 +12,18 @@ bytes. Memory is counted at two sizes; a straight line through them gives the ot
 
 A detector's heads get the recipe's number of boxes, a quarter of them from each pyramid level.
 
-``--check`` compares counts in the CPU's own form with what such a step takes on the CPU.
+``--check`` compares counts with what the same step takes on the CPU, with data.
 """
 
 import argparse
 import math
-import multiprocessing
-import os
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -35,21 +34,19 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from tabulate import tabulate
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
 import mvit_det
-from mvit_det.backbone import pooling
 from mvit_det.benchmark import subjects, timing
 from mvit_det.benchmark.counts import count_parameters
-from mvit_det.precision import PRECISIONS, autocast
+from mvit_det.precision import PRECISIONS
 
 GPUS = (16, 24, 40, 80)  # 10^9 bytes
 USABLE = 0.9  # of them
 GRANULE = 512  # bytes
-MODES = (False, "branches")  # of use_act_checkpoint
+MODES: tuple[bool | str, ...] = (False, "branches")  # of use_act_checkpoint
 DETECTOR, CLASSIFIER = "mask_rcnn_mvitv2_{}_3x", "imagenet/mvitv2_{}_in1k"
 SIDES = (1024, 4096)  # counted, of one square image
 # title -> config, shape of a sample, the two batches that are counted
@@ -64,20 +61,63 @@ ROWS = {
     "clips L 40x3, 224": ("kinetics/mvitv2_l_40x3_in21k_k400", (40, 224, 224), (2, 8)),
 }
 # config, recomputation, precision, shape: measured by --check
-CHECKS = (
+CHECKS: tuple[tuple[str, bool | str, str, tuple[int, ...]], ...] = (
     ("mask_rcnn_mvitv2_t_3x", False, "fp32", (1, 3, 512, 512)),
     ("mask_rcnn_mvitv2_t_3x", "branches", "fp32", (1, 3, 512, 512)),
     ("imagenet/mvitv2_t_in1k", False, "bf16", (8, 3, 224, 224)),
 )
-_layer_norm = F.layer_norm
-# what differs on a GPU from the CPU, where tensors without data live
+# functions that CUDA's autocast computes in lower precision
+LOWER = ("linear", "conv2d", "conv3d", "conv_transpose2d", "scaled_dot_product_attention")
+# what differs on a GPU from the CPU and from tensors without data
 ON_GPU = {
     "mvit_det.backbone.chunked_attention.is_eager_cpu": lambda x: False,
     "mvit_det.backbone.products.is_eager_cpu": lambda x: False,
-    "mvit_det.backbone.attention.pool_heads": pooling._pool_heads,
     "mvit_det.backbone.attention.spare_columns": lambda width, device: -width % 8,
-    "torch.nn.functional.layer_norm": lambda x, *rest: _layer_norm(x.float(), *rest),
 }
+
+
+@contextmanager
+def as_on_gpu(dtype: torch.dtype) -> Iterator[dict[int, torch.Tensor]]:
+    """Take the code paths of a GPU, with autocast to ``dtype``, which tensors without data lack.
+
+    Yields:
+        Converted weights, which autocast keeps until the backward pass.
+    """
+    kept: dict[int, torch.Tensor] = {}
+
+    def convert(target: torch.dtype, x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or x.dtype == target or not x.is_floating_point():
+            return x
+        if id(x) in kept:
+            return kept[id(x)]
+        converted = x.to(target)
+        if isinstance(x, nn.Parameter):
+            kept[id(x)] = converted
+        return converted
+
+    def wrap(function: Callable, target: torch.dtype) -> Callable:
+        return lambda *args, **kwargs: function(*map(partial(convert, target), args), **kwargs)
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+        if not q.is_meta:
+            return plain(q, k, v, scale=scale)
+        fused = torch.ops.aten._scaled_dot_product_efficient_attention
+        return fused(q, k, v, None, True, scale=scale)[0]
+
+    def normalise(attention: Any, tokens: torch.Tensor, name: str) -> torch.Tensor:
+        return getattr(attention, f"norm_{name}")(tokens).to(dtype)
+
+    plain = F.scaled_dot_product_attention
+    changed = {**ON_GPU, "mvit_det.backbone.attention.MultiScaleAttention.normalise": normalise}
+    changed["torch.bmm"] = wrap(torch.bmm, dtype)
+    changed["torch.nn.functional.layer_norm"] = wrap(F.layer_norm, torch.float32)
+    for name in LOWER:
+        function = attend if name == "scaled_dot_product_attention" else getattr(F, name)
+        changed[f"torch.nn.functional.{name}"] = wrap(function, dtype)
+    with ExitStack() as stack:
+        for name, function in changed.items():
+            stack.enter_context(mock.patch(name, function))
+        yield kept
 
 
 class LiveBytes(TorchDispatchMode):
@@ -114,15 +154,6 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
-@contextmanager
-def as_on_gpu() -> Iterator[None]:
-    """Take the code paths of a GPU."""
-    with ExitStack() as stack:
-        for name, function in ON_GPU.items():
-            stack.enter_context(mock.patch(name, function))
-        yield
-
-
 def detector_outputs(model: Any, images: torch.Tensor) -> list[torch.Tensor]:
     """Compute the outputs of all heads on a fixed number of boxes, as many from each level.
 
@@ -138,7 +169,8 @@ def detector_outputs(model: Any, images: torch.Tensor) -> list[torch.Tensor]:
     def crop(pooler: Any, names: Sequence[str], boxes: int) -> torch.Tensor:
         rois = images.new_zeros(boxes // len(names), 5)
         levels = zip(pooler.level_poolers, names)
-        return torch.cat([pool(features[name], rois) for pool, name in levels])
+        crops = [pool(features[name].float(), rois) for pool, name in levels]  # as under autocast
+        return torch.cat([each.to(features[names[0]].dtype) for each in crops])
 
     boxes = heads.box_predictor(
         heads.box_head(crop(heads.box_pooler, heads.box_in_features, count))
@@ -151,13 +183,14 @@ def detector_outputs(model: Any, images: torch.Tensor) -> list[torch.Tensor]:
 
 def step(model: Any, x: torch.Tensor, dtype: torch.dtype) -> None:
     """Run forward and backward on images or clips, normalised."""
-    with autocast(dtype, "cpu"):
+    with as_on_gpu(dtype) as kept:
         if hasattr(model, "roi_heads"):
             outputs = detector_outputs(model, x)
         else:
             labels = x.new_zeros(len(x), model.num_classes)
             outputs = list(model({"inputs": x, "labels": labels}).values())
-    torch.autograd.backward(outputs, [torch.ones_like(each) for each in outputs])
+        kept.clear()
+        torch.autograd.backward(outputs, [torch.ones_like(each) for each in outputs])
 
 
 def build(cfg: Any, recompute: bool | str, device: str) -> nn.Module:
@@ -169,7 +202,7 @@ def build(cfg: Any, recompute: bool | str, device: str) -> nn.Module:
 
 
 def count(
-    cfg: Any, recompute: bool | str, precision: str, shape: Sequence[int], gpu: bool = True
+    cfg: Any, recompute: bool | str, precision: str, shape: Sequence[int], device: str = "meta"
 ) -> tuple[int, int]:
     """Count the peaks of bytes of forward and backward, and of the optimizer's step.
 
@@ -178,21 +211,25 @@ def count(
         recompute: value of `use_act_checkpoint`.
         precision: key of `PRECISIONS`.
         shape: of the input, (B, 3, [T,] H, W).
-        gpu: count the form of a GPU, not that of this CPU, for several GPUs.
+        device: "meta" for tensors without data, "cpu" for real ones.
     """
-    model = build(cfg, recompute, "meta")
-    with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as memory:
-        model.to_empty(device="cpu")
-        optimizer = torch.optim.AdamW(model.parameters(), foreach=gpu)
-        for parameter in model.parameters():  # the first step makes the optimizer's state
-            parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
+    with LiveBytes() as memory:
+        model = build(cfg, recompute, device)
+        optimizer = start(model)
         update, memory.peak = memory.peak, 0
+        step(model, torch.ones(*shape, device=device), PRECISIONS[precision])
         optimizer.zero_grad()
-        with as_on_gpu() if gpu else nullcontext():
-            step(model, torch.empty(*shape), PRECISIONS[precision])
-    copy = 4 * count_parameters(model) if gpu else 0
-    return memory.peak + copy, update + copy
+    return memory.peak, update
+
+
+def start(model: nn.Module) -> torch.optim.Optimizer:
+    """Make AdamW, and its state by a step."""
+    optimizer = torch.optim.AdamW(model.parameters(), foreach=True)  # the default on GPUs
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
+    return optimizer
 
 
 def largest(sizes: Sequence[int], peaks: Sequence[tuple[int, int]], budget: float) -> float:
@@ -209,38 +246,35 @@ def largest(sizes: Sequence[int], peaks: Sequence[tuple[int, int]], budget: floa
 
 
 def measure(config: str, recompute: bool | str, precision: str, shape: Sequence[int]) -> list[int]:
-    """Measure a step on this CPU in a new process.
+    """Measure a step on the CPU, in a new process.
 
     Returns:
-        Bytes of weights and optimizer, the peak of tensors besides, and the growth of the resident
-        memory of the process during its first step.
+        Bytes of weights, optimizer and input; the peak of tensors besides, from torch's profiler;
+        and the growth of the process's resident memory during the first step.
     """
-    model, x = build(config, recompute, "cpu"), torch.randn(*shape)
-    optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
-    state = 12 * count_parameters(model) + x.nbytes
+    model, x = build(config, recompute, "cpu"), torch.ones(*shape)
+    optimizer = start(model)
     run = partial(step, model, x, PRECISIONS[precision])
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    before = pages * resource.getpagesize()
     run()
-    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    growth -= pages * resource.getpagesize()
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     optimizer.zero_grad()
-    return [state, timing.peak_memory(run, torch.device("cpu")), growth]
+    fixed = 12 * count_parameters(model) + x.nbytes
+    return [fixed, timing.peak_memory(run, torch.device("cpu")), growth]
 
 
 def check(pool: ProcessPoolExecutor) -> list[list]:
-    """Print counted and measured bytes of `CHECKS`, and return the rows."""
+    """Print counted and measured bytes of a step of `CHECKS`, and return the rows."""
     rows = []
     for point in CHECKS:
-        counted = pool.submit(count, *point, gpu=False).result()[0]
-        state, tensors, growth = pool.submit(measure, *point).result()
-        numbers = [counted - state, tensors, (counted - state) / tensors, growth]
-        rows.append([*map(str, point), *numbers])
-    names = ["config", "recomputed", "precision", "input", "counted", "tensors", "ratio", "growth"]
-    print(tabulate(rows, names, tablefmt="github", floatfmt=".3f", intfmt=","))
+        fixed, tensors, growth = pool.submit(measure, *point).result()
+        counted = count(*point)[0] - fixed
+        numbers = [each / 1e6 for each in (counted, tensors, growth)]
+        rows.append([*map(str, point), *numbers, counted / tensors])
+    names = ("config", "recomputed", "precision", "input", "counted", "tensors", "growth", "ratio")
+    formats = ("",) * 4 + (",.0f",) * 3 + (".3f",)
+    print(tabulate(rows, names, tablefmt="github", floatfmt=formats))
     return rows
 
 
@@ -249,23 +283,18 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--check", action="store_true", help="compare counts with the CPU's memory")
     args = parser.parse_args(arguments)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.processes, context, max_tasks_per_child=1) as pool:
-        if args.check:
+    if args.check:
+        with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
             return {"check": check(pool)}
-        jobs = {}
-        for row, mode in product(args.rows, MODES):
-            config, size, batches = ROWS[row]
-            shapes = [(batch, 3, *size) for batch in batches]
-            if "rcnn" in config:
-                shapes += [(1, 3, side, side) for side in SIDES]
-            parts = [pool.submit(count, config, mode, args.precision, each) for each in shapes]
-            jobs[row, mode] = parts
-        work = tqdm(jobs.items(), desc="rows")
-        peaks = {key: [part.result() for part in parts] for key, parts in work}
+    peaks: dict[tuple[str, bool | str], list[tuple[int, int]]] = {}
+    for row, mode in tqdm(list(product(args.rows, MODES)), desc="counts"):
+        config, size, counted = ROWS[row]
+        shapes = [(batch, 3, *size) for batch in counted]
+        if "rcnn" in config:
+            shapes += [(1, 3, side, side) for side in SIDES]
+        peaks[row, mode] = [count(config, mode, args.precision, shape) for shape in shapes]
     batches = {key: partial(largest, ROWS[key[0]][2], each[:2]) for key, each in peaks.items()}
     pixels = [side**2 for side in SIDES]
     squares = {key: partial(largest, pixels, each[2:]) for key, each in peaks.items() if each[2:]}
