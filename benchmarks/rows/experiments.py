@@ -11,6 +11,7 @@ MODULES = {
     "motion": "whether the video quickstarts learn motion: rearranged frames",
     "pretraining": "the gain of pre-training for the quickstart",
     "memory": "memory of a training step by what is recomputed, next to Detectron2's",
+    "capacity": "largest batch and input of GPUs of 16 to 80 GB, by counted bytes",
     "growth": "growth of time and memory with pixels, frames and boxes",
 }
 
