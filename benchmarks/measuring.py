@@ -22,6 +22,8 @@ SIDES = ("ours", "peer")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 COMPARE = Path(__file__).resolve().parent / "compare.py"
 KEEP = "keep"  # asks for the outcome of a run
+# Importing mvit_det makes torch take large pages; a peer is measured as its users run it.
+PEER = {"THP_MEM_ALLOC_ENABLE": "0"}
 
 
 # --------------------------------------------------------------------------- the measured processes
@@ -92,7 +94,11 @@ class Side:
         self.title, self.errors = f"{row.name}, {side}", tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [sys.executable, str(COMPARE), "--work", row.name, side, json.dumps(asdict(options))],
-            env={**os.environ, **dict.fromkeys(THREADS, str(options.threads))},
+            env={
+                **os.environ,
+                **dict.fromkeys(THREADS, str(options.threads)),
+                **(PEER if side == "peer" else {}),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
