@@ -129,6 +129,7 @@ def draw(figures: dict[str, dict[str, list[float]]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, axes = plt.subplots(
         2, len(figures), figsize=(4 * len(figures), 6), sharex="col", squeeze=False
@@ -146,6 +147,10 @@ def draw(figures: dict[str, dict[str, list[float]]], path: Path) -> None:
                 label = f"counted FLOPs, {exponent(of_axis['sizes'], of_axis['flops']):.2f}"
                 plot.loglog(sizes, line, ":", color="gray", label=label)
             plot.set_ylabel("seconds" if key == "seconds" else "MB")
+            plot.set_xticks(sizes, [f"{s / 1e6:.2g} M" if s >= 1e5 else f"{s:g}" for s in sizes])
+            plot.minorticks_off()
+            plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            plot.yaxis.set_major_formatter("{x:g}")
             plot.legend()
         column[-1].set_xlabel(name)
     figure.tight_layout()
