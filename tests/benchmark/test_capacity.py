@@ -24,7 +24,9 @@ def test_tensors_without_data_count_as_real_ones(tmp_path, text, shape, precisio
         return capacity.count(cfg, recompute, precision, shape, device)
 
     (peak, *fixed), real = count("meta"), count("cpu")
-    assert list(real[1:]) == fixed
+    assert list(real[1:]) == pytest.approx(
+        fixed, rel=0.01
+    )  # (buffers that a host keeps on the CPU)
     # widths of attention that a GPU pads differ slightly from a CPU's
     assert peak == pytest.approx(real[0], rel=0.03)
 
