@@ -10,6 +10,8 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -163,7 +165,7 @@ class TrainLoader:
             batch_size=None,  # the sampler yields whole batches
             collate_fn=_identity,
             num_workers=self.num_workers,
-            worker_init_fn=_leave_process_group,
+            worker_init_fn=_prepare_worker,
             # stacked tensors go to the GPU while it computes; lists of images are small
             pin_memory=self.collate is not list and torch.cuda.is_available(),
             generator=torch.Generator(),  # the workers' seeds are not drawn from the model's stream
@@ -182,13 +184,22 @@ class TrainLoader:
         self.batches = state["samples"] // self.total_batch_size
 
 
-def _leave_process_group(worker_id: int) -> None:
+def _prepare_worker(worker_id: int) -> None:
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     # Ctrl-C, or SIGTERM to the group, would end the workers during an iteration that the training
-    # process finishes before it saves. When that process ends, workers notice by themselves.
+    # process finishes before it saves.
     if sys.platform == "win32":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         os.setsid()
+
+
+def _end_with(parent: int) -> None:
+    # torch's workers look for their parent too, but then wait for ever until a batch that does not
+    # fit into the pipe is read: other workers keep the pipe open.
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
 
 
 def _identity(batch: Any) -> Any:

@@ -1,7 +1,12 @@
 """Order and augmentation of training batches depend only on the seed and the position."""
 
+import os
 import pickle
 import random
+import signal
+import subprocess
+import sys
+import time
 import weakref
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -259,3 +264,44 @@ def test_every_image_is_tested_once_in_order(tmp_path):
     assert labels == sorted([*LABELS, 1]) == dataset.labels.tolist()
     reasons = [reason for batch in batches for reason in batch["unreadable"]]
     assert [bool(reason) for reason in reasons] == [False] * 4 + [True] + [False] * 2
+
+
+KILLED = """
+import multiprocessing, os, signal, time
+from mvit_det.data import build_train_loader
+
+def large(item):
+    return dict(item, text="x" * 10**6)  # which does not fit into a pipe
+
+images = [dict(index=i, width=4, height=5) for i in range(64)]
+loader = build_train_loader(images, mapper=large, total_batch_size=4, num_workers=2, seed=1)
+stream = iter(loader)
+next(stream)
+time.sleep(1)
+print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_workers_end_with_a_killed_training_that_has_large_batches(tmp_path):
+    with open(tmp_path / "workers", "w") as output:  # a pipe would stay open as long as they run
+        subprocess.run([sys.executable, "-c", KILLED], stdout=output)
+    workers = list(map(int, (tmp_path / "workers").read_text().split()))
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(map(_runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    left = list(filter(_runs, workers))
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
