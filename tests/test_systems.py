@@ -45,7 +45,7 @@ def test_workers_outlive_a_ctrl_c_that_a_console_of_windows_sends_to_all(monkeyp
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(sys, "platform", "win32")
     try:
-        loader._prepare_worker(0)
+        loader._leave_process_group(0)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

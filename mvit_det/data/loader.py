@@ -10,8 +10,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -25,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mvit_det import randomness
 from mvit_det.errors import UserError, check_count
-from mvit_det.workers import Settings
+from mvit_det.workers import Settings, end_with_process
 
 if sys.platform != "win32":
     import resource
@@ -165,12 +163,12 @@ class TrainLoader:
             batch_size=None,  # the sampler yields whole batches
             collate_fn=_identity,
             num_workers=self.num_workers,
-            worker_init_fn=_prepare_worker,
+            worker_init_fn=_leave_process_group,
             # stacked tensors go to the GPU while it computes; lists of images are small
             pin_memory=self.collate is not list and torch.cuda.is_available(),
             generator=torch.Generator(),  # the workers' seeds are not drawn from the model's stream
         )
-        for batch in loader:
+        for batch in end_with_process(loader):
             self.batches += 1
             yield batch
 
@@ -184,22 +182,13 @@ class TrainLoader:
         self.batches = state["samples"] // self.total_batch_size
 
 
-def _prepare_worker(worker_id: int) -> None:
-    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+def _leave_process_group(worker_id: int) -> None:
     # Ctrl-C, or SIGTERM to the group, would end the workers during an iteration that the training
     # process finishes before it saves.
     if sys.platform == "win32":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         os.setsid()
-
-
-def _end_with(parent: int) -> None:
-    # torch's workers look for their parent too, but then wait for ever until a batch that does not
-    # fit into the pipe is read: other workers keep the pipe open.
-    while os.getppid() == parent:
-        time.sleep(2)
-    os._exit(1)
 
 
 def _identity(batch: Any) -> Any:

@@ -267,14 +267,25 @@ def test_every_image_is_tested_once_in_order(tmp_path):
 
 
 KILLED = """
-import multiprocessing, os, signal, time
+import multiprocessing, os, signal, sys, time
+import mvit_det
+from detectron2.config import LazyCall as L
+from detectron2.data import build_detection_test_loader
+from omegaconf import OmegaConf
 from mvit_det.data import build_train_loader
+from mvit_det.engine.guarded_test import build_test_loader
 
-def large(item):
-    return dict(item, text="x" * 10**6)  # which does not fit into a pipe
+class Large:
+    def __call__(self, item):
+        return dict(item, text="x" * 10**6)  # which does not fit into a pipe
 
 images = [dict(index=i, width=4, height=5) for i in range(64)]
-loader = build_train_loader(images, mapper=large, total_batch_size=4, num_workers=2, seed=1)
+if sys.argv[1] == "train":
+    loader = build_train_loader(images, mapper=Large(), total_batch_size=4, num_workers=2, seed=1)
+else:
+    test = L(build_detection_test_loader)(dataset=images, mapper=L(Large)(), num_workers=2)
+    cfg = OmegaConf.create({"dataloader": {"test": test}}, flags={"allow_objects": True})
+    loader = build_test_loader(cfg)
 stream = iter(loader)
 next(stream)
 time.sleep(1)
@@ -285,9 +296,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_workers_end_with_a_killed_training_that_has_large_batches(tmp_path):
+@pytest.mark.parametrize("kind", ["train", "test"])
+def test_workers_end_with_a_killed_run_that_has_large_batches(kind, tmp_path):
     with open(tmp_path / "workers", "w") as output:  # a pipe would stay open as long as they run
-        subprocess.run([sys.executable, "-c", KILLED], stdout=output)
+        subprocess.run([sys.executable, "-c", KILLED, kind], stdout=output)
     workers = list(map(int, (tmp_path / "workers").read_text().split()))
     assert len(workers) == 2
     deadline = time.monotonic() + 30
