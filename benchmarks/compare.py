@@ -77,10 +77,9 @@ def check(args: argparse.Namespace, rows: Mapping[str, Row | Experiment]) -> Non
     if args.threads < 1 or args.rounds < 1:
         raise UserError("--threads and --rounds must be 1 or more.")
     if args.device == "cuda":
-        import torch
+        from mvit_det.engine import open_device
 
-        if not torch.cuda.is_available():
-            raise UserError("--device cuda cannot be used here: torch sees no GPU.")
+        open_device(args.device, "--device ")
     official = args.ava_official
     if official and not (official / "get_ava_performance.py").is_file():
         raise UserError(

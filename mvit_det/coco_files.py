@@ -159,7 +159,7 @@ def check_ids(
     Returns:
         The entries with ids of the kind of the first one; of repeated ones the first.
     """
-    right = [entry for entry in entries if type(entry["id"]) is int or _is_id(entry["id"])]
+    right = [entry for entry in entries if _is_id(entry["id"])]
     kinds = {isinstance(entry["id"], str) for entry in right}
     if len(right) < len(entries) or len(kinds) > 1:
         text = bool(right) and isinstance(right[0]["id"], str)
@@ -263,8 +263,9 @@ def mask_rle(mask: Any, height: int | None, width: int | None) -> dict[str, Any]
 
 
 def _is_id(value: Any) -> bool:
-    is_number = is_real(value) and math.isfinite(value)
-    return is_number or (type(value) is int) or (isinstance(value, str) and _is_text(value))
+    if type(value) is int:  # nearly always
+        return True
+    return (is_real(value) and math.isfinite(value)) or (isinstance(value, str) and _is_text(value))
 
 
 def _is_text(value: str) -> bool:
@@ -327,8 +328,7 @@ def _category(category: dict[str, Any], completed: Counter) -> dict[str, Any]:
 def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> dict[str, Any]:
     """Check the fields of an annotation as `_image` does; complete box, area and iscrowd."""
     for key in ("id", "image_id", "category_id"):
-        value = annotation.get(key, 0)
-        if type(value) is not int and not _is_id(value):
+        if not _is_id(annotation.get(key, 0)):
             raise ValueError(f"has {key}={brief(annotation[key])}: write a number or text")
     mask = annotation.get("segmentation")
     _check_mask_form(mask)

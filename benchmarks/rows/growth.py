@@ -12,7 +12,6 @@ logarithms; FLOPs are counted, and grow faster than pixels through attention ove
 
 import argparse
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results import processor
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         slopes = [f"{exponent(sizes, each):.2f}" if each else "-" for each in columns[1:]]
         rows.append([f"**exponent in {name}**", *slopes])
     print(tabulate(rows, ["", "seconds", "memory, MB", "FLOPs, G"], tablefmt="github"))
-    print(f"\n{platform.processor() or platform.machine()}, {args.threads} threads")
+    print(f"\n{processor()}, {args.threads} threads")
     if args.output:
         draw(figures, args.output)
     return figures

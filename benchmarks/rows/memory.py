@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from measuring import COMPARE, PEER, THREADS, peak_memory
 from tabulate import tabulate
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
 # title -> `use_act_checkpoint` of ours; Detectron2's has one that is True or False
 SIDES: dict[str, Any] = {
     "Detectron2": None,
@@ -70,7 +70,7 @@ def measure(side: str, size: int, threads: int) -> dict[str, float] | None:
     begin = time.perf_counter()
     timing.training_step(network, images)
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory("cpu")
 
     def step() -> None:
         timing.training_step(network, images)
@@ -96,17 +96,15 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         print(json.dumps(measure(args.side, args.size, args.threads)))
         return {}
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    options = [f"--size={args.size}", f"--threads={args.threads}"]
-    environment = dict(
-        OMP_NUM_THREADS=str(args.threads),
-        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    )
+    command = [sys.executable, str(COMPARE), "memory"]
+    command += [f"--size={args.size}", f"--threads={args.threads}"]
+    environment = {**os.environ, **dict.fromkeys(THREADS, str(args.threads))}
     for _ in tqdm(range(args.rounds), desc="rounds"):
         for side, results in runs.items():
-            command = [sys.executable, __file__, *options, f"--side={side}"]
-            peer = {"THP_MEM_ALLOC_ENABLE": "0"} if side == "Detectron2" else {}  # see measuring
             output = subprocess.check_output(
-                command, env={**os.environ, **environment, **peer}, stderr=subprocess.DEVNULL
+                [*command, f"--side={side}"],
+                env={**environment, **(PEER if side == "Detectron2" else {})},
+                stderr=subprocess.DEVNULL,
             )
             result = json.loads(output.splitlines()[-1])
             if result is not None:
@@ -131,7 +129,3 @@ def table(figures: dict[str, dict[str, float]]) -> str:
             row.append(text + (f" ({value / peer[key]:.2f})" if peer else ""))
         rows.append(row)
     return tabulate(rows, ["", "saved", "tensors", "growth", "peak", "step"], tablefmt="github")
-
-
-if __name__ == "__main__":  # a process of one side
-    main(sys.argv[1:])

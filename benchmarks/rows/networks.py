@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mvit_det import precision
 from rows import Options, Row
 
 DETECTION = "mask_rcnn_mvitv2_{}_3x"
@@ -43,17 +45,21 @@ def rows() -> Iterator[Row]:
         build = partial(_build, backbone_pair, (variant, size), step)
         yield Row(name, what, "Detectron2", "detectron2", build, named=name in NAMED)
     for name, (config, theirs, batch) in CLASSIFIERS.items():
-        for step in (False, True):
-            what = f"classifier {theirs[7].upper()}, {batch} x 224 x 224, {kind(step)}"
-            build = partial(_build, classifier_pair, (config, theirs, batch), step)
-            full = name + "-step" * step
-            yield Row(full, what, "timm", "timm", build, named=name in NAMED)
+        what = f"classifier {theirs[7].upper()}, {batch} x 224 x 224"
+        yield from _both(name, what, "timm", classifier_pair, (config, theirs, batch))
     for name, (config, variant, frames) in VIDEOS.items():
-        for step in (False, True):
-            what = f"classifier {variant} of clips, 1 x {frames} x 224 x 224, {kind(step)}"
-            build = partial(_build, video_pair, (config, variant, frames), step)
-            full = name + "-step" * step
-            yield Row(full, what, "torchvision", "torchvision", build, named=name in NAMED)
+        what = f"classifier {variant} of clips, 1 x {frames} x 224 x 224"
+        yield from _both(name, what, "torchvision", video_pair, (config, variant, frames))
+
+
+def _both(
+    name: str, what: str, peer: str, pair: Callable[..., Any], arguments: tuple
+) -> Iterator[Row]:
+    """Yield the rows of inference and training step."""
+    for step in (False, True):
+        title, text = name + "-step" * step, f"{what}, {kind(step)}"
+        build = partial(_build, pair, arguments, step)
+        yield Row(title, text, peer, peer, build, named=name in NAMED)
 
 
 def kind(step: bool) -> str:
@@ -187,11 +193,9 @@ def without_chance(network: nn.Module, step: bool, device: str) -> nn.Module:
     return network
 
 
-def autocast(options: Options) -> torch.autocast:
+def autocast(options: Options) -> AbstractContextManager[Any]:
     """Return the context of a precision."""
-    half = options.precision != "float32"
-    dtype = getattr(torch, options.precision) if half else None
-    return torch.autocast(options.device, dtype=dtype, enabled=half)
+    return precision.autocast(getattr(torch, options.precision), options.device)
 
 
 def runs(network: nn.Module, x: torch.Tensor, step: bool, options: Options) -> Callable[[], Any]:
