@@ -4,232 +4,157 @@
     python benchmarks/compare.py                              # all rows whose peers are installed
     python benchmarks/compare.py backbone-1024 --precision float32 bfloat16
     python benchmarks/compare.py --list
+    python benchmarks/compare.py motion --help                # an experiment has its own flags
 
 Both processes of a row are alive during it, but only one works at a time: ours, the peer's, ours,
 ... after one run of each that is not counted. A ratio is the median of the peer's seconds over the
 median of ours, with the smallest and largest ratio of a round; above 1, ours is faster. A step is
 forward and backward, without an optimizer. Peak memory is that of the whole process, with the
-libraries that it has loaded. ``--output FILE.json`` adds the results to those of earlier runs, and
-``--table FILE.json`` prints them.
+libraries that it has loaded, on a GPU that of its tensors. Both sides of a network have the same
+weights and inputs: the difference is the largest of their outputs, relative to the largest output
+if that is above 1. ``--output FILE.json`` adds the results to those of earlier runs, ``--table
+FILE.json`` prints them, and ``--page`` writes them to a page of the documentation.
 """
 
 import argparse
 import importlib.util
 import json
 import os
-import platform
-import resource
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from datetime import date
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import results
+from measuring import measure, work
+from rows import Experiment, Options, Row, all_rows
 from tabulate import tabulate
-from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+import mvit_det
+from mvit_det.errors import UserError, exit_on_user_error, printable
 
-from rows import Options, Row, all_rows
-
-SIDES = ("ours", "peer")
+PRECISIONS = ("float32", "bfloat16")
 
 
-# --------------------------------------------------------------------------- the measured processes
-
-
-def work(row: Row, side: str, options: Options) -> None:
-    """Build one side of a row, run it once, then once for each line on stdin; print JSON lines."""
-    import torch
-
-    torch.set_num_threads(options.threads)
-    run: Callable[[], Any] = row.build(side, options)
-    run()
-    print(json.dumps("ready"), flush=True)
-    for _ in sys.stdin:
-        begin = time.perf_counter()
-        run()
-        seconds = time.perf_counter() - begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak": peak}), flush=True)
-
-
-class Side:
-    """A process that runs one side of a row."""
-
-    def __init__(self, row: Row, side: str, options: Options):
-        command = [sys.executable, __file__, "--work", row.name, side, json.dumps(asdict(options))]
-        threads = dict(OMP_NUM_THREADS=str(options.threads), MKL_NUM_THREADS=str(options.threads))
-        self.process = subprocess.Popen(
-            command,
-            env={**os.environ, **threads},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.read()
-
-    def read(self) -> Any:
-        """Return what the process prints next."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"A measured process ended with status {self.process.wait()}.")
-        return json.loads(line)
-
-    def run(self) -> dict[str, float]:
-        """Let the process run once; return "seconds", and "peak" in bytes."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.read()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
-# ------------------------------------------------------------------------------------ the measuring
-
-
-def measure(row: Row, options: Options, rounds: int) -> dict[str, Any]:
-    """Run both sides of a row in turn."""
-    sides = {side: Side(row, side, options) for side in SIDES}
-    results: dict[str, list] = {side: [] for side in SIDES}
-    loads = []
-    title = f"{row.name}, {options.precision}"
-    for _ in tqdm(range(rounds), desc=title, leave=False):
-        for side, process in sides.items():
-            loads.append(os.getloadavg()[0])
-            results[side].append(process.run())
-    for process in sides.values():
-        process.close()
-    seconds = {side: [each["seconds"] for each in runs] for side, runs in results.items()}
-    return {
-        "row": row.name,
-        "peer": row.peer,
-        **asdict(options),
-        "seconds": {side: statistics.median(values) for side, values in seconds.items()},
-        "ratio": statistics.median(seconds["peer"]) / statistics.median(seconds["ours"]),
-        "spread": [f(p / o for p, o in zip(seconds["peer"], seconds["ours"])) for f in (min, max)],
-        "peak": {side: max(each["peak"] for each in runs) for side, runs in results.items()},
-        "rounds": rounds,
-        "load": max(loads),
-        **machine(),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """Describe processor and libraries."""
-    names = ("torch", "torchvision", "timm", "detectron2", "mvit_det")
-    return {"processor": processor(), "versions": {n: installed(n) for n in names}, "date": today()}
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
-
-
-def installed(name: str) -> str | None:
-    """Return the version of a package; None if it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def today() -> str:
-    """Return the date, such as 2026-01-31."""
-    return date.today().isoformat()
-
-
-def table(results: list[Mapping[str, Any]]) -> str:
-    """Format results as a Markdown table, and what they were measured on."""
-    rows = [
-        [
-            each["row"],
-            each["peer"],
-            each["precision"] + (", compiled" if each["compiled"] else ""),
-            each["threads"],
-            *(f"{each['seconds'][side]:.3g}" for side in SIDES),
-            f"{each['ratio']:.2f} ({each['spread'][0]:.2f} to {each['spread'][1]:.2f})",
-            f"{each['peak']['peer'] / each['peak']['ours']:.2f}",
-            f"{each['load']:.1f}",
-        ]
-        for each in results
-    ]
-    heads = ["row", "peer", "precision", "threads", "ours, s", "peer, s", "ratio", "memory", "load"]
-    places = {
-        f"{each['processor']}, {each['date']}: "
-        + ", ".join(f"{name} {number}" for name, number in each["versions"].items() if number)
-        for each in results
-    }
-    return "\n\n".join([tabulate(rows, heads, tablefmt="github"), *sorted(places)])
-
-
-def parse(rows: Mapping[str, Row]) -> argparse.Namespace:
-    """Parse the command line."""
+def argument_parser(names: str) -> argparse.ArgumentParser:
+    """Build the parser, whose help has the names of the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(rows))
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=names)
     parser.add_argument("--list", action="store_true", help="describe the rows")
-    parser.add_argument("--precision", nargs="+", default=["float32"], metavar="DTYPE")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--compiled", action="store_true", help="torch.compile on both sides")
-    parser.add_argument("--output", type=Path, metavar="FILE.json")
-    parser.add_argument("--table", type=Path, metavar="FILE.json")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the code")
+    parser.add_argument(
+        "--ava-official",
+        type=Path,
+        metavar="FOLDER",
+        help="Evaluation of a clone of https://github.com/activitynet/ActivityNet",
+    )
+    parser.add_argument(
+        "--videos", nargs="+", type=Path, default=[], metavar="FILE", help="to decode"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="add the results to it")
+    parser.add_argument("--table", type=Path, metavar="FILE.json", help="print its results")
+    parser.add_argument("--page", type=Path, metavar="FILE.md", help="write the table to it, too")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    unknown = [name for name in args.rows if name not in rows]
-    if unknown:
-        parser.error(f"there is no row {unknown[0]}: choose from {', '.join(rows)}")
-    return args
+    return parser
+
+
+def check(args: argparse.Namespace, rows: Mapping[str, Row | Experiment]) -> None:
+    """Refuse arguments that cannot be used, and make the folder of the results.
+
+    Raises:
+        UserError: one of them.
+    """
+    for name in args.rows:
+        if name not in rows:
+            raise UserError(f"there is no row {printable(name)}: choose from {', '.join(rows)}.")
+        if isinstance(rows[name], Experiment):
+            raise UserError(f"{name} is an experiment: give its name first, then its own flags.")
+    if args.threads < 1 or args.rounds < 1:
+        raise UserError("--threads and --rounds must be 1 or more.")
+    if args.device == "cuda":
+        from mvit_det.engine import open_device
+
+        open_device(args.device, "--device ")
+    official = args.ava_official
+    if official and not (official / "get_ava_performance.py").is_file():
+        raise UserError(
+            f"there is no get_ava_performance.py in --ava-official {printable(official)}: give the "
+            "folder Evaluation of a clone of https://github.com/activitynet/ActivityNet."
+        )
+    for path in (*args.videos, args.table, args.page):
+        if path and not path.is_file():
+            raise UserError(f"there is no file {printable(path)}.")
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def left_out(row: Row, options: Options) -> str:
+    """Return why a row cannot be run; "" if it can."""
+    if row.needs and not getattr(options, row.needs):
+        return f"it needs --{row.needs.replace('_', '-')}"
+    root = row.module.partition(".")[0]
+    there = mvit_det.host() == "real" if root == "detectron2" else importlib.util.find_spec(root)
+    return "" if there else f"{root}, its peer, is not installed"
+
+
+def runs(
+    args: argparse.Namespace, rows: Mapping[str, Row | Experiment]
+) -> Iterator[tuple[Row, Options]]:
+    """Yield the rows to run, each in the precisions that it has, and say what is left out."""
+    given = Options(
+        threads=args.threads,
+        device=args.device,
+        compiled=args.compiled,
+        quick=args.quick,
+        ava_official=str(args.ava_official.resolve()) if args.ava_official else "",
+        videos=[str(path.resolve()) for path in args.videos],
+    )
+    for row in map(rows.__getitem__, args.rows or rows):
+        if not isinstance(row, Row) or row.named and not args.rows:
+            continue
+        reason = left_out(row, given)
+        if reason:
+            print(f"{row.name} is left out: {reason}.", flush=True)
+        elif row.precisions:
+            yield from ((row, replace(given, precision=name)) for name in args.precision)
+        else:
+            device = given.device if row.anywhere else "cpu"
+            yield row, replace(given, precision="-", device=device, compiled=False)
 
 
 def main() -> None:
     """Measure, or do what a flag asks for."""
     rows = all_rows()
-    args = parse(rows)
+    experiment = rows.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if isinstance(experiment, Experiment):
+        experiment.run(sys.argv[2:])
+        return
+    args = argument_parser(", ".join(rows)).parse_args()
     if args.work:
         name, side, options = args.work
         work(rows[name], side, Options(**json.loads(options)))
         return
+    check(args, rows)
     if args.list:
-        print(tabulate([[r.name, r.peer, r.what] for r in rows.values()], ["row", "peer", "what"]))
+        columns = ("row", "peer", "what")
+        print(tabulate([[r.name, getattr(r, "peer", ""), r.what] for r in rows.values()], columns))
         return
-    if args.table:
-        print(table(json.loads(args.table.read_text(encoding="utf-8"))))
-        return
-    results = (
-        json.loads(args.output.read_text(encoding="utf-8"))
-        if args.output and args.output.exists()
-        else []
-    )
-    for name in args.rows or rows:
-        row = rows[name]
-        if importlib.util.find_spec(row.module) is None:
-            print(f"{name} is left out: {row.module}, its peer, is not installed.")
-            continue
-        for precision in args.precision if row.precisions else args.precision[:1]:
-            options = Options(precision, args.threads, args.device, args.compiled)
-            results.append(measure(row, options, args.rounds))
-            if args.output:
-                args.output.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    print(table(results))
+    file = args.table or args.output
+    done = results.read(file) if file and file.exists() else []
+    for row, options in () if args.table else runs(args, rows):
+        done = results.add(done, measure(row, options, args.rounds))
+        if args.output:
+            args.output.write_text(json.dumps(done, indent=1), encoding="utf-8")
+    print(results.table(done))
+    if args.page:
+        results.write_page(args.page, done)
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_user_error():
+        main()

@@ -1,8 +1,8 @@
 """Minutes on two CPU cores: a small MViTv2 learns which figure does what, on generated videos.
 
 Each figure does one to three things at a time, and no single frame shows which:
-mvit_det/data/synthetic/moving_figures.py explains why, benchmarks/motion.py --actions shows it.
-Files, clips, head and evaluation are those of AVA.
+mvit_det/data/synthetic/moving_figures.py explains why, `benchmarks/compare.py motion --actions`
+shows it. Files, clips, head and evaluation are those of AVA.
 """
 
 from detectron2.config import LazyCall as L

@@ -1,8 +1,8 @@
 """Minutes on two CPU cores: a small MViTv2 learns to classify motions, on generated clips.
 
 A single frame, or a set of frames without their order, gives no more than chance accuracy:
-mvit_det/data/synthetic/motion_clips.py explains why, benchmarks/motion.py shows it. Data, views and
-evaluation are those of Kinetics.
+mvit_det/data/synthetic/motion_clips.py explains why, `benchmarks/compare.py motion` shows it. Data,
+views and evaluation are those of Kinetics.
 """
 
 from detectron2.config import LazyCall as L

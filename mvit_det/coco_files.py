@@ -7,6 +7,7 @@ value of the wrong kind is refused in one sentence with the id of its entry.
 
 import math
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -26,10 +27,25 @@ _SINGULAR = {"images": "image", "categories": "category", "annotations": "annota
 _CROWD: dict[Any, int] = {None: 0, 0: 0, 1: 1, "0": 0, "1": 1, "false": 0, "true": 1}
 MAX_SIDE = 65_535  # of a picture in pixels: JPEG's limit, and within that of RLE
 _MAX_NUMBER = 2**63
+_FLOATS = {float}
 
 Entry = dict[str, Any]
 # called with a sentence, the name of a list, and the entries of it that cannot be used
 Report = Callable[[str, str, Sequence[Any]], None]
+
+
+class Polygon(array):
+    """Coordinates x1, y1, x2, y2, ... of float64 in pixels; equals a list of the same numbers.
+
+    A list takes four times as much memory.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self.tolist() == (other.tolist() if isinstance(other, array) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
 
 
 def refuse(sentence: str, key: str, entries: Sequence[Any]) -> NoReturn:
@@ -61,7 +77,7 @@ def parse_coco_json(json_file: str | os.PathLike, report: Report) -> Entry:
     Raises:
         UserError: the file is absent, is not JSON, or lacks the lists.
     """
-    coco = _with_lists(json_file, parse_json(json_file, "Annotation file"))
+    coco = _with_lists(json_file, parse_json(json_file, "Annotation file", _with_polygons))
     for key, fields in _FIELDS.items():
         if key in coco:
             coco[key] = check_fields(json_file, key, fields, coco[key], report)
@@ -77,6 +93,17 @@ def parse_coco_json(json_file: str | os.PathLike, report: Report) -> Entry:
             json_file, "annotations", coco["annotations"], report, _annotation, completed, sizes
         )
     return {**coco, "completed": dict(completed)} if completed else coco
+
+
+def _with_polygons(entry: Entry) -> Entry:
+    """Convert polygons of an annotation that are lists of floats to `Polygon`."""
+    mask = entry.get("segmentation")
+    if type(mask) is list:
+        for index, part in enumerate(mask):
+            # an integer stays one, which Detectron2's transforms round
+            if type(part) is list and set(map(type, part)) == _FLOATS:
+                mask[index] = Polygon("d", part)
+    return entry
 
 
 def _with_lists(json_file, coco: Any) -> dict[str, Any]:
@@ -112,12 +139,12 @@ def check_fields(
     json_file, key: str, fields: Sequence[str], entries: Sequence[Any], report: Report = refuse
 ) -> list[Entry]:
     """Report entries of the list ``key`` that are no objects or lack a field; return the others."""
-    kept = []
+    kept, needed = [], set(fields)
     for index, entry in enumerate(entries):
-        lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-        if not lacking:
+        if isinstance(entry, dict) and needed <= entry.keys():
             kept.append(entry)
             continue
+        lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
         name = describe(key, entry) if isinstance(entry, dict) and "id" in entry else ""
         listed = shorten_list(map(repr, lacking))
         report(f"{json_file}: {name or f'{key}[{index}]'} has no {listed}: add it.", key, [entry])
@@ -194,7 +221,12 @@ def is_real(value: Any) -> bool:
 
 def is_box(value: Any) -> bool:
     """Return whether a JSON value is a list of four numbers."""
-    return isinstance(value, list) and len(value) == 4 and all(map(is_real, value))
+    return isinstance(value, list) and len(value) == 4 and are_real(value)
+
+
+def are_real(values: Sequence[Any]) -> bool:
+    """Return whether all values are as `is_real` tells, which takes longer one by one."""
+    return set(map(type, values)) == _FLOATS or all(map(is_real, values))
 
 
 def mask_rle(mask: Any, height: int | None, width: int | None) -> dict[str, Any]:
@@ -224,14 +256,16 @@ def mask_rle(mask: Any, height: int | None, width: int | None) -> dict[str, Any]
             raise ValueError("polygons need the image's height and width")
         if min(map(len, mask)) < 6:
             raise ValueError("a polygon needs 3 points or more")
-        return coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
+        parts = [part.tolist() if isinstance(part, Polygon) else part for part in mask]
+        return coco_mask.merge(coco_mask.frPyObjects(parts, height, width))
     except (TypeError, OverflowError) as error:
         raise ValueError(str(error)) from error
 
 
 def _is_id(value: Any) -> bool:
-    is_number = is_real(value) and math.isfinite(value)
-    return is_number or (type(value) is int) or (isinstance(value, str) and _is_text(value))
+    if type(value) is int:  # nearly always
+        return True
+    return (is_real(value) and math.isfinite(value)) or (isinstance(value, str) and _is_text(value))
 
 
 def _is_text(value: str) -> bool:
@@ -313,7 +347,8 @@ def _annotation(annotation: dict[str, Any], completed: Counter, sizes: dict) -> 
         changes["iscrowd"] = _CROWD[crowd]
     if not _is_area(annotation.get("area")):
         changes["area"] = _area(mask, box, *sizes.get(annotation["image_id"], (None, None)))
-    completed.update(changes.keys())
+    if changes:
+        completed.update(changes.keys())
     return changes
 
 
@@ -326,13 +361,14 @@ def _check_mask_form(mask: Any) -> None:
     if isinstance(mask, dict) and mask:
         if not {"counts", "size"} <= mask.keys():
             raise ValueError("has an RLE mask without 'counts' or 'size': write both")
-    elif mask and not (
-        isinstance(mask, list)
-        and all(isinstance(part, list) and all(map(is_real, part)) for part in mask)
-    ):
+    elif mask and not (isinstance(mask, list) and all(map(_is_polygon, mask))):
         raise ValueError(
             "has a segmentation that is not a list of polygons [[x1, y1, x2, y2, ...], ...]"
         )
+
+
+def _is_polygon(part: Any) -> bool:
+    return type(part) is Polygon or (isinstance(part, list) and are_real(part))
 
 
 def _mask_box(mask: Any) -> list[float]:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,10 @@ def _boxes(coco: Mapping[str, Any]) -> Iterator[str]:
     of_known = [entry for entry in coco["annotations"] if entry["image_id"] in sizes]
     if not of_known:
         return
-    box = np.array([entry["bbox"] for entry in of_known], float)
-    size = np.array([sizes[entry["image_id"]] for entry in of_known], float)
+    numbers = chain.from_iterable(entry["bbox"] for entry in of_known)
+    box = np.fromiter(numbers, float, 4 * len(of_known)).reshape(-1, 4)
+    sides = chain.from_iterable(sizes[entry["image_id"]] for entry in of_known)
+    size = np.fromiter(sides, float, 2 * len(of_known)).reshape(-1, 2)
     first, second = box[:, :2], box[:, 2:]
     if ((box >= 0) & (box <= 1)).all() and size.min() > 2:
         yield (

@@ -1,6 +1,7 @@
 """Files and folders that are written completely or not at all; a cache of parsed files."""
 
 import functools
+import gc
 import json
 import os
 import re
@@ -24,7 +25,9 @@ KEPT_BYTES = 1 << 26  # total size of cached files; parsed JSON takes five times
 _RECENT = 2 * 10**9  # ns: the coarsest resolution of modification times among file systems
 
 Reader = TypeVar("Reader", bound=Callable)
-_cache: dict[tuple, tuple[int, Any]] = {}  # most recently used last: size in bytes, content
+# by path and state of a file, most recently used last: size in bytes, content by reader
+_cache: dict[tuple, tuple[int, dict[tuple, Any]]] = {}
+_collected: bool | None = None  # within `reading_once`: whether garbage was collected before it
 
 
 @contextmanager
@@ -146,8 +149,9 @@ def parsed_once(read: Reader) -> Reader:
     """Cache the results of a function of a path (and further arguments) until the file changes.
 
     All callers share the result, so none may modify it. The least recently used results are
-    dropped when the files exceed `KEPT_BYTES` in total. A larger file is read on each call, and so
-    is one that was written within the last two seconds: a further change might have the same time.
+    dropped when the files exceed `KEPT_BYTES` in total, except within `reading_once`. A larger file
+    is read on each call, and so is one that was written within the last two seconds: a further
+    change might have the same time.
     """
 
     @functools.wraps(read)
@@ -156,20 +160,51 @@ def parsed_once(read: Reader) -> Reader:
             file = os.stat(path)
         except OSError:
             return read(path, *more)  # which raises an error that names the fault
-        state = file.st_ino, file.st_size, file.st_mtime_ns
-        key = (read, os.path.abspath(path), *state, *more)
-        if key in _cache:
+        key = os.path.abspath(path), file.st_ino, file.st_size, file.st_mtime_ns
+        way = read, *more
+        if key in _cache and way in _cache[key][1]:
             _cache[key] = _cache.pop(key)
-            return _cache[key][1]
+            return _cache[key][1][way]
         settled = time.time_ns() - file.st_mtime_ns > _RECENT
         content = read(path, *more)
-        if settled and file.st_size <= KEPT_BYTES:
-            _cache[key] = file.st_size, content
-            while sum(size for size, _ in _cache.values()) > KEPT_BYTES:
-                _cache.pop(next(iter(_cache)))
+        if settled:
+            _, contents = _cache.pop(key, (0, {}))
+            _cache[key] = file.st_size, {**contents, way: content}
+            _drop_old()
         return content
 
     return cast(Reader, wrapper)
+
+
+def _drop_old() -> None:
+    """Apply the limit to the cache: first to files that are too large on their own."""
+    if _collected is not None:
+        return
+    for key in [key for key, (size, _) in _cache.items() if size > KEPT_BYTES]:
+        del _cache[key]
+    while sum(size for size, _ in _cache.values()) > KEPT_BYTES:
+        del _cache[next(iter(_cache))]
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Keep all that `parsed_once` returns in the block, of files of any size.
+
+    A start ends where all data sets are built: when the first block ends, also if it is within
+    another, the limit holds again and large contents are freed. Until then the search for
+    reference cycles pauses, which would go through millions of objects again and again.
+    """
+    global _collected
+    if _collected is None:
+        _collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if _collected:
+            gc.enable()
+        _collected = None
+        _drop_old()
 
 
 @contextmanager
@@ -194,8 +229,15 @@ def readable(path: str | os.PathLike, what: str, fix: str) -> Iterator[None]:
         raise UserError(f"{what} {path} cannot be read as text ({error}): {fix}.") from error
 
 
-def parse_json(path: str | os.PathLike, what: str) -> Any:
-    """Parse a JSON file, with or without a byte order mark; error messages begin with ``what``.
+def parse_json(
+    path: str | os.PathLike, what: str, hook: Callable[[dict[str, Any]], Any] | None = None
+) -> Any:
+    """Parse a JSON file, with or without a byte order mark.
+
+    Args:
+        path: of the file.
+        what: how error messages begin.
+        hook: called with each object of the file; returns what takes its place.
 
     Raises:
         UserError: the file is absent, not UTF-8, or not valid JSON.
@@ -206,7 +248,7 @@ def parse_json(path: str | os.PathLike, what: str) -> Any:
         open(path, encoding=encoding) as file,
     ):
         try:
-            return json.load(file)
+            return json.load(file, object_hook=hook)
         except UnicodeDecodeError:
             raise
         except json.JSONDecodeError as error:

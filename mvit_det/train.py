@@ -33,6 +33,8 @@ from mvit_det.engine import (
 )
 from mvit_det.errors import UserError
 from mvit_det.exported import ExportedModel, is_export
+from mvit_det.files import reading_once
+from mvit_det.precision import add_precision_flag
 from mvit_det.tasks import task_of
 from mvit_det.workers import set_everywhere
 
@@ -43,6 +45,7 @@ _FLAGS = {
     "weights": "train.init_checkpoint",
     "output": "train.output_dir",
     "batch_size": "dataloader.train.total_batch_size",
+    "precision": "train.eval_precision",
 }
 
 
@@ -65,6 +68,7 @@ def argument_parser() -> ArgumentParser:
         metavar="N",
         help="samples per iteration, over all processes; with --eval-only per process",
     )
+    add_precision_flag(parser, None, "; with --eval-only, as train.eval_precision")
     add_config_flags(parser)
     CustomFiles.add_flags(parser)
     return parser
@@ -72,6 +76,11 @@ def argument_parser() -> ArgumentParser:
 
 def flags_as_overrides(args: Namespace) -> list[str]:
     """Convert the flags of `_FLAGS` to overrides; raise a `UserError` for a contradiction."""
+    if args.precision and not args.eval_only:
+        raise UserError(
+            "--precision is for --eval-only: train in lower precision with train.amp.enabled=true "
+            "and train.amp.dtype, and set that of the evaluations with train.eval_precision."
+        )
     overrides = []
     for name, key in _FLAGS.items():
         value = getattr(args, name)
@@ -84,6 +93,8 @@ def flags_as_overrides(args: Namespace) -> list[str]:
             if other_key == key and other.strip("'\"") != str(value):
                 flag = f"--{name.replace('_', '-')}"
                 raise UserError(f"{flag} {value} and {text} contradict each other: use one.")
+        if name == "precision":
+            key = f"+{key}"  # which configs saved by older versions lack
         quoted = str(value).replace("'", "\\'")
         overrides.append(f"{key}={value}" if name == "batch_size" else f"{key}='{quoted}'")
     return overrides
@@ -137,21 +148,25 @@ def _log_to(folder: str, rank: int) -> None:
 
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
-    cfg, config_file = setup(args)
-    set_everywhere(use_pictures, configured_pictures(cfg))
-    if args.eval_only:
-        path = cfg.train.init_checkpoint
-        exported = ExportedModel(path, task_of(cfg)) if is_export(path) else None
-        evaluate(cfg, resume=args.resume, exported=exported)
-    else:
-        task = task_of(cfg)
-        judge = partial(task.check_test_data, cfg)
-        try:
-            results = do_train(args, cfg, config_file.replace, judge)
-        except IncompleteEvaluation as fault:
-            summarize(cfg, fault.results, task)
-            raise
-        summarize(cfg, results, task)
+    with reading_once():  # until the data sets are built
+        cfg, config_file = setup(args)
+        set_everywhere(use_pictures, configured_pictures(cfg))
+        if args.eval_only:
+            path = cfg.train.init_checkpoint
+            exported = None
+            if is_export(path):
+                precision = cfg.train.get("eval_precision", "fp32")
+                exported = ExportedModel(path, task_of(cfg), precision, cfg.train.device)
+            evaluate(cfg, resume=args.resume, exported=exported)
+        else:
+            task = task_of(cfg)
+            judge = partial(task.check_test_data, cfg)
+            try:
+                results = do_train(args, cfg, config_file.replace, judge)
+            except IncompleteEvaluation as fault:
+                summarize(cfg, fault.results, task)
+                raise
+            summarize(cfg, results, task)
 
 
 def run_command(arguments: Sequence[str], prog: str) -> None:

@@ -1,11 +1,12 @@
 """Values of the wrong kind in annotation files: what is completed, and what is refused."""
 
 import json
+import pickle
 
 import pytest
 from coco_examples import RLE, sound
 
-from mvit_det.coco_files import read_coco_json
+from mvit_det.coco_files import Polygon, read_coco_json
 from mvit_det.errors import UserError
 
 
@@ -44,6 +45,14 @@ def test_what_follows_from_the_file_is_completed(read, key, values, expected):
     found = {name: coco[key][0][name] for name in expected}
     assert found == expected and not any(isinstance(value, bool) for value in found.values())
     assert coco["completed"] == dict.fromkeys(expected, 1)
+
+
+def test_polygons_of_floats_are_arrays(read):
+    mask = [[1.0, 2.5, 3.0, 4.0, 5.0, 6.0], [1, 2.5, 3, 4, 5, 6]]
+    found = read("annotations", segmentation=mask)["annotations"][0]["segmentation"]
+    assert found == mask and mask == found and found != [mask[0][1:], mask[1]]
+    assert [type(part) for part in found] == [Polygon, list]  # Detectron2 rounds integers
+    assert found == pickle.loads(pickle.dumps(found))
 
 
 REFUSED = [

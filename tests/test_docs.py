@@ -151,8 +151,8 @@ def check_module(name: str, words: list[str]):
 
 
 def check_script(path: str, words: list[str]) -> None:
-    """The flags of a script, whose parser exists only when it runs."""
-    source = (ROOT / path).read_text()
+    """The flags of a script or of a file beside it, whose parsers exist only when they run."""
+    source = "".join(file.read_text() for file in (ROOT / path).parent.rglob("*.py"))
     strays = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
     assert not strays, f"{path} has no {strays}"
 

@@ -30,12 +30,15 @@ RULES = {
     "evaluation": (True, {"ava_files", "coco_files", "coco_suspicions", "files"}),
     "engine": (
         True,
-        {"backbone", "checkpoint", "commands", "config_names", "files", "randomness", "workers"},
+        {
+            *("backbone", "checkpoint", "commands", "config_names", "files", "precision"),
+            *("randomness", "workers"),
+        },
     ),
     "tasks": (True, {"data", "evaluation", "ava_files", "detection", "recognition"}),
     "exported": (False, set()),
     "export": (True, {"predict", "tasks", "engine", "data", "exported"}),
-    "benchmark": (True, {"tasks", "engine", "checkpoint"}),
+    "benchmark": (True, {"tasks", "engine", "checkpoint", "precision"}),
     "check": (
         True,
         {"tasks", "engine", "checkpoint", "evaluation", "data", "files", "progress", "train"},
@@ -43,8 +46,8 @@ RULES = {
     "predict": (
         True,
         {
-            *("progress", "tasks", "engine", "evaluation", "data", "ava_files", "files"),
-            "exported",
+            *("progress", "precision", "tasks", "engine", "evaluation", "data", "ava_files"),
+            *("exported", "files"),
         },
     ),
     "ava_files": (False, {"files"}),
@@ -52,6 +55,7 @@ RULES = {
     "coco_suspicions": (False, {"coco_files"}),
     "errors": (False, set()),
     "files": (False, set()),
+    "precision": (False, {"backbone"}),
     "progress": (False, set()),
     "randomness": (False, set()),
     "workers": (False, set()),
@@ -59,7 +63,13 @@ RULES = {
     "config_names": (False, set()),
     "commands": (False, set()),
     "api": (False, {"engine", "checkpoint", "config_names"}),
-    "train": (True, {"tasks", "engine", "data", "exported", "commands", "config_names", "workers"}),
+    "train": (
+        True,
+        {
+            *("tasks", "engine", "data", "exported", "commands", "config_names", "files"),
+            *("precision", "workers"),
+        },
+    ),
     "cli": (
         False,
         {"train", "check", "predict", "evaluation", "export", "benchmark", "checkpoint"},
@@ -90,7 +100,7 @@ FRONTS = {"data/__init__.py", "evaluation/__init__.py", "evaluation/__main__.py"
 # Outside of the package: what may be imported of it.
 OUTSIDE = {
     "configs": {"backbone", "data", "detection", "engine", "evaluation", "recognition", "tasks"},
-    "benchmarks": RULES.keys() - {"predict", "tasks"},
+    "benchmarks": RULES.keys() - {"predict"},
     "datasets": {"data", "errors", "files"},
     "train_net.py": {"train"},
 }

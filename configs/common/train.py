@@ -10,6 +10,7 @@ train = dict(
     max_iter=90000,
     seed=-1,  # a fixed seed makes runs repeatable; -1 draws one
     amp=dict(enabled=False, dtype="float16"),  # mixed precision; "bfloat16" on CPUs
+    eval_precision="fp32",  # of evaluations, whatever the training's: "fp32", "bf16" or "fp16"
     gradient_accumulation=1,  # parts of a batch that go through the model one by one
     clip_gradients=None,  # largest global L2 norm of the gradients; None for no limit
     ema=dict(

@@ -1,9 +1,11 @@
 """One transformer block: attention and MLP, each with its skip connection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mvit_det.backbone.attention import MultiScaleAttention
 from mvit_det.backbone.cpu import map_chunks
@@ -11,6 +13,15 @@ from mvit_det.backbone.layers import DropPath, Mlp
 from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.pooling import max_pool
 from mvit_det.backbone.products import Linear
+
+# What a block can compute again in the backward pass instead of storing it -> parts that do so.
+RECOMPUTED: dict[bool | str, tuple[str, ...]] = {
+    False: (),
+    True: ("block",),
+    "branches": ("attention", "mlp"),
+    "attention": ("attention",),
+    "mlp": ("mlp",),
+}
 
 
 class MultiScaleBlock(nn.Module):
@@ -22,10 +33,19 @@ class MultiScaleBlock(nn.Module):
     Args:
         spec: sizes, strides and window of this block.
         options: shared by all blocks.
+        recompute: what is computed again in the backward pass, see `MultiscaleTransformer`; the
+            caller does it for the whole block, by `call`.
+
+    Raises:
+        ValueError: ``recompute`` is not a key of `RECOMPUTED`.
     """
 
-    def __init__(self, spec: BlockSpec, options: BlockOptions):
+    def __init__(self, spec: BlockSpec, options: BlockOptions, recompute: bool | str = False):
         super().__init__()
+        if recompute not in list(RECOMPUTED):  # (a list, since lists are not hashable)
+            choices = ", ".join(map(repr, RECOMPUTED))
+            raise ValueError(f"use_act_checkpoint={recompute!r} is not known: use {choices}.")
+        self.recomputed = RECOMPUTED[recompute]
         self.stride_skip = spec.stride_q if max(spec.stride_q) > 1 else None
         self.widens_attention = spec.dim_attention != spec.dim_in
         self.widens_mlp = spec.dim_out != spec.dim_attention
@@ -52,17 +72,28 @@ class MultiScaleBlock(nn.Module):
             (B, *pooled grid, dim_out), and (B, 1, dim_out) or None.
         """
         parts: Sequence[torch.Tensor] = (x,) if class_token is None else (x, class_token)
+        parts = self.add(*call(self.attend, *parts, recompute="attention" in self.recomputed))
+        if self.training:
+            parts = self.add(*zip(*map(self._feed_forward, parts)))
+        else:
+            parts = [map_chunks(lambda x: torch.add(*self._feed_forward(x)), x) for x in parts]
+        return parts[0], None if class_token is None else parts[1]
+
+    def attend(self, *parts: torch.Tensor) -> tuple[list[torch.Tensor], tuple]:
+        """Compute skips and branches of the attention, which are to be added.
+
+        Args:
+            *parts: tokens (B, *grid, dim_in) and, if there is one, the class token (B, 1, dim_in).
+
+        Returns:
+            Skips and branches, each (B, *pooled grid, dim_attention) and (B, 1, dim_attention).
+        """
         normed = [self.norm1(part) for part in parts]
         # NOTE: a widened skip starts from the normalised tokens, a plain one from the raw tokens.
         skips = [self.proj(part) for part in normed] if self.widens_attention else list(parts)
         if self.stride_skip:
             skips[0] = max_pool(skips[0], self.stride_skip)
-        parts = self.add(skips, self.attn(*normed)[: len(parts)])
-        if self.training:
-            parts = self.add(*zip(*map(self.feed_forward, parts)))
-        else:
-            parts = [map_chunks(lambda x: torch.add(*self.feed_forward(x)), part) for part in parts]
-        return parts[0], None if class_token is None else parts[1]
+        return skips, self.attn(*normed)[: len(parts)]
 
     def feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute skip and branch of the MLP, which are to be added.
@@ -75,6 +106,9 @@ class MultiScaleBlock(nn.Module):
         """
         normed = self.norm2(x)
         return self.proj(normed) if self.widens_mlp else x, self.mlp(normed)
+
+    def _feed_forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return call(self.feed_forward, x, recompute="mlp" in self.recomputed)
 
     def add(
         self, skips: Sequence[torch.Tensor], branches: Sequence[torch.Tensor]
@@ -89,3 +123,10 @@ class MultiScaleBlock(nn.Module):
             The sums.
         """
         return [skip + branch for skip, branch in zip(skips, self.drop_path(branches))]
+
+
+def call(function: Callable[..., Any], *tokens: torch.Tensor | None, recompute: bool) -> Any:
+    """Call a function; if asked to, store nothing of it and call it again in the backward pass."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(function, *tokens, use_reentrant=False)
+    return function(*tokens)

@@ -19,6 +19,7 @@ from mvit_det.backbone.cpu import (
 from mvit_det.backbone.products import multiply, multiply_transposed
 
 CHUNK = 1 << 18  # logits of a chunk: 1 MiB in float32
+CHUNK_ROWS = 784  # of one head, at least: each chunk reads all keys
 FEWEST_ROWS = 256  # of one head, for products by convolutions in float32
 
 
@@ -97,7 +98,7 @@ def _chunks(q: torch.Tensor, k: torch.Tensor) -> Iterator[tuple[tuple, tuple]]:
             part = (slice(start, start + step),)
             yield part, part
         return
-    step = max(16, CHUNK // k.shape[2] // 16 * 16)
+    step = max(CHUNK_ROWS, CHUNK // k.shape[2] // 16 * 16)
     for group, head, start in product(range(groups), range(heads), range(0, rows, step)):
         yield (group, head, slice(start, start + step)), (group, head)
 

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
-from mvit_det.backbone.block import MultiScaleBlock
+from mvit_det.backbone.block import MultiScaleBlock, call
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.position import absolute_position
+
+Recompute = bool | str | Sequence[bool | str]
 
 
 class MultiscaleTransformer(nn.Module):
@@ -28,10 +30,13 @@ class MultiscaleTransformer(nn.Module):
             all released models except ImageNet-1K and detection). It requires full attention.
         pos_embed_grid: grid (H, W) of the absolute position embedding; None for a network without.
         pos_embed_has_class_row: whether its first row belongs to a class token.
-        activation_checkpointing: recompute each block in the backward pass instead of storing it.
+        activation_checkpointing: compute again in the backward pass, instead of storing it, True:
+            each block; ``"branches"``: attention and MLP of each block, one at a time;
+            ``"attention"`` or ``"mlp"``: one of them. A sequence has such a value per stage.
 
     Raises:
-        ValueError: a class token with windows, or an unknown name in ``out_features``.
+        ValueError: a class token with windows, an unknown name in ``out_features``, or an unknown
+            value in ``activation_checkpointing``, or not one per stage.
     """
 
     def __init__(
@@ -44,7 +49,7 @@ class MultiscaleTransformer(nn.Module):
         class_token: bool = False,
         pos_embed_grid: Sequence[int] | None = None,
         pos_embed_has_class_row: bool = False,
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Recompute = False,
     ):
         super().__init__()
         self.plan = tuple(plan)
@@ -58,8 +63,10 @@ class MultiscaleTransformer(nn.Module):
         if pos_embed_grid:
             rows = math.prod(pos_embed_grid) + pos_embed_has_class_row
             self.pos_embed = _learned_embedding(rows, plan[0].dim_in)
-        self.blocks = nn.ModuleList(MultiScaleBlock(spec, options) for spec in plan)
-        self.activation_checkpointing = activation_checkpointing
+        recompute = _per_stage(activation_checkpointing, plan[-1].stage + 1)
+        self.blocks = nn.ModuleList(
+            MultiScaleBlock(spec, options, recompute[spec.stage]) for spec in plan
+        )
 
         ends = {f"scale{spec.stage + 2}": i for i, spec in enumerate(plan) if spec.ends_stage}
         unknown = [name for name in out_features if name not in ends]
@@ -84,7 +91,7 @@ class MultiscaleTransformer(nn.Module):
         x, class_token = self.embed(x)
         features = {}
         for index, block in enumerate(self.blocks):
-            x, class_token = self._apply_block(block, x, class_token)
+            x, class_token = _apply_block(block, x, class_token)
             if index in self._block_to_feature:
                 name = self._block_to_feature[index]
                 # (B, *grid, C) -> (B, C, *grid), a view; the next stage receives the raw tokens
@@ -102,7 +109,7 @@ class MultiscaleTransformer(nn.Module):
         """
         x, class_token = self.embed(x)
         for block in self.blocks:
-            x, class_token = self._apply_block(block, x, class_token)
+            x, class_token = _apply_block(block, x, class_token)
         return x, class_token
 
     def embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -124,10 +131,20 @@ class MultiscaleTransformer(nn.Module):
             class_token = None if class_token is None else class_token + class_row
         return x + absolute_position(rows, self.pos_embed_grid, x.shape[1:-1]), class_token
 
-    def _apply_block(self, block: nn.Module, *tokens: torch.Tensor | None) -> tuple:
-        if self.activation_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *tokens, use_reentrant=False)
-        return block(*tokens)
+
+def _apply_block(block: Any, *tokens: torch.Tensor | None) -> tuple:
+    return call(block, *tokens, recompute="block" in block.recomputed)
+
+
+def _per_stage(values: Recompute, stages: int) -> Sequence[bool | str]:
+    if isinstance(values, (bool, str)) or not isinstance(values, Sequence):
+        return [values] * stages
+    if len(values) != stages:
+        raise ValueError(
+            f"use_act_checkpoint={list(values)} has {len(values)} values: give one for each of the "
+            f"{stages} stages, or a single one."
+        )
+    return values
 
 
 def _learned_embedding(rows: int, dim: int) -> nn.Parameter:

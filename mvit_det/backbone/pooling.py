@@ -42,9 +42,12 @@ def pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Tens
     Returns:
         (B, *pooled grid, num_heads, head_dim), contiguous; a grid of n gives ceil(n / stride).
     """
-    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and max(pool.stride) > 1:
-        # torch's gradients of a strided depthwise convolution in bfloat16 take up to 60 times as
-        # long as in float32; the weight's is uninitialised memory if the output is one token wide.
+    strided, flat = max(pool.stride) > 1, x.shape[-3] < 3
+    lowers = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if lowers and torch.is_grad_enabled() and (strided or flat):
+        # torch's gradients of a depthwise convolution in bfloat16 take up to 60 times as long as in
+        # float32 if it is strided, and 2 to 12 times on grids of 1 or 2 rows; the weight's is
+        # uninitialised memory if the output of a strided one is one token wide.
         with torch.autocast("cpu", enabled=False):
             return _pool_heads(x.float(), pool, num_heads)
     return _pool_heads(x, pool, num_heads)

@@ -16,6 +16,7 @@ import mvit_det
 from mvit_det.benchmark import counts, subjects, table, timing
 from mvit_det.engine import add_config_flags, apply_overrides, load_config, open_device
 from mvit_det.errors import UserError, exit_on_user_error
+from mvit_det.precision import PRECISIONS, add_precision_flag, open_precision
 from mvit_det.tasks import task_of
 
 
@@ -23,7 +24,7 @@ def argument_parser() -> ArgumentParser:
     """Build the parser of ``python -m mvit_det.benchmark``."""
     parser = ArgumentParser(
         description="Parameters, FLOPs, time and memory of the model of any config, with random "
-        "weights and inputs, in float32. Fused attention, plain attention and, for backbones, "
+        "weights and inputs. Fused attention, plain attention and, for backbones, "
         "Detectron2's MViT if it is installed are measured in turn.",
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,6 +45,7 @@ def argument_parser() -> ArgumentParser:
         "--batch-size", "--batch", type=int, default=1, metavar="N", help="images per run"
     )
     parser.add_argument("--device", default=device, help=f"cpu or cuda; default: {device}")
+    add_precision_flag(parser)
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds of timing; 0: only count"
     )
@@ -73,6 +75,7 @@ def main(args: Namespace) -> dict[str, Any]:
     device = open_device(args.device, "--device ")
     if device.type == "mps":
         raise UserError("--device mps cannot be measured: choose cpu or cuda.")
+    open_precision(args.precision, device, "--precision ")
     report = report_table(args, device) if args.table else report_config(args, device)
     if args.output:
         Path(args.output).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
@@ -81,8 +84,10 @@ def main(args: Namespace) -> dict[str, Any]:
 
 def report_table(args: Namespace, device: torch.device) -> dict[str, Any]:
     """Count the models of many configs, print a Markdown table, and return the report."""
-    if args.overrides or args.backbone_only:
-        raise UserError("--table counts unchanged configs: drop --backbone-only and key=value.")
+    if args.overrides or args.backbone_only or args.precision != "fp32":
+        raise UserError(
+            "--table counts unchanged configs: drop --backbone-only, --precision and key=value."
+        )
     rows = table.make_rows(args.table, args.size, device, args.allow_target)
     sizes = " or ".join({table.format_input_size(row): None for row in rows})
     print(f"FLOPs of {sizes} pixels {counts.CONVENTION}.\n", file=sys.stderr)
@@ -110,6 +115,7 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
         "overrides": args.overrides,
         "measured": key,
         "repeats": args.repeats,
+        "precision": args.precision,
         "input": subjects.input_shape(cfg, args.batch_size, args.size),
         **environment(device),
     }
@@ -131,7 +137,9 @@ def report_config(args: Namespace, device: torch.device) -> dict[str, Any]:
             backbones, images = subjects.extract_backbones(cfg, models, inputs[0])
             groups["backbone"] = (backbones, (images, images))
         report["times"] = {
-            label: timing.measure_models(*group, args.repeats, device, label)
+            label: timing.measure_models(
+                *group, args.repeats, device, label, PRECISIONS[args.precision]
+            )
             for label, group in groups.items()
         }
         report["ratios"] = {
@@ -172,9 +180,9 @@ def print_counts(report: dict[str, Any]) -> None:
 def print_times(report: dict[str, Any]) -> None:
     """Print the tables of times (ms) and memory (MB), and of their ratios."""
     print(
-        "Time (median) and memory; a training step is forward and backward, without optimizer; "
-        "peaks are of tensors,\nin addition to weights and inputs; saved: kept for the backward "
-        "pass"
+        f"Time (median) and memory in {report['precision']}; a training step is forward and "
+        "backward, without optimizer;\npeaks are of tensors, in addition to weights and inputs; "
+        "saved: kept for the backward pass"
     )
     rows = []
     for label, results in report["times"].items():

@@ -17,6 +17,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
+from mvit_det.precision import InPrecision
+
 # Measured quantities: seconds, one per round; and bytes.
 TIMES = ("forward", "training_step")
 SIZES = ("forward_peak", "training_peak", "saved_for_backward")
@@ -28,6 +30,7 @@ def measure_models(
     repeats: int,
     device: torch.device,
     label: str,
+    precision: torch.dtype = torch.float32,
 ) -> dict[str, dict[str, Any]]:
     """Time inference in turn (A B C A B C), then measure memory, then time training in turn.
 
@@ -40,13 +43,15 @@ def measure_models(
         repeats: number of rounds.
         device: device of models and inputs.
         label: title of the progress bar.
+        precision: of `mvit_det.precision.autocast`.
 
     Returns:
         Per model a list of seconds for each of ``TIMES`` and bytes for each of ``SIZES``.
     """
+    wrapped = {name: InPrecision(model, precision) for name, model in models.items()}
     runs = {
         name: (partial(forward, model, inputs[0]), partial(training_step, model, inputs[1]))
-        for name, model in models.items()
+        for name, model in wrapped.items()
     }
     results: dict[str, dict[str, Any]] = {name: {key: [] for key in TIMES} for name in models}
     with EventStorage(), tqdm(total=len(models) * (2 * repeats + 2), desc=label) as progress:

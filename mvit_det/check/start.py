@@ -26,6 +26,7 @@ from mvit_det.engine.guarded_test import judge_test
 from mvit_det.engine.launch import process_fault, user_message
 from mvit_det.engine.train import build_model, build_part, train_loader
 from mvit_det.errors import UserError
+from mvit_det.files import reading_once
 from mvit_det.tasks import Task, task_of
 from mvit_det.train import flags_as_overrides
 
@@ -102,6 +103,7 @@ class Start:
             yield from self.task.check_files(self.cfg, split, full)
 
 
+@reading_once()
 def judge_start(args: Namespace, add: Add) -> Start | None:
     """Judge the config, the data set files and the machine, without writing anything.
 

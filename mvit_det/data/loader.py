@@ -7,23 +7,23 @@ a whole batch (mixup) are seeded by the position of its first sample.
 """
 
 import os
+import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetFromList
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mvit_det import randomness
 from mvit_det.errors import UserError, check_count
-from mvit_det.workers import Settings
+from mvit_det.workers import Settings, end_with_process
 
 if sys.platform != "win32":
     import resource
@@ -83,7 +83,7 @@ def build_train_loader(
     seed = comm.shared_random_seed() if seed is None else seed
     items: Any = dataset
     if not isinstance(dataset, Dataset):
-        items = DatasetFromList(list(dataset))  # in memory that the workers share
+        items = PackedItems(dataset)
     # a batch of images is about five tensors for each, and of clips a few for all
     _allow_files(num_workers, 5 * total_batch_size // world if collate is None else 16)
     samples, collate = _Samples(items, mapper, repeats), collate or list
@@ -111,6 +111,30 @@ def _allow_files(num_workers: int, tensors: int) -> None:
             )
         if soft != resource.RLIM_INFINITY and soft < needed:
             resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+class PackedItems(Dataset):
+    """Serve copies of N items from one array, whose memory worker processes share.
+
+    A list of objects would be copied in each worker, because reference counts change. Detectron2's
+    `DatasetFromList` does the same, and needs twice the array's memory while it packs.
+    """
+
+    def __init__(self, items: Iterable[Any]):
+        packed, ends = bytearray(), []
+        for item in items:
+            packed += pickle.dumps(item, protocol=pickle.HIGHEST_PROTOCOL)
+            ends.append(len(packed))
+        # a tensor, since its memory is shared with new interpreters as well
+        self._bytes = torch.frombuffer(packed or bytearray(1), dtype=torch.uint8)
+        self._ends = torch.tensor(ends, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Any:
+        begin, end = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
+        return pickle.loads(self._bytes[begin:end].numpy().data)
 
 
 @dataclass
@@ -144,7 +168,7 @@ class TrainLoader:
             pin_memory=self.collate is not list and torch.cuda.is_available(),
             generator=torch.Generator(),  # the workers' seeds are not drawn from the model's stream
         )
-        for batch in loader:
+        for batch in end_with_process(loader):
             self.batches += 1
             yield batch
 
@@ -160,7 +184,7 @@ class TrainLoader:
 
 def _leave_process_group(worker_id: int) -> None:
     # Ctrl-C, or SIGTERM to the group, would end the workers during an iteration that the training
-    # process finishes before it saves. When that process ends, workers notice by themselves.
+    # process finishes before it saves.
     if sys.platform == "win32":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:

@@ -8,6 +8,7 @@ from torch import nn
 
 from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
 from mvit_det.backbone.layers import PatchEmbed
+from mvit_det.backbone.mvit import Recompute
 from mvit_det.backbone.plan import divide
 
 
@@ -36,7 +37,8 @@ class MViT(MultiscaleTransformer, Backbone):
         norm_layer, act_layer: callables that build the norm (from its width) and the activation.
         use_abs_pos, use_rel_pos: absolute and decomposed relative position embeddings.
         rel_pos_zero_init: start the relative position tables at zero, not at N(0, 0.02).
-        use_act_checkpoint: recompute activations in the backward pass.
+        use_act_checkpoint: recompute activations in the backward pass: True for whole blocks,
+            ``"branches"``, ``"attention"``, ``"mlp"``, or a list with one value per stage.
         pretrain_img_size, pretrain_use_cls_token: shape of the absolute position embedding.
         out_features: the feature maps to return.
         expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L).
@@ -71,7 +73,7 @@ class MViT(MultiscaleTransformer, Backbone):
         use_abs_pos: bool = False,
         use_rel_pos: bool = True,
         rel_pos_zero_init: bool = True,
-        use_act_checkpoint: bool = False,
+        use_act_checkpoint: Recompute = False,
         pretrain_img_size: int = 224,
         pretrain_use_cls_token: bool = True,
         out_features: Sequence[str] = ("scale2", "scale3", "scale4", "scale5"),

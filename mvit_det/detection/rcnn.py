@@ -26,7 +26,8 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
     """``detectron2.modeling.GeneralizedRCNN``, optionally without masks, and options for testing.
 
     Training, parameters and, without these options, testing are the parent's; masks of results are
-    `PastedMasks`, since a tensor of all masks of a large image may not fit into memory. The RoI
+    `PastedMasks`, since a tensor of all masks of a large image may not fit into memory. Under
+    autocast, scores, boxes and masks are computed in float32 from the outputs of the heads. The RoI
     heads are Detectron2's ``StandardROIHeads`` or ``CascadeROIHeads``.
 
     With Soft-NMS or several views, every box above the score threshold is a candidate, and NMS runs
@@ -93,6 +94,9 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         if not masks:
             self.roi_heads.mask_on = False
             self.roi_heads.mask_head = self.roi_heads.mask_pooler = None
+        for head in (getattr(self.proposal_generator, "rpn_head", None), *self._box_predictors()):
+            if head is not None:
+                head.register_forward_hook(_to_float32)
         if max_detections is not None:
             check_count(type(self).__name__, max_detections=max_detections)
             self._box_predictor().test_topk_per_image = max_detections
@@ -129,6 +133,9 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
             # copies: the real detector_postprocess scales boxes in place
             copies = [deepcopy(boxes).to(self.device) for boxes in detected_instances]
             results = [self._add_masks(x, boxes) for x, boxes in zip(batched_inputs, copies)]
+        for result in results:
+            if result.has("pred_masks"):
+                result.pred_masks = result.pred_masks.float()
         if not do_postprocess:
             return results
         return [{"instances": postprocess(x, result)} for x, result in zip(batched_inputs, results)]
@@ -174,10 +181,14 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         with _disable_selection(predictor, threshold):
             return self.roi_heads._forward_box(features, proposals)
 
+    def _box_predictors(self) -> list[Any]:
+        """Return the box predictors: several in a cascade."""
+        predictor = self.roi_heads.box_predictor
+        return list(predictor) if isinstance(predictor, nn.ModuleList) else [predictor]
+
     def _box_predictor(self) -> Any:
         """Return the box predictor with the selection settings: the last one of a cascade."""
-        predictor = self.roi_heads.box_predictor
-        return predictor[-1] if isinstance(predictor, nn.ModuleList) else predictor
+        return self._box_predictors()[-1]
 
     def _select(self, candidates: Instances) -> Instances:
         """Select the detections among the candidates of one image, best first."""
@@ -207,7 +218,7 @@ class GeneralizedRCNN(modeling.GeneralizedRCNN):
         in_view = Instances(view.size, pred_boxes=Boxes(boxes), pred_classes=classes)
         _, features = self._extract([_view_of(x, view)])
         (in_view,) = self.roi_heads.forward_with_given_boxes(features, [in_view])
-        return view.masks_to_frame(in_view.pred_masks)
+        return view.masks_to_frame(in_view.pred_masks.float())
 
 
 def postprocess(x: Input, result: Instances) -> Instances:
@@ -224,6 +235,17 @@ def postprocess(x: Input, result: Instances) -> Instances:
         result.remove("mask_probabilities")
         result.set("pred_masks", PastedMasks(masks, boxes, (height, width)))
     return result
+
+
+def _to_float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    """Convert logits and box deltas, before they become scores and boxes.
+
+    Autocast leaves them in its lower precision, on CPUs also the softmax: bfloat16 has 128 scores
+    from 0.5 to 1, and boxes of equal score are ranked at random.
+    """
+    if isinstance(outputs, (list, tuple)):
+        return type(outputs)(_to_float32(module, inputs, each) for each in outputs)
+    return outputs.float()
 
 
 def _view_of(x: Input, view: View) -> Input:

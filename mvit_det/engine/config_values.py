@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mvit_det.backbone.block import RECOMPUTED
 from mvit_det.checkpoint.inflation import INFLATIONS
 from mvit_det.errors import (
     UserError,
@@ -22,6 +23,7 @@ from mvit_det.errors import (
     check_positive,
     check_share,
 )
+from mvit_det.precision import PRECISIONS
 
 Check = Callable[..., None]  # (owner, **{key: value}) raises a UserError
 _OWNER = "the config"
@@ -139,6 +141,7 @@ _KEYS: list[tuple[Check, str]] = [
     (_or_null(_TEXT), "train.init_checkpoint train.best_metric dataloader.*.name"),
     (partial(check_choice, choices=INFLATIONS), "train.inflation"),
     (partial(check_choice, choices=("float16", "bfloat16")), "train.amp.dtype"),
+    (partial(check_choice, choices=tuple(PRECISIONS)), "train.eval_precision"),
     (_DEVICE, "train.device"),
     (_RUN_SEED, "train.seed"),
     (_or_null(_SEED), "dataloader.train.seed"),
@@ -150,12 +153,13 @@ _KEYS: list[tuple[Check, str]] = [
         "dataloader.*.filter_empty dataloader.*.masks dataloader.*.is_train "
         "dataloader.*.use_instance_mask dataloader.*.recompute_boxes dataloader.*.annotated_boxes "
         "model.*.residual_pooling model.*.qkv_bias model.*.use_abs_pos model.*.use_rel_pos "
-        "model.*.rel_pos_zero_init model.*.use_act_checkpoint model.*.pretrain_use_cls_token "
+        "model.*.rel_pos_zero_init model.*.pretrain_use_cls_token "
         "model.*.coarse_global_kv model.*.fused_attention model.*.class_token "
         "model.*.pyslowfast_init model.*.test_flip model.*.cls_agnostic_bbox_reg "
         "dataloader.*.horizontal",
     ),
     (partial(check_choice, choices=("attention", "mlp")), "model.*.expand_in"),
+    (_or_list(partial(check_choice, choices=RECOMPUTED)), "model.*.use_act_checkpoint"),
     (
         check_count,
         "train.max_iter train.gradient_accumulation train.log_period "

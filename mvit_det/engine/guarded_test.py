@@ -11,12 +11,13 @@ from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mvit_det.engine.frozen import time_limit
 from mvit_det.engine.launch import user_message
 from mvit_det.engine.trainer import WatchedLoader, sample_name
 from mvit_det.errors import UserError, shorten_list
-from mvit_det.workers import Settings
+from mvit_det.workers import Settings, end_with_process
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,13 @@ def guarded_test(cfg: DictConfig, model: nn.Module) -> tuple[Results, list[str]]
 
 def build_test_loader(cfg: DictConfig) -> Any:
     """Build ``cfg.dataloader.test``; what its mapper raises names the file and the id."""
-    return instantiate(_test_parts(cfg, lambda dataset: None))
+    return assemble_loader(_test_parts(cfg, lambda dataset: None))
+
+
+def assemble_loader(parts: dict[str, Any]) -> Any:
+    """Build a test loader from its parts, with workers that end with this process."""
+    loader = instantiate(parts)
+    return end_with_process(loader) if isinstance(loader, DataLoader) else loader
 
 
 def judge_test(cfg: DictConfig, judge: Callable[[Any], None]) -> None:

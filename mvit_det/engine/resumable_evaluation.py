@@ -20,7 +20,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mvit_det.engine.guarded_test import with_named_mapper
+from mvit_det.engine.guarded_test import assemble_loader, with_named_mapper
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +72,14 @@ class ResumableEvaluation:
             if resume:
                 names = ", ".join(self._others) or "no evaluator"
                 logger.warning("Starting a new test: with %s a test cannot be resumed.", names)
-            return instantiate(self._parts)
+            return assemble_loader(self._parts)
         test = description(self._cfg, model)
         items = self._parts["dataset"]
         remaining = set().union(*(each.keep(items, test, resume) for each in self._keepers))
         share = np.array_split(sorted(remaining), comm.get_world_size())[comm.get_rank()]
         indices = share.astype(int).tolist()
         # Detectron2 cannot build a loader without samples
-        return instantiate({**self._parts, "sampler": indices}) if indices else []
+        return assemble_loader({**self._parts, "sampler": indices}) if indices else []
 
     def progress(self) -> str:
         """Describe how much is done and how to continue, for the message of an interrupted test."""
@@ -93,6 +93,9 @@ def description(cfg: DictConfig, model: nn.Module) -> dict[str, str]:
     """Describe a test by name -> value: digest of the weights, and config of model and data."""
     nodes = {"model": cfg.model, "dataloader.test": cfg.dataloader.test}
     values = {"weights": _digest(model)}
+    precision = OmegaConf.select(cfg, "train.eval_precision") or "fp32"
+    if precision != "fp32":  # which tests before this key had
+        values["train.eval_precision"] = precision
     for name, node in nodes.items():
         values |= dict(_leaves(OmegaConf.to_container(node, resolve=True), name))
     return values

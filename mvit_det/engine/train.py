@@ -41,6 +41,8 @@ from mvit_det.engine.resumable_evaluation import ResumableEvaluation
 from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError, check_choice
+from mvit_det.files import reading_once
+from mvit_det.precision import InPrecision, open_precision
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def do_test(cfg: DictConfig, model: nn.Module) -> Results:
         all ranks but the first.
     """
     loader = TestLoader(build_test_loader(cfg), time_limit(cfg))
-    return _run_test(model, loader, instantiate(cfg.dataloader.evaluator))
+    return _run_test(in_eval_precision(cfg, model), loader, instantiate(cfg.dataloader.evaluator))
 
 
 def _run_test(model: nn.Module, loader: Any, evaluators: Any) -> Results:
@@ -94,13 +96,16 @@ def evaluate(
         )
     check_run(cfg, training=False)
     model = exported or _trained_model(cfg)
+    tested = model if exported else in_eval_precision(cfg, model)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
     with lock, StopRequest() as stop, watched_processes(time_limit(cfg)):
         stop.interruptible = True
         try:
-            loader = TestLoader(test.loader(model, resume), time_limit(cfg))
-            results = _run_test(_distributed(cfg, model), loader, test.evaluators)
+            with reading_once():
+                loader = TestLoader(test.loader(model, resume), time_limit(cfg))
+            tested = tested if exported else _distributed(cfg, tested)
+            results = _run_test(tested, loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
             raise Stopped(f"Stopped by {name}: {test.progress()}.", stopped.exit_code) from None
@@ -162,9 +167,7 @@ def _train(
     check_run(cfg, training=True)
     # Data come first, so that their faults show before anything expensive is built.
     parts = cfg.train.get("gradient_accumulation", 1)
-    loader = train_loader(cfg, parts)
-    with randomness.preserved():
-        judge_test(cfg, judge)
+    loader = build_data(cfg, parts, judge)
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
     cfg.optimizer.params.model = model
     optimizer = build_part(cfg, "optimizer")
@@ -187,7 +190,7 @@ def _train(
     checkpoints = Checkpoints(checkpointer, loader, stop, **cfg.train.checkpointer)
     results: dict[str, Any] = {}
     eval_model = average.model if average else model
-    test = _tester(cfg, eval_model, checkpoints, results)
+    test = _tester(cfg, in_eval_precision(cfg, eval_model), checkpoints, results)
     registered = _hooks(cfg, test, checkpoints, eval_model)
     trainer.register_hooks([average, *registered])
     start = 0
@@ -214,6 +217,26 @@ def _train(
         if isinstance(hook, Evaluations):
             hook.raise_faults(results)
     return results
+
+
+def build_data(cfg: DictConfig, parts: int, judge: Callable[[Any], None]) -> Any:
+    """Build the training loader as `train_loader`; judge the test data as `judge_test`."""
+    with reading_once():
+        loader = train_loader(cfg, parts)
+        with randomness.preserved():
+            judge_test(cfg, judge)
+    return loader
+
+
+def in_eval_precision(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    """Return a model that computes in ``train.eval_precision``, whatever it is trained in.
+
+    Raises:
+        UserError: there is no such precision, or ``train.device`` does not compute in it.
+    """
+    word = cfg.train.get("eval_precision", "fp32")
+    dtype = open_precision(word, torch.device(cfg.train.device), "train.eval_precision=")
+    return model if dtype is torch.float32 else InPrecision(model, dtype)
 
 
 def train_loader(cfg: DictConfig, parts: int) -> Any:

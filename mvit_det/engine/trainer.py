@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from mvit_det.engine.frozen import batch_deadline
 from mvit_det.errors import UserError, check_positive, shorten_list
+from mvit_det.precision import autocast
 from mvit_det.workers import needs_pickling
 
 MAX_NAMES = 64  # images named in an error message
@@ -145,8 +146,7 @@ class Trainer(SimpleTrainer):
             self._batches.close()
 
     def _forward_backward(self, batch: Any) -> dict[str, torch.Tensor]:
-        full = self.precision is None
-        with nullcontext() if full else torch.autocast(self._device_type, dtype=self.precision):
+        with autocast(self.precision, self._device_type):
             try:
                 output = self.model(batch)
             except FloatingPointError as error:  # detected inside the model

@@ -1,7 +1,9 @@
 """The folder of an exported model, and the model in it in place of a checkpoint."""
 
+import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mvit_det.exported.formats import FILES
 from mvit_det.exported.runtime import Run, open_runtime
 
 MODEL_JSON = "model.json"
-KEYS = ("format", "task", "inputs", "outputs", "categories", "preprocessing")
+KEYS = ("format", "precision", "task", "inputs", "outputs", "categories", "preprocessing")
 
 
 def is_export(path: str | os.PathLike | None) -> bool:
@@ -52,14 +54,36 @@ class ExportedModel(nn.Module):
     Args:
         folder: written by ``python -m mvit_det.export``.
         task: the task of the config, an object of `mvit_det.tasks`.
+        precision: as asked for by the user; only "fp32", the default, leaves the model's own.
+        device: as asked for by the user or the config; anything but a CPU is refused.
 
     Raises:
-        UserError: the folder is not that of such a model, or is of another task.
+        UserError: the folder is not that of such a model, or is of another task, or does not
+            compute in this precision or on this device.
     """
 
-    def __init__(self, folder: str | os.PathLike, task: Any):
+    identity: torch.Tensor
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        task: Any,
+        precision: str = "fp32",
+        device: str | None = None,
+    ):
         super().__init__()
         self.description = read_model_json(Path(folder))
+        own = self.description["precision"]
+        if precision not in ("fp32", own):
+            raise UserError(
+                f"{folder} was exported in {own}, so the precision {precision} cannot be had: "
+                f"leave it out, or export again with --precision {precision}."
+            )
+        if torch.device(device or "cpu").type != "cpu":
+            raise UserError(
+                f"{folder} is an exported model, which runs on the CPU: give the device cpu in "
+                f"place of {device}."
+            )
         if self.description["task"] != type(task).__name__:
             raise UserError(
                 f"{folder} is an exported model of {self.description['task']}, but the config is "
@@ -67,7 +91,10 @@ class ExportedModel(nn.Module):
             )
         self.task = task
         outputs = self.description["outputs"]
-        self.run: Run = open_runtime(Path(folder), self.description["format"], outputs)
+        form = self.description["format"]
+        self.run: Run = open_runtime(Path(folder), form, outputs)
+        # what tells an interrupted test of this model from one of another
+        self.register_buffer("identity", _digest(Path(folder) / FILES[form]))
         self.eval()
 
     def forward(self, batch: Any) -> Any:
@@ -81,3 +108,13 @@ class ExportedModel(nn.Module):
     def device(self) -> torch.device:
         """The device of inputs and outputs."""
         return torch.device("cpu")
+
+
+def _digest(path: Path) -> torch.Tensor:
+    """Compute the digest of a model and of the weights beside it as uint8 (32,)."""
+    digest = hashlib.sha256()
+    for file in sorted(path.parent.glob(f"{path.stem}.*")):
+        with file.open("rb") as opened:
+            for part in iter(partial(opened.read, 1 << 20), b""):
+                digest.update(part)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)

@@ -47,6 +47,7 @@ def main(args: Namespace) -> int:
         overrides=overrides,
         allow_targets=args.allow_target,
         device=args.device,
+        precision=args.precision,
         score_threshold=box_threshold(args) if args.proposals else args.score_threshold,
         batch_size=args.batch_size,
         class_names=parse_class_names(args.class_names),

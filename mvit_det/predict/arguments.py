@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mvit_det.engine import add_config_flags
 from mvit_det.errors import UserError
+from mvit_det.precision import add_precision_flag
 from mvit_det.predict.person_boxes import EVERY, THRESHOLD
 
 _DESCRIPTION = (
@@ -49,6 +50,7 @@ def argument_parser() -> ArgumentParser:
         help="images, or clips of a video, per forward pass; default: 1",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ...; default: that of the config")
+    add_precision_flag(parser)
     parser.add_argument(
         "--window",
         type=float,

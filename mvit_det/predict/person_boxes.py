@@ -238,6 +238,7 @@ def _detector(args: Namespace) -> Predictor:
         args.detector_weights,
         allow_targets=args.allow_target,
         device=args.device,
+        precision=args.precision,
         score_threshold=box_threshold(args),
     )
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
 from mvit_det.backbone.layers import PatchEmbed
+from mvit_det.backbone.mvit import Recompute
 from mvit_det.backbone.plan import divide
 
 # Arguments of all released video models that differ from the defaults, which are for images; to be
@@ -47,7 +48,8 @@ class ClassifierMViT(MultiscaleTransformer):
         mlp_ratio: hidden width of the MLP over the attention width.
         qkv_bias: whether q, k and v have a bias.
         norm_layer, act_layer: callables that build the norm (from its width) and the activation.
-        use_act_checkpoint: recompute activations in the backward pass.
+        use_act_checkpoint: recompute activations in the backward pass: True for whole blocks,
+            ``"branches"``, ``"attention"``, ``"mlp"``, or a list with one value per stage.
         fused_attention: never store the attention map; off, the plain reference form.
 
     Raises:
@@ -78,7 +80,7 @@ class ClassifierMViT(MultiscaleTransformer):
         qkv_bias: bool = True,
         norm_layer: Callable[[int], nn.Module] = partial(nn.LayerNorm, eps=1e-6),
         act_layer: Callable[[], nn.Module] = nn.GELU,
-        use_act_checkpoint: bool = False,
+        use_act_checkpoint: Recompute = False,
         fused_attention: bool = True,
     ):
         axes = len(input_size)

@@ -75,11 +75,12 @@ def train(model, x):
     return out.detach(), {name: p.grad for name, p in model.named_parameters()}, after
 
 
+@pytest.mark.parametrize("value", [True, "branches"])
 @pytest.mark.parametrize("switch", ["as released", "no class token"])
-def test_checkpointing_changes_neither_values_nor_the_random_stream(switch):
+def test_checkpointing_changes_neither_values_nor_the_random_stream(switch, value):
     x = clips((5, 50, 35), batch=3)
     out, gradients, after = train(build(switch, drop_path_rate=0.5), x)
-    checkpointed = build(switch, drop_path_rate=0.5, activation_checkpointing=True)
+    checkpointed = build(switch, drop_path_rate=0.5, activation_checkpointing=value)
     out_2, gradients_2, after_2 = train(checkpointed, x)
     assert torch.equal(out_2, out) and torch.equal(after_2, after)
     for name, gradient in gradients.items():

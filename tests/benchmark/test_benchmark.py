@@ -189,6 +189,7 @@ def test_backbone_only(tmp_path):
         (BACKBONE, ["--device", "tpu9"], "--device tpu9 cannot be used"),
         (BACKBONE, ["--device", "cuda:77"], "--device cuda:77 cannot be used"),
         (BACKBONE, ["--repeats", "-1"], "--repeats"),
+        (BACKBONE, ["--precision", "int8"], "--precision int8 is unknown: choose from fp32"),
         (BACKBONE, ["--json", "no/such/report.json"], "no/such/report.json"),
         (BACKBONE, ["--output", "."], "--output . is a folder"),
         (BACKBONE, ["model.embed_dims=8"], "embed_dim"),

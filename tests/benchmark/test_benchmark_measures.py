@@ -82,19 +82,22 @@ def test_ratios_are_of_medians_with_the_range_over_rounds():
     assert ratios["forward_peak"] == 2 and ratios["saved_for_backward"] == 1
 
 
-def test_models_are_measured_in_turn(monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_models_are_measured_in_turn(dtype, monkeypatch):
     order = []
 
     class RecordingLinear(nn.Linear):
         def forward(self, x):
             order.append((self.out_features, self.training))
-            return {"y": super().forward(x)}
+            y = super().forward(x)
+            assert y.dtype is dtype
+            return {"y": y}
 
     monkeypatch.setattr(timing, "peak_memory", lambda run, device: 1)
     monkeypatch.setattr(timing, "saved_memory", lambda run, model: 1)
     x = torch.ones(1, 2)
     timing.measure_models(
-        {"a": RecordingLinear(2, 3), "b": RecordingLinear(2, 4)}, (x, x), 2, CPU, ""
+        {"a": RecordingLinear(2, 3), "b": RecordingLinear(2, 4)}, (x, x), 2, CPU, "", dtype
     )
     # one warm-up and two rounds of inference, then two rounds of training
     assert order == [(3, False), (4, False)] * 3 + [(3, True), (4, True)] * 2

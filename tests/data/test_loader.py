@@ -1,7 +1,15 @@
 """Order and augmentation of training batches depend only on the seed and the position."""
 
+import os
+import pickle
 import random
+import signal
+import subprocess
+import sys
+import time
+import weakref
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -161,6 +169,21 @@ def test_a_torch_dataset_is_not_converted_to_a_list():
     assert first(loader, 6) == first(build_train_loader(items(10), **options), 6)
 
 
+class Noted(dict):
+    """A dict that can be weakly referenced."""
+
+
+def test_a_list_is_packed_into_memory_that_workers_share():
+    dataset = [Noted(item, text="x" * 10_000) for item in items(50)]
+    found = weakref.ref(dataset[7])
+    packed = build_train_loader(dataset, mapper=drawing, total_batch_size=2).samples.dataset
+    assert [packed[k] for k in range(50)] == dataset and len(packed) == 50
+    del dataset
+    assert found() is None
+    sent = ForkingPickler.dumps(packed)  # as for a worker that is a new interpreter
+    assert len(sent) < 2000 and pickle.loads(sent)[7]["text"] == "x" * 10_000
+
+
 # ---------------------------------------------------------------- batches of images, mixed or not
 
 
@@ -241,3 +264,56 @@ def test_every_image_is_tested_once_in_order(tmp_path):
     assert labels == sorted([*LABELS, 1]) == dataset.labels.tolist()
     reasons = [reason for batch in batches for reason in batch["unreadable"]]
     assert [bool(reason) for reason in reasons] == [False] * 4 + [True] + [False] * 2
+
+
+KILLED = """
+import multiprocessing, os, signal, sys, time
+import mvit_det
+from detectron2.config import LazyCall as L
+from detectron2.data import build_detection_test_loader
+from omegaconf import OmegaConf
+from mvit_det.data import build_train_loader
+from mvit_det.engine.guarded_test import build_test_loader
+
+class Large:
+    def __call__(self, item):
+        return dict(item, text="x" * 10**6)  # which does not fit into a pipe
+
+images = [dict(index=i, width=4, height=5) for i in range(64)]
+if sys.argv[1] == "train":
+    loader = build_train_loader(images, mapper=Large(), total_batch_size=4, num_workers=2, seed=1)
+else:
+    test = L(build_detection_test_loader)(dataset=images, mapper=L(Large)(), num_workers=2)
+    cfg = OmegaConf.create({"dataloader": {"test": test}}, flags={"allow_objects": True})
+    loader = build_test_loader(cfg)
+stream = iter(loader)
+next(stream)
+time.sleep(1)
+print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.parametrize("kind", ["train", "test"])
+def test_workers_end_with_a_killed_run_that_has_large_batches(kind, tmp_path):
+    with open(tmp_path / "workers", "w") as output:  # a pipe would stay open as long as they run
+        subprocess.run([sys.executable, "-c", KILLED, kind], stdout=output)
+    workers = list(map(int, (tmp_path / "workers").read_text().split()))
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(map(_runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    left = list(filter(_runs, workers))
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

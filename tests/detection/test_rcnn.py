@@ -330,3 +330,21 @@ def test_max_detections_of_an_image(kind):
     assert more == [40, 40]
     with pytest.raises(UserError, match="max_detections=0 of GeneralizedRCNN must be a whole"):
         ours(model, max_detections=0)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("views", [{}, dict(test_flip=True, soft_nms="linear")])
+def test_under_autocast_scores_boxes_and_masks_are_float32(kind, views):
+    """The softmax of bfloat16 would give at most 128 scores from 0.5 to 1, and many ties."""
+    model = ours(parent(kind), **views)
+    inputs = toy_inputs(0, SIZES)
+    for do_postprocess in (True, False):
+        with torch.autocast("cpu", torch.bfloat16):
+            results = run(model, inputs, do_postprocess=do_postprocess)
+        for result in results:
+            found = result["instances"] if do_postprocess else result
+            values = [found.scores, found.pred_boxes.tensor]
+            if found.has("pred_masks"):
+                values.append(getattr(found.pred_masks, "masks", found.pred_masks))
+            assert len(found) > 1 and {value.dtype for value in values} == {torch.float32}
+            assert not any(value.equal(value.bfloat16().float()) for value in values[:2])

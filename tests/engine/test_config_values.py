@@ -18,6 +18,7 @@ TASKS += ["quickstart_video", "quickstart_actions"]
 # what the values below are right for
 TEXTS = {"train.output_dir", "train.init_checkpoint", "train.best_metric", "dataloader.*.name"}
 TEXTS |= {"categories"}
+ACTIVATIONS = "model.backbone.bottom_up.use_act_checkpoint"
 SIGNED = {"dataloader.*.start", "model.*.head_init_scale"}
 SECTIONS = {"train", "train.amp", "train.ddp", "train.checkpointer", "train.ema", "model"}
 SECTIONS |= {"dataloader", "dataloader.train", "dataloader.test", "optimizer", "optimizer.params"}
@@ -89,7 +90,10 @@ def test_row_34_wrong_values_end_in_one_sentence_with_the_key(seed, name):
         ("dataloader.train.total_batch_size=0", "must be a whole number of at least 1"),
         ("train.clip_gradients=0", "must be a number above 0, or null"),
         ("train.amp.dtype=float8", "must be one of float16, bfloat16"),
+        ("train.eval_precision=float16", "must be one of fp32, bf16, fp16"),
         ("train.amp=true", "must be a section of keys"),
+        (f"{ACTIVATIONS}=all", "must be one of False, True, branches, attention, mlp"),
+        (f"{ACTIVATIONS}=[mlp,true,0.5,false]", "[2]=0.5 of the config must be one of False"),
         ("train.ema.decay=1", "must be at least 0 and below 1"),
         ("model.roi_heads.box_predictor.test_score_thresh=5", "must be from 0 to 1"),
         ("train.device=gpu", "must be cpu, mps, cuda, or cuda:N"),

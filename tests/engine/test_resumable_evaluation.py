@@ -313,6 +313,10 @@ def test_description_of_a_test(weights, tmp_path):
     before = description(cfg, model)
     cfg.model.update(fused_attention=False, use_act_checkpoint=True, max_views=1)
     assert description(cfg, model) == before
+    cfg.train.eval_precision = "fp32"
+    assert description(cfg, model) == before
+    cfg.train.eval_precision = "bf16"
+    assert description(cfg, model) == {**before, "train.eval_precision": "bf16"}
     with torch.no_grad():
         model.layer.bias[0] += 1e-7
     assert description(cfg, model)["weights"] != before["weights"]

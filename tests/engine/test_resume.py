@@ -145,7 +145,7 @@ def test_row_07_a_used_folder_is_refused(tmp_path):
 
 def hold_output_dir(folder: str) -> None:
     with exclusive_output_dir(folder, resume=False):
-        if os.fork():  # the child is like a worker of a loader
+        if os.fork() == 0:  # the child, which is like a worker of a loader, has let the lock go
             Path(folder, "held").touch()
         time.sleep(60)
 

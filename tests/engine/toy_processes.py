@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from argparse import Namespace
 
 import mvit_det  # noqa: F401  before detectron2
@@ -24,7 +25,18 @@ def fail() -> None:
 
 
 def interrupt_launcher() -> None:
+    """Interrupt the launcher, and wait until it has forwarded the signal to this process."""
+    arrived = threading.Event()
+    handler = signal.getsignal(signal.SIGINT)
+
+    def forwarded(*arguments) -> None:
+        arrived.set()
+        handler(*arguments)
+
+    signal.signal(signal.SIGINT, forwarded)
     os.kill(os.getppid(), signal.SIGINT)
+    while not arrived.wait(0.01):
+        pass
 
 
 EVENTS = {

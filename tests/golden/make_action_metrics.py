@@ -38,7 +38,7 @@ def write_rows(path: Path, rows: list[Row], empty: list[tuple[str, float]] = ())
 
 def main(clone: str) -> None:
     """Run the official scorer on every scene."""
-    from action_metrics import metrics_of, official
+    from rows.ava import metrics_of, official
 
     np.argsort = partial(np.argsort, kind="stable")
     scorer, golden = official(Path(clone) / "Evaluation"), {}

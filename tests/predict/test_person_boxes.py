@@ -4,14 +4,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from people_scenes import ACTIONS, CONFIG, frames_of, predict, read
 from predict_scenes import moving
 
 from mvit_det.ava_files import read_boxes
+from mvit_det.detection import GeneralizedRCNN
 from mvit_det.errors import UserError
 from mvit_det.predict import Predictor
 from mvit_det.predict.key_clips import key_clips
 from mvit_det.predict.person_boxes import BoxFile, PersonFinder, read_any_boxes
+from mvit_det.recognition import ActionDetector
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -43,6 +46,26 @@ def test_a_detector_finds_the_people(ava, run, tmp_path, caplog):
     assert predict(ava, other, video, *detector, *words) == 0
     _, images = read(other)
     assert [image["frame"] for image in images] == [0, 6, 12, 18]
+
+
+@pytest.mark.parametrize("word", ["fp32", "bf16"])
+def test_the_precision_is_that_of_the_detector_as_well(word, ava, run, tmp_path, monkeypatch):
+    seen = set()
+
+    def spy(module, original):
+        def forward(self, batch):
+            seen.add((module.__name__, torch.is_autocast_enabled("cpu")))
+            return original(self, batch)
+
+        return forward
+
+    for module in (ActionDetector, GeneralizedRCNN):
+        monkeypatch.setattr(module, "forward", spy(module, module.forward))
+    detector = ("--detector-config", run.config, "--detector-threshold", 0)
+    words = ("--every", 0.9, "--precision", word)
+    assert predict(ava, tmp_path / "found", ava.videos / "a.avi", *detector, *words) == 0
+    enabled = word == "bf16"
+    assert seen == {("ActionDetector", enabled), ("GeneralizedRCNN", enabled)}
 
 
 def test_boxes_equal_those_of_the_detector_on_the_key_frame(ava, run, people_predictor):

@@ -101,6 +101,17 @@ def test_a_picture_in_any_form(predictor, tmp_path):
     assert len(found) == 15 and all(equal(each, expected) for each in found)
 
 
+def test_in_bfloat16_results_are_float32_and_a_little_different(run, predictor):
+    lower = Predictor(run.config, run.weights, precision="bf16")
+    image = picture(64, 80)
+    found, expected = lower(image), predictor(image)
+    assert {found.scores.dtype, found.pred_masks.masks.dtype} == {torch.float32}
+    assert lower.model.state_dict().keys() == predictor.model.state_dict().keys()
+    best = [each.scores[:5] for each in (found, expected)]
+    torch.testing.assert_close(*best, rtol=0, atol=0.02)
+    assert not torch.equal(*best)
+
+
 def test_score_threshold(run, predictor):
     image = picture(64, 80)
     scores = predictor(image).scores

@@ -1,7 +1,6 @@
 """The quickstart of action detection: files, loaders and evaluation of AVA; no mirroring."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,13 @@ import torch
 from detectron2.config import instantiate
 from PIL import Image
 from quickstart_runs import check_arrangements, two_iterations
+from rows import motion
 
 from mvit_det.data.decoding.reader import open_video
 from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-import motion  # noqa: E402  the script, as a module
-
 CONFIG = str(ROOT / "configs" / "quickstart_actions.py")
 TINY = [
     f"dataloader.{split}.{key}"
@@ -104,13 +102,12 @@ def test_rearranged_frames_around_a_key_frame():
     check_arrangements(indices, plain)
 
 
-def test_the_ablation_measures_as_the_evaluation_does(output, monkeypatch, capsys):
+def test_the_ablation_measures_as_the_evaluation_does(output, capsys):
     reported = json.loads((output / "metrics.json").read_text().splitlines()[-1])
     final = output / "model_final.pth"
     mean, _ = motion.measure_arrangement(motion.ACTION_CLIPS, config(), final, "unchanged")
     assert mean == pytest.approx(reported["actions/mAP50"])
-    monkeypatch.setattr(sys, "argv", ["motion.py", "--actions", "--weights", str(final), *TINY])
-    motion.main()
+    motion.main(["--actions", "--weights", str(final), *TINY])
     table = capsys.readouterr().out
     assert all(name in table for name in motion.ARRANGEMENTS)
     assert "25 on average" in table

@@ -1,7 +1,6 @@
 """The video quickstart: real files, views and evaluation; nothing that reverses a motion."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,13 @@ import torch
 from detectron2.config import instantiate
 from PIL import Image
 from quickstart_runs import check_arrangements, two_iterations
+from rows import motion
 
 from mvit_det.data.decoding.reader import open_video
 from mvit_det.data.synthetic.motion_clips import MOTIONS
 from mvit_det.engine import apply_overrides, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-import motion  # noqa: E402  the script, as a module
-
 CONFIG = str(ROOT / "configs" / "quickstart_video.py")
 TINY = [
     f"{loader}.{key}"
@@ -110,9 +108,7 @@ def test_the_ablation_counts_right_and_opposite_answers(output, monkeypatch, cap
         )
         assert motion.measure_arrangement(motion.VIDEOS, config(), final, "backwards") == expected
     monkeypatch.undo()
-    arguments = ["motion.py", "--weights", str(output / "model_final.pth"), *TINY]
-    monkeypatch.setattr(sys, "argv", arguments)
-    motion.main()
+    motion.main(["--weights", str(output / "model_final.pth"), *TINY])
     table = capsys.readouterr().out
     assert all(name in table for name in motion.ARRANGEMENTS)
     assert "Chance is 10 %" in table

@@ -1,6 +1,7 @@
 """A run parses each annotation file once, and nothing changes the parsed content."""
 
 import builtins
+import gc
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from mvit_det.data import coco_dataset
 from mvit_det.data.detection.annotations import read_coco_json
 from mvit_det.data.synthetic.moving_figures import generate_moving_figures
 from mvit_det.data.synthetic.shapes import generate_shapes
+from mvit_det.engine import do_train
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -77,7 +79,11 @@ def train(config: str, *words: str) -> None:
     train_net.main(train_net.argument_parser().parse_args(line))
 
 
-def test_a_run_parses_each_coco_file_once(tmp_path, parses, quick_pictures):
+@pytest.mark.parametrize("large", [False, True])
+def test_a_run_parses_each_coco_file_once(tmp_path, parses, quick_pictures, monkeypatch, large):
+    if large:  # than what is kept after the start, when an evaluation would read it again
+        monkeypatch.setattr(files, "KEPT_BYTES", 0)
+        monkeypatch.setitem(do_train.__globals__, "guarded_test", lambda *_: ({}, []))
     flags = []
     for split, count in (("train", 2), ("val", 3)):
         generate_shapes(tmp_path / split, count, seed=count, image_size=96, object_size=(20, 50))
@@ -90,6 +96,7 @@ def test_a_run_parses_each_coco_file_once(tmp_path, parses, quick_pictures):
     train("mask_rcnn_mvitv2_t_3x.py", *flags, *DETECTOR, f"train.output_dir={tmp_path / 'out'}")
     found = {key: n for key, n in parses.items() if key[1] == "annotations.json"}
     assert found == {("train", "annotations.json"): 1, ("val", "annotations.json"): 1}
+    assert gc.isenabled() and bool(files._cache) != large  # it is freed
     for split, text in before.items():  # and nobody has changed what all share
         assert read_coco_json(tmp_path / split / "annotations.json") == json.loads(text)
 

@@ -12,11 +12,23 @@ from pathlib import Path
 import forked
 import pytest
 import torch
-from train_runs import QUICKSTART, ROOT, SMALL_DATA, TINY, command, custom_flags, lines, start
+from train_runs import (
+    QUICKSTART,
+    ROOT,
+    SMALL_DATA,
+    TINY,
+    command,
+    custom_flags,
+    lines,
+    start,
+    stopped_at,
+)
 
 from mvit_det.backbone.cpu import has_fast_bfloat16
+from mvit_det.detection import GeneralizedRCNN
 from mvit_det.engine import load_config
 from mvit_det.engine.train import evaluate
+from mvit_det.errors import UserError
 
 # tests then run the model only
 WITHOUT_METRICS = ["dataloader.evaluator=[]", "train.best_metric="]
@@ -223,6 +235,62 @@ def test_row_01_a_killed_run_with_workers_continues_with_the_losses_of_a_whole_o
         for folder in (whole, killed)
     )
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.skipif(not has_fast_bfloat16(), reason="this CPU does not multiply bfloat16")
+def test_a_killed_run_in_bfloat16_continues_bit_for_bit(tmp_path):
+    common = [
+        *("--config-file", QUICKSTART, *TINY, *SMALL_DATA, *WITHOUT_METRICS),
+        *("train.amp.enabled=true", "train.amp.dtype=bfloat16", "train.device=cpu"),
+        *("train.max_iter=6", "train.checkpointer.period=2", "train.eval_period=0"),
+        *("train.log_period=1", "model.backbone.bottom_up.drop_path_rate=0.3"),
+    ]
+    whole, killed = (f"train.output_dir={tmp_path / name}" for name in ("whole", "killed"))
+    start(*common, whole)
+    stopped_at(5, *common, killed)
+    assert (tmp_path / "killed/last_checkpoint").read_text() == "model_0000003.pth"
+    start("--resume", *common, killed)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert "in float32" not in (tmp_path / "whole/log.txt").read_text()
+    a, b = (
+        torch.load(tmp_path / name / "model_final.pth", weights_only=True)
+        for name in ("whole", "killed")
+    )
+    assert all(torch.equal(a["model"][key], value) for key, value in b["model"].items())
+    assert {value.dtype for value in b["model"].values()} == {torch.float32}
+    moments = [run["trainer"]["optimizer"]["state"] for run in (a, b)]
+    assert all(
+        torch.equal(value, moments[1][number][name])
+        for number, state in moments[0].items()
+        for name, value in state.items()
+    )
+
+
+def test_evaluations_have_a_precision_of_their_own(detector, tmp_path, monkeypatch):
+    """Which is not that of the training; the flag works with a config from before the key."""
+    seen, forward = set(), GeneralizedRCNN.forward
+
+    def spy(self, batch):
+        seen.add((self.training, torch.is_autocast_enabled("cpu")))
+        return forward(self, batch)
+
+    monkeypatch.setattr(GeneralizedRCNN, "forward", spy)
+    arguments = ["--config-file", QUICKSTART, *TINY, *SMALL_DATA, "train.device=cpu"]
+    words = ["train.max_iter=1", "train.eval_precision=bf16", f"train.output_dir={tmp_path / 'a'}"]
+    start(*arguments, *words)
+    assert seen == {(True, False), (False, True)}
+    text = (detector / "config.yaml").read_text()
+    older = re.sub(r"\n *eval_precision: fp32", "", text)
+    assert older != text
+    (tmp_path / "config.yaml").write_text(older)
+    for word, autocast in (("bf16", True), ("fp32", False)):
+        seen.clear()
+        weights = str(detector / "model_0000003.pth")
+        output = f"train.output_dir={tmp_path / word}"
+        start(tmp_path, "--eval-only", "--weights", weights, "--precision", word, output)
+        assert seen == {(False, autocast)}
+    with pytest.raises(UserError, match="--precision is for --eval-only: train in lower"):
+        start(detector, "--precision", "bf16", f"train.output_dir={tmp_path / 'b'}")
 
 
 def launch(processes: int, *arguments: str) -> None:

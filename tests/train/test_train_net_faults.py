@@ -375,6 +375,7 @@ def test_a_test_mapper_that_cannot_work_is_found_at_start(name, count, message):
     [
         ("train.max_iter=0", "train.max_iter=0 of the config must be a whole number of at least 1"),
         ("train.device=cuda:4321", "train.device=cuda:4321 cannot be used here"),
+        ("train.eval_precision=fp16", "train.eval_precision=fp16 needs CUDA"),
         (
             "model.backbone.bottom_up.out_features=[scale9]",
             r"The model of the config cannot be built: out_features has \['scale9'\]",

@@ -7,11 +7,15 @@ empty polygon), `annotation_fault` names the reason, and the caller may drop it 
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from mvit_det.coco_files import (
     Entry,
+    Polygon,
     Report,
     check_fields,
     check_ids,
@@ -26,6 +30,7 @@ from mvit_det.coco_files import (
     sorted_categories,
 )
 from mvit_det.errors import brief, shorten_list
+from mvit_det.files import parsed_once
 
 _FIELDS = {"images": ("file_name", "width", "height"), "annotations": ("id",)}
 # pixels; rasterizing takes time and memory in proportion to the coordinates of a polygon
@@ -43,6 +48,7 @@ def coco_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     return [{"id": entry["id"], "name": name} for entry, name in zip(entries, names)]
 
 
+@parsed_once
 def check_coco_json(json_file: str | os.PathLike, annotated: bool = True) -> dict[str, Any]:
     """Parse a COCO annotation file, and check all entries and references.
 
@@ -122,8 +128,8 @@ def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | No
     """Describe what training cannot take in an annotation, with the fix; None if it can."""
     if annotation.get("ignore"):
         return "is marked 'ignore', which Detectron2 does not read: set iscrowd=1 or remove it"
-    points = annotation.get("keypoints") or []
-    if not isinstance(points, list) or not all(map(is_real, points)):
+    points = annotation.get("keypoints")
+    if points and (not isinstance(points, list) or not all(map(is_real, points))):
         return f"has keypoints={brief(points)}: write numbers [x1, y1, visibility1, ...]"
     mask = annotation.get("segmentation")
     if isinstance(mask, dict) and mask and mask["size"] != [image["height"], image["width"]]:
@@ -134,8 +140,31 @@ def _format_fault(annotation: dict[str, Any], image: dict[str, Any]) -> str | No
     return None
 
 
+def suspect_masks(masks: Iterable[Any]) -> set[int]:
+    """Return the `id` of masks whose numbers must be looked at one by one.
+
+    The numbers of all others, seen together in arrays, are finite and near the picture.
+
+    Args:
+        masks: as for `annotation_fault`; they must stay alive as long as the result is used.
+    """
+    suspects: set[int] = set()
+    rest = (mask for mask in masks if mask and isinstance(mask, list))
+    while some := list(islice(rest, 4096)):
+        parts = [part for mask in some for part in mask]
+        plain = not all(isinstance(part, Polygon) for part in parts)
+        if plain or not (np.abs(np.frombuffer(b"".join(parts))) <= _FARTHEST).all():
+            suspects.update(map(id, some))
+    return suspects
+
+
 def annotation_fault(
-    box: Sequence[float], mask: Any, width: float, height: float, need_mask: bool
+    box: Sequence[float],
+    mask: Any,
+    width: float,
+    height: float,
+    need_mask: bool,
+    suspect: bool = True,
 ) -> str | None:
     """Return why a well-formed annotation cannot be used for training; None if it can be.
 
@@ -148,6 +177,7 @@ def annotation_fault(
         width: of the image in pixels.
         height: of the image in pixels.
         need_mask: whether an annotation without a mask is bad.
+        suspect: False: the mask is none of `suspect_masks`.
     """
     x, y, w, h = box
     polygons = mask if isinstance(mask, list) else []
@@ -160,15 +190,20 @@ def annotation_fault(
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         return "box outside the image"
     # Detectron2's loader drops these even where only boxes are trained.
-    if polygons and not any(len(part) >= 6 and len(part) % 2 == 0 for part in polygons):
+    if polygons and not any(map(is_closed, polygons)):
         return "polygon of fewer than 3 points or of odd length"
-    if not all(math.isfinite(value) for part in polygons for value in part):
+    if suspect and not all(math.isfinite(value) for part in polygons for value in part):
         return "polygon with NaN or infinity"
-    if any(abs(value) > _FARTHEST for part in polygons for value in part):
+    if suspect and any(abs(value) > _FARTHEST for part in polygons for value in part):
         return "polygon far outside the image"
     if isinstance(mask, dict) and mask and not _is_whole_rle(mask):
         return "broken RLE mask"
     return "no segmentation" if need_mask and not mask else None
+
+
+def is_closed(polygon: Sequence[float]) -> bool:
+    """Return whether coordinates x1, y1, ... are those of 3 points or more."""
+    return len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def _is_whole_rle(mask: dict[str, Any]) -> bool:

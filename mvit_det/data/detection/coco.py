@@ -16,7 +16,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data import (
+    DatasetCatalog,
+    MetadataCatalog,
+    get_detection_dataset_dicts,
+    print_instances_class_histogram,
+)
 from detectron2.structures import BoxMode
 
 from mvit_det.coco_suspicions import split_suspicion, suspicions
@@ -28,6 +33,7 @@ from mvit_det.data.detection.annotations import (
     check_coco_json,
     coco_categories,
     read_coco_json,
+    suspect_masks,
 )
 from mvit_det.data.detection.readers import (
     HOST_KEYS,
@@ -137,7 +143,7 @@ def coco_dataset(
             None: 100.
 
     Returns:
-        Detectron2's dataset dicts.
+        Detectron2's dataset dicts. A polygon of floats is an array, `mvit_det.coco_files.Polygon`.
 
     Raises:
         UserError: a file is refused by `check_coco_json`, the classes do not match, too many images
@@ -153,9 +159,11 @@ def coco_dataset(
     coco, source = _complete(coco, json_file)
     faults = defaultdict(list)
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
+    suspects = suspect_masks(entry.get("segmentation") for entry in coco["annotations"])
     for annotation in coco["annotations"]:
         mask = annotation.get("segmentation") if masks else None
-        fault = annotation_fault(annotation["bbox"], mask, *sizes[annotation["image_id"]], masks)
+        size, suspect = sizes[annotation["image_id"]], id(mask) in suspects
+        fault = annotation_fault(annotation["bbox"], mask, *size, masks, suspect)
         if fault:
             faults[fault].append(annotation["id"])
     bad_ids = set(chain.from_iterable(faults.values()))
@@ -173,7 +181,10 @@ def coco_dataset(
         registered_by=OWNER,
     )
     _check_share(json_file, faults, len(coco["annotations"]), max_bad_share)
-    dicts = get_detection_dataset_dicts([name], filter_empty=False)
+    dicts = DatasetCatalog.get(name)
+    # as `get_detection_dataset_dicts` does for each picture by itself, which takes long
+    every = chain.from_iterable(image["annotations"] for image in dicts)
+    print_instances_class_histogram([{"annotations": list(every)}], names)
     return _select_images(name, dicts, faults, image_root, filter_empty, max_bad_share)
 
 
@@ -215,6 +226,8 @@ def named_dataset(
     for name in names:
         _check_num_classes(name, len(MetadataCatalog.get(name).thing_classes), num_classes)
     faults, total = defaultdict(list), 0
+    every = (entry for image in dicts for entry in image.get("annotations", []))
+    suspects = suspect_masks(entry.get("segmentation") for entry in every)
     for image in dicts:
         usable = []
         for index, annotation in enumerate(image.get("annotations", [])):
@@ -222,7 +235,8 @@ def named_dataset(
             size = image.get("width", float("inf")), image.get("height", float("inf"))
             if not masks:
                 annotation = {k: v for k, v in annotation.items() if k != "segmentation"}
-            fault = annotation_fault(box, annotation.get("segmentation"), *size, masks)
+            mask = annotation.get("segmentation")
+            fault = annotation_fault(box, mask, *size, masks, id(mask) in suspects)
             if fault:
                 faults[fault].append(f"#{index} of {os.path.basename(image['file_name'])}")
             else:
@@ -253,7 +267,7 @@ def _complete(coco: dict[str, Any], json_file: str) -> tuple[dict[str, Any], str
         return coco, json_file
     coco = {**coco, "annotations": annotations}
     coco.pop("completed", None)
-    text = json.dumps(coco)
+    text = json.dumps(coco, default=list)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = datasets_root() / "completed" / f"{Path(json_file).stem}-{digest}"
     if not folder.exists():

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from mvit_det.coco_files import distinct_names, read_coco_json, sorted_categories
 from mvit_det.coco_suspicions import suspicions
-from mvit_det.data.detection.annotations import check_coco_json
+from mvit_det.data.detection.annotations import check_coco_json, is_closed
 from mvit_det.errors import UserError, shorten_list
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def replace_reader(name: str, training: bool, max_detections: int | None) -> Non
     """
     metadata = MetadataCatalog.get(name)
     json_file = PathManager.get_local_path(os.fspath(metadata.json_file))
-    coco = check_coco_json(json_file, annotated=False)
+    coco = check_coco_json(json_file, False)
     for suspicion in suspicions(coco, training, max_detections):
         logger.warning("%s: %s.", json_file, suspicion)
     labels, names = class_labels(coco)
@@ -102,8 +102,7 @@ def _convert_annotation(
     result = {key: entry[key] for key in keys if key in entry}
     mask = entry.get("segmentation") if masks else None
     if isinstance(mask, list):
-        valid = [polygon for polygon in mask if len(polygon) % 2 == 0 and len(polygon) >= 6]
-        mask = valid or mask
+        mask = mask if all(map(is_closed, mask)) else list(filter(is_closed, mask)) or mask
     elif mask and isinstance(mask["counts"], list):
         mask = coco_mask.frPyObjects(mask, *mask["size"])
     if mask:
@@ -112,4 +111,6 @@ def _convert_annotation(
         result["keypoints"] = [
             x if k % 3 == 2 else x + 0.5 for k, x in enumerate(result["keypoints"])
         ]
-    return {**result, "bbox_mode": BoxMode.XYWH_ABS, "category_id": labels[entry["category_id"]]}
+    result["bbox_mode"] = BoxMode.XYWH_ABS
+    result["category_id"] = labels[entry["category_id"]]
+    return result

@@ -382,7 +382,7 @@ def test_detectron2s_coco_sets_are_read_once_and_to_the_same(toy, registered, mo
     theirs = load_coco_json(*toy.arguments(), "toy_host_too")
     monkeypatch.setattr(files, "KEPT_BYTES", 0)  # as for a file that is too large to be kept
     parses, parse = [], json.load
-    monkeypatch.setattr(json, "load", lambda file: parses.append(file) or parse(file))
+    monkeypatch.setattr(json, "load", lambda file, **o: parses.append(file) or parse(file, **o))
     ours = named_dataset(name, filter_empty=False)
     assert ours == theirs and len(parses) == 1
     register(toy, name, thing_classes=["date", "fig"])  # again, as a config that is loaded again

@@ -16,6 +16,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from PIL import Image
 
+from mvit_det.coco_files import Polygon
 from mvit_det.data.detection.mapper import TolerantMapper
 from mvit_det.errors import UserError
 
@@ -51,6 +52,19 @@ def pixels(seed=0):
     """Make a smooth picture of 64 x 48, which JPEG hardly changes."""
     ramp = np.linspace(20, 230, 64)[None, :, None] * np.linspace(0.5, 1, 48)[:, None, None]
     return (ramp * [1, 0.8, 0.6 + 0.1 * seed]).astype(np.uint8)
+
+
+def test_polygons_in_arrays_are_mapped_as_lists(tmp_path):
+    Image.fromarray(pixels()).save(tmp_path / "a.png")
+    augmentations = [T.Resize((96, 128)), T.RandomFlip(1.0), T.CropTransform(60, 7, 66, 50)]
+    outputs = []
+    for kind in (list, lambda values: Polygon("d", values)):
+        item = make_dict(tmp_path / "a.png", segmentation=[kind([4.0, 4.25, 24.5, 4.0, 24.0, 20])])
+        kept = pickle.dumps(item)
+        sample = make_mapper(augmentations=augmentations)(item)
+        assert pickle.dumps(item) == kept  # as it was
+        outputs.append(sample["instances"].gt_masks.polygons[0][0])
+    assert outputs[0].tolist() == outputs[1].tolist()
 
 
 # ---- Bad images. Each entry writes one file; the reason must match.

@@ -53,11 +53,22 @@ def _log_class_histogram(dataset_dicts: list[dict[str, Any]], names: Sequence[st
         if class_names != classes[0]:
             both = f"{name!r} is {class_names}, but {names[0]!r} has {classes[0]}"
             raise ValueError(f"thing_classes of {both}: train with data sets of equal classes.")
+    print_instances_class_histogram(dataset_dicts, classes[0])
+
+
+def print_instances_class_histogram(
+    dataset_dicts: list[dict[str, Any]], class_names: Sequence[str]
+) -> None:
+    """Log the instances of each class, crowds not included.
+
+    Raises:
+        AssertionError: a category_id outside of the classes.
+    """
     annotations = itertools.chain.from_iterable(entry["annotations"] for entry in dataset_dicts)
     counts = Counter(a["category_id"] for a in annotations if not a.get("iscrowd", 0))
-    unknown = counts.keys() - set(range(len(classes[0])))
-    assert not unknown, f"category_id {min(unknown)} is not below {len(classes[0])}, the classes."
-    rows = [(name, counts[label]) for label, name in enumerate(classes[0])]
+    unknown = counts.keys() - set(range(len(class_names)))
+    assert not unknown, f"category_id {min(unknown)} is not below {len(class_names)}, the classes."
+    rows = [(name, counts[label]) for label, name in enumerate(class_names)]
     logger.info("Instances per class:\n" + tabulate(rows, ("class", "instances"), "pipe"))
 
 

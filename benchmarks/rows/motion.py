@@ -1,10 +1,10 @@
-#!/usr/bin/env python
-"""Test whether the video quickstarts learn motion: their accuracy on rearranged frames.
+"""Whether the video quickstarts learn motion: their accuracy on rearranged frames.
 
-    python benchmarks/motion.py                                  # trains two models: ten minutes
-    python benchmarks/motion.py --seeds 1 2 3
-    python benchmarks/motion.py --weights output/quickstart_video/model_final.pth
-    python benchmarks/motion.py --actions --weights output/quickstart_actions/model_final.pth
+    python benchmarks/compare.py motion                          # trains two models: ten minutes
+    python benchmarks/compare.py motion --seeds 1 2 3
+    python benchmarks/compare.py motion --weights output/quickstart_video/model_final.pth
+    python benchmarks/compare.py motion --actions \\
+        --weights output/quickstart_actions/model_final.pth
 
 Per seed, two trainings: configs/quickstart_video.py (with ``--actions``
 configs/quickstart_actions.py), and the same with a single frame of each clip, repeated. Both are
@@ -16,7 +16,7 @@ A run whose results are already in the output folder is not repeated.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from omegaconf import DictConfig
-from pretraining import ROOT, format_range, train_once
 from tabulate import tabulate
 from torch import nn
 
@@ -39,6 +38,7 @@ from mvit_det.data.synthetic.moving_figures import ACTIONS
 from mvit_det.engine import apply_overrides, build_model, load_config
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.evaluation import ActionMetrics
+from rows.pretraining import ROOT, format_range, train_once
 
 
 def opposites(moves: Mapping[str, tuple[str, int]]) -> np.ndarray:
@@ -157,9 +157,9 @@ def measure_arrangement(
     return quickstart.measure(cfg, model)
 
 
-def main() -> None:
-    """Train or load the models of each seed, test them, and print the table."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """Train or load the models of each seed, test them, print the table and return its pairs."""
+    parser = ArgumentParser("compare.py motion", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--actions", action="store_true", help="the quickstart of action detection")
     parser.add_argument(
@@ -167,7 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="folder of the trainings")
     parser.add_argument("opts", nargs="*", help="key=value: overrides of the config")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     quickstart = ACTION_CLIPS if args.actions else VIDEOS
     output = args.output or quickstart.output
@@ -193,7 +193,4 @@ def main() -> None:
     table = [(name, *map(format_range, map(list, zip(*pairs)))) for name, pairs in rows.items()]
     print(f"{quickstart.chance}; mean (smallest to largest) of seeds {args.seeds}")
     print(tabulate(table, columns, tablefmt="github"))
-
-
-if __name__ == "__main__":
-    main()
+    return rows

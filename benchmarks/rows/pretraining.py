@@ -1,8 +1,7 @@
-#!/usr/bin/env python
-"""Measure the gain of pre-training for the quickstart: detection with and without its weights.
+"""The gain of pre-training for the quickstart: detection with and without its weights.
 
-    python benchmarks/pretraining.py                       # 3 seeds x 1300 iterations: half an hour
-    python benchmarks/pretraining.py --iterations 400 --seeds 1 2 3 4 5
+    python benchmarks/compare.py pretraining           # 3 seeds x 1300 iterations: half an hour
+    python benchmarks/compare.py pretraining --iterations 400 --seeds 1 2 3 4 5
 
 Per seed: configs/quickstart_classification.py, then configs/quickstart_pretrained.py from its last
 weights, and configs/quickstart.py from random ones, with equal iterations, data and rates. A run
@@ -16,9 +15,11 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 METRICS = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
 
 
@@ -50,16 +51,16 @@ def format_range(values: list[float]) -> str:
     return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
-def main() -> None:
-    """Train all models, or read their results, and print the comparison."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str]) -> dict[str, Any]:
+    """Train all models, or read their results; print the comparison and return the results."""
+    parser = ArgumentParser("compare.py pretraining", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--iterations", type=int, default=1300, help="iterations of detection")
     parser.add_argument("--output", type=Path, default=Path("output/pretraining"))
     parser.add_argument(
         "--one-classifier", action="store_true", help="use the classifier of the first seed for all"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     classifiers, rows = [], {"without": [], "with": []}
     for seed in args.seeds:
@@ -99,7 +100,4 @@ def main() -> None:
         for name in METRICS
     ]
     print(f"gain per seed: {', '.join(gains)}")
-
-
-if __name__ == "__main__":
-    main()
+    return dict(rows, classifier=classifiers)
