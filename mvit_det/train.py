@@ -157,7 +157,7 @@ def main(args: Namespace) -> None:
             if is_export(path):
                 precision = cfg.train.get("eval_precision", "fp32")
                 exported = ExportedModel(path, task_of(cfg), precision, cfg.train.device)
-            evaluate(cfg, resume=args.resume, exported=exported)
+            evaluate(cfg, resume=args.resume, model=exported)
         else:
             task = task_of(cfg)
             judge = partial(task.check_test_data, cfg)

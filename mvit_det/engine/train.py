@@ -72,15 +72,16 @@ def _run_test(model: nn.Module, loader: Any, evaluators: Any) -> Results:
 
 
 def evaluate(
-    cfg: DictConfig, resume: bool = False, exported: nn.Module | None = None
+    cfg: DictConfig, resume: bool = False, model: nn.Module | None = None
 ) -> dict[str, Any]:
-    """Load ``cfg.train.init_checkpoint``, which must fit the model completely, and evaluate it.
+    """Evaluate a model, or the config's with ``cfg.train.init_checkpoint``, which must fit it.
 
     Args:
         cfg: as for `do_train`.
         resume: continue the test that was interrupted in ``cfg.train.output_dir``, if an evaluator
             keeps its results on disk (`ResumableEvaluation`).
-        exported: a model to evaluate in place of the config's with that checkpoint.
+        model: a model with its weights, evaluated as it is; None for the config's, which loads
+            the checkpoint and computes in ``train.eval_precision``.
 
     Returns:
         task -> metric -> value, as from `do_test`.
@@ -89,14 +90,15 @@ def evaluate(
         UserError: there is no checkpoint, it does not fit, or nothing was measured.
         Stopped: the test was interrupted.
     """
-    if not cfg.train.init_checkpoint:
+    if model is None and not cfg.train.init_checkpoint:
         raise UserError(
             "--eval-only needs weights: add train.init_checkpoint=FILE, for example "
             f"{cfg.train.output_dir}/model_final.pth."
         )
     check_run(cfg, training=False)
-    model = exported or _trained_model(cfg)
-    tested = model if exported else in_eval_precision(cfg, model)
+    given = model is not None
+    model = _trained_model(cfg) if model is None else model
+    tested = model if given else in_eval_precision(cfg, model)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
     with lock, StopRequest() as stop, watched_processes(time_limit(cfg)):
@@ -104,7 +106,7 @@ def evaluate(
         try:
             with reading_once():
                 loader = TestLoader(test.loader(model, resume), time_limit(cfg))
-            tested = tested if exported else _distributed(cfg, tested)
+            tested = tested if given else _distributed(cfg, tested)
             results = _run_test(tested, loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name

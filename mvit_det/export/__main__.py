@@ -7,23 +7,28 @@ import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image, ImageOps
+from torch import nn
 
 import mvit_det
+from mvit_det import engine
 from mvit_det.data.synthetic.shapes import draw_picture
 from mvit_det.engine import add_config_flags, apply_overrides, load_config
 from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.export import convert, parity
 from mvit_det.export.precision import ALLOWED, DTYPES, lower
 from mvit_det.export.quantise import quantise
-from mvit_det.exported.folder import MODEL_JSON
+from mvit_det.exported.folder import MODEL_JSON, ExportedModel
 from mvit_det.exported.formats import CONVERTERS, FILES, RUNTIMES, check_packages
 from mvit_det.exported.runtime import open_runtime
 from mvit_det.predict.predictor import Predictor
@@ -75,7 +80,7 @@ def argument_parser() -> ArgumentParser:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="fix the size of inputs, in pixels; default: any",
+        help="fix the inputs: one sample of this size in pixels; default: any number of any size",
     )
     parser.add_argument(
         "--calibration",
@@ -85,6 +90,13 @@ def argument_parser() -> ArgumentParser:
         help="pictures, folders or quoted glob patterns: three of them are compared in the PyTorch "
         "and the exported model (default: drawn ones), and int8 measures its ranges on all of "
         "them, 100 to 500 of the kind that the model is for",
+    )
+    parser.add_argument(
+        "--no-evaluate",
+        dest="evaluate",
+        action="store_false",
+        help="with a --precision other than fp32: do not measure what it costs. By default both "
+        "models are evaluated on the config's test data, and model.json states the metrics",
     )
     parser.add_argument(
         "--class-names", metavar="NAMES", help="as for mvit_det.predict; default: the config's"
@@ -117,6 +129,8 @@ def main(args: Namespace) -> dict[str, Any]:
     files = calibration_files(args, task)
     pictures = read_pictures(files[:3], args.size)
     batches = proof_batches(predictor, program, pictures, args.size)
+    lowered = args.precision != "fp32" and args.evaluate
+    metrics = {"fp32, PyTorch": evaluate(cfg, predictor.model)} if lowered else {}
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_JSON).unlink(missing_ok=True)  # a folder is complete only with it
@@ -150,10 +164,40 @@ def main(args: Namespace) -> dict[str, Any]:
         "made_with": versions(args.format),
         "parity": {"tolerance": parity.TOLERANCE, **parity.summarise(figures), "batches": figures},
     }
-    (folder / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", "utf-8")
+    write_description(folder, description)
     logger.info("Largest differences: %s", parity.summarise(figures))
+    if lowered:
+        model = ExportedModel(folder, task)
+        metrics[f"{args.precision}, {args.format}"] = evaluate(cfg, model)
+        logger.info("Metrics on the test data: %s", metrics)
+        write_description(folder, description | {"metrics": metrics})
     logger.info("Wrote %s", folder)
-    return description
+    return description | ({"metrics": metrics} if lowered else {})
+
+
+def write_description(folder: Path, description: dict[str, Any]) -> None:
+    """Write model.json."""
+    (folder / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", "utf-8")
+
+
+def evaluate(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
+    """Return the metrics of a model on the test data of a config, task -> metric -> value.
+
+    Raises:
+        UserError: there are no such data.
+    """
+    cfg = deepcopy(cfg)
+    with TemporaryDirectory() as folder:
+        changes = {"train.output_dir": folder, "train.device": "cpu"}
+        for key, value in changes.items():
+            OmegaConf.update(cfg, key, value)
+        try:
+            return dict(engine.evaluate(cfg, model=model))
+        except UserError as error:
+            raise UserError(
+                f"{error} (What --precision costs is measured on the test data of the config; "
+                "--no-evaluate leaves it out.)"
+            ) from error
 
 
 def check_arguments(args: Namespace) -> None:
@@ -189,7 +233,7 @@ def write_model(args: Namespace, predictor: Predictor, program: Any, inputs: Any
     if args.precision in DTYPES:
         lower(program, args.precision)
     logger.info("Tracing the model ...")
-    shape = (2, *program.example_shape(args.size))
+    shape = (1 if args.size else 2, *program.example_shape(args.size))
     example, _ = predictor.task.random_inputs(predictor.model, shape, torch.device("cpu"))
     exported = convert.trace(program, program.encode(example, inputs), inputs)
     logger.info("Converting it to %s ...", args.format)
@@ -241,12 +285,12 @@ def proof_batches(
     if task.inputs == "pictures":
         samples = [inference.prepare(picture) for picture in pictures]
         batches = [inference.batch([sample]) for sample in samples]
-        if task.gives_boxes:
+        if task.gives_boxes and not size:
             batches.append(inference.batch(samples))
     if task.gives_boxes:
         return batches
     *rest, height, width = program.example_shape(size)
-    for count, more in [(1, 0), (2, 0 if size else 32), (3, 0 if size else 64)]:
+    for count, more in [(1, 0)] if size else [(1, 0), (2, 32), (3, 64)]:
         shape = (count, *rest, height + more, width + more // 2)
         batches.append(task.random_inputs(predictor.model, shape, torch.device("cpu"))[0])
     return batches

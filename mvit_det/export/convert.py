@@ -18,10 +18,10 @@ OPSET = 18  # of ONNX; the first with RoIAlign and Resize as they are needed
 def fixed_axes(
     ports: Mapping[str, tuple[str, str, str]], size: Sequence[int] | None
 ) -> dict[str, tuple[str, str, str]]:
-    """Return ports whose axes H and W are the numbers ``size``, or as given for None."""
+    """Return ports of one sample whose axes H and W are the numbers ``size``; or as given."""
     if size is None:
         return dict(ports)
-    numbers = {"H": str(size[0]), "W": str(size[1])}
+    numbers = {"N": "1", "H": str(size[0]), "W": str(size[1])}
     return {
         name: (dtype, ",".join(numbers.get(axis, axis) for axis in axes.split(",")), meaning)
         for name, (dtype, axes, meaning) in ports.items()

@@ -1,6 +1,7 @@
 """The proof of an export: its results next to those of the PyTorch model."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,9 @@ def measure(program: Any, run: Run, batches: Sequence[Any], inputs: Any) -> list
             expected = program.reference(batch, inputs)
         found = run(tensors)
         shape = list(tensors[0].shape)
-        figures.append({"shape": shape, **program.compare(expected, found)})
+        nearby = partial(program.nearby, batch, inputs)
+        with torch.no_grad():
+            figures.append({"shape": shape, **program.compare(expected, found, nearby)})
     return figures
 
 

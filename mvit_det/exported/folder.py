@@ -101,8 +101,18 @@ class ExportedModel(nn.Module):
         """Predict a batch as the model does in evaluation."""
         program = self.task.program
         ports = {k: tuple(port.values()) for k, port in self.description["inputs"].items()}
-        inputs = program.encode(batch, ports)
-        return program.decode(self.run([x.contiguous().cpu() for x in inputs]), batch)
+        inputs = [x.contiguous().cpu() for x in program.encode(batch, ports)]
+        one = next(iter(ports.values()))[1].split(",")[0] == "1"
+        if not one or len(inputs[0]) == 1:
+            return program.decode(self.run(inputs), batch)
+        if len(inputs) > 1:
+            raise UserError(
+                f"A batch of {len(inputs[0])} samples is too large for a model that was exported "
+                "with --size, which takes one at a time: set the batch size to 1, or export it "
+                "without --size."
+            )
+        rows = [self.run([row[None]]) for row in inputs[0]]
+        return program.decode([torch.cat(parts) for parts in zip(*rows)], batch)
 
     @property
     def device(self) -> torch.device:

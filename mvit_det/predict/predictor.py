@@ -116,9 +116,7 @@ class Predictor:
         self.model = self._open(cfg, path, device, precision)
         logger.info("Weights: %s", path)
 
-    def _open(
-        self, cfg: DictConfig, path: str, device: str | None, precision: str
-    ) -> nn.Module:
+    def _open(self, cfg: DictConfig, path: str, device: str | None, precision: str) -> nn.Module:
         """Build the model and load its weights, or open an exported model."""
         if is_export(path):
             return ExportedModel(path, self.task, precision, device)

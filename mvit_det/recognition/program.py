@@ -1,6 +1,6 @@
 """Classifiers and action detectors as functions of tensors alone, which `torch.export` traces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -57,7 +57,13 @@ class ClassifierProgram(nn.Module):
         has_views = clips.shape[1] != 3 or clips.shape[2] == 3
         return scores.unflatten(0, clips.shape[:2]) if has_views else scores
 
-    def compare(self, expected: Tensors, found: Tensors) -> dict[str, float]:
+    def nearby(self, batch: Mapping[str, Any], inputs: Ports) -> tuple:
+        """Return no further outputs: nothing here is cut."""
+        return ()
+
+    def compare(
+        self, expected: Tensors, found: Tensors, nearby: Callable[[], Iterable[Tensors]] = tuple
+    ) -> dict[str, float]:
         """Return the largest difference of scores, relative to the largest score."""
         return {"scores": float((found[0] - expected[0]).abs().max() / expected[0].abs().max())}
 
@@ -108,6 +114,7 @@ class ActionProgram(nn.Module):
         """Convert the program's output to the model's: the scores of each clip."""
         return list(outputs[0].split([len(part) for part in batch["boxes"]]))
 
+    nearby = ClassifierProgram.nearby
     compare = ClassifierProgram.compare
     networks = ClassifierProgram.networks
 

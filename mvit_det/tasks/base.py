@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -84,6 +84,17 @@ class Program(Protocol):
 
     def reference(self, batch: Any, inputs: Mapping | None = None) -> tuple[torch.Tensor, ...]:
         """Return ``outputs`` as the PyTorch model gives them for ``inputs``, for comparison."""
+
+    def nearby(self, batch: Any, inputs: Mapping) -> Iterable[Sequence[torch.Tensor]]:
+        """Make the same for inputs that differ by about as much as results do by rounding."""
+
+    def compare(
+        self,
+        expected: Sequence[torch.Tensor],
+        found: Sequence[torch.Tensor],
+        nearby: Callable[[], Iterable[Sequence[torch.Tensor]]] = tuple,
+    ) -> dict[str, float]:
+        """Return figures of how two ``outputs`` differ, see `mvit_det.export.parity`."""
 
     def encode(self, batch: Any, inputs: Mapping) -> tuple[torch.Tensor, ...]:
         """Convert the model's input to ``inputs``; static."""
