@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from mvit_det.data.custom.categories import Category, categories_from_config, run_of
 from mvit_det.data.decoding.reader import OpenVideo, VideoError

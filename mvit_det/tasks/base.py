@@ -94,22 +94,17 @@ class Program(Protocol):
         found: Sequence[torch.Tensor],
         nearby: Callable[[], Iterable[Sequence[torch.Tensor]]] = tuple,
     ) -> dict[str, float]:
-        """Return figures of how two ``outputs`` differ, see `mvit_det.export.parity`."""
+        """Return by name how much two outputs differ, relative to the largest value.
+
+        Results that one of them lacks are counted as ``missing``, and as ``at_a_cut`` if rounding
+        may be the reason, which outputs ``nearby()`` help to tell.
+        """
 
     def encode(self, batch: Any, inputs: Mapping) -> tuple[torch.Tensor, ...]:
         """Convert the model's input to ``inputs``; static."""
 
     def decode(self, outputs: Sequence[torch.Tensor], batch: Any) -> Any:
         """Convert ``outputs`` to the model's output; static."""
-
-    def compare(
-        self, expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor]
-    ) -> dict[str, float]:
-        """Return by name how much two outputs differ, relative to the largest value.
-
-        Results that one of them lacks are counted as ``missing``, and as ``at_a_cut`` if rounding
-        may be the reason.
-        """
 
 
 class Task:
