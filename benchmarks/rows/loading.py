@@ -13,7 +13,8 @@ import numpy as np
 
 from rows import Options, Row
 
-IMAGES, BATCHES, BATCH, OBJECTS = 64, 16, 8, 7
+# Enough batches that those which are loaded ahead, and not counted, are few.
+IMAGES, BATCHES, BATCH, OBJECTS = 64, 48, 8, 7
 
 
 def rows() -> Iterator[Row]:

@@ -90,5 +90,5 @@ def multiply_transposed(x: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
             y[part].contiguous().view(16, -1, 1, y.shape[-1]).permute(0, 3, 1, 2) for y in (x, grad)
         )
         shape = (grad.shape[-1], x.shape[-1], 1, 1)
-        total = total + conv2d_weight(pixels, shape, outputs).flatten(1)
+        total += conv2d_weight(pixels, shape, outputs).flatten(1)
     return total
