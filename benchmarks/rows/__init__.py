@@ -50,8 +50,8 @@ class Row:
             dict of "seconds" and "peak" in bytes takes the place of the runner's own measurement.
         precisions: whether it is of networks, which run in other precisions than float32, by
             torch.compile, and on other devices than the CPU.
-        prepare: writes the files that both sides read to ``options.folder``, in a process of its own
-            with the embedded host, which export needs.
+        prepare: writes the files that both sides read to ``options.folder``, in a process of its
+            own with the embedded host, which export needs.
         anywhere: without precisions, but on other devices than the CPU.
         named: run only when it is named.
         needs: the attribute of `Options` without which it is left out.
