@@ -105,21 +105,30 @@ def test_figures_that_fail_the_proof() -> None:
 def test_fixed_size_in_the_format_of_torch(detector_run, tmp_path) -> None:
     flags = ["--format", "torch_export", "--size", "64", "96"]
     description = export(detector_run.config, tmp_path, *flags).description
-    assert description["inputs"]["images"]["axes"] == "N,3,64,96"
+    assert description["inputs"]["images"]["axes"] == "1,3,64,96"
     found = Predictor(detector_run.config, tmp_path)(picture(80, 120))
     expected = Predictor(detector_run.config, detector_run.weights, device="cpu")(picture(80, 120))
     assert (expected.pred_boxes.tensor - found.pred_boxes.tensor).abs().max() < 1e-3
     with pytest.raises(UserError, match="larger than the 64 x 96 that the model was exported"):
         Predictor(detector_run.config, tmp_path)(picture(60, 150))
+    with pytest.raises(UserError, match="batch of 2 samples is too large"):
+        list(Predictor(detector_run.config, tmp_path, batch_size=2)([picture(64, 64)] * 2))
+    with pytest.raises(UserError, match="exported in fp32, so the precision bf16 cannot be had"):
+        Predictor(detector_run.config, tmp_path, precision="bf16")
+    with pytest.raises(UserError, match="runs on the CPU: give the device cpu in place of cuda"):
+        Predictor(detector_run.config, tmp_path, device="cuda")
 
 
 def test_bfloat16_in_openvino(detector_run, tmp_path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    flags = ["--format", "openvino", "--precision", "bf16"]
+    flags = ["--format", "openvino", "--precision", "bf16", "dataloader.test.dataset.num_val=4"]
     description = export(detector_run.config, tmp_path, *flags).description
     assert not (tmp_path / "model.onnx").exists()
     # scores change in the third digit, and boxes stay within a pixel where they are the same
     assert 1e-6 < description["parity"]["scores"] < 0.05
     assert description["parity"]["missing"] <= description["parity"]["objects"]
+    metrics = description["metrics"]
+    assert list(metrics) == ["fp32, PyTorch", "bf16, openvino"]
+    assert all("AP" in of_model["bbox"] for of_model in metrics.values())
     assert len(Predictor(detector_run.config, tmp_path)(picture(64, 64))) > 0
