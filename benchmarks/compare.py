@@ -99,7 +99,10 @@ def left_out(row: Row, options: Options) -> str:
         return f"it needs --{row.needs.replace('_', '-')}"
     root = row.module.partition(".")[0]
     there = mvit_det.host() == "real" if root == "detectron2" else importlib.util.find_spec(root)
-    return "" if there else f"{root}, its peer, is not installed"
+    if not there:
+        return f"{root}, its peer, is not installed"
+    missing = [name for name in row.packages if importlib.util.find_spec(name) is None]
+    return f"it needs {', '.join(missing)}" if missing else ""
 
 
 def runs(

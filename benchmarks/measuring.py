@@ -22,8 +22,9 @@ SIDES = ("ours", "peer")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 COMPARE = Path(__file__).resolve().parent / "compare.py"
 KEEP = "keep"  # asks for the outcome of a run
-# Importing mvit_det makes torch take large pages; a peer is measured as its users run it.
-PEER = {"THP_MEM_ALLOC_ENABLE": "0"}
+# Importing mvit_det makes torch take large pages; a peer is measured as its users run it. Export
+# needs the embedded host.
+ENVIRONMENTS = {"peer": {"THP_MEM_ALLOC_ENABLE": "0"}, "prepare": {"MVIT_DET_HOST": "embedded"}}
 
 
 # --------------------------------------------------------------------------- the measured processes
@@ -35,12 +36,12 @@ def work(row: Row, side: str, options: Options) -> None:
 
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
+    torch.manual_seed(0)
     if side == "prepare":
         assert row.prepare is not None
         row.prepare(options)
         return
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
     synchronize = torch.cuda.synchronize if options.device == "cuda" else lambda: None
     run: Callable[[], Any] = row.build(side, options)
     run()
@@ -97,7 +98,7 @@ class Side:
             env={
                 **os.environ,
                 **dict.fromkeys(THREADS, str(options.threads)),
-                **(PEER if side == "peer" else {}),
+                **ENVIRONMENTS.get(side, {}),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ from mvit_det.errors import UserError
 CONDITIONS = ("precision", "threads", "device", "compiled", "quick")
 LIBRARIES = (
     *("mvit_det", "torch", "torchvision", "timm", "detectron2", "hotcoco", "pycocotools", "av"),
-    "opencv-python-headless",
+    *("opencv-python-headless", "onnxruntime", "openvino", "nncf"),
 )
 MARKERS = ("<!-- speed table -->", "<!-- end of speed table -->")
 HEADS = ("row", "work", "peer", "how", "threads", "ours, s", "peer, s", "ratio")

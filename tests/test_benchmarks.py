@@ -73,9 +73,11 @@ def test_the_page_of_the_documentation_has_the_markers(tmp_path):
 def test_what_cannot_be_run_is_left_out_and_said(monkeypatch, capsys):
     without = Row("one", "", "nobody", "no_such_package", build=None)
     needy = Row("two", "", "scorer", "numpy", build=None, precisions=False, needs="ava_official")
+    packages = dict(precisions=False, packages=("json", "no_such_runtime"))
+    exported = Row("five", "", "timm", "timm", build=None, **packages)
     named = Row("three", "", "timm", "timm", build=None, named=True)
     detectron2 = Row("four", "", "Detectron2", "detectron2", build=None)
-    rows = {row.name: row for row in (without, needy, named, ROW, detectron2)}
+    rows = {row.name: row for row in (without, needy, named, ROW, detectron2, exported)}
     args = compare.argument_parser("").parse_args(["--precision", "float32", "bfloat16"])
     done = [(row.name, options.precision) for row, options in compare.runs(args, rows)]
     networks = ["classifier", "four"] if mvit_det.host() == "real" else ["classifier"]
@@ -83,6 +85,7 @@ def test_what_cannot_be_run_is_left_out_and_said(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "one is left out: no_such_package, its peer, is not installed.\n" in said
     assert "two is left out: it needs --ava-official.\n" in said and "three" not in said
+    assert "five is left out: it needs no_such_runtime.\n" in said
     assert ("four is left out" in said) == (mvit_det.host() != "real")
 
 
@@ -140,6 +143,20 @@ def test_both_sides_run_in_processes_and_agree(tmp_path):
     for each in (scores, network):
         assert each["rounds"] == 2 and each["quick"] and min(each["peak"].values()) > 2**25
         assert each["spread"][0] <= each["ratio"] * 2 and each["versions"]["torch"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_an_exported_model_runs_next_to_its_peer(form, tmp_path):
+    for package in ("onnxscript", "onnxruntime" if form == "onnx" else form):
+        pytest.importorskip(package)
+    output = tmp_path / "speed.json"
+    words = [f"exported-classifier-{form}-fp32", "--quick", "--rounds", "1", "--threads", "1"]
+    done = script("compare.py", *words, "--output", output)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(output.read_text())
+    assert result["precision"] == "-" and result["peer"] == "timm, float32"
+    assert 0 < result["difference"] < 1e-5
 
 
 @pytest.mark.slow

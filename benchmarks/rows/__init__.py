@@ -10,8 +10,8 @@ from typing import Any
 
 # in the order of the table
 MODULES = (
-    *("networks", "detectors", "soft_nms", "coco", "ava", "decoding", "loading", "start"),
-    "experiments",
+    *("networks", "detectors", "exports", "soft_nms", "coco", "ava", "decoding", "loading"),
+    *("start", "experiments"),
 )
 
 
@@ -50,10 +50,12 @@ class Row:
             dict of "seconds" and "peak" in bytes takes the place of the runner's own measurement.
         precisions: whether it is of networks, which run in other precisions than float32, by
             torch.compile, and on other devices than the CPU.
-        prepare: writes the files that both sides read to ``options.folder``.
+        prepare: writes the files that both sides read to ``options.folder``, in a process of its
+            own with the embedded host, which export needs.
         anywhere: without precisions, but on other devices than the CPU.
         named: run only when it is named.
         needs: the attribute of `Options` without which it is left out.
+        packages: without which it is left out, besides the peer.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Row:
     anywhere: bool = False
     named: bool = False
     needs: str = ""
+    packages: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

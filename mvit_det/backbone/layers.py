@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from mvit_det.backbone.cpu import is_exporting
 from mvit_det.backbone.products import Linear
 
 Convolution = nn.Conv2d | nn.Conv3d
@@ -46,7 +47,7 @@ class PatchEmbed(nn.Module):
             (B, *grid, embed_dim), contiguous, with grid = ceil(size / stride).
         """
         # (B, C, *grid) -> (B, *grid, C); contiguous, so that every later linear layer is one GEMM
-        return self.proj(x).movedim(1, -1).contiguous()
+        return channels_last(self.proj(x)).contiguous()
 
 
 class Mlp(nn.Module):
@@ -101,3 +102,16 @@ class DropPath(nn.Module):
     def extra_repr(self) -> str:
         """Show the rate when the module is printed."""
         return f"rate={self.rate:.3f}"
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Move the channels of (B, C, *grid) to the end, (B, *grid, C): a view, except while exporting.
+
+    OpenVINO drops the pair of permutations around a convolution if sizes are fixed. If they are
+    not, it takes twice as long for the whole network, unless the convolution is followed by this
+    one permutation of four axes, for which it has a fast kernel.
+    """
+    if not is_exporting() or not any(isinstance(n, torch.SymInt) for n in x.shape):
+        return x.movedim(1, -1)
+    rows = x.flatten(2).unsqueeze(2).permute(0, 3, 1, 2)  # (B, N, C, 1)
+    return rows.flatten(2).unflatten(1, x.shape[2:])

@@ -14,8 +14,6 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 
-from mvit_det.backbone.cpu import is_exporting
-
 
 class Full:
     """All tokens of a sample in one group: full attention."""
@@ -53,12 +51,14 @@ class Windows:
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
         """Split (B, *grid, heads, D) into (B * windows, heads, N, D)."""
-        split = _split_windows_of_any_grid if is_exporting() else _SplitWindows.apply
+        # compiled or exported: one graph for all sizes
+        any_grid = torch.compiler.is_compiling()
+        split = _split_windows_of_any_grid if any_grid else _SplitWindows.apply
         return split(x, self.size).transpose(1, 2)
 
     def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
         """Merge (B * windows, heads, N, D) into (B, *grid, heads, D), without the padding."""
-        if is_exporting():
+        if torch.compiler.is_compiling():
             return _merge_windows_of_any_grid(x.transpose(1, 2), self.size, grid)
         if torch.jit.is_tracing():
             # the tracer, which counts FLOPs, represents sizes as tensors
@@ -137,9 +137,12 @@ def _merge_windows_of_any_grid(
     x = x.unflatten(1, size).unflatten(0, (-1, *_count_windows(grid, size)))
     order = sorted(range(x.ndim), key=_windows_first(axes).__getitem__)  # the inverse permutation
     x = x.permute(order)
+    for axis in range(axes):
+        x = x.flatten(1 + axis, 2 + axis)
     for axis, n in enumerate(grid):
-        x = x.flatten(1 + axis, 2 + axis).narrow(1 + axis, 0, n)
-    return x
+        x = x.narrow(1 + axis, 0, n)
+    # else torch.compile would have one graph for what is cropped and one for what is not
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def _count_windows(grid: Sequence[int], size: tuple[int, ...]) -> list[int]:

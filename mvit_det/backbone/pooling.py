@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mvit_det.backbone.cpu import is_cpu_inference, is_exporting
-from mvit_det.backbone.layers import CONVOLUTIONS, Convolution
+from mvit_det.backbone.layers import CONVOLUTIONS, Convolution, channels_last
 
 
 def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> Convolution:
@@ -63,9 +63,10 @@ def _pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Ten
         pooled = _convolve_frames(x, weight, pool.stride[1:])
     else:
         convolve: Callable[..., torch.Tensor] = F.conv2d if len(pool.stride) == 2 else F.conv3d
-        pooled = convolve(
-            x.movedim(-1, 1), weight, None, pool.stride, pool.padding, groups=x.shape[-1]
-        ).movedim(1, -1)
+        channels_first = x.movedim(-1, 1)
+        pooled = channels_last(
+            convolve(channels_first, weight, None, pool.stride, pool.padding, groups=x.shape[-1])
+        )
     # (B, *grid, C) -> (B, *grid, heads, head_dim)
     return pooled.contiguous().unflatten(-1, (num_heads, -1))
 
@@ -118,4 +119,4 @@ def max_pool(x: torch.Tensor, stride: Sequence[int]) -> torch.Tensor:
     padding = tuple(k // 2 for k in kernel)
     frames = x.flatten(0, -4).movedim(-1, 1)
     pooled = F.max_pool2d(frames, kernel, tuple(stride[-2:]), padding)
-    return pooled.movedim(1, -1).unflatten(0, x.shape[:-3])
+    return channels_last(pooled).unflatten(0, x.shape[:-3])

@@ -1,7 +1,11 @@
-"""Weights and activations of convolutions and matrix products in int8, by NNCF."""
+"""Weights and activations of convolutions and matrix products in int8, by NNCF.
+
+NNCF leaves attention as it is, two fifths of the time then; in bfloat16 it takes half of that.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +35,23 @@ def quantise(folder: Path, samples: Sequence[Sequence[torch.Tensor]]) -> None:
         subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(types=list(IN_FLOAT), validate=False),
     )
+    attend_in_bfloat16(quantised)
     del model  # it maps the files that are now replaced
     for old in (path, path.with_suffix(".bin")):
         old.unlink()
     openvino.save_model(quantised, path, compress_to_fp16=False)
+
+
+def attend_in_bfloat16(model: Any) -> None:
+    """Convert the inputs of attention to bfloat16, and its output back, in place."""
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "ScaledDotProductAttention":
+            readers = node.output(0).get_target_inputs()
+            for port in node.inputs():
+                lowered = opset13.convert(port.get_source_output(), "bf16")
+                port.replace_source_output(lowered.output(0))
+            for port in readers:
+                port.replace_source_output(opset13.convert(node.output(0), "f32").output(0))
+    model.validate_nodes_and_infer_types()
