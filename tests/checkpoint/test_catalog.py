@@ -1,8 +1,8 @@
 """The catalogue lists only what some config loads: each entry against the config that it names.
 
 Names and shapes are those that the publisher's code gives to the model: timm's and torchvision's
-themselves, ``golden/checkpoint_keys.json`` of PySlowFast, MMAction2 and MMSelfSup, and timm's also for
-facebookresearch/mvit, whose files it loads.
+themselves, ``golden/checkpoint_keys.json`` of PySlowFast, MMAction2 and MMSelfSup, and timm's also
+for facebookresearch/mvit, whose files it loads.
 """
 
 import re
@@ -24,7 +24,9 @@ from mvit_det.checkpoint.weights import Weights, from_content
 
 KEYS = read_keys()
 SIZES = {"T": "tiny", "S": "small", "B": "base", "L": "large", "H": "huge"}
-SLOW = [pytest.param(n, marks=pytest.mark.slow) if r.what[0] == "H" else n for n, r in PUBLISHED.items()]
+SLOW = [
+    pytest.param(n, marks=pytest.mark.slow) if r.what[0] == "H" else n for n, r in PUBLISHED.items()
+]
 
 
 @cache
@@ -72,9 +74,13 @@ def test_each_entry_is_what_a_config_loads(name):
     released = PUBLISHED[cfg.published.weights]
     assert summary(row.what) == summary(released.what)
     if row.format == "detectron2":
-        assert row.config == name and ("box_head.0.conv1" in str(report.used)) == ("Cascade" in row.what)
+        assert row.config == name and ("box_head.0.conv1" in str(report.used)) == (
+            "Cascade" in row.what
+        )
 
 
 def summary(what: str) -> list[str]:
     """The network, the data and the classes of an entry."""
-    return re.findall(r"^\w|ImageNet-2?1K|Kinetics-\d+|Something-Something-v2|COCO|\d+ classes", what)
+    return re.findall(
+        r"^\w|ImageNet-2?1K|Kinetics-\d+|Something-Something-v2|COCO|\d+ classes", what
+    )

@@ -180,7 +180,10 @@ def test_each_tensor_of_mmselfsups_backbone_arrives(tmp_path, caplog):
     parts = {"backbone.mask_token", "neck.fc.weight", "neck.fc.bias"}
     parts |= {f"target_generator.{name}" for name in ("weight_x", "weight_y", "gaussian_kernel")}
     assert left_out == parts
-    assert all(re.search(rf"{part.split('.')[0]}\..*: part of masked pre-training", caplog.text) for part in parts)
+    assert all(
+        re.search(rf"{part.split('.')[0]}\..*: part of masked pre-training", caplog.text)
+        for part in parts
+    )
     filled = {name for name in state if name.startswith(("backbone.", "norm."))}
     assert len(filled) == len(file) - len(left_out)
     assert torch.equal(model.head.projection.weight, head)

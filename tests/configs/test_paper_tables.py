@@ -1,4 +1,4 @@
-"""docs/reference/paper_tables.md: every table is there, its configs exist, changes and figures fit."""
+"""docs/reference/paper_tables.md: all tables are there, configs exist, changes and figures fit."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from mvit_det.engine import apply_overrides, check_run
 PAGE = CONFIGS.parent / "docs/reference/paper_tables.md"
 TABLES = [*map(str, range(1, 15)), *(f"A.{number}" for number in range(1, 8))]
 TABLES += ["MaskFeat", "MMAction2"]
-# Rows of MViTv2 and ViT-B that the tables have; None: they are in configs/ablations or another table.
+# How many rows each table of the page has; the others are in configs/ablations or elsewhere.
 ROWS = {"1": 5, "2": 6, "3": 5, "5": 13, "9": 2, "10": 3, "11": 4, "12": 2, "13": 4, "14": 11}
 ROWS |= {"A.1": 2, "A.2": 5, "A.5": 5, "MaskFeat": 2, "MMAction2": 10}
 ACCURACIES = "top1", "top5", "top1_resize", "box_ap", "mask_ap", "center", "full"

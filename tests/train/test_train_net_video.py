@@ -139,7 +139,13 @@ def test_a_config_whose_data_are_absent(tmp_path, monkeypatch):
         (["--config-file", KINETICS, "--dump", "x.pkl"], "--dump is for --eval-only: add it"),
         (["--config-file", "quickstart", "--eval-only", "--dump", "x.pkl"], "is of a detector"),
         (
-            ["--config-file", KINETICS, "--eval-only", "--dump=x.pkl", "dataloader.evaluator.0.dump=y"],
+            [
+                "--config-file",
+                KINETICS,
+                "--eval-only",
+                "--dump=x.pkl",
+                "dataloader.evaluator.0.dump=y",
+            ],
             "--dump x.pkl and .*=y contradict each other",
         ),
     ],

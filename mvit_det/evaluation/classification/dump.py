@@ -22,7 +22,9 @@ _PROTOCOL = 4  # which every Python that MMAction2 runs on reads
 def check_dump(path: str) -> None:
     """Raise a `UserError` if MMAction2's tools could not tell the format of a file by its name."""
     if not path.endswith(SUFFIXES):
-        raise UserError(f"The file of scores {path} must end in {' or '.join(SUFFIXES)}: rename it.")
+        raise UserError(
+            f"The file of scores {path} must end in {' or '.join(SUFFIXES)}: rename it."
+        )
 
 
 def write_dump(path: Path, file_name: np.ndarray, label: np.ndarray, scores: np.ndarray) -> None:
