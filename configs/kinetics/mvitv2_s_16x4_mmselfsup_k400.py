@@ -2,7 +2,7 @@ from .mvitv2_s_16x4_maskfeat_k400 import dataloader, lr_multiplier, model, optim
 
 # MMAction2's fine-tuning after MMSelfSup's MaskFeat: rates, epochs and augmentations are those of
 # the released config, but its model reads the class token, and its test resizes the shorter side
-# of frames to 224.
+# of frames to 224. The norm of the pre-training is taken too, which MMAction2 starts anew.
 model.readout = "class_token"
 dataloader.test.mapper.transform.short_side = 224
 train.init_checkpoint = "mmselfsup/maskfeat_mvit-small_16xb32-amp-coslr-300e_k400"

@@ -168,7 +168,7 @@ def test_each_tensor_of_mmselfsups_backbone_arrives(tmp_path, caplog):
     state, left_out = model.state_dict(), set()
     for key, tensor in file.items():
         ours = key.replace("patch_embed.projection", "patch_embed.proj")
-        ours = ours.replace("backbone.norm3", "norm")
+        ours = ours.replace("backbone.norm2", "norm")
         if ours not in state:
             left_out.add(key)
             continue

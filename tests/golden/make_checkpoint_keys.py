@@ -105,7 +105,9 @@ def build_mmselfsup(config: str):
     """Build a model of MMSelfSup's projects/maskfeat_video, which is on the path."""
     import models  # that of the project
     from mmselfsup.registry import MODELS
+    from mmselfsup.utils import register_all_modules
 
+    register_all_modules()
     folder = Path(models.__file__).resolve().parents[1] / "configs"
     return MODELS.build(run_path(str(folder / f"{config}.py"))["model"])
 
