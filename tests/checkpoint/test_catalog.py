@@ -24,9 +24,6 @@ from mvit_det.checkpoint.weights import Weights, from_content
 
 KEYS = read_keys()
 SIZES = {"T": "tiny", "S": "small", "B": "base", "L": "large", "H": "huge"}
-SLOW = [
-    pytest.param(n, marks=pytest.mark.slow) if r.what[0] == "H" else n for n, r in PUBLISHED.items()
-]
 
 
 @cache
@@ -58,7 +55,7 @@ def published_file(name: str) -> Weights:
     return from_content({"model": state_of_config(name)}, name)
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_each_entry_is_what_a_config_loads(name):
     row, cfg = PUBLISHED[name], shipped_config(PUBLISHED[name].config)
     weights = published_file(name)

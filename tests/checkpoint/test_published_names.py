@@ -42,10 +42,14 @@ def format_of(model: str) -> str:
     return PUBLISHED[model].format if model in PUBLISHED else "pyslowfast"
 
 
+def published_tensors(model: str) -> dict[str, torch.Tensor]:
+    """Names and shapes of a file, on the meta device."""
+    return {name: torch.empty(shape, device="meta") for name, shape in KEYS[model].items()}
+
+
 def weights_of(model: str) -> Weights:
     """Make a file with these names and shapes on the meta device."""
-    tensors = {name: torch.empty(shape, device="meta") for name, shape in KEYS[model].items()}
-    return from_content({FORMATS[format_of(model)].wrapper: tensors}, model)
+    return from_content({FORMATS[format_of(model)].wrapper: published_tensors(model)}, model)
 
 
 def shapes(tensors) -> dict[str, list[int]]:
@@ -73,6 +77,15 @@ def test_every_name_is_translated_in_both_directions(model):
         if name not in pretraining
     }
     assert left_out == {} and shapes(back) == rest
+
+
+def test_the_last_norm_of_several_is_that_of_the_head():
+    """MMAction2 numbers them by stage, and MMSelfSup's MaskFeat counts a stage less."""
+    model = "mmaction2/mvit-small-p244_16x4x1_kinetics400-rgb"
+    several = {"backbone.norm2.weight": torch.empty(384), **published_tensors(model)}
+    weights = from_content({"state_dict": several}, model)
+    assert weights.sources["norm.weight"] == "backbone.norm3.weight"
+    assert list(weights.left_out) == ["backbone.norm2.weight"]
 
 
 @pytest.mark.parametrize("ours", TWINS)
