@@ -17,8 +17,8 @@ def format_names(notes: Mapping[str, str]) -> list[str]:
     """Format name -> note as lines ``names: note``; names that differ in one part share a line.
 
     ``blocks.0.attn.rel_pos_h`` and ``blocks.1.attn.rel_pos_h`` with the same note become
-    ``blocks.{0,1}.attn.rel_pos_h``; runs of three or more numbers become ``{0..15}``. A few names
-    with the same note share a line in any case.
+    ``blocks.{0,1}.attn.rel_pos_h``; runs of three or more numbers become ``{0..15}``. All names of
+    a note share one line if they fit on it.
     """
     by_note: dict[str, list[str]] = {}
     for name, note in notes.items():

@@ -1,8 +1,8 @@
 """The scores of all samples as MMAction2's and MMPretrain's tests dump them, for their tools.
 
-A pickled list has one dict per sample, with what ``report_accuracy.py``, ``eval_metric.py`` and
-``confusion_matrix.py`` of these projects read: ``pred_score`` (K,) float32, ``pred_label`` (1,) and
-``gt_label`` (1,) int64, all of them tensors, and ``num_classes``; here also ``filename``.
+A pickled list has one dict per sample, with what the scripts in their ``tools/analysis_tools``
+read: ``pred_score`` (K,) float32, ``pred_label`` (1,) and ``gt_label`` (1,) int64, all of them
+tensors, and ``num_classes``; here also ``filename``.
 """
 
 import pickle
