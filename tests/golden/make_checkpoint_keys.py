@@ -4,9 +4,8 @@
 
 needs PySlowFast, MMAction2, MMSelfSup and its projects/maskfeat_video importable, from clones of
 their repositories, whose configs it reads. It writes ``checkpoint_keys.json`` beside this script:
-for each published file of
-``mvit_det.checkpoint.published`` in one of their formats, the names and shapes that the code of its
-publisher gives to a model of that config. No weights are needed.
+for each published file of ``mvit_det.checkpoint.published`` in one of their formats, the names and
+shapes that the code of its publisher gives to a model of that config. No weights are needed.
 
 Tests import the functions of the first half; the second half is the generator.
 """
