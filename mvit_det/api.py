@@ -59,10 +59,6 @@ def build(
     names = config_names()
     row = None if name in names else find(name)
     config = row.config if row else name
-    if row and not row.config:
-        raise UserError(
-            f"No config has the model of the weights {name} ({row.what}): name a config."
-        )
     cfg = get_config(config, overrides, allow_targets=allow_targets)
     weights = pretrained or ""
     if weights is True:

@@ -35,7 +35,7 @@ from mvit_det.errors import UserError
 from mvit_det.exported import ExportedModel, is_export
 from mvit_det.files import reading_once
 from mvit_det.precision import add_precision_flag
-from mvit_det.tasks import task_of
+from mvit_det.tasks import Task, task_of
 from mvit_det.workers import set_everywhere
 
 logger = logging.getLogger("mvit_det")
@@ -69,20 +69,36 @@ def argument_parser() -> ArgumentParser:
         help="samples per iteration, over all processes; with --eval-only per process",
     )
     add_precision_flag(parser, None, "; with --eval-only, as train.eval_precision")
+    parser.add_argument(
+        "--dump",
+        metavar="FILE",
+        help="with --eval-only: file.pkl for the scores of all images or videos, in the layout of "
+        "MMAction2's and MMPretrain's test dumps, for their tools",
+    )
     add_config_flags(parser)
     CustomFiles.add_flags(parser)
     return parser
 
 
-def flags_as_overrides(args: Namespace) -> list[str]:
-    """Convert the flags of `_FLAGS` to overrides; raise a `UserError` for a contradiction."""
+def flags_as_overrides(args: Namespace, task: Task) -> list[str]:
+    """Convert the flags of `_FLAGS` and --dump to overrides.
+
+    Raises:
+        UserError: flags and overrides contradict each other, or --dump does not suit the task.
+    """
     if args.precision and not args.eval_only:
         raise UserError(
             "--precision is for --eval-only: train in lower precision with train.amp.enabled=true "
             "and train.amp.dtype, and set that of the evaluations with train.eval_precision."
         )
+    if args.dump is not None and not task.dump_key:
+        raise UserError(
+            f"--dump is for classifiers, and this config is of {task.model}: leave it out."
+        )
+    if args.dump is not None and not args.eval_only:
+        raise UserError("--dump is for --eval-only: add it, or leave --dump out.")
     overrides = []
-    for name, key in _FLAGS.items():
+    for name, key in {**_FLAGS, "dump": task.dump_key}.items():
         value = getattr(args, name)
         if value is None:
             continue
@@ -110,10 +126,10 @@ def setup(args: Namespace) -> tuple[DictConfig, ConfigFile]:
         UserError: a flag, override or custom data file cannot be used.
     """
     setup_logger(name="mvit_det", distributed_rank=comm.get_rank())
-    args.opts = [*flags_as_overrides(args), *args.opts]
     cfg = load_config(args.config_file, args.allow_target)
     args.config_file = find_config(args.config_file)  # which Detectron2's default_setup opens
     task, files = task_of(cfg), CustomFiles.from_args(args)
+    args.opts = [*flags_as_overrides(args, task), *args.opts]
     if files:
         # The schedule depends on where the weights come from, and is computed from valid values.
         first = [text for text in args.opts if text.startswith("train.init_checkpoint=")]

@@ -118,7 +118,7 @@ def judge_start(args: Namespace, add: Add) -> Start | None:
     with step("config"):
         cfg = load_config(args.config_file, args.allow_target)
         task, files = task_of(cfg), CustomFiles.from_args(args)
-        texts = [*flags_as_overrides(args), *args.opts]
+        texts = [*flags_as_overrides(args, task), *args.opts]
     if step.failed:
         return None
     cfg = _override(step, cfg, [x for x in texts if x.startswith("train.init_checkpoint=")])

@@ -1,4 +1,4 @@
-"""The published weight files of MViTv2 and related models, one per row of ``published.csv``.
+"""The published weight files of MViTv2, one per row of ``published.csv``.
 
 The files stay with their publishers, whose pages the rows name.
 """
@@ -21,11 +21,11 @@ class Published:
         what: network, clip, and training data.
         licence: of the weights.
         checksum: "algorithm:first digits in hexadecimal" if the publisher states one, else "".
-            File names of torchvision and MMAction2 end in digits of the SHA-256. Those of
-            Detectron2's detectors end in six digits whose meaning is not documented.
+            File names of torchvision, MMAction2 and MMSelfSup end in digits of the SHA-256. Those
+            of Detectron2's detectors end in six digits whose meaning is not documented.
         url: address of the file.
         source: address of the page that describes it.
-        config: name of the config whose model the weights fill; "" for MViTv1, which has none.
+        config: name of the config whose model the weights fill, or start.
     """
 
     name: str

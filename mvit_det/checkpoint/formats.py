@@ -81,6 +81,7 @@ class Format:
         expand_in: where its models can widen tokens.
         needs_class_token: whether all its models have a class token.
         unit_axes: canonical name -> number of leading axes of length 1 that its tensors lack.
+        alternatives: canonical name -> its name in files that lack the usual one.
         suffixes: of its files, the usual one first.
         companions: other entries that its readers expect.
     """
@@ -94,6 +95,7 @@ class Format:
     expand_in: tuple[str, ...] = ("attention", "mlp")
     needs_class_token: bool = False
     unit_axes: Mapping[str, int] = field(default_factory=dict)
+    alternatives: Mapping[str, str] = field(default_factory=dict)
     suffixes: tuple[str, ...] = (".pth", ".pyth", ".pt")
     companions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -106,6 +108,9 @@ class Format:
         """Map names in a file to canonical names; names unknown to this format are left out."""
         names = list(names)
         known = {ours: theirs for ours, theirs in self.rows.items() if theirs}
+        for ours, theirs in self.alternatives.items():
+            if not any(map(_pattern(known[ours]).fullmatch, names)):
+                known[ours] = theirs
         stems = filter(None, map(_pattern(known["patch_embed.proj.{p}"]).fullmatch, names))
         prefix = next((match.groupdict().get("vit", "") for match in stems), "")
         blocks: dict[int, int] = {}  # per stage, where blocks are counted within stages
@@ -253,6 +258,8 @@ FORMATS = {
         },
         prefix="backbone.",
         axes=(3,),
+        # MMSelfSup's MaskFeat, which does not pool queries in the last stage, and so counts three
+        alternatives={"norm.{p}": "{vit}norm2.{p}"},
         companions={"meta": {}},
     ),
 }

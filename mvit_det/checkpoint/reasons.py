@@ -17,7 +17,7 @@ POSITION = r".*\.rel_pos_.*|pos_embed.*"
 # Names from known training programs for tensors that no model here has.
 UNKNOWN: Sequence[Rule] = (
     (r".*(mask_token|pred_head|hogs\.|decoder).*", True, "part of masked pre-training"),
-    (r".*dec_pos_embed.*", True, "part of masked pre-training"),
+    (r".*dec_pos_embed.*|(neck|target_generator)\..*", True, "part of masked pre-training"),
     (r".*\.gamma_\d", True, "layer scale, without which its network computes something else"),
     (r".*\.attn\.[qkv]\.\w+", True, "separate q, k and v projections, which are not supported"),
     (r".*data_preprocessor\..*", True, "normalisation of the input, which comes from the config"),

@@ -17,14 +17,17 @@ def format_names(notes: Mapping[str, str]) -> list[str]:
     """Format name -> note as lines ``names: note``; names that differ in one part share a line.
 
     ``blocks.0.attn.rel_pos_h`` and ``blocks.1.attn.rel_pos_h`` with the same note become
-    ``blocks.{0,1}.attn.rel_pos_h``; runs of three or more numbers become ``{0..15}``.
+    ``blocks.{0,1}.attn.rel_pos_h``; runs of three or more numbers become ``{0..15}``. All names of
+    a note share one line if they fit on it.
     """
     by_note: dict[str, list[str]] = {}
     for name, note in notes.items():
         by_note.setdefault(note, []).append(name)
     lines = []
     for note, names in by_note.items():
-        lines += [f"  {name}: {note}" for name in merge_names(names)]
+        merged = merge_names(names)
+        together = ", ".join(merged)
+        lines += [f"  {each}: {note}" for each in ([together] if len(together) <= 100 else merged)]
     return lines
 
 

@@ -59,6 +59,7 @@ class Classification(Task):
     predict_inputs = "PICTURES"
     program = ClassifierProgram
     headlines = ("top1", "top5")
+    dump_key = "dataloader.evaluator.0.dump"
     output_files = {
         "classification_predictions.npz": "the five best classes of each image (numpy.load)",
         "class_accuracy.csv": "accuracy of each class, and what it is taken for",

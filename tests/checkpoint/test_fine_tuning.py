@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.config import LazyConfig, instantiate
+from golden.make_backbone import scaled, seeded
+from golden.make_checkpoint_keys import read_keys
+from shipped_configs import shipped_config
 from test_published_names import weights_of
 from torchvision.models.video import mvit_v1_b
 from weight_files import classifier, clip_classifier, mvit_names
@@ -150,6 +154,39 @@ def test_masked_pre_training_starts_a_classifier(letter):
         fit(weights, recognizer(letter, CLIPS[0], 400).state_dict())
 
 
+def test_each_tensor_of_mmselfsups_backbone_arrives(tmp_path, caplog):
+    """In the model of the config that starts from it; what was for pre-training only is named."""
+    cfg = shipped_config("mvitv2_s_16x4_mmselfsup_k400")
+    shapes = read_keys()[cfg.train.init_checkpoint]
+    file = {key: scaled(key, seeded(key, shape)) for key, shape in shapes.items()}
+    torch.save({"meta": {}, "state_dict": file, "message_hub": {}}, tmp_path / "epoch_300.pth")
+    model = instantiate(cfg.model)
+    head = model.head.projection.weight.detach().clone()
+    with caplog.at_level("INFO"):
+        StrictCheckpointer(model).load(str(tmp_path / "epoch_300.pth"))
+    state, left_out = model.state_dict(), set()
+    for key, tensor in file.items():
+        ours = key.replace("patch_embed.projection", "patch_embed.proj")
+        ours = ours.replace("backbone.norm2", "norm")
+        if ours not in state:
+            left_out.add(key)
+            continue
+        if tensor.shape != state[ours].shape:  # of the last stage, as MMAction2 resizes it
+            assert ours.startswith("backbone.blocks.15.attn.rel_pos_")
+            size = len(state[ours])
+            tensor = F.interpolate(tensor.T[None], size=size, mode="linear")[0].T
+        torch.testing.assert_close(state[ours], tensor, rtol=0, atol=1e-6)
+    targets = "weight_x", "weight_y", "gaussian_kernel"
+    parts = {"backbone.mask_token", "neck.fc.weight", "neck.fc.bias"}
+    assert left_out == parts | {f"target_generator.{name}" for name in targets}
+    sentence = "backbone.mask_token, neck.fc.{weight,bias}, "
+    sentence += f"target_generator.{{{','.join(targets)}}}: part of masked pre-training"
+    assert f"not used, 6:\n  {sentence}\n" in caplog.text + "\n"
+    filled = {name for name in state if name.startswith(("backbone.", "norm."))}
+    assert len(filled) == len(file) - len(left_out)
+    assert torch.equal(model.head.projection.weight, head)
+
+
 @pytest.mark.parametrize("expand_in", ["attention", "mlp"])
 def test_mvitv1_is_another_architecture(expand_in):
     with torch.device("meta"):
@@ -181,7 +218,8 @@ def test_every_config_can_start_from_its_file(path):
     report = fit(weights, model.state_dict(), cfg.train.inflation).report
     # models of ImageNet-1K lack the class token, MaskFeat's the head
     missing = set() if weights.layout.class_token else {"backbone.cls_token"}
-    missing |= set() if weights.layout.classes else {*HEAD, "norm.weight", "norm.bias"}
+    rest = {*HEAD, "norm.weight", "norm.bias"} - weights.tensors.keys()
+    missing |= set() if weights.layout.classes else rest
     assert set(report.missing) == missing
     equal_heads = weights.layout.classes in (0, model.num_classes)
     assert set(report.mismatched) == (set() if equal_heads else set(HEAD))

@@ -18,6 +18,7 @@ from mvit_det.checkpoint.weights import Weights, from_content
 
 KEYS = read_keys()
 PRETRAINING = ("mask_token", "hogs.", "pred_head.")
+PRETRAINING += ("backbone.mask_token", "neck.", "target_generator.")
 # Published names whose models other code bases have too -> (letter, clip).
 CLIPS = {
     "mvitv2_s_16x4_k400": ("S", (16, 224, 224)),
@@ -41,10 +42,14 @@ def format_of(model: str) -> str:
     return PUBLISHED[model].format if model in PUBLISHED else "pyslowfast"
 
 
+def published_tensors(model: str) -> dict[str, torch.Tensor]:
+    """Names and shapes of a file, on the meta device."""
+    return {name: torch.empty(shape, device="meta") for name, shape in KEYS[model].items()}
+
+
 def weights_of(model: str) -> Weights:
     """Make a file with these names and shapes on the meta device."""
-    tensors = {name: torch.empty(shape, device="meta") for name, shape in KEYS[model].items()}
-    return from_content({FORMATS[format_of(model)].wrapper: tensors}, model)
+    return from_content({FORMATS[format_of(model)].wrapper: published_tensors(model)}, model)
 
 
 def shapes(tensors) -> dict[str, list[int]]:
@@ -63,10 +68,24 @@ def test_every_name_is_translated_in_both_directions(model):
     assert weights.format == format_of(model)
     pretraining = {name for name in KEYS[model] if name.startswith(PRETRAINING)}
     assert set(weights.left_out) == pretraining
-    assert bool(pretraining) == ("maskfeat_k400" in model)
+    assert bool(pretraining) == ("maskfeat_" in model)
     back, _, left_out = translate(weights, weights.format)
-    rest = {name: shape for name, shape in KEYS[model].items() if name not in pretraining}
+    # MMSelfSup's norm gets MMAction2's name
+    rest = {
+        name.replace("backbone.norm2.", "backbone.norm3."): shape
+        for name, shape in KEYS[model].items()
+        if name not in pretraining
+    }
     assert left_out == {} and shapes(back) == rest
+
+
+def test_the_last_norm_of_several_is_that_of_the_head():
+    """MMAction2 numbers them by stage, and MMSelfSup's MaskFeat counts a stage less."""
+    model = "mmaction2/mvit-small-p244_16x4x1_kinetics400-rgb"
+    several = {"backbone.norm2.weight": torch.empty(384), **published_tensors(model)}
+    weights = from_content({"state_dict": several}, model)
+    assert weights.sources["norm.weight"] == "backbone.norm3.weight"
+    assert list(weights.left_out) == ["backbone.norm2.weight"]
 
 
 @pytest.mark.parametrize("ours", TWINS)
@@ -110,7 +129,7 @@ def test_they_fill_our_models_completely(model):
             "mlp",
             3,
         ),
-        ("mvitv1_b_32x3_k400", None, "mlp", 3),
+        ("mmselfsup/maskfeat_mvit-small_16xb32-amp-coslr-300e_k400", "S", "mlp", 3),
     ],
 )
 def test_the_network_is_inferred_from_the_file(model, variant, expand_in, axes):

@@ -23,6 +23,7 @@ from video_files import numbered_frames, write_video
 from video_recipes import (
     DECODED,
     FINE_TUNED,
+    MEAN_OF_TOKENS,
     PAPER,
     RECIPES,
     STRONG,
@@ -77,7 +78,7 @@ def check_model(name: str, cfg, model, recipe: Recipe) -> None:
     assert cfg.model.num_classes == recipe.classes
     assert model.backbone.cls_token is not None and cfg.model.max_views >= 1
     feat = name in FINE_TUNED
-    assert model.readout == ("mean_before_norm" if feat else "class_token")
+    assert model.readout == ("mean_before_norm" if name in MEAN_OF_TOKENS else "class_token")
     assert model.head.dropout.p == (0.0 if feat else 0.5)
     assert cfg.model.get("head_init_scale", 1.0) == (0.001 if feat else 1.0)
     assert counts.count_parameters(model) / 1e6 == pytest.approx(recipe.parameters, abs=6e-4)

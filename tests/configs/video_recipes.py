@@ -142,6 +142,21 @@ RECIPES = {
         evaluations=10,
         init="mvitv2_s_16x4_maskfeat_k400",
     ),
+    "mvitv2_s_16x4_mmselfsup_k400": Recipe(
+        "S",
+        (16, 224, 224),
+        36.475,
+        71.415,
+        0.1,
+        **FEAT,
+        epochs=100,
+        warmup=20,
+        start=1 / 600,
+        end=1 / 600,
+        layer_decay=0.75,
+        evaluations=10,
+        init="mmselfsup/maskfeat_mvit-small_16xb32-amp-coslr-300e_k400",
+    ),
     "mvitv2_l_16x4_maskfeat_k400": Recipe(
         "L",
         (16, 224, 224),
@@ -198,6 +213,7 @@ DECODED = {
     "mvitv2_s_16x4_in1k_k400": (256, 256),
     "mvitv2_s_16x4_in21k_k400": (256, 256),
     "mvitv2_s_16x4_maskfeat_k400": (256, 256),
+    "mvitv2_s_16x4_mmselfsup_k400": (256, 224),
     "mvitv2_b_32x3_k400": (256, 256),
     "mvitv2_b_32x3_in1k_k400": (256, 256),
     "mvitv2_b_32x3_in21k_k400": (256, 256),
@@ -239,6 +255,8 @@ PAPER = {
     "mvitv2_b_32x3_in21k_k400": ("14", 84.3, None, 51.2, 225),
     "mvitv2_l_40x3_in21k_k400": ("14", 84.5, None, 217.6, 1127),
     "mvitv2_s_16x4_maskfeat_k400": ("MaskFeat", 82.2, None, 36, 71),
+    "mvitv2_s_16x4_mmselfsup_k400": ("MMAction2", 81.8, 95.2, 36.4, 71),
     "mvitv2_l_16x4_maskfeat_k400": ("MaskFeat", 84.3, None, 218, 377),
 }
-FINE_TUNED = "mvitv2_s_16x4_maskfeat_k400", "mvitv2_l_16x4_maskfeat_k400"
+MEAN_OF_TOKENS = {"mvitv2_s_16x4_maskfeat_k400", "mvitv2_l_16x4_maskfeat_k400"}
+FINE_TUNED = {*MEAN_OF_TOKENS, "mvitv2_s_16x4_mmselfsup_k400"}

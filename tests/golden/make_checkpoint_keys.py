@@ -2,10 +2,10 @@
 
     python tests/golden/make_checkpoint_keys.py
 
-needs PySlowFast and MMAction2 importable, from clones of their repositories, whose configs it
-reads. It writes ``checkpoint_keys.json`` beside this script: for each published file of
-``mvit_det.checkpoint.published`` in one of their formats, the names and shapes that the code of its
-publisher gives to a model of that config. No weights are needed.
+needs PySlowFast, MMAction2, MMSelfSup and its projects/maskfeat_video importable, from clones of
+their repositories, whose configs it reads. It writes ``checkpoint_keys.json`` beside this script:
+for each published file of ``mvit_det.checkpoint.published`` in one of their formats, the names and
+shapes that the code of its publisher gives to a model of that config. No weights are needed.
 
 Tests import the functions of the first half; the second half is the generator.
 """
@@ -13,9 +13,10 @@ Tests import the functions of the first half; the second half is the generator.
 import json
 import re
 from pathlib import Path
+from runpy import run_path
 
 KEYS = Path(__file__).resolve().parent / "checkpoint_keys.json"
-COMMAND = "python tests/golden/make_checkpoint_keys.py (with PySlowFast and MMAction2)"
+COMMAND = "python tests/golden/make_checkpoint_keys.py (with PySlowFast, MMAction2 and MMSelfSup)"
 
 
 def read_keys() -> dict[str, dict[str, list[int]]]:
@@ -45,9 +46,6 @@ PYSLOWFAST = {
     "mvitv2_l_40x3_ssv2": ("SSv2/MVITv2_L_40x3", []),
     "mvitv2_s_16x4_maskfeat_k400": ("masked_ssl/k400_MVITv2_S_16x4_MaskFeat_PT", []),
     "mvitv2_l_16x4_maskfeat_k400": ("masked_ssl/k400_MVITv2_L_16x4_MaskFeat_PT", []),
-    "mvitv1_b_32x3_k400": ("Kinetics/MVIT_B_32x3_CONV", []),
-    # the config of this one is not released; the number of classes is the difference
-    "mvitv1_b_32x3_k600": ("Kinetics/MVIT_B_32x3_CONV", ["MODEL.NUM_CLASSES", 600]),
 }
 # Published name -> config file.
 MMACTION2 = {
@@ -67,6 +65,12 @@ MMACTION2 = {
             "mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb",
         )
     },
+}
+# Published name -> config file of projects/maskfeat_video.
+MMSELFSUP = {
+    "mmselfsup/maskfeat_mvit-small_16xb32-amp-coslr-300e_k400": (
+        "maskfeat_mvit-small_16xb32-amp-coslr-300e_k400"
+    ),
 }
 
 
@@ -94,6 +98,17 @@ def build_mmaction2(config: str):
     register_all_modules()
     folder = Path(mmaction.__file__).resolve().parents[1] / "configs/recognition/mvit"
     return MODELS.build(Config.fromfile(str(folder / f"{config}.py")).model)
+
+
+def build_mmselfsup(config: str):
+    """Build a model of MMSelfSup's projects/maskfeat_video, which is on the path."""
+    import models  # that of the project
+    from mmselfsup.registry import MODELS
+    from mmselfsup.utils import register_all_modules
+
+    register_all_modules()
+    folder = Path(models.__file__).resolve().parents[1] / "configs"
+    return MODELS.build(run_path(str(folder / f"{config}.py"))["model"])
 
 
 def shapes_of(model) -> dict[str, list[int]]:
@@ -131,6 +146,8 @@ def main() -> None:
         models[name] = shorten(shapes_of(build_pyslowfast(config, overrides)), blocks)
     for name, config in MMACTION2.items():
         models[name] = shorten(shapes_of(build_mmaction2(config)), blocks)
+    for name, config in MMSELFSUP.items():
+        models[name] = shorten(shapes_of(build_mmselfsup(config)), blocks)
     text = json.dumps({"command": COMMAND, "models": models, "blocks": blocks}, indent=1)
     # every list of numbers on one line
     text = re.sub(r"\[[\d,\s]*\]", lambda found: json.dumps(json.loads(found[0])), text)

@@ -24,10 +24,12 @@ LOGITS = FOLDER / "exchange_logits.json"
 COMMAND = "PYTHONPATH=. python tests/golden/make_exchange.py (with PySlowFast and MMAction2)"
 IMAGE, CLIP = (224, 224), (16, 224, 224)
 # Name in `make_checkpoint_keys` -> size of the input.
+MASKFEAT = "mmaction2/mvit-small-p244_k400-maskfeat-pre_8xb32-16x4x1-100e_kinetics400-rgb"
 INPUTS = {
     "images S": IMAGE,
     "mvitv2_s_16x4_k400": CLIP,
     "mmaction2/mvit-small-p244_16x4x1_kinetics400-rgb": CLIP,
+    MASKFEAT: CLIP,
 }
 
 

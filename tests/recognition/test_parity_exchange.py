@@ -4,13 +4,16 @@ import json
 
 import pytest
 import torch
+from detectron2.config import instantiate
 from exchange import largest_difference, load
 from golden.make_backbone import describe, scaled, seeded
 from golden.make_checkpoint_keys import read_keys
-from golden.make_exchange import CLIP, INPUTS, LOGITS, network_input
+from golden.make_exchange import INPUTS, LOGITS, network_input
+from shipped_configs import shipped_config
 
 from mvit_det.backbone import VARIANTS
-from mvit_det.recognition import CLIP_ARGUMENTS, ClassifierMViT, Recognizer
+from mvit_det.checkpoint.published import PUBLISHED
+from mvit_det.recognition import ClassifierMViT, Recognizer
 
 GOLDEN = json.loads(LOGITS.read_text())["logits"]
 
@@ -22,12 +25,13 @@ def test_a_published_file_gives_the_published_logits(name, tmp_path):
     weights = {key: scaled(key, seeded(key, shape)) for key, shape in shapes.items()}
     wrapper, form = ("state_dict", "mmaction2") if "/" in name else ("model_state", "pyslowfast")
     torch.save({wrapper: weights}, tmp_path / "weights.pyth")
-    clips = CLIP_ARGUMENTS if INPUTS[name] == CLIP else {}
-    ends = VARIANTS["S"].last_block_indexes
     expected = GOLDEN[name]
-    model = Recognizer(
-        ClassifierMViT(INPUTS[name], last_block_indexes=ends, **clips), expected["shape"][1]
-    ).eval()
+    if name in PUBLISHED:  # the model that the catalogue names
+        model = instantiate(shipped_config(PUBLISHED[name].config).model).eval()
+    else:
+        ends = VARIANTS["S"].last_block_indexes
+        network = ClassifierMViT(INPUTS[name], last_block_indexes=ends)
+        model = Recognizer(network, expected["shape"][1]).eval()
     load(model, tmp_path / "weights.pyth", form)
     summary = describe(model.logits(network_input(name)))
     assert summary["shape"] == expected["shape"]

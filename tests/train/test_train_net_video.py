@@ -1,5 +1,6 @@
 """Small video configs end to end: train on custom videos, evaluate, lists."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -85,11 +86,16 @@ def test_evaluation_repeats(videos, trained, tmp_path):
     weights = f"train.init_checkpoint={trained / 'model_final.pth'}"
     arguments = custom_run(videos, tmp_path)
     flags = [arguments[0], arguments[1], *arguments[4:]]  # the folder for testing is enough
-    start("--eval-only", *flags, weights)
+    dump = tmp_path / "result.pkl"
+    start("--eval-only", "--dump", str(dump), *flags, weights)
     first, again = (np.load(folder / "video_scores.npz") for folder in (trained, tmp_path))
     assert set(first) == set(again)
     for key in set(first):
         assert np.array_equal(first[key], again[key])
+    samples = pickle.loads(dump.read_bytes())
+    assert {sample["filename"] for sample in samples} == set(first["file_name"])
+    rows = np.stack([sample["pred_score"].numpy() for sample in samples])
+    assert np.array_equal(np.sort(rows, axis=0), np.sort(first["scores"], axis=0))
 
 
 def test_lists(videos, trained, tmp_path, caplog):
@@ -125,6 +131,28 @@ def test_a_config_whose_data_are_absent(tmp_path, monkeypatch):
         UserError, match="list of videos kinetics400/train.csv does not exist .*READ"
     ):
         start("--config-file", KINETICS, *TINY, f"train.output_dir={tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config-file", KINETICS, "--dump", "x.pkl"], "--dump is for --eval-only: add it"),
+        (["--config-file", "quickstart", "--eval-only", "--dump", "x.pkl"], "is of a detector"),
+        (
+            [
+                "--config-file",
+                KINETICS,
+                "--eval-only",
+                "--dump=x.pkl",
+                "dataloader.evaluator.0.dump=y",
+            ],
+            "--dump x.pkl and .*=y contradict each other",
+        ),
+    ],
+)
+def test_a_dump_that_cannot_be_made(flags, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        start(*flags, f"train.output_dir={tmp_path / 'run'}")
 
 
 def test_a_flag_without_a_path(tmp_path):

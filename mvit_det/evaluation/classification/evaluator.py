@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from mvit_det.errors import UserError, check_count, not_finite
+from mvit_det.evaluation.classification.dump import check_dump, write_dump
 from mvit_det.evaluation.classification.examples import Example, Examples, draw_sheet
 from mvit_det.evaluation.classification.files import save_predictions
 from mvit_det.evaluation.classification.metrics import Predictions, best_classes, unique_names
@@ -43,11 +44,14 @@ class ClassificationAccuracy(DatasetEvaluator):
         classes: evaluate only the first outputs of the model, this many; by default all. The 19168
             outputs of the published ImageNet-21K models begin with the 1000 classes of ImageNet-1K.
         num_examples: number of correct and of wrong images on the sheet.
+        dump: file that gets the scores of all images, in the order of the dataset, for MMAction2's
+            and MMPretrain's tools (`write_dump`); 4 bytes of memory per image and class.
         pixel_mean: subtracted from the model's inputs, RGB from 0 to 1; for the sheet only.
         pixel_std: divisor of the model's inputs, RGB; for the sheet only.
 
     Raises:
-        UserError: a count is not a whole number of at least 1.
+        UserError: a count is not a whole number of at least 1, or ``dump`` does not end in .pkl or
+            .pickle.
     """
 
     # what is counted, and the number of axes of its scores
@@ -61,15 +65,19 @@ class ClassificationAccuracy(DatasetEvaluator):
         class_names: Sequence[str] | None = None,
         classes: int | None = None,
         num_examples: int = 12,
+        dump: str | None = None,
         pixel_mean: Sequence[float] = (0.485, 0.456, 0.406),
         pixel_std: Sequence[float] = (0.229, 0.224, 0.225),
     ) -> None:
         counts = {} if classes is None else {"classes": classes}
         check_count(type(self).__name__, num_examples=num_examples, **counts)
+        if dump is not None:
+            check_dump(dump)
         self._dataset_name = dataset_name
         self._class_names = class_names
         self._folder = Path(output_dir) if output_dir is not None else None
         self._classes = classes
+        self._dump = Path(dump) if dump is not None else None
         self._new_examples = lambda: Examples(num_examples, pixel_mean, pixel_std)
         self.reset()
 
@@ -79,7 +87,8 @@ class ClassificationAccuracy(DatasetEvaluator):
         self._files: list[str] = []
         # NOTE: one growing buffer each. Many small arrays, allocated between the large ones of the
         # batches, would fragment the memory: gigabytes for 19168 classes.
-        self._columns = (bytearray(), bytearray(), bytearray())
+        # Labels, best classes, their scores; and for a dump all scores.
+        self._columns = (bytearray(), bytearray(), bytearray(), bytearray())
         self._examples = self._new_examples()
 
     def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
@@ -97,7 +106,8 @@ class ClassificationAccuracy(DatasetEvaluator):
         """
         rows, files, labels, scores = self._valid_inputs(inputs, outputs.float().cpu())
         best, classes = best_classes(scores)
-        for buffer, values in zip(self._columns, (labels.int(), classes.int(), best)):
+        columns = (labels.int(), classes.int(), best, *([scores] if self._dump else []))
+        for buffer, values in zip(self._columns, columns):
             buffer += values.numpy().tobytes()
         self._files += files
         if self._folder is not None:
@@ -121,15 +131,25 @@ class ClassificationAccuracy(DatasetEvaluator):
             return self._no_results()
         names, files, columns, correct, wrong = zip(*gathered)
         file_name = np.array(list(chain(*files)), np.str_)
-        label, classes, best = (b"".join(parts) for parts in zip(*columns))
+        label, classes, best, scores = (b"".join(parts) for parts in zip(*columns))
         predictions = Predictions(
             unique_names(names[0]),
             file_name,
             np.frombuffer(label, np.int32),
             np.frombuffer(classes, np.int32).reshape(len(file_name), -1),
             np.frombuffer(best, np.float32).reshape(len(file_name), -1),
-        ).deduplicate()
-        return self._report(predictions, list(chain(*correct)), list(chain(*wrong)))
+        )
+        rows = predictions.unique_rows()
+        if self._dump:
+            order = np.sort(rows)  # that of the dataset
+            table = np.frombuffer(scores, np.float32).reshape(len(file_name), -1)
+            self._write_dump(self._dump, file_name[order], predictions.label[order], table[order])
+        return self._report(predictions.select(rows), list(chain(*correct)), list(chain(*wrong)))
+
+    def _write_dump(self, path: Path, *columns: np.ndarray) -> None:
+        """Write file names (N,), labels (N,) and scores (N, K) with `write_dump`."""
+        with log_write_errors(f"Scores of {len(columns[0])} {self.KIND}", path):
+            write_dump(path, *columns)
 
     def _no_results(self) -> dict[str, dict[str, float]]:
         logger.warning("%s received no readable %s.", type(self).__name__, self.KIND[:-1])

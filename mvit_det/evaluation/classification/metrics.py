@@ -65,13 +65,16 @@ class Predictions:
         """(N,) bool, whether the best class is the true one."""
         return self.classes[:, 0] == self.label
 
-    def deduplicate(self) -> "Predictions":
-        """Sort by file name and label; drop duplicates of both, the padding of samplers."""
+    def unique_rows(self) -> np.ndarray:
+        """Return the indices of rows by file name and label; duplicates, as samplers pad, once."""
         order = np.lexsort((self.classes[:, 0], self.scores[:, 0], self.label, self.file_name))
         name, label = self.file_name[order], self.label[order]
         first = np.ones(len(order), bool)
         first[1:] = (name[1:] != name[:-1]) | (label[1:] != label[:-1])
-        rows = order[first]
+        return order[first]
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Return the rows of these indices, in their order."""
         columns = ("file_name", "label", "classes", "scores")
         return replace(self, **{column: getattr(self, column)[rows] for column in columns})
 

@@ -190,6 +190,12 @@ class ViewAccuracy(ClassificationAccuracy):
         predictions = predictions_of_videos(class_names, file_name, label, means)
         candidates = (lowest_keys(chain(*kept), examples.count, 2) for kept in (correct, wrong))
         metrics = self._report(predictions, *_split_by_outcome(predictions, chain(*candidates)))
+        if self._dump:
+            # In the order of the dataset, in which samplers give the clips to the processes.
+            listed = [key[:2] for key in self._store.keys] if self._store is not None else total
+            place = {video: index for index, video in enumerate(dict.fromkeys(listed))}
+            order = np.argsort([place[video] for video in videos])
+            self._write_dump(self._dump, file_name[order], label[order], means[order])
         if self._folder is not None:
             columns = (np.array(class_names, np.str_), file_name, label)
             arrays: dict[str, Any] = dict(zip(NAMED, columns))

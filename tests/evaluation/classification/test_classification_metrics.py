@@ -89,7 +89,8 @@ def test_classes_count_equally_in_the_mean():
 def test_duplicate_images_count_once():
     scores = torch.eye(3)[[0, 1, 0, 0, 2]]
     files = ["b", "a", "b", "c", "c"]  # c has two labels
-    once = predicted(scores, [0, 2, 0, 0, 1], file_name=files).deduplicate()
+    once = predicted(scores, [0, 2, 0, 0, 1], file_name=files)
+    once = once.select(once.unique_rows())
     assert once.file_name.tolist() == ["a", "b", "c", "c"]
     assert once.label.tolist() == [2, 0, 0, 1]
     assert once.correct.tolist() == [False, True, True, False]
