@@ -123,8 +123,7 @@ def classify(model, path, image_id):
     """Return the entry of a whole video, whose scores are the mean over clips and crops."""
     times, frames = read_video(path)
     clips = [sample_clip(times, k, RULE["clips"]) for k in range(RULE["clips"])]
-    crops = (crop[None] for clip in clips for crop in prepare(frames[clip]))
-    scores = np.concatenate([model(crop) for crop in crops]).mean(axis=0)
+    scores = np.mean([model(c[None])[0] for clip in clips for c in prepare(frames[clip])], axis=0)
     names = [{"category_id": c["id"], "name": c["name"]} for c in MODEL["categories"]]
     rows = [{**names[k], "score": float(scores[k])} for k in np.argsort(-scores, kind="stable")[:5]]
     return {"image_id": image_id, "classes": rows}

@@ -130,12 +130,9 @@ class Task:
         predict_inputs: the arguments of ``python -m mvit_det.predict``.
         headlines: the most important metrics, in this order.
         output_files: what evaluations write to the output folder: file -> description.
-<<<<<<< HEAD
         program: class of the model as a `Program`, for export.
-=======
         dump_key: config key of the file that gets the scores of all samples (--dump); "" if the
             results are not one score per class.
->>>>>>> seeds
         two_stages: the model has Detectron2's two-stage interface. FLOPs are then counted per part,
             on the conventional number of boxes; otherwise for one evaluation of the whole model.
     """
