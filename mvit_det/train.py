@@ -9,7 +9,7 @@ from functools import partial
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import mvit_det
@@ -162,18 +162,22 @@ def _log_to(folder: str, rank: int) -> None:
     setup_logger(folder, name="mvit_det", distributed_rank=rank, configure_stdout=on_screen)
 
 
+def _exported_model(cfg: DictConfig) -> ExportedModel | None:
+    """Open ``train.init_checkpoint`` if it is the folder of an exported model."""
+    path = OmegaConf.select(cfg, "train.init_checkpoint")
+    if not is_export(path):
+        return None
+    precision = cfg.train.get("eval_precision", "fp32")
+    return ExportedModel(path, task_of(cfg), precision, cfg.train.device)
+
+
 def main(args: Namespace) -> None:
     """Run one process of the training or of the evaluation."""
     with reading_once():  # until the data sets are built
         cfg, config_file = setup(args)
         set_everywhere(use_pictures, configured_pictures(cfg))
         if args.eval_only:
-            path = cfg.train.init_checkpoint
-            exported = None
-            if is_export(path):
-                precision = cfg.train.get("eval_precision", "fp32")
-                exported = ExportedModel(path, task_of(cfg), precision, cfg.train.device)
-            evaluate(cfg, resume=args.resume, model=exported)
+            evaluate(cfg, resume=args.resume, model=_exported_model(cfg))
         else:
             task = task_of(cfg)
             judge = partial(task.check_test_data, cfg)

@@ -20,7 +20,7 @@ KEYS = ("format", "precision", "task", "inputs", "outputs", "categories", "prepr
 
 def is_export(path: str | os.PathLike | None) -> bool:
     """Return whether a path is a folder, which is no checkpoint."""
-    return path is not None and Path(path).is_dir()
+    return bool(path) and os.path.isdir(path or "")
 
 
 def read_model_json(folder: Path) -> dict[str, Any]:
