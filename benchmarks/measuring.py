@@ -22,9 +22,9 @@ SIDES = ("ours", "peer")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 COMPARE = Path(__file__).resolve().parent / "compare.py"
 KEEP = "keep"  # asks for the outcome of a run
-# Importing mvit_det makes torch take large pages; a peer is measured as its users run it. Export
-# needs the embedded host.
-ENVIRONMENTS = {"peer": {"THP_MEM_ALLOC_ENABLE": "0"}, "prepare": {"MVIT_DET_HOST": "embedded"}}
+# Importing mvit_det makes torch take large pages; a peer is measured as its users run it.
+PEER = {"THP_MEM_ALLOC_ENABLE": "0"}
+ENVIRONMENTS = {"peer": PEER, "prepare": {"MVIT_DET_HOST": "embedded"}}  # which export needs
 
 
 # --------------------------------------------------------------------------- the measured processes
