@@ -279,7 +279,7 @@ def test_a_run_uses_the_format_of_its_config(monkeypatch, node):
     cfg = OmegaConf.create({"dataloader": {"pictures": node} if node else {}})
     seen = []
     monkeypatch.setattr(train, "setup", lambda args: (cfg, None))
-    monkeypatch.setattr(train, "evaluate", lambda cfg, resume: seen.append(current_pictures()))
+    monkeypatch.setattr(train, "evaluate", lambda cfg, **_: seen.append(current_pictures()))
     train.main(SimpleNamespace(eval_only=True, resume=False))
     assert seen == [PictureFormat(value_range=[0, 4095] if node else None)]
     mapper = TolerantMapper(is_train=True, augmentations=[], image_format="RGB")
