@@ -86,11 +86,13 @@ class ShiftedWindows(Windows):
         grid = x.shape[1:-2]
         padding = [p for n, whole in zip(grid, self._padded(grid)) for p in (whole - n, 0)]
         x = F.pad(x, [0, 0, 0, 0, *reversed(padding)])
-        return super().split(_roll(x, [-n for n in self._shifts(grid)]))
+        return super().split(_rotate(x, self._shifts(grid)))
 
     def merge(self, x: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
         """Merge (B * windows, heads, N, D) into (B, *grid, heads, D), without the padding."""
-        x = _roll(super().merge(x, self._padded(grid)), self._shifts(grid))
+        whole = self._padded(grid)
+        x = super().merge(x, whole)
+        x = _rotate(x, [n - shift for n, shift in zip(whole, self._shifts(grid))])
         for axis, n in enumerate(grid):
             x = x.narrow(1 + axis, 0, n)
         return x
@@ -139,9 +141,14 @@ def _sizes(grid: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, grid) if torch.jit.is_tracing() else grid)
 
 
-def _roll(x: torch.Tensor, shifts: Sequence[int]) -> torch.Tensor:
-    """Shift (B, *grid, heads, D) cyclically along the axes of the grid."""
-    return x.roll(tuple(shifts), tuple(range(1, 1 + len(shifts))))
+def _rotate(x: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Move the first tokens of (B, *grid, heads, D) along each axis of the grid to its end."""
+    if not is_exporting():
+        return x.roll([-n for n in counts], list(range(1, 1 + len(counts))))
+    for axis, count in enumerate(counts, start=1):  # ONNX has no roll by a symbol
+        places = torch.arange(x.shape[axis], device=x.device) + count
+        x = x.index_select(axis, places % torch.scalar_tensor(x.shape[axis], dtype=torch.int64))
+    return x
 
 
 class _SplitWindows(torch.autograd.Function):

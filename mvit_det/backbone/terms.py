@@ -111,7 +111,7 @@ class RegionMask:
         """Make logits (G, heads, Nq, Nk) between regions very negative."""
         differ = self.region_q != self.region_k.transpose(2, 3)
         mask = differ.to(logits.dtype) * MASK
-        return (logits.unflatten(0, (-1, len(mask))) + mask).flatten(0, 1)
+        return (logits.unflatten(0, (-1, mask.shape[0])) + mask).flatten(0, 1)
 
 
 LogitTerm = QueryPosition | KeyPosition | RegionMask
