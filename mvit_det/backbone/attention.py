@@ -156,9 +156,7 @@ class MultiScaleAttention(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         return tokens
 
-    def terms(
-        self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...], like: torch.Tensor
-    ) -> Terms:
+    def terms(self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...], like: torch.Tensor) -> Terms:
         """Look up what enters attention beside q, k and v.
 
         Args:

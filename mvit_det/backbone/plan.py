@@ -114,7 +114,8 @@ def multiscale_plan(
         last_block_indexes: index of the last block of each stage, counted from 0.
         grid: nominal tokens along each axis after the patch embedding.
         stride_kv: key/value pooling stride of stage 1, the adaptive stride of section 4.4.
-        window, full_attention: as of `set_windows`.
+        window: attention window in stage 1, in tokens; None for full attention everywhere.
+        full_attention: blocks without windows.
         coarse_kv: blocks whose keys and values are pooled once more by 2, see the NOTE below.
         expand_in: ``"attention"`` doubles the channels in the attention of a stage's first block
             (appendix B.1), ``"mlp"`` in the MLP of the previous stage's last block (MViTv1, and the
@@ -264,12 +265,13 @@ def set_pooling(plan: Sequence[BlockSpec], full_pooling: str) -> list[BlockSpec]
     Raises:
         ValueError: ``full_pooling`` has another letter.
     """
-    check_letters(full_pooling=full_pooling)
-    strides = [(("q", spec.stride_q), ("k", spec.stride_kv), ("v", spec.stride_kv)) for spec in plan]
-    return [
-        replace(spec, pooled="".join(n for n, s in pairs if n in full_pooling or max(s) > 1))
-        for spec, pairs in zip(plan, strides)
-    ]
+    check_letters("full_pooling", full_pooling)
+
+    def pooled(spec: BlockSpec) -> str:
+        strides = {"q": spec.stride_q, "k": spec.stride_kv, "v": spec.stride_kv}
+        return "".join(n for n, s in strides.items() if n in full_pooling or max(s) > 1)
+
+    return [replace(spec, pooled=pooled(spec)) for spec in plan]
 
 
 def window_of(size: int | Sequence[int], grid: Axes) -> Axes | list[Axes] | None:
@@ -284,15 +286,14 @@ def total_stride(plan: Sequence[BlockSpec]) -> Axes:
     return tuple(map(prod, zip(*(spec.stride_q for spec in plan))))
 
 
-def check_letters(**letters: str) -> None:
-    """Check that each value names some of q, k and v once each.
+def check_letters(name: str, value: str, least: int = 0) -> None:
+    """Check that a value names some of q, k and v once each.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not, or names fewer than ``least``.
     """
-    for name, value in letters.items():
-        if not isinstance(value, str) or sorted(set(value) & set("qkv")) != sorted(value):
-            raise ValueError(f"{name}={value!r} must have letters of 'qkv', each at most once.")
+    if sorted({*value} & {*"qkv"}) != sorted(value) or len(value) < least:
+        raise ValueError(f"{name}={value!r} must have letters of 'qkv', each at most once.")
 
 
 def _check_numbers(

@@ -36,8 +36,8 @@ class MViT(MultiscaleTransformer, Backbone):
         last_block_indexes: last block of each stage; ``mvit_det.backbone.VARIANTS`` has them.
         qkv_pool_kernel: kernel of the pooling convolutions.
         adaptive_kv_stride: key/value pooling stride of stage 1; halves from stage to stage.
-        adaptive_window_size: window of stage 1 in tokens; halves from stage to stage. Or a list with
-            one per stage. 0 for full attention everywhere, as in the classifier.
+        adaptive_window_size: window of stage 1 in tokens, which halves from stage to stage; or a
+            list with one per stage. 0 for full attention everywhere, as in the classifier.
         residual_pooling: add the pooled query to the attention output (Eq. 5).
         mlp_ratio: hidden width of the MLP over the attention width.
         qkv_bias: whether q, k and v have a bias.
@@ -55,8 +55,8 @@ class MViT(MultiscaleTransformer, Backbone):
         fused_attention: never store the attention map; off, the plain reference form.
         attention: ``"hwin"``, hybrid windows: full attention in the last blocks of the last three
             stages; ``"windows"`` everywhere; ``"swin"``, shifted in every second block; ``"full"``.
-        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT, whose
-            arguments are ``mvit_det.backbone.VIT_B``.
+        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT
+            (``mvit_det.backbone.VIT_B`` has its arguments).
         halving_blocks: blocks that pool their queries by 2, which halves the grid; None for the
             first block of every stage but the first.
         full_pooling: which of q, k and v are pooled in all blocks, not only where the stride is
@@ -115,8 +115,8 @@ class MViT(MultiscaleTransformer, Backbone):
             )
         if coarse_global_kv and width_growth == 1:
             raise ValueError(
-                "coarse_global_kv=True is for multiscale networks, as Detectron2's: set it to False "
-                "with width_growth=1."
+                "coarse_global_kv=True is for Detectron2's multiscale networks: set it to False with "
+                "width_growth=1."
             )
         grid = divide((img_size, img_size), patch_stride)
         plan = multiscale_plan(

@@ -61,10 +61,10 @@ class ClassifierMViT(MultiscaleTransformer):
         attention: ``"full"``; ``"windows"``; ``"swin"``, shifted in every second block; or
             ``"hwin"``, full in the last blocks of the last three stages. Windows exclude a class
             token.
-        adaptive_window_size: window of stage 1 in tokens; halves from stage to stage. Or a list with
-            one per stage.
-        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT, whose
-            arguments are ``mvit_det.backbone.VIT_B``.
+        adaptive_window_size: window of stage 1 in tokens, which halves from stage to stage; or a
+            list with one per stage.
+        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT
+            (``mvit_det.backbone.VIT_B`` has its arguments).
         halving_blocks: blocks that pool their queries by 2, which halves the grid; None for the
             first block of every stage but the first.
         full_pooling: which of q, k and v are pooled in all blocks, not only where the stride is
