@@ -258,8 +258,8 @@ class MultiScaleAttention(nn.Module):
             class_out = class_logits.softmax(dim=-1) @ v
         weights = logits.softmax(dim=-1)
         out = weights @ v
-        for term in terms.values:
-            out = out + term.output(term.sums(weights[..., -keys:]))
+        for value_term in terms.values:
+            out = out + value_term.output(value_term.sums(weights[..., -keys:]))
         return out, class_out
 
 

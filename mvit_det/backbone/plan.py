@@ -205,18 +205,18 @@ def set_windows(
     """
     if window is None:
         return list(plan)
-    per_stage = [] if isinstance(window[0], int) else list(window)
+    per_stage: Sequence[Any] = [] if isinstance(window[0], int) else window
     if per_stage and len(per_stage) != plan[-1].stage + 1:
         raise ValueError(f"{per_stage} must be one window, or one for each stage.")
-    blocks, current = [], window
+    blocks, size = [], window
     for index, spec in enumerate(plan):
         # A stage's first block still works on the grid, and so the window, of the previous stage.
         if per_stage:
-            current = tuple(n * s for n, s in zip(per_stage[spec.stage], spec.stride_q))
-        block_window = None if index in full_attention else current
-        _check_window(block_window, spec.stride_q, spec.stride_kv, index)
-        blocks.append(replace(spec, window=block_window, shifted=index in shifted))
-        current = divide(current, spec.stride_q)
+            size = tuple(n * s for n, s in zip(per_stage[spec.stage], spec.stride_q))
+        own: Any = None if index in full_attention else size
+        _check_window(own, spec.stride_q, spec.stride_kv, index)
+        blocks.append(replace(spec, window=own, shifted=index in shifted))
+        size = divide(size, spec.stride_q)  # type: ignore[arg-type]
     return blocks
 
 
@@ -274,11 +274,31 @@ def set_pooling(plan: Sequence[BlockSpec], full_pooling: str) -> list[BlockSpec]
     return [replace(spec, pooled=pooled(spec)) for spec in plan]
 
 
-def window_of(size: int | Sequence[int], grid: Axes) -> Axes | list[Axes] | None:
-    """Make square windows of a side, or one side per stage, in tokens; time is not divided."""
-    if isinstance(size, int):
-        return (*grid[:-2], size, size) if size else None
-    return [(*grid[:-2], side, side) for side in size]
+def plan_from_arguments(
+    arguments: Mapping[str, Any], *, grid: Axes, stride_kv: Axes, coarse_kv: Collection[int] = ()
+) -> list[BlockSpec]:
+    """Lay out the blocks of a backbone from the arguments of its constructor.
+
+    Args:
+        arguments: ``locals()`` of a constructor that has ``attention``, ``adaptive_window_size``
+            (side of a square, 0 for none, or one per stage), ``full_pooling`` and those of
+            `multiscale_plan` under these names.
+        grid: nominal tokens along each axis.
+        stride_kv: key/value pooling stride of stage 1.
+        coarse_kv: as of `multiscale_plan`.
+    """
+    names = "embed_dim num_heads last_block_indexes expand_in drop_path_rate width_growth"
+    same = {name: arguments[name] for name in [*names.split(), "halving_blocks"]}
+    plan = multiscale_plan(**same, grid=grid, stride_kv=stride_kv, coarse_kv=coarse_kv)
+
+    def square(side: int) -> Axes:
+        return (*grid[:-2], side, side)  # of clips, over all time
+
+    side = arguments["adaptive_window_size"]
+    several = not isinstance(side, int)
+    window = list(map(square, side)) if several else square(side) if side else None
+    plan = set_attention(plan, arguments["attention"], window)
+    return set_pooling(plan, arguments["full_pooling"])
 
 
 def total_stride(plan: Sequence[BlockSpec]) -> Axes:

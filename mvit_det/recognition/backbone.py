@@ -5,16 +5,10 @@ from functools import partial
 
 from torch import nn
 
-from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
+from mvit_det.backbone import BlockOptions, MultiscaleTransformer
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.mvit import Recompute
-from mvit_det.backbone.plan import (
-    divide,
-    set_attention,
-    set_pooling,
-    total_stride,
-    window_of,
-)
+from mvit_det.backbone.plan import divide, plan_from_arguments, total_stride
 
 # Arguments of all released video models that differ from the defaults, which are for images; to be
 # used with input_size=(T, H, W).
@@ -116,19 +110,7 @@ class ClassifierMViT(MultiscaleTransformer):
         per_axis = (patch_kernel, patch_stride, patch_padding, pool_kernel, adaptive_kv_stride)
         _check_axes(input_size, *per_axis)
         grid = divide(input_size, patch_stride)
-        plan = multiscale_plan(
-            embed_dim=embed_dim,
-            num_heads=num_heads,
-            last_block_indexes=last_block_indexes,
-            grid=grid,
-            stride_kv=tuple(adaptive_kv_stride),
-            expand_in=expand_in,
-            drop_path_rate=drop_path_rate,
-            width_growth=width_growth,
-            halving_blocks=halving_blocks,
-        )
-        plan = set_attention(plan, attention, window_of(adaptive_window_size, grid))
-        plan = set_pooling(plan, full_pooling)
+        plan = plan_from_arguments(locals(), grid=grid, stride_kv=tuple(adaptive_kv_stride))
         super().__init__(
             plan,
             PatchEmbed(patch_kernel, patch_stride, patch_padding, in_chans, embed_dim),
