@@ -5,7 +5,7 @@ Read ``plan.py`` first, then ``mvit.py``, then ``attention.py``.
 
 from mvit_det.backbone.mvit import MultiscaleTransformer
 from mvit_det.backbone.plan import BlockOptions, BlockSpec, multiscale_plan
-from mvit_det.backbone.variants import VARIANTS, Variant
+from mvit_det.backbone.variants import VARIANTS, VIT_B, Variant
 
 MViT = MultiscaleTransformer  # its earlier name, which saved configs and custom code may use
 
@@ -14,6 +14,7 @@ __all__ = [
     "BlockSpec",
     "MultiscaleTransformer",
     "VARIANTS",
+    "VIT_B",
     "Variant",
     "multiscale_plan",
 ]

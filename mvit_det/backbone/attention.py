@@ -1,4 +1,4 @@
-"""Pooling attention with decomposed relative position and residual pooling (paper, section 4.1).
+"""Pooling attention with relative position and residual pooling (paper, section 4.1).
 
 Legend: B = batch, grid = (H, W) or (T, H, W) tokens, C = channels, D = channels per head,
 G = groups of tokens that attend to each other (windows), Nq, Nk = queries and keys in a group,
@@ -6,21 +6,25 @@ nq, nk = the same along one axis. The class token, if any, is kept apart from th
 to all tokens and all attend to it; it is not pooled and has no position and no residual pooling.
 """
 
-import math
+from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from mvit_det.backbone.chunked_attention import attend
-from mvit_det.backbone.cpu import is_exporting
-from mvit_det.backbone.partition import Full, Windows
-from mvit_det.backbone.plan import BlockOptions, BlockSpec, divide
+from mvit_det.backbone.partition import build_partition
+from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.pooling import build_pool, pool_heads
-from mvit_det.backbone.position import relative_position
+from mvit_det.backbone.position import RelativeTable, relative_position, relative_tables
 from mvit_det.backbone.products import Linear, linear
-
-AXIS_NAMES = {2: ("h", "w"), 3: ("t", "h", "w")}
+from mvit_det.backbone.terms import (
+    KeyPosition,
+    QueryPosition,
+    RegionMask,
+    Terms,
+    ValuePosition,
+    span_of,
+)
 
 
 class MultiScaleAttention(nn.Module):
@@ -32,6 +36,8 @@ class MultiScaleAttention(nn.Module):
 
     NOTE: Eq. 3 of the paper scales both terms by 1/sqrt(D). All released code leaves E unscaled, as
     above, and the published weights were trained that way.
+
+    Other kinds of position and the mask of shifted windows are `Terms` of the same attention.
 
     Args:
         spec: sizes, strides and window of this block.
@@ -49,23 +55,27 @@ class MultiScaleAttention(nn.Module):
         self.qkv = Linear(spec.dim_in, 3 * spec.dim_attention, bias=options.qkv_bias)
         self.proj = Linear(spec.dim_attention, spec.dim_attention)
         for name, stride in (("q", spec.stride_q), ("k", spec.stride_kv), ("v", spec.stride_kv)):
-            self.add_module(f"pool_{name}", build_pool(head_dim, options.pool_kernel, stride))
-            self.add_module(f"norm_{name}", options.norm_layer(head_dim))
+            pooled = name in spec.pooled
+            pool = build_pool(head_dim, options.pool_kernel, stride) if pooled else nn.Identity()
+            self.add_module(f"pool_{name}", pool)
+            norm = options.norm_layer(head_dim) if pooled else nn.Identity()
+            self.add_module(f"norm_{name}", norm)
 
-        self.partition_q: Full | Windows = Full()
-        self.partition_kv: Full | Windows = Full()
-        if spec.window is not None:
-            self.partition_q = Windows(divide(spec.window, spec.stride_q))
-            self.partition_kv = Windows(divide(spec.window, spec.stride_kv))
+        self.partition_q = build_partition(spec.window, spec.stride_q, spec.shifted)
+        self.partition_kv = build_partition(spec.window, spec.stride_kv, spec.shifted)
 
-        self.rel_pos_names: tuple[str, ...] = ()
+        axes = len(spec.grid)
+        self.tables: list[RelativeTable] = []
         if options.use_rel_pos:
-            self.rel_pos_names = tuple(f"rel_pos_{axis}" for axis in AXIS_NAMES[len(spec.grid)])
-            for name, nq, nk in zip(self.rel_pos_names, spec.grid_q, spec.grid_kv):
-                table = nn.Parameter(torch.zeros(2 * max(nq, nk) - 1, head_dim))
-                if not options.rel_pos_zero_init:
-                    nn.init.trunc_normal_(table, std=0.02)
-                self.register_parameter(name, table)
+            self.tables = relative_tables(axes, options.rel_pos_tables, options.rel_pos_on)
+            # The codes of a table of all axes are as wide as there are keys: nothing is saved.
+            self.fused &= all(len(range(axes)[table.axes]) < axes for table in self.tables)
+        for table in self.tables:
+            sizes = zip(spec.grid_q[table.axes], spec.grid_kv[table.axes])
+            rows = nn.Parameter(torch.zeros(*(2 * max(pair) - 1 for pair in sizes), head_dim))
+            if not options.rel_pos_zero_init:
+                nn.init.trunc_normal_(rows, std=0.02)
+            self.register_parameter(table.name, rows)
 
     def forward(
         self, x: torch.Tensor, class_token: torch.Tensor | None = None
@@ -81,10 +91,10 @@ class MultiScaleAttention(nn.Module):
         """
         q, k, v = self.project_and_pool(x)
         grid_q, grid_kv = q.shape[1:-2], k.shape[1:-2]
-        positions = self.relative_positions(grid_q, grid_kv)
+        terms = self.terms(grid_q, grid_kv, q)
         attend = self.attend_fused if self.fused else self.attend_plain
         class_qkv = None if class_token is None else self.project_class_token(class_token)
-        out, class_out = attend(q, k, v, positions, class_qkv)
+        out, class_out = attend(q, k, v, terms, class_qkv)
         out = self.partition_q.merge(out, grid_q)
         if self.residual_pooling:
             out = out + q  # Eq. 5
@@ -146,30 +156,35 @@ class MultiScaleAttention(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         return tokens
 
-    def relative_positions(
-        self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...]
-    ) -> list[torch.Tensor]:
-        """Look up R of Eq. 4 for every axis.
+    def terms(self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...], like: torch.Tensor) -> Terms:
+        """Look up what enters attention beside q, k and v.
 
         Args:
             grid_q: tokens of the pooled queries along each axis.
             grid_kv: tokens of the pooled keys along each axis.
+            like: tensor whose dtype and device masks have.
 
         Returns:
-            Per axis (nq, nk, D), for one group of tokens; [] without relative position.
+            Terms for one group of tokens: of the logits, of the output.
         """
-        extents = zip(self.partition_q.extent(grid_q), self.partition_kv.extent(grid_kv))
-        return [
-            relative_position(getattr(self, name), nq, nk)
-            for name, (nq, nk) in zip(self.rel_pos_names, extents)
-        ]
+        extent_q, extent_k = self.partition_q.extent(grid_q), self.partition_kv.extent(grid_kv)
+        kinds = {"q": QueryPosition, "k": KeyPosition, "v": ValuePosition}
+        found: dict[str, list] = {carrier: [] for carrier in kinds}
+        for table in self.tables:
+            axes = table.axes
+            rows = relative_position(getattr(self, table.name), extent_q[axes], extent_k[axes])
+            spans = span_of(extent_q, axes), span_of(extent_k, axes)
+            found[table.carrier].append(kinds[table.carrier](rows, *spans))
+        regions = self.partition_q.regions(grid_q, like), self.partition_kv.regions(grid_kv, like)
+        masks = [RegionMask(region_q, region_k) for region_q, region_k in zip(*regions)]
+        return Terms([*found["q"], *found["k"], *masks], found["v"])
 
     def attend_fused(
         self,
         q: torch.Tensor,
         k: torch.Tensor,
         v: torch.Tensor,
-        positions: list[torch.Tensor],
+        terms: Terms,
         class_qkv: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend exactly, position included, without storing the (Nq, Nk) attention map.
@@ -182,36 +197,37 @@ class MultiScaleAttention(nn.Module):
 
         The class token has zeros in these columns. Its query is one row and attends in a separate
         call, since concatenating it with the others would copy them all. ``spare_columns`` of
-        zeros may follow.
+        zeros may follow. Columns of v become sums of the weights by coordinate.
 
         Arguments and results are those of ``attend_plain``.
         """
-        q = self.partition_q.split(q)
-        k = self.partition_kv.split(k * self.scale)
-        v = self.partition_kv.split(v)
-        head_dim = q.shape[-1]
-        if positions:
-            extent = [table.shape[1] for table in positions]
-            spare = spare_columns(head_dim + sum(extent), q.device)
-            zeros = q.new_zeros(1).expand(*q.shape[:-1], spare)
-            q = torch.cat([q, *axis_terms(q, positions), zeros], dim=-1)
-            code = F.pad(coordinate_code(extent, k), (0, spare))
-            k = torch.cat([k, code.expand(*k.shape[:-1], -1)], dim=-1)
+        q, k, v = self.partition_q.split(q), self.partition_kv.split(k), self.partition_kv.split(v)
+        columns = [term.columns(q, k) for term in terms.logits]
+        sums = [term.columns(v) for term in terms.values]
+        widths = [v.shape[-1], *(part.shape[-1] for part in sums)]
+        v = append(v, sums, sum(widths))
+        width = max(q.shape[-1] + sum(part.shape[-1] for part, _ in columns), v.shape[-1])
+        width += spare_columns(width, q.device)
+        q = append(q, [part for part, _ in columns], width)
+        k = append(k * self.scale, [part for _, part in columns], width)
         class_out = None
         if class_qkv is not None:
-            padding = (0, q.shape[-1] - head_dim)
-            class_q, class_k = (F.pad(token, padding) for token in class_qkv[:2])
-            k = torch.cat([class_k * self.scale, k], dim=2)
-            v = torch.cat([class_qkv[2], v], dim=2)
-            class_out = attend(class_q, k, v)
-        return attend(q, k, v), class_out
+            class_q, class_k, class_v = class_qkv
+            class_q, class_k = (append(x, [], width) for x in (class_q, class_k * self.scale))
+            k = torch.cat([class_k, k], dim=2)
+            v = torch.cat([append(class_v, [], v.shape[-1]), v], dim=2)
+            class_out = attend(class_q, k, v)[..., : widths[0]]
+        out, *sums = attend(q, k, v).split(widths, dim=-1)
+        for term, part in zip(terms.values, sums):
+            out = out + term.output(part)
+        return out, class_out
 
     def attend_plain(
         self,
         q: torch.Tensor,
         k: torch.Tensor,
         v: torch.Tensor,
-        positions: list[torch.Tensor],
+        terms: Terms,
         class_qkv: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend as Eq. 2 to 4 are written: the readable reference, used to count FLOPs.
@@ -220,7 +236,7 @@ class MultiScaleAttention(nn.Module):
             q: (B, *grid_q, heads, D), pooled.
             k: (B, *grid_kv, heads, D), pooled.
             v: (B, *grid_kv, heads, D), pooled.
-            positions: per axis (nq, nk, D), R of Eq. 4; empty for none.
+            terms: relative position (E in Eq. 3) and masks, for one group of tokens.
             class_qkv: q, k and v of the class token, each (B, heads, 1, D), or None; not with
                 windows.
 
@@ -229,63 +245,40 @@ class MultiScaleAttention(nn.Module):
             class token (B, heads, 1, D), or None.
         """
         q, k, v = self.partition_q.split(q), self.partition_kv.split(k), self.partition_kv.split(v)
+        keys = k.shape[2]
         logits = (q * self.scale) @ k.transpose(-2, -1)
-        if positions:
-            axes = len(positions)
-            extent_q = [table.shape[0] for table in positions]
-            extent_k = [table.shape[1] for table in positions]
-            # (G, heads, Nq, D) -> (G, heads, *extent_q, D); logits get *extent_q, *extent_k
-            query = q.unflatten(2, extent_q)
-            logits = logits.unflatten(3, extent_k).unflatten(2, extent_q)
-            for axis, table in enumerate(positions):
-                grid = "thw"[-axes:]
-                term = torch.einsum(f"gn{grid}d,{grid[axis]}kd->gn{grid}k", query, table)
-                shape = [1] * axes
-                shape[axis] = extent_k[axis]
-                logits = logits + term.unflatten(-1, shape)
-            logits = logits.flatten(2 + axes, -1).flatten(2, 1 + axes)
-        if class_qkv is None:
-            return logits.softmax(dim=-1) @ v, None
-        class_q, class_k, class_v = class_qkv
-        logits = torch.cat([(q * self.scale) @ class_k.transpose(-2, -1), logits], dim=-1)
-        k, v = torch.cat([class_k, k], dim=2), torch.cat([class_v, v], dim=2)
-        class_logits = (class_q * self.scale) @ k.transpose(-2, -1)
-        return logits.softmax(dim=-1) @ v, class_logits.softmax(dim=-1) @ v
+        for term in terms.logits:
+            logits = term.add_to(logits, q, k)
+        class_out = None
+        if class_qkv is not None:
+            class_q, class_k, class_v = class_qkv
+            logits = torch.cat([(q * self.scale) @ class_k.transpose(-2, -1), logits], dim=-1)
+            k, v = torch.cat([class_k, k], dim=2), torch.cat([class_v, v], dim=2)
+            class_logits = (class_q * self.scale) @ k.transpose(-2, -1)
+            class_out = class_logits.softmax(dim=-1) @ v
+        weights = logits.softmax(dim=-1)
+        out = weights @ v
+        for value_term in terms.values:
+            out = out + value_term.output(value_term.sums(weights[..., -keys:]))
+        return out, class_out
 
 
-def axis_terms(q: torch.Tensor, positions: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Compute the inner products of every query with the nk position embeddings of its coordinate.
+def append(x: torch.Tensor, columns: Iterable[torch.Tensor], width: int) -> torch.Tensor:
+    """Append columns to the vectors of tokens, and zeros up to a width.
 
     Args:
-        q: (G, heads, N, D) from a partition's split: heads after tokens in memory.
-        positions: per axis (nq, nk, D), with the product of all nq equal to N.
+        x: (G, heads, N, D).
+        columns: of these groups, heads and tokens, or equal for some of them.
+        width: of the result.
 
     Returns:
-        Per axis (G, heads, N, nk), laid out in memory like q.
+        (G, heads, N, width); ``x`` itself if there is nothing to append.
     """
-    groups, heads, _, head_dim = q.shape
-    extent = [table.shape[0] for table in positions]
-    tokens = q.transpose(1, 2)  # (G, N, heads, D), contiguous
-    terms = []
-    for axis, table in enumerate(positions):
-        weight = table.to(q.dtype).transpose(1, 2)  # (nq, D, nk)
-        if is_exporting():
-            # (nq, groups * all other axes * heads, D): one matrix per position, of any grid
-            stacked = tokens.unflatten(1, extent).movedim(1 + axis, 0)
-            product = (stacked.flatten(1, -2) @ weight).unflatten(1, stacked.shape[1:-1])
-            product = product.movedim(0, 1 + axis)
-        elif axis == len(extent) - 1:
-            # (rest, nq * heads, D) -> (nq * heads, rest, D): one matrix per position and head. Its
-            # rows are strided in memory; the batched product reads them in place.
-            stacked = tokens.reshape(-1, extent[axis] * heads, head_dim).transpose(0, 1)
-            product = torch.bmm(stacked, weight.repeat_interleave(heads, dim=0)).transpose(0, 1)
-        else:
-            # (before * nq, after, D): all tokens after the axis share one matrix
-            before = groups * math.prod(extent[:axis])
-            stacked = tokens.reshape(before * extent[axis], -1, head_dim)
-            product = torch.bmm(stacked, weight.repeat(before, 1, 1))
-        terms.append(product.reshape(groups, -1, heads, table.shape[1]).transpose(1, 2))
-    return terms
+    if x.shape[-1] == width:
+        return x
+    parts = [x, *(part.expand(*x.shape[:-1], -1) for part in columns)]
+    zeros = x.new_zeros(1).expand(*x.shape[:-1], width - sum(part.shape[-1] for part in parts))
+    return torch.cat([*parts, zeros], dim=-1)
 
 
 def spare_columns(width: int, device: torch.device) -> int:
@@ -300,21 +293,3 @@ def spare_columns(width: int, device: torch.device) -> int:
         device: where attention runs.
     """
     return 0 if device.type == "cpu" else -width % 8
-
-
-def coordinate_code(extent: list[int], like: torch.Tensor) -> torch.Tensor:
-    """One-hot encode the coordinates of a group of N tokens, for k' of ``attend_fused``.
-
-    Args:
-        extent: tokens of the group along each axis; their product is N.
-        like: tensor whose dtype and device the result has.
-
-    Returns:
-        (N, sum of extent) of zeros and ones, with one 1 per axis in each row.
-    """
-    axes = torch.meshgrid(*(torch.arange(n, device=like.device) for n in extent), indexing="ij")
-    codes = [
-        axis.flatten()[:, None] == torch.arange(n, device=like.device)
-        for axis, n in zip(axes, extent)
-    ]
-    return torch.cat(codes, dim=-1).to(like.dtype)

@@ -28,8 +28,11 @@ class MultiscaleTransformer(nn.Module):
         out_features: names of the feature maps to return.
         class_token: add a learned token that attends to all others and is read by a classifier (in
             all released models except ImageNet-1K and detection). It requires full attention.
-        pos_embed_grid: grid (H, W) of the absolute position embedding; None for a network without.
-        pos_embed_has_class_row: whether its first row belongs to a class token.
+        pos_embed_grid: grid (H, W) of the absolute position embedding ``pos_embed``, or (T, H, W)
+            of ``pos_embed_spatial`` and ``pos_embed_temporal``, which are added (as in MViTv1);
+            None for a network without.
+        pos_embed_has_class_row: whether it has a row for a class token: its first one, or
+            ``pos_embed_class``.
         activation_checkpointing: compute again in the backward pass, instead of storing it, True:
             each block; ``"branches"``: attention and MLP of each block, one at a time;
             ``"attention"`` or ``"mlp"``: one of them. A sequence has such a value per stage.
@@ -57,12 +60,12 @@ class MultiscaleTransformer(nn.Module):
         self.cls_token = _learned_embedding(1, plan[0].dim_in) if class_token else None
         if class_token and any(spec.window for spec in plan):
             raise ValueError("A class token needs full attention: use a plan without windows.")
-        self.pos_embed = None
-        self.pos_embed_grid = pos_embed_grid
-        self.pos_embed_has_class_row = pos_embed_has_class_row
+        # name of an absolute position embedding -> its axes of the grid; and that with a class row
+        self._positions: dict[str, slice] = {}
+        self._class_position: str | None = None
+        self.pos_embed_grid = tuple(pos_embed_grid or ())
         if pos_embed_grid:
-            rows = math.prod(pos_embed_grid) + pos_embed_has_class_row
-            self.pos_embed = _learned_embedding(rows, plan[0].dim_in)
+            self._add_positions(plan[0].dim_in, pos_embed_has_class_row)
         recompute = _per_stage(activation_checkpointing, plan[-1].stage + 1)
         self.blocks = nn.ModuleList(
             MultiScaleBlock(spec, options, recompute[spec.stage]) for spec in plan
@@ -123,13 +126,32 @@ class MultiscaleTransformer(nn.Module):
         """
         x = self.patch_embed(x)
         class_token = None if self.cls_token is None else self.cls_token.expand(x.shape[0], -1, -1)
-        if self.pos_embed is None or self.pos_embed_grid is None:
-            return x, class_token
-        rows: torch.Tensor = self.pos_embed
-        if self.pos_embed_has_class_row:
-            class_row, rows = rows[:, :1], rows[:, 1:]
-            class_token = None if class_token is None else class_token + class_row
-        return x + absolute_position(rows, self.pos_embed_grid, x.shape[1:-1]), class_token
+        grid = x.shape[1:-1]
+        for name, axes in self._positions.items():
+            nominal = self.pos_embed_grid[axes]
+            rows = getattr(self, name)[:, -math.prod(nominal) :]  # without that of the class token
+            position = absolute_position(rows, nominal, grid[axes])
+            for axis in sorted(set(range(len(grid))) - set(range(len(grid))[axes])):
+                position = position.unsqueeze(1 + axis)
+            x = x + position
+        if class_token is not None and self._class_position:
+            class_token = class_token + getattr(self, self._class_position)[:, :1]
+        return x, class_token
+
+    def _add_positions(self, dim: int, has_class_row: bool) -> None:
+        """Add the parameters of absolute position, under the names of released code."""
+        sizes = self.pos_embed_grid
+        if len(sizes) == 2:
+            self._positions = {"pos_embed": slice(0, 2)}
+            self.pos_embed = _learned_embedding(math.prod(sizes) + has_class_row, dim)
+            self._class_position = "pos_embed" if has_class_row else None
+            return
+        self._positions = {"pos_embed_spatial": slice(1, 3), "pos_embed_temporal": slice(0, 1)}
+        for name, axes in self._positions.items():
+            self.register_parameter(name, _learned_embedding(math.prod(sizes[axes]), dim))
+        if has_class_row:
+            self.pos_embed_class = _learned_embedding(1, dim)
+            self._class_position = "pos_embed_class"
 
 
 def _apply_block(block: Any, *tokens: torch.Tensor | None) -> tuple:

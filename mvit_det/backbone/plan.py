@@ -9,7 +9,8 @@ the parameters. Any other input size runs on the same plan.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import Any
 
 from torch import nn
@@ -32,6 +33,8 @@ class BlockSpec:
     window: Axes | None  # window in tokens of the block's input; None is full attention
     grid: Axes  # nominal grid of the block's input
     drop_path: float  # stochastic depth rate
+    shifted: bool = False  # windows are shifted by half their size (Swin)
+    pooled: str = "qkv"  # which of q, k and v have a pooling convolution and a norm
 
     @property
     def grid_q(self) -> Axes:
@@ -53,7 +56,9 @@ class BlockOptions:
     act_layer: Callable[[], nn.Module] = nn.GELU  # builds the activation of the MLP
     mlp_ratio: float = 4.0  # hidden width of the MLP over the attention width
     qkv_bias: bool = True  # whether q, k and v have a bias
-    use_rel_pos: bool = True  # decomposed relative position (Eq. 3 and 4)
+    use_rel_pos: bool = True  # relative position (Eq. 3 and 4)
+    rel_pos_tables: Sequence[str] | None = None  # axes of each table; None: one per axis (Eq. 4)
+    rel_pos_on: str = "q"  # which of q, k and v carry it (appendix A.4)
     rel_pos_zero_init: bool = True  # start its tables at zero, not at N(0, 0.02)
     residual_pooling: bool = True  # add the pooled query to the attention output (Eq. 5)
     fused_attention: bool = True  # never hold the attention map; off, the plain reference form
@@ -94,8 +99,10 @@ def multiscale_plan(
     coarse_kv: Collection[int] = (),
     expand_in: str = "attention",
     drop_path_rate: float = 0.0,
+    width_growth: int = 2,
+    halving_blocks: Collection[int] | None = None,
 ) -> list[BlockSpec]:
-    """Lay out all blocks of a multiscale vision transformer.
+    """Lay out all blocks of a multiscale vision transformer, or of a ViT.
 
     The first block of every stage but the first halves the spatial grid by pooling its queries and
     doubles the number of heads. The window and the key/value stride shrink with the grid (paper,
@@ -108,13 +115,15 @@ def multiscale_plan(
         grid: nominal tokens along each axis after the patch embedding.
         stride_kv: key/value pooling stride of stage 1, the adaptive stride of section 4.4.
         window: attention window in stage 1, in tokens; None for full attention everywhere.
-        full_attention: blocks without windows. Hybrid window attention (Hwin, section 4.2) names
-            the last blocks of the last three stages.
+        full_attention: blocks without windows.
         coarse_kv: blocks whose keys and values are pooled once more by 2, see the NOTE below.
         expand_in: ``"attention"`` doubles the channels in the attention of a stage's first block
             (appendix B.1), ``"mlp"`` in the MLP of the previous stage's last block (MViTv1, and the
             released ImageNet-1K weights of L).
         drop_path_rate: rate of the last block, in [0, 1]; it grows linearly from 0 over all blocks.
+        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT.
+        halving_blocks: blocks that pool their queries, which halves the grid; None for the first
+            block of every stage but the first, () for a ViT.
 
     Returns:
         One ``BlockSpec`` per block, in order.
@@ -129,6 +138,10 @@ def multiscale_plan(
         )
     _check_numbers(embed_dim, num_heads, ends, expand_in, drop_path_rate)
     depth = ends[-1] + 1
+    begins = {end + 1 for end in ends[:-1]}
+    halving_blocks = begins if halving_blocks is None else halving_blocks
+    if not {*halving_blocks} <= {*range(depth)}:
+        raise ValueError(f"halving_blocks={halving_blocks} must be from 0 to {depth - 1}.")
     ones = (1,) * len(grid)
     # Time is never pooled: only the two spatial axes, the last two, shrink.
     halving = (1,) * (len(grid) - 2) + (2, 2)
@@ -136,23 +149,20 @@ def multiscale_plan(
     blocks = []
     dim, heads, stage = embed_dim, num_heads, 0
     for index in range(depth):
-        begins_stage = index > 0 and index - 1 in ends
         ends_stage = index in ends
-        stride_q = halving if begins_stage else ones
-        if begins_stage:
+        stride_q = halving if index in halving_blocks else ones
+        stride_kv = divide(stride_kv, stride_q)
+        if index in begins:
             stage += 1
-            heads *= 2
-            stride_kv = divide(stride_kv, stride_q)
-        wider = embed_dim * 2**stage if expand_in == "attention" else dim
+            heads *= width_growth
+        wider = embed_dim * width_growth**stage if expand_in == "attention" else dim
         widens_mlp = expand_in == "mlp" and ends_stage and stage + 1 < len(ends)
-        dim_out = 2 * dim if widens_mlp else wider
+        dim_out = width_growth * dim if widens_mlp else wider
         # NOTE: Detectron2's release pools keys and values twice as far in the full-attention blocks
         # of strides 8 and 16, which leaves a quarter of the keys. No source says why. Published
         # detectors were trained that way, hence `coarse_kv`.
         extra = halving if index in coarse_kv else ones
         pooled_kv = tuple(s * e for s, e in zip(stride_kv, extra))
-        block_window = None if index in full_attention else window
-        _check_window(block_window, stride_q, pooled_kv, index)
         blocks.append(
             BlockSpec(
                 stage=stage,
@@ -163,16 +173,149 @@ def multiscale_plan(
                 num_heads=heads,
                 stride_q=stride_q,
                 stride_kv=pooled_kv,
-                window=block_window,
+                window=None,
                 grid=grid,
                 drop_path=drop_path_rate * index / max(depth - 1, 1),
             )
         )
         dim = dim_out
-        # A stage's first block still works on the grid and window of the previous stage.
+        # A stage's first block still works on the grid of the previous stage.
         grid = divide(grid, stride_q)
-        window = None if window is None else divide(window, stride_q)
+    return set_windows(blocks, window, full_attention)
+
+
+def set_windows(
+    plan: Sequence[BlockSpec],
+    window: Axes | Sequence[Axes] | None,
+    full_attention: Collection[int] = (),
+    shifted: Collection[int] = (),
+) -> list[BlockSpec]:
+    """Let the blocks of a plan attend in windows.
+
+    Args:
+        plan: the blocks.
+        window: in stage 1, in tokens; it shrinks with the grid. Or one per stage; or None for full
+            attention everywhere.
+        full_attention: blocks without windows.
+        shifted: blocks whose windows are shifted by half their size.
+
+    Returns:
+        The blocks, otherwise unchanged.
+
+    Raises:
+        ValueError: a window is not a multiple of the pooling strides, or a stage has none.
+    """
+    if window is None:
+        return list(plan)
+    per_stage: Sequence[Any] = [] if isinstance(window[0], int) else window
+    if per_stage and len(per_stage) != plan[-1].stage + 1:
+        raise ValueError(f"{per_stage} must be one window, or one for each stage.")
+    blocks, size = [], window
+    for index, spec in enumerate(plan):
+        # A stage's first block still works on the grid, and so the window, of the previous stage.
+        if per_stage:
+            size = tuple(n * s for n, s in zip(per_stage[spec.stage], spec.stride_q))
+        own: Any = None if index in full_attention else size
+        _check_window(own, spec.stride_q, spec.stride_kv, index)
+        blocks.append(replace(spec, window=own, shifted=index in shifted))
+        size = divide(size, spec.stride_q)  # type: ignore[arg-type]
     return blocks
+
+
+def set_attention(
+    plan: Sequence[BlockSpec], kind: str, window: Axes | Sequence[Axes] | None
+) -> list[BlockSpec]:
+    """Choose the kind of attention of a plan (paper, Table 4).
+
+    Args:
+        plan: the blocks.
+        kind: ``"full"``; ``"windows"`` in all blocks; ``"swin"``, shifted in every second block; or
+            ``"hwin"``, full in the last blocks of the last three stages (section 4.2).
+        window: as of `set_windows`; unused by full attention.
+
+    Returns:
+        The blocks, otherwise unchanged.
+
+    Raises:
+        ValueError: the kind is not known, or its window is missing or does not fit.
+    """
+    ends = [index for index, spec in enumerate(plan) if spec.ends_stage]
+    kinds: dict[str, dict[str, Collection[int]]] = {
+        "full": dict(full_attention=range(len(plan))),
+        "windows": {},
+        "swin": dict(shifted=range(1, len(plan), 2)),
+        "hwin": dict(full_attention=ends[1:]),
+    }
+    if kind not in kinds:
+        raise ValueError(f"attention={kind!r} is not known: use {', '.join(map(repr, kinds))}.")
+    if window is None and kind != "full":
+        raise ValueError(f"attention={kind!r} needs a window: set adaptive_window_size.")
+    return set_windows(plan, None if kind == "full" else window, **kinds[kind])
+
+
+def set_pooling(plan: Sequence[BlockSpec], full_pooling: str) -> list[BlockSpec]:
+    """Choose which of q, k and v have a pooling convolution even where its stride is 1.
+
+    Args:
+        plan: the blocks.
+        full_pooling: their letters; ``"kv"`` is the paper's Table 7 without full Q pooling, and
+            ``""`` with strides of 1 is a ViT.
+
+    Returns:
+        The blocks, otherwise unchanged.
+
+    Raises:
+        ValueError: ``full_pooling`` has another letter.
+    """
+    check_letters("full_pooling", full_pooling)
+
+    def pooled(spec: BlockSpec) -> str:
+        strides = {"q": spec.stride_q, "k": spec.stride_kv, "v": spec.stride_kv}
+        return "".join(n for n, s in strides.items() if n in full_pooling or max(s) > 1)
+
+    return [replace(spec, pooled=pooled(spec)) for spec in plan]
+
+
+def plan_from_arguments(
+    arguments: Mapping[str, Any], *, grid: Axes, stride_kv: Axes, coarse_kv: Collection[int] = ()
+) -> list[BlockSpec]:
+    """Lay out the blocks of a backbone from the arguments of its constructor.
+
+    Args:
+        arguments: ``locals()`` of a constructor that has ``attention``, ``adaptive_window_size``
+            (side of a square, 0 for none, or one per stage), ``full_pooling`` and those of
+            `multiscale_plan` under these names.
+        grid: nominal tokens along each axis.
+        stride_kv: key/value pooling stride of stage 1.
+        coarse_kv: as of `multiscale_plan`.
+    """
+    names = "embed_dim num_heads last_block_indexes expand_in drop_path_rate width_growth"
+    same = {name: arguments[name] for name in [*names.split(), "halving_blocks"]}
+    plan = multiscale_plan(**same, grid=grid, stride_kv=stride_kv, coarse_kv=coarse_kv)
+
+    def square(side: int) -> Axes:
+        return (*grid[:-2], side, side)  # of clips, over all time
+
+    side = arguments["adaptive_window_size"]
+    several = not isinstance(side, int)
+    window = list(map(square, side)) if several else square(side) if side else None
+    plan = set_attention(plan, arguments["attention"], window)
+    return set_pooling(plan, arguments["full_pooling"])
+
+
+def total_stride(plan: Sequence[BlockSpec]) -> Axes:
+    """Multiply the strides of the queries: tokens that enter per token that leaves, by axis."""
+    return tuple(map(prod, zip(*(spec.stride_q for spec in plan))))
+
+
+def check_letters(name: str, value: str, least: int = 0) -> None:
+    """Check that a value names some of q, k and v once each.
+
+    Raises:
+        ValueError: it does not, or names fewer than ``least``.
+    """
+    if sorted({*value} & {*"qkv"}) != sorted(value) or len(value) < least:
+        raise ValueError(f"{name}={value!r} must have letters of 'qkv', each at most once.")
 
 
 def _check_numbers(

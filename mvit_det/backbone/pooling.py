@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mvit_det.backbone.cpu import is_cpu_inference, is_exporting
 from mvit_det.backbone.layers import CONVOLUTIONS, Convolution, channels_last
@@ -31,17 +32,19 @@ def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> C
     )
 
 
-def pool_heads(x: torch.Tensor, pool: Convolution, num_heads: int) -> torch.Tensor:
+def pool_heads(x: torch.Tensor, pool: Convolution | nn.Identity, num_heads: int) -> torch.Tensor:
     """Pool tokens with a depthwise convolution whose filter is shared by all heads.
 
     Args:
         x: (B, *grid, C) with C = num_heads * head_dim, head by head.
-        pool: from ``build_pool``, weight (head_dim, 1, *kernel).
+        pool: from ``build_pool``, weight (head_dim, 1, *kernel); ``nn.Identity`` leaves the grid.
         num_heads: number of heads in C.
 
     Returns:
         (B, *pooled grid, num_heads, head_dim), contiguous; a grid of n gives ceil(n / stride).
     """
+    if isinstance(pool, nn.Identity):
+        return x.unflatten(-1, (num_heads, -1))
     strided, flat = max(pool.stride) > 1, x.shape[-3] < 3
     lowers = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if lowers and torch.is_grad_enabled() and (strided or flat):

@@ -1,15 +1,70 @@
-"""Position embeddings: relative (decomposed, Eq. 3-4 of the paper) and absolute.
+"""Position embeddings: relative (Eq. 3-4 of the paper) and absolute.
+
+A table of relative positions belongs to one axis, as in the paper's decomposed form (Eq. 4), or to
+several jointly; then it has one embedding for every combination of distances along them.
 
 Legend: nq, nk = tokens along one axis of the queries and of the keys; D = channels of a head.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from mvit_det.backbone.cpu import is_exporting
+from mvit_det.backbone.plan import check_letters
+
+
+@dataclass(frozen=True)
+class RelativeTable:
+    """Which axes a table of relative positions spans, and which of q, k and v carries it."""
+
+    name: str  # of the parameter
+    carrier: str  # "q", "k" or "v"
+    axes: slice  # of the grid
+
+
+def relative_tables(
+    axes: int, groups: Sequence[str] | None = None, carriers: str = "q"
+) -> list[RelativeTable]:
+    """List the tables of relative positions of one attention.
+
+    Args:
+        axes: of the grid, 2 or 3.
+        groups: axes of each table, of ``"t"``, ``"h"`` and ``"w"``: ``("h", "w")`` is decomposed,
+            ``("hw",)`` joint, ``("t", "hw")`` joint in space and separate in time. None: one table
+            per axis (Eq. 4).
+        carriers: letters of q, k and v (appendix A.4), each of which has such tables.
+
+    Returns:
+        One per carrier and group. Those of q are named ``rel_pos_h`` etc., as in all released
+        code, others ``rel_pos_k_h`` etc.
+
+    Raises:
+        ValueError: a group is not of neighbouring axes in order, an axis is in two groups, or a
+            carrier is not known.
+    """
+    order = "thw"[-axes:]
+    groups = tuple(order if groups is None else groups)
+    used = "".join(map(str, groups))
+    known = used and all(group and str(group) in order for group in groups)
+    if not known or len(set(used)) < len(used):
+        raise ValueError(
+            f"rel_pos_tables={groups} must name neighbouring axes of '{order}', each axis in at "
+            f"most one table: e.g. {tuple(order)}, ('hw',)."
+        )
+    check_letters("rel_pos_on", carriers, least=1)
+    return [
+        RelativeTable(
+            "rel_pos_" + (f"{carrier}_" if carrier != "q" else "") + group,
+            carrier,
+            slice(order.index(group), order.index(group) + len(group)),
+        )
+        for carrier in carriers
+        for group in groups
+    ]
 
 
 def relative_index(nq: int, nk: int, device: torch.device | None = None) -> torch.Tensor:
@@ -45,36 +100,47 @@ def _stretches(nq: int, nk: int, device: torch.device | None) -> tuple:
     return most / queries, most / keys, (keys - 1) * most / keys
 
 
-def resize_table(table: torch.Tensor, length: int) -> torch.Tensor:
+def resize_table(table: torch.Tensor, *lengths: int) -> torch.Tensor:
     """Resize a position table linearly, as all released code does for other input sizes.
 
     Args:
-        table: (L, D) learned rows, one per distance along an axis.
-        length: number of rows wanted.
+        table: (L, D) learned rows, one per distance along an axis; or (L1, L2, [L3,] D).
+        *lengths: number of rows wanted, along each axis.
 
     Returns:
-        (length, D), in the dtype of the table; the table itself if its length fits.
+        (*lengths, D), in the dtype of the table; the table itself if its lengths fit.
     """
-    if not isinstance(length, torch.SymInt) and table.shape[0] == length:
+    dynamic = any(isinstance(length, torch.SymInt) for length in lengths)
+    if not dynamic and table.shape[:-1] == lengths:
         return table
-    resized = F.interpolate(_promote_half(table).T[None], size=length, mode="linear")
-    return resized[0].T.to(table.dtype)
+    mode = ("linear", "bilinear", "trilinear")[len(lengths) - 1]
+    resized = F.interpolate(_promote_half(table).movedim(-1, 0)[None], size=lengths, mode=mode)
+    return resized[0].movedim(0, -1).to(table.dtype)
 
 
-def relative_position(table: torch.Tensor, nq: int, nk: int) -> torch.Tensor:
-    """Look up the relative position embeddings of one axis for nq queries and nk keys.
+def relative_position(
+    table: torch.Tensor, extent_q: Sequence[int], extent_k: Sequence[int]
+) -> torch.Tensor:
+    """Look up the relative position embeddings of the axes of one table.
 
     Args:
-        table: (L, D) learned rows, one per distance; resized if L differs from what is needed.
-        nq: number of queries along the axis.
-        nk: number of keys along the axis.
+        table: (L, D) learned rows, one per distance along an axis; or, of several axes jointly,
+            (L1, L2, [L3,] D). Resized if a length differs from what is needed.
+        extent_q: queries along each of these axes.
+        extent_k: keys along each.
 
     Returns:
-        (nq, nk, D), the R of Eq. 4 for this axis.
+        (queries, keys, D), the R of Eq. 3 and 4 for these axes, which are flattened.
     """
+    axes = len(extent_q)
     most: Any = torch.sym_max if is_exporting() else max
-    rows = resize_table(table, 2 * most(nq, nk) - 1)
-    return rows[relative_index(nq, nk, table.device)]
+    rows = resize_table(table, *(2 * most(nq, nk) - 1 for nq, nk in zip(extent_q, extent_k)))
+    index = []
+    for axis, (nq, nk) in enumerate(zip(extent_q, extent_k)):
+        shape = [1] * (2 * axes)
+        shape[axis], shape[axes + axis] = nq, nk
+        index.append(relative_index(nq, nk, table.device).view(shape))
+    return rows[tuple(index)].flatten(axes, -2).flatten(0, axes - 1)
 
 
 def absolute_position(
@@ -84,11 +150,11 @@ def absolute_position(
 
     Args:
         pos_embed: (1, N, C) with N = the product of ``nominal_grid``.
-        nominal_grid: (H, W) tokens that the table was learned for.
-        grid: (H, W) tokens of the input.
+        nominal_grid: (H, W) tokens that the table was learned for, or (T,) frames.
+        grid: (H, W) or (T,) tokens of the input.
 
     Returns:
-        (1, H, W, C), resized bicubically as in Detectron2's release.
+        (1, *grid, C), resized bicubically as in Detectron2's release; along time linearly.
     """
     table = pos_embed.unflatten(1, tuple(nominal_grid))
     dynamic = any(isinstance(n, torch.SymInt) for n in grid)
@@ -97,7 +163,7 @@ def absolute_position(
     resized = F.interpolate(
         _promote_half(table.movedim(-1, 1)),
         size=tuple(grid),
-        mode="bicubic",
+        mode="bicubic" if len(grid) == 2 else "linear",
         align_corners=False,
     )
     return resized.movedim(1, -1).to(pos_embed.dtype)

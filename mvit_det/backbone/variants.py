@@ -1,4 +1,4 @@
-"""The five model sizes of the paper (Table 1)."""
+"""The five model sizes of the paper (Table 1), and the ViT-B that it compares with."""
 
 from dataclasses import dataclass
 from itertools import accumulate
@@ -30,3 +30,21 @@ VARIANTS = {
     "L": Variant(embed_dim=144, depths=(2, 6, 36, 4), num_heads=2),
     "H": Variant(embed_dim=192, depths=(4, 8, 60, 8), num_heads=3),
 }
+
+# Arguments of a ViT-B (Dosovitskiy et al., ICLR 2021) for either backbone class: 12 blocks of one
+# width on one grid, without pooling. Its four quarters are the stages of hybrid window attention
+# and of a feature pyramid. Absolute position, as the paper's FLOPs are those without relative one.
+VIT_B = dict(
+    embed_dim=768,
+    num_heads=12,
+    last_block_indexes=(2, 5, 8, 11),
+    width_growth=1,
+    halving_blocks=(),
+    full_pooling="",
+    residual_pooling=False,
+    patch_kernel=(16, 16),
+    patch_stride=(16, 16),
+    patch_padding=(0, 0),
+    use_abs_pos=True,
+    use_rel_pos=False,
+)

@@ -63,8 +63,9 @@ def adapt(
     if tensor.shape == target.shape and not (other_grid and source.grid != model.grid):
         return tensor, None
     same_kind = tensor.ndim == target.ndim and tensor.numel() > 0
-    if same_kind and leaf.startswith("rel_pos_") and tensor.shape[1] == target.shape[1]:
-        return resize_table(tensor, len(target)), f"{len(tensor)} -> {len(target)} rows, linear"
+    if same_kind and leaf.startswith("rel_pos_") and tensor.shape[-1] == target.shape[-1]:
+        old, new = (" x ".join(map(str, rows.shape[:-1])) for rows in (tensor, target))
+        return resize_table(tensor, *target.shape[:-1]), f"{old} -> {new} rows, linear"
     if same_kind and leaf.startswith("pos_embed") and tensor.shape[-1] == target.shape[-1]:
         return _adapt_absolute(leaf, tensor, target, source, model)
     if {tensor.ndim, target.ndim} == {4, 5}:

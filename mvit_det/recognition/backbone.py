@@ -5,10 +5,10 @@ from functools import partial
 
 from torch import nn
 
-from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
+from mvit_det.backbone import BlockOptions, MultiscaleTransformer
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.mvit import Recompute
-from mvit_det.backbone.plan import divide
+from mvit_det.backbone.plan import divide, plan_from_arguments, total_stride
 
 # Arguments of all released video models that differ from the defaults, which are for images; to be
 # used with input_size=(T, H, W).
@@ -42,7 +42,8 @@ class ClassifierMViT(MultiscaleTransformer):
         expand_in: where channels grow, ``"attention"`` or ``"mlp"`` (released IN-1K weights of L,
             and MaskFeat).
         drop_path_rate: stochastic depth rate of the last block.
-        use_abs_pos, use_rel_pos: absolute (images only) and decomposed relative position.
+        use_abs_pos, use_rel_pos: absolute and relative position embeddings; the absolute one of
+            clips is the sum of one in space and one in time.
         rel_pos_zero_init: start the relative position tables at zero, not at N(0, 0.02).
         residual_pooling: add the pooled query to the attention output (Eq. 5).
         mlp_ratio: hidden width of the MLP over the attention width.
@@ -51,9 +52,25 @@ class ClassifierMViT(MultiscaleTransformer):
         use_act_checkpoint: recompute activations in the backward pass: True for whole blocks,
             ``"branches"``, ``"attention"``, ``"mlp"``, or a list with one value per stage.
         fused_attention: never store the attention map; off, the plain reference form.
+        attention: ``"full"``; ``"windows"``; ``"swin"``, shifted in every second block; or
+            ``"hwin"``, full in the last blocks of the last three stages. Windows exclude a class
+            token.
+        adaptive_window_size: window of stage 1 in tokens, which halves from stage to stage; or a
+            list with one per stage.
+        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT
+            (``mvit_det.backbone.VIT_B`` has its arguments).
+        halving_blocks: blocks that pool their queries by 2, which halves the grid; None for the
+            first block of every stage but the first.
+        full_pooling: which of q, k and v are pooled in all blocks, not only where the stride is
+            above 1: ``"kv"`` is the paper's Table 7 without full Q pooling.
+        rel_pos_tables: axes of each table of relative positions: ``("h", "w")`` is decomposed,
+            ``("hw",)`` joint, ``("t", "hw")`` joint in space and separate in time. None: one table
+            per axis.
+        rel_pos_on: letters of q, k and v: which of them carries relative position (Table A.4).
 
     Raises:
-        ValueError: the tuples differ in length, or absolute position is combined with clips.
+        ValueError: the tuples differ in length, arguments contradict each other, or a word is not
+            known.
     """
 
     def __init__(
@@ -82,22 +99,18 @@ class ClassifierMViT(MultiscaleTransformer):
         act_layer: Callable[[], nn.Module] = nn.GELU,
         use_act_checkpoint: Recompute = False,
         fused_attention: bool = True,
+        attention: str = "full",
+        adaptive_window_size: int | Sequence[int] = 0,
+        width_growth: int = 2,
+        halving_blocks: Sequence[int] | None = None,
+        full_pooling: str = "qkv",
+        rel_pos_tables: Sequence[str] | None = None,
+        rel_pos_on: str = "q",
     ):
-        axes = len(input_size)
         per_axis = (patch_kernel, patch_stride, patch_padding, pool_kernel, adaptive_kv_stride)
         _check_axes(input_size, *per_axis)
-        if use_abs_pos and axes == 3:
-            raise ValueError("use_abs_pos=True is for images: clips have relative position only.")
         grid = divide(input_size, patch_stride)
-        plan = multiscale_plan(
-            embed_dim=embed_dim,
-            num_heads=num_heads,
-            last_block_indexes=last_block_indexes,
-            grid=grid,
-            stride_kv=tuple(adaptive_kv_stride),
-            expand_in=expand_in,
-            drop_path_rate=drop_path_rate,
-        )
+        plan = plan_from_arguments(locals(), grid=grid, stride_kv=tuple(adaptive_kv_stride))
         super().__init__(
             plan,
             PatchEmbed(patch_kernel, patch_stride, patch_padding, in_chans, embed_dim),
@@ -111,10 +124,7 @@ class ClassifierMViT(MultiscaleTransformer):
         self.input_size = tuple(input_size)
         self.out_channels = plan[-1].dim_out
         # of the tokens that `encode` returns, in input pixels (and frames)
-        self.out_stride = tuple(
-            stride * 2 ** plan[-1].stage if axis >= axes - 2 else stride
-            for axis, stride in enumerate(patch_stride)
-        )
+        self.out_stride = tuple(a * b for a, b in zip(patch_stride, total_stride(plan)))
 
 
 def _check_axes(input_size: Sequence[int], *per_axis: Sequence[int]) -> None:

@@ -60,6 +60,10 @@ def build(name: str, **options) -> MultiScaleAttention:
     return attention
 
 
+def table_names(attention: MultiScaleAttention) -> list[str]:
+    return [table.name for table in attention.tables]
+
+
 def tokens(name: str, batch: int = 2) -> torch.Tensor:
     grid, heads = CASES[name][0], CASES[name][5]
     generator = torch.Generator().manual_seed(1)
@@ -155,7 +159,7 @@ def test_class_token_attends_without_position_and_residual_pooling(name):
     out, class_out = attention(x, class_token)
     torch.testing.assert_close(class_out, attention.proj(mean.flatten(-2)), rtol=1e-9, atol=1e-9)
     # Without position, it is a key like any other for all other queries.
-    if not attention.rel_pos_names:
+    if not attention.tables:
         logits = torch.einsum("bqhd,bkhd->bhqk", q, keys) / math.sqrt(HEAD_DIM)
         mean = torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), values)
         expected = attention.proj((mean + q).flatten(-2))
@@ -206,7 +210,7 @@ def test_autocast_lets_attention_run_in_its_precision(name):
 
 def attend_by_hand(attention, q, k, v, extent_q, extent_k):
     """Attend in one group and head, Eq. 2-4 pair by pair: q (Nq, D), k, v (Nk, D) -> (Nq, D)."""
-    tables = [getattr(attention, name) for name in attention.rel_pos_names]
+    tables = [getattr(attention, name) for name in table_names(attention)]
     rows = [relative_index(nq, nk).tolist() for nq, nk in zip(extent_q, extent_k)]
     places_q = list(product(*map(range, extent_q)))
     places_k = list(product(*map(range, extent_k)))
@@ -238,7 +242,7 @@ def test_plain_form_is_the_equation(name, nominal, monkeypatch):
     # nominal grid = real grid, so that no table is resized
     monkeypatch.setitem(CASES, name, (CASES[name][0], nominal, *CASES[name][2:]))
     attention = build(name, fused_attention=False).double()
-    for axis, rel_pos in enumerate(attention.rel_pos_names):
+    for axis, rel_pos in enumerate(table_names(attention)):
         longest = -(-nominal[axis] // min(CASES[name][3][axis], CASES[name][4][axis]))
         setattr(attention, rel_pos, nn.Parameter(torch.randn(2 * longest - 1, HEAD_DIM).double()))
     x = tokens(name, batch=1).double()

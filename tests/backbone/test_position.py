@@ -82,7 +82,7 @@ def test_half_precision_table_keeps_its_type():
 def test_relative_position_picks_resized_rows(length, nq, nk):
     table = torch.randn(length, 4, generator=torch.Generator().manual_seed(0))
     resized = resize_by_hand(table.double().numpy(), 2 * max(nq, nk) - 1)
-    position = relative_position(table, nq, nk)
+    position = relative_position(table, (nq,), (nk,))
     assert position.shape == (nq, nk, 4)
     index = relative_index(nq, nk)
     for i in range(nq):
@@ -93,7 +93,7 @@ def test_relative_position_picks_resized_rows(length, nq, nk):
 @pytest.mark.parametrize("length, nq, nk", [(9, 5, 3), (5, 4, 6), (12, 3, 3)])
 def test_relative_position_has_the_right_gradient(length, nq, nk):
     table = torch.randn(length, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda t: relative_position(t, nq, nk), table)
+    assert torch.autograd.gradcheck(lambda t: relative_position(t, (nq,), (nk,)), table)
 
 
 def test_double_precision_is_kept():

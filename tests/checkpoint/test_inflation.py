@@ -1,6 +1,7 @@
 """A network for clips that starts from the weights of one for images."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -133,14 +134,14 @@ def test_the_key_of_a_class_token_counts_once_against_the_copies(frames, monkeyp
     plain = attention.MultiScaleAttention.attend_plain
     lower = math.log(math.ceil(frames / 2))
 
-    def attend(self, q, k, v, positions, class_qkv):
+    def attend(self, q, k, v, terms, class_qkv):
         """Lower the logits of the class token's key by a further channel, 1 in all queries."""
         class_q, class_k, class_v = class_qkv
         q, class_q = (nn.functional.pad(t, (0, 1), value=1 / self.scale) for t in (q, class_q))
         k = nn.functional.pad(k, (0, 1))
         class_k = nn.functional.pad(class_k, (0, 1), value=-lower)
-        positions = [nn.functional.pad(table, (0, 1)) for table in positions]
-        return plain(self, q, k, v, positions, (class_q, class_k, class_v))
+        padded = [replace(t, table=nn.functional.pad(t.table, (0, 1))) for t in terms.logits]
+        return plain(self, q, k, v, terms._replace(logits=padded), (class_q, class_k, class_v))
 
     with torch.no_grad():
         unchanged, logits = image.logits(x), clip.logits(frozen)

@@ -112,7 +112,6 @@ def test_head_starts_small_and_drops_out():
     [
         (dict(input_size=(16, 64, 64)), "as many as patch_kernel"),
         (dict(input_size=(64,)), "must have 2 for images or 3 for clips"),
-        (dict(CLIP, use_abs_pos=True), "use_abs_pos=True is for images"),
     ],
 )
 def test_numbers_of_axes_must_agree(changes, words):
