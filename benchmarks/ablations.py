@@ -14,12 +14,13 @@ iteration without data loading, the median of a training, then of its seeds; the
 so that whatever else the machine does in a night slows all of them.
 
 Results are kept in ablations.json of the output folder as they come: the same command continues an
-interrupted night, further kinds or seeds are added, and after each seed the table is printed and
-ablations.png drawn.
+interrupted night with the training that was interrupted, further kinds or seeds are added, and
+after each seed the table is printed and ablations.png drawn.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -90,7 +91,7 @@ def overrides_of(kind: str, settings: dict[str, Any]) -> list[str]:
         f"train.max_iter={iterations}",
         f"train.eval_period={iterations}",
         f"train.log_period={max(1, min(20, iterations // 4))}",
-        "train.checkpointer.period=0",  # at the end, and when it is interrupted
+        "train.checkpointer.period=0",  # at the end only
         "train.best_metric=",
         *settings["overrides"],
     ]
@@ -114,7 +115,7 @@ def check_kind(kind: str, settings: dict[str, Any]) -> None:
 
 
 def measure(kind: str, seed: int, settings: dict[str, Any], output: Path) -> dict[str, float]:
-    """Train once; return the `METRICS` in percent, "seconds" of an iteration, and losses.
+    """Train once; return the `METRICS` in percent, "seconds" of an iteration, `LOSSES` and "load".
 
     Raises:
         UserError: the training has failed.
@@ -129,8 +130,9 @@ def measure(kind: str, seed: int, settings: dict[str, Any], output: Path) -> dic
     curves = read_curves(folder / "metrics.json")
     time, loading, loss = (curves[key][1] for key in ("time", "data_time", "total_loss"))
     seconds = statistics.median(time.tolist()) - statistics.median(loading.tolist())
-    losses = dict(zip(LOSSES, (loss[0], loss[-1])))
-    return {**{name: results[name] for name in METRICS}, "seconds": seconds, **losses}
+    load = getattr(os, "getloadavg", lambda: [math.nan])()[0]  # which Windows has not
+    measured = {"seconds": seconds, "load": load, **dict(zip(LOSSES, (loss[0], loss[-1])))}
+    return {**{name: results[name] for name in METRICS}, **measured}
 
 
 def read(file: Path, settings: dict[str, Any]) -> Runs:
@@ -210,9 +212,12 @@ def draw(runs: Runs, path: Path, title: str) -> None:
 
 def report(runs: Runs, settings: dict[str, Any], output: Path, quick: bool) -> None:
     """Print the table and draw the picture; say what they cannot tell."""
-    few = quick or min(map(len, runs.values())) < len(FULL_NIGHT[1])
+    iterations, seeds = FULL_NIGHT
+    few = quick or settings["iterations"] < iterations
+    few |= any(len(of_kind) < len(seeds) for of_kind in runs.values())
+    load = max(run["load"] for of_kind in runs.values() for run in of_kind.values())
     words = f"{settings['iterations']} iterations at {settings['size']} pixels, "
-    words += f"{settings['threads']} threads of {settings['processor']}"
+    words += f"threads: {settings['threads']} of {settings['processor']}, load up to {load:.1f}"
     caution = NO_RANKING if few else RANKING
     print(f"\n{table(runs)}\n\n{words}. {caution}", flush=True)
     draw(runs, output / "ablations.png", f"{words}\n{caution}")
@@ -220,12 +225,15 @@ def report(runs: Runs, settings: dict[str, Any], output: Path, quick: bool) -> N
 
 def main(arguments: Sequence[str] | None = None) -> Runs:
     """Train what has no results yet, report after each seed, and return all results."""
+    names = f"default: all of {', '.join(CHANGES)}"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short training per kind")
-    parser.add_argument("--kinds", nargs="+", choices=CHANGES, default=list(CHANGES))
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: 1 2 3")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="KIND", help=names
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: 1 2 3")
     parser.add_argument("--iterations", type=int, metavar="N", help=f"default: {FULL_NIGHT[0]}")
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures, default: 128")
+    parser.add_argument("--size", type=int, default=128, metavar="PIXELS", help="default: 128")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
     parser.add_argument("--output", type=Path, help="folder of results and trainings")
     parser.add_argument("opts", nargs="*", help="key=value: further overrides of the config")
