@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> Runs:
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: 1 2 3")
     parser.add_argument("--iterations", type=int, metavar="N", help=f"default: {FULL_NIGHT[0]}")
     parser.add_argument("--size", type=int, default=128, metavar="PIXELS", help="default: 128")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--output", type=Path, help="folder of results and trainings")
     parser.add_argument("opts", nargs="*", help="key=value: further overrides of the config")
     args = parser.parse_args(arguments)

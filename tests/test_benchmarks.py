@@ -221,7 +221,7 @@ def test_kinds_of_an_ablation_differ_by_what_their_names_say():
 def test_an_ablation_ends_with_a_table_and_a_picture(monkeypatch, tmp_path):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
     output = tmp_path / "output"
-    words = ["--quick", "--kinds", "swin", "joint", "--iterations", "8", "--threads", "1"]
+    words = ["--quick", "--kinds", "swin", "joint", "--iterations", "8"]
     words += ["--output", output]
     for split in ("train", "test"):
         data = f"dataloader.{split}"
