@@ -97,14 +97,15 @@ def overrides_of(kind: str, settings: dict[str, Any]) -> list[str]:
     ]
 
 
-def check_kind(kind: str, settings: dict[str, Any]) -> None:
-    """Build the backbone of a kind.
+def build_backbone(kind: str, settings: dict[str, Any]) -> Any:
+    """Build the backbone of a kind, `mvit_det.detection.MViT`.
 
     Raises:
         UserError: it cannot be built, or a window is no smaller than its grid.
     """
     cfg = apply_overrides(load_config(str(ROOT / "configs" / CONFIG)), overrides_of(kind, settings))
-    for spec in build_part(cfg, BACKBONE).plan:
+    backbone: Any = build_part(cfg, BACKBONE)
+    for spec in backbone.plan:
         if spec.window and any(w >= n for w, n in zip(spec.window, spec.grid)):
             grid, window = ("x".join(map(str, sides)) for sides in (spec.grid, spec.window))
             raise UserError(
@@ -112,6 +113,7 @@ def check_kind(kind: str, settings: dict[str, Any]) -> None:
                 f"{kind} would be full attention and compare nothing: give a larger --size than "
                 f"{settings['size']}, or a smaller {BACKBONE}.adaptive_window_size."
             )
+    return backbone
 
 
 def measure(kind: str, seed: int, settings: dict[str, Any], output: Path) -> dict[str, float]:
@@ -191,17 +193,19 @@ def table(runs: Runs) -> str:
 def draw(runs: Runs, path: Path, title: str) -> None:
     """Draw box AP over the time of an iteration, one panel per table, with the seeds' range."""
     measured = columns(runs)
-    figure = new_figure(11, 5)
+    # those that there are, with the kind that belongs to each table
+    panels = {name: {*kinds, POOLED_HWIN} & measured.keys() for name, kinds in KINDS.items()}
+    panels = {name: kinds for name, kinds in panels.items() if kinds}
+    figure = new_figure(5.5 * len(panels), 5)
     figure.suptitle(title, fontsize=10)
-    for axes, (name, kinds) in zip(figure.subplots(1, len(KINDS), sharey=True), KINDS.items()):
-        for kind in dict.fromkeys([*kinds, POOLED_HWIN]):
-            if kind not in measured:
-                continue
+    axes_of = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, kinds) in zip(axes_of, panels.items()):
+        for kind in sorted(kinds, key=list(CHANGES).index):
             scores = measured[kind]["bbox/AP"]
             mean = statistics.mean(scores)
             time = 1e3 * statistics.median(measured[kind]["seconds"])
             reach = [[mean - min(scores)], [max(scores) - mean]]
-            label = "decomposed" if kind == POOLED_HWIN and kind not in kinds else kind
+            label = "decomposed" if kind == POOLED_HWIN and kind not in KINDS[name] else kind
             axes.errorbar(time, mean, reach, marker="o", capsize=3, label=label)
         axes.set(title=name, xlabel="ms per iteration")
         axes.grid(alpha=0.3)
@@ -254,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> Runs:
         "torch": torch.__version__,
     }
     for kind in args.kinds:
-        check_kind(kind, settings)
+        build_backbone(kind, settings)
     file = output / "ablations.json"
     runs = read(file, settings)
     output.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,6 @@ from PIL import Image
 from rows import Experiment, Options, Row, all_rows
 
 import mvit_det
-from mvit_det.engine import apply_overrides, load_config
-from mvit_det.engine.train import build_part
 from mvit_det.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,12 +188,7 @@ def test_kinds_of_an_ablation_differ_by_what_their_names_say():
     import ablations
 
     settings = dict(size=128, iterations=100, overrides=[])
-    path = str(ROOT / "configs" / ablations.CONFIG)
-    built = {}
-    for kind in ablations.CHANGES:
-        ablations.check_kind(kind, settings)
-        cfg = apply_overrides(load_config(path), ablations.overrides_of(kind, settings))
-        built[kind] = build_part(cfg, ablations.BACKBONE)
+    built = {kind: ablations.build_backbone(kind, settings) for kind in ablations.CHANGES}
 
     def blocks(kind, name):
         return [getattr(spec, name) for spec in built[kind].plan]
