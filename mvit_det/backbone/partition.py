@@ -9,8 +9,8 @@ Legend: G = groups over the whole batch, N = tokens of a group, D = channels per
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,8 @@ class ShiftedWindows(Windows):
 
     The last window along an axis then holds tokens of the far and of the near end of the grid,
     which are not neighbours: its ``regions``, between which attention is masked. An axis that fits
-    into one window is not shifted, as in Swin. Padding is that of ``Windows``.
+    into one window is not shifted, as in Swin. Padding is that of ``Windows``. Pooled queries and
+    keys are each shifted in their own tokens, by half a window rounded down.
     """
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
@@ -98,7 +99,7 @@ class ShiftedWindows(Windows):
         return x
 
     def regions(self, grid: Sequence[int], like: torch.Tensor) -> list[torch.Tensor]:
-        """Number the two regions of every window along each axis.
+        """Tell the two regions of every window apart, along each axis.
 
         Args:
             grid: tokens along each axis.

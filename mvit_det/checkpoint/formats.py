@@ -5,7 +5,8 @@ the tables below
 
     {vit}          prefix of the transformer, such as `backbone.bottom_up.`
     {n}            block index over the network; {s}, {b}: stage index, block index within it
-    {x}, {a}, {i}  q, k or v; axis t, h or w; a number
+    {x}, {i}       q, k or v; a number
+    {a}            axes of a position table: t, h or w, or several; k_ or v_ before: that of k or v
     {p}            weight or bias
     {where}        where the block widens its tokens, attn or mlp
     {other}        any name without a row
@@ -29,7 +30,7 @@ PLACEHOLDERS = {
     "b": r"\d{1,3}",
     "i": r"\d",
     "x": "[qkv]",
-    "a": "[thw]",
+    "a": "(?:[kv]_)?(?:[thw]|th|hw|thw)",
     "p": "weight|bias",
     "where": "attn|mlp",
     "other": ".+",
