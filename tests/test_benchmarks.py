@@ -1,4 +1,4 @@
-"""benchmarks/: the runner that compares with peers, its results, and the script for a GPU."""
+"""benchmarks/: the runner that compares with peers, its results, and the other scripts."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ import compare
 import measuring
 import pytest
 import results
+from PIL import Image
 from rows import Experiment, Options, Row, all_rows
 
 import mvit_det
@@ -189,3 +190,66 @@ def test_the_script_for_a_gpu_tries_its_code_on_the_cpu(tmp_path):
     assert len(jobs) == 5 and all(f"| {job} " in done.stdout for job in jobs)
     assert {each["way"] for each in content["results"]} == {"eager", "compiled"}
     assert all(each["flops"] > 0 and each["ours"]["seconds"] > 0 for each in content["results"])
+
+
+def test_an_ablation_whose_windows_are_the_whole_grid_is_refused(monkeypatch, tmp_path):
+    import ablations
+
+    monkeypatch.setattr(ablations, "measure", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(UserError, match="grid of 16x16 tokens is no larger than the window") as e:
+        ablations.main(["--size", "64", "--output", str(tmp_path / "output")])
+    assert "\n" not in str(e.value) and not (tmp_path / "output").exists()
+
+
+def test_kinds_of_an_ablation_differ_by_what_their_names_say():
+    import ablations
+
+    settings = dict(size=128, iterations=100, overrides=[])
+    built = {kind: ablations.build_backbone(kind, settings) for kind in ablations.CHANGES}
+
+    def blocks(kind, name):
+        return [getattr(spec, name) for spec in built[kind].plan]
+
+    def tables(kind):
+        names = (name.split(".")[-1] for name in built[kind].state_dict())
+        return {name for name in names if "pos" in name}
+
+    whole = dict(full=0, windows=6, swin=6, hwin=3)
+    assert {k: 6 - blocks(k, "window").count(None) for k in whole} == whole
+    assert {k: sum(blocks(k, "shifted")) for k in whole} == dict(full=0, windows=0, swin=3, hwin=0)
+    assert all(set(blocks(k, "stride_kv")) == {(1, 1)} for k in whole)
+    for pooled, of in (("pooling", "full"), ("pooling-hwin", "hwin")):
+        assert blocks(pooled, "window") == blocks(of, "window")
+        assert [s[0] for s in blocks(pooled, "stride_kv")] == [4, 2, 1, 1, 1, 1]
+    decomposed = {"rel_pos_h", "rel_pos_w"}
+    assert tables("pooling-hwin") == decomposed and tables("no-position") == set()
+    assert tables("absolute") == {"pos_embed"} and tables("joint") == {"rel_pos_hw"}
+    assert tables("decomposed-absolute") == {*decomposed, "pos_embed"}
+
+
+@pytest.mark.slow
+def test_an_ablation_ends_with_a_table_and_a_picture(monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    output = tmp_path / "output"
+    words = ["--quick", "--kinds", "swin", "joint", "--iterations", "8"]
+    words += ["--output", output]
+    for split in ("train", "test"):
+        data = f"dataloader.{split}"
+        words += [
+            f"{data}.dataset.num_train=8",
+            f"{data}.dataset.num_val=2",
+            f"{data}.num_workers=0",
+        ]
+    for start in range(2):  # the second one continues, and has nothing to train
+        done = script("ablations.py", *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("train_net.py") == (2 if start == 0 else 0)
+        assert "ranks nothing" in done.stdout
+        lines = [line for line in done.stdout.splitlines() if line.startswith("| Table")]
+        assert [line.split("|")[2].strip() for line in lines] == ["swin", "joint"]
+    runs = json.loads((output / "ablations.json").read_text())["runs"]
+    assert all(run["1"]["seconds"] > 0 and run["1"]["last_loss"] > 0 for run in runs.values())
+    with Image.open(output / "ablations.png") as picture:
+        assert picture.format == "PNG" and picture.width > 800
+    other = script("ablations.py", *words, "optimizer.lr=1e-4")
+    assert other.returncode == 1 and "results of another overrides than this start" in other.stderr
