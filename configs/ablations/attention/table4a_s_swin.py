@@ -1,0 +1,7 @@
+from ...imagenet.mvitv2_s_in1k import dataloader, lr_multiplier, model, optimizer, task, train
+
+# In tokens, per stage; the FLOPs are those of the paper with these.
+model.backbone.update(attention="swin", adaptive_window_size=(56, 14, 7, 7))
+train.output_dir = "output/table4a_s_swin"
+
+published = dict(table="4a", top1=82.8, flops=6.4)
