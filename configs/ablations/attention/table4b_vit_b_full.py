@@ -1,7 +1,7 @@
 from ...common.models.mask_rcnn import vit_b
 from ...mask_rcnn_mvitv2_t_3x import dataloader, lr_multiplier, model, optimizer, task, train
 
-# Four maps of the one grid, resampled as in Li et al. (2021), for the pyramid: also a row of Table 9.
+# Maps of the last blocks of the four quarters, resampled for the pyramid; also a row of Table 9.
 model.backbone.bottom_up = vit_b(drop_path_rate=0.1)
 train.init_checkpoint = "output/table4a_vit_b_full/model_final.pth"
 train.output_dir = "output/table4b_vit_b_full"
