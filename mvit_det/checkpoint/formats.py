@@ -6,13 +6,14 @@ the tables below
     {vit}          prefix of the transformer, such as `backbone.bottom_up.`
     {n}            block index over the network; {s}, {b}: stage index, block index within it
     {x}, {a}, {i}  q, k or v; axis t, h or w; a number
+    {j}            axes of a joint table, or k or v and axes
     {p}            weight or bias
     {where}        where the block widens its tokens, attn or mlp
     {other}        any name without a row
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,6 +31,7 @@ PLACEHOLDERS = {
     "i": r"\d",
     "x": "[qkv]",
     "a": "[thw]",
+    "j": "(?:[kv]_)?[thw]{1,3}",
     "p": "weight|bias",
     "where": "attn|mlp",
     "other": ".+",
@@ -47,6 +49,7 @@ CANONICAL = (
     "blocks.{n}.attn.pool_{x}.weight",
     "blocks.{n}.attn.norm_{x}.{p}",
     "blocks.{n}.attn.rel_pos_{a}",
+    "blocks.{n}.attn.rel_pos_{j}",
     "blocks.{n}.mlp.fc1.{p}",
     "blocks.{n}.mlp.fc2.{p}",
     "blocks.{n}.proj.{p}",
@@ -64,6 +67,9 @@ _STAGED = {
 # Norms of the feature maps, and the rest of a detector.
 _DETECTOR = {"scale{i}_norm.{p}": "{vit}scale{i}_norm.{p}", "{other}": "{other}"}
 _JOINT_POSITION = dict.fromkeys(("pos_embed_spatial", "pos_embed_temporal", "pos_embed_class"))
+# Positions of the paper's ablations, which no other code base has.
+_ABLATED = ("blocks.{n}.attn.rel_pos_{j}",)
+_NOT_ABLATED = dict.fromkeys(_ABLATED)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class Format:
         expand_in: where its models can widen tokens.
         needs_class_token: whether all its models have a class token.
         unit_axes: canonical name -> number of leading axes of length 1 that its tensors lack.
+        read_only: canonical names that are read, but not written for its code base.
         suffixes: of its files, the usual one first.
         companions: other entries that its readers expect.
     """
@@ -94,6 +101,7 @@ class Format:
     expand_in: tuple[str, ...] = ("attention", "mlp")
     needs_class_token: bool = False
     unit_axes: Mapping[str, int] = field(default_factory=dict)
+    read_only: Sequence[str] = ()
     suffixes: tuple[str, ...] = (".pth", ".pyth", ".pt")
     companions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -141,7 +149,8 @@ class Format:
             within = {"s": stage, "b": block - layout.starts[stage], "where": where}
             return {"vit": prefix, **values, **within}
 
-        rows = [(_pattern(ours), theirs) for ours, theirs in self.rows.items()]
+        rows = self.rows | dict.fromkeys(self.read_only)
+        rows = [(_pattern(ours), theirs) for ours, theirs in rows.items()]
         return _rename(names, rows, fill_in)
 
     def why_left_out(self, name: str) -> str | None:
@@ -180,11 +189,15 @@ FORMATS = {
     "mvit": Format(
         "facebookresearch/mvit",
         "model_state",
-        {**_PREFIXED, **_JOINT_POSITION},
+        {**_PREFIXED, **_JOINT_POSITION, **_NOT_ABLATED},
         suffixes=(".pyth", ".pth"),
     ),
     "pyslowfast": Format(
-        "PySlowFast", "model_state", _PREFIXED, axes=(2, 3), suffixes=(".pyth", ".pth")
+        "PySlowFast",
+        "model_state",
+        {**_PREFIXED, **_NOT_ABLATED},
+        axes=(2, 3),
+        suffixes=(".pyth", ".pth"),
     ),
     "detectron2": Format(
         "Detectron2",
@@ -198,13 +211,14 @@ FORMATS = {
         prefix="backbone.bottom_up.",
         expand_in=("attention",),
         suffixes=(".pkl", ".pth"),
+        read_only=_ABLATED,  # files of our detectors have this format
         # marks the names as Detectron2's, so that it does not match them heuristically
         companions={"__author__": "mvit_det"},
     ),
     "mvit_det": Format(
         "this project",
         "model",
-        {**_PREFIXED, **_JOINT_POSITION, **_DETECTOR},
+        {**_PREFIXED, **_DETECTOR},
         prefix="backbone.",
         axes=(2, 3),
     ),
@@ -214,6 +228,7 @@ FORMATS = {
         {
             **_STAGED,
             **_JOINT_POSITION,
+            **_NOT_ABLATED,
             "blocks.{n}.proj.{p}": "stages.{s}.blocks.{b}.shortcut_proj_{where}.{p}",
             "head.projection.{p}": "head.fc.{p}",
         },
@@ -229,6 +244,7 @@ FORMATS = {
             "pos_embed_spatial": "pos_encoding.spatial_pos",
             "pos_embed_temporal": "pos_encoding.temporal_pos",
             "pos_embed_class": "pos_encoding.class_pos",
+            **_NOT_ABLATED,
             "blocks.{n}.attn.proj.{p}": "blocks.{n}.attn.project.0.{p}",
             "blocks.{n}.attn.pool_{x}.weight": "blocks.{n}.attn.pool_{x}.pool.weight",
             "blocks.{n}.attn.norm_{x}.{p}": "blocks.{n}.attn.pool_{x}.norm_act.0.{p}",
@@ -247,6 +263,7 @@ FORMATS = {
         {
             **_PREFIXED,
             **_JOINT_POSITION,
+            **_NOT_ABLATED,
             "patch_embed.proj.{p}": "{vit}patch_embed.projection.{p}",
             "norm.{p}": "{vit}norm3.{p}",
             "head.projection.{p}": "cls_head.fc_cls.{p}",
