@@ -156,9 +156,7 @@ class MultiScaleAttention(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         return tokens
 
-    def terms(
-        self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...], like: torch.Tensor
-    ) -> Terms:
+    def terms(self, grid_q: tuple[int, ...], grid_kv: tuple[int, ...], like: torch.Tensor) -> Terms:
         """Look up what enters attention beside q, k and v.
 
         Args:
@@ -260,8 +258,8 @@ class MultiScaleAttention(nn.Module):
             class_out = class_logits.softmax(dim=-1) @ v
         weights = logits.softmax(dim=-1)
         out = weights @ v
-        for term in terms.values:
-            out = out + term.output(term.sums(weights[..., -keys:]))
+        for value_term in terms.values:
+            out = out + value_term.output(value_term.sums(weights[..., -keys:]))
         return out, class_out
 
 

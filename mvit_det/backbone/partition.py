@@ -9,8 +9,8 @@ Legend: G = groups over the whole batch, N = tokens of a group, D = channels per
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +98,7 @@ class ShiftedWindows(Windows):
         return x
 
     def regions(self, grid: Sequence[int], like: torch.Tensor) -> list[torch.Tensor]:
-        """Number the two regions of every window along each axis.
+        """Tell the two regions of every window apart, along each axis.
 
         Args:
             grid: tokens along each axis.

@@ -114,7 +114,8 @@ def multiscale_plan(
         last_block_indexes: index of the last block of each stage, counted from 0.
         grid: nominal tokens along each axis after the patch embedding.
         stride_kv: key/value pooling stride of stage 1, the adaptive stride of section 4.4.
-        window, full_attention: as of `set_windows`.
+        window: attention window in stage 1, in tokens; None for full attention everywhere.
+        full_attention: blocks without windows.
         coarse_kv: blocks whose keys and values are pooled once more by 2, see the NOTE below.
         expand_in: ``"attention"`` doubles the channels in the attention of a stage's first block
             (appendix B.1), ``"mlp"`` in the MLP of the previous stage's last block (MViTv1, and the
@@ -204,18 +205,18 @@ def set_windows(
     """
     if window is None:
         return list(plan)
-    per_stage = [] if isinstance(window[0], int) else list(window)
+    per_stage: Sequence[Any] = [] if isinstance(window[0], int) else window
     if per_stage and len(per_stage) != plan[-1].stage + 1:
         raise ValueError(f"{per_stage} must be one window, or one for each stage.")
-    blocks, current = [], window
+    blocks, size = [], window
     for index, spec in enumerate(plan):
         # A stage's first block still works on the grid, and so the window, of the previous stage.
         if per_stage:
-            current = tuple(n * s for n, s in zip(per_stage[spec.stage], spec.stride_q))
-        block_window = None if index in full_attention else current
-        _check_window(block_window, spec.stride_q, spec.stride_kv, index)
-        blocks.append(replace(spec, window=block_window, shifted=index in shifted))
-        current = divide(current, spec.stride_q)
+            size = tuple(n * s for n, s in zip(per_stage[spec.stage], spec.stride_q))
+        own: Any = None if index in full_attention else size
+        _check_window(own, spec.stride_q, spec.stride_kv, index)
+        blocks.append(replace(spec, window=own, shifted=index in shifted))
+        size = divide(size, spec.stride_q)  # type: ignore[arg-type]
     return blocks
 
 
@@ -264,19 +265,40 @@ def set_pooling(plan: Sequence[BlockSpec], full_pooling: str) -> list[BlockSpec]
     Raises:
         ValueError: ``full_pooling`` has another letter.
     """
-    check_letters(full_pooling=full_pooling)
-    strides = [(("q", spec.stride_q), ("k", spec.stride_kv), ("v", spec.stride_kv)) for spec in plan]
-    return [
-        replace(spec, pooled="".join(n for n, s in pairs if n in full_pooling or max(s) > 1))
-        for spec, pairs in zip(plan, strides)
-    ]
+    check_letters("full_pooling", full_pooling)
+
+    def pooled(spec: BlockSpec) -> str:
+        strides = {"q": spec.stride_q, "k": spec.stride_kv, "v": spec.stride_kv}
+        return "".join(n for n, s in strides.items() if n in full_pooling or max(s) > 1)
+
+    return [replace(spec, pooled=pooled(spec)) for spec in plan]
 
 
-def window_of(size: int | Sequence[int], grid: Axes) -> Axes | list[Axes] | None:
-    """Make square windows of a side, or one side per stage, in tokens; time is not divided."""
-    if isinstance(size, int):
-        return (*grid[:-2], size, size) if size else None
-    return [(*grid[:-2], side, side) for side in size]
+def plan_from_arguments(
+    arguments: Mapping[str, Any], *, grid: Axes, stride_kv: Axes, coarse_kv: Collection[int] = ()
+) -> list[BlockSpec]:
+    """Lay out the blocks of a backbone from the arguments of its constructor.
+
+    Args:
+        arguments: ``locals()`` of a constructor that has ``attention``, ``adaptive_window_size``
+            (side of a square, 0 for none, or one per stage), ``full_pooling`` and those of
+            `multiscale_plan` under these names.
+        grid: nominal tokens along each axis.
+        stride_kv: key/value pooling stride of stage 1.
+        coarse_kv: as of `multiscale_plan`.
+    """
+    names = "embed_dim num_heads last_block_indexes expand_in drop_path_rate width_growth"
+    same = {name: arguments[name] for name in [*names.split(), "halving_blocks"]}
+    plan = multiscale_plan(**same, grid=grid, stride_kv=stride_kv, coarse_kv=coarse_kv)
+
+    def square(side: int) -> Axes:
+        return (*grid[:-2], side, side)  # of clips, over all time
+
+    side = arguments["adaptive_window_size"]
+    several = not isinstance(side, int)
+    window = list(map(square, side)) if several else square(side) if side else None
+    plan = set_attention(plan, arguments["attention"], window)
+    return set_pooling(plan, arguments["full_pooling"])
 
 
 def total_stride(plan: Sequence[BlockSpec]) -> Axes:
@@ -284,15 +306,14 @@ def total_stride(plan: Sequence[BlockSpec]) -> Axes:
     return tuple(map(prod, zip(*(spec.stride_q for spec in plan))))
 
 
-def check_letters(**letters: str) -> None:
-    """Check that each value names some of q, k and v once each.
+def check_letters(name: str, value: str, least: int = 0) -> None:
+    """Check that a value names some of q, k and v once each.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not, or names fewer than ``least``.
     """
-    for name, value in letters.items():
-        if not isinstance(value, str) or sorted(set(value) & set("qkv")) != sorted(value):
-            raise ValueError(f"{name}={value!r} must have letters of 'qkv', each at most once.")
+    if sorted({*value} & {*"qkv"}) != sorted(value) or len(value) < least:
+        raise ValueError(f"{name}={value!r} must have letters of 'qkv', each at most once.")
 
 
 def _check_numbers(

@@ -32,9 +32,7 @@ def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> C
     )
 
 
-def pool_heads(
-    x: torch.Tensor, pool: Convolution | nn.Identity, num_heads: int
-) -> torch.Tensor:
+def pool_heads(x: torch.Tensor, pool: Convolution | nn.Identity, num_heads: int) -> torch.Tensor:
     """Pool tokens with a depthwise convolution whose filter is shared by all heads.
 
     Args:

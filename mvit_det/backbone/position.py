@@ -49,12 +49,13 @@ def relative_tables(
     order = "thw"[-axes:]
     groups = tuple(order if groups is None else groups)
     used = "".join(map(str, groups))
-    if not all(group and str(group) in order for group in groups) or len(set(used)) < len(used):
+    known = used and all(group and str(group) in order for group in groups)
+    if not known or len(set(used)) < len(used):
         raise ValueError(
             f"rel_pos_tables={groups} must name neighbouring axes of '{order}', each axis in at "
             f"most one table: e.g. {tuple(order)}, ('hw',)."
         )
-    check_letters(rel_pos_on=carriers)
+    check_letters("rel_pos_on", carriers, least=1)
     return [
         RelativeTable(
             "rel_pos_" + (f"{carrier}_" if carrier != "q" else "") + group,

@@ -22,26 +22,25 @@ from mvit_det.backbone.cpu import is_exporting
 MASK = -1e4  # added to masked logits; half precision represents it
 
 
-class Span(NamedTuple):
-    """Some axes of a group of tokens, whose flattened order is (before, count, after)."""
-
-    before: int
-    count: int
-    after: int
+Span = tuple[int, int, int]  # tokens of a group before, along and after some axes; their order
 
 
 def span_of(extent: Sequence[int], axes: slice) -> Span:
     """Find the tokens before, along and after some axes of a group of this extent."""
-    return Span(prod(extent[: axes.start]), prod(extent[axes]), prod(extent[axes.stop :]))
+    return prod(extent[: axes.start]), prod(extent[axes]), prod(extent[axes.stop :])
 
 
 @dataclass(frozen=True)
-class QueryPosition:
-    """E_ij = Q_i . R_ij (Eq. 3)."""
+class Position:
+    """The relative position of the axes of one table."""
 
     table: torch.Tensor  # R, (nq, nk, D)
     span_q: Span
     span_k: Span
+
+
+class QueryPosition(Position):
+    """E_ij = Q_i . R_ij (Eq. 3)."""
 
     def columns(self, q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return columns for q (G, heads, Nq, D) and k (G, heads, Nk, D), nk each."""
@@ -54,13 +53,8 @@ class QueryPosition:
         return (logits.unflatten(3, self.span_k) + term[..., None, :, None]).flatten(3)
 
 
-@dataclass(frozen=True)
-class KeyPosition:
+class KeyPosition(Position):
     """E_ij = K_j . R_ij (appendix A.4); K is not scaled, like Q of the released code."""
-
-    table: torch.Tensor  # R, (nq, nk, D)
-    span_q: Span
-    span_k: Span
 
     def columns(self, q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return columns for q (G, heads, Nq, D) and k (G, heads, Nk, D), nq each."""
@@ -73,13 +67,8 @@ class KeyPosition:
         return (logits.unflatten(2, self.span_q) + term[:, :, None, :, None]).flatten(2, 4)
 
 
-@dataclass(frozen=True)
-class ValuePosition:
+class ValuePosition(Position):
     """The sum over keys j of A_ij R_ij, a term of the output (appendix A.4)."""
-
-    table: torch.Tensor  # R, (nq, nk, D)
-    span_q: Span
-    span_k: Span
 
     def columns(self, v: torch.Tensor) -> torch.Tensor:
         """Return nk columns for v: attention makes of them its weights, summed by coordinate."""
@@ -139,8 +128,9 @@ def one_hot(span: Span, like: torch.Tensor) -> torch.Tensor:
     Returns:
         (N, count) of zeros and ones, with a 1 per row.
     """
-    numbers = torch.arange(span.count, device=like.device)
-    coordinate = numbers[:, None].expand(span.before, -1, span.after).reshape(-1, 1)
+    before, count, after = span
+    numbers = torch.arange(count, device=like.device)
+    coordinate = numbers[:, None].expand(before, -1, after).reshape(-1, 1)
     return (coordinate == numbers).to(like.dtype)
 
 
@@ -156,6 +146,7 @@ def multiply(x: torch.Tensor, span: Span, matrices: torch.Tensor) -> torch.Tenso
         (G, heads, N, M), laid out in memory like x.
     """
     groups, heads, _, width = x.shape
+    before, count, after = span
     tokens = x.transpose(1, 2)  # (G, N, heads, K), contiguous
     matrices = matrices.to(x.dtype)
     if is_exporting():
@@ -163,14 +154,13 @@ def multiply(x: torch.Tensor, span: Span, matrices: torch.Tensor) -> torch.Tenso
         stacked = tokens.unflatten(1, span).movedim(2, 0)
         product = (stacked.flatten(1, -2) @ matrices).unflatten(1, stacked.shape[1:-1])
         product = product.movedim(0, 2)
-    elif span.after == 1:
+    elif after == 1:
         # (rest, count * heads, K) -> (count * heads, rest, K): one matrix per coordinate and head.
         # Its rows are strided in memory; the batched product reads them in place.
-        stacked = tokens.reshape(-1, span.count * heads, width).transpose(0, 1)
+        stacked = tokens.reshape(-1, count * heads, width).transpose(0, 1)
         product = torch.bmm(stacked, matrices.repeat_interleave(heads, dim=0)).transpose(0, 1)
     else:
         # (before * count, after, K): all tokens after the axes share one matrix
-        before = groups * span.before
-        stacked = tokens.reshape(before * span.count, -1, width)
-        product = torch.bmm(stacked, matrices.repeat(before, 1, 1))
+        stacked = tokens.reshape(groups * before * count, -1, width)
+        product = torch.bmm(stacked, matrices.repeat(groups * before, 1, 1))
     return product.reshape(groups, -1, heads, matrices.shape[-1]).transpose(1, 2)

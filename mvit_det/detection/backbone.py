@@ -2,22 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import Any
 
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
-from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
+from mvit_det.backbone import BlockOptions, MultiscaleTransformer
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.mvit import Recompute
-from mvit_det.backbone.plan import (
-    divide,
-    set_attention,
-    set_pooling,
-    total_stride,
-    window_of,
-)
+from mvit_det.backbone.plan import divide, plan_from_arguments, total_stride
 
 
 @BACKBONE_REGISTRY.register()
@@ -36,8 +31,8 @@ class MViT(MultiscaleTransformer, Backbone):
         last_block_indexes: last block of each stage; ``mvit_det.backbone.VARIANTS`` has them.
         qkv_pool_kernel: kernel of the pooling convolutions.
         adaptive_kv_stride: key/value pooling stride of stage 1; halves from stage to stage.
-        adaptive_window_size: window of stage 1 in tokens; halves from stage to stage. Or a list with
-            one per stage. 0 for full attention everywhere, as in the classifier.
+        adaptive_window_size: window of stage 1 in tokens, which halves from stage to stage; or a
+            list with one per stage. 0 for full attention everywhere, as in the classifier.
         residual_pooling: add the pooled query to the attention output (Eq. 5).
         mlp_ratio: hidden width of the MLP over the attention width.
         qkv_bias: whether q, k and v have a bias.
@@ -55,8 +50,8 @@ class MViT(MultiscaleTransformer, Backbone):
         fused_attention: never store the attention map; off, the plain reference form.
         attention: ``"hwin"``, hybrid windows: full attention in the last blocks of the last three
             stages; ``"windows"`` everywhere; ``"swin"``, shifted in every second block; ``"full"``.
-        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT, whose
-            arguments are ``mvit_det.backbone.VIT_B``.
+        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT
+            (``mvit_det.backbone.VIT_B`` has its arguments).
         halving_blocks: blocks that pool their queries by 2, which halves the grid; None for the
             first block of every stage but the first.
         full_pooling: which of q, k and v are pooled in all blocks, not only where the stride is
@@ -108,33 +103,15 @@ class MViT(MultiscaleTransformer, Backbone):
         rel_pos_tables: Sequence[str] | None = None,
         rel_pos_on: str = "q",
     ):
-        if depth != last_block_indexes[-1] + 1:
-            raise ValueError(
-                f"depth={depth} and last_block_indexes={tuple(last_block_indexes)} disagree: "
-                f"the last index must be {depth - 1}."
-            )
-        if coarse_global_kv and width_growth == 1:
-            raise ValueError(
-                "coarse_global_kv=True is for multiscale networks, as Detectron2's: set it to False "
-                "with width_growth=1."
-            )
-        grid = divide((img_size, img_size), patch_stride)
-        plan = multiscale_plan(
-            embed_dim=embed_dim,
-            num_heads=num_heads,
-            last_block_indexes=last_block_indexes,
-            grid=grid,
+        _check_sizes(depth, last_block_indexes, coarse_global_kv and width_growth == 1)
+        # Hybrid windows are the default, hence a size of 0 alone has always meant full attention.
+        attention = attention if adaptive_window_size or attention != "hwin" else "full"
+        plan = plan_from_arguments(
+            locals(),
+            grid=divide((img_size, img_size), patch_stride),
             stride_kv=(adaptive_kv_stride,) * 2,
             coarse_kv=last_block_indexes[1:3] if coarse_global_kv else (),
-            expand_in=expand_in,
-            drop_path_rate=drop_path_rate,
-            width_growth=width_growth,
-            halving_blocks=halving_blocks,
         )
-        # Hybrid windows are the default, hence 0 alone has always meant full attention.
-        kind = attention if adaptive_window_size or attention != "hwin" else "full"
-        plan = set_attention(plan, kind, window_of(adaptive_window_size, grid))
-        plan = set_pooling(plan, full_pooling)
         pretrain_grid = divide((pretrain_img_size, pretrain_img_size), patch_stride)
         super().__init__(
             plan,
@@ -147,7 +124,7 @@ class MViT(MultiscaleTransformer, Backbone):
         )
 
     @property
-    def size_divisibility(self) -> int:
+    def size_divisibility(self) -> int:  # type: ignore[override]
         """Multiple that images are padded to: patches without padding would omit a remainder."""
         patches = self.patch_embed.proj
         return 0 if max(patches.padding) else max(patches.stride)
@@ -168,6 +145,19 @@ class MViT(MultiscaleTransformer, Backbone):
         }
 
 
+def _check_sizes(depth: int, ends: Sequence[int], coarse_constant: bool) -> None:
+    if depth != ends[-1] + 1:
+        raise ValueError(
+            f"depth={depth} and last_block_indexes={tuple(ends)} disagree: the last index must be "
+            f"{depth - 1}."
+        )
+    if coarse_constant:
+        raise ValueError(
+            "coarse_global_kv=True is for Detectron2's multiscale networks: set it to False with "
+            "width_growth=1."
+        )
+
+
 @BACKBONE_REGISTRY.register()
 class ResampledMViT(MViT):
     """Feature maps resampled to strides 4, 8, 16 and 32, for a pyramid on a ViT (Table 9).
@@ -184,14 +174,15 @@ class ResampledMViT(MViT):
         ValueError: a feature map has a stride that this does not lead from to its own of the four.
     """
 
-    @wraps(MViT.__init__)  # with its signature
+    @wraps(MViT.__init__)  # type: ignore[misc]  # with its signature
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
         self._strides = {f"scale{level}": 2**level for level in range(2, 6)}
+        shapes: dict[str, Any] = super().output_shape()
         self.resample = nn.ModuleDict(
             {
                 name: build_resampling(shape.channels, shape.stride / self._strides[name])
-                for name, shape in super().output_shape().items()
+                for name, shape in shapes.items()
             }
         )
 

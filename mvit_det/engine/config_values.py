@@ -104,6 +104,7 @@ _SECTION = _check("a section of keys", lambda value: isinstance(value, (dict, Di
 _PLAIN = (str, bool, int, float, list, type(None))
 _PART = _check("a section of keys", lambda value: not isinstance(value, _PLAIN))
 _TEXT = _check("text", lambda value: isinstance(value, str))
+_LETTERS = _check("letters of qkv", lambda value: isinstance(value, str) and {*value} <= {*"qkv"})
 _FLAG = _check("true or false", lambda value: isinstance(value, bool))
 _DEVICE = _check(
     "cpu, mps, cuda, or cuda:N",
@@ -159,6 +160,7 @@ _KEYS: list[tuple[Check, str]] = [
         "dataloader.*.horizontal",
     ),
     (partial(check_choice, choices=("attention", "mlp")), "model.*.expand_in"),
+    (partial(check_choice, choices=("full", "windows", "swin", "hwin")), "model.*.attention"),
     (_or_list(partial(check_choice, choices=RECOMPUTED)), "model.*.use_act_checkpoint"),
     (
         check_count,
@@ -170,7 +172,8 @@ _KEYS: list[tuple[Check, str]] = [
         "dataloader.*.target_height dataloader.*.target_width model.num_classes "
         "model.roi_heads.num_classes model.*.embed_dim model.*.depth model.*.num_heads "
         "model.*.in_chans model.*.pretrain_img_size model.*.roi_size model.*.out_channels "
-        "model.*.batch_size_per_image model.*.test_topk_per_image model.*.test_max_size",
+        "model.*.batch_size_per_image model.*.test_topk_per_image model.*.test_max_size "
+        "model.*.width_growth",
     ),
     (_or_null(check_count), "dataloader.*.num_classes model.*.max_views model.max_detections"),
     (_or_null(check_count), "dataloader.*.max_detections dataloader.*.max_pixels"),
@@ -179,7 +182,10 @@ _KEYS: list[tuple[Check, str]] = [
     (_list(check_count), "model.*.input_size model.*.patch_kernel model.*.patch_stride"),
     (_list(_whole(0)), "model.*.last_block_indexes model.*.patch_padding"),
     (_list(check_count, 2), "model.*.pre_nms_topk model.*.post_nms_topk"),
-    (_PERIOD, "train.checkpointer.period train.eval_period model.*.adaptive_window_size"),
+    (_PERIOD, "train.checkpointer.period train.eval_period"),
+    (_or_list(_PERIOD), "model.*.adaptive_window_size"),
+    (_or_null(_list(_PERIOD)), "model.*.halving_blocks"),
+    (_LETTERS, "model.*.full_pooling model.*.rel_pos_on"),
     (_PERIOD, "dataloader.*.min_seen"),
     (_or_null(_PERIOD), "train.checkpointer.max_to_keep"),
     (_PROCESSES, "dataloader.train.num_workers dataloader.test.num_workers"),

@@ -5,16 +5,10 @@ from functools import partial
 
 from torch import nn
 
-from mvit_det.backbone import BlockOptions, MultiscaleTransformer, multiscale_plan
+from mvit_det.backbone import BlockOptions, MultiscaleTransformer
 from mvit_det.backbone.layers import PatchEmbed
 from mvit_det.backbone.mvit import Recompute
-from mvit_det.backbone.plan import (
-    divide,
-    set_attention,
-    set_pooling,
-    total_stride,
-    window_of,
-)
+from mvit_det.backbone.plan import divide, plan_from_arguments, total_stride
 
 # Arguments of all released video models that differ from the defaults, which are for images; to be
 # used with input_size=(T, H, W).
@@ -61,10 +55,10 @@ class ClassifierMViT(MultiscaleTransformer):
         attention: ``"full"``; ``"windows"``; ``"swin"``, shifted in every second block; or
             ``"hwin"``, full in the last blocks of the last three stages. Windows exclude a class
             token.
-        adaptive_window_size: window of stage 1 in tokens; halves from stage to stage. Or a list with
-            one per stage.
-        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT, whose
-            arguments are ``mvit_det.backbone.VIT_B``.
+        adaptive_window_size: window of stage 1 in tokens, which halves from stage to stage; or a
+            list with one per stage.
+        width_growth: channels and heads of a stage over those of the stage before; 1 for a ViT
+            (``mvit_det.backbone.VIT_B`` has its arguments).
         halving_blocks: blocks that pool their queries by 2, which halves the grid; None for the
             first block of every stage but the first.
         full_pooling: which of q, k and v are pooled in all blocks, not only where the stride is
@@ -116,19 +110,7 @@ class ClassifierMViT(MultiscaleTransformer):
         per_axis = (patch_kernel, patch_stride, patch_padding, pool_kernel, adaptive_kv_stride)
         _check_axes(input_size, *per_axis)
         grid = divide(input_size, patch_stride)
-        plan = multiscale_plan(
-            embed_dim=embed_dim,
-            num_heads=num_heads,
-            last_block_indexes=last_block_indexes,
-            grid=grid,
-            stride_kv=tuple(adaptive_kv_stride),
-            expand_in=expand_in,
-            drop_path_rate=drop_path_rate,
-            width_growth=width_growth,
-            halving_blocks=halving_blocks,
-        )
-        plan = set_attention(plan, attention, window_of(adaptive_window_size, grid))
-        plan = set_pooling(plan, full_pooling)
+        plan = plan_from_arguments(locals(), grid=grid, stride_kv=tuple(adaptive_kv_stride))
         super().__init__(
             plan,
             PatchEmbed(patch_kernel, patch_stride, patch_padding, in_chans, embed_dim),

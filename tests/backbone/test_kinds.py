@@ -1,4 +1,4 @@
-"""Kinds of attention and position of the paper's ablations against plain formulas and torchvision."""
+"""Kinds of attention and position of the paper's ablations: against formulas and torchvision."""
 
 from dataclasses import replace
 from itertools import product
@@ -280,7 +280,9 @@ def test_unpooled_queries_are_the_projection():
         (lambda: relative_tables(2, ("t",)), "neighbouring axes of 'hw'"),
         (lambda: relative_tables(3, ("tw", "h")), "neighbouring axes of 'thw'"),
         (lambda: relative_tables(2, ("hw", "h")), "each axis in at most one table"),
+        (lambda: relative_tables(2, ()), "neighbouring axes of 'hw'"),
         (lambda: relative_tables(2, None, "kq2"), "rel_pos_on='kq2' must have letters"),
+        (lambda: relative_tables(2, None, ""), "rel_pos_on='' must have letters"),
     ],
 )
 def test_unknown_words_are_refused(change, words):

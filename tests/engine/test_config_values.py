@@ -17,7 +17,7 @@ TASKS = ["quickstart", *(f"quickstart_{task}" for task in ("cascade", "classific
 TASKS += ["quickstart_video", "quickstart_actions"]
 # what the values below are right for
 TEXTS = {"train.output_dir", "train.init_checkpoint", "train.best_metric", "dataloader.*.name"}
-TEXTS |= {"categories"}
+TEXTS |= {"categories", "model.*.full_pooling", "model.*.rel_pos_on"}
 ACTIVATIONS = "model.backbone.bottom_up.use_act_checkpoint"
 SIGNED = {"dataloader.*.start", "model.*.head_init_scale"}
 SECTIONS = {"train", "train.amp", "train.ddp", "train.checkpointer", "train.ema", "model"}

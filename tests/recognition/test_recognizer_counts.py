@@ -43,12 +43,12 @@ CLIPS = [
 def build(variant, num_classes=1000, device="meta", **arguments):
     row = VARIANTS[variant]
     with torch.device(device):
-        widths = dict(embed_dim=row.embed_dim, num_heads=row.num_heads)
-        backbone = ClassifierMViT(
-            **{**widths, **arguments},
+        sizes = dict(
+            embed_dim=row.embed_dim,
+            num_heads=row.num_heads,
             last_block_indexes=row.last_block_indexes,
-            fused_attention=False,
         )
+        backbone = ClassifierMViT(**{**sizes, **arguments}, fused_attention=False)
         model = Recognizer(backbone, num_classes).eval()
     return model.requires_grad_(False)
 
