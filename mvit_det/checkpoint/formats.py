@@ -149,8 +149,8 @@ class Format:
             within = {"s": stage, "b": block - layout.starts[stage], "where": where}
             return {"vit": prefix, **values, **within}
 
-        rows = self.rows | dict.fromkeys(self.read_only)
-        rows = [(_pattern(ours), theirs) for ours, theirs in rows.items()]
+        written = self.rows | dict.fromkeys(self.read_only)
+        rows = [(_pattern(ours), theirs) for ours, theirs in written.items()]
         return _rename(names, rows, fill_in)
 
     def why_left_out(self, name: str) -> str | None:

@@ -137,11 +137,23 @@ def check_a_step(cfg, folder: Path) -> None:
     """A small model of this structure trains a step, and is the same when it is loaded again."""
     samples = shrink_all(cfg)
     model = trained_a_step(cfg, samples)
+    if isinstance(task_of(cfg), Detection):
+        check_decay(instantiate(cfg.optimizer), model)
     StrictCheckpointer(model, str(folder)).save("model_final")
     other = instantiate(cfg.model)
     StrictCheckpointer(other, complete=True).load(str(folder / "model_final.pth"))
     for key, value in model.state_dict().items():
         torch.testing.assert_close(other.state_dict()[key], value, rtol=0, atol=0)
+
+
+def check_decay(optimizer, model) -> None:
+    """Norms and positions of any kind do not decay in detectors, all else does."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            exempt = re.search(r"norm|pos_embed|rel_pos|resample\.scale2\.1", name)
+            assert group["weight_decay"] == (0.0 if exempt else 0.1), name
 
 
 def shrink_all(cfg) -> list[dict]:
