@@ -78,7 +78,8 @@ class ShiftedWindows(Windows):
 
     The last window along an axis then holds tokens of the far and of the near end of the grid,
     which are not neighbours: its ``regions``, between which attention is masked. An axis that fits
-    into one window is not shifted, as in Swin. Padding is that of ``Windows``.
+    into one window is not shifted, as in Swin. Padding is that of ``Windows``. Pooled queries and
+    keys are each shifted in their own tokens, by half a window rounded down.
     """
 
     def split(self, x: torch.Tensor) -> torch.Tensor:

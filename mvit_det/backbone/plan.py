@@ -136,10 +136,12 @@ def multiscale_plan(
         raise ValueError(
             f"grid={grid}, stride_kv={stride_kv} and window={window} must have one number per axis."
         )
-    begins = {end + 1 for end in ends[:-1]}
-    halving_blocks = begins if halving_blocks is None else halving_blocks
     _check_numbers(embed_dim, num_heads, ends, expand_in, drop_path_rate)
     depth = ends[-1] + 1
+    begins = {end + 1 for end in ends[:-1]}
+    halving_blocks = begins if halving_blocks is None else halving_blocks
+    if not {*halving_blocks} <= {*range(depth)}:
+        raise ValueError(f"halving_blocks={halving_blocks} must be from 0 to {depth - 1}.")
     ones = (1,) * len(grid)
     # Time is never pooled: only the two spatial axes, the last two, shrink.
     halving = (1,) * (len(grid) - 2) + (2, 2)

@@ -28,9 +28,10 @@ CONVENTION = (
 # Free by convention: elementwise operations, comparisons, pooling, and moving or making data.
 FREE = set(
     """add all amax any argsort atleast_1d cartesian_prod div exp flip gelu isfinite log2 max_pool2d
-    max_pool3d mean meshgrid min movedim mul ne nonzero_numpy numpy_T pad repeat repeat_interleave
-    roll rsub sigmoid softmax sort sqrt sub sum topk unflatten upsample_bicubic2d
-    upsample_bilinear2d upsample_linear1d PythonOp._SplitWindows PythonOp._MergeWindows""".split()
+    max_pool3d mean meshgrid min movedim mul ne neg nonzero_numpy numpy_T pad repeat
+    repeat_interleave roll rsub sigmoid softmax sort sqrt sub sum topk unflatten upsample_bicubic2d
+    upsample_bilinear2d upsample_linear1d upsample_trilinear3d PythonOp._SplitWindows
+    PythonOp._MergeWindows""".split()
 )
 # The same as ATen operations on meta tensors, and views.
 FREE |= set(

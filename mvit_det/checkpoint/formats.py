@@ -31,7 +31,7 @@ PLACEHOLDERS = {
     "i": r"\d",
     "x": "[qkv]",
     "a": "[thw]",
-    "j": "(?:[kv]_)?[thw]{1,3}",
+    "j": "(?:[kv]_)?(?:[thw]|th|hw|thw)",
     "p": "weight|bias",
     "where": "attn|mlp",
     "other": ".+",

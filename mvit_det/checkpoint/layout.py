@@ -92,14 +92,14 @@ def absent_names(tensors: Mapping[str, torch.Tensor], layout: Layout) -> list[st
     """List the canonical names that a complete network of this layout also has, without heads.
 
     Blocks are compared with each other: a name that one block has, all must have, except for the
-    widened skip and, in MViTv1 (no relative position), the pooling of queries.
+    widened skip and, if block 0 has none (as in MViTv1), the pooling of queries.
     """
     leaves: dict[int, set[str]] = {}  # block index -> names within the block
     for name in tensors:
         if block := re.match(r"blocks\.(\d+)\.(.+)", name):
             leaves.setdefault(int(block[1]), set()).add(block[2])
     common = set().union(*leaves.values()) - {"proj.weight", "proj.bias"}
-    if not any("rel_pos" in leaf for leaf in common):
+    if not any(leaf.startswith(("attn.pool_q", "attn.norm_q")) for leaf in leaves.get(0, ())):
         common = {leaf for leaf in common if not leaf.startswith(("attn.pool_q", "attn.norm_q"))}
     absent = [
         f"blocks.{index}.{leaf}"

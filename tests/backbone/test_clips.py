@@ -5,6 +5,8 @@ import torch
 from golden.make_backbone import fill_parameters
 from networks import SMALL, clip_plan, network
 
+from mvit_det.backbone.position import absolute_position
+
 # Frames, height, width; a token covers two frames.
 SIZES = [(1, 64, 64), (2, 33, 70), (3, 64, 64), (5, 96, 40), (7, 50, 35), (16, 32, 32), (4, 5, 3)]
 SWITCHES = {
@@ -87,3 +89,23 @@ def test_checkpointing_changes_neither_values_nor_the_random_stream(switch, valu
         torch.testing.assert_close(gradients_2[name], gradient, rtol=1e-6, atol=1e-6, msg=name)
     # stochastic depth is active
     assert not torch.equal(out, train(build(switch), x)[0])
+
+
+@torch.no_grad()
+def test_absolute_position_is_one_in_space_and_one_in_time():
+    options = dict(pos_embed_grid=(4, 4, 4), pos_embed_has_class_row=True, class_token=True)
+    with_position, without = build(**options), build(class_token=True)
+    spatial, temporal = with_position.pos_embed_spatial, with_position.pos_embed_temporal
+    assert (spatial.shape, temporal.shape) == ((1, 16, 16), (1, 4, 16))
+    x = clips((8, 16, 16))
+    expected, token = without.embed(x)
+    in_space = spatial.view(1, 1, 4, 4, 16)
+    expected = expected + in_space + temporal.view(1, 4, 1, 1, 16)
+    tokens, class_token = with_position.embed(x)
+    torch.testing.assert_close(tokens, expected)
+    torch.testing.assert_close(class_token, token + with_position.pos_embed_class)
+    # of another size
+    temporal.zero_()
+    longer, _ = with_position.embed(clips((12, 24, 16)))
+    resized = absolute_position(spatial, (4, 4), (6, 4))[:, None]
+    torch.testing.assert_close(longer, without.embed(clips((12, 24, 16)))[0] + resized)

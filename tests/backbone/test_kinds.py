@@ -276,6 +276,7 @@ def test_unpooled_queries_are_the_projection():
         (lambda: set_attention(small_plan(window=None), "local", (8, 8)), "use 'full', 'windows'"),
         (lambda: set_attention(small_plan(window=None), "swin", None), "set adaptive_window_size"),
         (lambda: set_attention(small_plan(window=None), "swin", [(8, 8)]), "one for each stage"),
+        (lambda: small_plan(halving_blocks=(9,)), "must be from 0 to 8"),
         (lambda: set_pooling(small_plan(), "qq"), "full_pooling='qq' must have letters of 'qkv'"),
         (lambda: relative_tables(2, ("t",)), "neighbouring axes of 'hw'"),
         (lambda: relative_tables(3, ("tw", "h")), "neighbouring axes of 'thw'"),

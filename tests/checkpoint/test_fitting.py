@@ -13,6 +13,7 @@ from weight_files import (
 )
 
 from mvit_det.checkpoint import fit
+from mvit_det.checkpoint.layout import absent_names
 from mvit_det.checkpoint.report import merge_names
 from mvit_det.checkpoint.weights import from_content
 from mvit_det.errors import UserError
@@ -36,6 +37,33 @@ def test_a_classifier_of_the_same_kind_fits_completely():
         f"{len(model.state_dict())} of the model's {len(model.state_dict())} tensors come from "
         "x.pyth (MViT for images, 1-2-2-1 blocks, 16 channels, mvit)"
     )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(rel_pos_tables=("hw",)),
+        dict(rel_pos_on="qkv"),
+        dict(full_pooling="kv"),
+        dict(attention="swin", adaptive_window_size=8),
+        dict(width_growth=1, halving_blocks=(), full_pooling="", adaptive_kv_stride=(1, 1)),
+    ],
+)
+def test_ablations_fit_completely(changes):
+    source, model = classifier(**changes), classifier(**changes)
+    result = fitted(mvit_names(source), model.state_dict())
+    model.load_state_dict(result.state, strict=True)
+    for name, value in source.state_dict().items():
+        assert model.state_dict()[name].equal(value)
+    weights = from_content({"model_state": mvit_names(source)}, "x.pyth")
+    assert absent_names(weights.tensors, weights.layout) == []
+
+
+def test_ablations_of_clips_fit_completely():
+    changes = dict(rel_pos_tables=("t", "hw"), use_abs_pos=True)
+    source, model = clip_classifier(**changes), clip_classifier(**changes)
+    result = fitted(mvit_names(source), model.state_dict())
+    assert result.report.complete and set(result.report.used) == set(model.state_dict())
 
 
 def test_the_model_is_not_changed():

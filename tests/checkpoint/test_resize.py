@@ -21,6 +21,7 @@ def loaded(source, model):
 
 OPTIONS = [{}, dict(use_abs_pos=True), dict(class_token=True, use_abs_pos=True)]
 CASES = [*(((96, 32), options) for options in OPTIONS), ((32, 64), OPTIONS[-1])]
+CASES += [((96, 32), dict(rel_pos_tables=("hw",), rel_pos_on="qk"))]
 
 
 @pytest.mark.parametrize("size, options", [*CASES, ((8, 96, 64), {})])

@@ -6,6 +6,7 @@ from networks import network, small_plan
 from small_action import BOXES, detector, random_clips
 from toy_programs import embedded_host, pictures, toy_program
 
+from mvit_det.backbone.plan import set_attention, set_pooling
 from mvit_det.errors import UserError
 from mvit_det.export import parity
 from mvit_det.export.convert import trace
@@ -35,6 +36,28 @@ def test_backbone_of_other_sizes(traced, shape) -> None:
     found = program(x)
     for name, expected in module(x).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(rel_pos_on="qkv"),
+        pytest.param(dict(rel_pos_tables=("hw",)), marks=pytest.mark.slow),
+    ],
+    ids=["position of q, k and v", "joint position"],
+)
+def test_shifted_windows_of_other_sizes(options) -> None:
+    torch.manual_seed(0)
+    plan = set_attention(small_plan(window=None, coarse_kv=()), "swin", (8, 8))
+    module = network(set_pooling(plan, "kv"), **options)
+    program = program_of(module, (torch.randn(2, 3, 96, 160),), ANY_SIZE)
+    # the last is not larger than a window
+    for batch, height, width in [(1, 75, 131), (2, 225, 90), (1, 30, 30)]:
+        x = torch.randn(batch, 3, height, width)
+        found = program(x)
+        for name, expected in module(x).items():
+            torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
