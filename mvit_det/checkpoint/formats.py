@@ -6,7 +6,7 @@ the tables below
     {vit}          prefix of the transformer, such as `backbone.bottom_up.`
     {n}            block index over the network; {s}, {b}: stage index, block index within it
     {x}, {a}, {i}  q, k or v; axis t, h or w; a number
-    {j}            axes of a joint table, or k or v and axes
+    {j}            axes of a joint table of position, or k_ or v_ and axes: only here
     {p}            weight or bias
     {where}        where the block widens its tokens, attn or mlp
     {other}        any name without a row
@@ -67,9 +67,6 @@ _STAGED = {
 # Norms of the feature maps, and the rest of a detector.
 _DETECTOR = {"scale{i}_norm.{p}": "{vit}scale{i}_norm.{p}", "{other}": "{other}"}
 _JOINT_POSITION = dict.fromkeys(("pos_embed_spatial", "pos_embed_temporal", "pos_embed_class"))
-# Positions of the paper's ablations, which no other code base has.
-_ABLATED = ("blocks.{n}.attn.rel_pos_{j}",)
-_NOT_ABLATED = dict.fromkeys(_ABLATED)
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class Format:
         expand_in: where its models can widen tokens.
         needs_class_token: whether all its models have a class token.
         unit_axes: canonical name -> number of leading axes of length 1 that its tensors lack.
-        read_only: canonical names that are read, but not written for its code base.
+        read_only: canonical names that are read, but not written, as its code base has none.
         suffixes: of its files, the usual one first.
         companions: other entries that its readers expect.
     """
@@ -101,7 +98,7 @@ class Format:
     expand_in: tuple[str, ...] = ("attention", "mlp")
     needs_class_token: bool = False
     unit_axes: Mapping[str, int] = field(default_factory=dict)
-    read_only: Sequence[str] = ()
+    read_only: Sequence[str] = ("blocks.{n}.attn.rel_pos_{j}",)
     suffixes: tuple[str, ...] = (".pth", ".pyth", ".pt")
     companions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -189,15 +186,11 @@ FORMATS = {
     "mvit": Format(
         "facebookresearch/mvit",
         "model_state",
-        {**_PREFIXED, **_JOINT_POSITION, **_NOT_ABLATED},
+        {**_PREFIXED, **_JOINT_POSITION},
         suffixes=(".pyth", ".pth"),
     ),
     "pyslowfast": Format(
-        "PySlowFast",
-        "model_state",
-        {**_PREFIXED, **_NOT_ABLATED},
-        axes=(2, 3),
-        suffixes=(".pyth", ".pth"),
+        "PySlowFast", "model_state", _PREFIXED, axes=(2, 3), suffixes=(".pyth", ".pth")
     ),
     "detectron2": Format(
         "Detectron2",
@@ -211,7 +204,6 @@ FORMATS = {
         prefix="backbone.bottom_up.",
         expand_in=("attention",),
         suffixes=(".pkl", ".pth"),
-        read_only=_ABLATED,  # files of our detectors have this format
         # marks the names as Detectron2's, so that it does not match them heuristically
         companions={"__author__": "mvit_det"},
     ),
@@ -221,6 +213,7 @@ FORMATS = {
         {**_PREFIXED, **_DETECTOR},
         prefix="backbone.",
         axes=(2, 3),
+        read_only=(),
     ),
     "timm": Format(
         "timm",
@@ -228,7 +221,6 @@ FORMATS = {
         {
             **_STAGED,
             **_JOINT_POSITION,
-            **_NOT_ABLATED,
             "blocks.{n}.proj.{p}": "stages.{s}.blocks.{b}.shortcut_proj_{where}.{p}",
             "head.projection.{p}": "head.fc.{p}",
         },
@@ -244,7 +236,6 @@ FORMATS = {
             "pos_embed_spatial": "pos_encoding.spatial_pos",
             "pos_embed_temporal": "pos_encoding.temporal_pos",
             "pos_embed_class": "pos_encoding.class_pos",
-            **_NOT_ABLATED,
             "blocks.{n}.attn.proj.{p}": "blocks.{n}.attn.project.0.{p}",
             "blocks.{n}.attn.pool_{x}.weight": "blocks.{n}.attn.pool_{x}.pool.weight",
             "blocks.{n}.attn.norm_{x}.{p}": "blocks.{n}.attn.pool_{x}.norm_act.0.{p}",
@@ -263,7 +254,6 @@ FORMATS = {
         {
             **_PREFIXED,
             **_JOINT_POSITION,
-            **_NOT_ABLATED,
             "patch_embed.proj.{p}": "{vit}patch_embed.projection.{p}",
             "norm.{p}": "{vit}norm3.{p}",
             "head.projection.{p}": "cls_head.fc_cls.{p}",
