@@ -1,5 +1,6 @@
 """Tabulate many configs: published figures next to counted ones."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +102,9 @@ def format_weights(row: dict[str, Any]) -> str:
 
 
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Format the rows of `make_rows` as Markdown; links are relative to the configs' folder."""
+    """Format the rows of `make_rows` as Markdown; links start from the folder of all configs."""
+    paths = [Path(row["config"]).resolve() for row in rows]
+    folder = os.path.commonpath([path.parent for path in paths])
     accuracies = [key for key in ACCURACIES if any(key in row["published"] for row in rows)]
     published = {"table": "paper: table", **{key: ACCURACIES[key] for key in accuracies}, **SIZES}
     several_sizes = len({format_input_size(row) for row in rows}) > 1
@@ -110,14 +113,13 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
         titles = [f"{title} x crops x clips" if "FLOPs" in title else title for title in titles]
     lines = [["config", *["input"] * several_sizes, *titles, "weights"]]
     lines.append(["---"] * len(lines[0]))
-    for row in rows:
-        path = Path(row["config"])
+    for row, path in zip(rows, paths, strict=True):
         size = [format_input_size(row)] * several_sizes
         cells = [str(row["published"].get(key, "-")) for key in published]
         cells += format_counts(row)
         for column in (len(published) - 1, -1):  # the paper's and our FLOPs
             if row["views"] and cells[column] != "-":
                 cells[column] = " x ".join(map(str, (cells[column], *row["views"])))
-        config = f"[{path.stem}]({path.name})"
+        config = f"[{path.stem}]({path.relative_to(folder).as_posix()})"
         lines.append([config, *size, *cells, format_weights(row)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -5,15 +5,15 @@ the tables below
 
     {vit}          prefix of the transformer, such as `backbone.bottom_up.`
     {n}            block index over the network; {s}, {b}: stage index, block index within it
-    {x}, {i}       q, k or v; a number
-    {a}            axes of a position table: t, h or w, or several; k_ or v_ before: that of k or v
+    {x}, {a}, {i}  q, k or v; axis t, h or w; a number
+    {j}            axes of a joint table of position, or k_ or v_ and axes: only here
     {p}            weight or bias
     {where}        where the block widens its tokens, attn or mlp
     {other}        any name without a row
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,8 @@ PLACEHOLDERS = {
     "b": r"\d{1,3}",
     "i": r"\d",
     "x": "[qkv]",
-    "a": "(?:[kv]_)?(?:[thw]|th|hw|thw)",
+    "a": "[thw]",
+    "j": "(?:[kv]_)?(?:[thw]|th|hw|thw)",
     "p": "weight|bias",
     "where": "attn|mlp",
     "other": ".+",
@@ -48,6 +49,7 @@ CANONICAL = (
     "blocks.{n}.attn.pool_{x}.weight",
     "blocks.{n}.attn.norm_{x}.{p}",
     "blocks.{n}.attn.rel_pos_{a}",
+    "blocks.{n}.attn.rel_pos_{j}",
     "blocks.{n}.mlp.fc1.{p}",
     "blocks.{n}.mlp.fc2.{p}",
     "blocks.{n}.proj.{p}",
@@ -83,6 +85,7 @@ class Format:
         needs_class_token: whether all its models have a class token.
         unit_axes: canonical name -> number of leading axes of length 1 that its tensors lack.
         alternatives: canonical name -> its name in files that lack the usual one.
+        read_only: canonical names that are read, but not written, as its code base has none.
         suffixes: of its files, the usual one first.
         companions: other entries that its readers expect.
     """
@@ -97,6 +100,7 @@ class Format:
     needs_class_token: bool = False
     unit_axes: Mapping[str, int] = field(default_factory=dict)
     alternatives: Mapping[str, str] = field(default_factory=dict)
+    read_only: Sequence[str] = ("blocks.{n}.attn.rel_pos_{j}",)
     suffixes: tuple[str, ...] = (".pth", ".pyth", ".pt")
     companions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -147,7 +151,8 @@ class Format:
             within = {"s": stage, "b": block - layout.starts[stage], "where": where}
             return {"vit": prefix, **values, **within}
 
-        rows = [(_pattern(ours), theirs) for ours, theirs in self.rows.items()]
+        written = self.rows | dict.fromkeys(self.read_only)
+        rows = [(_pattern(ours), theirs) for ours, theirs in written.items()]
         return _rename(names, rows, fill_in)
 
     def why_left_out(self, name: str) -> str | None:
@@ -210,9 +215,10 @@ FORMATS = {
     "mvit_det": Format(
         "this project",
         "model",
-        {**_PREFIXED, **_JOINT_POSITION, **_DETECTOR},
+        {**_PREFIXED, **_DETECTOR},
         prefix="backbone.",
         axes=(2, 3),
+        read_only=(),
     ),
     "timm": Format(
         "timm",

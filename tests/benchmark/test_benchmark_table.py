@@ -81,6 +81,16 @@ dataloader = dict(test=dict(dataset=dict(clips=5), mapper=dict(transform=dict(cr
     assert clips[8:] == [f"{flops[1]} x 3 x 5", "-"]
 
 
+def test_links_start_from_the_folder_of_all_configs(tmp_path, capsys):
+    paths = [tmp_path / "a" / "one.py", tmp_path / "b" / "c" / "two.py"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text(RECOGNIZER)
+    main(argument_parser().parse_args(["--table", *map(str, paths)]))
+    _, rows = cells_of(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ["[one](a/one.py)", "[two](b/c/two.py)"]
+
+
 def test_errors_precede_counting(tmp_path, capsys):
     with pytest.raises(UserError, match="no `model`"):
         table(tmp_path, good=DETECTOR, bad="train = dict(a=1)")

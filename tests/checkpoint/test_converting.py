@@ -116,6 +116,32 @@ def test_networks_that_a_format_lacks_are_refused(network):
             translate(weights, target)
 
 
+JOINT = dict(rel_pos_tables=("hw",), rel_pos_on="qk")  # of the paper's ablations
+
+
+@pytest.mark.parametrize(
+    "state, possible",
+    [
+        (lambda: classifier(**JOINT).state_dict(), {"mvit_det"}),
+        (lambda: detector_state(backbone_of_detector(**JOINT)), {"mvit_det"}),
+        (
+            lambda: clip_classifier(use_abs_pos=True).state_dict(),
+            {"mvit_det", "pyslowfast", "torchvision"},
+        ),
+    ],
+)
+def test_positions_that_only_some_formats_have(tmp_path, state, possible):
+    weights = from_content({"model": state()}, "x.pth")
+    assert not weights.left_out
+    for target in FORMATS:
+        if target in possible:
+            again, _ = convert(weights, target, tmp_path / f"{target}.pth")
+            assert again.tensors.keys() == weights.tensors.keys()
+        else:
+            with pytest.raises(UserError, match="x.pth cannot be written for"):
+                translate(weights, target)
+
+
 @pytest.mark.parametrize(
     "network, target, sentence",
     [

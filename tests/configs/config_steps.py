@@ -48,10 +48,10 @@ def trained_a_step(cfg: DictConfig, samples: list[dict]) -> nn.Module:
     """The config's model after a step on these samples that gives each parameter a gradient."""
     model = instantiate(cfg.model)
     cfg.optimizer.params.model = model
-    collate = instantiate(cfg.dataloader.train.collate)
+    collate = instantiate(cfg.dataloader.train.get("collate"))  # detectors take samples as they are
     trainer = Trainer(
         model,
-        WatchedLoader([collate(samples)]),
+        WatchedLoader([collate(samples) if collate else samples]),
         instantiate(cfg.optimizer),
         max_norm=cfg.train.clip_gradients,
     )

@@ -2,7 +2,7 @@
 
 from detectron2.config import LazyCall as L
 
-from mvit_det.backbone import VARIANTS
+from mvit_det.backbone import VARIANTS, VIT_B
 from mvit_det.recognition import ClassifierMViT, Recognizer
 from mvit_det.tasks import Classification
 
@@ -18,6 +18,15 @@ def mvitv2(variant, drop_path_rate, input_size=(224, 224), **changes):
         last_block_indexes=row.last_block_indexes,
         drop_path_rate=drop_path_rate,
         **changes,
+    )
+
+
+def vit_b(drop_path_rate, **changes):
+    """Configure the ViT-B of the paper's Table 4a as the backbone of a classifier."""
+    return L(ClassifierMViT)(
+        input_size=(224, 224),
+        drop_path_rate=drop_path_rate,
+        **{"adaptive_kv_stride": (1, 1), **VIT_B, **changes},
     )
 
 

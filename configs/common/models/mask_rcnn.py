@@ -19,8 +19,8 @@ from detectron2.modeling.roi_heads import (
 )
 from torch import nn
 
-from mvit_det.backbone import VARIANTS
-from mvit_det.detection import GeneralizedRCNN, MViT
+from mvit_det.backbone import VARIANTS, VIT_B
+from mvit_det.detection import GeneralizedRCNN, MViT, ResampledMViT
 from mvit_det.tasks import Detection
 
 
@@ -36,6 +36,21 @@ def mvitv2(variant, drop_path_rate, **changes):
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         out_features=("scale2", "scale3", "scale4", "scale5"),
         **changes,
+    )
+
+
+def vit_b(drop_path_rate, **changes):
+    """Configure the ViT-B of Tables 4b and 9, with maps of strides 4 to 32 for a pyramid."""
+    return L(ResampledMViT)(
+        depth=12,
+        adaptive_kv_stride=1,
+        coarse_global_kv=False,
+        drop_path_rate=drop_path_rate,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        pretrain_use_cls_token=False,
+        out_features=("scale2", "scale3", "scale4", "scale5"),
+        attention="full",
+        **{**VIT_B, **changes},
     )
 
 
@@ -119,6 +134,26 @@ model = L(GeneralizedRCNN)(
     pixel_std=[58.395, 57.12, 57.375],
     input_format="RGB",
 )
+
+
+def single_scale(model, channels, stride):
+    """Remove the pyramid: RPN and heads work on the last block's output (Table 9); in place.
+
+    The paper gives no further details, so the rest is our choice: the one level gets the anchors of
+    all levels of the pyramid, and as many of them enter NMS.
+    """
+    model.backbone = model.backbone.bottom_up
+    model.backbone.out_features = ["scale5"]
+    rpn, heads, anchors = model.proposal_generator, model.roi_heads, len(levels) * 3
+    rpn.update(in_features=["scale5"], pre_nms_topk=[len(levels) * n for n in rpn.pre_nms_topk])
+    rpn.head.update(in_channels=channels, num_anchors=anchors)
+    sizes = [[8 * level for level in levels.values()]]
+    rpn.anchor_generator.update(sizes=sizes, strides=[stride])
+    for name, size in (("box", 7), ("mask", 14)):
+        heads[f"{name}_in_features"] = ["scale5"]
+        heads[f"{name}_pooler"] = roi_pooler(size, strides=[stride])
+        heads[f"{name}_head"].input_shape.channels = channels
+
 
 # what is specific to the task: custom data, prediction, class names
 task = L(Detection)()

@@ -1,0 +1,6 @@
+from .table4a_vit_b_full import dataloader, lr_multiplier, model, optimizer, task, train
+
+model.backbone.update(attention="swin", adaptive_window_size=7)
+train.output_dir = "output/table4a_vit_b_swin"
+
+published = dict(table="4a", top1=80.4, flops=17.0)

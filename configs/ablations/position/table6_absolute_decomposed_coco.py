@@ -1,0 +1,7 @@
+from ...mask_rcnn_mvitv2_s_3x import dataloader, lr_multiplier, model, optimizer, task, train
+
+model.backbone.bottom_up.update(use_abs_pos=True, pretrain_use_cls_token=False)
+train.init_checkpoint = "output/table6_absolute_decomposed_in1k/model_final.pth"
+train.output_dir = "output/table6_absolute_decomposed_coco"
+
+published = dict(table="6", box_ap=49.8)

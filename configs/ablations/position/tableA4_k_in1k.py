@@ -1,0 +1,6 @@
+from ...imagenet.mvitv2_s_in1k import dataloader, lr_multiplier, model, optimizer, task, train
+
+model.backbone.rel_pos_on = "k"
+train.output_dir = "output/tableA4_k_in1k"
+
+published = dict(table="A.4", top1=83.4)

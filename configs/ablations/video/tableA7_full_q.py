@@ -1,0 +1,6 @@
+from ...kinetics.mvitv2_s_16x4_k400 import dataloader, lr_multiplier, model, optimizer, task, train
+
+model.backbone.residual_pooling = False
+train.output_dir = "output/tableA7_full_q"
+
+published = dict(table="A.7", top1=79.7, flops=65)
