@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from copy import deepcopy
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -181,7 +182,7 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
 
 
 def evaluate(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
-    """Return the metrics of a model on the test data of a config, task -> metric -> value.
+    """Return the metrics of a model on the test data of a config, task -> metric -> value or None.
 
     Raises:
         UserError: there are no such data.
@@ -192,12 +193,17 @@ def evaluate(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
         for key, value in changes.items():
             OmegaConf.update(cfg, key, value)
         try:
-            return dict(engine.evaluate(cfg, model=model))
+            results = engine.evaluate(cfg, model=model)
         except UserError as error:
             raise UserError(
                 f"{error} (What --precision costs is measured on the test data of the config; "
                 "--no-evaluate leaves it out.)"
             ) from error
+    # JSON has no nan, which stands for what these data cannot measure
+    return {
+        task: {name: None if isnan(value) else value for name, value in metrics.items()}
+        for task, metrics in results.items()
+    }
 
 
 def check_arguments(args: Namespace) -> None:
