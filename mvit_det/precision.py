@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvit_det.backbone.cpu import has_fast_bfloat16
 from mvit_det.errors import UserError
+from mvit_det.kernels.cpu import has_fast_bfloat16
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mvit_det"
 
 # Part of mvit_det -> (may import detectron2, parts of mvit_det that it may import). Each may import
-# itself, and all but the torch-only backbone `errors`.
+# itself, and all but the parts that import torch only `errors`.
 RULES = {
-    "backbone": (False, set()),
+    "kernels": (False, set()),
+    "backbone": (False, {"kernels"}),
     "detection": (True, {"backbone"}),
     "recognition": (True, {"backbone"}),
     "checkpoint": (False, {"backbone", "files"}),
@@ -31,8 +32,8 @@ RULES = {
     "engine": (
         True,
         {
-            *("backbone", "checkpoint", "commands", "config_names", "files", "precision"),
-            *("randomness", "workers"),
+            *("backbone", "checkpoint", "commands", "config_names", "files", "kernels"),
+            *("precision", "randomness", "workers"),
         },
     ),
     "tasks": (True, {"data", "evaluation", "ava_files", "detection", "recognition"}),
@@ -55,7 +56,7 @@ RULES = {
     "coco_suspicions": (False, {"coco_files"}),
     "errors": (False, set()),
     "files": (False, set()),
-    "precision": (False, {"backbone"}),
+    "precision": (False, {"kernels"}),
     "progress": (False, set()),
     "randomness": (False, set()),
     "workers": (False, set()),
@@ -104,7 +105,7 @@ OUTSIDE = {
     "datasets": {"data", "errors", "files"},
     "train_net.py": {"train"},
 }
-BACKBONE_PACKAGES = {"torch", "mvit_det"}
+TORCH_ONLY = {"kernels", "backbone"}
 
 OURS = sorted(p for p in PACKAGE.rglob("*.py") if "embedded" not in p.relative_to(PACKAGE).parts)
 EMBEDDED = sorted((PACKAGE / "embedded").rglob("*.py"))
@@ -147,14 +148,14 @@ def test_the_rules_name_every_part_and_room():
 def test_each_part_imports_only_what_it_may(path):
     part, *inside = parts_of(path)
     may_import_host, others = RULES[part]
-    others = others | {part} | ({"errors"} if part != "backbone" else set())
+    others = others | {part} | ({"errors"} if part not in TORCH_ONLY else set())
     assert not any(isinstance(n, ast.ImportFrom) and n.level for n in ast.walk(tree(path)))
     for name in imports(path):
         top, *rest = name.split(".")
         assert top != "detectron2" or may_import_host, f"{name} in {path}"
         assert top != "mvit_det" or not rest or rest[0] in others, f"{name} in {path}"
-        if part == "backbone":
-            assert top in BACKBONE_PACKAGES | sys.stdlib_module_names, f"{name} in {path}"
+        if part in TORCH_ONLY:
+            assert top in {"torch", "mvit_det"} | sys.stdlib_module_names, f"{name} in {path}"
         # a part's public names are for other parts; its files import each other directly
         assert part not in ROOMS or name != f"mvit_det.{part}", f"{name} in {path}"
         if part in ROOMS and rest[:1] == [part] and rest[1:2] and rest[1] in ROOMS[part]:

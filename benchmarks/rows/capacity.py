@@ -69,8 +69,8 @@ CHECKS: tuple[tuple[str, bool | str, str, tuple[int, ...]], ...] = (
 LOWER = ("linear", "conv2d", "conv3d", "conv_transpose2d", "scaled_dot_product_attention")
 # what differs on a GPU from the CPU and from tensors without data
 ON_GPU = {
-    "mvit_det.backbone.chunked_attention.is_eager_cpu": lambda x: False,
-    "mvit_det.backbone.products.is_eager_cpu": lambda x: False,
+    "mvit_det.kernels.chunked_attention.is_eager_cpu": lambda x: False,
+    "mvit_det.kernels.products.is_eager_cpu": lambda x: False,
     "mvit_det.backbone.attention.spare_columns": lambda width, device: -width % 8,
 }
 

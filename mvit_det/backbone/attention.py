@@ -11,12 +11,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from mvit_det.backbone.chunked_attention import attend
 from mvit_det.backbone.partition import build_partition
 from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.pooling import build_pool, pool_heads
 from mvit_det.backbone.position import RelativeTable, relative_position, relative_tables
-from mvit_det.backbone.products import Linear, linear
 from mvit_det.backbone.terms import (
     KeyPosition,
     QueryPosition,
@@ -25,6 +23,8 @@ from mvit_det.backbone.terms import (
     ValuePosition,
     span_of,
 )
+from mvit_det.kernels.chunked_attention import attend
+from mvit_det.kernels.products import Linear, linear
 
 
 class MultiScaleAttention(nn.Module):

@@ -8,11 +8,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mvit_det.backbone.attention import MultiScaleAttention
-from mvit_det.backbone.cpu import map_chunks
 from mvit_det.backbone.layers import DropPath, Mlp
 from mvit_det.backbone.plan import BlockOptions, BlockSpec
 from mvit_det.backbone.pooling import max_pool
-from mvit_det.backbone.products import Linear
+from mvit_det.kernels.cpu import map_chunks
+from mvit_det.kernels.products import Linear
 
 # What a block can compute again in the backward pass instead of storing it -> parts that do so.
 RECOMPUTED: dict[bool | str, tuple[str, ...]] = {

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from mvit_det.backbone.cpu import is_exporting
-from mvit_det.backbone.products import Linear
+from mvit_det.kernels.cpu import is_exporting
+from mvit_det.kernels.products import Linear
 
 Convolution = nn.Conv2d | nn.Conv3d
 # number of axes of the token grid -> convolution

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mvit_det.backbone.cpu import is_cpu_inference, is_exporting
 from mvit_det.backbone.layers import CONVOLUTIONS, Convolution, channels_last
+from mvit_det.kernels.cpu import is_cpu_inference, is_exporting
 
 
 def build_pool(head_dim: int, kernel: Sequence[int], stride: Sequence[int]) -> Convolution:

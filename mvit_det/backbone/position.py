@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from mvit_det.backbone.cpu import is_exporting
 from mvit_det.backbone.plan import check_letters
+from mvit_det.kernels.cpu import is_exporting
 
 
 @dataclass(frozen=True)

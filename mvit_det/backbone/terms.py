@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from mvit_det.backbone.cpu import is_exporting
+from mvit_det.kernels.cpu import is_exporting
 
 MASK = -1e4  # added to masked logits; half precision represents it
 

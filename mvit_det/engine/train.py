@@ -22,7 +22,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mvit_det import randomness
-from mvit_det.backbone.cpu import has_fast_bfloat16
 from mvit_det.engine.checkpointer import StrictCheckpointer
 from mvit_det.engine.config_values import check_run
 from mvit_det.engine.device import open_device
@@ -42,6 +41,7 @@ from mvit_det.engine.stop import Stopped, StopRequest
 from mvit_det.engine.trainer import Trainer, WatchedLoader
 from mvit_det.errors import UserError, check_choice
 from mvit_det.files import reading_once
+from mvit_det.kernels.cpu import has_fast_bfloat16
 from mvit_det.precision import InPrecision, open_precision
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from networks import network, small_plan
 
 from mvit_det.backbone import BlockOptions
 from mvit_det.backbone.block import MultiScaleBlock
-from mvit_det.backbone.cpu import map_chunks
 from mvit_det.backbone.layers import DropPath
+from mvit_det.kernels.cpu import map_chunks
 
 
 def test_drop_path_zeroes_whole_samples_and_keeps_the_mean():

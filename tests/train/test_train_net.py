@@ -24,11 +24,11 @@ from train_runs import (
     stopped_at,
 )
 
-from mvit_det.backbone.cpu import has_fast_bfloat16
 from mvit_det.detection import GeneralizedRCNN
 from mvit_det.engine import load_config
 from mvit_det.engine.train import evaluate
 from mvit_det.errors import UserError
+from mvit_det.kernels.cpu import has_fast_bfloat16
 
 # tests then run the model only
 WITHOUT_METRICS = ["dataloader.evaluator=[]", "train.best_metric="]

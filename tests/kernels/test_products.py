@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mvit_det.backbone import chunked_attention, products
-from mvit_det.backbone.chunked_attention import attend
-from mvit_det.backbone.products import linear
+from mvit_det.kernels import chunked_attention, products
+from mvit_det.kernels.chunked_attention import attend
+from mvit_det.kernels.products import linear
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 
-from mvit_det.backbone.cpu import (
+from mvit_det.kernels.cpu import (
     has_fast_bfloat16,
     has_slow_linear_layers,
     is_eager_cpu,
     is_exporting,
 )
-from mvit_det.backbone.products import multiply, multiply_transposed
+from mvit_det.kernels.products import multiply, multiply_transposed
 
 CHUNK = 1 << 18  # logits of a chunk: 1 MiB in float32
 CHUNK_ROWS = 784  # of one head, at least: each chunk reads all keys

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.grad import conv2d_weight
 
-from mvit_det.backbone.cpu import has_slow_linear_layers, is_eager_cpu
+from mvit_det.kernels.cpu import has_slow_linear_layers, is_eager_cpu
 
 FEWEST_TOKENS = 64  # below, calling a convolution costs more than it saves
 GRADIENT_CHUNK = 3200  # tokens whose products with a weight's gradient stay in the cache
