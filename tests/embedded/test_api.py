@@ -76,7 +76,7 @@ LEFT_OUT = {
     "setup_logger": {"abbrev_name", "color", "enable_propagation"},
 }
 # Arguments of methods that are abstract in the real host, without the arguments of its subclasses.
-ADDED = {"Backbone.forward": {"x"}}
+ADDED = {"Backbone.forward": {"x"}, "ROIPooler.forward": {"images"}}
 
 
 # Of the real Detectron2 alone, as the peer in benchmarks.

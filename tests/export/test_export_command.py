@@ -15,7 +15,7 @@ from mvit_det.exported import ExportedModel
 from mvit_det.predict import Predictor
 from mvit_det.tasks import Classification, Detection
 
-pytestmark = embedded_host
+pytestmark = [embedded_host, pytest.mark.slow]
 
 
 def test_detections_equal_the_models(detector_run, exported_detector) -> None:

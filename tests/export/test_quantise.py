@@ -6,6 +6,7 @@ import pytest
 from mvit_det.export.quantise import attend_in_bfloat16
 
 openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+pytestmark = pytest.mark.slow
 
 
 def test_attention_is_in_bfloat16_and_its_surroundings_are_not():
