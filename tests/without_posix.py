@@ -62,6 +62,8 @@ def import_all() -> int:
     folders = [name for name in mvit_det.__path__]
     names = [each.name for each in pkgutil.walk_packages(folders, "mvit_det.")]
     names = [name for name in names if not {"embedded", "_configs"} & set(name.split("."))]
+    scripts = ".export.run_"  # of an exported model's folder, which they read
+    names = [name for name in names if scripts not in name]
     for name in names:
         importlib.import_module(name)
     return len(names)
