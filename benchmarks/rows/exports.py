@@ -103,7 +103,6 @@ def _ours(model: str, options: Options) -> tuple[Any, Callable[..., Any], tuple[
 def _export(model: str, form: str, precision: str, static: bool, options: Options) -> None:
     """Export a model to the folder, and write the measured input."""
     from mvit_det.export import convert
-    from mvit_det.export.precision import DTYPES, lower
     from mvit_det.export.quantise import quantise
 
     folder = Path(options.folder)
@@ -112,13 +111,10 @@ def _export(model: str, form: str, precision: str, static: bool, options: Option
     ports = convert.fixed_axes(program.inputs, size)
     inputs = program.encode(draw(*shape), ports)
     torch.save((inputs, list(program.outputs)), folder / INPUTS)
-    if precision in DTYPES:
-        lower(program, precision)
     example = draw(1 if static else 2, *program.example_shape(size))
-    exported = convert.trace(program, program.encode(example, ports), ports)
-    convert.save(exported, folder, form, ports, program.outputs)
+    convert.write(program, program.encode(example, ports), folder, form, precision, ports)
     if precision == "int8":
-        quantise(folder, [inputs])
+        quantise(folder, [inputs], lambda item: item)
 
 
 def _build(model: str, form: str, side: str, options: Options) -> Callable[[], Any]:

@@ -96,9 +96,7 @@ def evaluate(
             f"{cfg.train.output_dir}/model_final.pth."
         )
     check_run(cfg, training=False)
-    given = model is not None
-    model = _trained_model(cfg) if model is None else model
-    tested = model if given else in_eval_precision(cfg, model)
+    model, tested = _trained_model(cfg) if model is None else (model, model)
     test = ResumableEvaluation(cfg)
     lock = exclusive_test_dir(cfg.train.output_dir) if test.keeps else nullcontext()
     with lock, StopRequest() as stop, watched_processes(time_limit(cfg)):
@@ -106,8 +104,7 @@ def evaluate(
         try:
             with reading_once():
                 loader = TestLoader(test.loader(model, resume), time_limit(cfg))
-            tested = tested if given else _distributed(cfg, tested)
-            results = _run_test(tested, loader, test.evaluators)
+            results = _run_test(_distributed(cfg, tested), loader, test.evaluators)
         except Stopped as stopped:
             name = signal.Signals(stopped.exit_code - 128).name
             raise Stopped(f"Stopped by {name}: {test.progress()}.", stopped.exit_code) from None
@@ -118,14 +115,15 @@ def evaluate(
     return results
 
 
-def _trained_model(cfg: DictConfig) -> nn.Module:
-    """Build the model and load the checkpoint to evaluate."""
+def _trained_model(cfg: DictConfig) -> tuple[nn.Module, nn.Module]:
+    """Load the checkpoint to evaluate; return the model, and the same in ``eval_precision``."""
     model = build_model(cfg, open_device(cfg.train.device, "train.device="))
+    tested = in_eval_precision(cfg, model)
     inflation = cfg.train.get("inflation", "centre")
     ema = cfg.train.get("init_ema", True)
     checkpointer = StrictCheckpointer(model, complete=True, inflation=inflation, ema=ema)
     checkpointer.load(cfg.train.init_checkpoint)
-    return model
+    return model, tested
 
 
 def do_train(
@@ -330,7 +328,12 @@ def _on_cpu(cfg: DictConfig) -> bool:
 
 
 def _distributed(cfg: DictConfig, model: nn.Module) -> nn.Module:
-    """Wrap the model in DistributedDataParallel if there are several processes."""
+    """Wrap the model in DistributedDataParallel if there are several processes.
+
+    A model without parameters, such as an exported one, has nothing to share and is refused there.
+    """
+    if next(model.parameters(), None) is None:
+        return model
     if str(cfg.train.device) == "mps" and comm.get_world_size() > 1:
         raise UserError("train.device=mps trains in one process: use --num-gpus 1.")
     options = dict(cfg.train.ddp)

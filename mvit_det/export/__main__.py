@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
 import mvit_det
@@ -27,13 +27,14 @@ from mvit_det.data.synthetic.shapes import draw_picture
 from mvit_det.engine import add_config_flags, apply_overrides, load_config
 from mvit_det.errors import UserError, exit_on_user_error
 from mvit_det.export import convert, parity
-from mvit_det.export.precision import ALLOWED, DTYPES, lower
+from mvit_det.export.precision import ALLOWED
 from mvit_det.export.quantise import quantise
 from mvit_det.exported.folder import MODEL_JSON, ExportedModel
 from mvit_det.exported.formats import CONVERTERS, FILES, RUNTIMES, check_packages
 from mvit_det.exported.runtime import open_runtime
+from mvit_det.predict.arguments import add_model_flags
 from mvit_det.predict.predictor import Predictor
-from mvit_det.predict.sources import find_sources
+from mvit_det.predict.sources import Picture, find_sources
 
 logger = logging.getLogger("mvit_det.export")
 # what a task predicts -> the script that does so
@@ -53,16 +54,7 @@ def argument_parser() -> ArgumentParser:
         "model.json, which describes it, run.py, which predicts with it, and a picture with its "
         "results. The exported model is compared with the PyTorch model before the command ends."
     )
-    parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="a .py, a .yaml or a config's name"
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="a checkpoint, or the name of published weights; default: model_best.pth, or else "
-        "model_final.pth, of the config's run",
-    )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="created if necessary")
+    add_model_flags(parser)
     parser.add_argument(
         "--format",
         choices=FILES,
@@ -127,8 +119,8 @@ def main(args: Namespace) -> dict[str, Any]:
     preprocessing = task.preprocessing(cfg)
     program = task.program(predictor.model).eval()
     inputs = convert.fixed_axes(program.inputs, args.size)
-    files = calibration_files(args, task)
-    pictures = read_pictures(files[:3], args.size)
+    sources = calibration_pictures(args, predictor)
+    pictures = [read(source) for source in sources[:3]] or draw_pictures(args.size)
     batches = proof_batches(predictor, program, pictures, args.size)
     lowered = args.precision != "fp32" and args.evaluate
     metrics = {"fp32, PyTorch": evaluate(cfg, predictor.model)} if lowered else {}
@@ -138,10 +130,13 @@ def main(args: Namespace) -> dict[str, Any]:
 
     write_model(args, predictor, program, inputs)
     if args.precision == "int8":
-        logger.info("Quantising it on %d pictures ...", len(files))
-        prepared = map(predictor.inference.prepare, read_pictures(files))
-        samples = (predictor.inference.batch([sample]) for sample in prepared)
-        quantise(folder, [program.encode(sample, inputs) for sample in samples])
+        logger.info("Quantising it on %d pictures ...", len(sources))
+        inference = predictor.inference
+
+        def encode(source: Picture) -> Any:
+            return program.encode(inference.batch([inference.prepare(read(source))]), inputs)
+
+        quantise(folder, sources, encode)
     logger.info("Comparing it with the PyTorch model ...")
     run = open_runtime(folder, args.format, program.outputs)
     figures = parity.measure(program, run, batches, inputs)
@@ -171,9 +166,10 @@ def main(args: Namespace) -> dict[str, Any]:
         model = ExportedModel(folder, task)
         metrics[f"{args.precision}, {args.format}"] = evaluate(cfg, model)
         logger.info("Metrics on the test data: %s", metrics)
-        write_description(folder, description | {"metrics": metrics})
+        description["metrics"] = metrics
+        write_description(folder, description)
     logger.info("Wrote %s", folder)
-    return description | ({"metrics": metrics} if lowered else {})
+    return description
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
@@ -224,26 +220,22 @@ def check_arguments(args: Namespace) -> None:
         raise UserError(f"--size {args.size[0]} {args.size[1]} must be at least 32 32.")
 
 
-def calibration_files(args: Namespace, task: Any) -> list[Path]:
+def calibration_pictures(args: Namespace, predictor: Predictor) -> list[Picture]:
     """Return the pictures of --calibration; a `UserError` if int8 has none."""
     given = find_sources(args.calibration, args.output) if args.calibration else []
-    if args.precision == "int8" and (not given or task.inputs != "pictures"):
+    if args.precision == "int8" and (not given or predictor.task.inputs != "pictures"):
         raise UserError(
             "--precision int8 needs --calibration PICTURES, and is for models of pictures."
         )
-    return [source.path for source in given]
+    return [Picture(source.path, predictor.pictures) for source in given]
 
 
 def write_model(args: Namespace, predictor: Predictor, program: Any, inputs: Any) -> None:
-    """Trace the program and write it in the format, before any quantisation."""
-    if args.precision in DTYPES:
-        lower(program, args.precision)
-    logger.info("Tracing the model ...")
+    """Write the program in the format, before any quantisation."""
     shape = (1 if args.size else 2, *program.example_shape(args.size))
     example, _ = predictor.task.random_inputs(predictor.model, shape, torch.device("cpu"))
-    exported = convert.trace(program, program.encode(example, inputs), inputs)
-    logger.info("Converting it to %s ...", args.format)
-    convert.save(exported, Path(args.output), args.format, inputs, program.outputs)
+    examples = program.encode(example, inputs)
+    convert.write(program, examples, Path(args.output), args.format, args.precision, inputs)
 
 
 def describe(ports: Any) -> dict[str, dict[str, str]]:
@@ -263,23 +255,23 @@ def versions(form: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def read_pictures(files: Sequence[Path], size: Sequence[int] | None = None) -> list[np.ndarray]:
-    """Read pictures as (H, W, 3) uint8 BGR, or draw three: of several sizes, or of ``size``."""
-    if not files:
-        drawn = []
-        for seed, (height, width) in enumerate([size] * 3 if size else DRAWN):
-            rng = np.random.default_rng(seed)
-            picture, _ = draw_picture(rng, max(height, width), 5, (24, 80))
-            drawn.append(np.ascontiguousarray(picture[:height, :width, ::-1]))
-        return drawn
-    found = []
-    for file in files:
-        try:
-            upright = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-        except OSError as error:
-            raise UserError(f"--calibration {file} cannot be read ({error}).") from error
-        found.append(np.ascontiguousarray(np.array(upright)[:, :, ::-1]))
-    return found
+def read(source: Picture) -> np.ndarray:
+    """Read a picture as (H, W, 3) uint8 BGR, as prediction does."""
+    try:
+        (frame,) = source.frames()
+    except UserError as error:
+        raise UserError(f"--calibration {source.path} cannot be read ({error}).") from error
+    return frame.image
+
+
+def draw_pictures(size: Sequence[int] | None) -> list[np.ndarray]:
+    """Draw three pictures (H, W, 3) uint8 BGR, of several sizes or of ``size``."""
+    drawn = []
+    for seed, (height, width) in enumerate([size] * 3 if size else DRAWN):
+        rng = np.random.default_rng(seed)
+        picture, _ = draw_picture(rng, max(height, width), 5, (24, 80))
+        drawn.append(np.ascontiguousarray(picture[:height, :width, ::-1]))
+    return drawn
 
 
 def proof_batches(

@@ -1,6 +1,7 @@
 """From a program of a task to ONNX, OpenVINO or a `torch.export` file."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 import torch.fx.experimental._config as tracer_config
 import torchvision  # noqa: F401  registers the operators of detectors
 
+from mvit_det.export.precision import DTYPES, lower
 from mvit_det.exported.formats import FILES
+
+logger = logging.getLogger(__name__)
 
 OPSET = 18  # of ONNX; the first with RoIAlign and Resize as they are needed
 
@@ -26,6 +30,32 @@ def fixed_axes(
         name: (dtype, ",".join(numbers.get(axis, axis) for axis in axes.split(",")), meaning)
         for name, (dtype, axes, meaning) in ports.items()
     }
+
+
+def write(
+    program: Any,
+    examples: Sequence[torch.Tensor],
+    folder: Path,
+    form: str,
+    precision: str,
+    inputs: Mapping[str, tuple[str, str, str]],
+) -> None:
+    """Write a program, whose networks are converted in place, before any quantisation.
+
+    Args:
+        program: as for `trace`.
+        examples: as for `trace`.
+        folder: gets ``FILES[form]``.
+        form: a key of `FILES`.
+        precision: "fp32", "fp16", "bf16", or "int8", which is written as "fp32".
+        inputs: those of the program; axes that are letters are dynamic.
+    """
+    if precision in DTYPES:
+        lower(program, precision)
+    logger.info("Tracing the model ...")
+    exported = trace(program, examples, inputs)
+    logger.info("Converting it to %s ...", form)
+    save(exported, folder, form, inputs, program.outputs)
 
 
 def trace(

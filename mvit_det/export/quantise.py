@@ -3,7 +3,7 @@
 NNCF leaves attention as it is, two fifths of the time then; in bfloat16 it takes half of that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,27 @@ from mvit_det.exported.formats import FILES
 IN_FLOAT = ("Add", "Subtract", "Multiply", "Divide", "Power", "Exp", "Maximum", "Minimum", "Clamp")
 
 
-def quantise(folder: Path, samples: Sequence[Sequence[torch.Tensor]]) -> None:
+def quantise(
+    folder: Path, items: Sequence[Any], encode: Callable[[Any], Sequence[torch.Tensor]]
+) -> None:
     """Replace the OpenVINO model of a folder by its quantised form.
 
     Args:
         folder: has the float32 model.
-        samples: inputs of the model, on which ranges of activations are measured.
+        items: what ranges of activations are measured on, such as pictures.
+        encode: makes the inputs of the model from an item, one at a time, as they take memory.
     """
     import nncf
     import openvino
 
     path = folder / FILES["openvino"]
     model = openvino.Core().read_model(path)
-    data = nncf.Dataset([[x.numpy() for x in sample] for sample in samples])
+    data = nncf.Dataset(items, lambda item: [x.numpy() for x in encode(item)])
     quantised = nncf.quantize(
         model,
         data,
         model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(samples),
+        subset_size=len(items),
         ignored_scope=nncf.IgnoredScope(types=list(IN_FLOAT), validate=False),
     )
     attend_in_bfloat16(quantised)

@@ -79,7 +79,7 @@ class ExportedModel(nn.Module):
                 f"{folder} was exported in {own}, so the precision {precision} cannot be had: "
                 f"leave it out, or export again with --precision {precision}."
             )
-        if torch.device(device or "cpu").type != "cpu":
+        if str(device or "cpu").partition(":")[0] != "cpu":
             raise UserError(
                 f"{folder} is an exported model, which runs on the CPU: give the device cpu in "
                 f"place of {device}."

@@ -20,9 +20,8 @@ _DESCRIPTION = (
 )
 
 
-def argument_parser() -> ArgumentParser:
-    """Build the parser of ``python -m mvit_det.predict``."""
-    parser = ArgumentParser(description=_DESCRIPTION)
+def add_model_flags(parser: ArgumentParser) -> None:
+    """Add the flags of a `Predictor` and of the output folder."""
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="a .py, a .yaml or a config's name"
     )
@@ -33,6 +32,12 @@ def argument_parser() -> ArgumentParser:
         "model_final.pth, of the config's run",
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="created if necessary")
+
+
+def argument_parser() -> ArgumentParser:
+    """Build the parser of ``python -m mvit_det.predict``."""
+    parser = ArgumentParser(description=_DESCRIPTION)
+    add_model_flags(parser)
     parser.add_argument(
         "--score-threshold",
         type=float,

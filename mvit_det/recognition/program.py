@@ -54,7 +54,7 @@ class ClassifierProgram(nn.Module):
     def decode(outputs: Tensors, batch: Mapping[str, Any]) -> torch.Tensor:
         """Convert the program's output to the model's: rows become views."""
         (scores,), clips = outputs, batch["inputs"]
-        has_views = clips.shape[1] != 3 or clips.shape[2] == 3
+        has_views = clips.shape[1] != 3 or len(scores) != len(clips)
         return scores.unflatten(0, clips.shape[:2]) if has_views else scores
 
     def nearby(self, batch: Mapping[str, Any], inputs: Ports) -> tuple:

@@ -47,6 +47,21 @@ SHORT = dict(L, **IN21K, size=(16, 224, 224), flops=362.147, init="mvitv2_l_in21
 LONG = dict(L, rate=3, epochs=30, warmup=4.5, lr=1.6e-5, batch=128, repeats=1, evaluations=6)
 LONG.update(weight_decay=1e-8, mixup=0.0)
 FEAT = dict(lr=9.6e-3, clip=5.0, views=(1, 10), expand_in="mlp")
+S_FEAT = Recipe(
+    "S",
+    (16, 224, 224),
+    36.475,
+    71.415,
+    0.1,
+    **FEAT,
+    epochs=100,
+    warmup=20,
+    start=1 / 600,
+    end=1 / 600,
+    layer_decay=0.75,
+    evaluations=10,
+    init="mvitv2_s_16x4_maskfeat_k400",
+)
 SSV2 = dict(classes=174, rate=None, batch=128, repeats=1, weight_decay=1e-4, views=(3, 1))
 SSV2.update(epochs=100, warmup=3, evaluations=50, clip=None, jitter=(256, 320))
 S_RATE = dict(lr=0.02, start=1e-4 / 0.0025, end=1e-6 / 0.0025)
@@ -127,35 +142,9 @@ RECIPES = {
         classes=700,
         init=start_of(700),
     ),
-    "mvitv2_s_16x4_maskfeat_k400": Recipe(
-        "S",
-        (16, 224, 224),
-        36.475,
-        71.415,
-        0.1,
-        **FEAT,
-        epochs=100,
-        warmup=20,
-        start=1 / 600,
-        end=1 / 600,
-        layer_decay=0.75,
-        evaluations=10,
-        init="mvitv2_s_16x4_maskfeat_k400",
-    ),
-    "mvitv2_s_16x4_mmselfsup_k400": Recipe(
-        "S",
-        (16, 224, 224),
-        36.475,
-        71.415,
-        0.1,
-        **FEAT,
-        epochs=100,
-        warmup=20,
-        start=1 / 600,
-        end=1 / 600,
-        layer_decay=0.75,
-        evaluations=10,
-        init="mmselfsup/maskfeat_mvit-small_16xb32-amp-coslr-300e_k400",
+    "mvitv2_s_16x4_maskfeat_k400": S_FEAT,
+    "mvitv2_s_16x4_mmselfsup_k400": S_FEAT._replace(
+        init="mmselfsup/maskfeat_mvit-small_16xb32-amp-coslr-300e_k400"
     ),
     "mvitv2_l_16x4_maskfeat_k400": Recipe(
         "L",

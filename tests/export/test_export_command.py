@@ -97,7 +97,8 @@ def test_what_is_refused(detector_run, tmp_path, flags, message) -> None:
 def test_figures_that_fail_the_proof() -> None:
     good = {"shape": [1, 3, 8, 8], "boxes": 1e-6, "objects": 9, "missing": 2, "at_a_cut": 2}
     parity.check([good], "onnx")
-    for change in ({"boxes": 2e-4}, {"boxes": float("nan")}, {"missing": 3}):
+    nan = float("nan")
+    for change in ({"boxes": 2e-4}, {"boxes": nan}, {"scores": nan}, {"missing": 3}):
         with pytest.raises(UserError, match="differs from the PyTorch model"):
             parity.check([good, {**good, **change}], "onnx")
 
