@@ -1,6 +1,7 @@
 """An exported model in the runtime of its format."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +48,30 @@ def _open_onnx(path: Path, outputs: list[str]) -> Run:
 
 
 def _open_openvino(path: Path, outputs: list[str]) -> Run:
-    import openvino
-
     # by default, processors with bfloat16 compute in it whatever the file says
     config = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    model = openvino.Core().compile_model(path, "CPU", config)
+    model = _openvino_core().compile_model(path, "CPU", config)
 
     def run(inputs: Tensors) -> list[torch.Tensor]:
         results = model([x.numpy() for x in inputs])
         return [torch.from_numpy(results[name].copy()) for name in outputs]
 
     return run
+
+
+@cache
+def _openvino_core() -> Any:
+    """Return the one that this process keeps to its end.
+
+    Each has a signal stack of its own, and gives back the one before it when it goes, although that
+    may be gone: the next signal, such as the end of a data loader's worker, then stops the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _open_torch(path: Path, outputs: list[str]) -> Run:
