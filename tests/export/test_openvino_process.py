@@ -1,4 +1,4 @@
-"""OpenVINO in a process that also has data loaders: nothing that it leaves behind stops the process."""
+"""OpenVINO beside data loaders: nothing that it leaves behind stops the process."""
 
 import signal
 import subprocess
