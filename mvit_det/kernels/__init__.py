@@ -1,1 +1,1 @@
-"""How a CPU computes matrix products and attention; the networks call them as plain functions."""
+"""How matrix products, attention and windows are computed; networks call them as functions."""

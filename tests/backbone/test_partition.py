@@ -5,7 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from mvit_det.backbone.partition import Full, Windows, _MergeWindows, _SplitWindows
+from mvit_det.backbone.partition import Full, Windows
+from mvit_det.kernels.windows import merge_windows, split_windows
 
 # grid, window
 CASES = [
@@ -75,9 +76,9 @@ def test_type_is_kept(dtype):
 @every_case
 def test_gradients(grid, size):
     x = tokens(grid, batch=1, heads=1, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda t: _SplitWindows.apply(t, size), x)
-    groups = _SplitWindows.apply(x, size).detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda t: _MergeWindows.apply(t, size, grid), groups)
+    assert torch.autograd.gradcheck(lambda t: split_windows(t, size), x)
+    groups = split_windows(x, size).detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: merge_windows(t, size, grid), groups)
 
 
 def test_full_is_one_group_per_sample():
