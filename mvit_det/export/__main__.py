@@ -122,6 +122,8 @@ def main(args: Namespace) -> dict[str, Any]:
     sources = calibration_pictures(args, predictor)
     pictures = [read(source) for source in sources[:3]] or draw_pictures(args.size)
     batches = proof_batches(predictor, program, pictures, args.size)
+    for batch in batches:
+        program.encode(batch, inputs)  # refuses what does not fit a fixed size
     lowered = args.precision != "fp32" and args.evaluate
     metrics = {"fp32, PyTorch": evaluate(cfg, predictor.model)} if lowered else {}
     folder = Path(args.output)
@@ -269,7 +271,8 @@ def draw_pictures(size: Sequence[int] | None) -> list[np.ndarray]:
     drawn = []
     for seed, (height, width) in enumerate([size] * 3 if size else DRAWN):
         rng = np.random.default_rng(seed)
-        picture, _ = draw_picture(rng, max(height, width), 5, (24, 80))
+        side = max(height, width, 96)  # with room for its shapes
+        picture, _ = draw_picture(rng, side, 5, (24, 80))
         drawn.append(np.ascontiguousarray(picture[:height, :width, ::-1]))
     return drawn
 

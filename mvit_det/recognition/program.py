@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from mvit_det.errors import UserError
 from mvit_det.recognition.action import ActionDetector
 from mvit_det.recognition.recognizer import Recognizer
 
@@ -45,8 +46,13 @@ class ClassifierProgram(nn.Module):
 
     @staticmethod
     def encode(batch: Mapping[str, Any], inputs: Ports) -> tuple[torch.Tensor, ...]:
-        """Convert the model's input to that of the program: views become rows."""
+        """Convert the model's input to that of the program: views become rows.
+
+        Raises:
+            UserError: it has not the fixed size of the program.
+        """
         clips = batch["inputs"]
+        _check_size(clips, inputs)
         has_views = clips.ndim > len(inputs["inputs"][1].split(","))
         return (clips.flatten(0, 1) if has_views else clips,)
 
@@ -104,7 +110,12 @@ class ActionProgram(nn.Module):
 
     @staticmethod
     def encode(batch: Mapping[str, Any], inputs: Ports) -> tuple[torch.Tensor, ...]:
-        """Convert the model's input to that of the program: one list of boxes for all clips."""
+        """Convert the model's input to that of the program: one list of boxes for all clips.
+
+        Raises:
+            UserError: it has not the fixed size of the program.
+        """
+        _check_size(batch["inputs"], inputs)
         boxes = batch["boxes"]
         clip = torch.cat([torch.full((len(part),), i) for i, part in enumerate(boxes)])
         return batch["inputs"], torch.cat(list(boxes)), clip
@@ -132,3 +143,13 @@ def _wide(backbone: Any) -> tuple[int, int]:
     sides = zip(backbone.input_size[-2:], backbone.out_stride[-2:])
     height, width = (max(side, 4 * stride) for side, stride in sides)
     return height + 32, width + 96
+
+
+def _check_size(clips: torch.Tensor, inputs: Ports) -> None:
+    fixed, size = inputs["inputs"][1].split(",")[-2:], [*clips.shape[-2:]]
+    if fixed[0].isdigit() and size != [*map(int, fixed)]:
+        raise UserError(
+            f"Inputs of {size[0]} x {size[1]} pixels, as the config prepares them, do not fit the "
+            f"{fixed[0]} x {fixed[1]} that the model is exported for: export it without --size, or "
+            f"with --size {size[0]} {size[1]}."
+        )

@@ -11,6 +11,7 @@ from toy_programs import embedded_host
 
 from mvit_det.errors import UserError
 from mvit_det.export import parity
+from mvit_det.export.__main__ import draw_pictures
 from mvit_det.exported import ExportedModel
 from mvit_det.predict import Predictor
 from mvit_det.tasks import Classification, Detection
@@ -101,6 +102,10 @@ def test_figures_that_fail_the_proof() -> None:
     for change in ({"boxes": 2e-4}, {"boxes": nan}, {"scores": nan}, {"missing": 3}):
         with pytest.raises(UserError, match="differs from the PyTorch model"):
             parity.check([good, {**good, **change}], "onnx")
+
+
+def test_drawn_pictures_have_the_size_that_is_asked_for() -> None:
+    assert [x.shape for x in draw_pictures((32, 48))] == [(32, 48, 3)] * 3
 
 
 def test_fixed_size_in_the_format_of_torch(detector_run, tmp_path) -> None:

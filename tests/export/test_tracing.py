@@ -74,7 +74,7 @@ def test_action_detector_with_any_number_of_boxes() -> None:
 
 
 @torch.no_grad()
-def test_views_of_a_classifier_are_rows() -> None:
+def test_inputs_of_a_classifier() -> None:
     ports = {"inputs": ("float32", "N,3,4,H,W", "")}
     views = {"inputs": torch.randn(2, 5, 3, 4, 8, 8)}
     (rows,) = ClassifierProgram.encode(views, ports)
@@ -83,6 +83,8 @@ def test_views_of_a_classifier_are_rows() -> None:
     single = {"inputs": torch.randn(2, 3, 4, 8, 8)}
     assert ClassifierProgram.encode(single, ports)[0] is single["inputs"]
     assert ClassifierProgram.decode((torch.rand(2, 7),), single).shape == (2, 7)
+    with pytest.raises(UserError, match="8 x 8 pixels.* do not fit the 16 x 8 .*--size 8 8"):
+        ClassifierProgram.encode(single, {"inputs": ("float32", "1,3,4,16,8", "")})
 
 
 @embedded_host
