@@ -51,9 +51,9 @@ def read_video(path) -> tuple[np.ndarray, np.ndarray]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         start = float((stream.start_time or 0) * (stream.time_base or 0))
-        decoded = [(f.time - start, f.to_ndarray(format="rgb24")) for f in container.decode(stream)]
-    times, frames = zip(*decoded)
-    return np.sort(times), np.stack(frames)  # time stamps of some formats are out of order
+        frames = [(f, f.to_ndarray(format="rgb24")) for f in container.decode(stream)]
+    times = np.sort([f.time - start for f, _ in frames])  # some formats have them out of order
+    return times, np.rot90(np.stack([x for _, x in frames]), frames[0][0].rotation // 90, (1, 2))
 
 
 def on_screen(times, seconds):

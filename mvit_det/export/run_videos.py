@@ -42,7 +42,7 @@ def read_video(path) -> tuple[np.ndarray, np.ndarray]:
         stream = container.streams.video[0]
         start = float((stream.start_time or 0) * (stream.time_base or 0))
         for frame in container.decode(stream):
-            times.append(frame.time - start)
+            times.append(frame.time - start)  # out of order in some formats
             if side is None:
                 frames.append(frame.to_ndarray(format="rgb24"))
                 continue
@@ -55,7 +55,7 @@ def read_video(path) -> tuple[np.ndarray, np.ndarray]:
                 graph.link_nodes(*chain).configure()
             graph.push(frame)
             frames.append(np.asarray(graph.pull().to_ndarray(), np.uint8))
-    return np.sort(times), np.stack(frames)  # time stamps of some formats are out of order
+    return np.sort(times), np.rot90(np.stack(frames), frame.rotation // 90, (1, 2))
 
 
 def sample_clip(times, clip, clips):
