@@ -78,7 +78,7 @@ class _MergeWindows(torch.autograd.Function):
 def _split(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """Split (B, *grid, heads, D) into (B * windows, N, heads, D), zeros where padded."""
     axes, grid = len(size), x.shape[1:-2]
-    counts = [-(-n // w) for n, w in zip(grid, size)]
+    counts = count_windows(grid, size)
     # (B, nH, nW, h, w, heads, D)
     out = x.new_empty(x.shape[0], *counts, *size, *x.shape[-2:])
     for axis, (n, w) in enumerate(zip(grid, size)):
@@ -92,7 +92,7 @@ def _split(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
 
 def _merge(x: torch.Tensor, size: tuple[int, ...], grid: Sequence[int]) -> torch.Tensor:
     """Merge (B * windows, N, heads, D) into (B, *grid, heads, D)."""
-    counts = [-(-n // w) for n, w in zip(grid, size)]
+    counts = count_windows(grid, size)
     x = x.unflatten(1, size).unflatten(0, (-1, *counts))
     out = x.new_empty(x.shape[0], *grid, *x.shape[-2:])
     for tokens, windows in _pieces(out, x, size):
