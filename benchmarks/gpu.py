@@ -8,8 +8,9 @@ Each side of each row of `JOBS` runs alone in three ways: eager, under a CUDA gr
 shapes are fixed), and by torch.compile. The table has medians, the share of the chip's peak, which
 is that of a large matrix product measured on the same chip, and the peak memory of tensors. FLOPs
 are those of `mvit_det.benchmark`, for both sides; a training step counts as three forward passes.
-What would start after ``--minutes`` is left out, and said. Last, the forward pass of our backbone
-is checked for host synchronisation, which torch reports as an error.
+What would start after ``--minutes`` is left out, and said. Two checks come first: whether the
+forward pass of our backbone has a host synchronisation, which torch reports as an error, and the
+time of each fused attention kernel on our backbones' queries, keys and values.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import Any
 import torch
 from compare import left_out
 from results import machine
-from rows import Options, Row
+from rows import Options, Row, attention_kernels
 from rows.detectors import CONFIGS, QUICK, detector_runs
 from rows.networks import DETECTION, backbone_pair, classifier_pair, runs, video_pair
 from tabulate import tabulate
@@ -241,6 +242,15 @@ def synchronisation(options: Options) -> str:
     return "The forward pass of the backbone has no host synchronisation."
 
 
+def kernels_of_attention(options: Options) -> list[list[Any]]:
+    """Measure torch's fused attention kernels for one image of 1024 x 1024."""
+    return [
+        [variant.upper(), *row]
+        for variant in ("t", "b")
+        for row in attention_kernels.rows_of(variant, 1024, options, timed)
+    ]
+
+
 def main() -> None:
     """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -257,12 +267,15 @@ def main() -> None:
     options = Options("bfloat16", torch.get_num_threads(), args.device, quick=args.quick)
     where = machine(torch.cuda.get_device_name() if args.device == "cuda" else None)
     peak = peak_of_chip(options)
-    results = list(measure_all(options, args.minutes))
-    print(table(results, peak))
-    print(f"\n{json.dumps(where)}\nPeak of the chip in bfloat16: {peak / 1e12:.3g} TFLOP/s.")
     print(synchronisation(options))
+    attention = kernels_of_attention(options)
+    heads = ["backbone", *attention_kernels.HEADS]
+    print(tabulate(attention, heads, tablefmt="github", floatfmt=".3g"), flush=True)
+    results = list(measure_all(options, args.minutes))
+    print(f"\n{table(results, peak)}")
+    print(f"\n{json.dumps(where)}\nPeak of the chip in bfloat16: {peak / 1e12:.3g} TFLOP/s.")
     if args.output:
-        content = {**where, "peak": peak, "results": results}
+        content = {**where, "peak": peak, "attention": attention, "results": results}
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(content, indent=1), encoding="utf-8")
 

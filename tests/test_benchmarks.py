@@ -190,6 +190,9 @@ def test_the_script_for_a_gpu_tries_its_code_on_the_cpu(tmp_path):
     assert len(jobs) == 5 and all(f"| {job} " in done.stdout for job in jobs)
     assert {each["way"] for each in content["results"]} == {"eager", "compiled"}
     assert all(each["flops"] > 0 and each["ours"]["seconds"] > 0 for each in content["results"])
+    kernels = {(kernel, values): times for _, kernel, values, *times in content["attention"]}
+    assert all(time > 0 for time in kernels["flash", "widened"])
+    assert kernels["cuDNN", "as they are"] == ["refused", "refused"]  # it needs a GPU
 
 
 def test_an_ablation_whose_windows_are_the_whole_grid_is_refused(monkeypatch, tmp_path):
