@@ -160,6 +160,20 @@ def test_an_exported_model_runs_next_to_its_peer(form, tmp_path):
     assert 0 < result["difference"] < 1e-5
 
 
+def test_the_limit_counts_products_by_operations_and_the_rest_by_bytes():
+    import torch
+    import torch.nn.functional as F
+    from rows.limit import count
+
+    a, b, pixels = torch.ones(2, 3), torch.ones(4, 3), torch.ones(1, 8, 5, 5)
+    assert count(lambda: (a @ b.t()).relu_()) == (2 * 2 * 3 * 4, 4 * (8 + 8))
+    dense = torch.ones(8, 8, 1, 1)
+    assert count(lambda: F.conv2d(pixels, dense)) == (2 * 25 * 8 * 8, 0)
+    depthwise = torch.ones(8, 1, 3, 3)
+    flops, moved = count(lambda: F.conv2d(pixels, depthwise, padding=1, groups=8))
+    assert (flops, moved) == (0, 4 * (200 + 72 + 200))
+
+
 @pytest.mark.slow
 def test_a_crash_names_row_and_side_and_shows_what_was_said(monkeypatch):
     row = Row("soft-nms", "", "a peer", "numpy", build=None)

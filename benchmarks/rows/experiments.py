@@ -12,6 +12,7 @@ MODULES = {
     "pretraining": "the gain of pre-training for the quickstart",
     "memory": "memory of a training step by what is recomputed, next to Detectron2's",
     "capacity": "largest batch and input of GPUs of 16 to 80 GB, by counted bytes",
+    "limit": "how far our networks are from what the processor can do",
     "growth": "growth of time and memory with pixels, frames and boxes",
 }
 

@@ -1,13 +1,14 @@
 """Memory of a training step by what is recomputed, next to Detectron2's.
 
     python benchmarks/compare.py memory [--size 640] [--threads 2] [--rounds 3]
+    python benchmarks/compare.py memory --preload /usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4
 
 Backbone T, one image, float32, on the CPU. Each figure is of a process of its own; the processes of
 a round run one after the other. Saved: what is kept for the backward pass, without parameters.
 Peak: the largest resident memory of the process; growth: the same without what it had before the
 first step, which is libraries and weights; tensors: the largest sum of their sizes during a step,
-gradients included. Seconds are medians of the second step of each process. "tight" is with the
-environment variable MALLOC_MMAP_THRESHOLD_=4194304 of glibc.
+gradients included. Seconds are medians of the second step of each process. ``--preload`` measures
+Detectron2 and "branches" with another memory allocator, too: glibc's keeps much of what is freed.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from measuring import COMPARE, PEER, THREADS, peak_memory
 from tabulate import tabulate
 from tqdm import tqdm
 
+from mvit_det.errors import UserError
+
 # title -> `use_act_checkpoint` of ours; Detectron2's has one that is True or False
 SIDES: dict[str, Any] = {
     "Detectron2": None,
@@ -33,12 +36,10 @@ SIDES: dict[str, Any] = {
     "ours, mlp": "mlp",
     "ours, attention": "attention",
     "ours, branches": "branches",
-    "ours, branches, tight": "branches",
     "ours, branches in stages 1 and 2": ["branches", "branches", False, False],
     "ours, whole blocks": True,
 }
-# glibc then returns each large tensor to the system, instead of keeping it for later ones
-TIGHT = {"MALLOC_MMAP_THRESHOLD_": "4194304"}
+PRELOADED = ("Detectron2", "ours, branches")  # sides that `--preload` measures again
 CONFIG = "mask_rcnn_mvitv2_t_3x"
 
 
@@ -94,29 +95,36 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--size", type=int, default=640, metavar="PIXELS")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--preload", type=Path, metavar="LIBRARY.so", help="a memory allocator")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.side:
         print(json.dumps(measure(args.side, args.size, args.threads)))
         return {}
-    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    if args.preload and not args.preload.is_file():
+        raise UserError(f"--preload {args.preload}: there is no such file.")
+    sides: dict[str, tuple[str, dict[str, str]]] = {side: (side, {}) for side in SIDES}
+    for side in PRELOADED if args.preload else ():
+        name = f"{side}, {args.preload.name.partition('.')[0]}"
+        sides[name] = (side, {"LD_PRELOAD": str(args.preload.resolve())})
+    runs: dict[str, list[dict[str, float]]] = {title: [] for title in sides}
     command = [sys.executable, str(COMPARE), "memory"]
     command += [f"--size={args.size}", f"--threads={args.threads}"]
     environment = {**os.environ, **dict.fromkeys(THREADS, str(args.threads))}
     for _ in tqdm(range(args.rounds), desc="rounds"):
-        for side, results in runs.items():
-            more = PEER if side == "Detectron2" else TIGHT if "tight" in side else {}
+        for title, results in runs.items():
+            side, more = sides[title]
             output = subprocess.check_output(
                 [*command, f"--side={side}"],
-                env={**environment, **more},
+                env={**environment, **more, **(PEER if side == "Detectron2" else {})},
                 stderr=subprocess.DEVNULL,
             )
             result = json.loads(output.splitlines()[-1])
             if result is not None:
                 results.append(result)
     figures = {
-        side: {key: statistics.median(each[key] for each in results) for key in results[0]}
-        for side, results in runs.items()
+        title: {key: statistics.median(each[key] for each in results) for key in results[0]}
+        for title, results in runs.items()
         if results
     }
     print(table(figures))
