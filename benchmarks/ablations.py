@@ -264,12 +264,14 @@ def main(arguments: Sequence[str] | None = None) -> Runs:
     output.mkdir(parents=True, exist_ok=True)
     os.environ.update(dict.fromkeys(THREADS, str(args.threads)))
     write(file, settings, runs)
-    for seed in args.seeds or seeds:
-        for kind in args.kinds:
-            if str(seed) not in runs.get(kind, {}):
-                runs.setdefault(kind, {})[str(seed)] = measure(kind, seed, settings, output)
-                write(file, settings, runs)
-        report(runs, settings, output, args.quick)
+    seeds = args.seeds or seeds
+    for seed in seeds:
+        missing = [kind for kind in args.kinds if str(seed) not in runs.get(kind, {})]
+        for kind in missing:
+            runs.setdefault(kind, {})[str(seed)] = measure(kind, seed, settings, output)
+            write(file, settings, runs)
+        if missing or seed == seeds[-1]:
+            report(runs, settings, output, args.quick)
     return runs
 
 
