@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from compare import left_out
+from measuring import timed
 from results import machine
 from rows import Options, Row, attention_kernels
 from rows.detectors import CONFIGS, QUICK, detector_runs
@@ -123,16 +124,6 @@ def peak_of_chip(options: Options) -> float:
     a, b = (torch.randn(side, side, device=options.device, dtype=dtype) for _ in range(2))
     seconds = [timed(lambda: a @ b, options.device) for _ in range(20)]
     return 2 * side**3 / statistics.median(seconds[5:])
-
-
-def timed(run: Callable[[], Any], device: str) -> float:
-    """Return the seconds of a run, with the work that it queues."""
-    synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
-    synchronize()
-    start = time.perf_counter()
-    run()
-    synchronize()
-    return time.perf_counter() - start
 
 
 def captured(run: Callable[[], Any]) -> Callable[[], Any]:
@@ -247,7 +238,7 @@ def kernels_of_attention(options: Options) -> list[list[Any]]:
     return [
         [variant.upper(), *row]
         for variant in ("t", "b")
-        for row in attention_kernels.rows_of(variant, 1024, options, timed)
+        for row in attention_kernels.rows_of(variant, 1024, options)
     ]
 
 
@@ -269,8 +260,10 @@ def main() -> None:
     peak = peak_of_chip(options)
     print(synchronisation(options))
     attention = kernels_of_attention(options)
+    # formatted here: tabulate leaves numbers next to words as they are
+    cells = [[f"{x:.3g}" if isinstance(x, float) else x for x in row] for row in attention]
     heads = ["backbone", *attention_kernels.HEADS]
-    print(tabulate(attention, heads, tablefmt="github", floatfmt=".3g"), flush=True)
+    print(tabulate(cells, heads, tablefmt="github", disable_numparse=True), flush=True)
     results = list(measure_all(options, args.minutes))
     print(f"\n{table(results, peak)}")
     print(f"\n{json.dumps(where)}\nPeak of the chip in bfloat16: {peak / 1e12:.3g} TFLOP/s.")

@@ -62,6 +62,18 @@ def work(row: Row, side: str, options: Options) -> None:
         del outcome  # the next run is alone in memory
 
 
+def timed(run: Callable[[], Any], device: str) -> float:
+    """Return the seconds of a run, with the work that it queues."""
+    import torch
+
+    synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
+    synchronize()
+    start = time.perf_counter()
+    run()
+    synchronize()
+    return time.perf_counter() - start
+
+
 def peak_memory(device: str) -> float:
     """Return the peak of this process in bytes: of memory on the CPU, of tensors on a GPU."""
     if device == "cuda":

@@ -13,6 +13,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from measuring import timed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rows import Options
@@ -28,18 +29,16 @@ HEADS = ["kernel", "values", "forward, ms", "with gradients, ms"]
 Shapes = list[tuple[torch.Size, ...]]
 
 
-def rows_of(
-    variant: str, size: int, options: Options, timed: Callable[[Callable[[], Any], str], float]
-) -> list[list[Any]]:
+def rows_of(variant: str, size: int, options: Options) -> list[list[Any]]:
     """Measure each kernel with both widths of values.
 
     Args:
         variant: of the backbone, as in the names of configs.
         size: height and width of its image.
-        timed: returns the seconds of a run on a device.
 
     Returns:
-        rows of `HEADS`: the median time of all attention of one image, or "refused".
+        rows of `HEADS`: the median time of all attention of one image, "refused" or "out of
+            memory".
     """
     shapes = shapes_of(variant, size, options)
     dtype = getattr(torch, options.precision)
@@ -55,6 +54,8 @@ def rows_of(
                         warnings.simplefilter("ignore")
                         seconds = [timed(run, options.device) for _ in range(13)]
                     row.append(1e3 * statistics.median(seconds[3:]))
+                except torch.cuda.OutOfMemoryError:
+                    row.append("out of memory")
                 except RuntimeError:
                     row.append("refused")
             measured.append(row)

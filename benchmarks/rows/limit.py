@@ -11,10 +11,10 @@ is faster than memory, while small products are slower than large ones.
 import argparse
 import os
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from measuring import timed
 from tabulate import tabulate
 
 from rows import Options, Row, all_rows
@@ -76,14 +76,7 @@ def speeds(precision: str) -> tuple[float, float]:
 
 def fastest(run: Callable[[], Any]) -> float:
     """Return the seconds of the fastest of ten runs."""
-    return min(seconds(run) for _ in range(10))
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """Return the seconds of a run."""
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
+    return min(timed(run, "cpu") for _ in range(10))
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
@@ -109,7 +102,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
             run()
             flops, moved = count(run)
             times = (flops / product_speed, moved / memory_speed)
-            limit, measured = sum(times), statistics.median(seconds(run) for _ in range(9))
+            limit, measured = sum(times), statistics.median(timed(run, "cpu") for _ in range(9))
             ratios[f"{name} {precision}"] = measured / limit
             row = [name, precision, flops / 1e9, product_speed / 1e9, times[0]]
             row += [moved / 1e9, memory_speed / 1e9, times[1], limit, measured, measured / limit]
